@@ -1,0 +1,154 @@
+//! Tells the program what it was built from: its own revision, the engine's version and the
+//! compiler settings that decide how fast the engine can be. Read back by `src/build_info.rs`.
+//!
+//! Nothing here can fail a build: what cannot be found is left out, and the program says "unknown".
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    for path in ["build.rs", "src", "Cargo.toml", "Cargo.lock"] {
+        rerun_if_changed(Path::new(path));
+    }
+    println!("cargo:rerun-if-env-changed=DEP_LLAMA_GGML_CMAKE_DIR");
+
+    export("GIT", git_revision().or_else(packaged_revision));
+    let lock = fs::read_to_string("Cargo.lock").unwrap_or_default();
+    export("LLAMA_CPP_2", locked_version(&lock, "llama-cpp-2"));
+    export("LLAMA_CPP_SYS_2", locked_version(&lock, "llama-cpp-sys-2"));
+    export_engine();
+
+    export("TARGET", env::var("TARGET").ok());
+    export("PROFILE", env::var("PROFILE").ok());
+    export("OPT_LEVEL", env::var("OPT_LEVEL").ok());
+    export("FEATURES", Some(enabled_features()));
+    export("TARGET_CPU", target_cpu());
+    export("TARGET_FEATURES", env::var("CARGO_CFG_TARGET_FEATURE").ok());
+    export("RUSTC", rustc_version());
+}
+
+/// Sets `GGUFBENCH_BUILD_<key>`; an empty or absent value sets nothing, so `option_env!` gives `None`.
+fn export(key: &str, value: Option<String>) {
+    if let Some(value) = value.filter(|v| !v.is_empty() && !v.contains('\n')) {
+        println!("cargo:rustc-env=GGUFBENCH_BUILD_{key}={value}");
+    }
+}
+
+/// Only names what exists: cargo reruns the script on every build for a path that does not.
+fn rerun_if_changed(path: &Path) {
+    if path.exists() {
+        println!("cargo:rerun-if-changed={}", path.display());
+    }
+}
+
+fn output_of(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim_end().to_owned())
+}
+
+/// `1a2b3c4d5e6f` or `1a2b3c4d5e6f-dirty`. None outside a git checkout, and for a copy that merely
+/// lies inside somebody else's repository (that repository does not track this manifest).
+fn git_revision() -> Option<String> {
+    output_of("git", &["ls-files", "--error-unmatch", "Cargo.toml"])?;
+    let revision = output_of("git", &["rev-parse", "--short=12", "HEAD"])?;
+    watch_git();
+    let changes = output_of("git", &["status", "--porcelain", "--untracked-files=no"])?;
+    Some(match changes.is_empty() {
+        true => revision,
+        false => format!("{revision}-dirty"),
+    })
+}
+
+/// `--git-path` knows where a worktree keeps what: HEAD and its log with the worktree, branches
+/// with the main checkout. A branch may be a loose file or a line of `packed-refs`.
+fn watch_git() {
+    let branch = output_of("git", &["symbolic-ref", "--quiet", "HEAD"]);
+    let names = ["HEAD", "logs/HEAD", "packed-refs"].into_iter();
+    for name in names.chain(branch.as_deref()) {
+        if let Some(path) = output_of("git", &["rev-parse", "--git-path", name]) {
+            rerun_if_changed(Path::new(&path));
+        }
+    }
+}
+
+/// The revision `cargo package` writes into a crate tarball.
+fn packaged_revision() -> Option<String> {
+    let info = fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let (_, rest) = info.split_once("\"sha1\"")?;
+    let sha = rest.split('"').nth(1)?;
+    let sha = sha.get(..12)?;
+    let dirty = match info.contains("\"dirty\": true") {
+        true => "-dirty",
+        false => "",
+    };
+    Some(format!("{sha}{dirty}"))
+}
+
+/// The version of a package in Cargo.lock, whose entries hold `name` and then `version`.
+fn locked_version(lock: &str, package: &str) -> Option<String> {
+    let name = format!("name = \"{package}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name).skip(1);
+    let version = lines.next()?.strip_prefix("version = \"")?;
+    Some(version.strip_suffix('"')?.to_owned())
+}
+
+/// The engine's own versions, from the CMake package files that the engine crate installs.
+/// Its commit is unknown there when the engine was built from a registry's tarball.
+fn export_engine() {
+    let Ok(dir) = env::var("DEP_LLAMA_GGML_CMAKE_DIR") else {
+        return;
+    };
+    let read = |file: &str| fs::read_to_string(Path::new(&dir).join(file)).unwrap_or_default();
+    let ggml = read("ggml/ggml-config-version.cmake");
+    export("GGML", cmake_value(&ggml, "PACKAGE_VERSION"));
+    let llama = read("llama/llama-config.cmake");
+    let commit = cmake_value(&llama, "LLAMA_BUILD_COMMIT").filter(|c| c != "unknown");
+    export("LLAMA_COMMIT", commit);
+    let number = cmake_value(&llama, "LLAMA_BUILD_NUMBER").filter(|n| n != "0");
+    export("LLAMA_NUMBER", number);
+}
+
+/// `set(KEY "value")` or `set(KEY value)`.
+fn cmake_value(text: &str, key: &str) -> Option<String> {
+    let start = format!("set({key} ");
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(start.as_str()))?;
+    let value = line
+        .trim_start()
+        .strip_suffix(')')?
+        .trim()
+        .trim_matches('"');
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// The crate's enabled features, comma-separated and sorted, in Cargo.toml's spelling.
+fn enabled_features() -> String {
+    let mut features: Vec<String> = env::vars()
+        .filter_map(|(key, _)| Some(key.strip_prefix("CARGO_FEATURE_")?.to_lowercase()))
+        .map(|feature| feature.replace('_', "-"))
+        .filter(|feature| feature != "default")
+        .collect();
+    features.sort();
+    features.join(",")
+}
+
+/// What `-C target-cpu` was given: the engine's C++ follows it. The last one wins, as in rustc.
+fn target_cpu() -> Option<String> {
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").ok()?;
+    let cpu = flags
+        .split('\x1f')
+        .filter_map(|flag| flag.split_once("target-cpu="))
+        .next_back()?;
+    Some(cpu.1.to_owned())
+}
+
+fn rustc_version() -> Option<String> {
+    output_of(&env::var("RUSTC").ok()?, &["--version"])
+}

@@ -1,0 +1,38 @@
+//! One verb a file; here the dispatch and the exit codes.
+
+mod model;
+mod prepare;
+mod report;
+mod run;
+
+use anyhow::{Result, anyhow};
+
+use crate::cli::{Cli, Command};
+use crate::plan::sweep;
+
+/// Everything was done.
+pub const DONE: u8 = 0;
+/// Done, but some cells failed.
+pub const FAILED_CELLS: u8 = 1;
+/// Bad usage or input; nothing was measured.
+pub const BAD_INPUT: u8 = 2;
+/// Ctrl-C: what was measured is in the record.
+pub const INTERRUPTED: u8 = 130;
+
+/// Does what was typed.
+///
+/// # Errors
+/// With the reason in one line; the exit code is then [`BAD_INPUT`].
+pub fn dispatch(cli: Cli) -> Result<u8> {
+    match cli.command {
+        None => run::run(&cli.run, None),
+        Some(Command::Run(args)) => run::run(&args, None),
+        Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
+        Some(Command::Report { run, output }) => report::report(&run, output),
+        Some(Command::Model(command)) => model::model(command),
+        Some(Command::Worker { engine }) => {
+            let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
+            crate::run::worker::serve(&engine).map(|()| DONE)
+        }
+    }
+}

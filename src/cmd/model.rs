@@ -1,0 +1,209 @@
+//! `model`: list, inspect, fetch, quantize and synthesise GGUF files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::DONE;
+use crate::cli::{ModelCommand, SynthArgs};
+use crate::model::fetch::fetch;
+use crate::model::quantize::quantize;
+use crate::model::synth::{Shape, SynthSpec};
+use crate::model::{FileType, ModelFacts, ModelStore, resolve};
+use crate::report::progress;
+use crate::units;
+
+/// Does what was asked with model files.
+///
+/// # Errors
+/// One line naming the file or name that is wrong.
+pub fn model(command: ModelCommand) -> Result<u8> {
+    match command {
+        ModelCommand::List => list(),
+        ModelCommand::Info { model, json } => info(&model, json),
+        ModelCommand::Fetch { name } => fetch_all(&name),
+        ModelCommand::Quantize {
+            input,
+            file_type,
+            output,
+            threads,
+            force,
+        } => quantize_file(&input, &file_type, output, threads, force),
+        ModelCommand::Synth(args) => synth(&args),
+    }
+    .map(|()| DONE)
+}
+
+fn list() -> Result<()> {
+    let store = ModelStore::locate()?;
+    let present = store.present();
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["name", "here", "size", "what it is"]);
+    for entry in &store.catalogue.models {
+        let here = if present.contains(&entry.name) { "yes" } else { "no" };
+        table.add_row([
+            entry.name.as_str(),
+            here,
+            &units::bytes(entry.bytes),
+            entry.about.as_str(),
+        ]);
+    }
+    let listed: Vec<&str> = store.catalogue.models.iter().map(|m| m.name.as_str()).collect();
+    for name in present.iter().filter(|n| !listed.contains(&n.as_str())) {
+        let size = std::fs::metadata(store.path_of(name)).map(|m| units::bytes(m.len()));
+        table.add_row([name.as_str(), "yes", &size.unwrap_or_default(), ""]);
+    }
+    if let Some(column) = table.column_mut(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{}", table.trim_fmt());
+    println!("\nmodel folder: {}", store.root.display());
+    println!("get one with `ggufbench model fetch NAME`; `synth:PRESET:TYPE` needs no fetching");
+    Ok(())
+}
+
+fn info(models: &[String], json: bool) -> Result<()> {
+    if models.is_empty() {
+        bail!("name a model, as for --model");
+    }
+    let resolved = resolve(models, &ModelStore::locate()?)?;
+    if json {
+        let facts: Vec<&ModelFacts> = resolved.iter().map(|m| &m.facts).collect();
+        println!("{}", serde_json::to_string_pretty(&facts)?);
+        return Ok(());
+    }
+    for (n, model) in resolved.iter().enumerate() {
+        if n > 0 {
+            println!();
+        }
+        print_facts(&model.facts);
+    }
+    Ok(())
+}
+
+fn print_facts(m: &ModelFacts) {
+    let count = |n: Option<u32>| n.map_or_else(|| "n/a".to_owned(), |n| n.to_string());
+    let types: Vec<String> = m
+        .bytes_by_type
+        .iter()
+        .map(|(name, bytes)| format!("{name} {}", units::bytes(*bytes)))
+        .collect();
+    println!("{}", m.name);
+    let line = |key: &str, value: String| println!("  {key:<22} {value}");
+    line("file", m.path.display().to_string());
+    line(
+        "size",
+        format!("{} in {} file(s)", units::bytes(m.file_bytes), m.n_parts),
+    );
+    if let Some(name) = &m.general_name {
+        line("name in the file", name.clone());
+    }
+    line("architecture", m.architecture.clone());
+    line("type", m.file_type.clone());
+    line("parameters", m.n_params.to_string());
+    line("layers", m.n_layer.to_string());
+    line("width", m.n_embd.to_string());
+    line(
+        "heads / KV heads",
+        format!("{} / {}", count(m.n_head), count(m.n_head_kv)),
+    );
+    line("feed-forward", count(m.n_ff));
+    line("vocabulary", m.n_vocab.to_string());
+    line("trained context", count(m.n_ctx_train));
+    if let (Some(n), Some(used)) = (m.n_expert, m.n_expert_used) {
+        line("experts used / all", format!("{used} / {n}"));
+    }
+    line("tied embeddings", m.tied_embeddings.to_string());
+    line("tensor bytes", types.join(", "));
+    line(
+        "read per decode step",
+        units::bytes(m.weight_bytes_per_step),
+    );
+    line(
+        "KV cache per token",
+        format!("{} at F16", units::bytes(m.kv_bytes_per_token(2.0, 2.0) as u64)),
+    );
+}
+
+fn fetch_all(names: &[String]) -> Result<()> {
+    let store = ModelStore::locate()?;
+    for name in names {
+        let fetched = fetch(&store, name, &mut |text| eprintln!("{text}"))?;
+        println!("{}", fetched.path.display());
+    }
+    Ok(())
+}
+
+fn quantize_file(
+    input: &Path,
+    file_type: &str,
+    output: Option<PathBuf>,
+    threads: Option<u32>,
+    force: bool,
+) -> Result<()> {
+    let file_type = FileType::parse(file_type)?;
+    let output = match output {
+        Some(output) => output,
+        None => {
+            let stem = input
+                .file_stem()
+                .with_context(|| format!("{}: has no file name", input.display()))?
+                .to_string_lossy();
+            input.with_file_name(format!("{stem}-{}.gguf", file_type.slug()))
+        }
+    };
+    let threads = threads.unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+    });
+    let facts = quantize(input, &output, file_type, threads, force)?;
+    println!("{} ({})", output.display(), units::bytes(facts.file_bytes));
+    Ok(())
+}
+
+fn synth(args: &SynthArgs) -> Result<()> {
+    let file_type = FileType::parse(&args.tensor_type)?;
+    let preset = SynthSpec::preset(&args.preset, file_type)?;
+    let base = preset.shape.clone();
+    let shape = Shape {
+        n_layer: args.n_layer.unwrap_or(base.n_layer),
+        n_embd: args.n_embd.unwrap_or(base.n_embd),
+        n_head: args.n_head.unwrap_or(base.n_head),
+        n_head_kv: args.n_head_kv.unwrap_or(base.n_head_kv),
+        n_ff: args.n_ff.unwrap_or(base.n_ff),
+        n_vocab: args.n_vocab.unwrap_or(base.n_vocab),
+        tied: args.tied.unwrap_or(base.tied),
+        ..base
+    };
+    let name = match &args.output {
+        _ if shape == preset.shape => preset.name.clone(),
+        Some(output) => output
+            .file_stem()
+            .map(|s| s.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        // A shape of the user's own must not pass for the preset's file.
+        None => format!(
+            "{}-l{}-d{}-h{}-kv{}-f{}-v{}",
+            preset.name,
+            shape.n_layer,
+            shape.n_embd,
+            shape.n_head,
+            shape.n_head_kv,
+            shape.n_ff,
+            shape.n_vocab
+        ),
+    };
+    let spec = SynthSpec::new(&name, shape, file_type)?;
+    let mut progress = progress::file_work(&format!("writing {}", spec.file_name()));
+    let path = match &args.output {
+        Some(output) => output.clone(),
+        None => ModelStore::locate()?.root.join(spec.file_name()),
+    };
+    if path.exists() && !args.force {
+        bail!("{}: exists; --force replaces it", path.display());
+    }
+    spec.write_as(&path, &mut *progress)?;
+    println!("{}", path.display());
+    Ok(())
+}

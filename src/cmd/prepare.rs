@@ -1,0 +1,220 @@
+//! From what was typed to what is meant: the plan, priced, with everything wrong refused before
+//! anything is written or loaded.
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::RunArgs;
+use crate::engine::EngineFacts;
+use crate::host::{self, Machine, QuickRates};
+use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
+use crate::plan::budget::{self, MemoryPrice, Rates};
+use crate::plan::expand::{Axes, Host, cases};
+use crate::plan::sweep::{ProtocolChoice, Sweep, duration};
+use crate::plan::{Case, Plan, axis};
+use crate::record::Outcome;
+use crate::run::protocol::EngineChoice;
+use crate::run::supervisor::{Worker, WorkerCommand};
+
+/// Measured when no model is named: a synthetic twin of a small real model, which needs no download.
+const DEFAULT_MODEL: &str = "synth:smollm2-135m:q4_0";
+
+/// Layers asked for when a GPU is there and nobody says how many: more than any model has.
+const ALL_LAYERS: u32 = 999;
+
+/// Share of the free memory a cell may take; the rest is for everybody else.
+const MEMORY_SHARE: f64 = 0.95;
+
+/// Everything known before a run.
+pub struct Prepared {
+    /// What will be done.
+    pub plan: Plan,
+    /// The models, some still to be made.
+    pub models: Vec<ResolvedModel>,
+    /// How to start workers.
+    pub command: WorkerCommand,
+    /// The machine.
+    pub machine: Machine,
+    /// The engine, as a worker described it.
+    pub engine: EngineFacts,
+    /// The machine's rates, roughly.
+    pub rates: Rates,
+    /// Whether each case fits, in the plan's order.
+    pub fits: Vec<(MemoryPrice, Option<Outcome>)>,
+}
+
+/// How workers are started for these flags.
+///
+/// # Errors
+/// For an unknown engine.
+pub fn worker_command(args: &RunArgs) -> Result<WorkerCommand> {
+    let engine: EngineChoice = match &args.engine {
+        None => EngineChoice::Llama,
+        Some(text) => text.parse().map_err(anyhow::Error::msg)?,
+    };
+    Ok(WorkerCommand::of_this_program(engine)?)
+}
+
+/// Understands flags and sweep.
+///
+/// # Errors
+/// One line naming what is wrong.
+pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
+    let (name, file_axes, exclude, file_protocol) = match sweep {
+        Some(s) => (s.name, s.axes, s.exclude, s.protocol),
+        None => ("run".to_owned(), Axes::default(), Vec::new(), ProtocolChoice::default()),
+    };
+    let axes = file_axes.overridden_by(axes_of(args)?);
+    let protocol = file_protocol.overridden_by(protocol_of(args)?).resolve()?;
+    // What needs no model is checked first: a wrong batch is told before a missing file.
+    let machine = Machine::probe();
+    let default_host = Host {
+        n_threads: machine.cpu.available_cores.unwrap_or(1),
+        n_gpu_layers: 0,
+    };
+    cases(&axes, &["any".to_owned()], &[], default_host)?;
+
+    let default_model = [DEFAULT_MODEL.to_owned()];
+    let specs = axes.model.as_deref().unwrap_or(&default_model);
+    let models = resolve(specs, &ModelStore::locate()?)?;
+    let command = worker_command(args)?;
+    let engine = Worker::start(&command)
+        .context("the engine does not start")?
+        .engine()
+        .clone();
+    check_gpu(&axes, &engine)?;
+    let host = Host {
+        n_gpu_layers: if engine.supports_gpu_offload { ALL_LAYERS } else { 0 },
+        ..default_host
+    };
+    let names: Vec<String> = models.iter().map(|m| m.facts.name.clone()).collect();
+    let plan = Plan {
+        name: sanitize_name(args.name.as_deref().unwrap_or(&name)),
+        protocol,
+        models: models.iter().map(|m| m.facts.clone()).collect(),
+        cases: cases(&axes, &names, &exclude, host)?,
+    };
+    let fits = fits(&plan, &engine);
+    Ok(Prepared {
+        rates: rates(host.n_threads),
+        plan,
+        models,
+        command,
+        machine,
+        engine,
+        fits,
+    })
+}
+
+/// The machine's quickly measured rates in the form the budget takes.
+pub fn rates(n_threads: u32) -> Rates {
+    let quick = QuickRates::measure(n_threads);
+    Rates {
+        read_bytes_per_s: quick.read_bytes_per_s,
+        flops_per_s: quick.flops_per_s,
+        n_threads,
+    }
+}
+
+fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
+    let asked = axes.n_gpu_layers.iter().flatten().copied().max().unwrap_or(0);
+    if asked == 0 || engine.supports_gpu_offload {
+        return Ok(());
+    }
+    if cfg!(any(feature = "cuda", feature = "metal", feature = "vulkan")) {
+        bail!(
+            "n_gpu_layers {asked}: this build has a GPU backend, but the engine found no GPU it can use; \
+             check the driver, or ask for 0"
+        );
+    }
+    bail!(
+        "n_gpu_layers {asked}: this build has no GPU backend; build it with `make build CUDA=1` (needs \
+         NVIDIA's toolkit), or ask for 0"
+    );
+}
+
+/// Prices every case and says which do not fit the free memory of the host and of the GPUs.
+fn fits(plan: &Plan, engine: &EngineFacts) -> Vec<(MemoryPrice, Option<Outcome>)> {
+    let host_bytes = host::available_memory_bytes();
+    let gpu_bytes: u64 = engine
+        .devices
+        .iter()
+        .filter(|d| d.kind == "gpu")
+        .map(|d| d.memory_free_bytes)
+        .sum();
+    let fit = |case: &Case| {
+        let model = plan.model_of(case);
+        let price = budget::memory(case, model);
+        let (on_gpu, on_host) = price.split(case, model);
+        let over = |needs_bytes: u64, has_bytes: u64| {
+            (needs_bytes > has_bytes).then_some(Outcome::Skipped {
+                needs_bytes,
+                has_bytes,
+            })
+        };
+        let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
+        let outcome = over(on_gpu, share(gpu_bytes))
+            .or_else(|| host_bytes.and_then(|has| over(on_host, share(has))));
+        (price, outcome)
+    };
+    plan.cases.iter().map(fit).collect()
+}
+
+fn axes_of(args: &RunArgs) -> Result<Axes> {
+    fn numbers(key: &str, values: &[String]) -> Result<Option<Vec<u32>>> {
+        if values.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(axis::numbers(key, &values.join(","))?))
+    }
+    fn words<T>(key: &str, values: &[String]) -> Result<Option<Vec<T>>>
+    where
+        T: std::str::FromStr<Err = String> + PartialEq,
+    {
+        if values.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(axis::words(key, &values.join(","))?))
+    }
+    Ok(Axes {
+        model: (!args.model.is_empty()).then(|| args.model.clone()),
+        n_seq: numbers("--batch", &args.batch)?,
+        n_prompt: numbers("--n-prompt", &args.n_prompt)?,
+        n_gen: numbers("--n-gen", &args.n_gen)?,
+        n_depth: numbers("--n-depth", &args.n_depth)?,
+        n_threads: numbers("--threads", &args.threads)?,
+        n_ctx: numbers("--n-ctx", &args.n_ctx)?,
+        kv: words("--kv", &args.kv)?,
+        n_batch: numbers("--n-batch", &args.n_batch)?,
+        n_ubatch: numbers("--n-ubatch", &args.n_ubatch)?,
+        type_k: words("--type-k", &args.type_k)?,
+        type_v: words("--type-v", &args.type_v)?,
+        flash_attn: words("--flash-attn", &args.flash_attn)?,
+        n_gpu_layers: numbers("--n-gpu-layers", &args.n_gpu_layers)?,
+        split_mode: words("--split-mode", &args.split_mode)?,
+        main_gpu: numbers("--main-gpu", &args.main_gpu)?,
+        sample: args.no_sample.then(|| vec![false]),
+    })
+}
+
+fn protocol_of(args: &RunArgs) -> Result<ProtocolChoice> {
+    let time = |key: &str, text: &Option<String>| {
+        text.as_ref().map(|t| duration(key, t)).transpose()
+    };
+    Ok(ProtocolChoice {
+        seed: args.seed,
+        replicates: args.replicates,
+        min_repetitions: args.repetitions.or(args.min_repetitions),
+        max_repetitions: args.repetitions.or(args.max_repetitions),
+        precision: args.precision,
+        budget: time("--budget", &args.budget)?,
+        timeout: time("--timeout", &args.timeout)?,
+    })
+}
+
+/// Whether any flag describes cells or protocol: a resumed run's are in its record.
+///
+/// # Errors
+/// For flags that do not parse.
+pub fn describes_cells(args: &RunArgs) -> Result<bool> {
+    Ok(axes_of(args)? != Axes::default() || protocol_of(args)? != ProtocolChoice::default())
+}

@@ -1,0 +1,267 @@
+//! llama.cpp in this process. The only file that calls llama_cpp_2 once per decode call.
+
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
+use llama_cpp_sys_2 as sys;
+
+use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax};
+use crate::build_info::BuildInfo;
+use crate::plan::{Case, FlashAttn, KvType, LoadKey, SplitMode};
+
+/// llama.cpp, initialised. One a process: the engine keeps global state.
+#[derive(Debug)]
+pub struct Llama {
+    backend: LlamaBackend,
+}
+
+impl Llama {
+    /// Initialises the engine and sends its log to standard error, one line a message, where the
+    /// supervisor collects it.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when this process has initialised it before.
+    pub fn init() -> Result<Self, EngineError> {
+        // SAFETY: the callback is a plain function without state and never unwinds into C.
+        unsafe { sys::llama_log_set(Some(log_to_stderr), std::ptr::null_mut()) };
+        let backend = LlamaBackend::init().map_err(|e| EngineError::Load(e.to_string()))?;
+        Ok(Self { backend })
+    }
+
+    /// What the engine is and what it found.
+    pub fn facts(&self) -> EngineFacts {
+        // SAFETY: returns a pointer to a static, NUL-terminated buffer; nothing else runs yet.
+        let info = unsafe { std::ffi::CStr::from_ptr(sys::llama_print_system_info()) };
+        let devices = list_llama_ggml_backend_devices()
+            .into_iter()
+            .map(|d| Device {
+                name: d.name,
+                description: d.description,
+                backend: d.backend,
+                kind: match d.device_type {
+                    LlamaBackendDeviceType::Cpu => "cpu",
+                    LlamaBackendDeviceType::Gpu => "gpu",
+                    LlamaBackendDeviceType::IntegratedGpu => "igpu",
+                    LlamaBackendDeviceType::Accelerator => "accel",
+                    LlamaBackendDeviceType::Unknown => "unknown",
+                }
+                .to_owned(),
+                memory_total_bytes: d.memory_total as u64,
+                memory_free_bytes: d.memory_free as u64,
+            })
+            .collect();
+        EngineFacts {
+            name: "llama.cpp".to_owned(),
+            version: BuildInfo::current()
+                .llama_cpp_sys_2
+                .map_or_else(|| "unknown".to_owned(), |v| format!("llama-cpp-sys-2 {v}")),
+            system_info: info.to_string_lossy().trim().to_owned(),
+            devices,
+            supports_gpu_offload: self.backend.supports_gpu_offload(),
+        }
+    }
+
+    /// Loads a model.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`]; the engine's own reason is in its log.
+    pub fn load(&self, path: &Path, key: &LoadKey) -> Result<LlamaEngine<'_>, EngineError> {
+        let params = LlamaModelParams::default()
+            .with_n_gpu_layers(key.n_gpu_layers)
+            .with_main_gpu(i32::try_from(key.main_gpu).unwrap_or(i32::MAX))
+            .with_split_mode(match key.split_mode {
+                SplitMode::None => LlamaSplitMode::None,
+                SplitMode::Layer => LlamaSplitMode::Layer,
+                SplitMode::Row => LlamaSplitMode::Row,
+            });
+        let model = LlamaModel::load_from_file(&self.backend, path, &params)
+            .map_err(|e| EngineError::Load(format!("{}: {e}", path.display())))?;
+        let prompt_tokens = prompt_tokens(&model);
+        if prompt_tokens.is_empty() {
+            return Err(EngineError::Load(format!(
+                "{}: its vocabulary has no plain token",
+                path.display()
+            )));
+        }
+        Ok(LlamaEngine {
+            backend: &self.backend,
+            model,
+            prompt_tokens,
+        })
+    }
+}
+
+/// Written by hand rather than through a logging crate: it must work while the process aborts.
+unsafe extern "C" fn log_to_stderr(
+    _level: sys::ggml_log_level,
+    text: *const std::ffi::c_char,
+    _user_data: *mut std::ffi::c_void,
+) {
+    if text.is_null() {
+        return;
+    }
+    // SAFETY: llama.cpp passes a NUL-terminated string that lives through the call.
+    let text = unsafe { std::ffi::CStr::from_ptr(text) };
+    // A closed stderr must not end the measurement.
+    let _ = std::io::stderr().write_all(text.to_bytes());
+}
+
+/// Normal and byte tokens only: a control token can end a sequence or change the template, an
+/// unused one has untrained weights.
+fn prompt_tokens(model: &LlamaModel) -> Vec<Token> {
+    use llama_cpp_2::token_type::LlamaTokenAttr;
+    let vocab = model.vocab();
+    vocab
+        .tokens()
+        .filter(|t| {
+            let attr = vocab.attr(*t);
+            let plain = attr.contains(LlamaTokenAttr::Normal) || attr.contains(LlamaTokenAttr::Byte);
+            plain && !vocab.is_control(*t) && !vocab.is_eog(*t)
+        })
+        .map(|t| t.0)
+        .collect()
+}
+
+/// A model loaded by llama.cpp.
+#[derive(Debug)]
+pub struct LlamaEngine<'b> {
+    backend: &'b LlamaBackend,
+    model: LlamaModel,
+    prompt_tokens: Vec<Token>,
+}
+
+impl LlamaEngine<'_> {
+    /// Text as the model's tokens, without special ones.
+    pub fn tokenize(&self, text: &str) -> Vec<Token> {
+        self.model
+            .vocab()
+            .tokenize(text.as_bytes(), false, false)
+            .into_iter()
+            .map(|t| t.0)
+            .collect()
+    }
+}
+
+impl Engine for LlamaEngine<'_> {
+    fn prompt_tokens(&self) -> &[Token] {
+        &self.prompt_tokens
+    }
+
+    fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
+        let threads = i32::try_from(case.n_threads).unwrap_or(i32::MAX);
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(case.n_ctx_total()))
+            .with_n_seq_max(case.n_seq)
+            .with_n_batch(case.n_batch)
+            .with_n_ubatch(case.n_ubatch)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_type_k(kv_type(case.type_k))
+            .with_type_v(kv_type(case.type_v))
+            .with_flash_attention_policy(match case.flash_attn {
+                FlashAttn::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+                FlashAttn::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+                FlashAttn::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+            })
+            .with_offload_kqv(true)
+            // Each sequence has its own cells, as a server's slots have.
+            .with_kv_unified(false)
+            .with_no_perf(true);
+        let context = self
+            .model
+            .new_context(self.backend, params)
+            .map_err(|e| EngineError::Context(e.to_string()))?;
+        let n_ctx_seq = context.n_ctx() / case.n_seq;
+        if n_ctx_seq < case.n_used() {
+            return Err(EngineError::Context(format!(
+                "the engine gives each sequence {n_ctx_seq} cells, the case needs {}",
+                case.n_used()
+            )));
+        }
+        Ok(Box::new(LlamaSession {
+            context,
+            batch: LlamaBatch::new(case.n_batch as usize, 1),
+            n_ctx_seq,
+            n_seq: case.n_seq,
+        }))
+    }
+}
+
+fn kv_type(t: KvType) -> KvCacheType {
+    match t {
+        KvType::F32 => KvCacheType::F32,
+        KvType::F16 => KvCacheType::F16,
+        KvType::Bf16 => KvCacheType::BF16,
+        KvType::Q8_0 => KvCacheType::Q8_0,
+        KvType::Q4_0 => KvCacheType::Q4_0,
+        KvType::Q4_1 => KvCacheType::Q4_1,
+        KvType::Iq4Nl => KvCacheType::IQ4_NL,
+        KvType::Q5_0 => KvCacheType::Q5_0,
+        KvType::Q5_1 => KvCacheType::Q5_1,
+    }
+}
+
+struct LlamaSession<'a> {
+    context: LlamaContext<'a>,
+    batch: LlamaBatch<'static>,
+    n_ctx_seq: u32,
+    n_seq: u32,
+}
+
+/// Positions and sequence ids are bounded by the plan (at most 2^31 cells, 256 sequences).
+fn as_i32(n: u32) -> i32 {
+    i32::try_from(n).expect("the plan bounds positions and sequences below 2^31")
+}
+
+impl Session for LlamaSession<'_> {
+    fn n_ctx_seq(&self) -> u32 {
+        self.n_ctx_seq
+    }
+
+    fn truncate(&mut self, n_past: u32) -> bool {
+        // Only the bookkeeping is cleared: zeroing the cells too would touch gigabytes.
+        (0..self.n_seq).all(|seq| {
+            self.context
+                .clear_kv_cache_seq(Some(seq), Some(n_past), None)
+                .unwrap_or(false)
+        })
+    }
+
+    fn begin(&mut self) {
+        self.batch.clear();
+    }
+
+    fn push(&mut self, token: Token, pos: u32, seq: u32, logits: bool) -> Result<(), EngineError> {
+        self.batch
+            .add(LlamaToken(token), as_i32(pos), &[as_i32(seq)], logits)
+            .map_err(|e| EngineError::Decode(e.to_string()))
+    }
+
+    fn submit(&mut self) -> Result<(), EngineError> {
+        self.context
+            .decode(&mut self.batch)
+            .map_err(|e| EngineError::Decode(e.to_string()))
+    }
+
+    fn wait(&mut self) {
+        self.context.synchronize();
+    }
+
+    fn greedy(&mut self, row: i32) -> Result<Token, EngineError> {
+        let best = argmax(self.context.get_logits_ith(row)).ok_or(EngineError::Logits { row })?;
+        Ok(Token::try_from(best).expect("a vocabulary is smaller than 2^31"))
+    }
+
+    fn logits(&mut self, row: i32) -> &[f32] {
+        self.context.get_logits_ith(row)
+    }
+}

@@ -1,0 +1,174 @@
+//! The per-call seam: an [`Engine`] is a loaded model, a [`Session`] one context of it.
+//!
+//! Two implementations: [`llama`] (llama.cpp in this process) and [`synthetic`] (a cost model on a
+//! fake clock), so that every layer above is tested with exact numbers and no waiting.
+
+pub mod llama;
+pub mod synthetic;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Case;
+
+/// A token id of the model's vocabulary.
+pub type Token = i32;
+
+/// What the engine answered when it could not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The model file could not be loaded.
+    #[error("cannot load the model: {0}")]
+    Load(String),
+    /// A context of the asked shape could not be made, most often for want of memory.
+    #[error("cannot make a context: {0}")]
+    Context(String),
+    /// `llama_decode` refused or failed.
+    #[error("decode failed: {0}")]
+    Decode(String),
+    /// Logits that hold no finite number: a broken file, or a type the engine computes wrongly.
+    #[error("the logits of row {row} are not finite: the model file is broken or its type unsupported")]
+    Logits {
+        /// The batch row they were read from.
+        row: i32,
+    },
+    /// The model has no way to do what the case needs.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// A device the engine can compute on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name, like `CUDA0`.
+    pub name: String,
+    /// What it is, like `NVIDIA H100`.
+    pub description: String,
+    /// The ggml backend that drives it.
+    pub backend: String,
+    /// cpu, gpu, igpu, accel or unknown.
+    pub kind: String,
+    /// Its memory, bytes.
+    pub memory_total_bytes: u64,
+    /// Its free memory when the engine started, bytes.
+    pub memory_free_bytes: u64,
+}
+
+/// The engine as it was built and as it found the machine; the same for every model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineFacts {
+    /// `llama.cpp` or `synthetic`.
+    pub name: String,
+    /// The engine's version: for llama.cpp the binding crate's, which pins its commit.
+    pub version: String,
+    /// `llama_print_system_info()`: what the CPU backend was compiled with.
+    pub system_info: String,
+    /// Every device of every compiled backend.
+    pub devices: Vec<Device>,
+    /// Whether layers can be offloaded: a GPU backend is compiled in and found a device.
+    pub supports_gpu_offload: bool,
+}
+
+/// A loaded model.
+pub trait Engine {
+    /// Tokens that a prompt may hold: no control, unknown, unused or end-of-generation token.
+    fn prompt_tokens(&self) -> &[Token];
+
+    /// A fresh context for the case; it costs memory for the KV cache and the compute buffers.
+    ///
+    /// # Errors
+    /// [`EngineError::Context`] when the engine cannot make one.
+    fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError>;
+}
+
+/// A context: the KV cache of all sequences, and one batch under construction.
+///
+/// The order of calls is `begin`, `push`..., `submit`, `wait`, then `greedy` or `logits`. They are
+/// separate so that each can be timed by itself.
+pub trait Session {
+    /// Cells of the KV cache each sequence has.
+    fn n_ctx_seq(&self) -> u32;
+
+    /// Forgets every sequence's tokens from position `n_past` on; 0 forgets everything and always
+    /// succeeds. False when the model's memory cannot forget a part (recurrent models).
+    fn truncate(&mut self, n_past: u32) -> bool;
+
+    /// Empties the batch.
+    fn begin(&mut self);
+
+    /// Adds a token of sequence `seq` at position `pos`; `logits` asks for its logits.
+    ///
+    /// # Errors
+    /// [`EngineError::Decode`] when the batch is full (`n_batch`).
+    fn push(&mut self, token: Token, pos: u32, seq: u32, logits: bool) -> Result<(), EngineError>;
+
+    /// Hands the batch to the engine. On a GPU it may return before the work is done.
+    ///
+    /// # Errors
+    /// [`EngineError::Decode`].
+    fn submit(&mut self) -> Result<(), EngineError>;
+
+    /// Returns when everything submitted is done.
+    fn wait(&mut self);
+
+    /// The most likely token after the one in batch row `row`, which asked for logits.
+    ///
+    /// # Errors
+    /// [`EngineError::Logits`] when no logit is finite.
+    fn greedy(&mut self, row: i32) -> Result<Token, EngineError>;
+
+    /// The logits after the token in batch row `row`, `n_vocab` of them.
+    fn logits(&mut self, row: i32) -> &[f32];
+}
+
+/// Index of the largest finite value; the first of equals, as llama.cpp's greedy sampler takes.
+/// None when no value is finite.
+///
+/// Two passes that the compiler vectorises: over a vocabulary of 49k this costs microseconds, where a
+/// loop that carries the index costs tens of them.
+pub fn argmax(values: &[f32]) -> Option<usize> {
+    const LANES: usize = 16;
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut chunks = values.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            // A comparison with NaN is false, so NaN never wins.
+            *lane = if v > *lane { v } else { *lane };
+        }
+    }
+    let max = lanes
+        .iter()
+        .chain(chunks.remainder())
+        .fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
+    if !max.is_finite() {
+        return None;
+    }
+    values.iter().position(|&v| v == max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn argmax_takes_the_first_of_equals_and_no_nan() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), Some(1));
+        assert_eq!(argmax(&[f32::NAN, -5.0, f32::NAN]), Some(1));
+        assert_eq!(argmax(&[]), None);
+        assert_eq!(argmax(&[f32::NAN; 40]), None);
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), None);
+        assert_eq!(argmax(&[0.0, f32::INFINITY]), None, "broken logits are not a choice");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn argmax_agrees_with_the_plain_loop(v in proptest::collection::vec(-1e6_f32..1e6, 1..200)) {
+            let mut best = 0;
+            for (i, x) in v.iter().enumerate() {
+                if *x > v[best] {
+                    best = i;
+                }
+            }
+            proptest::prop_assert_eq!(argmax(&v), Some(best));
+        }
+    }
+}

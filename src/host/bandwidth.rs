@@ -1,0 +1,267 @@
+//! A quick guess at what this machine can read and compute, to tell a user how long a run may take.
+//!
+//! Not the roofline's ceiling: that one is measured for seconds with the engine's own kernels. This
+//! takes about a tenth of a second, and on machines with very large caches its buffer may be too small.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::cpu::Cpu;
+use super::files::LiveFiles;
+use super::memory::available_memory_bytes;
+
+const MIB: u64 = 1 << 20;
+/// Where cache sizes cannot be read: four times a large desktop's.
+const UNKNOWN_CACHE_BYTES: u64 = 32 * MIB;
+
+/// Rates for time estimates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuickRates {
+    /// Bytes read from memory per second by all threads together, best pass.
+    pub read_bytes_per_s: f64,
+    /// Floating-point operations per second (an f32 fused multiply-add is two), best pass.
+    pub flops_per_s: f64,
+    /// Threads that took part.
+    pub n_threads: u32,
+    /// Memory that was read in each pass.
+    pub buffer_bytes: u64,
+    /// The last-level caches together, if known: a buffer under four times this flatters the rate.
+    pub cache_bytes: Option<u64>,
+}
+
+impl QuickRates {
+    /// Measures with `n_threads` threads (at least one). Takes about 100 ms plus the time to touch
+    /// the buffer for the first time.
+    pub fn measure(n_threads: u32) -> Self {
+        let cache_bytes = Cpu::probe(&LiveFiles).last_level_cache_bytes();
+        let buffer_bytes = buffer_bytes(cache_bytes, available_memory_bytes());
+        let threads = n_threads.max(1);
+        Self {
+            read_bytes_per_s: read_rate(threads, buffer_bytes),
+            flops_per_s: multiply_add_rate(threads),
+            n_threads: threads,
+            buffer_bytes,
+            cache_bytes,
+        }
+    }
+}
+
+/// Four times the last cache, at most 512 MiB and an eighth of what is available, at least 1 MiB.
+fn buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
+    let wanted = cache.unwrap_or(UNKNOWN_CACHE_BYTES).saturating_mul(4);
+    let allowed = available.map_or(u64::MAX, |bytes| bytes / 8);
+    wanted.clamp(16 * MIB, 512 * MIB).min(allowed).max(MIB)
+}
+
+/// Each thread sums its own part, which it has filled itself so that the pages lie near it.
+fn read_rate(threads: u32, buffer_bytes: u64) -> f64 {
+    let words = (buffer_bytes / 8 / u64::from(threads)).max(1) as usize;
+    let bytes = (words * 8) as f64 * f64::from(threads);
+    let best = best_pass(threads, Duration::from_millis(70), |seed| {
+        let mut part: Vec<u64> = Vec::with_capacity(words);
+        part.extend((0..words as u64).map(|word| word ^ u64::from(seed)));
+        move || {
+            black_box(sum(black_box(&part)));
+        }
+    });
+    bytes / best.as_secs_f64()
+}
+
+/// Four times sixteen chains: enough loads in flight that memory and not additions set the pace.
+fn sum(words: &[u64]) -> u64 {
+    let (chunks, rest) = words.as_chunks::<64>();
+    let mut sums = [0u64; 64];
+    for chunk in chunks {
+        for index in 0..64 {
+            sums[index] = sums[index].wrapping_add(chunk[index]);
+        }
+    }
+    let all = sums.iter().chain(rest);
+    all.fold(0, |total, word| total.wrapping_add(*word))
+}
+
+/// Floats in one register, as this program (and so the engine) was compiled.
+const LANES: usize = if cfg!(target_feature = "avx512f") {
+    16
+} else {
+    8
+};
+/// Independent chains: enough to hide the latency of two units, few enough for 16 registers.
+const CHAINS: usize = 8;
+const ROUNDS: usize = 100_000;
+
+type Chains = [[f32; LANES]; CHAINS];
+
+fn multiply_add_rate(threads: u32) -> f64 {
+    let flops = (2 * LANES * CHAINS * ROUNDS) as f64 * f64::from(threads);
+    let best = best_pass(threads, Duration::from_millis(20), |seed| {
+        let mut chains = [[seed as f32; LANES]; CHAINS];
+        move || {
+            multiply_add(&mut chains);
+            black_box(&chains);
+        }
+    });
+    flops / best.as_secs_f64()
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn multiply_add(chains: &mut Chains) {
+    if cfg!(target_feature = "fma") {
+        fused(chains);
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: both features were just detected.
+        unsafe { fused_avx2(chains) }
+    } else {
+        // Without the instruction `mul_add` is a slow library call.
+        rounds(chains, |value, factor, addend| value * factor + addend);
+    }
+}
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+#[target_feature(enable = "avx2,fma")]
+fn fused_avx2(chains: &mut Chains) {
+    fused(chains);
+}
+
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+fn multiply_add(chains: &mut Chains) {
+    if cfg!(target_arch = "aarch64") {
+        fused(chains);
+    } else {
+        rounds(chains, |value, factor, addend| value * factor + addend);
+    }
+}
+
+#[inline(always)]
+fn fused(chains: &mut Chains) {
+    rounds(chains, f32::mul_add);
+}
+
+/// `x = x / 2 + 1` converges to 2: no overflow and no denormals, whatever the start.
+#[inline(always)]
+fn rounds(chains: &mut Chains, step: impl Fn(f32, f32, f32) -> f32 + Copy) {
+    let (factor, addend) = (black_box(0.5), black_box(1.0));
+    let advance = |chain: &mut [f32; LANES]| {
+        for value in chain {
+            *value = step(*value, factor, addend);
+        }
+    };
+    // By name, not in a loop: the compiler keeps named arrays in registers.
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *chains;
+    for _ in 0..ROUNDS {
+        advance(&mut a);
+        advance(&mut b);
+        advance(&mut c);
+        advance(&mut d);
+        advance(&mut e);
+        advance(&mut f);
+        advance(&mut g);
+        advance(&mut h);
+    }
+    *chains = [a, b, c, d, e, f, g, h];
+}
+
+/// Runs `pass` on all threads at once, over and over until `budget` is spent but at least three
+/// times, and returns the shortest time from the common start to the last thread's end.
+fn best_pass<P: FnMut()>(
+    threads: u32,
+    budget: Duration,
+    prepare: impl Fn(u32) -> P + Sync,
+) -> Duration {
+    let barrier = Barrier::new(threads as usize);
+    let done = AtomicBool::new(false);
+    let other = |seed: u32| {
+        let mut pass = prepare(seed);
+        loop {
+            barrier.wait();
+            if done.load(Ordering::Acquire) {
+                return;
+            }
+            pass();
+            barrier.wait();
+        }
+    };
+    std::thread::scope(|scope| {
+        for seed in 1..threads {
+            let other = &other;
+            scope.spawn(move || other(seed));
+        }
+        let mut pass = prepare(0);
+        let mut best = Duration::MAX;
+        let mut spent = Duration::ZERO;
+        let mut passes = 0;
+        while passes < 3 || spent < budget {
+            barrier.wait();
+            let begun = Instant::now();
+            pass();
+            barrier.wait();
+            let took = begun.elapsed();
+            best = best.min(took);
+            spent += took;
+            passes += 1;
+        }
+        done.store(true, Ordering::Release);
+        barrier.wait();
+        // A clock too coarse to see the pass must not give an infinite rate.
+        best.max(Duration::from_nanos(1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[test]
+    fn the_buffer_outgrows_the_cache_but_not_the_machine() {
+        assert_eq!(buffer_bytes(Some(32 * MIB), Some(16 << 30)), 128 * MIB);
+        assert_eq!(buffer_bytes(Some(256 * MIB), Some(64 << 30)), 512 * MIB);
+        assert_eq!(buffer_bytes(Some(32 * MIB), Some(512 * MIB)), 64 * MIB);
+        assert_eq!(buffer_bytes(None, None), 128 * MIB);
+        assert_eq!(buffer_bytes(Some(1 << 10), None), 16 * MIB);
+        assert_eq!(buffer_bytes(Some(32 * MIB), Some(0)), MIB);
+        assert_eq!(buffer_bytes(Some(u64::MAX), None), 512 * MIB);
+    }
+
+    #[test]
+    fn the_sum_reads_every_word_once() {
+        let words: Vec<u64> = (0..1003).collect();
+        assert_eq!(sum(&words), 1002 * 1003 / 2);
+    }
+
+    #[test]
+    fn chains_converge_to_two() {
+        let mut chains = [[7.0; LANES]; CHAINS];
+        multiply_add(&mut chains);
+        assert!(
+            chains.iter().flatten().all(|value| *value == 2.0),
+            "{chains:?}"
+        );
+    }
+
+    #[test]
+    fn every_thread_takes_part_in_every_pass() {
+        let calls = [const { AtomicU32::new(0) }; 3];
+        best_pass(3, Duration::ZERO, |seed| {
+            let calls = &calls[seed as usize];
+            move || {
+                calls.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert!(calls.iter().all(|count| count.load(Ordering::Relaxed) == 3));
+    }
+
+    #[test]
+    fn rates_are_positive_numbers() {
+        let rates = [read_rate(2, MIB), multiply_add_rate(2)];
+        assert!(
+            rates.iter().all(|rate| rate.is_finite() && *rate > 0.0),
+            "{rates:?}"
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! NVIDIA GPUs through NVML, which is loaded at run time: a machine without the driver gets a
+//! reason, never a link error. Every query may fail by itself (old driver, virtual GPU, no permission).
+
+use nvml_wrapper::Nvml;
+use nvml_wrapper::bitmasks::device::ThrottleReasons;
+use nvml_wrapper::device::Device;
+use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::error::NvmlError;
+use serde::{Deserialize, Serialize};
+
+/// The machine's NVIDIA GPUs, or why there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuReport {
+    /// Driver version, as `580.65.06`.
+    pub driver_version: Option<String>,
+    /// Newest CUDA version that the driver supports, as `13.0`.
+    pub cuda_version: Option<String>,
+    /// One entry for each device that NVML names.
+    pub devices: Vec<Gpu>,
+    /// Why `devices` is empty, in words.
+    pub none_because: Option<String>,
+}
+
+/// One GPU at the time of asking. `None`: the driver does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gpu {
+    /// NVML's number of the device; CUDA may number differently.
+    pub index: u32,
+    /// Product name.
+    pub name: Option<String>,
+    /// NVML's unique id.
+    pub uuid: Option<String>,
+    /// Memory on the device.
+    pub memory_total_bytes: Option<u64>,
+    /// Memory not in use.
+    pub memory_free_bytes: Option<u64>,
+    /// Memory in use by anybody.
+    pub memory_used_bytes: Option<u64>,
+    /// Current clock of the multiprocessors.
+    pub sm_clock_hz: Option<u64>,
+    /// Current clock of the memory.
+    pub memory_clock_hz: Option<u64>,
+    /// Highest clock of the multiprocessors.
+    pub max_sm_clock_hz: Option<u64>,
+    /// Highest clock of the memory.
+    pub max_memory_clock_hz: Option<u64>,
+    /// Power limit in force, in milliwatts.
+    pub power_limit_mw: Option<u32>,
+    /// Degrees Celsius.
+    pub temperature_c: Option<u32>,
+    /// Generation of the PCIe link; idle devices often lower it.
+    pub pcie_generation: Option<u32>,
+    /// Lanes of the PCIe link.
+    pub pcie_width: Option<u32>,
+    /// Whether the device is cut into instances (MIG).
+    pub mig_enabled: Option<bool>,
+    /// CUDA compute capability, as `9.0`.
+    pub compute_capability: Option<String>,
+}
+
+impl GpuReport {
+    /// Asks NVML. Never fails: without GPUs the report says why.
+    pub fn probe() -> Self {
+        let nvml = match Nvml::init() {
+            Ok(nvml) => nvml,
+            Err(error) => return Self::none(&error),
+        };
+        let count = match nvml.device_count() {
+            Ok(count) => count,
+            Err(error) => return Self::none(&error),
+        };
+        let cuda = nvml.sys_cuda_driver_version().ok();
+        Self {
+            driver_version: nvml.sys_driver_version().ok(),
+            cuda_version: cuda.map(|v| format!("{}.{}", v / 1000, v % 1000 / 10)),
+            devices: (0..count).map(|index| Gpu::probe(&nvml, index)).collect(),
+            none_because: (count == 0).then(|| "NVML finds no GPU".to_owned()),
+        }
+    }
+
+    fn none(error: &NvmlError) -> Self {
+        let reason = match error {
+            NvmlError::LibloadingError(_) => "NVML not found: no NVIDIA driver".to_owned(),
+            NvmlError::DriverNotLoaded => {
+                "NVML found, but the NVIDIA driver is not loaded".to_owned()
+            }
+            other => format!("NVML does not work: {other}"),
+        };
+        Self {
+            none_because: Some(reason),
+            ..Self::default()
+        }
+    }
+}
+
+impl Gpu {
+    fn probe(nvml: &Nvml, index: u32) -> Self {
+        let Ok(device) = nvml.device_by_index(index) else {
+            return Self {
+                index,
+                ..Self::default()
+            };
+        };
+        let memory = device.memory_info().ok();
+        let capability = device.cuda_compute_capability().ok();
+        Self {
+            index,
+            name: device.name().ok(),
+            uuid: device.uuid().ok(),
+            memory_total_bytes: memory.as_ref().map(|memory| memory.total),
+            memory_free_bytes: memory.as_ref().map(|memory| memory.free),
+            memory_used_bytes: memory.as_ref().map(|memory| memory.used),
+            sm_clock_hz: device.clock_info(Clock::SM).ok().map(hertz),
+            memory_clock_hz: device.clock_info(Clock::Memory).ok().map(hertz),
+            max_sm_clock_hz: device.max_clock_info(Clock::SM).ok().map(hertz),
+            max_memory_clock_hz: device.max_clock_info(Clock::Memory).ok().map(hertz),
+            power_limit_mw: device.enforced_power_limit().ok(),
+            temperature_c: device.temperature(TemperatureSensor::Gpu).ok(),
+            pcie_generation: device.current_pcie_link_gen().ok(),
+            pcie_width: device.current_pcie_link_width().ok(),
+            mig_enabled: device.mig_mode().ok().map(|mode| mode.current == 1),
+            compute_capability: capability.map(|c| format!("{}.{}", c.major, c.minor)),
+        }
+    }
+}
+
+/// NVML gives megahertz.
+fn hertz(mhz: u32) -> u64 {
+    u64::from(mhz) * 1_000_000
+}
+
+/// What a GPU does at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GpuUsage {
+    /// Clock of the multiprocessors.
+    pub sm_clock_hz: Option<u64>,
+    /// Power draw in milliwatts. The sensor of recent devices sees part of the time only: a picture, no energy.
+    pub power_mw: Option<u32>,
+    /// Degrees Celsius.
+    pub temperature_c: Option<u32>,
+    /// Device memory in use by anybody.
+    pub memory_used_bytes: Option<u64>,
+    /// Share of the last sample period in which a kernel ran.
+    pub utilisation_percent: Option<u32>,
+    /// Why clocks are held down: NVML's bits, see [`throttle_names`].
+    pub throttle_bits: Option<u64>,
+}
+
+/// Reads one GPU again and again.
+pub(crate) struct GpuMeter {
+    nvml: Nvml,
+    index: u32,
+}
+
+impl GpuMeter {
+    pub(crate) fn open(index: u32) -> Option<Self> {
+        let nvml = Nvml::init().ok()?;
+        nvml.device_by_index(index).ok()?;
+        Some(Self { nvml, index })
+    }
+
+    pub(crate) fn read(&self) -> Option<GpuUsage> {
+        let device: Device<'_> = self.nvml.device_by_index(self.index).ok()?;
+        Some(GpuUsage {
+            sm_clock_hz: device.clock_info(Clock::SM).ok().map(hertz),
+            power_mw: device.power_usage().ok(),
+            temperature_c: device.temperature(TemperatureSensor::Gpu).ok(),
+            memory_used_bytes: device.memory_info().ok().map(|memory| memory.used),
+            utilisation_percent: device.utilization_rates().ok().map(|rates| rates.gpu),
+            throttle_bits: device
+                .current_throttle_reasons()
+                .ok()
+                .map(|reasons| reasons.bits()),
+        })
+    }
+}
+
+/// The reasons among NVML's throttle bits that take speed away from a busy GPU, in words.
+/// Idleness and clocks chosen by the user are not among them.
+pub fn throttle_names(bits: u64) -> Vec<&'static str> {
+    let reasons = ThrottleReasons::from_bits_truncate(bits);
+    let named = [
+        (ThrottleReasons::SW_POWER_CAP, "power limit"),
+        (ThrottleReasons::HW_SLOWDOWN, "hardware slowdown"),
+        (ThrottleReasons::SW_THERMAL_SLOWDOWN, "temperature (driver)"),
+        (
+            ThrottleReasons::HW_THERMAL_SLOWDOWN,
+            "temperature (hardware)",
+        ),
+        (ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN, "power brake"),
+    ];
+    let set = named.iter().filter(|(reason, _)| reasons.contains(*reason));
+    set.map(|(_, name)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_has_devices_or_a_reason_never_both() {
+        let report = GpuReport::probe();
+        assert_eq!(
+            report.devices.is_empty(),
+            report.none_because.is_some(),
+            "{report:?}"
+        );
+    }
+
+    #[test]
+    fn a_missing_library_is_told_from_a_broken_one() {
+        let missing = match Nvml::builder()
+            .lib_path("no/such/libnvidia-ml.so".as_ref())
+            .init()
+        {
+            Ok(_) => panic!("a library that does not exist was loaded"),
+            Err(error) => GpuReport::none(&error),
+        };
+        assert_eq!(
+            missing.none_because.as_deref(),
+            Some("NVML not found: no NVIDIA driver")
+        );
+        let broken = GpuReport::none(&NvmlError::NoPermission);
+        assert!(
+            broken
+                .none_because
+                .is_some_and(|text| text.starts_with("NVML does not work: "))
+        );
+    }
+
+    #[test]
+    fn throttle_bits_have_names() {
+        // Values from nvml.h: idle 1, power cap 4, hardware slowdown 8, software thermal 0x20.
+        assert_eq!(throttle_names(0x1), Vec::<&str>::new());
+        assert_eq!(
+            throttle_names(0x4 | 0x20),
+            ["power limit", "temperature (driver)"]
+        );
+        assert_eq!(throttle_names(0x8), ["hardware slowdown"]);
+    }
+
+    #[test]
+    fn a_meter_for_a_device_that_is_not_there() {
+        assert!(GpuMeter::open(u32::MAX).is_none());
+    }
+}

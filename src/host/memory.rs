@@ -1,0 +1,219 @@
+//! Memory and disk: how much there is, and how much this process may still take.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Cgroup;
+use super::files::{Files, LiveFiles, kib_value_bytes};
+
+/// The machine's memory. `None`: could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Physical memory that the kernel manages.
+    pub total_bytes: Option<u64>,
+    /// What this process could take now without swapping, see [`available_memory_bytes`].
+    pub available_bytes: Option<u64>,
+    /// Swap space.
+    pub swap_total_bytes: Option<u64>,
+    /// Swap space in use.
+    pub swap_used_bytes: Option<u64>,
+    /// Mode of transparent huge pages: `always`, `madvise` or `never`.
+    pub huge_pages: Option<String>,
+    /// Size of a page.
+    pub page_bytes: Option<u64>,
+}
+
+impl Memory {
+    pub(crate) fn probe(files: &impl Files) -> Self {
+        let meminfo = files.read("/proc/meminfo").unwrap_or_default();
+        let total = kib_value_bytes(&meminfo, "MemTotal");
+        if total.is_none() {
+            return Self::from_sysinfo();
+        }
+        let swap_total = kib_value_bytes(&meminfo, "SwapTotal");
+        let swap_free = kib_value_bytes(&meminfo, "SwapFree");
+        Self {
+            total_bytes: total,
+            available_bytes: available_bytes(files),
+            swap_total_bytes: swap_total,
+            swap_used_bytes: swap_total
+                .zip(swap_free)
+                .and_then(|(all, free)| all.checked_sub(free)),
+            huge_pages: files
+                .read("/sys/kernel/mm/transparent_hugepage/enabled")
+                .and_then(|text| bracketed(&text)),
+            page_bytes: page_bytes(),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn from_sysinfo() -> Self {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        Self {
+            total_bytes: Some(system.total_memory()).filter(|bytes| *bytes > 0),
+            available_bytes: Some(system.available_memory()).filter(|bytes| *bytes > 0),
+            swap_total_bytes: Some(system.total_swap()),
+            swap_used_bytes: Some(system.used_swap()),
+            huge_pages: None,
+            page_bytes: page_bytes(),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn from_sysinfo() -> Self {
+        Self {
+            page_bytes: page_bytes(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Bytes this process could take now without swapping and without meeting a container's limit:
+/// the smaller of the kernel's `MemAvailable` and the headroom of the cgroups above the process.
+/// Outside Linux, what the operating system calls available. `None`: unknown.
+pub fn available_memory_bytes() -> Option<u64> {
+    Memory::probe(&LiveFiles).available_bytes
+}
+
+fn available_bytes(files: &impl Files) -> Option<u64> {
+    let meminfo = files.read("/proc/meminfo")?;
+    let machine = kib_value_bytes(&meminfo, "MemAvailable");
+    let container =
+        Cgroup::find(files, "memory").and_then(|cgroup| cgroup.memory_headroom_bytes(files));
+    machine.into_iter().chain(container).min()
+}
+
+/// The chosen word of a kernel setting such as `always [madvise] never`.
+fn bracketed(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once('[')?;
+    Some(rest.split_once(']')?.0.to_owned())
+}
+
+/// Size of a memory page.
+#[cfg(unix)]
+pub(crate) fn page_bytes() -> Option<u64> {
+    // SAFETY: sysconf takes no pointers and may be called at any time.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+}
+
+/// Size of a memory page.
+#[cfg(not(unix))]
+pub(crate) fn page_bytes() -> Option<u64> {
+    None
+}
+
+/// Bytes an ordinary user may still write to the file system that holds `path` (which must exist).
+///
+/// # Errors
+/// The operating system's own, for example when `path` does not exist.
+#[cfg(unix)]
+pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
+    use std::ffi::CString;
+    use std::mem::MaybeUninit;
+    use std::os::unix::ffi::OsStrExt;
+
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `name` is NUL-terminated and `stat` is large enough for what the call writes.
+    if unsafe { libc::statvfs(name.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it has filled the whole struct.
+    let stat = unsafe { stat.assume_init() };
+    // The widths of these fields differ between Unixes.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+}
+
+/// Bytes that may still be written to the volume that holds `path` (which must exist).
+///
+/// # Errors
+/// The operating system's own, and `NotFound` when no listed volume holds `path`.
+#[cfg(not(unix))]
+pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
+    let path = path.canonicalize()?;
+    // Canonical Windows paths start with \\?\, which mount points lack.
+    let path = path
+        .to_string_lossy()
+        .trim_start_matches(r"\\?\")
+        .to_lowercase();
+    let disks = sysinfo::Disks::new_with_refreshed_list();
+    let holders = disks.iter().filter_map(|disk| {
+        let mount = disk.mount_point().to_string_lossy().to_lowercase();
+        path.starts_with(&mount)
+            .then(|| (mount.len(), disk.available_space()))
+    });
+    holders.max().map(|(_, bytes)| bytes).ok_or_else(|| {
+        let message = format!("no volume found that holds {path}");
+        io::Error::new(io::ErrorKind::NotFound, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::Sample;
+    use super::*;
+
+    const MEMINFO: &str = "MemTotal:       16000000 kB\nMemFree:          100 kB\n\
+        MemAvailable:   8000000 kB\nSwapTotal:       2000 kB\nSwapFree:        1500 kB\n";
+
+    #[test]
+    fn reads_meminfo_and_the_huge_page_mode() {
+        let memory = Memory::probe(&Sample(&[
+            ("/proc/meminfo", MEMINFO),
+            (
+                "/sys/kernel/mm/transparent_hugepage/enabled",
+                "always [madvise] never",
+            ),
+        ]));
+        assert_eq!(memory.total_bytes, Some(16_000_000 * 1024));
+        assert_eq!(memory.available_bytes, Some(8_000_000 * 1024));
+        assert_eq!(memory.swap_total_bytes, Some(2000 * 1024));
+        assert_eq!(memory.swap_used_bytes, Some(500 * 1024));
+        assert_eq!(memory.huge_pages.as_deref(), Some("madvise"));
+    }
+
+    #[test]
+    fn a_container_limit_caps_what_is_available() {
+        let files = Sample(&[
+            ("/proc/meminfo", MEMINFO),
+            ("/proc/self/cgroup", "0::/"),
+            (
+                "/proc/self/mountinfo",
+                "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+            ),
+            ("/sys/fs/cgroup/memory.max", "1073741824"),
+            ("/sys/fs/cgroup/memory.current", "73741824"),
+        ]);
+        assert_eq!(available_bytes(&files), Some(1_000_000_000));
+    }
+
+    #[test]
+    fn an_old_kernel_without_the_estimate_is_unknown() {
+        assert_eq!(
+            available_bytes(&Sample(&[("/proc/meminfo", "MemTotal: 5 kB")])),
+            None
+        );
+        assert_eq!(available_bytes(&Sample(&[])), None);
+    }
+
+    #[test]
+    fn this_machine_has_memory_and_disk() {
+        let available = available_memory_bytes().expect("every supported system says");
+        let total = Memory::probe(&LiveFiles)
+            .total_bytes
+            .expect("every supported system says");
+        assert!(0 < available && available <= total);
+        assert!(free_disk_bytes(Path::new(".")).is_ok());
+        let missing = free_disk_bytes(Path::new("no/such/folder"));
+        assert_eq!(
+            missing.map_err(|error| error.kind()),
+            Err(io::ErrorKind::NotFound)
+        );
+    }
+}

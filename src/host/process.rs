@@ -1,0 +1,229 @@
+//! What a worker process does to itself, and how its end is read.
+
+use std::io;
+use std::process::ExitStatus;
+
+use super::cgroup::Cgroup;
+use super::files::{Files, LiveFiles, space_value};
+
+/// Makes this process the first that the kernel ends when memory runs out, so that the supervisor
+/// and the user's other programs live on (proc(5), `oom_score_adj`). Does nothing outside Linux.
+///
+/// # Errors
+/// The operating system's, when `/proc` is missing or read-only.
+pub fn lower_oom_priority_of_self() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    std::fs::write("/proc/self/oom_score_adj", "1000")?;
+    Ok(())
+}
+
+/// Has the kernel kill this process when its parent ends (prctl(2), `PR_SET_PDEATHSIG`). Does
+/// nothing outside Linux: there a worker must notice the end of its pipe.
+///
+/// "Parent" means the *thread* that started this process: a supervisor must start its workers from
+/// a thread that lives as long as they do. A parent that was gone before this call is not noticed.
+///
+/// # Errors
+/// The operating system's.
+pub fn die_with_parent() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: this option takes a signal number and touches no memory of ours.
+        let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// How a process ended, in one word or two: `SIGABRT`, `exit code 3`, `STATUS_ACCESS_VIOLATION`.
+pub fn describe_exit(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(signal) = status.signal() {
+            let name =
+                signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
+            return match status.core_dumped() {
+                true => format!("{name} (core dumped)"),
+                false => name,
+            };
+        }
+    }
+    match status.code() {
+        Some(code) => describe_code(code),
+        None => "unknown end".to_owned(),
+    }
+}
+
+/// Windows reports a crash as an exit code with the NTSTATUS of its exception.
+fn describe_code(code: i32) -> String {
+    match nt_status_name(code as u32) {
+        Some(name) => name.to_owned(),
+        None if code < 0 => format!("exit code {:#010x}", code as u32),
+        None => format!("exit code {code}"),
+    }
+}
+
+#[cfg(unix)]
+fn signal_name(signal: i32) -> Option<&'static str> {
+    let names = [
+        (libc::SIGHUP, "SIGHUP"),
+        (libc::SIGINT, "SIGINT"),
+        (libc::SIGQUIT, "SIGQUIT"),
+        (libc::SIGILL, "SIGILL"),
+        (libc::SIGTRAP, "SIGTRAP"),
+        (libc::SIGABRT, "SIGABRT"),
+        (libc::SIGBUS, "SIGBUS"),
+        (libc::SIGFPE, "SIGFPE"),
+        (libc::SIGKILL, "SIGKILL"),
+        (libc::SIGSEGV, "SIGSEGV"),
+        (libc::SIGPIPE, "SIGPIPE"),
+        (libc::SIGALRM, "SIGALRM"),
+        (libc::SIGTERM, "SIGTERM"),
+        (libc::SIGSYS, "SIGSYS"),
+        (libc::SIGXCPU, "SIGXCPU"),
+        (libc::SIGXFSZ, "SIGXFSZ"),
+    ];
+    names
+        .iter()
+        .find(|(number, _)| *number == signal)
+        .map(|(_, name)| *name)
+}
+
+const STATUS_NO_MEMORY: u32 = 0xC000_0017;
+const STATUS_COMMITMENT_LIMIT: u32 = 0xC000_012D;
+
+/// Names from Microsoft's NTSTATUS table (MS-ERREF 2.3.1).
+fn nt_status_name(code: u32) -> Option<&'static str> {
+    Some(match code {
+        0x8000_0003 => "STATUS_BREAKPOINT",
+        0xC000_0005 => "STATUS_ACCESS_VIOLATION",
+        STATUS_NO_MEMORY => "STATUS_NO_MEMORY",
+        0xC000_001D => "STATUS_ILLEGAL_INSTRUCTION",
+        0xC000_0094 => "STATUS_INTEGER_DIVIDE_BY_ZERO",
+        0xC000_00FD => "STATUS_STACK_OVERFLOW",
+        STATUS_COMMITMENT_LIMIT => "STATUS_COMMITMENT_LIMIT",
+        0xC000_0135 => "STATUS_DLL_NOT_FOUND",
+        0xC000_013A => "STATUS_CONTROL_C_EXIT",
+        0xC000_0374 => "STATUS_HEAP_CORRUPTION",
+        0xC000_0409 => "STATUS_STACK_BUFFER_OVERRUN",
+        _ => return None,
+    })
+}
+
+/// Processes ended by the kernel's out-of-memory killer so far: those of this process's cgroup
+/// where it counts them, else those of the whole machine. Read it before a worker starts and after
+/// it ended. `None` outside Linux and on kernels before 4.13.
+pub fn oom_kill_count() -> Option<u64> {
+    oom_kills(&LiveFiles)
+}
+
+fn oom_kills(files: &impl Files) -> Option<u64> {
+    let by_cgroup = Cgroup::find(files, "memory").and_then(|cgroup| cgroup.oom_kills(files));
+    by_cgroup.or_else(|| space_value(&files.read("/proc/vmstat")?, "oom_kill"))
+}
+
+/// Whether a process was ended for want of memory, from how it ended and [`oom_kill_count`] before
+/// and after it. `None`: it was killed, and the counts that would say why are missing.
+pub fn is_memory_kill(status: ExitStatus, before: Option<u64>, after: Option<u64>) -> Option<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        if status.signal() == Some(libc::SIGKILL) {
+            return Some(after? > before?);
+        }
+    }
+    // Unused where no signals exist.
+    let _ = (before, after);
+    let code = status.code().map(|code| code as u32);
+    Some(matches!(
+        code,
+        Some(STATUS_NO_MEMORY | STATUS_COMMITMENT_LIMIT)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::Sample;
+    use super::*;
+
+    #[test]
+    fn codes_have_names_where_windows_gave_them() {
+        assert_eq!(describe_code(0), "exit code 0");
+        assert_eq!(describe_code(3), "exit code 3");
+        assert_eq!(
+            describe_code(0xC000_0005_u32 as i32),
+            "STATUS_ACCESS_VIOLATION"
+        );
+        assert_eq!(
+            describe_code(0xC000_0001_u32 as i32),
+            "exit code 0xc0000001"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn ends_on_unix() {
+        use std::os::unix::process::ExitStatusExt;
+        let end = |raw| describe_exit(ExitStatus::from_raw(raw));
+        // wait(2): the low byte is the signal, 0x80 marks a core dump, the second byte is the code.
+        assert_eq!(end(libc::SIGABRT), "SIGABRT");
+        assert_eq!(end(libc::SIGSEGV | 0x80), "SIGSEGV (core dumped)");
+        assert_eq!(end(64), "signal 64");
+        assert_eq!(end(3 << 8), "exit code 3");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_kill_that_was_counted_is_a_memory_kill() {
+        use std::os::unix::process::ExitStatusExt;
+        let killed = ExitStatus::from_raw(libc::SIGKILL);
+        assert_eq!(is_memory_kill(killed, Some(4), Some(5)), Some(true));
+        assert_eq!(is_memory_kill(killed, Some(4), Some(4)), Some(false));
+        assert_eq!(is_memory_kill(killed, None, Some(4)), None);
+        let aborted = ExitStatus::from_raw(libc::SIGABRT);
+        assert_eq!(is_memory_kill(aborted, Some(4), Some(5)), Some(false));
+    }
+
+    #[test]
+    fn the_cgroups_own_count_comes_before_the_machines() {
+        let vmstat = ("/proc/vmstat", "pswpin 0\noom_kill 9");
+        assert_eq!(oom_kills(&Sample(&[vmstat])), Some(9));
+        let files = Sample(&[
+            vmstat,
+            ("/proc/self/cgroup", "0::/a"),
+            (
+                "/proc/self/mountinfo",
+                "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+            ),
+            (
+                "/sys/fs/cgroup/a/memory.events",
+                "oom 2\noom_kill 1\noom_group_kill 0",
+            ),
+        ]);
+        assert_eq!(oom_kills(&files), Some(1));
+        assert_eq!(oom_kills(&Sample(&[])), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_child_can_offer_itself_to_the_kernel() {
+        use std::os::unix::process::CommandExt;
+        use std::process::Command;
+
+        let mut child = Command::new("cat");
+        child.arg("/proc/self/oom_score_adj");
+        // SAFETY: both functions only make system calls, which a forked child may do.
+        unsafe {
+            child.pre_exec(|| {
+                die_with_parent()?;
+                lower_oom_priority_of_self()
+            });
+        }
+        let output = child.output().expect("cat runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1000");
+        assert_eq!(describe_exit(output.status), "exit code 0");
+    }
+}

@@ -1,0 +1,30 @@
+//! ggufbench measures how fast a machine generates text with a GGUF model: llama.cpp linked into the
+//! process, real multi-sequence batches, every decode call timed.
+//!
+//! ```text
+//! flags or sweeps/*.toml
+//!   -> plan        typed, validated, priced before anything loads
+//!   -> run         seeded random order, one worker process per model and replicate, a stopping rule
+//!   -> measure     one Call per llama_decode: build, submit, wait, sample, in integer nanoseconds
+//!   -> record      one JSON line per repetition, flushed, raw calls kept
+//!   -> stats       medians, percentiles, intervals: numbers in, numbers out
+//!   -> report      reads records only; never needs a model
+//! ```
+//!
+//! Imports go down only, in this order of floors: `cmd`, `report`, `run`, `record`, `measure`,
+//! `engine`, `host`, `stats`, `plan`, `model`, `units`. `stats` knows no benchmarks;
+//! `engine::llama` is the only place that calls llama.cpp per decode call.
+
+pub mod build_info;
+pub mod cli;
+pub mod cmd;
+pub mod engine;
+pub mod host;
+pub mod measure;
+pub mod model;
+pub mod plan;
+pub mod record;
+pub mod report;
+pub mod run;
+pub mod stats;
+pub mod units;

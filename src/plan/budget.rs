@@ -1,0 +1,167 @@
+//! What a cell will cost, before anything is loaded: memory from the model's facts, time from the
+//! machine's quickly measured rates. Prices are for deciding and for the progress bar; what a cell
+//! really took is in the record.
+
+use std::time::Duration;
+
+use crate::model::ModelFacts;
+
+use super::{Case, FlashAttn, WARMUP_STEPS};
+
+/// What a machine can do, roughly; from a measurement of a tenth of a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Bytes read from memory a second, all threads together.
+    pub read_bytes_per_s: f64,
+    /// Single precision multiply-adds, counted as two, a second, all threads together.
+    pub flops_per_s: f64,
+    /// The threads they were measured with.
+    pub n_threads: u32,
+}
+
+/// Bytes a cell needs, by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryPrice {
+    /// The file's tensors.
+    pub weights_bytes: u64,
+    /// The KV cache of all sequences.
+    pub kv_bytes: u64,
+    /// The engine's compute buffers and the logits it hands out; an upper estimate.
+    pub compute_bytes: u64,
+}
+
+impl MemoryPrice {
+    /// All of it.
+    pub fn total_bytes(&self) -> u64 {
+        self.weights_bytes + self.kv_bytes + self.compute_bytes
+    }
+
+    /// What of it falls on GPUs and what on the host, by the share of layers offloaded.
+    pub fn split(&self, case: &Case, model: &ModelFacts) -> (u64, u64) {
+        if case.n_gpu_layers == 0 {
+            return (0, self.total_bytes());
+        }
+        // llama.cpp counts the output layer as one more.
+        let layers = u64::from(model.n_layer) + 1;
+        let offloaded = u64::from(case.n_gpu_layers).min(layers);
+        let on_gpu = (self.weights_bytes + self.kv_bytes) / layers * offloaded + self.compute_bytes;
+        (on_gpu, self.total_bytes().saturating_sub(on_gpu))
+    }
+}
+
+/// Prices a cell's memory.
+///
+/// KV: METHOD's kappa times the cells of all sequences. Compute: the largest activations alive at once
+/// in a graph of `n_ubatch` tokens (`llama_context::graph_reserve` reserves that worst case): logits of a
+/// row for each token that may ask for them, the feed-forward and the residual widths, the attention
+/// mask, and without flash attention the scores of every head.
+pub fn memory(case: &Case, model: &ModelFacts) -> MemoryPrice {
+    let cells = u64::from(case.n_ctx_total());
+    let kv_per_token = model.kv_bytes_per_token(
+        case.type_k.bytes_per_element(),
+        case.type_v.bytes_per_element(),
+    );
+    let kv_bytes = (kv_per_token * cells as f64).ceil() as u64;
+    let tokens = u64::from(case.n_ubatch.min(case.n_batch));
+    let f32_bytes = 4;
+    let row_logits = u64::from(model.n_vocab) * f32_bytes;
+    // A model without these facts has other activations; the residual width stands for them.
+    let n_ff = u64::from(model.n_ff.unwrap_or(4 * model.n_embd));
+    let widths = 3 * n_ff + 8 * u64::from(model.n_embd);
+    let mask = u64::from(case.n_ctx_seq()) * u64::from(case.n_seq) * tokens.min(64) * 2;
+    let scores = match case.flash_attn {
+        FlashAttn::Off => {
+            u64::from(model.n_head.unwrap_or(0)) * u64::from(case.n_ctx_seq()) * tokens * f32_bytes * 2
+        }
+        FlashAttn::On | FlashAttn::Auto => 0,
+    };
+    MemoryPrice {
+        weights_bytes: model.tensor_bytes,
+        kv_bytes,
+        compute_bytes: tokens * (row_logits + widths * f32_bytes)
+            + u64::from(case.n_seq) * row_logits
+            + mask
+            + scores,
+    }
+}
+
+/// How long the parts of a cell take.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TimeEstimate {
+    prefill: Duration,
+    decode: Duration,
+    open: Duration,
+    warm_up_share: f64,
+}
+
+impl TimeEstimate {
+    /// One timed repetition.
+    pub fn repetition(&self) -> Duration {
+        self.prefill + self.decode
+    }
+
+    /// Opening a context, filling the depth, and the warm-up.
+    pub fn warm_up(&self) -> Duration {
+        self.open + self.prefill + self.decode.mul_f64(self.warm_up_share)
+    }
+
+    /// A visit with so many repetitions.
+    pub fn visit(&self, repetitions: u32) -> Duration {
+        self.warm_up() + self.repetition() * repetitions
+    }
+}
+
+/// Share of the quickly measured multiply-add rate that the engine's kernels reach: they also
+/// dequantise, and their matrices do not stay in registers. From this project's own runs, roughly.
+const KERNEL_EFFICIENCY: f64 = 0.35;
+
+/// Time of a decode call that neither bytes nor FLOPs explain: graph building and thread wake-ups.
+const CALL_OVERHEAD: Duration = Duration::from_micros(300);
+
+/// Estimates a cell's time: each call takes the longer of reading its bytes and computing its FLOPs
+/// (the roofline, Williams et al. 2009), by METHOD.md's counts.
+pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
+    let n_seq = f64::from(case.n_seq);
+    let flops_per_token = 2.0 * model.n_matmul_params as f64;
+    let weights = model.weight_bytes_per_step as f64;
+    let kv_per_token = model.kv_bytes_per_token(
+        case.type_k.bytes_per_element(),
+        case.type_v.bytes_per_element(),
+    );
+    let threads = f64::from(case.n_threads.min(rates.n_threads.max(1)))
+        / f64::from(rates.n_threads.max(1));
+    let bytes_rate = rates.read_bytes_per_s * threads.sqrt();
+    let flops_rate = rates.flops_per_s * KERNEL_EFFICIENCY * threads;
+    let call = |tokens: f64, context: f64| {
+        let memory = (weights + kv_per_token * context) / bytes_rate;
+        let compute = tokens * flops_per_token / flops_rate;
+        Duration::try_from_secs_f64(memory.max(compute)).unwrap_or(Duration::MAX / 1000)
+            + CALL_OVERHEAD
+    };
+    let mean_past = f64::from(case.n_depth + case.n_prompt) + f64::from(case.n_gen) / 2.0;
+    let step = call(n_seq, n_seq * mean_past);
+    let prompt_tokens = n_seq * f64::from(case.n_prompt);
+    let depth_tokens = n_seq * f64::from(case.n_depth);
+    let prefill = |tokens: f64| {
+        if tokens > 0.0 {
+            call(tokens, tokens)
+        } else {
+            Duration::ZERO
+        }
+    };
+    let kv_bytes = kv_per_token * f64::from(case.n_ctx_total());
+    let warm_up_steps = case.n_gen.min(WARMUP_STEPS);
+    TimeEstimate {
+        prefill: prefill(prompt_tokens),
+        decode: step * case.n_gen,
+        // The engine zeroes a new cache.
+        open: Duration::from_secs_f64(0.02 + kv_bytes / bytes_rate) + prefill(depth_tokens),
+        warm_up_share: f64::from(warm_up_steps) / f64::from(case.n_gen.max(1)),
+    }
+}
+
+/// Time to load a file: read at the speed of a common disk, plus a process's start.
+pub fn load_time(file_bytes: u64) -> Duration {
+    const DISK_BYTES_PER_S: f64 = 500e6;
+    Duration::from_secs_f64(0.2 + file_bytes as f64 / DISK_BYTES_PER_S)
+}

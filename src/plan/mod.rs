@@ -1,0 +1,435 @@
+//! What is to be measured: a [`Plan`] of [`Case`]s under one [`Protocol`], typed and validated
+//! before any model is loaded.
+
+pub mod axis;
+pub mod budget;
+pub mod expand;
+pub mod sweep;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ModelFacts;
+
+/// llama.cpp pads the cells of every sequence's KV cache to a multiple of this (`llama-context.cpp`).
+pub const KV_PAD: u32 = 256;
+
+/// Decode steps of a warm-up round: the first steps of an untimed repetition.
+pub const WARMUP_STEPS: u32 = 8;
+
+/// Most sequences llama.cpp decodes together (`llama_max_parallel_sequences`, `LLAMA_MAX_SEQ`).
+pub const MAX_SEQ: u32 = 256;
+
+/// A plan that cannot be measured as asked. Each message names the key, the value and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// An axis value that does not parse or lies out of range.
+    #[error("{key}: {reason}")]
+    Axis {
+        /// The flag or sweep key.
+        key: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// A sweep file that cannot be read as one.
+    #[error("{path}{}: {reason}", line.map(|l| format!(":{l}")).unwrap_or_default())]
+    Sweep {
+        /// The file.
+        path: String,
+        /// The line of the mistake, from 1, when it has one.
+        line: Option<usize>,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A combination of values that no cell can have.
+    #[error("{0}")]
+    Impossible(String),
+}
+
+impl PlanError {
+    /// An [`PlanError::Axis`] of a key and a reason.
+    pub fn axis(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Axis {
+            key: key.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Element type of the KV cache: those llama.cpp's own tools accept for `--cache-type-k/-v`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, non_camel_case_types)]
+pub enum KvType {
+    F32,
+    F16,
+    Bf16,
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    #[serde(rename = "q4_0")]
+    Q4_0,
+    #[serde(rename = "q4_1")]
+    Q4_1,
+    #[serde(rename = "iq4_nl")]
+    Iq4Nl,
+    #[serde(rename = "q5_0")]
+    Q5_0,
+    #[serde(rename = "q5_1")]
+    Q5_1,
+}
+
+impl KvType {
+    const ALL: [(KvType, &'static str); 9] = [
+        (KvType::F32, "f32"),
+        (KvType::F16, "f16"),
+        (KvType::Bf16, "bf16"),
+        (KvType::Q8_0, "q8_0"),
+        (KvType::Q4_0, "q4_0"),
+        (KvType::Q4_1, "q4_1"),
+        (KvType::Iq4Nl, "iq4_nl"),
+        (KvType::Q5_0, "q5_0"),
+        (KvType::Q5_1, "q5_1"),
+    ];
+
+    /// Bytes an element takes: block bytes over block elements (`ggml-common.h`).
+    pub fn bytes_per_element(self) -> f64 {
+        match self {
+            Self::F32 => 4.0,
+            Self::F16 | Self::Bf16 => 2.0,
+            Self::Q8_0 => 34.0 / 32.0,
+            Self::Q4_0 | Self::Iq4Nl => 18.0 / 32.0,
+            Self::Q4_1 => 20.0 / 32.0,
+            Self::Q5_0 => 22.0 / 32.0,
+            Self::Q5_1 => 24.0 / 32.0,
+        }
+    }
+
+    /// Whether the elements are stored in quantised blocks.
+    pub fn is_quantized(self) -> bool {
+        !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(t, _)| t == self).map(|(_, n)| *n);
+        f.write_str(name.expect("every type is in the table"))
+    }
+}
+
+impl FromStr for KvType {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let wanted = s.to_ascii_lowercase();
+        Self::ALL
+            .iter()
+            .find(|(_, n)| *n == wanted)
+            .map(|(t, _)| *t)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::ALL.iter().map(|(_, n)| *n).collect();
+                format!("'{s}' is no KV cache type; one of {}", names.join(", "))
+            })
+    }
+}
+
+/// llama.cpp's flash attention policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlashAttn {
+    /// The engine decides; on wherever the backend has it.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl fmt::Display for FlashAttn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl FromStr for FlashAttn {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "auto" | "-1" => Ok(Self::Auto),
+            "on" | "1" | "true" => Ok(Self::On),
+            "off" | "0" | "false" => Ok(Self::Off),
+            _ => Err(format!("'{s}' is not one of on, off, auto (or 1, 0)")),
+        }
+    }
+}
+
+/// How a model is spread over several GPUs (`llama_split_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitMode {
+    /// One GPU, `main_gpu`.
+    None,
+    /// Layers and their KV cache across GPUs.
+    Layer,
+    /// Rows of the weights across GPUs.
+    Row,
+}
+
+impl fmt::Display for SplitMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Layer => "layer",
+            Self::Row => "row",
+        })
+    }
+}
+
+impl FromStr for SplitMode {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "none" => Ok(Self::None),
+            "layer" => Ok(Self::Layer),
+            "row" => Ok(Self::Row),
+            _ => Err(format!("'{s}' is not one of none, layer, row")),
+        }
+    }
+}
+
+/// How large each sequence's share of the KV cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KvSizing {
+    /// `n_ctx` cells for every sequence, as Ollama reserves `num_ctx` for every parallel request.
+    Full,
+    /// Only the cells that the case fills, in steps of [`KV_PAD`].
+    Fit,
+}
+
+impl fmt::Display for KvSizing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Fit => "fit",
+        })
+    }
+}
+
+impl FromStr for KvSizing {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "full" => Ok(Self::Full),
+            "fit" => Ok(Self::Fit),
+            _ => Err(format!("'{s}' is not one of full, fit")),
+        }
+    }
+}
+
+/// One cell: everything that decides what the engine is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Case {
+    /// Name of the model, as in [`ModelFacts::name`].
+    pub model: String,
+    /// Sequences decoded together: the user's "batch".
+    pub n_seq: u32,
+    /// Prompt tokens of each sequence.
+    pub n_prompt: u32,
+    /// Decode steps, and so generated tokens of each sequence after the one its prompt gives.
+    pub n_gen: u32,
+    /// Tokens of each sequence that are in the cache, untimed, before its prompt.
+    pub n_depth: u32,
+    /// Threads of the engine, for prefill and decode.
+    pub n_threads: u32,
+    /// Context asked for, in tokens **per sequence** (Ollama's `num_ctx`).
+    pub n_ctx: u32,
+    /// Whether the cache is sized by `n_ctx` or by need.
+    pub kv: KvSizing,
+    /// llama.cpp's logical batch: most tokens in one `llama_decode`.
+    pub n_batch: u32,
+    /// llama.cpp's physical batch: most tokens computed at once.
+    pub n_ubatch: u32,
+    /// Element type of the K cache.
+    pub type_k: KvType,
+    /// Element type of the V cache.
+    pub type_v: KvType,
+    /// Flash attention policy.
+    pub flash_attn: FlashAttn,
+    /// Layers offloaded to a GPU.
+    pub n_gpu_layers: u32,
+    /// Spread over several GPUs.
+    pub split_mode: SplitMode,
+    /// The GPU used when the model is not split.
+    pub main_gpu: u32,
+    /// Whether the next token is chosen (greedily) from the logits, or drawn beforehand.
+    pub sample: bool,
+}
+
+impl Case {
+    /// Tokens of each sequence in the cache when the last decode step has run.
+    pub fn n_used(&self) -> u32 {
+        self.n_depth + self.n_prompt + self.n_gen
+    }
+
+    /// Cells of the KV cache each sequence gets, padded as the engine pads.
+    pub fn n_ctx_seq(&self) -> u32 {
+        match self.kv {
+            KvSizing::Full => self.n_ctx.next_multiple_of(KV_PAD),
+            KvSizing::Fit => self.n_used().next_multiple_of(KV_PAD),
+        }
+    }
+
+    /// Cells of the whole KV cache, over all sequences.
+    pub fn n_ctx_total(&self) -> u32 {
+        self.n_ctx_seq() * self.n_seq
+    }
+
+    /// The case's name in records and tables; equal cases have equal names in every run.
+    pub fn id(&self) -> CaseId {
+        CaseId::of(self)
+    }
+
+    /// What must be equal for two cases to share one loaded model.
+    pub fn load_key(&self) -> LoadKey {
+        LoadKey {
+            model: self.model.clone(),
+            n_gpu_layers: self.n_gpu_layers,
+            split_mode: self.split_mode,
+            main_gpu: self.main_gpu,
+        }
+    }
+}
+
+/// What a model is loaded with; everything else costs only a context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LoadKey {
+    /// Name of the model.
+    pub model: String,
+    /// Layers offloaded to a GPU.
+    pub n_gpu_layers: u32,
+    /// Spread over several GPUs.
+    pub split_mode: SplitMode,
+    /// The GPU used when the model is not split.
+    pub main_gpu: u32,
+}
+
+/// A case's name, like `smollm2-135m-q4_0/pp128/tg64/b32/d0/t2`: the first six parts always, the
+/// others where they differ from the engine's defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CaseId(String);
+
+impl CaseId {
+    fn of(c: &Case) -> Self {
+        use std::fmt::Write;
+        let d = expand::Defaults::default();
+        let mut id = format!(
+            "{}/pp{}/tg{}/b{}/d{}/t{}",
+            c.model, c.n_prompt, c.n_gen, c.n_seq, c.n_depth, c.n_threads
+        );
+        let mut part = |differs: bool, text: fmt::Arguments<'_>| {
+            if differs {
+                write!(id, "/{text}").expect("writing to a String cannot fail");
+            }
+        };
+        part(c.n_ctx != d.n_ctx, format_args!("c{}", c.n_ctx));
+        part(c.kv != d.kv, format_args!("kv-{}", c.kv));
+        part(c.n_batch != d.n_batch, format_args!("nb{}", c.n_batch));
+        part(c.n_ubatch != d.n_ubatch, format_args!("ub{}", c.n_ubatch));
+        part(c.type_k != d.type_k, format_args!("ctk-{}", c.type_k));
+        part(c.type_v != d.type_v, format_args!("ctv-{}", c.type_v));
+        part(
+            c.flash_attn != d.flash_attn,
+            format_args!("fa-{}", c.flash_attn),
+        );
+        part(c.n_gpu_layers != 0, format_args!("ngl{}", c.n_gpu_layers));
+        part(
+            c.split_mode != d.split_mode,
+            format_args!("sm-{}", c.split_mode),
+        );
+        part(c.main_gpu != d.main_gpu, format_args!("mg{}", c.main_gpu));
+        part(!c.sample, format_args!("nosample"));
+        Self(id)
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How the cases are measured; METHODOLOGY.md says why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Protocol {
+    /// Seed of the prompts, the cell order and the bootstrap.
+    pub seed: u64,
+    /// Worker processes every cell is measured in.
+    pub replicates: u32,
+    /// Fewest repetitions of a cell in one process.
+    pub min_repetitions: u32,
+    /// Most repetitions of a cell in one process.
+    pub max_repetitions: u32,
+    /// A cell is done in a process when the 95% interval of its median step there is within this share
+    /// of it, to each side.
+    pub precision: f64,
+    /// Wall time for the whole run, or none. The fewest repetitions are made even when it is over.
+    pub budget_ns: Option<u64>,
+    /// A worker silent for longer than this is killed; none means twenty times the estimate, and at least a minute.
+    pub timeout_ns: Option<u64>,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self {
+            seed: 42,
+            replicates: 3,
+            min_repetitions: 3,
+            max_repetitions: 10,
+            precision: 0.02,
+            budget_ns: None,
+            timeout_ns: None,
+        }
+    }
+}
+
+/// Everything a run will do, as recorded in its first line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name of the sweep, used in the run's folder.
+    pub name: String,
+    /// How the cases are measured.
+    pub protocol: Protocol,
+    /// The models, in the order they were asked for.
+    pub models: Vec<ModelFacts>,
+    /// The cases, in the order of the table.
+    pub cases: Vec<Case>,
+}
+
+impl Plan {
+    /// The facts of a case's model.
+    ///
+    /// # Panics
+    /// When the case is not of this plan.
+    pub fn model_of(&self, case: &Case) -> &ModelFacts {
+        self.models
+            .iter()
+            .find(|m| m.name == case.model)
+            .expect("every case of a plan names one of its models")
+    }
+}

@@ -1,0 +1,200 @@
+//! The file of a run: appended to and flushed line by line, read whole or by line, mended when the
+//! last line was cut by a crash.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Line, RunHeader, SCHEMA_VERSION};
+
+/// Name of the record inside a run's folder.
+pub const FILE_NAME: &str = "run.jsonl";
+
+/// A record that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file system said no.
+    #[error("{path}: {action}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// Its reason.
+        source: std::io::Error,
+    },
+    /// A line that is no record of ours.
+    #[error("{path}:{line}: not a line of a run: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file does not begin with a run's header.
+    #[error("{0}: is no run: its first line is no `run` header")]
+    NoHeader(PathBuf),
+    /// Written by a later version.
+    #[error("{path}: has schema {found}, this program reads up to {SCHEMA_VERSION}; use a newer ggufbench")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+    },
+}
+
+fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::Io {
+        path,
+        action,
+        source,
+    }
+}
+
+/// The record being written.
+#[derive(Debug)]
+pub struct Writer {
+    file: File,
+    path: PathBuf,
+    line: Vec<u8>,
+}
+
+impl Writer {
+    /// A new record in `folder`, which exists; its header is written at once.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`], also when there is one already.
+    pub fn create(folder: &Path, header: RunHeader) -> Result<Self, RecordError> {
+        let path = folder.join(FILE_NAME);
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(io(&path, "cannot create the record"))?;
+        let mut writer = Self {
+            file,
+            path,
+            line: Vec::new(),
+        };
+        writer.append(&Line::Run(Box::new(header)))?;
+        Ok(writer)
+    }
+
+    /// Continues a record; a last line that a crash cut short is taken off first.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn resume(folder: &Path) -> Result<Self, RecordError> {
+        let path = folder.join(FILE_NAME);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(io(&path, "cannot open the record"))?;
+        let mend = |file: &mut File| -> std::io::Result<()> {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(0))?;
+            file.read_to_end(&mut bytes)?;
+            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            if whole < bytes.len() {
+                file.set_len(whole as u64)?;
+            }
+            Ok(())
+        };
+        mend(&mut file).map_err(io(&path, "cannot mend the record"))?;
+        Ok(Self {
+            file,
+            path,
+            line: Vec::new(),
+        })
+    }
+
+    /// Appends a line, in one write, so that a crash loses at most the line being written.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn append(&mut self, line: &Line) -> Result<(), RecordError> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line).map_err(|e| RecordError::Io {
+            path: self.path.clone(),
+            action: "cannot write a record line",
+            source: e.into(),
+        })?;
+        self.line.push(b'\n');
+        self.file
+            .write_all(&self.line)
+            .and_then(|()| self.file.flush())
+            .map_err(io(&self.path, "cannot write a record line"))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Where a run's record is, given its folder or the file itself.
+pub fn locate(run: &Path) -> PathBuf {
+    if run.is_dir() {
+        run.join(FILE_NAME)
+    } else {
+        run.to_owned()
+    }
+}
+
+/// Reads a record: its header, then every further line to `each`. A last line without its newline is
+/// a crash's and left out.
+///
+/// # Errors
+/// [`RecordError`]; a broken line elsewhere is an error, not a gap.
+pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordError> {
+    let path = locate(run);
+    let file = File::open(&path).map_err(io(&path, "cannot open the record"))?;
+    let mut reader = BufReader::new(file);
+    let mut header = None;
+    let mut text = Vec::new();
+    for number in 1.. {
+        text.clear();
+        let n = reader
+            .read_until(b'\n', &mut text)
+            .map_err(io(&path, "cannot read the record"))?;
+        if n == 0 || text.last() != Some(&b'\n') {
+            break;
+        }
+        let line: Line = serde_json::from_slice(&text).map_err(|e| {
+            match serde_json::from_slice::<SchemaOnly>(&text) {
+                Ok(SchemaOnly { schema }) if schema > SCHEMA_VERSION => RecordError::Newer {
+                    path: path.clone(),
+                    found: schema,
+                },
+                _ if number == 1 => RecordError::NoHeader(path.clone()),
+                _ => RecordError::Line {
+                    path: path.clone(),
+                    line: number,
+                    reason: e.to_string(),
+                },
+            }
+        })?;
+        match (header.is_some(), line) {
+            (false, Line::Run(h)) if h.schema > SCHEMA_VERSION => {
+                return Err(RecordError::Newer {
+                    path,
+                    found: h.schema,
+                });
+            }
+            (false, Line::Run(h)) => header = Some(*h),
+            (false, _) => return Err(RecordError::NoHeader(path)),
+            (true, line) => each(line),
+        }
+    }
+    header.ok_or(RecordError::NoHeader(path))
+}
+
+#[derive(serde::Deserialize)]
+struct SchemaOnly {
+    schema: u32,
+}

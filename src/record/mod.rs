@@ -1,0 +1,269 @@
+//! What a run leaves behind: one JSON object a line in `out/<run>/run.jsonl`.
+//!
+//! The lines, by their `kind`: one `run` first (machine, engine, plan), then per worker process a
+//! `worker`, per timed repetition a `repetition` with its raw calls, per cell and process a `cell` with
+//! its outcome, and an `end` when the run ended by itself or by Ctrl-C. Every figure anyone prints is
+//! computed from these lines; `schema/run.schema.json` states their form.
+
+pub mod jsonl;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::build_info::BuildInfo;
+use crate::engine::EngineFacts;
+use crate::host::Machine;
+use crate::host::TimerFacts;
+use crate::host::usage::UsageDelta;
+use crate::host::HostWarning;
+use crate::measure::Call;
+use crate::measure::steady::Steadiness;
+use crate::plan::{Case, CaseId, LoadKey, Plan};
+
+/// Version of the record's form; a reader refuses a newer one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One line of `run.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Line {
+    /// The first line.
+    Run(Box<RunHeader>),
+    /// A worker process that loaded its model, or could not.
+    Worker(WorkerLine),
+    /// A timed repetition.
+    Repetition(Box<Repetition>),
+    /// What became of a cell in one process.
+    Cell(Box<CellLine>),
+    /// The run's end.
+    End(EndLine),
+}
+
+/// Everything about a run that is the same for all its cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunHeader {
+    /// [`SCHEMA_VERSION`] of the program that wrote it.
+    pub schema: u32,
+    /// Name of the run's folder.
+    pub run: String,
+    /// When it started, RFC 3339 with the zone.
+    pub started_at: String,
+    /// The command line, without the program's path.
+    pub args: Vec<String>,
+    /// This program: version, revision, features.
+    pub program: BuildInfo,
+    /// The machine.
+    pub machine: Machine,
+    /// Resolution and cost of the clock.
+    pub timer: TimerFacts,
+    /// The engine.
+    pub engine: EngineFacts,
+    /// CPU features that the machine has and the engine has kernels for but was built without.
+    pub missing_cpu_features: Vec<String>,
+    /// What makes this run's figures deserve less trust, known before it began.
+    pub warnings: Vec<HostWarning>,
+    /// Everything the run was to do.
+    pub plan: Plan,
+}
+
+/// A worker process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLine {
+    /// Its number in the run, from 0; unique over resumed runs too.
+    pub worker: u32,
+    /// The replicate it belongs to, from 0.
+    pub replicate: u32,
+    /// The model it loaded, and how.
+    pub load: LoadKey,
+    /// Nanoseconds from asking to the loaded model; none when it failed.
+    pub load_ns: Option<u64>,
+    /// Resident memory after loading.
+    pub rss_bytes: Option<u64>,
+    /// The engine's log until then.
+    pub log: Vec<String>,
+}
+
+/// One timed repetition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// The cell's name.
+    pub case_id: CaseId,
+    /// The cell.
+    pub case: Case,
+    /// The replicate, from 0.
+    pub replicate: u32,
+    /// The worker process it ran in.
+    pub worker: u32,
+    /// Its number among the cell's repetitions of this replicate, from 0.
+    pub repetition: u32,
+    /// When it started, nanoseconds after the run (or its resumption) did.
+    pub started_ns: u64,
+    /// What the machine did meanwhile.
+    pub usage: UsageDelta,
+    /// What makes this repetition deserve less trust.
+    pub warnings: Vec<HostWarning>,
+    /// Every decode call, in order.
+    pub calls: Vec<Call>,
+}
+
+/// What became of a cell in one process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellLine {
+    /// The cell's name.
+    pub case_id: CaseId,
+    /// The cell.
+    pub case: Case,
+    /// The replicate, from 0; none for a cell that was never started.
+    pub replicate: Option<u32>,
+    /// The worker process, if it had one.
+    pub worker: Option<u32>,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What opening and warming up showed; none when it did not get that far.
+    pub opened: Option<Opened>,
+    /// The engine's log while the cell ran; kept when the cell failed.
+    pub log: Vec<String>,
+}
+
+/// What opening a context and warming up showed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Cells of the KV cache each sequence really has.
+    pub n_ctx_seq: u32,
+    /// Time to make the context.
+    pub context_ns: u64,
+    /// Resident memory after the warm-up.
+    pub rss_bytes: Option<u64>,
+    /// Whether the decode steps settled.
+    pub steadiness: Steadiness,
+    /// The untimed warm-up calls, in order.
+    pub warmup_calls: Vec<Call>,
+}
+
+/// Why a cell has no more repetitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedBy {
+    /// The interval is as narrow as asked.
+    Precision,
+    /// The most repetitions were made.
+    MaxRepetitions,
+    /// The run's time was over.
+    Budget,
+}
+
+impl fmt::Display for StoppedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Precision => "precision",
+            Self::MaxRepetitions => "max repetitions",
+            Self::Budget => "budget",
+        })
+    }
+}
+
+/// The outcome of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Measured as planned.
+    Measured {
+        /// Repetitions in this replicate.
+        repetitions: u32,
+        /// What ended it.
+        stopped_by: StoppedBy,
+    },
+    /// Never started: it would not fit.
+    Skipped {
+        /// Bytes it would need.
+        needs_bytes: u64,
+        /// Bytes the machine has for it.
+        has_bytes: u64,
+    },
+    /// The engine said no.
+    Failed {
+        /// Its reason.
+        reason: String,
+    },
+    /// The worker process died.
+    Crashed {
+        /// How: `SIGABRT`, `SIGKILL (out of memory)`, `exit code 3`.
+        how: String,
+    },
+    /// The worker process did not answer and was killed.
+    TimedOut {
+        /// How long it was waited for.
+        after_ns: u64,
+    },
+    /// The run was interrupted while the cell was being measured.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The outcome's one word, as in machine-readable output.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Measured { .. } => "measured",
+            Self::Skipped { .. } => "skipped",
+            Self::Failed { .. } => "failed",
+            Self::Crashed { .. } => "crashed",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether the cell went wrong: such a run exits with 1, and resuming it tries again.
+    pub fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed { .. } | Self::Crashed { .. } | Self::TimedOut { .. }
+        )
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Measured {
+                repetitions,
+                stopped_by,
+            } => write!(f, "measured {repetitions} times, stopped by {stopped_by}"),
+            Self::Skipped {
+                needs_bytes,
+                has_bytes,
+            } => write!(
+                f,
+                "skipped: needs {}, has {}",
+                crate::units::bytes(*needs_bytes),
+                crate::units::bytes(*has_bytes)
+            ),
+            Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::Crashed { how } => write!(f, "crashed: {how}"),
+            Self::TimedOut { after_ns } => write!(
+                f,
+                "timed out: no answer for {}",
+                crate::units::duration(*after_ns)
+            ),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndLine {
+    /// RFC 3339 with the zone.
+    pub ended_at: String,
+    /// Whether Ctrl-C ended it.
+    pub interrupted: bool,
+    /// Nanoseconds since it started or was resumed.
+    pub elapsed_ns: u64,
+}
+
+/// Now, RFC 3339 with the zone, to the second.
+pub fn timestamp() -> String {
+    jiff::Zoned::now()
+        .strftime("%Y-%m-%dT%H:%M:%S%:z")
+        .to_string()
+}

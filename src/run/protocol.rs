@@ -1,0 +1,144 @@
+//! What supervisor and worker say to each other: one JSON object a line, over the worker's standard
+//! input and output.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::EngineFacts;
+use crate::engine::synthetic::Cost;
+use crate::host::usage::UsageDelta;
+use crate::measure::Call;
+use crate::plan::{Case, LoadKey};
+use crate::record::Opened;
+
+/// Version of these messages. A supervisor refuses a worker of another version, so that it can drive
+/// the worker of another build as long as this stays the same.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Stands before every message on the worker's standard output; any other line there is a library's
+/// chatter and belongs to the log.
+pub const MARK: &str = "@ggufbench ";
+
+/// Which engine a worker runs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineChoice {
+    /// llama.cpp.
+    #[default]
+    Llama,
+    /// The cost model, for tests of everything else.
+    Synthetic(Cost),
+}
+
+impl EngineChoice {
+    /// The choice as one command line argument; [`FromStr`] reads it.
+    pub fn to_argument(&self) -> String {
+        match self {
+            Self::Llama => "llama".to_owned(),
+            Self::Synthetic(cost) => format!(
+                "synthetic:{}",
+                serde_json::to_string(cost).expect("a cost is plain numbers")
+            ),
+        }
+    }
+}
+
+impl FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once(':') {
+            None if s == "llama" => Ok(Self::Llama),
+            None if s == "synthetic" => Ok(Self::Synthetic(Cost::default())),
+            Some(("synthetic", cost)) => serde_json::from_str(cost)
+                .map(Self::Synthetic)
+                .map_err(|e| format!("synthetic engine's cost: {e}")),
+            _ => Err(format!("'{s}' is no engine; llama or synthetic[:JSON]")),
+        }
+    }
+}
+
+/// From the supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Load a model; once a process. Answered by [`Reply::Loaded`].
+    Load {
+        /// The model file.
+        path: PathBuf,
+        /// How.
+        key: LoadKey,
+        /// Number of this process among those of its run.
+        worker: u32,
+    },
+    /// Make a context, draw the prompts and warm up. Answered by [`Reply::Opened`].
+    Open {
+        /// The cell.
+        case: Box<Case>,
+        /// Seed of its prompts.
+        seed: u64,
+    },
+    /// One timed repetition. Answered by [`Reply::Repetition`].
+    Repeat,
+    /// Drop the context. Answered by [`Reply::Closed`].
+    Close,
+}
+
+/// From the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// First of all.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the worker.
+        protocol: u32,
+        /// Its engine.
+        engine: EngineFacts,
+    },
+    /// The model is loaded.
+    Loaded {
+        /// How long it took.
+        load_ns: u64,
+        /// Resident memory now.
+        rss_bytes: Option<u64>,
+    },
+    /// The context is made and warm.
+    Opened(Box<Opened>),
+    /// A repetition's calls.
+    Repetition {
+        /// What the machine did meanwhile.
+        usage: UsageDelta,
+        /// Every decode call, in order.
+        calls: Vec<Call>,
+    },
+    /// The context is dropped.
+    Closed,
+    /// What was asked for failed; the context, if any, is dropped.
+    Error {
+        /// Why.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_choice_survives_the_command_line() {
+        for choice in [
+            EngineChoice::Llama,
+            EngineChoice::Synthetic(Cost {
+                abort_at_call: Some(3),
+                step_cv: 0.05,
+                ..Cost::default()
+            }),
+        ] {
+            assert_eq!(choice.to_argument().parse(), Ok(choice));
+        }
+        assert!("synthetic:{\"speed\":1}".parse::<EngineChoice>().is_err());
+        assert!("vllm".parse::<EngineChoice>().is_err());
+    }
+}

@@ -1,0 +1,177 @@
+//! The child process: the only place where the engine runs. It does what it is told, one request at
+//! a time, and decides nothing.
+
+use std::io::{BufRead, Write};
+use std::sync::mpsc::{Receiver, channel};
+
+use anyhow::{Context, Result, bail};
+
+use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
+use crate::engine::llama::Llama;
+use crate::engine::synthetic::SyntheticEngine;
+use crate::engine::{Engine, EngineError};
+use crate::host::process;
+use crate::host::usage::{UsageSnapshot, rss_bytes};
+use crate::measure::clock::{Clock, FakeClock, MonotonicClock};
+use crate::measure::{Buffers, Run, Workload, steady};
+use crate::plan::Case;
+use crate::record::Opened;
+
+/// Serves requests until standard input ends.
+///
+/// # Errors
+/// When standard output is closed or a request makes no sense.
+pub fn serve(engine: &EngineChoice) -> Result<()> {
+    // Should memory run out, this process must go, never the one that keeps the record.
+    // Where the system does not offer it, a run is only less robust.
+    let _ = process::lower_oom_priority_of_self();
+    let _ = process::die_with_parent();
+    let requests = read_requests();
+    match engine {
+        EngineChoice::Llama => serve_llama(&requests),
+        EngineChoice::Synthetic(cost) => {
+            reply(&Reply::Hello {
+                protocol: PROTOCOL_VERSION,
+                engine: SyntheticEngine::facts(),
+            })?;
+            let Some(Request::Load { worker, .. }) = next(&requests) else {
+                return Ok(());
+            };
+            let clock = FakeClock::default();
+            let engine = SyntheticEngine::new(cost.clone(), clock.clone(), worker.into());
+            serve_model(&engine, &clock, &requests, 0)
+        }
+    }
+}
+
+fn serve_llama(requests: &Receiver<Request>) -> Result<()> {
+    let llama = Llama::init()?;
+    reply(&Reply::Hello {
+        protocol: PROTOCOL_VERSION,
+        engine: llama.facts(),
+    })?;
+    let clock = MonotonicClock::start();
+    let Some(request) = next(requests) else {
+        return Ok(());
+    };
+    let Request::Load { path, key, .. } = request else {
+        bail!("a worker loads a model first, it was asked for {request:?}");
+    };
+    let started_ns = clock.now_ns();
+    match llama.load(&path, &key) {
+        Ok(engine) => serve_model(&engine, &clock, requests, clock.now_ns() - started_ns),
+        Err(e) => reply(&error(&e)),
+    }
+}
+
+/// A thread reads standard input, so that the end of it, which is the end of the supervisor, ends this
+/// process even in the middle of a long repetition.
+fn read_requests() -> Receiver<Request> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(request) = line.map(|l| serde_json::from_str(&l)) else {
+                break;
+            };
+            match request {
+                Ok(request) => {
+                    if sender.send(request).is_err() {
+                        return;
+                    }
+                }
+                Err(e) => {
+                    eprintln!("worker: not a request: {e}");
+                    std::process::exit(2);
+                }
+            }
+        }
+        std::process::exit(0);
+    });
+    receiver
+}
+
+fn next(requests: &Receiver<Request>) -> Option<Request> {
+    requests.recv().ok()
+}
+
+fn reply(reply: &Reply) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let text = serde_json::to_string(reply).context("a reply is always JSON")?;
+    writeln!(out, "{MARK}{text}")
+        .and_then(|()| out.flush())
+        .context("cannot answer the supervisor")
+}
+
+fn error(e: &EngineError) -> Reply {
+    Reply::Error {
+        reason: e.to_string(),
+    }
+}
+
+fn serve_model(
+    engine: &dyn Engine,
+    clock: &dyn Clock,
+    requests: &Receiver<Request>,
+    load_ns: u64,
+) -> Result<()> {
+    reply(&Reply::Loaded {
+        load_ns,
+        rss_bytes: rss_bytes(),
+    })?;
+    while let Some(request) = next(requests) {
+        match request {
+            Request::Open { case, seed } => serve_case(engine, clock, requests, &case, seed)?,
+            // After a failed case the supervisor may still close it.
+            Request::Close => reply(&Reply::Closed)?,
+            other => bail!("no case is open, but the supervisor asked for {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+fn serve_case(
+    engine: &dyn Engine,
+    clock: &dyn Clock,
+    requests: &Receiver<Request>,
+    case: &Case,
+    seed: u64,
+) -> Result<()> {
+    let opened_ns = clock.now_ns();
+    let mut session = match engine.open(case) {
+        Ok(session) => session,
+        Err(e) => return reply(&error(&e)),
+    };
+    let context_ns = clock.now_ns() - opened_ns;
+    let n_ctx_seq = session.n_ctx_seq();
+    let workload = Workload::draw(case, engine.prompt_tokens(), seed);
+    let mut buffers = Buffers::for_case(case);
+    let mut run = Run::new(case, &workload, session.as_mut(), clock);
+    match steady::warm_up(&mut run, case, &mut buffers) {
+        Ok((warmup_calls, steadiness)) => reply(&Reply::Opened(Box::new(Opened {
+            n_ctx_seq,
+            context_ns,
+            rss_bytes: rss_bytes(),
+            steadiness,
+            warmup_calls,
+        })))?,
+        Err(e) => return reply(&error(&e)),
+    }
+    while let Some(request) = next(requests) {
+        match request {
+            Request::Repeat => {
+                let before = UsageSnapshot::take();
+                if let Err(e) = run.repetition(case.n_gen, &mut buffers) {
+                    return reply(&error(&e));
+                }
+                let usage = UsageSnapshot::take().since(&before);
+                reply(&Reply::Repetition {
+                    usage,
+                    calls: buffers.calls.clone(),
+                })?;
+            }
+            Request::Close => return reply(&Reply::Closed),
+            other => bail!("a case is open, but the supervisor asked for {other:?}"),
+        }
+    }
+    Ok(())
+}

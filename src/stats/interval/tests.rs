@@ -1,0 +1,126 @@
+use super::*;
+
+fn close(a: f64, b: f64) {
+    assert!((a - b).abs() <= 1e-9 * b.abs().max(1.0), "{a} is not {b}");
+}
+
+fn groups() -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    (
+        vec![
+            vec![10.0, 11.0, 12.0],
+            vec![13.0, 14.0, 12.5],
+            vec![11.5, 11.0, 12.2],
+        ],
+        vec![
+            vec![20.0, 21.0, 22.0],
+            vec![19.0, 20.5, 20.0],
+            vec![23.0, 22.0, 21.5],
+            vec![20.0, 20.2, 20.4],
+        ],
+    )
+}
+
+#[test]
+fn student_quantiles_agree_with_scipy() {
+    // scipy 1.17 stats.t.ppf.
+    for (df, level, t) in [
+        (1.0, 0.9, 6.313_751_514_675_037),
+        (1.0, 0.95, 12.706_204_736_174_694),
+        (2.0, 0.95, 4.302_652_729_749_462),
+        (2.0, 0.999, 31.599_054_576_445_365),
+        (4.0, 0.95, 2.776_445_105_197_793_4),
+        (7.3, 0.9, 1.882_930_017_956_430_8),
+        (30.0, 0.95, 2.042_272_456_301_237_8),
+        (100.0, 0.999, 3.390_491_311_164_263),
+    ] {
+        close(t_quantile(df, level).unwrap(), t);
+    }
+}
+
+#[test]
+fn three_processes_use_t_on_log_medians() {
+    // numpy and scipy 1.17: t.ppf(0.975, 2) on log([11, 13, 11.5]).
+    let i = median_interval(&groups().0, 0.95).unwrap();
+    close(i.lo, 9.520_709_788_400_465);
+    close(i.estimate, 11.5);
+    close(i.hi, 14.633_670_031_339_182);
+}
+
+#[test]
+fn eight_values_use_interpolated_order_statistics() {
+    // The published formula evaluated with scipy 1.17's binom.cdf.
+    let i = centre_interval(&[10.0, 11.0, 12.0, 13.0, 15.0, 18.0, 19.0, 25.0], 0.95).unwrap();
+    close(i.lo, 10.935_643_564_356_436);
+    close(i.estimate, 14.0);
+    close(i.hi, 19.386_138_613_861_387);
+}
+
+#[test]
+fn ratio_is_welch_on_logs() {
+    // scipy 1.17 ttest_ind(equal_var=False).confidence_interval on log process medians.
+    let (a, b) = groups();
+    let i = ratio_interval(&b, &a, 0.95).unwrap();
+    close(i.lo, 1.467_619_839_479_369_1);
+    close(i.estimate, (20.2f64 * 21.0).sqrt() / 11.5);
+    close(i.hi, 2.112_883_303_103_099);
+    let inverse = ratio_interval(&a, &b, 0.95).unwrap();
+    close(inverse.lo * i.hi, 1.0);
+    close(inverse.estimate * i.estimate, 1.0);
+}
+
+#[test]
+fn degenerate_shapes_are_answered_as_documented() {
+    let lone = vec![vec![3.0, 3.1, 2.9, 3.05]];
+    let spread: Vec<Vec<f64>> = lone[0].iter().map(|&v| vec![v]).collect();
+    let (a, b) = (
+        median_interval(&lone, 0.95).unwrap(),
+        median_interval(&spread, 0.95).unwrap(),
+    );
+    close(a.lo, b.lo);
+    close(a.hi, b.hi);
+    let equal = median_interval(&vec![vec![5.0; 4]; 3], 0.95).unwrap();
+    close(equal.lo, 5.0);
+    close(equal.hi, 5.0);
+    let same = ratio_interval(&vec![vec![6.0; 4]; 3], &vec![vec![5.0; 4]; 3], 0.95).unwrap();
+    close(same.lo, 1.2);
+    close(same.hi, 1.2);
+    assert!(ratio_interval(&lone, &spread, 0.95).unwrap().contains(1.0));
+}
+
+#[test]
+fn what_cannot_be_answered_is_none() {
+    let good = vec![1.0, 2.0];
+    for bad in [
+        vec![],
+        vec![vec![]],
+        vec![vec![1.0]],
+        vec![good.clone(), vec![]],
+        vec![good.clone(), vec![f64::NAN]],
+        vec![good.clone(), vec![0.0]],
+        vec![good.clone(), vec![-1.0]],
+        vec![good.clone(), vec![f64::INFINITY]],
+    ] {
+        assert_eq!(median_interval(&bad, 0.95), None, "{bad:?}");
+        assert_eq!(
+            ratio_interval(&bad, &[good.clone(), good.clone()], 0.95),
+            None,
+            "{bad:?}"
+        );
+    }
+    for level in [0.0, 1.0, -0.5, f64::NAN] {
+        assert_eq!(median_interval(&[good.clone(), vec![3.0]], level), None);
+    }
+    assert_eq!(centre_interval(&[f64::NAN; 9], 0.95), None);
+}
+
+#[test]
+fn relative_half_width_takes_the_farther_end() {
+    let i = Interval {
+        lo: 9.0,
+        estimate: 10.0,
+        hi: 13.0,
+        level: 0.95,
+    };
+    close(i.relative_half_width().unwrap(), 0.3);
+    assert_eq!(Interval { estimate: 0.0, ..i }.relative_half_width(), None);
+}

@@ -1,0 +1,76 @@
+//! Statistics: numbers in, numbers out. Knows no benchmark, reads and writes nothing.
+//!
+//! Inputs must be finite. A function given NaN, an infinity or too few values answers `None`; it never
+//! filters values silently and never invents a zero. [`changepoint::steady_from`], which has an answer for
+//! "cannot be trusted", gives that instead.
+//!
+//! | question | where |
+//! |---|---|
+//! | what does this sample look like | [`summary`], [`histogram`] |
+//! | how sure is this median, this ratio | [`interval`] (closed form), [`bootstrap`] (any statistic) |
+//! | is A different from B, by how much | [`rank`] (few assumptions), [`test`](mod@test) (t based, many tests at once) |
+//! | where did the level change | [`changepoint`] (one run), [`edivisive`] (many nights) |
+//! | how much do neighbours repeat each other | [`autocorrelation`] |
+
+pub mod autocorrelation;
+pub mod bootstrap;
+pub mod changepoint;
+pub mod edivisive;
+pub mod histogram;
+pub mod interval;
+mod null;
+pub mod rank;
+pub mod summary;
+pub mod test;
+
+#[cfg(test)]
+mod coverage;
+#[cfg(test)]
+mod properties;
+
+pub use bootstrap::{bca, bca_nested};
+pub use changepoint::{Steady, steady_from};
+pub use histogram::LatencyHistogram;
+pub use interval::{Interval, median_interval, ratio_interval};
+pub use summary::Summary;
+
+/// Which way a one-sided test looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Alternative {
+    /// The tested quantity is larger than the null says.
+    Greater,
+    /// The tested quantity is smaller than the null says.
+    Less,
+    /// It differs either way.
+    TwoSided,
+}
+
+impl Alternative {
+    /// Combines the two one-sided p-values; two-sided is twice the smaller, at most 1.
+    fn combine(self, greater: f64, less: f64) -> f64 {
+        match self {
+            Alternative::Greater => greater.clamp(0.0, 1.0),
+            Alternative::Less => less.clamp(0.0, 1.0),
+            Alternative::TwoSided => (2.0 * greater.min(less)).clamp(0.0, 1.0),
+        }
+    }
+}
+
+fn all_finite(values: &[f64]) -> bool {
+    values.iter().all(|v| v.is_finite())
+}
+
+/// A sorted copy; `None` when a value is not finite.
+fn sorted(values: &[f64]) -> Option<Vec<f64>> {
+    if !all_finite(values) {
+        return None;
+    }
+    let mut copy = values.to_vec();
+    copy.sort_unstable_by(f64::total_cmp);
+    Some(copy)
+}
+
+/// Whether a confidence level or probability lies strictly between 0 and 1 (NaN does not).
+fn is_open_unit(p: f64) -> bool {
+    p > 0.0 && p < 1.0
+}

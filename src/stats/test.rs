@@ -1,0 +1,239 @@
+//! Tests built on Student's t, and corrections for testing many cells at once.
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::interval::{Interval, t_interval, t_quantile};
+use super::summary::Summary;
+use super::{Alternative, is_open_unit};
+
+/// Welch's comparison of two means.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Welch {
+    /// Difference of means `a - b` with its interval.
+    pub difference: Interval,
+    /// Standard error of the difference.
+    pub standard_error: f64,
+    /// Satterthwaite's degrees of freedom; `None` when neither sample varies.
+    pub df: Option<f64>,
+}
+
+impl Welch {
+    /// p-value against the null that the difference is `shift`. Without any variance it is 1, or 0 when the
+    /// difference lies on the alternative's side.
+    pub fn p_value(&self, shift: f64, alternative: Alternative) -> f64 {
+        let distance = self.difference.estimate - shift;
+        let (greater, less) = t_tails(distance, self.standard_error, self.df);
+        alternative.combine(greater, less)
+    }
+}
+
+/// Welch's t for two independent samples (Biometrika 34, 1947; degrees of freedom of Satterthwaite 1946).
+///
+/// `None` for fewer than 2 values on either side, values that are not finite, or `level` outside 0..1.
+pub fn welch(a: &[f64], b: &[f64], level: f64) -> Option<Welch> {
+    if !is_open_unit(level) {
+        return None;
+    }
+    let (sa, sb) = (Summary::of(a)?, Summary::of(b)?);
+    let (va, vb) = (sa.sd?.powi(2) / sa.n as f64, sb.sd?.powi(2) / sb.n as f64);
+    let variance = va + vb;
+    // Squares of subnormal variances vanish: then there is no usable spread.
+    let df = variance.powi(2) / (va.powi(2) / (sa.n - 1) as f64 + vb.powi(2) / (sb.n - 1) as f64);
+    let df = (df.is_finite() && df > 0.0).then_some(df);
+    let standard_error = if df.is_some() { variance.sqrt() } else { 0.0 };
+    let half = df.map_or(Some(0.0), |df| t_quantile(df, level))? * standard_error;
+    let estimate = sa.mean - sb.mean;
+    (estimate.is_finite() && half.is_finite()).then_some(Welch {
+        difference: Interval {
+            lo: estimate - half,
+            estimate,
+            hi: estimate + half,
+            level,
+        },
+        standard_error,
+        df,
+    })
+}
+
+/// Two one-sided tests that a mean lies inside a margin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tost {
+    /// The larger of the two one-sided p-values: at most alpha means "equal within the margin".
+    pub p_value: f64,
+    /// Mean with the interval of level 1 - 2 alpha (90% for alpha 0.05).
+    pub mean: Interval,
+    /// Whether that interval lies inside the margin.
+    pub equivalent: bool,
+}
+
+/// Tests paired differences (log ratios) for equivalence within `-margin..margin` (Schuirmann 1987).
+///
+/// A margin of 1% on log ratios is `1.01f64.ln()`. `None` for fewer than 2 values, values that are not finite, a margin that is
+/// not positive, or `alpha` outside 0..0.5.
+pub fn tost_paired(differences: &[f64], margin: f64, alpha: f64) -> Option<Tost> {
+    if !(margin > 0.0 && margin.is_finite() && alpha > 0.0 && alpha < 0.5) {
+        return None;
+    }
+    let mean = t_interval(differences, 1.0 - 2.0 * alpha)?;
+    let s = Summary::of(differences)?;
+    let sd = s.sd?;
+    let standard_error = sd / (s.n as f64).sqrt();
+    let df = (sd > 0.0).then_some((s.n - 1) as f64);
+    let (above_lower, _) = t_tails(s.mean + margin, standard_error, df);
+    let (_, below_upper) = t_tails(s.mean - margin, standard_error, df);
+    let p_value = above_lower.max(below_upper);
+    Some(Tost {
+        p_value,
+        mean,
+        equivalent: -margin < mean.lo && mean.hi < margin,
+    })
+}
+
+/// P(T >= t) and P(T <= t) for t = distance / standard error.
+fn t_tails(distance: f64, standard_error: f64, df: Option<f64>) -> (f64, f64) {
+    let law = df.and_then(|df| StudentsT::new(0.0, 1.0, df).ok());
+    match law {
+        Some(law) if standard_error > 0.0 => {
+            let t = distance / standard_error;
+            // The far tail as the near tail of the mirrored t, so that tiny p-values keep their digits.
+            (law.cdf(-t), law.cdf(t))
+        }
+        _ => (f64::from(distance <= 0.0), f64::from(distance >= 0.0)),
+    }
+}
+
+/// Holm's adjusted p-values, in the order given: reject where at most alpha and the chance of any false alarm
+/// among all cells is at most alpha (Scandinavian Journal of Statistics 6, 1979). `None` unless all lie in 0..=1.
+pub fn holm(p_values: &[f64]) -> Option<Vec<f64>> {
+    let order = ascending(p_values)?;
+    let m = p_values.len();
+    let mut adjusted = vec![0.0; m];
+    let mut floor = 0.0f64;
+    for (rank, &i) in order.iter().enumerate() {
+        floor = floor.max(p_values[i] * (m - rank) as f64).min(1.0);
+        adjusted[i] = floor;
+    }
+    Some(adjusted)
+}
+
+/// Benjamini and Hochberg's adjusted p-values, in the order given: reject where at most q and the expected share
+/// of false alarms among the rejected is at most q (JRSS B 57, 1995). `None` unless all lie in 0..=1.
+pub fn benjamini_hochberg(p_values: &[f64]) -> Option<Vec<f64>> {
+    let order = ascending(p_values)?;
+    let m = p_values.len();
+    let mut adjusted = vec![0.0; m];
+    let mut ceiling = 1.0f64;
+    for (rank, &i) in order.iter().enumerate().rev() {
+        ceiling = ceiling.min(p_values[i] * m as f64 / (rank + 1) as f64);
+        adjusted[i] = ceiling;
+    }
+    Some(adjusted)
+}
+
+/// Indices by ascending p-value; `None` when one is not a probability.
+fn ascending(p_values: &[f64]) -> Option<Vec<usize>> {
+    if !p_values.iter().all(|p| (0.0..=1.0).contains(p)) {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
+    Some(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Alternative::{Greater, Less, TwoSided};
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() <= 1e-9 * b.abs().max(1e-6), "{a} is not {b}");
+    }
+
+    #[test]
+    fn welch_agrees_with_scipy() {
+        // scipy 1.17 ttest_ind(equal_var=False) on Hollander & Wolfe's permeability data.
+        let a = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46];
+        let b = [1.15, 0.88, 0.90, 0.74, 1.21];
+        let w = welch(&a, &b, 0.95).unwrap();
+        close(w.df.unwrap(), 12.970_538_443_257_544);
+        close(
+            w.difference.estimate / w.standard_error,
+            2.041_383_092_210_069_5,
+        );
+        close(w.p_value(0.0, TwoSided), 0.062_101_343_781_078_47);
+        close(w.p_value(0.0, Greater), 0.031_050_671_890_539_235);
+        close(w.p_value(0.0, Less), 1.0 - 0.031_050_671_890_539_235);
+        close(w.difference.lo, -0.019_724_996_335_103_94);
+        close(w.difference.hi, 0.693_724_996_335_103_9);
+    }
+
+    #[test]
+    fn welch_without_variance_decides_by_the_difference() {
+        let w = welch(&[2.0, 2.0], &[1.0, 1.0], 0.95).unwrap();
+        assert_eq!((w.difference.lo, w.difference.hi, w.df), (1.0, 1.0, None));
+        assert_eq!(w.p_value(0.0, Greater), 0.0);
+        assert_eq!(w.p_value(1.0, Greater), 1.0);
+        assert_eq!(w.p_value(0.0, Less), 1.0);
+    }
+
+    #[test]
+    fn tost_agrees_with_scipy() {
+        // scipy 1.17: t.sf((mean + 0.01) / se, 7), t.cdf((mean - 0.01) / se, 7), t.ppf(0.95, 7).
+        let d = [0.004, -0.003, 0.006, 0.001, -0.002, 0.005, 0.0, 0.003];
+        let t = tost_paired(&d, 0.01, 0.05).unwrap();
+        close(t.p_value, 9.639_252_347_534_28e-5);
+        close(t.mean.lo, -0.000_449_845_046_735_807_65);
+        close(t.mean.hi, 0.003_949_845_046_735_807_5);
+        assert!((t.mean.level - 0.9).abs() < 1e-12);
+        assert!(t.equivalent);
+        assert!(!tost_paired(&d, 0.003, 0.05).unwrap().equivalent);
+    }
+
+    #[test]
+    fn equivalence_and_its_p_value_agree() {
+        let d = [0.004, -0.003, 0.006, 0.001, -0.002, 0.005, 0.0, 0.003];
+        for margin in 1..200 {
+            let t = tost_paired(&d, f64::from(margin) * 1e-4, 0.05).unwrap();
+            assert_eq!(t.equivalent, t.p_value < 0.05, "margin {margin}");
+        }
+        assert_eq!(tost_paired(&[0.001; 5], 0.01, 0.05).unwrap().p_value, 0.0);
+        assert_eq!(tost_paired(&[0.02; 5], 0.01, 0.05).unwrap().p_value, 1.0);
+    }
+
+    #[test]
+    fn holm_and_benjamini_hochberg_by_hand() {
+        // Holm by hand; Benjamini-Hochberg from scipy 1.17 false_discovery_control.
+        let p = [0.01, 0.04, 0.03, 0.005, 0.5];
+        let expected = [
+            (0.04, 0.025),
+            (0.09, 0.05),
+            (0.09, 0.05),
+            (0.025, 0.025),
+            (0.5, 0.5),
+        ];
+        let (h, b) = (holm(&p).unwrap(), benjamini_hochberg(&p).unwrap());
+        for (i, (holm, bh)) in expected.into_iter().enumerate() {
+            close(h[i], holm);
+            close(b[i], bh);
+        }
+        assert_eq!(holm(&[]), Some(vec![]));
+    }
+
+    #[test]
+    fn what_cannot_be_tested_is_none() {
+        for bad in [&[][..], &[1.0], &[1.0, f64::NAN], &[1.0, f64::INFINITY]] {
+            assert_eq!(welch(bad, &[1.0, 2.0], 0.95), None);
+            assert_eq!(welch(&[1.0, 2.0], bad, 0.95), None);
+            assert_eq!(tost_paired(bad, 0.01, 0.05), None);
+        }
+        assert_eq!(welch(&[1.0, 2.0], &[1.0, 2.0], 1.0), None);
+        for (margin, alpha) in [(0.0, 0.05), (f64::NAN, 0.05), (0.01, 0.5), (0.01, 0.0)] {
+            assert_eq!(tost_paired(&[1.0, 2.0], margin, alpha), None);
+        }
+        for p in [-0.1, 1.1, f64::NAN] {
+            assert_eq!(holm(&[0.5, p]), None);
+            assert_eq!(benjamini_hochberg(&[p]), None);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Quantities as people read them: three significant figures and a unit, always the same way.
+
+/// Bytes in binary units: `512 B`, `1.5 KiB`, `24.0 GiB`.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1023.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{n} B")
+    } else {
+        format!("{} {}", significant(value), UNITS[unit])
+    }
+}
+
+/// Nanoseconds in the unit that suits them: `850 ns`, `12.3 us`, `4.56 ms`, `1.20 s`, `3 min 05 s`.
+pub fn duration(ns: u64) -> String {
+    let v = ns as f64;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..999_500 => format!("{} us", significant(v / 1e3)),
+        999_500..999_500_000 => format!("{} ms", significant(v / 1e6)),
+        999_500_000..99_500_000_000 => format!("{} s", significant(v / 1e9)),
+        _ => {
+            let s = (v / 1e9).round() as u64;
+            if s < 3600 {
+                format!("{} min {:02} s", s / 60, s % 60)
+            } else {
+                format!("{} h {:02} min", s / 3600, s % 3600 / 60)
+            }
+        }
+    }
+}
+
+/// A number to three significant figures, without an exponent.
+pub fn significant(v: f64) -> String {
+    let magnitude = v.abs();
+    let decimals = if magnitude >= 99.95 {
+        0
+    } else if magnitude >= 9.995 {
+        1
+    } else if magnitude >= 0.9995 || magnitude == 0.0 {
+        2
+    } else {
+        3
+    };
+    format!("{v:.decimals$}")
+}
+
+/// A share as percent: `0.0312` is `3.1%`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_change_unit_where_three_figures_end() {
+        for (n, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (1_048_575, "1.00 MiB"),
+            (24 << 30, "24.0 GiB"),
+            (u64::MAX, "16384 PiB"),
+        ] {
+            assert_eq!(bytes(n), shown);
+        }
+    }
+
+    #[test]
+    fn durations_change_unit_where_three_figures_end() {
+        for (ns, shown) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_234, "1.23 us"),
+            (999_499, "999 us"),
+            (999_500, "1.00 ms"),
+            (12_345_678, "12.3 ms"),
+            (999_499_999, "999 ms"),
+            (1_204_000_000, "1.20 s"),
+            (99_499_999_999, "99.5 s"),
+            (185_000_000_000, "3 min 05 s"),
+            (7_260_000_000_000, "2 h 01 min"),
+        ] {
+            assert_eq!(duration(ns), shown);
+        }
+    }
+
+    #[test]
+    fn significant_figures() {
+        for (v, shown) in [
+            (0.0, "0.00"),
+            (0.0123, "0.012"),
+            (9.994, "9.99"),
+            (9.996, "10.0"),
+            (99.96, "100"),
+            (-1234.5, "-1234"),
+        ] {
+            assert_eq!(significant(v), shown);
+        }
+    }
+}
