@@ -8,8 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// What the program is made of. Only these decide whether a revision is dirty: cargo watches them.
+const INGREDIENTS: [&str; 5] = ["build.rs", "src", "Cargo.toml", "Cargo.lock", ".cargo"];
+
 fn main() {
-    for path in ["build.rs", "src", "Cargo.toml", "Cargo.lock"] {
+    for path in INGREDIENTS {
         rerun_if_changed(Path::new(path));
     }
     println!("cargo:rerun-if-env-changed=DEP_LLAMA_GGML_CMAKE_DIR");
@@ -58,7 +61,8 @@ fn git_revision() -> Option<String> {
     output_of("git", &["ls-files", "--error-unmatch", "Cargo.toml"])?;
     let revision = output_of("git", &["rev-parse", "--short=12", "HEAD"])?;
     watch_git();
-    let changes = output_of("git", &["status", "--porcelain", "--untracked-files=no"])?;
+    let status = ["status", "--porcelain", "--untracked-files=no", "--"];
+    let changes = output_of("git", &[&status[..], &INGREDIENTS[..]].concat())?;
     Some(match changes.is_empty() {
         true => revision,
         false => format!("{revision}-dirty"),

@@ -1,5 +1,9 @@
 //! Counters of one process: CPU time, context switches, page faults, memory.
 
+use super::files::{Files, LiveFiles};
+use super::procfs::{ProcessStat, context_switches, resident_bytes};
+use super::usage::tick_ns;
+
 /// Totals since the process started, over all its threads. `None`: could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProcessUsage {
@@ -12,32 +16,54 @@ pub(crate) struct ProcessUsage {
     pub peak_rss_bytes: Option<u64>,
 }
 
-#[cfg(target_os = "linux")]
 impl ProcessUsage {
     /// This process. `getrusage` counts the switches of threads that have ended, too.
     pub(crate) fn of_self() -> Self {
-        let mut usage = Self::of_pid(std::process::id());
-        let mut raw = std::mem::MaybeUninit::<libc::rusage>::uninit();
-        // SAFETY: `raw` is large enough for what the call writes.
-        if unsafe { libc::getrusage(libc::RUSAGE_SELF, raw.as_mut_ptr()) } == 0 {
-            // SAFETY: the call succeeded, so it has filled the whole struct.
-            let raw = unsafe { raw.assume_init() };
-            usage.voluntary_switches = u64::try_from(raw.ru_nvcsw).ok();
-            usage.involuntary_switches = u64::try_from(raw.ru_nivcsw).ok();
+        let usage = Self::of_pid(std::process::id());
+        match own_switches() {
+            Some((voluntary, involuntary)) => Self {
+                voluntary_switches: Some(voluntary),
+                involuntary_switches: Some(involuntary),
+                ..usage
+            },
+            None => usage,
         }
-        usage
     }
 
     /// Any process. Context switches are those of the threads that still live.
+    #[cfg(target_os = "linux")]
     pub(crate) fn of_pid(pid: u32) -> Self {
-        use super::files::{Files, LiveFiles};
-        use super::procfs::{ProcessStat, context_switches, resident_bytes};
+        let usage = Self::from_files(&LiveFiles, pid);
+        Self {
+            cpu_ns: cpu_ns(pid).or(usage.cpu_ns),
+            ..usage
+        }
+    }
 
-        let files = &LiveFiles;
+    /// Any process: CPU time and memory, which sysinfo knows everywhere.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn of_pid(pid: u32) -> Self {
+        use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+        let usage = Self::from_files(&LiveFiles, pid);
+        let pid = Pid::from_u32(pid);
+        let mut system = System::new();
+        let wanted = ProcessRefreshKind::nothing().with_cpu().with_memory();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, wanted);
+        let Some(process) = system.process(pid) else {
+            return usage;
+        };
+        Self {
+            cpu_ns: process.accumulated_cpu_time().checked_mul(1_000_000),
+            rss_bytes: Some(process.memory()),
+            ..usage
+        }
+    }
+
+    fn from_files(files: &impl Files, pid: u32) -> Self {
         let folder = format!("/proc/{pid}");
-        let stat = files
-            .read(&format!("{folder}/stat"))
-            .and_then(|text| ProcessStat::parse(&text));
+        let stat = files.read(&format!("{folder}/stat"));
+        let stat = stat.and_then(|text| ProcessStat::parse(&text));
         let status = files.read(&format!("{folder}/status")).unwrap_or_default();
         let (rss_bytes, peak_rss_bytes) = resident_bytes(&status);
         // The process's own status file has the main thread's switches only.
@@ -46,11 +72,11 @@ impl ProcessUsage {
             context_switches(&files.read(&format!("{folder}/task/{thread}/status"))?)
         });
         let switches = switches.reduce(|a, b| (a.0.saturating_add(b.0), a.1.saturating_add(b.1)));
+        let ticks = stat.map(|stat| stat.cpu_ticks);
         Self {
-            cpu_ns: cpu_ns(pid).or_else(|| {
-                let ticks = stat?.cpu_ticks;
-                ticks.checked_mul(super::usage::tick_ns()?)
-            }),
+            cpu_ns: ticks
+                .zip(tick_ns())
+                .and_then(|(ticks, tick)| ticks.checked_mul(tick)),
             voluntary_switches: switches.map(|(voluntary, _)| voluntary),
             involuntary_switches: switches.map(|(_, involuntary)| involuntary),
             minor_faults: stat.map(|stat| stat.minor_faults),
@@ -61,30 +87,26 @@ impl ProcessUsage {
     }
 }
 
+/// Voluntary and involuntary context switches of this process, ended threads included.
+#[cfg(target_os = "linux")]
+fn own_switches() -> Option<(u64, u64)> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: `usage` is large enough for what the call writes.
+    if unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so it has filled the whole struct.
+    let usage = unsafe { usage.assume_init() };
+    Some((
+        u64::try_from(usage.ru_nvcsw).ok()?,
+        u64::try_from(usage.ru_nivcsw).ok()?,
+    ))
+}
+
+/// Voluntary and involuntary context switches of this process.
 #[cfg(not(target_os = "linux"))]
-impl ProcessUsage {
-    /// This process.
-    pub(crate) fn of_self() -> Self {
-        Self::of_pid(std::process::id())
-    }
-
-    /// Any process: what sysinfo knows everywhere.
-    pub(crate) fn of_pid(pid: u32) -> Self {
-        use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
-
-        let pid = Pid::from_u32(pid);
-        let mut system = System::new();
-        let wanted = ProcessRefreshKind::nothing().with_cpu().with_memory();
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, wanted);
-        let Some(process) = system.process(pid) else {
-            return Self::default();
-        };
-        Self {
-            cpu_ns: process.accumulated_cpu_time().checked_mul(1_000_000),
-            rss_bytes: Some(process.memory()),
-            ..Self::default()
-        }
-    }
+fn own_switches() -> Option<(u64, u64)> {
+    None
 }
 
 /// CPU time of a whole process in nanoseconds, from its CPU clock (clock_getcpuclockid(3)).
@@ -132,10 +154,50 @@ fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
     seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    use super::super::files::Sample;
     use super::*;
 
+    #[test]
+    fn switches_add_up_over_threads() {
+        let usage = ProcessUsage::from_files(
+            &Sample(&[
+                (
+                    "/proc/7/stat",
+                    "7 (x) S 1 7 7 0 -1 0 98 5 3 4 250 50 1 2 20 0",
+                ),
+                (
+                    "/proc/7/status",
+                    "VmHWM: 3 kB\nVmRSS: 2 kB\nvoluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2",
+                ),
+                (
+                    "/proc/7/task/7/status",
+                    "voluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2",
+                ),
+                (
+                    "/proc/7/task/8/status",
+                    "voluntary_ctxt_switches: 10\nnonvoluntary_ctxt_switches: 20",
+                ),
+            ]),
+            7,
+        );
+        assert_eq!(
+            (usage.voluntary_switches, usage.involuntary_switches),
+            (Some(11), Some(22))
+        );
+        assert_eq!(
+            (usage.minor_faults, usage.major_faults),
+            (Some(98), Some(3))
+        );
+        assert_eq!(
+            (usage.rss_bytes, usage.peak_rss_bytes),
+            (Some(2048), Some(3072))
+        );
+        assert_eq!(usage.cpu_ns, tick_ns().map(|tick| 300 * tick));
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
     fn threads_count_towards_the_process() {
         let before = ProcessUsage::of_self();
@@ -150,6 +212,7 @@ mod tests {
         assert!(after.voluntary_switches > before.voluntary_switches);
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_thread_has_spent_no_more_than_its_process() {
         let thread = thread_cpu_ns().expect("Linux has the clock");

@@ -1,0 +1,163 @@
+//! Bad input: one clear line, exit code 2, and no trace.
+
+mod support;
+
+use std::path::Path;
+
+use support::{Place, stderr, tiny_model};
+
+/// The program refuses the arguments with one line that contains `needle`, and leaves no run behind.
+#[track_caller]
+fn refused(place: &Place, args: &[&str], needle: &str) {
+    let out = place.run(args);
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{args:?}: {text}");
+    assert!(text.starts_with("error: ") && text.contains(needle), "{args:?}: {text}");
+    assert!(out.stdout.is_empty(), "{args:?}");
+    assert!(!place.out().exists(), "{args:?} left {:?}", place.out());
+}
+
+fn tiny() -> &'static str {
+    tiny_model().to_str().expect("text")
+}
+
+fn write(place: &Place, name: &str, bytes: &[u8]) -> String {
+    let path = place.path().join(name);
+    std::fs::write(&path, bytes).expect("writable");
+    path.to_str().expect("text").to_owned()
+}
+
+#[test]
+fn models_that_are_none() {
+    let place = Place::new();
+    refused(&place, &["-m", "no-such.gguf"], "no-such.gguf");
+    let empty = write(&place, "empty.gguf", b"");
+    refused(&place, &["-m", &empty], "empty");
+    let text = write(&place, "text.gguf", b"this is a text, not a model, though it is long enough");
+    refused(&place, &["-m", &text], "text.gguf");
+    let whole = std::fs::read(tiny()).expect("readable");
+    for cut in [5, 100, 5000, whole.len() / 2, whole.len() - 1] {
+        let short = write(&place, "short.gguf", &whole[..cut]);
+        refused(&place, &["-m", &short], "short.gguf");
+    }
+    let nothing_there = place.path().to_str().expect("text").to_owned();
+    refused(&place, &["-m", &nothing_there], "gguf");
+    refused(&place, &["-m", "synth:tiny:q9"], "q9");
+    refused(&place, &["-m", "synth:huge"], "huge");
+    refused(&place, &["-m", "smollm2-135m-q8_0"], "model fetch smollm2-135m-q8_0");
+}
+
+#[test]
+fn values_that_no_cell_can_have() {
+    let place = Place::new();
+    for (args, needle) in [
+        (vec!["--batch", "0"], "batch: 0 sequences"),
+        (vec!["--batch", "257"], "257 sequences"),
+        (vec!["--batch", "eight"], "'eight' is not a number"),
+        (vec!["-n", "0"], "n_gen: 0"),
+        (vec!["-p", "2000", "-n", "100"], "do not fit n_ctx 2048"),
+        (vec!["-b", "32"], "--batch N"),
+        (vec!["-t", "0"], "threads: 0"),
+        (vec!["--replicates", "0"], "replicates"),
+        (vec!["-r", "0"], "repetitions"),
+        (vec!["--precision", "2"], "precision"),
+        (vec!["--budget", "soon"], "--budget"),
+        (vec!["-ctk", "q9_9"], "q9_9"),
+        (vec!["--kv", "half"], "half"),
+        (vec!["--engine", "vllm"], "vllm"),
+    ] {
+        let mut all = vec!["-m", tiny()];
+        all.extend(args);
+        refused(&place, &all, needle);
+    }
+}
+
+#[cfg(not(any(feature = "cuda", feature = "metal", feature = "vulkan")))]
+#[test]
+fn layers_for_a_gpu_that_the_build_does_not_know() {
+    let place = Place::new();
+    refused(&place, &["-m", tiny(), "-ngl", "99"], "CUDA=1");
+}
+
+#[test]
+fn sweeps_that_are_none() {
+    let place = Place::new();
+    refused(&place, &["sweep", "no-such.toml"], "no-such.toml");
+    let typo = write(&place, "typo.toml", b"batch = 1\nbatchs = 2\n");
+    refused(&place, &["sweep", &typo], "typo.toml:2: unknown field `batchs`");
+    let model = format!("model = \"{}\"\n", tiny());
+    let excluded = write(
+        &place,
+        "none.toml",
+        format!("{model}[[exclude]]\nbatch = 1\n").as_bytes(),
+    );
+    refused(&place, &["sweep", &excluded], "no cell is left");
+}
+
+#[test]
+fn an_unknown_flag_is_claps_error_and_exit_code() {
+    let place = Place::new();
+    let out = place.run(&["--bach", "1"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(stderr(&out).contains("--bach"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written() {
+    let place = Place::new();
+    let file = write(&place, "a-file", b"x");
+    let below = Path::new(&file).join("out");
+    let out = place.run(&["-m", tiny(), "--out", below.to_str().expect("text")]);
+    assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+    assert_eq!(stderr(&out).trim_end().lines().count(), 1, "{}", stderr(&out));
+}
+
+/// On a file system with no room, in a mount namespace of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk() {
+    let place = Place::new();
+    let full = place.path().join("full");
+    std::fs::create_dir(&full).expect("writable");
+    let script = format!(
+        "mount -t tmpfs -o size=4k,nr_inodes=16 none '{dir}' || exit 77
+         head -c 4096 /dev/zero > '{dir}/filler'
+         '{bin}' -m '{model}' -n 4 -r 1 --replicates 1 --no-report --out '{dir}/out'
+         code=$?; ls '{dir}'; exit $code",
+        dir = full.display(),
+        bin = env!("CARGO_BIN_EXE_ggufbench"),
+        model = tiny(),
+    );
+    let out = std::process::Command::new("unshare")
+        .args(["-rm", "sh", "-c", &script])
+        .output();
+    let Ok(out) = out else {
+        eprintln!("skipped: no unshare on this machine");
+        return;
+    };
+    if out.status.code() == Some(77) || stderr(&out).contains("unshare") {
+        eprintln!("skipped: this user may not mount: {}", stderr(&out));
+        return;
+    }
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    assert!(text.contains("No space left"), "{text}");
+    assert_eq!(support::stdout(&out).trim(), "filler", "no trace");
+}
+
+#[test]
+fn every_committed_sweep_is_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps");
+    let mut n = 0;
+    for entry in std::fs::read_dir(folder).expect("sweeps/ exists") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            let sweep = ggufbench::plan::sweep::read(&path).expect("valid");
+            sweep.protocol.resolve().expect("valid");
+            n += 1;
+        }
+    }
+    assert!(n >= 2, "quick and mission at least");
+}

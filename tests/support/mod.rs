@@ -1,0 +1,107 @@
+//! What every integration test needs: the program, a tiny real model, and a run's record.
+#![allow(dead_code)] // each test file uses its own part
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use ggufbench::record::jsonl::{self, locate};
+use ggufbench::record::{Line, RunHeader};
+
+/// A place of its own for one test, with its own model folder.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("gguf")).expect("a model folder");
+        Self { folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn out(&self) -> PathBuf {
+        self.path().join("out")
+    }
+
+    /// The program, run here, with a model folder of its own.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ggufbench"));
+        command
+            .current_dir(self.path())
+            .env("GGUFBENCH_MODELS", self.path().join("gguf"))
+            .env("XDG_CACHE_HOME", self.path().join("cache"))
+            .env("NO_COLOR", "1");
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command().args(args).output().expect("the program starts")
+    }
+
+    /// The only run below `out`.
+    pub fn the_run(&self) -> PathBuf {
+        let runs: Vec<PathBuf> = std::fs::read_dir(self.out())
+            .expect("out exists")
+            .map(|e| e.expect("readable").path())
+            .collect();
+        assert_eq!(runs.len(), 1, "one run: {runs:?}");
+        runs[0].clone()
+    }
+}
+
+/// A tiny llama-shaped model of random weights, written once for all tests of a file.
+pub fn tiny_model() -> &'static Path {
+    static MODEL: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = MODEL.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tiny.gguf");
+        let made = Command::new(env!("CARGO_BIN_EXE_ggufbench"))
+            .args(["model", "synth", "tiny", "f16", "--output"])
+            .arg(&path)
+            .output()
+            .expect("the program starts");
+        assert!(made.status.success(), "{}", stderr(&made));
+        (folder, path)
+    });
+    path
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A run's record, read whole.
+pub fn record(run: &Path) -> (RunHeader, Vec<Line>) {
+    let mut lines = Vec::new();
+    let header = jsonl::read(run, |line| lines.push(line)).expect("a readable record");
+    (header, lines)
+}
+
+/// The record's lines as JSON, as anyone else would read them.
+pub fn json_lines(run: &Path) -> Vec<serde_json::Value> {
+    std::fs::read_to_string(locate(run))
+        .expect("readable")
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect()
+}
+
+/// Every finished repetition's place in the run: cell, replicate, number.
+pub fn repetitions(lines: &[Line]) -> Vec<(String, u32, u32)> {
+    lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Repetition(r) => Some((r.case_id.to_string(), r.replicate, r.repetition)),
+            _ => None,
+        })
+        .collect()
+}
