@@ -24,15 +24,27 @@ pub struct Llama {
     backend: LlamaBackend,
 }
 
+/// Where the engine's log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// To standard error, where the supervisor collects it.
+    Stderr,
+    /// Nowhere.
+    Off,
+}
+
 impl Llama {
-    /// Initialises the engine and sends its log to standard error, one line a message, where the
-    /// supervisor collects it.
+    /// Initialises the engine.
     ///
     /// # Errors
     /// [`EngineError::Load`] when this process has initialised it before.
-    pub fn init() -> Result<Self, EngineError> {
-        // SAFETY: the callback is a plain function without state and never unwinds into C.
-        unsafe { sys::llama_log_set(Some(log_to_stderr), std::ptr::null_mut()) };
+    pub fn init(log: Log) -> Result<Self, EngineError> {
+        let callback: unsafe extern "C" fn(_, _, _) = match log {
+            Log::Stderr => log_to_stderr,
+            Log::Off => log_to_nowhere,
+        };
+        // SAFETY: the callbacks are plain functions without state and never unwind into C.
+        unsafe { sys::llama_log_set(Some(callback), std::ptr::null_mut()) };
         let backend = LlamaBackend::init().map_err(|e| EngineError::Load(e.to_string()))?;
         Ok(Self { backend })
     }
@@ -113,6 +125,13 @@ unsafe extern "C" fn log_to_stderr(
     let text = unsafe { std::ffi::CStr::from_ptr(text) };
     // A closed stderr must not end the measurement.
     let _ = std::io::stderr().write_all(text.to_bytes());
+}
+
+unsafe extern "C" fn log_to_nowhere(
+    _level: sys::ggml_log_level,
+    _text: *const std::ffi::c_char,
+    _user_data: *mut std::ffi::c_void,
+) {
 }
 
 /// Normal and byte tokens only: a control token can end a sequence or change the template, an

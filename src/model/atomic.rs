@@ -16,7 +16,10 @@ use super::ModelError;
 
 /// A writer touches its file many times a second; one that paused this long is dead.
 const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
-const PREFIX: &str = ".ggufbench-";
+/// Folders of downloads do not show when something inside was written.
+const STALE_FOLDER_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Begins the name of every temporary file and folder.
+pub(crate) const PREFIX: &str = ".ggufbench-";
 const SUFFIX: &str = ".tmp";
 
 /// A file under construction. Dropping it without [`AtomicFile::commit`] removes it.
@@ -92,15 +95,15 @@ impl Write for AtomicFile {
 /// Failures are ignored: a leftover costs space, not correctness.
 fn remove_stale(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let age = entry
-            .metadata()
-            .and_then(|m| m.modified())
-            .ok()
-            .and_then(|t| t.elapsed().ok());
-        let stale = age.is_some_and(|age| age > STALE_AFTER);
-        if stale && name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let Ok(meta) = entry.metadata() else { continue };
+        let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
+        let older = |limit| age.is_some_and(|age| age > limit);
+        if meta.is_dir() && older(STALE_FOLDER_AFTER) {
+            let _ = fs::remove_dir_all(entry.path());
+        } else if meta.is_file() && older(STALE_AFTER) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::gguf::{Gguf, TensorInfo, block_bytes, block_elements, tensor_type_name};
+use super::generative::language_model;
+use super::gguf::{Gguf, TensorInfo};
+use super::names::{later_parts, model_name};
+use super::sums::Sums;
 use super::{FileType, ModelError, Progress, hash, kv_heads};
 
 /// Shape, types and sizes of one model. Counts are exact; `None` means the file does not say.
@@ -133,6 +136,13 @@ impl ModelFacts {
         };
         let n_layer = required("block_count")?;
         let n_embd = required("embedding_length")?;
+        // Bounds every loop over layers, whatever a damaged file claims.
+        if n_layer as usize > tensors.len() {
+            return Err(ModelError::Malformed {
+                path: path.to_owned(),
+                detail: format!("{n_layer} layers, but only {} tensors", tensors.len()),
+            });
+        }
         let kv = kv_heads::read(gguf, &arch, u64::from(n_layer), u64::from(n_embd));
         let sums = Sums::of(tensors);
         Ok(Self {
@@ -179,7 +189,8 @@ impl ModelFacts {
     }
 
     /// Bytes that one token adds to the KV cache (kappa of the method's section 4), for caches
-    /// whose elements take this many bytes (see [`type_bytes_per_element`]). Layers with a sliding
+    /// whose elements take this many bytes (see
+    /// [`type_bytes_per_element`](super::type_bytes_per_element)). Layers with a sliding
     /// window stop growing at their window.
     #[must_use]
     pub fn kv_bytes_per_token(&self, k_bytes_per_element: f64, v_bytes_per_element: f64) -> f64 {
@@ -198,51 +209,6 @@ impl ModelFacts {
         }
         Ok(())
     }
-}
-
-/// Average bytes of one element of a ggml type by name in any case (`f16` is 2.0, `q8_0` is
-/// 34/32); `None` for an unknown name.
-#[must_use]
-pub fn type_bytes_per_element(name: &str) -> Option<f64> {
-    let upper = name.to_ascii_uppercase();
-    (0..llama_cpp_sys_2::GGML_TYPE_COUNT)
-        .find(|&ty| block_elements(ty) > 0 && tensor_type_name(ty) == upper)
-        .map(|ty| block_bytes(ty) as f64 / block_elements(ty) as f64)
-}
-
-/// `text` as it may stand in an id: lower-case `[a-z0-9._-]`, at most 64 characters, never empty.
-#[must_use]
-pub fn sanitize_name(text: &str) -> String {
-    let mut name = String::new();
-    for c in text.chars().flat_map(char::to_lowercase) {
-        let allowed = c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-        let c = if allowed { c } else { '-' };
-        if !(c == '-' && name.ends_with('-')) {
-            name.push(c);
-        }
-        if name.len() == 64 {
-            break;
-        }
-    }
-    let name = name.trim_matches(['-', '.']);
-    if name.is_empty() {
-        "model".to_owned()
-    } else {
-        name.to_owned()
-    }
-}
-
-pub(super) fn model_name(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    sanitize_name(split_suffix(&stem).map_or(&*stem, |(base, ..)| base))
-}
-
-/// Splits `base-00002-of-00003` (the engine's `llama_split_path`) into its three parts.
-pub(super) fn split_suffix(stem: &str) -> Option<(&str, u64, u64)> {
-    let (rest, count) = stem.rsplit_once("-of-")?;
-    let (base, part) = rest.rsplit_once('-')?;
-    let five = |s: &str| s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit());
-    (five(part) && five(count)).then(|| Some((base, part.parse().ok()?, count.parse().ok()?)))?
 }
 
 fn narrow(n: u64) -> Option<u32> {
@@ -280,92 +246,6 @@ fn checked_size(path: &Path, gguf: &Gguf) -> Result<u64, ModelError> {
     }
 }
 
-fn later_parts(first: &Path, n_parts: u64) -> Result<Vec<PathBuf>, ModelError> {
-    let stem = first.file_stem().unwrap_or_default().to_string_lossy();
-    // The count in the name bounds the one in the metadata, which may be anything.
-    let suffix = split_suffix(&stem).filter(|&(_, part, count)| part == 1 && count == n_parts);
-    let Some((base, ..)) = suffix else {
-        return Err(ModelError::Malformed {
-            path: first.to_owned(),
-            detail: format!(
-                "one of {n_parts} parts, but its name lacks -00001-of-{n_parts:05}, \
-                 by which the engine finds the others"
-            ),
-        });
-    };
-    Ok((2..=n_parts)
-        .map(|part| first.with_file_name(format!("{base}-{part:05}-of-{n_parts:05}.gguf")))
-        .collect())
-}
-
-/// Encoders, encoder-decoders and heads that only draft for another model: the engine cannot
-/// generate with them alone (llama.cpp, `src/models/`).
-const NOT_GENERATIVE: &[(&str, &[&str])] = &[
-    ("a vision or audio projector (mmproj)", &["clip"]),
-    (
-        "an encoder (embedding model)",
-        &[
-            "bert",
-            "modern-bert",
-            "nomic-bert",
-            "nomic-bert-moe",
-            "neo-bert",
-            "jina-bert-v2",
-            "jina-bert-v3",
-            "eurobert",
-            "t5encoder",
-            "gemma-embedding",
-            "llama-embed",
-        ],
-    ),
-    ("an encoder-decoder", &["t5"]),
-    ("an audio decoder", &["wavtokenizer-dec", "pockettts"]),
-    (
-        "a draft head for another model",
-        &["eagle3", "dflash", "gemma4-assistant"],
-    ),
-];
-
-/// The architecture, once it is sure that the file generates text.
-fn language_model(path: &Path, gguf: &Gguf, tensors: &[TensorInfo]) -> Result<String, ModelError> {
-    let refuse = |kind: &str| {
-        Err(ModelError::NotLanguageModel {
-            path: path.to_owned(),
-            kind: kind.to_owned(),
-        })
-    };
-    match gguf.string("general.type").as_deref() {
-        Some("adapter") => return refuse("an adapter (LoRA); name the base model"),
-        Some("imatrix") => return refuse("an importance matrix"),
-        Some("mmproj") => return refuse("a vision or audio projector (mmproj)"),
-        Some("vocab") => return refuse("a vocabulary only"),
-        _ => {}
-    }
-    let Some(arch) = gguf
-        .string("general.architecture")
-        .filter(|a| !a.is_empty())
-    else {
-        let key = "general.architecture".to_owned();
-        return Err(ModelError::MissingKey {
-            path: path.to_owned(),
-            key,
-        });
-    };
-    if let Some((kind, _)) = NOT_GENERATIVE
-        .iter()
-        .find(|(_, list)| list.contains(&&*arch))
-    {
-        return refuse(kind);
-    }
-    if tensors.is_empty() {
-        return refuse("it has no tensors (a vocabulary only)");
-    }
-    if gguf.uint(&format!("{arch}.attention.causal")) == Some(0) {
-        return refuse("its attention is not causal (an encoder or a diffusion model)");
-    }
-    Ok(arch)
-}
-
 fn n_vocab(gguf: &Gguf, arch: &str, tensors: &[TensorInfo]) -> Option<u32> {
     let table = tensors.iter().find(|t| t.name == "token_embd.weight");
     table
@@ -374,58 +254,4 @@ fn n_vocab(gguf: &Gguf, arch: &str, tensors: &[TensorInfo]) -> Option<u32> {
         .or_else(|| gguf.uint(&format!("{arch}.vocab_size")))
         .filter(|&n| n > 0)
         .and_then(narrow)
-}
-
-/// Sums over the tensor table.
-#[derive(Default)]
-struct Sums {
-    params: u64,
-    matmul_params: u64,
-    expert_params: u64,
-    bytes: u64,
-    by_type: BTreeMap<String, u64>,
-    token_embd_bytes: u64,
-    expert_bytes: u64,
-    step_bytes: u64,
-    tied: bool,
-}
-
-impl Sums {
-    fn of(tensors: &[TensorInfo]) -> Self {
-        let mut sums = Self {
-            tied: !tensors.iter().any(|t| t.name == "output.weight"),
-            ..Self::default()
-        };
-        for t in tensors {
-            let expert = t.name.contains("_exps.");
-            // Rows are looked up in these; gemma3n and gemma4 have the per-layer table besides.
-            let table = t.name == "per_layer_token_embd.weight"
-                || (t.name == "token_embd.weight" && !sums.tied);
-            sums.params += t.elements();
-            sums.bytes += t.bytes;
-            *sums.by_type.entry(tensor_type_name(t.ty)).or_default() += t.bytes;
-            if t.name == "token_embd.weight" {
-                sums.token_embd_bytes += t.bytes;
-            }
-            if expert {
-                sums.expert_bytes += t.bytes;
-            }
-            if table {
-                continue;
-            }
-            sums.step_bytes += t.bytes;
-            if t.ne[1] > 1 && t.name.ends_with(".weight") {
-                sums.matmul_params += t.elements();
-                if expert {
-                    sums.expert_params += t.elements();
-                }
-            }
-        }
-        sums
-    }
-
-    fn dominant_type(&self) -> String {
-        let most = self.by_type.iter().max_by_key(|(_, bytes)| **bytes);
-        most.map_or_else(String::new, |(name, _)| name.clone())
-    }
 }

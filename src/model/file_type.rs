@@ -100,10 +100,10 @@ impl FileType {
     /// The number in `general.file_type`, without llama.cpp's "guessed" bit.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
-        let number = number & !u64::from(sys::LLAMA_FTYPE_GUESSED);
+        let number = number & !u64::from(unsigned(sys::LLAMA_FTYPE_GUESSED));
         TABLE
             .iter()
-            .find(|row| u64::from(row.1) == number)
+            .find(|row| u64::from(unsigned(row.1)) == number)
             .map(|row| Self(row.1))
     }
 
@@ -119,9 +119,15 @@ impl FileType {
         self.name().to_ascii_lowercase()
     }
 
-    /// The engine's number.
+    /// The number in `general.file_type`.
     #[must_use]
-    pub fn number(self) -> sys::llama_ftype {
+    pub fn number(self) -> u32 {
+        unsigned(self.0)
+    }
+
+    /// The same as the engine's functions take it.
+    #[must_use]
+    pub fn engine_number(self) -> sys::llama_ftype {
         self.0
     }
 
@@ -153,6 +159,12 @@ impl FileType {
             .find(|row| row.1 == self.0)
             .expect("only table rows are ever constructed")
     }
+}
+
+/// C enums are signed with some compilers; no file type is negative.
+#[allow(clippy::unnecessary_cast)]
+fn unsigned(number: sys::llama_ftype) -> u32 {
+    number as u32
 }
 
 #[cfg(test)]

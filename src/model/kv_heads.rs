@@ -49,15 +49,15 @@ pub(super) fn read(gguf: &Gguf, arch: &str, n_layer: u64, n_embd: u64) -> KvHead
         .unwrap_or(dim_v);
     // Multi-head latent attention keeps one latent vector; values are a view of the keys.
     let has_v = gguf.uint(&key("attention.key_length_mla")).is_none();
-    for layer in 0..n_layer {
-        if !has_kv(gguf, arch, layer, n_layer) {
-            continue;
-        }
+    let cached = CachedLayers::read(gguf, arch, n_layer);
+    for layer in (0..n_layer).filter(|&layer| cached.contains(layer)) {
         let n = per_layer(&heads_kv, layer);
         let sliding = swa.get(layer as usize).is_some_and(|&flag| flag != 0);
-        facts.k_elements_per_token += n * if sliding { swa_k } else { dim_k };
+        let k = n.saturating_mul(if sliding { swa_k } else { dim_k });
+        let v = n.saturating_mul(if sliding { swa_v } else { dim_v });
+        facts.k_elements_per_token = facts.k_elements_per_token.saturating_add(k);
         if has_v {
-            facts.v_elements_per_token += n * if sliding { swa_v } else { dim_v };
+            facts.v_elements_per_token = facts.v_elements_per_token.saturating_add(v);
         }
     }
     facts
@@ -79,26 +79,45 @@ fn sliding_layers(gguf: &Gguf, arch: &str) -> Vec<u64> {
         .unwrap_or_default()
 }
 
-fn has_kv(gguf: &Gguf, arch: &str, layer: u64, n_layer: u64) -> bool {
-    let key = |name: &str| format!("{arch}.{name}");
-    if RECURRENT.contains(&arch) {
-        return false;
+/// Which layers keep a KV cache of their own.
+struct CachedLayers {
+    /// Layers from here on have none, or reuse an earlier one's.
+    end: u64,
+    recurrent: Option<Vec<u64>>,
+    /// Only every n-th layer attends in full.
+    interval: Option<u64>,
+}
+
+impl CachedLayers {
+    fn read(gguf: &Gguf, arch: &str, n_layer: u64) -> Self {
+        let key = |name: &str| format!("{arch}.{name}");
+        let end = match arch {
+            _ if RECURRENT.contains(&arch) => 0,
+            // gemma3n.cpp: n_layer_kv_from_start is fixed.
+            "gemma3n" => 20,
+            // gemma4.cpp: the last layers reuse the cache of earlier ones.
+            _ => {
+                let shared = gguf.uint(&key("attention.shared_kv_layers"));
+                n_layer.saturating_sub(shared.unwrap_or(0))
+            }
+        };
+        Self {
+            end,
+            // Hybrids (qwen3next.cpp and its kin) list the recurrent layers or say every how many
+            // layers a full one comes.
+            recurrent: gguf.uints(&key("attention.recurrent_layers")),
+            interval: gguf
+                .uint(&key("full_attention_interval"))
+                .filter(|&interval| interval > 0),
+        }
     }
-    // gemma3n.cpp: later layers reuse the cache of the first twenty.
-    if arch == "gemma3n" && layer >= 20 {
-        return false;
-    }
-    // gemma4.cpp: the last layers reuse the cache of earlier ones.
-    let shared = gguf.uint(&key("attention.shared_kv_layers")).unwrap_or(0);
-    if layer >= n_layer.saturating_sub(shared) {
-        return false;
-    }
-    // Hybrids (qwen3next.cpp and its kin): linear attention except every n-th layer.
-    if let Some(recurrent) = gguf.uints(&key("attention.recurrent_layers")) {
-        return per_layer(&recurrent, layer) == 0;
-    }
-    match gguf.uint(&key("full_attention_interval")) {
-        Some(interval) if interval > 0 => (layer + 1) % interval == 0,
-        _ => true,
+
+    fn contains(&self, layer: u64) -> bool {
+        layer < self.end
+            && match (&self.recurrent, self.interval) {
+                (Some(flags), _) => per_layer(flags, layer) == 0,
+                (None, Some(interval)) => (layer + 1).is_multiple_of(interval),
+                (None, None) => true,
+            }
     }
 }

@@ -7,30 +7,35 @@
 //! - [`synth`] writes random weights in a real model's shape, [`quantize`] converts a file
 //!   to another type, [`fetch`] obtains what `gguf/models.toml` lists.
 //!
-//! `unsafe` is confined to [`gguf`](self), the log capture, the quantiser and the generator's
-//! header: everything else works on plain values.
+//! `unsafe` is confined to the GGUF context, the log capture, the quantiser, the free-space query
+//! and the generator: everything else works on plain values.
 
 mod atomic;
 mod error;
 mod facts;
 pub mod fetch;
 mod file_type;
+mod generative;
 mod gguf;
 mod hash;
 mod kv_heads;
 mod log_capture;
+mod names;
 pub mod quantize;
 mod source;
 mod store;
+mod sums;
 pub mod synth;
 
 pub use error::ModelError;
-pub use facts::{ModelFacts, sanitize_name, type_bytes_per_element};
+pub use facts::ModelFacts;
 pub use file_type::FileType;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
+pub use names::sanitize_name;
 pub use source::{Ensure, ModelSpec, ResolvedModel, resolve};
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
+pub use sums::type_bytes_per_element;
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

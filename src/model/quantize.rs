@@ -37,7 +37,7 @@ pub fn quantize(
     let file = AtomicFile::create(output)?;
     // SAFETY: no preconditions.
     let mut params = unsafe { sys::llama_model_quantize_default_params() };
-    params.ftype = file_type.number();
+    params.ftype = file_type.engine_number();
     params.nthread = i32::try_from(threads).unwrap_or(0);
     params.allow_requantize = true;
     run(input, file.temp_path(), &params)
@@ -95,15 +95,16 @@ fn expected_bytes(input: &ModelFacts, file_type: FileType) -> u64 {
 pub(super) fn dry_run(
     input: &Path,
     file_type: FileType,
-) -> std::collections::BTreeMap<String, String> {
+) -> Result<std::collections::BTreeMap<String, String>, String> {
     // SAFETY: no preconditions.
     let mut params = unsafe { sys::llama_model_quantize_default_params() };
-    params.ftype = file_type.number();
+    params.ftype = file_type.engine_number();
     params.allow_requantize = true;
     params.dry_run = true;
-    let log = run(input, &input.with_extension("unused"), &params).unwrap();
+    let log = run(input, &input.with_extension("unused"), &params)?;
     // "[   3/ 272] blk.0.attn_k.weight - [..], type = f32, size = 1 MiB -> 1 MiB (q4_0)"
-    log.lines()
+    Ok(log
+        .lines()
         .filter_map(|line| {
             let (_, rest) = line.strip_prefix('[')?.split_once(']')?;
             let name = rest.split_whitespace().next()?;
@@ -113,5 +114,5 @@ pub(super) fn dry_run(
                 .map(|(_, t)| t.trim_end().trim_end_matches(')'));
             Some((name.to_owned(), new.unwrap_or(kept).to_ascii_uppercase()))
         })
-        .collect()
+        .collect())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::facts::split_suffix;
+use super::names::split_suffix;
 use super::synth::{PRESETS, SynthSpec};
 use super::{FileType, ModelError, ModelFacts, ModelStore, Progress, sanitize_name};
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
-use crate::engine::llama::Llama;
+use crate::engine::llama::{Llama, Log};
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineError};
 use crate::host::process;
@@ -45,7 +45,7 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
 }
 
 fn serve_llama(requests: &Receiver<Request>) -> Result<()> {
-    let llama = Llama::init()?;
+    let llama = Llama::init(Log::Stderr)?;
     reply(&Reply::Hello {
         protocol: PROTOCOL_VERSION,
         engine: llama.facts(),

@@ -105,3 +105,8 @@ pub fn repetitions(lines: &[Line]) -> Vec<(String, u32, u32)> {
         })
         .collect()
 }
+
+/// How many whole lines a record has that may still be written, or not exist.
+pub fn json_lines_or_empty(run: &Path) -> usize {
+    std::fs::read(locate(run)).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
+}

@@ -57,10 +57,10 @@ mod with_fake_python {
 
     fn fake(dir: &Path, pip: &str, unzip: &str) -> PathBuf {
         let path = dir.join("python");
-        // The folder after -d, and the last argument: where pip and zipfile put their files.
+        // The eighth argument follows -d, and zipfile's folder is the last one.
         let script = format!(
             "#!/bin/sh\nfor last; do :; done\ncase $2 in\n\
-             pip) mkdir -p \"$7\" \"$8\" 2>/dev/null; down=\"$8\"; {pip} ;;\n\
+             pip) mkdir -p \"$8\"; down=\"$8\"; {pip} ;;\n\
              zipfile) {unzip} ;;\nesac\n"
         );
         fs::write(&path, script).unwrap();

@@ -84,7 +84,7 @@ impl Mixture {
     }
 
     fn output(&self, n_in: u64) -> sys::ggml_type {
-        let indivisible = n_in % block_elements(self.default) != 0;
+        let indivisible = !n_in.is_multiple_of(block_elements(self.default));
         let eight_bit = indivisible
             || self.default == sys::GGML_TYPE_Q8_0
             || self.default == sys::GGML_TYPE_MXFP4;
@@ -126,7 +126,7 @@ impl Mixture {
 }
 
 fn fall_back(n_in: u64, wanted: sys::ggml_type) -> sys::ggml_type {
-    let fits = |ty| n_in % block_elements(ty) == 0;
+    let fits = |ty| n_in.is_multiple_of(block_elements(ty));
     if fits(wanted) {
         return wanted;
     }

@@ -13,9 +13,11 @@ mod values;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use llama_cpp_sys_2 as sys;
+
 use self::values::Values;
 use super::atomic::{AtomicFile, check_space};
-use super::gguf::{Gguf, TensorInfo};
+use super::gguf::{Gguf, TensorInfo, block_elements};
 use super::{FileType, ModelError, ModelFacts, Progress, sanitize_name};
 
 pub use shape::{PRESETS, Shape};
@@ -44,9 +46,20 @@ impl SynthSpec {
     ///
     /// # Errors
     /// [`ModelError::BadShape`], or [`ModelError::BadType`] for types that need an importance
-    /// matrix.
+    /// matrix or do not fit the shape.
     pub fn new(name: &str, shape: Shape, file_type: FileType) -> Result<Self, ModelError> {
         shape.validate()?;
+        // The one type whose blocks are neither 32 nor 256 and that llama.cpp's
+        // tensor_type_fallback knows no substitute for.
+        let block = block_elements(sys::GGML_TYPE_Q1_0);
+        let divides = |width: u32| u64::from(width).is_multiple_of(block);
+        let is_q1 = file_type.default_tensor_type() == sys::GGML_TYPE_Q1_0;
+        if is_q1 && !(divides(shape.n_embd) && divides(shape.n_ff)) {
+            return Err(ModelError::BadType {
+                name: file_type.name().to_owned(),
+                detail: format!("needs n_embd and n_ff to be multiples of {block}"),
+            });
+        }
         Ok(Self {
             name: sanitize_name(name),
             shape,

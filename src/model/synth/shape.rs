@@ -112,11 +112,11 @@ impl Shape {
                 "n_layer must be 1 to 512",
             ),
             (
-                self.n_embd > 0 && self.n_embd % 32 == 0,
+                self.n_embd > 0 && self.n_embd.is_multiple_of(32),
                 "n_embd must be a multiple of 32",
             ),
             (
-                self.n_ff > 0 && self.n_ff % 32 == 0,
+                self.n_ff > 0 && self.n_ff.is_multiple_of(32),
                 "n_ff must be a multiple of 32",
             ),
             (
@@ -124,13 +124,16 @@ impl Shape {
                 "n_embd and n_ff must be at most 1048576",
             ),
             (
-                self.n_head > 0 && self.n_embd % self.n_head == 0,
+                self.n_head > 0 && self.n_embd.is_multiple_of(self.n_head),
                 "n_head must divide n_embd",
             ),
             // Rotary pairs.
-            (self.head_dim() % 2 == 0, "n_embd / n_head must be even"),
             (
-                self.n_head_kv > 0 && self.n_head % self.n_head_kv.max(1) == 0,
+                self.head_dim().is_multiple_of(2),
+                "n_embd / n_head must be even",
+            ),
+            (
+                self.n_head_kv > 0 && self.n_head.is_multiple_of(self.n_head_kv),
                 "n_head_kv must divide n_head",
             ),
             (

@@ -1,10 +1,10 @@
 //! Weights: normal, scaled like trained ones, fast enough to fill a disk.
 //!
 //! Small tensors get fresh values throughout. For larger ones a pool of normal values is drawn and
-//! quantised once per type and width, and the tensor is put together from runs of about a
-//! thousand neighbouring values that start at random places of the pool. Each run is as normal as
+//! quantised once per type and width, and the tensor is put together from runs of up to
+//! a thousand neighbouring values that start at random places of the pool. Each run is as normal as
 //! the pool; what differs from fresh values is that runs recur, which no dense kernel can notice.
-//! Embedding rows stay distinct, being made of several runs each.
+//! Rows stay distinct, being made of several runs each.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -22,8 +22,10 @@ const FRESH_ELEMENTS: u64 = 1 << 20;
 /// Elements in a pool: 512 rows of this many.
 const POOL_ROW: u64 = 4096;
 const POOL_ROWS: u64 = 512;
-/// Elements copied from one place of the pool.
+/// Most elements copied from one place of the pool.
 const RUN_ELEMENTS: u64 = 1024;
+/// Runs in a row, at least, so that rows of an embedding differ.
+const RUNS_PER_ROW: u64 = 4;
 const BUFFER_BYTES: usize = 4 << 20;
 /// Below this a value would be a denormal in F16 (2^-14); pushed out to keep every type normal.
 const SMALLEST: f32 = 1e-4;
@@ -74,7 +76,8 @@ impl Values {
         let (block, width) = (block_elements(tensor.ty), block_bytes(tensor.ty));
         let pool = self.pool(tensor.ty, tensor.n_in);
         let pool_blocks = pool.len() as u64 / width;
-        let run_blocks = (RUN_ELEMENTS / block).max(1);
+        let run_elements = RUN_ELEMENTS.min(tensor.n_in / RUNS_PER_ROW);
+        let run_blocks = (run_elements / block).max(1);
         let mut left = tensor.n_in * tensor.n_rows / block;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         while left > 0 {

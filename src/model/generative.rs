@@ -1,0 +1,78 @@
+//! Tells language models from the other things that GGUF files hold.
+
+use std::path::Path;
+
+use super::ModelError;
+use super::gguf::{Gguf, TensorInfo};
+
+/// Encoders, encoder-decoders and heads that only draft for another model: the engine cannot
+/// generate with them alone (llama.cpp, `src/models/`).
+const NOT_GENERATIVE: &[(&str, &[&str])] = &[
+    ("a vision or audio projector (mmproj)", &["clip"]),
+    (
+        "an encoder (embedding model)",
+        &[
+            "bert",
+            "modern-bert",
+            "nomic-bert",
+            "nomic-bert-moe",
+            "neo-bert",
+            "jina-bert-v2",
+            "jina-bert-v3",
+            "eurobert",
+            "t5encoder",
+            "gemma-embedding",
+            "llama-embed",
+        ],
+    ),
+    ("an encoder-decoder", &["t5"]),
+    ("an audio decoder", &["wavtokenizer-dec", "pockettts"]),
+    (
+        "a draft head for another model",
+        &["eagle3", "dflash", "gemma4-assistant"],
+    ),
+];
+
+/// The architecture, once it is sure that the file generates text.
+pub(super) fn language_model(
+    path: &Path,
+    gguf: &Gguf,
+    tensors: &[TensorInfo],
+) -> Result<String, ModelError> {
+    let refuse = |kind: &str| {
+        Err(ModelError::NotLanguageModel {
+            path: path.to_owned(),
+            kind: kind.to_owned(),
+        })
+    };
+    match gguf.string("general.type").as_deref() {
+        Some("adapter") => return refuse("an adapter (LoRA); name the base model"),
+        Some("imatrix") => return refuse("an importance matrix"),
+        Some("mmproj") => return refuse("a vision or audio projector (mmproj)"),
+        Some("vocab") => return refuse("a vocabulary only"),
+        _ => {}
+    }
+    let Some(arch) = gguf
+        .string("general.architecture")
+        .filter(|a| !a.is_empty())
+    else {
+        let key = "general.architecture".to_owned();
+        return Err(ModelError::MissingKey {
+            path: path.to_owned(),
+            key,
+        });
+    };
+    if let Some((kind, _)) = NOT_GENERATIVE
+        .iter()
+        .find(|(_, list)| list.contains(&&*arch))
+    {
+        return refuse(kind);
+    }
+    if tensors.is_empty() {
+        return refuse("it has no tensors (a vocabulary only)");
+    }
+    if gguf.uint(&format!("{arch}.attention.causal")) == Some(0) {
+        return refuse("its attention is not causal (an encoder or a diffusion model)");
+    }
+    Ok(arch)
+}

@@ -1,0 +1,169 @@
+//! Real llama.cpp: what it computes is right in every batch, on a tiny random model and on a real one.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
+use ggufbench::engine::{Engine, Session, Token, argmax};
+use ggufbench::measure::clock::MonotonicClock;
+use ggufbench::measure::{Buffers, Phase, Run, Workload};
+use ggufbench::plan::Case;
+use ggufbench::plan::expand::{Axes, Host, cases};
+
+/// Largest difference between logits of the same context computed in batches of different size, as a
+/// share of the logits' spread: the engine's kernels for one column and for several add in another
+/// order, and Q8_0 activations round differently. Measured on this test's models: below 2%.
+const KERNEL_ROUNDING: f32 = 0.05;
+
+fn case(n_seq: u32, n_prompt: u32, n_gen: u32) -> Case {
+    let axes = Axes {
+        n_seq: Some(vec![n_seq]),
+        n_prompt: Some(vec![n_prompt]),
+        n_gen: Some(vec![n_gen]),
+        n_ctx: Some(vec![256]),
+        ..Axes::default()
+    };
+    let host = Host {
+        n_threads: 2,
+        n_gpu_layers: 0,
+    };
+    cases(&axes, &["m".into()], &[], host).expect("valid")[0].clone()
+}
+
+/// The plainest loop there is: one sequence, one token a call, its logits after every token.
+fn plain_loop(engine: &LlamaEngine<'_>, case: &Case, prompt: &[Token]) -> (Vec<Token>, Vec<Vec<f32>>) {
+    let mut session = engine.open(case).expect("a context");
+    let mut tokens = Vec::new();
+    let mut logits = Vec::new();
+    let mut next = None;
+    let inputs = prompt.len() + case.n_gen as usize;
+    for pos in 0..inputs {
+        let token = match next {
+            Some(token) if pos >= prompt.len() => token,
+            _ => prompt[pos],
+        };
+        session.begin();
+        session.push(token, pos as u32, 0, true).expect("room");
+        session.submit().expect("decodes");
+        session.wait();
+        if pos + 1 >= prompt.len() {
+            let row = session.logits(0).to_vec();
+            let best = argmax(&row).expect("finite") as Token;
+            tokens.push(best);
+            logits.push(row);
+            next = Some(best);
+        }
+    }
+    (tokens, logits)
+}
+
+/// Greedy tokens of every sequence of a batched repetition, as the measurement makes them.
+fn batched(engine: &LlamaEngine<'_>, case: &Case, workload: &Workload) -> Vec<Vec<Token>> {
+    let mut session = engine.open(case).expect("a context");
+    let clock = MonotonicClock::start();
+    let mut buffers = Buffers::for_case(case);
+    let mut run = Run::new(case, workload, session.as_mut(), &clock);
+    let mut first = None;
+    // Twice: the second starts from a used cache.
+    for _ in 0..2 {
+        run.repetition(case.n_gen, &mut buffers).expect("decodes");
+        let again = first.get_or_insert_with(|| buffers.generated.clone());
+        assert_eq!(*again, buffers.generated, "a repetition repeats");
+    }
+    let decodes = buffers.calls.iter().filter(|c| c.phase == Phase::Decode);
+    assert_eq!(decodes.count(), case.n_gen as usize);
+    let n_seq = case.n_seq as usize;
+    (0..n_seq)
+        .map(|seq| buffers.generated.iter().skip(seq).step_by(n_seq).copied().collect())
+        .collect()
+}
+
+/// Where batched and plain tokens part, the two candidates must have been within the kernels' rounding
+/// of each other; nothing after that can be compared. Returns the sequences that agree to the end.
+fn agreeing(
+    engine: &LlamaEngine<'_>,
+    one: &Case,
+    workload: &Workload,
+    batched: &[Vec<Token>],
+) -> usize {
+    let mut whole = 0;
+    for (seq, tokens) in batched.iter().enumerate() {
+        let (plain, logits) = plain_loop(engine, one, &workload.prompts()[seq]);
+        assert_eq!(plain.len(), tokens.len());
+        let Some(at) = plain.iter().zip(tokens).position(|(a, b)| a != b) else {
+            whole += 1;
+            continue;
+        };
+        let row = &logits[at];
+        let spread = row.iter().fold(f32::MIN, |m, &v| m.max(v))
+            - row.iter().fold(f32::MAX, |m, &v| m.min(v));
+        let gap = row[plain[at] as usize] - row[tokens[at] as usize];
+        assert!(
+            gap / spread < KERNEL_ROUNDING,
+            "sequence {seq} parts at {at}: logits {gap} apart, spread {spread}"
+        );
+    }
+    whole
+}
+
+fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32) {
+    let one = case(1, n_prompt, n_gen);
+    for n_seq in [1, 32] {
+        let many = case(n_seq, n_prompt, n_gen);
+        let workload = Workload::draw(&many, engine.prompt_tokens(), 42);
+        let tokens = batched(engine, &many, &workload);
+        let whole = agreeing(engine, &one, &workload, &tokens);
+        println!("batch {n_seq}: {whole} of {n_seq} sequences agree to the last token");
+        assert!(whole * 2 >= n_seq as usize, "only {whole} of {n_seq} agree");
+    }
+}
+
+/// The real SmolLM2-135M, fetched once into the checkout's model folder.
+fn smollm2(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fetched = Command::new(env!("CARGO_BIN_EXE_ggufbench"))
+        .current_dir(root)
+        .args(["model", "fetch", name])
+        .output()
+        .expect("the program starts");
+    if fetched.status.success() {
+        return Some(PathBuf::from(support::stdout(&fetched).trim()));
+    }
+    assert!(
+        std::env::var_os("GGUFBENCH_OFFLINE").is_some(),
+        "cannot fetch {name} (set GGUFBENCH_OFFLINE=1 to test without a network): {}",
+        support::stderr(&fetched)
+    );
+    eprintln!("skipped: no network, no {name}");
+    None
+}
+
+/// One test, since the engine initialises once a process.
+#[test]
+fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
+    let llama = Llama::init(Log::Off).expect("the engine");
+    let facts = llama.facts();
+    assert_eq!(facts.name, "llama.cpp");
+    assert!(facts.system_info.contains("CPU"), "{}", facts.system_info);
+    assert!(facts.devices.iter().any(|d| d.kind == "cpu"), "{:?}", facts.devices);
+
+    let key = case(1, 1, 1).load_key();
+    let tiny = llama.load(support::tiny_model(), &key).expect("loads");
+    let text = "Zwölf Boxkämpfer, 12 €\n";
+    assert!(!tiny.tokenize(text).is_empty());
+    check(&tiny, 7, 12);
+    drop(tiny);
+
+    for name in ["smollm2-135m-q8_0", "smollm2-135m-f16"] {
+        let Some(path) = smollm2(name) else { continue };
+        let engine = llama.load(&path, &key).expect("loads");
+        let n_plain = engine.prompt_tokens().len();
+        assert!((48_000..49_152).contains(&n_plain), "no control tokens: {n_plain}");
+        check(&engine, 8, 16);
+    }
+
+    let missing = llama.load(Path::new("no-such.gguf"), &key);
+    assert!(missing.is_err());
+}

@@ -1,0 +1,19 @@
+//! Models as a user meets them: files good and bad, names, and the real engine on tiny ones.
+
+mod engine;
+mod files;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+use ggufbench::model::FileType;
+use ggufbench::model::synth::SynthSpec;
+
+fn file_type(name: &str) -> FileType {
+    FileType::parse(name).unwrap()
+}
+
+fn tiny(dir: &Path, type_name: &str) -> PathBuf {
+    let spec = SynthSpec::preset("tiny", file_type(type_name)).unwrap();
+    spec.write(dir, &mut |_, _| ()).unwrap()
+}
