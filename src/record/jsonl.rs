@@ -1,7 +1,7 @@
 //! The file of a run: appended to and flushed line by line, read whole or by line, mended when the
 //! last line was cut by a crash.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,9 @@ pub enum RecordError {
         /// Its reason.
         source: std::io::Error,
     },
+    /// Another process is writing it.
+    #[error("{0}: another ggufbench is writing this run; wait for it, or end it")]
+    InUse(PathBuf),
     /// A line that is no record of ours.
     #[error("{path}:{line}: not a line of a run: {reason}")]
     Line {
@@ -55,6 +58,15 @@ fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Recor
     }
 }
 
+/// Takes the record for this process alone; the system gives it back when the process ends, however
+/// it does. Where the file system knows no locks there is nothing to take.
+fn lock(file: &File, path: &Path) -> Result<(), RecordError> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RecordError::InUse(path.to_owned())),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// The record being written.
 #[derive(Debug)]
 pub struct Writer {
@@ -75,6 +87,7 @@ impl Writer {
             .create_new(true)
             .open(&path)
             .map_err(io(&path, "cannot create the record"))?;
+        lock(&file, &path)?;
         let mut writer = Self {
             file,
             path,
@@ -95,6 +108,7 @@ impl Writer {
             .append(true)
             .open(&path)
             .map_err(io(&path, "cannot open the record"))?;
+        lock(&file, &path)?;
         let mend = |file: &mut File| -> std::io::Result<()> {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(0))?;
@@ -197,4 +211,62 @@ pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordE
 #[derive(serde::Deserialize)]
 struct SchemaOnly {
     schema: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::EndLine;
+
+    fn end(elapsed_ns: u64) -> Line {
+        Line::End(EndLine {
+            ended_at: "2026-01-01T00:00:00+00:00".to_owned(),
+            interrupted: false,
+            elapsed_ns,
+        })
+    }
+
+    fn folder_with(text: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join(FILE_NAME), text).expect("writable");
+        folder
+    }
+
+    fn reason(folder: &tempfile::TempDir) -> String {
+        read(folder.path(), |_| {}).expect_err("no record").to_string()
+    }
+
+    #[test]
+    fn a_line_cut_short_is_taken_off_before_going_on() {
+        let folder = folder_with("{\"whole\":1}\n{\"cut");
+        let mut writer = Writer::resume(folder.path()).expect("mended");
+        writer.append(&end(7)).expect("writable");
+        let text = std::fs::read_to_string(writer.path()).expect("readable");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0], "{\"whole\":1}");
+        assert!(lines[1].contains("\"elapsed_ns\":7"));
+    }
+
+    #[test]
+    fn one_writer_at_a_time() {
+        let folder = folder_with("");
+        let first = Writer::resume(folder.path()).expect("free");
+        let e = Writer::resume(folder.path()).expect_err("taken");
+        assert!(matches!(e, RecordError::InUse(_)), "{e}");
+        drop(first);
+        Writer::resume(folder.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_is_no_run_says_so() {
+        assert!(reason(&folder_with("")).contains("is no run"));
+        assert!(reason(&folder_with("hello\n")).contains("is no run"));
+        let headless = serde_json::to_string(&end(1)).expect("JSON");
+        assert!(reason(&folder_with(&format!("{headless}\n"))).contains("is no run"));
+        let newer = "{\"kind\":\"run\",\"schema\":99}\n";
+        assert!(reason(&folder_with(newer)).contains("has schema 99"));
+        let nothing = tempfile::tempdir().expect("a temporary folder");
+        assert!(reason(&nothing).contains("cannot open"));
+    }
 }

@@ -1,22 +1,59 @@
-//! placeholder
-#![allow(missing_docs)]
+//! Everything a user sees of a run, from its record alone: while it goes on ([`progress`]), before it
+//! begins ([`dry_run`]), and as a table in five forms.
+//!
+//! [`view`] holds every figure; the forms hold no arithmetic, so that they cannot disagree.
+
+mod axes;
+mod caption;
+mod columns;
+mod csv;
+pub mod dry_run;
+mod json;
+mod markdown;
+mod notes;
+pub mod progress;
+mod row;
+pub mod terminal;
+mod text;
+pub mod view;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+
 use crate::cli::Output;
-pub mod view { 
- use std::path::Path; use crate::record::{*, jsonl::RecordError};
- pub struct RunView{pub n:usize, pub failed:bool}
- impl RunView{ pub fn read(p:&Path)->Result<Self,RecordError>{ let mut n=0; let mut failed=false; crate::record::jsonl::read(p,|l| match l { Line::Repetition(r)=>{n+=1; let s:u64=r.calls.iter().filter(|c|c.phase==crate::measure::Phase::Decode).map(|c|c.step_ns()).sum(); let t:u64=r.calls.iter().filter(|c|c.phase==crate::measure::Phase::Decode).map(|c|u64::from(c.n_tokens)).sum(); println!("{} {} {:.1} t/s", r.case_id, r.replicate, t as f64/s as f64*1e9)}, Line::Cell(c)=>{ if c.outcome.is_failure(){failed=true;} println!("{} {:?} {}", c.case_id, c.replicate, c.outcome)}, _=>{} })?; Ok(Self{n,failed}) }
- pub fn any_failed(&self)->bool{self.failed} pub fn any_measured(&self)->bool{self.n>0} }
+use view::RunView;
+
+/// Name of the report inside a run's folder.
+pub const FILE_NAME: &str = "report.md";
+
+/// Writes a run's table in the asked form; the one for people fits the terminal of standard output.
+///
+/// # Errors
+/// What the writer says; a closed pipe is one.
+pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<()> {
+    match output {
+        Output::Table => {
+            let text = terminal::render(view, terminal::width(), terminal::colour());
+            out.write_all(text.as_bytes())?;
+        }
+        Output::Md => out.write_all(markdown::render(view).as_bytes())?,
+        Output::Csv => csv::write(view, out)?,
+        Output::Json => json::array(view, out)?,
+        Output::Jsonl => json::lines(view, out)?,
+    }
+    out.flush()
 }
-pub mod progress { use crate::run::{Observer,Event,eta::Eta}; use crate::plan::Plan;
- struct P; impl Observer for P { fn event(&mut self, e: Event<'_>, eta:&Eta){ match e { Event::RepetitionDone{..}=>{}, e=> eprintln!("{:?} {:?} {:?}", e, eta.remaining(), eta.visits()) } } }
- pub fn for_stderr(_p:&Plan)->Box<dyn Observer>{Box::new(P)}
- pub fn file_work(_l:&str)->Box<dyn FnMut(u64,u64)>{Box::new(|_,_|{})}
+
+/// Writes the files that stand beside a run's record: [`FILE_NAME`].
+///
+/// # Errors
+/// The file system's.
+pub fn write_files(view: &RunView, folder: &Path) -> io::Result<()> {
+    fs::write(folder.join(FILE_NAME), markdown::render(view))
 }
-pub mod dry_run { use crate::plan::{Case,budget::MemoryPrice};
- #[derive(Debug)]
- pub struct DryRow{pub case:Case,pub price:MemoryPrice,pub fits:Result<(),(u64,u64)>,pub time:std::time::Duration}
- pub fn for_stdout(r:&[DryRow])->String{format!("{r:#?}")} }
-pub fn print(_v:&view::RunView,_o:Output,_w:&mut dyn Write)->io::Result<()>{Ok(())}
-pub fn write_files(_v:&view::RunView,_f:&Path)->io::Result<()>{Ok(())}

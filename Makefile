@@ -1,0 +1,61 @@
+# What can be done here; `make` alone prints it.
+
+# Looks for the compilers first and installs what is missing; `make bench SETUP=no` leaves that out.
+SETUP := yes
+# CUDA=1 builds for NVIDIA GPUs.
+CUDA :=
+# More flags for the sweep of `make bench`: ARGS="--budget 1m --batch 1,4".
+ARGS :=
+
+# The PATH is asked for in the recipe: cargo may be installed only a line above.
+CARGO := PATH="$$(scripts/setup.sh --path)" cargo
+GGUFBENCH := $(or $(CARGO_TARGET_DIR),target)/release/ggufbench
+MODELS := smollm2-135m-f16 smollm2-135m-q8_0 smollm2-135m-q4_0
+SYNTHETIC := synth:smollm2-135m:q4_0,synth:smollm2-135m:q8_0,synth:smollm2-135m:f16
+
+with_cuda := $(filter-out 0 no,$(CUDA))
+names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build bench test clean-out
+
+help: ## Print this
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo 'make bench CUDA=1 ARGS="--budget 1m": for NVIDIA GPUs, and with more flags for the sweep'
+
+setup: ## Install what building needs and this machine lacks, or name it
+ifneq ($(SETUP),no)
+	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev)
+endif
+
+build: setup ## Build target/release/ggufbench
+	$(CARGO) build --release $(if $(with_cuda),--features cuda)
+
+bench: build ## Build, fetch a small real model, measure this machine
+ifneq ($(names_a_model),)
+	$(GGUFBENCH) sweep sweeps/quick.toml $(ARGS)
+else
+	@$(GGUFBENCH) model fetch $(MODELS); code=$$?; \
+	if [ $$code -eq 0 ]; then \
+	    model=; \
+	elif [ $$code -ge 128 ]; then \
+	    exit $$code; \
+	else \
+	    echo 'make bench: the real model could not be fetched (the reason is above).'; \
+	    echo 'make bench: measuring random weights of its shape instead: as fast, but no text to read.'; \
+	    model='--model $(SYNTHETIC)'; \
+	fi; \
+	exec $(GGUFBENCH) sweep sweeps/quick.toml $$model $(ARGS)
+endif
+
+# Everything in release: another profile compiles llama.cpp once more.
+test: setup ## What CI runs: formatting, lints, documentation, tests
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo cargo fmt --check; $(CARGO) fmt --check; \
+	else echo 'SKIPPED: formatting: this Rust comes without rustfmt'; fi
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then echo cargo clippy; $(CARGO) clippy --release --all-targets -- -D warnings; \
+	else echo 'SKIPPED: lints: this Rust comes without clippy'; fi
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
+	$(CARGO) test --release
+
+clean-out: ## Delete the records of all runs (out/)
+	rm -rf out

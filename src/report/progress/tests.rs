@@ -1,0 +1,109 @@
+use indicatif::{InMemoryTerm, TermLike};
+
+use super::*;
+use crate::plan::budget::Rates;
+use crate::record::Line;
+use crate::report::fixture::{MS, calls, case, cell, header, measured};
+use crate::run::schedule;
+
+fn eta(plan: &Plan) -> Eta {
+    let rates = Rates {
+        read_bytes_per_s: 10e9,
+        flops_per_s: 100e9,
+        n_threads: 2,
+    };
+    let mut eta = Eta::of(plan, &rates);
+    eta.expect(&schedule::groups(plan, |_, _| false));
+    eta
+}
+
+/// Two cells of a replicate, one measured and one crashed, shown to an observer.
+fn watch(observer: &mut dyn Observer, plan: &Plan) {
+    let mut eta = eta(plan);
+    observer.event(
+        Event::Loading {
+            model: "tiny",
+            replicate: 0,
+        },
+        &eta,
+    );
+    let crash = Outcome::Crashed {
+        how: "SIGABRT\x1b[31m".to_owned(),
+    };
+    for (case, outcome) in plan.cases.iter().zip([measured(3), crash]) {
+        observer.event(Event::CellStarted { case, replicate: 0 }, &eta);
+        for step in [4 * MS, 5 * MS, 9 * MS] {
+            let calls = calls(case, MS, &[step; 4]);
+            observer.event(Event::RepetitionDone { case, calls: &calls }, &eta);
+        }
+        let line = cell(case, Some(0), outcome);
+        eta.left(case);
+        observer.event(Event::CellDone { line: &line }, &eta);
+    }
+}
+
+fn plan() -> Plan {
+    header(&["tiny"], vec![case("tiny", 1), case("tiny", 8)]).plan
+}
+
+#[test]
+fn plain_lines_one_a_cell() {
+    let plan = plan();
+    let mut out = Vec::new();
+    let mut observer = Plain::new(3, &mut out, || "2026-11-22T23:45:01+00:00".to_owned());
+    watch(&mut observer, &plan);
+    let text = String::from_utf8(out).expect("text");
+    assert_eq!(
+        text,
+        "2026-11-22T23:45:01+00:00 1/6 tiny/pp32/tg4/b1/d0/t2 replicate 1/3: 5.00 ms a step, 200 t/s, \
+         a few seconds left\n\
+         2026-11-22T23:45:01+00:00 2/6 tiny/pp32/tg4/b8/d0/t2 replicate 1/3: crashed: SIGABRT\u{fffd}[31m, \
+         a few seconds left\n"
+    );
+}
+
+#[test]
+fn the_bar_stays_within_the_terminal() {
+    for (columns, width) in [(40_u16, (|| 40) as fn() -> usize), (80, || 80), (120, || 120)] {
+        let term = InMemoryTerm::new(10, columns);
+        let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+        let mut bar = Bar::new(3, target, width);
+        let plan = plan();
+        watch(&mut bar, &plan);
+        bar.bar.tick();
+        let screen = term.contents();
+        let lines: Vec<&str> = screen.lines().collect();
+        assert_eq!(lines.len(), 3, "two cells and the bar at {columns}: {screen}");
+        assert!(lines.iter().all(|l| super::super::text::width(l) <= usize::from(term.width())));
+        assert!(lines[0].contains("5.00 ms a step, 200 t/s"), "{screen}");
+        assert!(lines[1].contains("crashed"), "{screen}");
+        if columns > 40 {
+            assert!(lines[2].contains("replicate 1/3") && lines[2].contains("2/6"), "{screen}");
+            assert!(lines[2].contains("a few seconds left"), "{screen}");
+        }
+        drop(bar);
+        assert_eq!(term.contents().lines().count(), 2, "the bar goes, the cells stay");
+    }
+}
+
+#[test]
+fn a_guess_is_said_as_one() {
+    let about = |s| about(Duration::from_secs(s));
+    assert_eq!(about(3), "a few seconds left");
+    assert_eq!(about(41), "~50 s left");
+    assert_eq!(about(90), "~2 min left");
+    assert_eq!(about(3600), "~60 min left");
+    assert_eq!(about(5430), "~1 h 30 min left");
+}
+
+#[test]
+fn a_run_without_a_terminal_gets_an_observer() {
+    // Test runners capture standard error; either kind must come up and go.
+    let plan = plan();
+    let mut observer = for_stderr(&plan);
+    let line = Line::Cell(Box::new(cell(&plan.cases[0], Some(0), measured(1))));
+    if let Line::Cell(line) = &line {
+        observer.event(Event::CellDone { line }, &eta(&plan));
+    }
+    file_work("hashing")(1, 2);
+}

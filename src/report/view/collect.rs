@@ -1,0 +1,321 @@
+//! From lines to cells: what is kept of a record while it is read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+
+use super::figures::{RepetitionFigures, median_ns, ns};
+use super::warning::keep_worst;
+use super::{CellOutcome, CellView, CellWarning, Failure, RunView, StepTimes};
+use crate::host::HostWarning;
+use crate::measure::steady::Steadiness;
+use crate::measure::{Call, Phase};
+use crate::plan::{Case, CaseId, LoadKey};
+use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
+use crate::run::stop::LEVEL;
+use crate::stats::{Interval, median_interval, summary};
+
+/// What is known of a run so far.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    /// By case, not by name: names leave out what equals the defaults of the version that wrote them.
+    cells: HashMap<Case, Collected>,
+    /// Cells in the order they first appeared, for those that the plan does not have.
+    seen: Vec<Case>,
+    load_ns: HashMap<LoadKey, Vec<u64>>,
+    end: Option<EndLine>,
+}
+
+/// What is known of a cell so far.
+#[derive(Debug, Default)]
+struct Collected {
+    case_id: Option<CaseId>,
+    steps_ns: Vec<u64>,
+    repetitions: Vec<RepetitionFigures>,
+    /// By worker process.
+    processes: BTreeMap<u32, Process>,
+    /// By replicate, the latest: a resumed run makes good for what failed before.
+    visits: BTreeMap<Option<u32>, Visit>,
+    context_ns: Vec<u64>,
+    rss_bytes: Option<u64>,
+    noise: Vec<(HostWarning, u32)>,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    decode_tokens_per_s: Vec<f64>,
+    median_step_ns: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct Visit {
+    worker: Option<u32>,
+    outcome: Outcome,
+    steadiness: Option<Steadiness>,
+}
+
+impl Collector {
+    pub(super) fn note(&mut self, line: Line) {
+        // A line after an end is a resumed run's, which has not ended yet.
+        self.end = None;
+        match line {
+            Line::Run(_) => {}
+            Line::Worker(w) => {
+                let times = self.load_ns.entry(w.load).or_default();
+                times.extend(w.load_ns);
+            }
+            Line::Repetition(r) => self.cell(&r.case, &r.case_id).note_repetition(*r),
+            Line::Cell(c) => self.cell(&c.case, &c.case_id).note_visit(*c),
+            Line::End(end) => self.end = Some(end),
+        }
+    }
+
+    fn cell(&mut self, case: &Case, id: &CaseId) -> &mut Collected {
+        if !self.cells.contains_key(case) {
+            self.seen.push(case.clone());
+        }
+        let cell = self.cells.entry(case.clone()).or_default();
+        cell.case_id.get_or_insert_with(|| id.clone());
+        cell
+    }
+
+    pub(super) fn finish(mut self, record: PathBuf, header: RunHeader) -> RunView {
+        let mut shown = HashSet::new();
+        let mut cases: Vec<Case> = header.plan.cases.iter().chain(&self.seen).cloned().collect();
+        cases.retain(|case| shown.insert(case.clone()));
+        let of = header.plan.protocol.replicates;
+        let mut cells: Vec<CellView> = cases
+            .into_iter()
+            .map(|case| {
+                let load = self.load_ns.get(&case.load_key());
+                let load_ns = load.and_then(|times| median_ns(times));
+                let collected = self.cells.remove(&case).unwrap_or_default();
+                collected.finish(case, load_ns, of)
+            })
+            .collect();
+        super::add_speedups(&mut cells);
+        RunView {
+            record,
+            header,
+            cells,
+            end: self.end,
+        }
+    }
+}
+
+impl Collected {
+    fn note_repetition(&mut self, r: Repetition) {
+        let decode = r.calls.iter().filter(|c| c.phase == Phase::Decode);
+        self.steps_ns.extend(decode.map(Call::step_ns));
+        let figures = RepetitionFigures::of(&r.calls);
+        self.repetitions.push(figures);
+        let process = self.processes.entry(r.worker).or_default();
+        process
+            .decode_tokens_per_s
+            .extend(figures.decode_tokens_per_s);
+        process.median_step_ns.extend(figures.median_step_ns);
+        // The memory held just after it. The kernel's own peak would count the cells that the worker
+        // measured before; within a repetition the engine allocates nothing.
+        self.saw_memory(r.usage.rss_bytes);
+        for warning in r.warnings {
+            let known = self
+                .noise
+                .iter_mut()
+                .find_map(|(worst, n)| keep_worst(worst, &warning).then_some(n));
+            match known {
+                Some(n) => *n += 1,
+                None => self.noise.push((warning, 1)),
+            }
+        }
+    }
+
+    fn note_visit(&mut self, c: CellLine) {
+        if let Some(opened) = &c.opened {
+            self.context_ns.push(opened.context_ns);
+            self.saw_memory(opened.rss_bytes);
+        }
+        let visit = Visit {
+            worker: c.worker,
+            outcome: c.outcome,
+            steadiness: c.opened.map(|o| o.steadiness),
+        };
+        self.visits.insert(c.replicate, visit);
+    }
+
+    fn saw_memory(&mut self, bytes: Option<u64>) {
+        self.rss_bytes = self.rss_bytes.max(bytes);
+    }
+
+    fn finish(self, case: Case, load_ns: Option<u64>, planned: u32) -> CellView {
+        let (outcome, outcome_detail) = self.outcome();
+        let over_processes = |values: fn(&Process) -> &Vec<f64>| {
+            let all: Vec<Vec<f64>> = self.processes.values().map(|p| values(p).clone()).collect();
+            estimate(&all)
+        };
+        let decode = over_processes(|p| &p.decode_tokens_per_s);
+        let decode_tokens_per_s = decode.map(|(rate, _)| rate);
+        let decode_interval = decode.and_then(|(_, interval)| interval);
+        let median_step = over_processes(|p| &p.median_step_ns);
+        let median = |figure: fn(&RepetitionFigures) -> Option<f64>| {
+            let values: Vec<f64> = self.repetitions.iter().filter_map(figure).collect();
+            summary::median(&values)
+        };
+        let has_prompt = case.n_prompt > 0;
+        let prefill_ns = median(|r| r.prefill_ns.map(|t| t as f64));
+        CellView {
+            case_id: self.case_id.clone().unwrap_or_else(|| case.id()),
+            warnings: self.warnings(outcome, planned),
+            failures: self.failures(),
+            n_processes: count(self.processes.len()),
+            n_repetitions: count(self.repetitions.len()),
+            n_steps: self.steps_ns.len() as u64,
+            stopped_by: self.stopped_by(),
+            per_seq_tokens_per_s: decode_tokens_per_s
+                .filter(|_| case.n_seq > 0)
+                .map(|rate| rate / f64::from(case.n_seq)),
+            decode_tokens_per_s,
+            decode_interval,
+            prefill_tokens_per_s: median(|r| r.prefill_tokens_per_s).filter(|_| has_prompt),
+            step_ns: StepTimes::of(&self.steps_ns),
+            median_step_ns: median_step.map(|(step, _)| ns(step)),
+            median_step_interval: median_step.and_then(|(_, interval)| interval),
+            ttft_ns: prefill_ns.filter(|_| has_prompt && case.sample).map(ns),
+            tpot_ns: median(|r| r.mean_step_ns).map(ns),
+            overhead_ns: median(|r| r.overhead_ns).map(ns),
+            engine_ns: median(|r| r.engine_ns).map(ns),
+            sample_ns: median(|r| r.sample_ns).filter(|_| case.sample).map(ns),
+            speedup: None,
+            efficiency: None,
+            peak_rss_bytes: self.rss_bytes,
+            load_ns,
+            context_ns: median_ns(&self.context_ns),
+            outcome,
+            outcome_detail,
+            case,
+        }
+    }
+
+    fn outcome(&self) -> (CellOutcome, String) {
+        let n = self.repetitions.len();
+        let found = |is: fn(&Outcome) -> bool| {
+            let mut those = self.visits.values().map(|v| &v.outcome).filter(|o| is(o));
+            those.next_back()
+        };
+        let detail = |outcome: &Outcome| {
+            let same = self.visits.values().filter(|v| v.outcome == *outcome).count();
+            match same {
+                0 | 1 => outcome.to_string(),
+                _ => format!("{outcome} (in {same} processes)"),
+            }
+        };
+        if found(|o| matches!(o, Outcome::Measured { .. })).is_some() {
+            let k = self.processes.len();
+            let stopped_by = self.stopped_by().map(|s| format!(", stopped by {s}"));
+            let text = format!(
+                "measured {n} times in {k} {}{}",
+                if k == 1 { "process" } else { "processes" },
+                stopped_by.unwrap_or_default()
+            );
+            return (CellOutcome::Measured, text);
+        }
+        // The gravest first; of equally grave ones the last replicate's.
+        let by_gravity: [(CellOutcome, fn(&Outcome) -> bool); 5] = [
+            (CellOutcome::Crashed, |o| matches!(o, Outcome::Crashed { .. })),
+            (CellOutcome::TimedOut, |o| matches!(o, Outcome::TimedOut { .. })),
+            (CellOutcome::Failed, |o| matches!(o, Outcome::Failed { .. })),
+            (CellOutcome::Interrupted, |o| *o == Outcome::Interrupted),
+            (CellOutcome::Skipped, |o| matches!(o, Outcome::Skipped { .. })),
+        ];
+        for (outcome, is) in by_gravity {
+            if let Some(line) = found(is) {
+                return (outcome, detail(line));
+            }
+        }
+        if n > 0 {
+            (CellOutcome::Interrupted, "interrupted: the run was cut off".to_owned())
+        } else {
+            (CellOutcome::Missing, "missing: not measured yet".to_owned())
+        }
+    }
+
+    fn failures(&self) -> Vec<Failure> {
+        self.visits
+            .iter()
+            .filter(|(_, v)| !matches!(v.outcome, Outcome::Measured { .. }))
+            .map(|(replicate, v)| Failure {
+                replicate: *replicate,
+                worker: v.worker,
+                outcome: v.outcome.clone(),
+            })
+            .collect()
+    }
+
+    fn stopped_by(&self) -> Option<StoppedBy> {
+        let reasons = self.visits.values().filter_map(|v| match v.outcome {
+            Outcome::Measured { stopped_by, .. } => Some(stopped_by),
+            _ => None,
+        });
+        reasons.max_by_key(|reason| match reason {
+            StoppedBy::Precision => 0,
+            StoppedBy::MaxRepetitions => 1,
+            StoppedBy::Budget => 2,
+        })
+    }
+
+    fn warnings(&self, outcome: CellOutcome, planned: u32) -> Vec<CellWarning> {
+        if outcome != CellOutcome::Measured {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        let opened = || self.visits.values().filter_map(|v| v.steadiness);
+        let not_steady = opened().filter(|s| *s == Steadiness::NotSteady).count();
+        if not_steady > 0 {
+            warnings.push(CellWarning::NotSteady {
+                processes: count(not_steady),
+                of: count(opened().count()),
+            });
+        }
+        let failures = self.failures();
+        let mut by_cause: BTreeMap<String, u32> = BTreeMap::new();
+        for failure in &failures {
+            *by_cause.entry(failure.outcome.to_string()).or_default() += 1;
+        }
+        warnings.extend(by_cause.into_iter().map(|(how, processes)| CellWarning::Failures {
+            how,
+            processes,
+            of: planned,
+        }));
+        let measured = count(self.visits.len() - failures.len());
+        if count(self.visits.len()) < planned {
+            warnings.push(CellWarning::FewProcesses {
+                processes: measured,
+                of: planned,
+            });
+        }
+        if self.repetitions.len() == 1 {
+            warnings.push(CellWarning::SingleRepetition);
+        } else if planned == 1 {
+            warnings.push(CellWarning::OneProcess);
+        }
+        let of = count(self.repetitions.len());
+        warnings.extend(self.noise.iter().map(|(worst, n)| CellWarning::Host {
+            worst: worst.clone(),
+            repetitions: *n,
+            of,
+        }));
+        warnings
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// The median over processes of each one's median, and its interval where there is enough for one.
+fn estimate(processes: &[Vec<f64>]) -> Option<(f64, Option<Interval>)> {
+    let processes: Vec<Vec<f64>> = processes.iter().filter(|p| !p.is_empty()).cloned().collect();
+    if let Some(interval) = median_interval(&processes, LEVEL) {
+        return Some((interval.estimate, Some(interval)));
+    }
+    let medians: Vec<f64> = processes.iter().filter_map(|p| summary::median(p)).collect();
+    Some((summary::median(&medians)?, None))
+}

@@ -1,0 +1,250 @@
+//! What every format shows: a run's record turned into figures, once.
+//!
+//! A record is read line by line and only numbers are kept: eight bytes a decode step and a handful a
+//! repetition. Definitions follow METHODOLOGY.md, sections 1 and 3.
+
+mod collect;
+mod figures;
+mod warning;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::model::ModelFacts;
+use crate::plan::{Case, CaseId};
+use crate::record::jsonl::{self, RecordError};
+use crate::record::{EndLine, Outcome, RunHeader, StoppedBy};
+use crate::stats::Interval;
+use collect::Collector;
+
+pub use figures::RepetitionFigures;
+pub use warning::CellWarning;
+
+/// A run as its record tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunView {
+    /// The record that was read.
+    pub record: PathBuf,
+    /// Machine, engine, plan.
+    pub header: RunHeader,
+    /// Every planned cell, in the plan's order.
+    pub cells: Vec<CellView>,
+    /// How the run ended; none when it is still going on, or was cut off.
+    pub end: Option<EndLine>,
+}
+
+/// What became of a cell over all processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellOutcome {
+    /// Measured in at least one process.
+    Measured,
+    /// Never started: it would not fit.
+    Skipped,
+    /// The engine said no.
+    Failed,
+    /// The worker process died.
+    Crashed,
+    /// The worker process did not answer.
+    TimedOut,
+    /// The run ended while it was being measured.
+    Interrupted,
+    /// Planned, and nothing is recorded of it.
+    Missing,
+}
+
+impl CellOutcome {
+    /// The one word of machine-readable output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Crashed => "crashed",
+            Self::TimedOut => "timed_out",
+            Self::Interrupted => "interrupted",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// Whether the cell went wrong.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Crashed | Self::TimedOut)
+    }
+
+    /// Whether resuming the run would try the cell again.
+    pub fn can_be_resumed(self) -> bool {
+        self.is_failure() || matches!(self, Self::Interrupted | Self::Missing)
+    }
+}
+
+/// A process in which a cell was not measured as planned, and no later process of the same replicate
+/// made good for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The replicate, from 0; none for a cell that was never started.
+    pub replicate: Option<u32>,
+    /// The worker process, if it had one.
+    pub worker: Option<u32>,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// Decode step times over all repetitions and processes of a cell, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct StepTimes {
+    /// Arithmetic mean; none without a step.
+    pub mean: Option<u64>,
+    /// Sample standard deviation; none below two steps.
+    pub sd: Option<u64>,
+    /// Percentiles to three significant figures; none where the steps are too few for them.
+    pub p50: Option<u64>,
+    /// See `p50`.
+    pub p90: Option<u64>,
+    /// See `p50`.
+    pub p95: Option<u64>,
+    /// See `p50`; needs 299 steps.
+    pub p99: Option<u64>,
+    /// The longest, exactly.
+    pub max: Option<u64>,
+}
+
+/// A cell and its figures. Each figure is computed from whatever repetitions are recorded, also of a cell
+/// that failed later; `outcome` says what to make of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellView {
+    /// The cell's name.
+    pub case_id: CaseId,
+    /// The cell.
+    pub case: Case,
+    /// What became of it.
+    pub outcome: CellOutcome,
+    /// The same in words: `crashed: SIGABRT`.
+    pub outcome_detail: String,
+    /// Where it was not measured as planned.
+    pub failures: Vec<Failure>,
+    /// Processes with at least one repetition.
+    pub n_processes: u32,
+    /// Repetitions, over all processes.
+    pub n_repetitions: u32,
+    /// Decode steps, over all repetitions.
+    pub n_steps: u64,
+    /// What ended the measuring; where processes differ, the least satisfying: budget before the most
+    /// repetitions before precision.
+    pub stopped_by: Option<StoppedBy>,
+    /// Generated tokens per second of all sequences together: the median over processes of each one's
+    /// median over its repetitions of tokens / sum of step times.
+    pub decode_tokens_per_s: Option<f64>,
+    /// Its 95% interval; none with a single repetition.
+    pub decode_interval: Option<Interval>,
+    /// `decode_tokens_per_s` of one sequence.
+    pub per_seq_tokens_per_s: Option<f64>,
+    /// Prompt tokens of all sequences per second of prefill: median over repetitions. None without a prompt.
+    pub prefill_tokens_per_s: Option<f64>,
+    /// Decode step times.
+    pub step_ns: StepTimes,
+    /// Median decode step: the median over processes of each one's median over its repetitions' medians.
+    pub median_step_ns: Option<u64>,
+    /// Its 95% interval, nanoseconds; none with a single repetition.
+    pub median_step_interval: Option<Interval>,
+    /// Time to first token: median over repetitions of the whole prefill. The batch is prefilled jointly,
+    /// so this is when the *last* of its sequences has its first token. None without a prompt, or when
+    /// no token is chosen.
+    pub ttft_ns: Option<u64>,
+    /// Time per output token of one sequence: (last token - first token) / intervals between them, median over
+    /// repetitions. Without speculation that is a repetition's mean decode step.
+    pub tpot_ns: Option<u64>,
+    /// This program's own part of a decode step: median over repetitions of their medians.
+    pub overhead_ns: Option<u64>,
+    /// The engine's part, likewise.
+    pub engine_ns: Option<u64>,
+    /// The part of choosing tokens, likewise; none when none are chosen.
+    pub sample_ns: Option<u64>,
+    /// Throughput over that of one sequence in the same case; none when that was not measured.
+    pub speedup: Option<f64>,
+    /// `speedup / n_seq`: 1 where batching is free.
+    pub efficiency: Option<f64>,
+    /// The most resident memory of a worker seen while this cell was open in it.
+    pub peak_rss_bytes: Option<u64>,
+    /// Median time to load the model.
+    pub load_ns: Option<u64>,
+    /// Median time to make the context.
+    pub context_ns: Option<u64>,
+    /// What makes the figures deserve less trust, each once.
+    pub warnings: Vec<CellWarning>,
+}
+
+impl RunView {
+    /// Reads a run: its folder, or its record.
+    ///
+    /// # Errors
+    /// [`RecordError`]. Whatever parses can be shown.
+    pub fn read(run: &Path) -> Result<Self, RecordError> {
+        let mut collector = Collector::default();
+        let header = jsonl::read(run, |line| collector.note(line))?;
+        Ok(collector.finish(jsonl::locate(run), header))
+    }
+
+    /// The facts of a cell's model, when the plan has them.
+    pub fn model(&self, name: &str) -> Option<&ModelFacts> {
+        self.header.plan.models.iter().find(|m| m.name == name)
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &Path {
+        match self.record.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+
+    /// Whether a cell went wrong, in whichever of its processes.
+    pub fn any_failed(&self) -> bool {
+        let went_wrong = |f: &Failure| f.outcome.is_failure();
+        self.cells
+            .iter()
+            .any(|c| c.outcome.is_failure() || c.failures.iter().any(went_wrong))
+    }
+
+    /// Whether there is a measured cell.
+    pub fn any_measured(&self) -> bool {
+        self.cells.iter().any(|c| c.outcome == CellOutcome::Measured)
+    }
+
+    /// Whether resuming the run would have something to do.
+    pub fn can_be_resumed(&self) -> bool {
+        let replicates = self.header.plan.protocol.replicates;
+        self.cells.iter().any(|c| {
+            c.outcome.can_be_resumed()
+                || (c.outcome == CellOutcome::Measured && c.n_processes < replicates)
+                || c.failures.iter().any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
+        })
+    }
+}
+
+/// Speed-ups need all cells: each is compared with the one of a single sequence, otherwise equal.
+fn add_speedups(cells: &mut [CellView]) {
+    let single: HashMap<Case, f64> = cells
+        .iter()
+        .filter(|c| c.case.n_seq == 1)
+        .filter_map(|c| Some((c.case.clone(), c.decode_tokens_per_s?)))
+        .collect();
+    for cell in cells {
+        let alone = Case {
+            n_seq: 1,
+            ..cell.case.clone()
+        };
+        cell.speedup = cell
+            .decode_tokens_per_s
+            .zip(single.get(&alone))
+            .map(|(rate, alone)| rate / alone);
+        cell.efficiency = cell
+            .speedup
+            .filter(|_| cell.case.n_seq > 0)
+            .map(|s| s / f64::from(cell.case.n_seq));
+    }
+}
+
+#[cfg(test)]
+mod tests;
