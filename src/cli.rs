@@ -232,7 +232,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN", help_heading = "Output")]
     pub resume: Option<PathBuf>,
 
-    /// Engine of the workers: llama, or synthetic[:JSON] for tests of everything else.
+    /// Engine of the workers: llama, or `synthetic[:JSON]` for tests of everything else.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
 }

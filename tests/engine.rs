@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
-use ggufbench::engine::{Engine, Session, Token, argmax};
+use ggufbench::engine::{Engine, Token, argmax};
 use ggufbench::measure::clock::MonotonicClock;
 use ggufbench::measure::{Buffers, Phase, Run, Workload};
 use ggufbench::plan::Case;

@@ -165,7 +165,7 @@ fn quantize_file(
 fn synth(args: &SynthArgs) -> Result<()> {
     let file_type = FileType::parse(&args.tensor_type)?;
     let preset = SynthSpec::preset(&args.preset, file_type)?;
-    let base = preset.shape.clone();
+    let base = preset.shape;
     let shape = Shape {
         n_layer: args.n_layer.unwrap_or(base.n_layer),
         n_embd: args.n_embd.unwrap_or(base.n_embd),

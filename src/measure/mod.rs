@@ -48,12 +48,15 @@ pub struct Call {
 impl Call {
     /// The engine's part: submit and wait.
     pub fn engine_ns(&self) -> u64 {
-        self.submit_ns + self.wait_ns
+        self.submit_ns.saturating_add(self.wait_ns)
     }
 
     /// The whole: the gap between two tokens of a sequence.
     pub fn step_ns(&self) -> u64 {
-        self.build_ns + self.engine_ns() + self.sample_ns
+        // Saturating: records are read from files that anyone may have written.
+        self.build_ns
+            .saturating_add(self.engine_ns())
+            .saturating_add(self.sample_ns)
     }
 }
 

@@ -29,7 +29,7 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
 fn run(view: &RunView) -> String {
     let h = &view.header;
     let replicates = plural(h.plan.protocol.replicates, "process", "processes");
-    format!("{}, started {}, {replicates} a cell", h.run, h.started_at)
+    format!("{}, {}, {replicates} a cell", h.run, h.started_at)
 }
 
 fn machine(view: &RunView) -> String {
@@ -45,19 +45,36 @@ fn machine(view: &RunView) -> String {
         cores,
         m.memory.total_bytes.map(units::bytes),
         m.os.clone(),
-        m.virtualisation.container.as_ref().map(|c| format!("in {c}")),
+        m.virtualisation
+            .container
+            .as_ref()
+            .map(|c| format!("in {c}")),
     ];
-    let gpus = gpus.filter(|d| d.kind == "gpu" || d.kind == "igpu").map(|d| {
-        format!("{}: {}, {}", d.name, d.description, units::bytes(d.memory_total_bytes))
-    });
+    let gpus = gpus
+        .filter(|d| d.kind == "gpu" || d.kind == "igpu")
+        .map(|d| {
+            format!(
+                "{}: {}, {}",
+                d.name,
+                d.description,
+                units::bytes(d.memory_total_bytes)
+            )
+        });
     let parts: Vec<String> = parts.into_iter().flatten().chain(gpus).collect();
     parts.join(", ")
 }
 
 fn engine(view: &RunView) -> String {
     let (engine, program) = (&view.header.engine, &view.header.program);
-    let git = program.git.as_ref().map(|g| format!(" ({g})")).unwrap_or_default();
-    format!("{} {}; ggufbench {}{git}", engine.name, engine.version, program.version)
+    let git = program
+        .git
+        .as_ref()
+        .map(|g| format!(" ({g})"))
+        .unwrap_or_default();
+    format!(
+        "{} {}; ggufbench {}{git}",
+        engine.name, engine.version, program.version
+    )
 }
 
 /// A model's name, and its type and size where the record has them.
@@ -68,5 +85,9 @@ pub fn model_line(view: &RunView, name: &str) -> String {
 
 fn facts(m: &ModelFacts) -> String {
     let size = units::bytes(m.file_bytes);
-    format!(": {}, {size}, {} parameters", m.file_type, count(m.n_params))
+    format!(
+        ": {}, {size}, {} parameters",
+        m.file_type,
+        count(m.n_params)
+    )
 }

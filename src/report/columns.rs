@@ -104,13 +104,21 @@ fn throughput(view: &RunView) -> [Column; 3] {
 }
 
 fn steps(view: &RunView, detail: Detail) -> Vec<Column> {
-    let unit = TimeUnit::of(view.cells.iter().filter_map(|c| c.step_ns.p50.or(c.step_ns.max)));
+    let unit = TimeUnit::of(
+        view.cells
+            .iter()
+            .filter_map(|c| c.step_ns.p50.or(c.step_ns.max)),
+    );
     let column = |name: &str, rank: u8, q: Option<f64>, value: fn(&CellView) -> Option<u64>| {
-        let column = Column::of(view, ("step", &format!("{name} {}", unit.name()), rank), |c| {
-            value(c).map(|ns| unit.show(ns))
-        });
+        let column = Column::of(
+            view,
+            ("step", &format!("{name} {}", unit.name()), rank),
+            |c| value(c).map(|ns| unit.show(ns)),
+        );
         match q.and_then(min_samples_for) {
-            Some(n) => column.missing_when(format!("{name} needs {n} steps")),
+            Some(n) => column.missing_when(format!(
+                "{name} needs {n} steps (raise --n-gen or --repetitions)"
+            )),
             None => column,
         }
     };
@@ -177,6 +185,15 @@ fn resources(view: &RunView, detail: Detail) -> Vec<Column> {
             }),
         ],
     }
+}
+
+/// Why no cell has a p99, when none has.
+pub fn without_p99(view: &RunView) -> Option<String> {
+    let none_has = view.any_measured() && view.cells.iter().all(|c| c.step_ns.p99.is_none());
+    let n = min_samples_for(0.99).filter(|_| none_has)?;
+    Some(format!(
+        "no p99: it needs {n} steps of a cell; raise --n-gen or --repetitions"
+    ))
 }
 
 /// The farther end of an interval, in percent of its estimate.

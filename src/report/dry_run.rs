@@ -34,7 +34,10 @@ pub fn render(rows: &[DryRow], width: usize) -> String {
     let models = axes::models(&cases);
     let mut lines = Vec::new();
     if let [model] = models[..] {
-        lines.push(format!("model    {}", cut_middle(&plain(model), width.saturating_sub(9))));
+        lines.push(format!(
+            "model    {}",
+            cut_middle(&plain(model), width.saturating_sub(9))
+        ));
     }
     let constants = axes::constants(&cases);
     if !constants.is_empty() {
@@ -79,7 +82,10 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
         ];
         let verdict = match row.fits {
             Ok(()) => ["~".to_owned() + &time(row.time), "yes".to_owned()],
-            Err((_, has)) => ["skipped".to_owned(), format!("no: has {}", units::bytes(has))],
+            Err((_, has)) => [
+                "skipped".to_owned(),
+                format!("no: has {}", units::bytes(has)),
+            ],
         };
         table.add_row(values.chain(price).chain(verdict));
     }
@@ -92,12 +98,17 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
             CellAlignment::Right
         });
     }
-    table.lines().map(|line| line.trim_end().to_owned()).collect()
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 fn sum(rows: &[DryRow], width: usize) -> Vec<String> {
     let fitting = || rows.iter().filter(|r| r.fits.is_ok());
-    let total: Duration = fitting().map(|r| r.time).fold(Duration::ZERO, Duration::saturating_add);
+    let total: Duration = fitting()
+        .map(|r| r.time)
+        .fold(Duration::ZERO, Duration::saturating_add);
     let n = fitting().count();
     let mut lines = paragraph(
         "",
@@ -112,13 +123,16 @@ fn sum(rows: &[DryRow], width: usize) -> Vec<String> {
     for row in rows {
         if let Err((needs, has)) = row.fits {
             let text = format!(
-                "{}: needs {}, has {}; try --kv fit, a smaller --n-ctx or --batch, or --type-k and --type-v q8_0",
+                "{}: needs {}, has {}",
                 plain(row.case.id().as_str()),
                 units::bytes(needs),
                 units::bytes(has)
             );
             lines.extend(paragraph("does not fit: ", &text, width));
         }
+    }
+    if n < rows.len() {
+        lines.extend(paragraph("", super::notes::TO_FIT, width));
     }
     lines
 }
@@ -155,7 +169,10 @@ mod tests {
         let text = render(&rows(), 80);
         insta::assert_snapshot!(text);
         assert!(text.lines().all(|l| width_of(l) <= 80));
-        assert!(text.contains("in about 42.0 s"), "cells that do not fit take no time");
+        assert!(
+            text.contains("in about 42.0 s"),
+            "cells that do not fit take no time"
+        );
     }
 
     #[test]

@@ -264,18 +264,32 @@ pub fn mixed() -> RunView {
     ];
     lines.extend(three_processes(&cases[0], 3, 13 * MS, 4_740_000));
     lines.extend(three_processes(&cases[1], 3, 80 * MS, 14_300_000));
-    lines.extend(disturbed(three_processes(&cases[2], 3, 330 * MS, 36_100_000)));
+    lines.extend(disturbed(three_processes(
+        &cases[2],
+        3,
+        330 * MS,
+        36_100_000,
+    )));
     let skipped = Outcome::Skipped {
         needs_bytes: 35_541_000_000,
         has_bytes: 24_589_000_000,
     };
     lines.push(Line::Cell(Box::new(cell(&cases[3], None, skipped))));
-    lines.extend(crashed_once(three_processes(&cases[4], 2, 21 * MS, 8_010_000)));
+    lines.extend(crashed_once(three_processes(
+        &cases[4],
+        2,
+        21 * MS,
+        8_010_000,
+    )));
     for process in 0..3 {
         let outcome = Outcome::Crashed {
             how: "SIGABRT".to_owned(),
         };
-        lines.push(Line::Cell(Box::new(cell(&cases[5], Some(process), outcome))));
+        lines.push(Line::Cell(Box::new(cell(
+            &cases[5],
+            Some(process),
+            outcome,
+        ))));
     }
     let outcome = Outcome::Failed {
         reason: "cannot make a context: the engine returned none".to_owned(),

@@ -17,7 +17,11 @@ pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
         separator = ",\n";
     }
     // A plan without a cell is an empty array.
-    out.write_all(if separator == "[\n" { b"[]\n" } else { b"\n]\n" })
+    out.write_all(if separator == "[\n" {
+        b"[]\n"
+    } else {
+        b"\n]\n"
+    })
 }
 
 /// One object a line.

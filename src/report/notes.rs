@@ -1,6 +1,6 @@
 //! What stands below the table: footnotes to cells, the run's warnings, and what to do next.
 
-use super::columns::Column;
+use super::columns::{self, Column};
 use super::text::{plain, plural, quoted};
 use super::view::{CellOutcome, CellView, CellWarning, RunView};
 use crate::units;
@@ -20,13 +20,18 @@ impl Notes {
             let mut numbers: Vec<usize> = cell.warnings.iter().map(|w| notes.number(w)).collect();
             numbers.sort_unstable();
             let marks: Vec<String> = numbers.iter().map(usize::to_string).collect();
-            notes.marks.push((!marks.is_empty()).then(|| marks.join(",")));
+            notes
+                .marks
+                .push((!marks.is_empty()).then(|| marks.join(",")));
         }
         notes
     }
 
     fn number(&mut self, warning: &CellWarning) -> usize {
-        let known = self.footnotes.iter_mut().position(|known| known.absorb(warning));
+        let known = self
+            .footnotes
+            .iter_mut()
+            .position(|known| known.absorb(warning));
         known.unwrap_or_else(|| {
             self.footnotes.push(warning.clone());
             self.footnotes.len() - 1
@@ -51,10 +56,13 @@ impl Notes {
 pub fn run_warnings(view: &RunView) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     match &view.end {
-        None => texts.push("the run has not ended: it is still going on, or was cut off".to_owned()),
+        None => {
+            texts.push("the run has not ended: it is still going on, or was cut off".to_owned())
+        }
         Some(end) if end.interrupted => texts.push("the run was interrupted".to_owned()),
         Some(_) => {}
     }
+    texts.extend(columns::without_p99(view));
     for warning in &view.header.warnings {
         let text = plain(&warning.to_string());
         if !texts.contains(&text) {
@@ -69,7 +77,12 @@ pub fn about_missing(view: &RunView, columns: &[Column]) -> Option<String> {
     let measured = |at: usize| view.cells.get(at).is_some_and(is_row);
     let mut reasons: Vec<&str> = columns
         .iter()
-        .filter(|c| c.values.iter().enumerate().any(|(at, v)| v.is_none() && measured(at)))
+        .filter(|c| {
+            c.values
+                .iter()
+                .enumerate()
+                .any(|(at, v)| v.is_none() && measured(at))
+        })
         .filter_map(|c| c.why_missing.as_deref())
         .collect();
     reasons.dedup();
@@ -87,13 +100,21 @@ pub fn outcome(cell: &CellView) -> String {
         let n = plural(cell.n_repetitions, "repetition", "repetitions");
         format!("; {n} before gave {} t/s", units::significant(rate))
     });
-    plain(&format!("{}{}", cell.outcome_detail, partly.unwrap_or_default()))
+    plain(&format!(
+        "{}{}",
+        cell.outcome_detail,
+        partly.unwrap_or_default()
+    ))
 }
 
 /// What the words above the columns mean.
 pub const LEGEND: &str = "t/s is of all sequences of the batch together, ±95% the interval of its median over \
      processes. Step: the time between two tokens of a sequence. TTFT: the batch is prefilled jointly, \
      so it is the time until its last sequence has a token.";
+
+/// What helps a cell that does not fit.
+pub const TO_FIT: &str = "cells that do not fit need less memory with --kv fit, a smaller --n-ctx or --batch, \
+     or --type-k and --type-v q8_0";
 
 /// What can be done next, most urgent first: a sentence, and the command for it.
 pub fn next_steps(view: &RunView) -> Vec<(&'static str, Option<String>)> {
@@ -103,11 +124,7 @@ pub fn next_steps(view: &RunView) -> Vec<(&'static str, Option<String>)> {
         steps.push(("measure what is missing or failed:", Some(plain(&command))));
     }
     if view.cells.iter().any(|c| c.outcome == CellOutcome::Skipped) {
-        steps.push((
-            "cells that do not fit need less memory with --kv fit, a smaller --n-ctx or --batch, or --type-k \
-             and --type-v q8_0",
-            None,
-        ));
+        steps.push((TO_FIT, None));
     }
     steps
 }

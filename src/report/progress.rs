@@ -20,7 +20,7 @@ use crate::units;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Columns that the bar needs beside the cell's name.
-const BESIDE_NAME: usize = 44;
+const BESIDE_NAME: usize = 28;
 
 /// A watcher for standard error: a bar on a terminal, else a line for each cell of each replicate.
 pub fn for_stderr(plan: &Plan) -> Box<dyn Observer> {
@@ -93,7 +93,7 @@ fn replicate(number: u32, of: u32) -> String {
 fn about(left: Duration) -> String {
     let s = left.as_secs();
     match s {
-        0..10 => "a few seconds left".to_owned(),
+        0..10 => "<10 s left".to_owned(),
         10..90 => format!("~{} s left", s.div_ceil(10) * 10),
         90..5400 => format!("~{} min left", s.div_ceil(60)),
         _ => format!("~{} h {:02} min left", s / 3600, s % 3600 / 60),
@@ -133,9 +133,10 @@ impl Bar {
                 let _ = out.write_str(&about(remaining.now()));
             }
         };
-        let style = ProgressStyle::with_template("{spinner} {wide_msg} {pos}/{len} {elapsed} {left}")
-            .expect("the template is well-formed")
-            .with_key("left", left);
+        let style =
+            ProgressStyle::with_template("{spinner} {wide_msg} {pos}/{len} {elapsed} {left}")
+                .expect("the template is well-formed")
+                .with_key("left", left);
         let bar = ProgressBar::with_draw_target(Some(0), target).with_style(style);
         Self {
             bar,
@@ -155,7 +156,10 @@ impl Bar {
     }
 
     fn update(&self, eta: &Eta) {
-        *self.remaining.lock().unwrap_or_else(PoisonError::into_inner) = Some(Remaining {
+        *self
+            .remaining
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Remaining {
             left: eta.remaining(),
             at: Instant::now(),
         });

@@ -89,12 +89,18 @@ impl FittedTable {
             left_out: Vec::new(),
         };
         while widest(&fitted.grid(view)) > width {
-            let ranks = fitted.columns.iter().enumerate().filter(|(_, c)| c.rank > 0);
+            let ranks = fitted
+                .columns
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| c.rank > 0);
             let Some((at, _)) = ranks.max_by_key(|(_, c)| c.rank) else {
                 break;
             };
             let column = fitted.columns.remove(at);
-            fitted.left_out.push(format!("{} {}", column.name, column.unit).trim().to_owned());
+            fitted
+                .left_out
+                .push(format!("{} {}", column.name, column.unit).trim().to_owned());
         }
         fitted
     }
@@ -103,7 +109,11 @@ impl FittedTable {
     fn grid(&self, view: &RunView) -> Vec<String> {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
-        table.set_header(self.columns.iter().map(|c| format!("{}\n{}", c.name, c.unit)));
+        table.set_header(
+            self.columns
+                .iter()
+                .map(|c| format!("{}\n{}", c.name, c.unit)),
+        );
         for (row, cell) in view.cells.iter().enumerate() {
             let is_row = notes::is_row(cell);
             table.add_row(self.columns.iter().enumerate().map(|(at, column)| {
@@ -117,11 +127,18 @@ impl FittedTable {
         for (at, column) in table.column_iter_mut().enumerate() {
             // A column without a name of its own belongs to the one before.
             let next = self.columns.get(at + 1);
-            let gap = if next.is_some_and(|c| c.name.is_empty()) { 1 } else { 2 };
+            let gap = if next.is_some_and(|c| c.name.is_empty()) {
+                1
+            } else {
+                2
+            };
             column.set_padding((0, gap));
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table.lines().map(|line| line.trim_end().to_owned()).collect()
+        table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
     }
 
     fn lines(&self, view: &RunView, width: usize, paint: Paint, lines: &mut Vec<String>) {
@@ -162,7 +179,7 @@ impl FittedTable {
 
 /// A cell without figures: its axes, then its outcome across the other columns.
 fn outcome_line(cell: &CellView, row: &str, from: usize, width: usize, paint: Paint) -> String {
-    let text = cut_end(&notes::outcome(cell), width.saturating_sub(from + 2));
+    let text = cut_end(&notes::outcome(cell), room(from, width));
     let text = if cell.outcome.is_failure() {
         paint.red(&text)
     } else {
@@ -170,6 +187,27 @@ fn outcome_line(cell: &CellView, row: &str, from: usize, width: usize, paint: Pa
     };
     let gap = " ".repeat(from.saturating_sub(width_of(row)) + 2);
     format!("{row}{gap}{text}")
+}
+
+/// Columns for an outcome beside the axes.
+fn room(axes_width: usize, width: usize) -> usize {
+    width.saturating_sub(axes_width + 2)
+}
+
+/// Outcomes for which the table had no room, each once.
+fn cut_outcomes(view: &RunView, axes_width: usize, width: usize) -> Vec<String> {
+    let outcomes = view
+        .cells
+        .iter()
+        .filter(|c| !notes::is_row(c))
+        .map(notes::outcome);
+    let mut cut: Vec<String> = Vec::new();
+    for outcome in outcomes.filter(|o| width_of(o) > room(axes_width, width)) {
+        if !cut.contains(&outcome) {
+            cut.push(outcome);
+        }
+    }
+    cut
 }
 
 fn below(
@@ -181,6 +219,10 @@ fn below(
     lines: &mut Vec<String>,
 ) {
     lines.push(String::new());
+    for text in cut_outcomes(view, table.axes_width(view), width) {
+        let wrapped = paragraph("in full: ", &text, width);
+        lines.extend(wrapped.iter().map(|line| paint.red(line)));
+    }
     for (number, text) in notes.footnotes() {
         let wrapped = paragraph(&number, &text, width);
         lines.extend(wrapped.iter().map(|line| paint.yellow(line)));
@@ -203,7 +245,10 @@ fn below(
         let wrapped = paragraph("", notes::LEGEND, width);
         lines.extend(wrapped.iter().map(|line| paint.dim(line)));
     }
-    lines.push(format!("record: {}", plain(&view.record.display().to_string())));
+    lines.push(format!(
+        "record: {}",
+        plain(&view.record.display().to_string())
+    ));
     for (text, command) in notes::next_steps(view) {
         lines.extend(paragraph("next: ", text, width));
         lines.extend(command.map(|c| format!("  {}", paint.bold(&c))));

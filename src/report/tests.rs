@@ -46,7 +46,12 @@ fn terminal_of_120_columns() {
 
 #[test]
 fn a_quiet_run_of_one_model_fits_80_columns() {
-    let cases: Vec<Case> = [1, 8, 32].map(|n| Case { n_gen: 64, ..case("tiny", n) }).into();
+    let cases: Vec<Case> = [1, 8, 32]
+        .map(|n| Case {
+            n_gen: 64,
+            ..case("tiny", n)
+        })
+        .into();
     let lines: Vec<Line> = cases
         .iter()
         .flat_map(|c| fixture::three_processes(c, 3, 20 * MS, 5 * MS))
@@ -103,7 +108,10 @@ fn json_of_a_mixed_run() {
     assert_snapshot!(text);
     let array: Value = serde_json::from_str(&text).expect("is JSON");
     let validator = cells_schema();
-    let errors: Vec<String> = validator.iter_errors(&array).map(|e| e.to_string()).collect();
+    let errors: Vec<String> = validator
+        .iter_errors(&array)
+        .map(|e| e.to_string())
+        .collect();
     assert_eq!(errors, [""; 0]);
     let lines: Vec<Value> = written(&fixture::mixed(), Output::Jsonl)
         .lines()
@@ -132,15 +140,25 @@ fn hostile_names_steer_nothing() {
     let reason = "=1+1 | <img src=x>\r\n\x1b[2J".to_owned();
     let ok = case("ok", 1);
     let lines = [
-        Line::Cell(Box::new(cell(&hostile, Some(0), Outcome::Failed { reason }))),
+        Line::Cell(Box::new(cell(
+            &hostile,
+            Some(0),
+            Outcome::Failed { reason },
+        ))),
         Line::Repetition(Box::new(repetition(&ok, 0, 0, calls(&ok, MS, &[MS])))),
         Line::Cell(Box::new(cell(&ok, Some(0), measured(1)))),
     ];
     let view = fixture::view(header(&[name, "ok"], vec![hostile, ok]), lines);
 
     let text = terminal::render(&view, 80, false);
-    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
-    assert!(text.lines().all(|l| width(l) <= 80 || l.starts_with("record")));
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+    assert!(
+        text.lines()
+            .all(|l| width(l) <= 80 || l.starts_with("record"))
+    );
 
     let md = markdown::render(&view);
     assert!(!md.contains("<b>") && !md.contains("<img") && !md.contains('\x1b'));
@@ -183,10 +201,19 @@ fn lines_of_every_kind() -> Vec<Line> {
     ];
     let outcomes = [
         measured(1),
-        Outcome::Skipped { needs_bytes: u64::MAX, has_bytes: 0 },
-        Outcome::Failed { reason: "no".to_owned() },
-        Outcome::Crashed { how: "SIGSEGV".to_owned() },
-        Outcome::TimedOut { after_ns: 60_000 * MS },
+        Outcome::Skipped {
+            needs_bytes: u64::MAX,
+            has_bytes: 0,
+        },
+        Outcome::Failed {
+            reason: "no".to_owned(),
+        },
+        Outcome::Crashed {
+            how: "SIGSEGV".to_owned(),
+        },
+        Outcome::TimedOut {
+            after_ns: 60_000 * MS,
+        },
         Outcome::Interrupted,
     ];
     lines.extend(outcomes.map(|o| Line::Cell(Box::new(cell(&c, Some(0), o)))));
@@ -198,7 +225,10 @@ fn the_schema_knows_every_line() {
     let validator = run_schema();
     for line in lines_of_every_kind() {
         let value = serde_json::to_value(&line).expect("plain data");
-        let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+        let errors: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|e| e.to_string())
+            .collect();
         assert_eq!(errors, [""; 0], "{value}");
     }
 }
@@ -210,7 +240,17 @@ fn the_schema_refuses_lines_that_lack_or_rename_a_key() {
     let validator = run_schema();
     for line in lines_of_every_kind() {
         let value = serde_json::to_value(&line).expect("plain data");
-        for pointer in ["", "/case", "/calls/0", "/outcome", "/opened", "/load", "/plan/protocol", "/engine", "/plan"] {
+        for pointer in [
+            "",
+            "/case",
+            "/calls/0",
+            "/outcome",
+            "/opened",
+            "/load",
+            "/plan/protocol",
+            "/engine",
+            "/plan",
+        ] {
             let Some(Value::Object(inner)) = value.pointer(pointer) else {
                 continue;
             };
@@ -221,7 +261,8 @@ fn the_schema_refuses_lines_that_lack_or_rename_a_key() {
                 let taken = at.remove(key).expect("was there");
                 assert!(!validator.is_valid(&broken), "without {pointer}/{key}");
                 let at = broken.pointer_mut(pointer).and_then(Value::as_object_mut);
-                at.expect("was there").insert(format!("{key}_renamed"), taken);
+                at.expect("was there")
+                    .insert(format!("{key}_renamed"), taken);
                 assert!(!validator.is_valid(&broken), "with {pointer}/{key} renamed");
             }
         }
@@ -234,7 +275,10 @@ fn the_cells_schema_refuses_cells_that_lack_a_key() {
     let text = written(&fixture::mixed(), Output::Json);
     let whole: Value = serde_json::from_str(&text).expect("is JSON");
     for (pointer, keys) in [("/0", 45), ("/0/step_ns", 7)] {
-        let inner = whole.pointer(pointer).and_then(Value::as_object).expect("an object");
+        let inner = whole
+            .pointer(pointer)
+            .and_then(Value::as_object)
+            .expect("an object");
         assert!(inner.len() >= keys);
         for key in inner.keys() {
             let mut broken = whole.clone();

@@ -12,8 +12,8 @@ pub fn plain(text: &str) -> String {
         .map(|c| match c {
             '\n' | '\r' | '\t' => ' ',
             // Bidirectional controls reorder what stands around them.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            c if c.is_control() => '\u{fffd}',
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',
+            c if c.is_control() => '?',
             c => c,
         })
         .collect()
@@ -71,7 +71,10 @@ pub fn paragraph(label: &str, text: &str, width: usize) -> Vec<String> {
         .subsequent_indent(&indent)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
         .word_separator(textwrap::WordSeparator::Custom(blanks));
-    wrap(text, options).into_iter().map(|l| l.into_owned()).collect()
+    wrap(text, options)
+        .into_iter()
+        .map(|l| l.into_owned())
+        .collect()
 }
 
 /// Words are what blanks separate: names with hyphens and slashes stay whole.
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn nothing_steers_a_terminal() {
-        assert_eq!(plain("a\x1b[31mb\u{202e}c\nd"), "a\u{fffd}[31mb\u{fffd}c d");
+        assert_eq!(plain("a\x1b[31mb\u{202e}c\nd"), "a?[31mb?c d");
     }
 
     #[test]

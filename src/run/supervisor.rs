@@ -17,8 +17,8 @@ use crate::host::process;
 /// The engine's last log lines that are kept for the record.
 const LOG_LINES: usize = 200;
 
-/// Longest log line kept, bytes.
-const LOG_LINE_BYTES: usize = 500;
+/// Longest log line kept, characters.
+const LOG_LINE_CHARS: usize = 500;
 
 /// How long a worker may take to start and to describe itself: GPU drivers can be slow.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(120);
@@ -248,8 +248,7 @@ fn keep(log: &Mutex<VecDeque<String>>, line: &str) {
     if log.len() == LOG_LINES {
         log.pop_front();
     }
-    let cut = line.floor_char_boundary(LOG_LINE_BYTES.min(line.len()));
-    log.push_back(line[..cut].to_owned());
+    log.push_back(line.chars().take(LOG_LINE_CHARS).collect());
 }
 
 /// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.

@@ -34,7 +34,13 @@ fn watch(observer: &mut dyn Observer, plan: &Plan) {
         observer.event(Event::CellStarted { case, replicate: 0 }, &eta);
         for step in [4 * MS, 5 * MS, 9 * MS] {
             let calls = calls(case, MS, &[step; 4]);
-            observer.event(Event::RepetitionDone { case, calls: &calls }, &eta);
+            observer.event(
+                Event::RepetitionDone {
+                    case,
+                    calls: &calls,
+                },
+                &eta,
+            );
         }
         let line = cell(case, Some(0), outcome);
         eta.left(case);
@@ -53,18 +59,25 @@ fn plain_lines_one_a_cell() {
     let mut observer = Plain::new(3, &mut out, || "2026-11-22T23:45:01+00:00".to_owned());
     watch(&mut observer, &plan);
     let text = String::from_utf8(out).expect("text");
-    assert_eq!(
-        text,
-        "2026-11-22T23:45:01+00:00 1/6 tiny/pp32/tg4/b1/d0/t2 replicate 1/3: 5.00 ms a step, 200 t/s, \
-         a few seconds left\n\
-         2026-11-22T23:45:01+00:00 2/6 tiny/pp32/tg4/b8/d0/t2 replicate 1/3: crashed: SIGABRT\u{fffd}[31m, \
-         a few seconds left\n"
-    );
+    let expected = [
+        "2026-11-22T23:45:01+00:00 1/6 tiny/pp32/tg4/b1/d0/t2 replicate 1/3: 5.00 ms a step, 200 t/s, ",
+        "2026-11-22T23:45:01+00:00 2/6 tiny/pp32/tg4/b8/d0/t2 replicate 1/3: crashed: SIGABRT?[31m, ",
+    ];
+    assert_eq!(text.lines().count(), 2);
+    for (line, expected) in text.lines().zip(expected) {
+        let left = line.strip_prefix(expected);
+        let left = left.unwrap_or_else(|| panic!("{line}"));
+        assert!(left.ends_with(" left"), "{line}");
+    }
 }
 
 #[test]
 fn the_bar_stays_within_the_terminal() {
-    for (columns, width) in [(40_u16, (|| 40) as fn() -> usize), (80, || 80), (120, || 120)] {
+    for (columns, width) in [
+        (40_u16, (|| 40) as fn() -> usize),
+        (80, || 80),
+        (120, || 120),
+    ] {
         let term = InMemoryTerm::new(10, columns);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
         let mut bar = Bar::new(3, target, width);
@@ -73,23 +86,38 @@ fn the_bar_stays_within_the_terminal() {
         bar.bar.tick();
         let screen = term.contents();
         let lines: Vec<&str> = screen.lines().collect();
-        assert_eq!(lines.len(), 3, "two cells and the bar at {columns}: {screen}");
-        assert!(lines.iter().all(|l| super::super::text::width(l) <= usize::from(term.width())));
+        assert_eq!(
+            lines.len(),
+            3,
+            "two cells and the bar at {columns}: {screen}"
+        );
+        assert!(
+            lines
+                .iter()
+                .all(|l| super::super::text::width(l) <= usize::from(term.width()))
+        );
         assert!(lines[0].contains("5.00 ms a step, 200 t/s"), "{screen}");
         assert!(lines[1].contains("crashed"), "{screen}");
         if columns > 40 {
-            assert!(lines[2].contains("replicate 1/3") && lines[2].contains("2/6"), "{screen}");
-            assert!(lines[2].contains("a few seconds left"), "{screen}");
+            assert!(
+                lines[2].contains("replicate 1/3") && lines[2].contains("2/6"),
+                "{screen}"
+            );
+            assert!(lines[2].ends_with(" left"), "{screen}");
         }
         drop(bar);
-        assert_eq!(term.contents().lines().count(), 2, "the bar goes, the cells stay");
+        assert_eq!(
+            term.contents().lines().count(),
+            2,
+            "the bar goes, the cells stay"
+        );
     }
 }
 
 #[test]
 fn a_guess_is_said_as_one() {
     let about = |s| about(Duration::from_secs(s));
-    assert_eq!(about(3), "a few seconds left");
+    assert_eq!(about(3), "<10 s left");
     assert_eq!(about(41), "~50 s left");
     assert_eq!(about(90), "~2 min left");
     assert_eq!(about(3600), "~60 min left");

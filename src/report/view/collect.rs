@@ -11,6 +11,7 @@ use crate::measure::steady::Steadiness;
 use crate::measure::{Call, Phase};
 use crate::plan::{Case, CaseId, LoadKey};
 use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
+use crate::report::text::plural;
 use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval, summary};
 
@@ -80,7 +81,13 @@ impl Collector {
 
     pub(super) fn finish(mut self, record: PathBuf, header: RunHeader) -> RunView {
         let mut shown = HashSet::new();
-        let mut cases: Vec<Case> = header.plan.cases.iter().chain(&self.seen).cloned().collect();
+        let mut cases: Vec<Case> = header
+            .plan
+            .cases
+            .iter()
+            .chain(&self.seen)
+            .cloned()
+            .collect();
         cases.retain(|case| shown.insert(case.clone()));
         let of = header.plan.protocol.replicates;
         let mut cells: Vec<CellView> = cases
@@ -196,44 +203,29 @@ impl Collected {
 
     fn outcome(&self) -> (CellOutcome, String) {
         let n = self.repetitions.len();
-        let found = |is: fn(&Outcome) -> bool| {
-            let mut those = self.visits.values().map(|v| &v.outcome).filter(|o| is(o));
-            those.next_back()
-        };
-        let detail = |outcome: &Outcome| {
-            let same = self.visits.values().filter(|v| v.outcome == *outcome).count();
-            match same {
-                0 | 1 => outcome.to_string(),
-                _ => format!("{outcome} (in {same} processes)"),
+        let outcomes = || self.visits.values().map(|v| &v.outcome);
+        // Of equally grave ones the last replicate's.
+        let (word, text) = match outcomes().max_by_key(|o| gravity(o)) {
+            Some(Outcome::Measured { .. }) => {
+                let processes = plural(count(self.processes.len()), "process", "processes");
+                let times = plural(count(n), "time", "times");
+                let stopped_by = self.stopped_by().map(|s| format!(", stopped by {s}"));
+                let stopped_by = stopped_by.unwrap_or_default();
+                return (
+                    CellOutcome::Measured,
+                    format!("measured {times} in {processes}{stopped_by}"),
+                );
             }
+            Some(outcome) => (CellOutcome::of(outcome), outcome.to_string()),
+            None if n > 0 => (
+                CellOutcome::Interrupted,
+                "interrupted: the run was cut off".to_owned(),
+            ),
+            None => (CellOutcome::Missing, "missing: not measured yet".to_owned()),
         };
-        if found(|o| matches!(o, Outcome::Measured { .. })).is_some() {
-            let k = self.processes.len();
-            let stopped_by = self.stopped_by().map(|s| format!(", stopped by {s}"));
-            let text = format!(
-                "measured {n} times in {k} {}{}",
-                if k == 1 { "process" } else { "processes" },
-                stopped_by.unwrap_or_default()
-            );
-            return (CellOutcome::Measured, text);
-        }
-        // The gravest first; of equally grave ones the last replicate's.
-        let by_gravity: [(CellOutcome, fn(&Outcome) -> bool); 5] = [
-            (CellOutcome::Crashed, |o| matches!(o, Outcome::Crashed { .. })),
-            (CellOutcome::TimedOut, |o| matches!(o, Outcome::TimedOut { .. })),
-            (CellOutcome::Failed, |o| matches!(o, Outcome::Failed { .. })),
-            (CellOutcome::Interrupted, |o| *o == Outcome::Interrupted),
-            (CellOutcome::Skipped, |o| matches!(o, Outcome::Skipped { .. })),
-        ];
-        for (outcome, is) in by_gravity {
-            if let Some(line) = found(is) {
-                return (outcome, detail(line));
-            }
-        }
-        if n > 0 {
-            (CellOutcome::Interrupted, "interrupted: the run was cut off".to_owned())
-        } else {
-            (CellOutcome::Missing, "missing: not measured yet".to_owned())
+        match outcomes().filter(|o| o.to_string() == text).count() {
+            0 | 1 => (word, text),
+            same => (word, format!("{text} (in {same} processes)")),
         }
     }
 
@@ -279,11 +271,15 @@ impl Collected {
         for failure in &failures {
             *by_cause.entry(failure.outcome.to_string()).or_default() += 1;
         }
-        warnings.extend(by_cause.into_iter().map(|(how, processes)| CellWarning::Failures {
-            how,
-            processes,
-            of: planned,
-        }));
+        warnings.extend(
+            by_cause
+                .into_iter()
+                .map(|(how, processes)| CellWarning::Failures {
+                    how,
+                    processes,
+                    of: planned,
+                }),
+        );
         let measured = count(self.visits.len() - failures.len());
         if count(self.visits.len()) < planned {
             warnings.push(CellWarning::FewProcesses {
@@ -306,16 +302,35 @@ impl Collected {
     }
 }
 
+/// Which of several processes' outcomes is a cell's: a measured one, else the worst.
+fn gravity(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Measured { .. } => 5,
+        Outcome::Crashed { .. } => 4,
+        Outcome::TimedOut { .. } => 3,
+        Outcome::Failed { .. } => 2,
+        Outcome::Interrupted => 1,
+        Outcome::Skipped { .. } => 0,
+    }
+}
+
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// The median over processes of each one's median, and its interval where there is enough for one.
 fn estimate(processes: &[Vec<f64>]) -> Option<(f64, Option<Interval>)> {
-    let processes: Vec<Vec<f64>> = processes.iter().filter(|p| !p.is_empty()).cloned().collect();
+    let processes: Vec<Vec<f64>> = processes
+        .iter()
+        .filter(|p| !p.is_empty())
+        .cloned()
+        .collect();
     if let Some(interval) = median_interval(&processes, LEVEL) {
         return Some((interval.estimate, Some(interval)));
     }
-    let medians: Vec<f64> = processes.iter().filter_map(|p| summary::median(p)).collect();
+    let medians: Vec<f64> = processes
+        .iter()
+        .filter_map(|p| summary::median(p))
+        .collect();
     Some((summary::median(&medians)?, None))
 }

@@ -35,9 +35,7 @@ impl RepetitionFigures {
         Self {
             decode_tokens_per_s: rate(decode()),
             prefill_tokens_per_s: rate(prefill()),
-            prefill_ns: prefill()
-                .map(Call::step_ns)
-                .reduce(u64::saturating_add),
+            prefill_ns: prefill().map(Call::step_ns).reduce(u64::saturating_add),
             median_step_ns: summary::median(&step_ns),
             mean_step_ns: summary::mean(&step_ns),
             overhead_ns: summary::median(&steps(|c| c.build_ns)),

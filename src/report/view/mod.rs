@@ -55,6 +55,18 @@ pub enum CellOutcome {
 }
 
 impl CellOutcome {
+    /// That of a single process.
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Measured { .. } => Self::Measured,
+            Outcome::Skipped { .. } => Self::Skipped,
+            Outcome::Failed { .. } => Self::Failed,
+            Outcome::Crashed { .. } => Self::Crashed,
+            Outcome::TimedOut { .. } => Self::TimedOut,
+            Outcome::Interrupted => Self::Interrupted,
+        }
+    }
+
     /// The one word of machine-readable output.
     pub fn word(self) -> &'static str {
         match self {
@@ -209,7 +221,9 @@ impl RunView {
 
     /// Whether there is a measured cell.
     pub fn any_measured(&self) -> bool {
-        self.cells.iter().any(|c| c.outcome == CellOutcome::Measured)
+        self.cells
+            .iter()
+            .any(|c| c.outcome == CellOutcome::Measured)
     }
 
     /// Whether resuming the run would have something to do.
@@ -218,7 +232,9 @@ impl RunView {
         self.cells.iter().any(|c| {
             c.outcome.can_be_resumed()
                 || (c.outcome == CellOutcome::Measured && c.n_processes < replicates)
-                || c.failures.iter().any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
+                || c.failures
+                    .iter()
+                    .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
         })
     }
 }

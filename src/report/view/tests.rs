@@ -10,7 +10,10 @@ use crate::report::fixture::{
 
 fn close(found: Option<f64>, expected: f64) {
     let found = found.expect("has a value");
-    assert!((found / expected - 1.0).abs() < 1e-9, "{found} is not {expected}");
+    assert!(
+        (found / expected - 1.0).abs() < 1e-9,
+        "{found} is not {expected}"
+    );
 }
 
 fn rep(case: &Case, process: u32, number: u32, prefill_ns: u64, steps_ns: &[u64]) -> Line {
@@ -67,14 +70,20 @@ fn every_figure_of_a_cell() {
         cell.outcome_detail,
         "measured 5 times in 3 processes, stopped by precision"
     );
-    assert_eq!((cell.n_processes, cell.n_repetitions, cell.n_steps), (3, 5, 20));
+    assert_eq!(
+        (cell.n_processes, cell.n_repetitions, cell.n_steps),
+        (3, 5, 20)
+    );
     // Process medians 400, 200, 1000.
     close(cell.decode_tokens_per_s, 400.0);
     close(cell.per_seq_tokens_per_s, 200.0);
     // t on logarithms, 2 degrees of freedom: ln 400, 200, 1000 = 5.991465, 5.298317, 6.907755; mean 6.065846,
     // sd 0.807290; half = 4.302653 * 0.807290 / sqrt(3) = 2.005422; exp(6.065846 -+ 2.005422).
     let i = cell.decode_interval.expect("three processes");
-    assert!((i.lo - 57.999).abs() < 0.01 && (i.hi - 3200.8).abs() < 1.0, "{i:?}");
+    assert!(
+        (i.lo - 57.999).abs() < 0.01 && (i.hi - 3200.8).abs() < 1.0,
+        "{i:?}"
+    );
     // Process medians of median steps: 4, 10, 2 ms.
     assert_eq!(cell.median_step_ns, Some(4 * MS));
     // 64 prompt tokens in 10, 12, 11, 20, 8 ms; the median is 11.
@@ -88,11 +97,22 @@ fn every_figure_of_a_cell() {
     // Three significant figures of the tenth of twenty.
     let p50 = cell.step_ns.p50.expect("more than five steps");
     assert!(p50.abs_diff(4 * MS) <= 4 * MS / 1000, "{p50}");
-    assert_eq!((cell.step_ns.p90, cell.step_ns.p99), (None, None), "needs 29 and 299");
+    assert_eq!(
+        (cell.step_ns.p90, cell.step_ns.p99),
+        (None, None),
+        "needs 29 and 299"
+    );
     assert_eq!((cell.overhead_ns, cell.sample_ns), (Some(1000), Some(3000)));
-    assert_eq!(cell.engine_ns, Some(4 * MS + MS - 4000), "medians 3.996 3.996 4.996 9.996 1.996");
+    assert_eq!(
+        cell.engine_ns,
+        Some(4 * MS - 4000),
+        "medians 3.996 3.996 4.996 9.996 1.996"
+    );
     assert_eq!(cell.peak_rss_bytes, Some(150 * MIB));
-    assert_eq!((cell.load_ns, cell.context_ns), (Some(120 * MS), Some(7 * MS)));
+    assert_eq!(
+        (cell.load_ns, cell.context_ns),
+        (Some(120 * MS), Some(7 * MS))
+    );
     assert_eq!(cell.stopped_by, Some(StoppedBy::Precision));
     assert_eq!(cell.warnings, []);
     assert_eq!(cell.speedup, None, "no batch of one");
@@ -113,13 +133,22 @@ fn percentiles_wait_for_enough_steps() {
     let few = of(298);
     assert_eq!(few.p99, None);
     let p95 = few.p95.expect("59 are enough");
-    assert!(p95.abs_diff(284 * MS) <= 284 * MS / 1000, "the 284th of 298: {p95}");
+    assert!(
+        p95.abs_diff(284 * MS) <= 284 * MS / 1000,
+        "the 284th of 298: {p95}"
+    );
     let enough = of(299);
     let p99 = enough.p99.expect("299 are enough");
-    assert!(p99.abs_diff(297 * MS) <= 297 * MS / 1000, "the 297th of 299: {p99}");
+    assert!(
+        p99.abs_diff(297 * MS) <= 297 * MS / 1000,
+        "the 297th of 299: {p99}"
+    );
     assert_eq!(enough.max, Some(299 * MS));
     let one = of(1);
-    assert_eq!((one.mean, one.sd, one.p50, one.max), (Some(MS), None, None, Some(MS)));
+    assert_eq!(
+        (one.mean, one.sd, one.p50, one.max),
+        (Some(MS), None, None, Some(MS))
+    );
 }
 
 #[test]
@@ -128,7 +157,10 @@ fn no_percentile_exceeds_the_longest_step() {
         n_gen: 400,
         ..case("tiny", 1)
     };
-    let lines = [rep(&c, 0, 0, MS, &[1_234_567; 400]), done(&c, 0, measured(1))];
+    let lines = [
+        rep(&c, 0, 0, MS, &[1_234_567; 400]),
+        done(&c, 0, measured(1)),
+    ];
     let step = view(with_replicates(&[c], 1), lines).cells[0].step_ns;
     assert_eq!(step.max, Some(1_234_567));
     assert_eq!(step.p99, Some(1_234_567));
@@ -138,11 +170,17 @@ fn no_percentile_exceeds_the_longest_step() {
 #[test]
 fn a_single_repetition_has_an_estimate_and_no_interval() {
     let c = case("tiny", 1);
-    let lines = [rep(&c, 0, 0, 10 * MS, &[2 * MS; 4]), done(&c, 0, measured(1))];
+    let lines = [
+        rep(&c, 0, 0, 10 * MS, &[2 * MS; 4]),
+        done(&c, 0, measured(1)),
+    ];
     let v = view(with_replicates(&[c], 1), lines);
     let cell = &v.cells[0];
     close(cell.decode_tokens_per_s, 500.0);
-    assert_eq!((cell.decode_interval, cell.median_step_interval), (None, None));
+    assert_eq!(
+        (cell.decode_interval, cell.median_step_interval),
+        (None, None)
+    );
     assert_eq!(cell.warnings, [CellWarning::SingleRepetition]);
     close(cell.speedup, 1.0);
     assert_eq!(v.end, None, "cut off");
@@ -160,7 +198,10 @@ fn neither_a_prompt_nor_sampling_is_no_time_to_first_token() {
     };
     let lines = [&no_prompt, &drawn].map(|c| rep(c, 0, 0, 10 * MS, &[2 * MS; 4]));
     let v = view(header(&["tiny"], vec![no_prompt, drawn]), lines);
-    assert_eq!((v.cells[0].ttft_ns, v.cells[0].prefill_tokens_per_s), (None, None));
+    assert_eq!(
+        (v.cells[0].ttft_ns, v.cells[0].prefill_tokens_per_s),
+        (None, None)
+    );
     assert_eq!(v.cells[0].sample_ns, Some(3000));
     assert_eq!((v.cells[1].ttft_ns, v.cells[1].sample_ns), (None, None));
     close(v.cells[1].prefill_tokens_per_s, 3200.0);
@@ -208,7 +249,14 @@ fn a_cell_that_crashed_in_one_process_is_measured_with_a_warning() {
         }]
     );
     let how = "crashed: SIGABRT".to_owned();
-    assert_eq!(cell.warnings, [CellWarning::Failures { how, processes: 1, of: 3 }]);
+    assert_eq!(
+        cell.warnings,
+        [CellWarning::Failures {
+            how,
+            processes: 1,
+            of: 3
+        }]
+    );
     assert!(v.any_failed() && v.any_measured() && v.can_be_resumed());
 }
 
@@ -281,13 +329,19 @@ fn what_was_not_measured_says_why() {
             ("interrupted", "interrupted"),
             ("interrupted", "interrupted: the run was cut off"),
             ("missing", "missing: not measured yet"),
-            ("measured", "measured 1 times in 1 process, stopped by precision"),
+            (
+                "measured",
+                "measured 1 time in 1 process, stopped by precision"
+            ),
         ],
         "and a cell that the plan does not have comes last"
     );
     assert_eq!(v.cells[0].decode_tokens_per_s, None);
     assert_eq!(v.cells[5].step_ns, StepTimes::default());
-    assert!(v.cells[3].decode_tokens_per_s.is_some(), "its repetitions are no less true");
+    assert!(
+        v.cells[3].decode_tokens_per_s.is_some(),
+        "its repetitions are no less true"
+    );
 }
 
 #[test]
@@ -296,16 +350,25 @@ fn noise_is_counted_and_its_worst_kept() {
     let mut lines = three_processes(&c, 3, MS, MS);
     for (at, others_percent) in [(0, 5.0), (2, 12.1), (5, 4.0)] {
         if let Line::Repetition(r) = &mut lines[at] {
-            r.warnings = vec![HostWarning::NoisyNeighbour { others_percent }, HostWarning::Throttled];
+            r.warnings = vec![
+                HostWarning::NoisyNeighbour { others_percent },
+                HostWarning::Throttled,
+            ];
         }
     }
     if let Line::Cell(l) = &mut lines[3] {
         l.opened.as_mut().expect("measured").steadiness = Steadiness::NotSteady;
     }
     let v = view(with_replicates(&[c], 3), lines);
-    let texts: Vec<String> = v.cells[0].warnings.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = v.cells[0]
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert!(texts[0].starts_with("not steady: ") && texts[0].contains("in 1 of 3 processes"));
-    assert!(texts[1].starts_with("other processes used the CPU in 3 of 9 repetitions, at most 12.1%"));
+    assert!(
+        texts[1].starts_with("other processes used the CPU in 3 of 9 repetitions, at most 12.1%")
+    );
     assert!(texts[2].starts_with("in 3 of 9 repetitions: clocks were lowered"));
     assert_eq!(texts.len(), 3);
 }
@@ -327,7 +390,10 @@ fn what_differs_between_processes_is_told_by_the_least_satisfying() {
     assert_eq!(v.cells[0].stopped_by, Some(StoppedBy::Budget));
     assert_eq!(
         v.cells[0].warnings,
-        [CellWarning::FewProcesses { processes: 2, of: 3 }]
+        [CellWarning::FewProcesses {
+            processes: 2,
+            of: 3
+        }]
     );
 }
 
@@ -355,7 +421,11 @@ fn empty_and_absurd_lines_are_shown_all_the_same() {
     for width in [20, 80, 120] {
         crate::report::terminal::render(&v, width, true);
     }
-    for output in [crate::cli::Output::Md, crate::cli::Output::Csv, crate::cli::Output::Json] {
+    for output in [
+        crate::cli::Output::Md,
+        crate::cli::Output::Csv,
+        crate::cli::Output::Json,
+    ] {
         crate::report::print(&v, output, &mut Vec::new()).expect("writes");
     }
 }

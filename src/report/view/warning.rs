@@ -121,7 +121,7 @@ impl fmt::Display for CellWarning {
                  measure again, with more repetitions"
             ),
             Self::Failures { how, processes, of } => {
-                write!(f, "{how} in {processes} of {of} processes; the figures are the others'")
+                write!(f, "{how} in {processes} of {of} processes; resume the run to try again")
             }
             Self::FewProcesses { processes, of } => write!(
                 f,
