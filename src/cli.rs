@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-/// The hidden subcommand that makes this program a worker.
-pub const WORKER_COMMAND: &str = "__worker";
+use crate::report::Output;
+use crate::run::protocol::WORKER_COMMAND;
 
 /// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
 /// they mean here. Single letters are clap's own.
@@ -110,22 +110,6 @@ pub enum Command {
     },
 }
 
-/// Form of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Output {
-    /// For people, fitted to the terminal
-    #[default]
-    Table,
-    /// Markdown
-    Md,
-    /// Comma-separated values, one row a cell, with a header
-    Csv,
-    /// One JSON array with an object per cell
-    Json,
-    /// One JSON object a line per cell
-    Jsonl,
-}
-
 /// Everything that describes a measurement. Axes take a value, a list 1,8,32, a range 1-128*2 or 1-8+1,
 /// or are repeated.
 #[derive(Debug, Clone, Default, Args)]
@@ -146,10 +130,22 @@ pub struct RunArgs {
     #[arg(short = 'd', long, value_name = "LIST", help_heading = "Axes")]
     pub n_depth: Vec<String>,
     /// Threads [default: the cores this process may use] (Ollama: --num-thread)
-    #[arg(short, long, alias = "n-threads", value_name = "LIST", help_heading = "Axes")]
+    #[arg(
+        short,
+        long,
+        alias = "n-threads",
+        value_name = "LIST",
+        help_heading = "Axes"
+    )]
     pub threads: Vec<String>,
     /// Context in tokens PER SEQUENCE [default: 2048] (Ollama: --num-ctx)
-    #[arg(short = 'c', long, alias = "ctx-size", value_name = "LIST", help_heading = "Axes")]
+    #[arg(
+        short = 'c',
+        long,
+        alias = "ctx-size",
+        value_name = "LIST",
+        help_heading = "Axes"
+    )]
     pub n_ctx: Vec<String>,
     /// KV cache: n_ctx for every sequence (full), or only what the cell needs (fit) [default: full]
     #[arg(long, value_name = "full|fit", help_heading = "Axes")]
@@ -206,7 +202,7 @@ pub struct RunArgs {
     /// Wall time for the run, such as 3m; the fewest repetitions are made all the same
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub budget: Option<String>,
-    /// Kill a worker that does not answer for this long [default: 20 times the estimate]
+    /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m]
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub timeout: Option<String>,
     /// Seed of the prompts, the order and the intervals [default: 42]
@@ -220,7 +216,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub name: Option<String>,
     /// Form of the table on standard output
-    #[arg(short = 'o', long, value_enum, default_value_t, help_heading = "Output")]
+    #[arg(
+        short = 'o',
+        long,
+        value_enum,
+        default_value_t,
+        help_heading = "Output"
+    )]
     pub output: Output,
     /// Write no report beside the record
     #[arg(long, help_heading = "Output")]
@@ -229,7 +231,12 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
     /// Measure exactly what an interrupted run lacks; its plan is kept
-    #[arg(long, value_name = "RUN", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["dry_run", "out", "name"],
+        help_heading = "Output"
+    )]
     pub resume: Option<PathBuf>,
 
     /// Engine of the workers: llama, or `synthetic[:JSON]` for tests of everything else.
@@ -345,11 +352,20 @@ mod tests {
         assert_eq!(run.n_ubatch, ["256"]);
         assert_eq!(run.n_gpu_layers, ["99"]);
         assert_eq!(run.flash_attn, ["1"]);
-        assert_eq!((run.type_k, run.type_v), (vec!["q8_0".into()], vec!["f16".into()]));
-        assert_eq!((run.threads, run.n_ctx), (vec!["2".into()], vec!["4096".into()]));
+        assert_eq!(
+            (run.type_k, run.type_v),
+            (vec!["q8_0".into()], vec!["f16".into()])
+        );
+        assert_eq!(
+            (run.threads, run.n_ctx),
+            (vec!["2".into()], vec!["4096".into()])
+        );
         assert_eq!((run.repetitions, run.output), (Some(5), Output::Json));
         let ollama = parse("--num-thread 4 --num-ctx 2048").expect("parses").run;
-        assert_eq!((ollama.threads, ollama.n_ctx), (vec!["4".into()], vec!["2048".into()]));
+        assert_eq!(
+            (ollama.threads, ollama.n_ctx),
+            (vec!["4".into()], vec!["2048".into()])
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //!   -> report      reads records only; never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `report`, `run`, `record`, `measure`,
-//! `engine`, `host`, `stats`, `plan`, `model`, `units`. `stats` knows no benchmarks;
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `run`, `record`, `measure`,
+//! `engine`, `host`, `stats`, `plan`, `model`, `units`, `build_info`. `stats` knows no benchmarks;
 //! `engine::llama` is the only place that calls llama.cpp per decode call.
 
 pub mod build_info;

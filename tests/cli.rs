@@ -13,7 +13,10 @@ fn refused(place: &Place, args: &[&str], needle: &str) {
     let text = stderr(&out);
     assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
     assert_eq!(text.trim_end().lines().count(), 1, "{args:?}: {text}");
-    assert!(text.starts_with("error: ") && text.contains(needle), "{args:?}: {text}");
+    assert!(
+        text.starts_with("error: ") && text.contains(needle),
+        "{args:?}: {text}"
+    );
     assert!(out.stdout.is_empty(), "{args:?}");
     assert!(!place.out().exists(), "{args:?} left {:?}", place.out());
 }
@@ -34,7 +37,11 @@ fn models_that_are_none() {
     refused(&place, &["-m", "no-such.gguf"], "no-such.gguf");
     let empty = write(&place, "empty.gguf", b"");
     refused(&place, &["-m", &empty], "empty");
-    let text = write(&place, "text.gguf", b"this is a text, not a model, though it is long enough");
+    let text = write(
+        &place,
+        "text.gguf",
+        b"this is a text, not a model, though it is long enough",
+    );
     refused(&place, &["-m", &text], "text.gguf");
     let whole = std::fs::read(tiny()).expect("readable");
     for cut in [5, 100, 5000, whole.len() / 2, whole.len() - 1] {
@@ -45,7 +52,11 @@ fn models_that_are_none() {
     refused(&place, &["-m", &nothing_there], "gguf");
     refused(&place, &["-m", "synth:tiny:q9"], "q9");
     refused(&place, &["-m", "synth:huge"], "huge");
-    refused(&place, &["-m", "smollm2-135m-q8_0"], "model fetch smollm2-135m-q8_0");
+    refused(
+        &place,
+        &["-m", "smollm2-135m-q8_0"],
+        "model fetch smollm2-135m-q8_0",
+    );
 }
 
 #[test]
@@ -63,6 +74,10 @@ fn values_that_no_cell_can_have() {
         (vec!["-r", "0"], "repetitions"),
         (vec!["--precision", "2"], "precision"),
         (vec!["--budget", "soon"], "--budget"),
+        (vec!["--timeout", "0"], "timeout"),
+        (vec!["-c", "4294967295"], "more cells than"),
+        (vec!["--main-gpu", "3"], "main_gpu 3"),
+        (vec!["-p", "1-999", "-n", "1-999"], "998001 combinations"),
         (vec!["-ctk", "q9_9"], "q9_9"),
         (vec!["--kv", "half"], "half"),
         (vec!["--engine", "vllm"], "vllm"),
@@ -85,7 +100,11 @@ fn sweeps_that_are_none() {
     let place = Place::new();
     refused(&place, &["sweep", "no-such.toml"], "no-such.toml");
     let typo = write(&place, "typo.toml", b"batch = 1\nbatchs = 2\n");
-    refused(&place, &["sweep", &typo], "typo.toml:2: unknown field `batchs`");
+    refused(
+        &place,
+        &["sweep", &typo],
+        "typo.toml:2: unknown field `batchs`",
+    );
     let model = format!("model = \"{}\"\n", tiny());
     let excluded = write(
         &place,
@@ -93,6 +112,43 @@ fn sweeps_that_are_none() {
         format!("{model}[[exclude]]\nbatch = 1\n").as_bytes(),
     );
     refused(&place, &["sweep", &excluded], "no cell is left");
+}
+
+#[test]
+fn an_exclusion_can_leave_out_what_no_cell_can_have() {
+    let place = Place::new();
+    let sweep = format!(
+        "model = \"{}\"\nn_prompt = [128, 2000]\nn_gen = [16, 64]\nflash_attn = [\"on\", \"off\"]\n\
+         type_v = [\"f16\", \"q8_0\"]\n[[exclude]]\nn_prompt = 2000\nn_gen = 64\n\
+         [[exclude]]\ntype_v = \"q8_0\"\nflash_attn = \"off\"\n",
+        tiny()
+    );
+    let path = write(&place, "tight.toml", sweep.as_bytes());
+    let out = place.run(&["sweep", &path, "--dry-run"]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let text = support::stdout(&out);
+    assert!(text.contains("9 of 9 cells"), "{text}");
+}
+
+#[test]
+fn what_is_resumed_must_be_a_run_and_is_not_touched_otherwise() {
+    let place = Place::new();
+    let foreign = place.path().join("foreign");
+    std::fs::create_dir(&foreign).expect("writable");
+    let file = foreign.join("run.jsonl");
+    std::fs::write(&file, "{\"a\":1}").expect("writable");
+    refused(
+        &place,
+        &["--resume", foreign.to_str().expect("text")],
+        "is no run",
+    );
+    assert_eq!(std::fs::read(&file).expect("readable"), b"{\"a\":1}");
+    let other = write(&place, "other.jsonl", b"{}\n");
+    refused(&place, &["--resume", &other], "run.jsonl");
+    for flag in ["--dry-run", "--out=x", "--name=x"] {
+        let out = place.run(&["--resume", "somewhere", flag]);
+        assert_eq!(out.status.code(), Some(2), "{flag}: {}", stderr(&out));
+    }
 }
 
 #[test]
@@ -110,7 +166,12 @@ fn a_folder_that_cannot_be_written() {
     let below = Path::new(&file).join("out");
     let out = place.run(&["-m", tiny(), "--out", below.to_str().expect("text")]);
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
-    assert_eq!(stderr(&out).trim_end().lines().count(), 1, "{}", stderr(&out));
+    assert_eq!(
+        stderr(&out).trim_end().lines().count(),
+        1,
+        "{}",
+        stderr(&out)
+    );
 }
 
 /// On a file system with no room, in a mount namespace of its own.

@@ -5,9 +5,9 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ggufbench::engine::clock::MonotonicClock;
 use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
 use ggufbench::engine::{Engine, Token, argmax};
-use ggufbench::measure::clock::MonotonicClock;
 use ggufbench::measure::{Buffers, Phase, Run, Workload};
 use ggufbench::plan::Case;
 use ggufbench::plan::expand::{Axes, Host, cases};
@@ -33,7 +33,11 @@ fn case(n_seq: u32, n_prompt: u32, n_gen: u32) -> Case {
 }
 
 /// The plainest loop there is: one sequence, one token a call, its logits after every token.
-fn plain_loop(engine: &LlamaEngine<'_>, case: &Case, prompt: &[Token]) -> (Vec<Token>, Vec<Vec<f32>>) {
+fn plain_loop(
+    engine: &LlamaEngine<'_>,
+    case: &Case,
+    prompt: &[Token],
+) -> (Vec<Token>, Vec<Vec<f32>>) {
     let mut session = engine.open(case).expect("a context");
     let mut tokens = Vec::new();
     let mut logits = Vec::new();
@@ -76,7 +80,15 @@ fn batched(engine: &LlamaEngine<'_>, case: &Case, workload: &Workload) -> Vec<Ve
     assert_eq!(decodes.count(), case.n_gen as usize);
     let n_seq = case.n_seq as usize;
     (0..n_seq)
-        .map(|seq| buffers.generated.iter().skip(seq).step_by(n_seq).copied().collect())
+        .map(|seq| {
+            buffers
+                .generated
+                .iter()
+                .skip(seq)
+                .step_by(n_seq)
+                .copied()
+                .collect()
+        })
         .collect()
 }
 
@@ -147,7 +159,11 @@ fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
     let facts = llama.facts();
     assert_eq!(facts.name, "llama.cpp");
     assert!(facts.system_info.contains("CPU"), "{}", facts.system_info);
-    assert!(facts.devices.iter().any(|d| d.kind == "cpu"), "{:?}", facts.devices);
+    assert!(
+        facts.devices.iter().any(|d| d.kind == "cpu"),
+        "{:?}",
+        facts.devices
+    );
 
     let key = case(1, 1, 1).load_key();
     let tiny = llama.load(support::tiny_model(), &key).expect("loads");
@@ -160,7 +176,10 @@ fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
         let Some(path) = smollm2(name) else { continue };
         let engine = llama.load(&path, &key).expect("loads");
         let n_plain = engine.prompt_tokens().len();
-        assert!((48_000..49_152).contains(&n_plain), "no control tokens: {n_plain}");
+        assert!(
+            (48_000..49_152).contains(&n_plain),
+            "no control tokens: {n_plain}"
+        );
         check(&engine, 8, 16);
     }
 

@@ -25,8 +25,23 @@ fn start(place: &Place) -> Child {
     spawn(
         place,
         &[
-            "-m", model, "--batch", "1,2,4,8", "-p", "64", "-n", "48", "--replicates", "2", "-r", "3",
-            "-t", "1", "--kv", "fit", "--no-report",
+            "-m",
+            model,
+            "--batch",
+            "1,2,4,8",
+            "-p",
+            "64",
+            "-n",
+            "48",
+            "--replicates",
+            "2",
+            "-r",
+            "3",
+            "-t",
+            "1",
+            "--kv",
+            "fit",
+            "--no-report",
         ],
     )
 }
@@ -180,8 +195,15 @@ fn a_killed_worker_costs_its_cell_and_nothing_else() {
                 other => panic!("{}: {other}", c.case_id),
             }
         }
-        assert_eq!(visits, CELLS * REPLICATES as usize, "every cell was visited");
-        assert!(crashed <= killed_here, "{crashed} cells lost to {killed_here} kills");
+        assert_eq!(
+            visits,
+            CELLS * REPLICATES as usize,
+            "every cell was visited"
+        );
+        assert!(
+            crashed <= killed_here,
+            "{crashed} cells lost to {killed_here} kills"
+        );
         assert_eq!(code, Some(i32::from(crashed > 0)), "{}", said(&place));
     }
 }
@@ -192,7 +214,9 @@ fn ctrl_c_finishes_the_repetition_in_hand() {
     let mut child = start(&place);
     // From the first recorded repetition on there is something to keep.
     while is_running(&mut child)
-        && runs(&place).first().is_none_or(|run| support::json_lines_or_empty(run) < 3)
+        && runs(&place)
+            .first()
+            .is_none_or(|run| support::json_lines_or_empty(run) < 3)
     {
         std::thread::park_timeout(Duration::from_millis(1));
     }

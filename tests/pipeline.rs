@@ -26,7 +26,9 @@ fn figures_are_exactly_the_cost_models() {
     let out = synthetic(
         &place,
         COST,
-        &["--batch", "1,8", "-p", "10", "-n", "20", "-r", "4", "-o", "json"],
+        &[
+            "--batch", "1,8", "-p", "10", "-n", "20", "-r", "4", "-o", "json",
+        ],
     );
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let cells: Vec<Value> = serde_json::from_str(&stdout(&out)).expect("one JSON array");
@@ -35,7 +37,10 @@ fn figures_are_exactly_the_cost_models() {
         let step = 1_000_000 + 1000 * n_seq;
         assert_eq!(cell["outcome"], "measured");
         assert_eq!(cell["n_seq"], n_seq);
-        assert_eq!((&cell["n_prompt"], &cell["n_gen"]), (&10.into(), &20.into()));
+        assert_eq!(
+            (&cell["n_prompt"], &cell["n_gen"]),
+            (&10.into(), &20.into())
+        );
         assert_eq!(cell["n_ctx"], 2048);
         let rate = cell["decode_tokens_per_s"].as_f64().expect("a rate");
         let expected = n_seq as f64 * 1e9 / step as f64;
@@ -48,7 +53,10 @@ fn figures_are_exactly_the_cost_models() {
         // 3 processes x 4 repetitions x 20 steps are too few for a p99, enough for a p95.
         assert_eq!(cell["step_ns"]["p99"], Value::Null);
         let p95 = cell["step_ns"]["p95"].as_f64().expect("enough steps");
-        assert!((p95 / step as f64 - 1.0).abs() < 1e-3, "3 significant figures");
+        assert!(
+            (p95 / step as f64 - 1.0).abs() < 1e-3,
+            "3 significant figures"
+        );
     }
     let (_, lines) = record(&place.the_run());
     assert_eq!(repetitions(&lines).len(), 2 * 3 * 4);
@@ -94,7 +102,16 @@ fn an_abort_costs_one_cell_and_the_exit_code() {
     let place = Place::new();
     // A cell makes 3 warm-up rounds and 2 repetitions of 1 + 4 calls: the 30th is in the second cell.
     let cost = r#"{"abort_at_call":30}"#;
-    let args = ["--batch", "1,2,4", "-n", "4", "-r", "2", "--replicates", "1"];
+    let args = [
+        "--batch",
+        "1,2,4",
+        "-n",
+        "4",
+        "-r",
+        "2",
+        "--replicates",
+        "1",
+    ];
     let out = synthetic(&place, cost, &args);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     let (_, lines) = record(&place.the_run());
@@ -110,7 +127,10 @@ fn an_abort_costs_one_cell_and_the_exit_code() {
     #[cfg(unix)]
     assert_eq!(cells[1].outcome.to_string(), "crashed: SIGABRT");
     assert!(
-        cells[1].log.iter().any(|l| l.contains("aborting at call 30")),
+        cells[1]
+            .log
+            .iter()
+            .any(|l| l.contains("aborting at call 30")),
         "the engine's last words: {:?}",
         cells[1].log
     );
@@ -121,7 +141,16 @@ fn an_abort_costs_one_cell_and_the_exit_code() {
 fn an_engine_error_costs_one_cell_and_no_process() {
     let place = Place::new();
     let cost = r#"{"fail_at_call":30}"#;
-    let args = ["--batch", "1,2,4", "-n", "4", "-r", "2", "--replicates", "1"];
+    let args = [
+        "--batch",
+        "1,2,4",
+        "-n",
+        "4",
+        "-r",
+        "2",
+        "--replicates",
+        "1",
+    ];
     let out = synthetic(&place, cost, &args);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     let (_, lines) = record(&place.the_run());
@@ -142,11 +171,65 @@ fn an_engine_error_costs_one_cell_and_no_process() {
     );
 }
 
+/// Loading is tried once a replicate, not once a cell.
+#[test]
+fn a_model_that_cannot_be_loaded_fails_each_cell_with_the_engines_reason() {
+    let place = Place::new();
+    let broken = place.path().join("broken.gguf");
+    let tiny = std::fs::read(support::tiny_model()).expect("readable");
+    // Another architecture's name, as long as the true one: the engine wants tensors that are not there.
+    // A tensor by another name: the header reads well, and the engine misses it.
+    let mut bytes = tiny;
+    let name = b"blk.0.attn_q.weight";
+    let at = bytes
+        .windows(name.len())
+        .position(|w| w == name)
+        .expect("every llama has it");
+    bytes[at..at + name.len()].copy_from_slice(b"blk.0.attn_x.weight");
+    std::fs::write(&broken, bytes).expect("writable");
+    let out = place.run(&[
+        "-m",
+        broken.to_str().expect("text"),
+        "--batch",
+        "1,2,4",
+        "--replicates",
+        "2",
+    ]);
+    assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
+    let (_, lines) = record(&place.the_run());
+    let loads = lines
+        .iter()
+        .filter(|l| matches!(l, Line::Worker(_)))
+        .count();
+    assert_eq!(loads, 2, "once a replicate");
+    for line in &lines {
+        if let Line::Cell(c) = line {
+            assert_eq!(c.outcome.word(), "failed");
+            assert!(
+                c.log.iter().any(|l| l.contains("attn_q.weight")),
+                "{:?}",
+                c.log
+            );
+        }
+    }
+}
+
 #[test]
 fn a_worker_that_hangs_is_killed_and_named() {
     let place = Place::new();
     let cost = r#"{"hang_at_call":30}"#;
-    let args = ["--batch", "1,2", "-n", "4", "-r", "2", "--replicates", "1", "--timeout", "500ms"];
+    let args = [
+        "--batch",
+        "1,2",
+        "-n",
+        "4",
+        "-r",
+        "2",
+        "--replicates",
+        "1",
+        "--timeout",
+        "500ms",
+    ];
     let out = synthetic(&place, cost, &args);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     assert!(stdout(&out).contains("timed out"), "{}", stdout(&out));
@@ -156,7 +239,16 @@ fn a_worker_that_hangs_is_killed_and_named() {
 fn a_resumed_run_measures_exactly_what_is_missing() {
     let place = Place::new();
     let cost = r#"{"abort_at_call":30}"#;
-    let args = ["--batch", "1,2,4", "-n", "4", "-r", "2", "--replicates", "2"];
+    let args = [
+        "--batch",
+        "1,2,4",
+        "-n",
+        "4",
+        "-r",
+        "2",
+        "--replicates",
+        "2",
+    ];
     synthetic(&place, cost, &args);
     let run = place.the_run();
     let before = repetitions(&record(&run).1);
@@ -182,8 +274,14 @@ fn a_resumed_run_keeps_its_plan_and_its_engine() {
     let run = place.the_run();
     let run = run.to_str().expect("text");
     for (args, needle) in [
-        (vec!["--engine", "synthetic", "--resume", run, "--batch", "2"], "leave out"),
-        (vec!["--engine", "synthetic", "--resume", run, "--seed", "2"], "leave out"),
+        (
+            vec!["--engine", "synthetic", "--resume", run, "--batch", "2"],
+            "leave out",
+        ),
+        (
+            vec!["--engine", "synthetic", "--resume", run, "--seed", "2"],
+            "leave out",
+        ),
         (vec!["--resume", run], "was measured with synthetic"),
         (vec!["--resume", "no-such-run"], "no-such-run"),
     ] {
@@ -197,12 +295,17 @@ fn a_resumed_run_keeps_its_plan_and_its_engine() {
 fn a_cell_that_does_not_fit_is_a_visible_row() {
     let place = Place::new();
     // 256 sequences of 8 million cells: more memory than any machine has.
-    let args = ["--batch", "1,256", "-c", "8000000", "-n", "4", "-r", "1", "-o", "json"];
+    let args = [
+        "--batch", "1,256", "-c", "8000000", "-n", "4", "-r", "1", "-o", "json",
+    ];
     let out = synthetic(&place, COST, &args);
     let cells: Vec<Value> = serde_json::from_str(&stdout(&out)).expect("JSON");
     assert_eq!(cells[1]["outcome"], "skipped");
     let detail = cells[1]["outcome_detail"].as_str().expect("text");
-    assert!(detail.starts_with("skipped: needs ") && detail.contains(", has "), "{detail}");
+    assert!(
+        detail.starts_with("skipped: needs ") && detail.contains(", has "),
+        "{detail}"
+    );
     assert_eq!(cells[1]["decode_tokens_per_s"], Value::Null);
 }
 

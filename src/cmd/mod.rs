@@ -5,7 +5,9 @@ mod prepare;
 mod report;
 mod run;
 
-use anyhow::{Result, anyhow};
+use std::io::{self, Write};
+
+use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{Cli, Command};
 use crate::plan::sweep;
@@ -34,5 +36,17 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
             crate::run::worker::serve(&engine).map(|()| DONE)
         }
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn say(text: impl std::fmt::Display) -> Result<()> {
+    unless_closed(writeln!(io::stdout(), "{text}"))
+}
+
+fn unless_closed(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
     }
 }

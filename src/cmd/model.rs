@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::DONE;
+use super::{DONE, say};
 use crate::cli::{ModelCommand, SynthArgs};
 use crate::model::fetch::fetch;
 use crate::model::quantize::quantize;
@@ -42,7 +42,11 @@ fn list() -> Result<()> {
     table.load_preset(presets::NOTHING);
     table.set_header(["name", "here", "size", "what it is"]);
     for entry in &store.catalogue.models {
-        let here = if present.contains(&entry.name) { "yes" } else { "no" };
+        let here = if present.contains(&entry.name) {
+            "yes"
+        } else {
+            "no"
+        };
         table.add_row([
             entry.name.as_str(),
             here,
@@ -50,7 +54,12 @@ fn list() -> Result<()> {
             entry.about.as_str(),
         ]);
     }
-    let listed: Vec<&str> = store.catalogue.models.iter().map(|m| m.name.as_str()).collect();
+    let listed: Vec<&str> = store
+        .catalogue
+        .models
+        .iter()
+        .map(|m| m.name.as_str())
+        .collect();
     for name in present.iter().filter(|n| !listed.contains(&n.as_str())) {
         let size = std::fs::metadata(store.path_of(name)).map(|m| units::bytes(m.len()));
         table.add_row([name.as_str(), "yes", &size.unwrap_or_default(), ""]);
@@ -58,10 +67,11 @@ fn list() -> Result<()> {
     if let Some(column) = table.column_mut(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    println!("{}", table.trim_fmt());
-    println!("\nmodel folder: {}", store.root.display());
-    println!("get one with `ggufbench model fetch NAME`; `synth:PRESET:TYPE` needs no fetching");
-    Ok(())
+    say(format_args!(
+        "{}\n\nmodel folder: {}\nget one with `ggufbench model fetch NAME`; `synth:PRESET:TYPE` needs no fetching",
+        table.trim_fmt(),
+        store.root.display()
+    ))
 }
 
 fn info(models: &[String], json: bool) -> Result<()> {
@@ -71,27 +81,21 @@ fn info(models: &[String], json: bool) -> Result<()> {
     let resolved = resolve(models, &ModelStore::locate()?)?;
     if json {
         let facts: Vec<&ModelFacts> = resolved.iter().map(|m| &m.facts).collect();
-        println!("{}", serde_json::to_string_pretty(&facts)?);
-        return Ok(());
+        return say(serde_json::to_string_pretty(&facts)?);
     }
-    for (n, model) in resolved.iter().enumerate() {
-        if n > 0 {
-            println!();
-        }
-        print_facts(&model.facts);
-    }
-    Ok(())
+    let texts: Vec<String> = resolved.iter().map(|m| facts_text(&m.facts)).collect();
+    say(texts.join("\n\n"))
 }
 
-fn print_facts(m: &ModelFacts) {
+fn facts_text(m: &ModelFacts) -> String {
     let count = |n: Option<u32>| n.map_or_else(|| "n/a".to_owned(), |n| n.to_string());
     let types: Vec<String> = m
         .bytes_by_type
         .iter()
         .map(|(name, bytes)| format!("{name} {}", units::bytes(*bytes)))
         .collect();
-    println!("{}", m.name);
-    let line = |key: &str, value: String| println!("  {key:<22} {value}");
+    let mut lines = vec![m.name.clone()];
+    let mut line = |key: &str, value: String| lines.push(format!("  {key:<22} {value}"));
     line("file", m.path.display().to_string());
     line(
         "size",
@@ -123,15 +127,19 @@ fn print_facts(m: &ModelFacts) {
     );
     line(
         "KV cache per token",
-        format!("{} at F16", units::bytes(m.kv_bytes_per_token(2.0, 2.0) as u64)),
+        format!(
+            "{} at F16",
+            units::bytes(m.kv_bytes_per_token(2.0, 2.0) as u64)
+        ),
     );
+    lines.join("\n")
 }
 
 fn fetch_all(names: &[String]) -> Result<()> {
     let store = ModelStore::locate()?;
     for name in names {
         let fetched = fetch(&store, name, &mut |text| eprintln!("{text}"))?;
-        println!("{}", fetched.path.display());
+        say(fetched.path.display())?;
     }
     Ok(())
 }
@@ -158,8 +166,11 @@ fn quantize_file(
         std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
     });
     let facts = quantize(input, &output, file_type, threads, force)?;
-    println!("{} ({})", output.display(), units::bytes(facts.file_bytes));
-    Ok(())
+    say(format_args!(
+        "{} ({})",
+        output.display(),
+        units::bytes(facts.file_bytes)
+    ))
 }
 
 fn synth(args: &SynthArgs) -> Result<()> {
@@ -204,6 +215,5 @@ fn synth(args: &SynthArgs) -> Result<()> {
         bail!("{}: exists; --force replaces it", path.display());
     }
     spec.write_as(&path, &mut *progress)?;
-    println!("{}", path.display());
-    Ok(())
+    say(path.display())
 }

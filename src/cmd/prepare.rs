@@ -8,9 +8,9 @@ use crate::engine::EngineFacts;
 use crate::host::{self, Machine, QuickRates};
 use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
 use crate::plan::budget::{self, MemoryPrice, Rates};
-use crate::plan::expand::{Axes, Host, cases};
+use crate::plan::expand::{Axes, Exclude, Host, cases};
 use crate::plan::sweep::{ProtocolChoice, Sweep, duration};
-use crate::plan::{Case, Plan, axis};
+use crate::plan::{Case, Plan, SplitMode, axis};
 use crate::record::Outcome;
 use crate::run::protocol::EngineChoice;
 use crate::run::supervisor::{Worker, WorkerCommand};
@@ -61,7 +61,12 @@ pub fn worker_command(args: &RunArgs) -> Result<WorkerCommand> {
 pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
     let (name, file_axes, exclude, file_protocol) = match sweep {
         Some(s) => (s.name, s.axes, s.exclude, s.protocol),
-        None => ("run".to_owned(), Axes::default(), Vec::new(), ProtocolChoice::default()),
+        None => (
+            "run".to_owned(),
+            Axes::default(),
+            Vec::new(),
+            ProtocolChoice::default(),
+        ),
     };
     let axes = file_axes.overridden_by(axes_of(args)?);
     let protocol = file_protocol.overridden_by(protocol_of(args)?).resolve()?;
@@ -71,7 +76,12 @@ pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
         n_threads: machine.cpu.available_cores.unwrap_or(1),
         n_gpu_layers: 0,
     };
-    cases(&axes, &["any".to_owned()], &[], default_host)?;
+    let of_any_model: Vec<Exclude> = exclude
+        .iter()
+        .filter(|x| x.model.is_none())
+        .cloned()
+        .collect();
+    cases(&axes, &["any".to_owned()], &of_any_model, default_host)?;
 
     let default_model = [DEFAULT_MODEL.to_owned()];
     let specs = axes.model.as_deref().unwrap_or(&default_model);
@@ -83,7 +93,11 @@ pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
         .clone();
     check_gpu(&axes, &engine)?;
     let host = Host {
-        n_gpu_layers: if engine.supports_gpu_offload { ALL_LAYERS } else { 0 },
+        n_gpu_layers: if engine.supports_gpu_offload {
+            ALL_LAYERS
+        } else {
+            0
+        },
         ..default_host
     };
     let names: Vec<String> = models.iter().map(|m| m.facts.name.clone()).collect();
@@ -116,7 +130,17 @@ pub fn rates(n_threads: u32) -> Rates {
 }
 
 fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
-    let asked = axes.n_gpu_layers.iter().flatten().copied().max().unwrap_or(0);
+    let largest = |axis: &Option<Vec<u32>>| axis.iter().flatten().copied().max().unwrap_or(0);
+    let main_gpu = largest(&axes.main_gpu);
+    let n_gpus = engine
+        .devices
+        .iter()
+        .filter(|d| d.kind.ends_with("gpu"))
+        .count();
+    if main_gpu > 0 && main_gpu as usize >= n_gpus {
+        bail!("main_gpu {main_gpu}: the engine found {n_gpus} GPUs, counted from 0");
+    }
+    let asked = largest(&axes.n_gpu_layers);
     if asked == 0 || engine.supports_gpu_offload {
         return Ok(());
     }
@@ -133,18 +157,27 @@ fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
 }
 
 /// Prices every case and says which do not fit the free memory of the host and of the GPUs.
-fn fits(plan: &Plan, engine: &EngineFacts) -> Vec<(MemoryPrice, Option<Outcome>)> {
+pub fn fits(plan: &Plan, engine: &EngineFacts) -> Vec<(MemoryPrice, Option<Outcome>)> {
     let host_bytes = host::available_memory_bytes();
-    let gpu_bytes: u64 = engine
+    let gpus: Vec<u64> = engine
         .devices
         .iter()
         .filter(|d| d.kind == "gpu")
         .map(|d| d.memory_free_bytes)
-        .sum();
+        .collect();
     let fit = |case: &Case| {
         let model = plan.model_of(case);
         let price = budget::memory(case, model);
-        let (on_gpu, on_host) = price.split(case, model);
+        // An integrated GPU's memory is the host's.
+        let (on_gpu, on_host) = if gpus.is_empty() {
+            (0, price.total_bytes())
+        } else {
+            price.split(case, model)
+        };
+        let gpu_bytes = match case.split_mode {
+            SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
+            SplitMode::Layer | SplitMode::Row => gpus.iter().sum(),
+        };
         let over = |needs_bytes: u64, has_bytes: u64| {
             (needs_bytes > has_bytes).then_some(Outcome::Skipped {
                 needs_bytes,
@@ -197,9 +230,8 @@ fn axes_of(args: &RunArgs) -> Result<Axes> {
 }
 
 fn protocol_of(args: &RunArgs) -> Result<ProtocolChoice> {
-    let time = |key: &str, text: &Option<String>| {
-        text.as_ref().map(|t| duration(key, t)).transpose()
-    };
+    let time =
+        |key: &str, text: &Option<String>| text.as_ref().map(|t| duration(key, t)).transpose();
     Ok(ProtocolChoice {
         seed: args.seed,
         replicates: args.replicates,

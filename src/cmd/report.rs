@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::DONE;
-use crate::cli::Output;
-use crate::report::{self, view::RunView};
+use super::{DONE, unless_closed};
+use crate::report::{self, Output, view::RunView};
 
 /// Prints a run's table.
 ///
@@ -14,7 +13,6 @@ use crate::report::{self, view::RunView};
 /// When the record cannot be read or standard output is closed.
 pub fn report(run: &Path, output: Output) -> Result<u8> {
     let view = RunView::read(run)?;
-    report::print(&view, output, &mut std::io::stdout().lock())
-        .context("cannot write to standard output")?;
+    unless_closed(report::print(&view, output, &mut std::io::stdout().lock()))?;
     Ok(DONE)
 }

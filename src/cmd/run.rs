@@ -1,5 +1,6 @@
 //! `run` and `sweep`: measure, record, show.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,21 +8,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::prepare::{self, Prepared, prepare};
-use super::{DONE, FAILED_CELLS, INTERRUPTED};
+use super::{DONE, FAILED_CELLS, INTERRUPTED, say, unless_closed};
 use crate::build_info::BuildInfo;
 use crate::cli::RunArgs;
+use crate::engine::EngineFacts;
 use crate::host::TimerFacts;
 use crate::host::{Machine, machine_warnings, missing_engine_features};
 use crate::model::{ModelFacts, ResolvedModel};
 use crate::plan::Plan;
+use crate::plan::budget::{MemoryPrice, Rates};
 use crate::plan::sweep::Sweep;
-use crate::record::jsonl::Writer;
+use crate::record::jsonl::{self, Writer};
 use crate::record::{CellLine, Line, Outcome, RunHeader, SCHEMA_VERSION, timestamp};
 use crate::report::view::RunView;
 use crate::report::{self, dry_run, progress};
 use crate::run::eta::Eta;
 use crate::run::resume::Done;
-use crate::run::supervisor::Worker;
+use crate::run::supervisor::{Worker, WorkerCommand};
 use crate::run::{Ended, Execution, Interrupt};
 
 /// Measures what flags and sweep describe.
@@ -38,7 +41,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     }
     let prepared = prepare(args, sweep)?;
     if args.dry_run {
-        print!("{}", dry_run::for_stdout(&dry_rows(&prepared)));
+        say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
         return Ok(DONE);
     }
     let Prepared {
@@ -52,16 +55,46 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     } = prepared;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out"));
     check_writable(&out)?;
-    plan.models = make_models(models)?;
+    let fitting: HashSet<String> = plan
+        .cases
+        .iter()
+        .zip(&fits)
+        .filter(|(_, (_, outcome))| outcome.is_none())
+        .map(|(case, _)| case.model.clone())
+        .collect();
+    plan.models = make_models(models, &fitting)?;
     let folder = Folder::create(&out, &plan.name)?;
-    let header = header(&folder.path, &plan, machine, engine);
+    let header = header(&folder.path, &plan, machine, engine.clone());
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
     let mut done = Done::default();
+    record_skipped(&plan, fits, &mut done, &mut writer)?;
+    let job = Job {
+        plan: &plan,
+        engine: &engine,
+        command: &command,
+        rates: &rates,
+    };
+    let ended = execute(job, &folder.path, &mut writer, done)?;
+    finish(args, &folder.path, ended)
+}
+
+/// Writes down the cells that do not fit, and leaves them out.
+fn record_skipped(
+    plan: &Plan,
+    fits: Vec<(MemoryPrice, Option<Outcome>)>,
+    done: &mut Done,
+    writer: &mut Writer,
+) -> Result<()> {
+    let replicates = 0..plan.protocol.replicates;
     for (case, (_, outcome)) in plan.cases.iter().zip(fits) {
+        let id = case.id();
         let Some(outcome) = outcome else { continue };
-        done.skip(case.id());
+        if replicates.clone().all(|r| done.is_finished(&id, r)) {
+            continue;
+        }
+        done.skip(id.clone());
         writer.append(&Line::Cell(Box::new(CellLine {
-            case_id: case.id(),
+            case_id: id,
             case: case.clone(),
             replicate: None,
             worker: None,
@@ -70,33 +103,37 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
             log: Vec::new(),
         })))?;
     }
-    let eta = Eta::of(&plan, &rates);
-    let ended = execute(&plan, &command, &mut writer, done, eta)?;
-    finish(args, &folder.path, ended)
+    Ok(())
 }
 
-/// Measures what an interrupted run lacks.
+/// Measures what an interrupted run lacks. Nothing is written before it is sure that it is a run, and that
+/// it can go on here.
 fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
-    let folder = if run.is_file() {
-        run.parent().unwrap_or(run)
-    } else {
-        run
+    let folder = match (
+        run.is_file(),
+        run.file_name().is_some_and(|n| n == jsonl::FILE_NAME),
+    ) {
+        (true, true) => run.parent().unwrap_or(run),
+        (true, false) => bail!(
+            "{}: name the run's folder, or its {}",
+            run.display(),
+            jsonl::FILE_NAME
+        ),
+        (false, _) => run,
     };
     let command = prepare::worker_command(args)?;
-    let mut writer = Writer::resume(folder)?;
-    let (header, done) = Done::read(folder)?;
+    let mut writer = Writer::open(folder)?;
+    let (header, mut done) = Done::read(folder)?;
     let engine = Worker::start(&command)
         .context("the engine does not start")?
         .engine()
         .clone();
     ensure!(
-        engine.version == header.engine.version && engine.name == header.engine.name,
-        "{}: was measured with {} {}, this program has {} {}: their cells are not one run",
+        engine.is_same_build(&header.engine),
+        "{}: was measured with {}, this program has {}: their cells are not one run",
         run.display(),
-        header.engine.name,
-        header.engine.version,
-        engine.name,
-        engine.version
+        engine_text(&header.engine),
+        engine_text(&engine)
     );
     let machine = Machine::probe();
     ensure!(
@@ -108,16 +145,36 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     for model in &header.plan.models {
         check_same_file(model)?;
     }
+    writer.mend()?;
     let plan = header.plan;
+    record_skipped(&plan, prepare::fits(&plan, &engine), &mut done, &mut writer)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
-    let eta = Eta::of(&plan, &rates);
-    let ended = execute(&plan, &command, &mut writer, done, eta)?;
+    let job = Job {
+        plan: &plan,
+        engine: &engine,
+        command: &command,
+        rates: &rates,
+    };
+    let ended = execute(job, folder, &mut writer, done)?;
     finish(args, folder, ended)
+}
+
+fn engine_text(engine: &EngineFacts) -> String {
+    let devices: Vec<&str> = engine.devices.iter().map(|d| d.name.as_str()).collect();
+    format!(
+        "{} {} on {}",
+        engine.name,
+        engine.version,
+        devices.join(", ")
+    )
 }
 
 fn check_same_file(model: &ModelFacts) -> Result<()> {
     let mut now = ModelFacts::read(&model.path)?;
-    now.hash(&mut |_, _| {})?;
+    // A model of which no cell fitted was never hashed.
+    if model.sha256.is_some() {
+        now.hash(&mut |_, _| {})?;
+    }
     ensure!(
         now.sha256 == model.sha256 && now.file_bytes == model.file_bytes,
         "{}: is not the file the run began with",
@@ -126,13 +183,15 @@ fn check_same_file(model: &ModelFacts) -> Result<()> {
     Ok(())
 }
 
-fn execute(
-    plan: &Plan,
-    command: &crate::run::supervisor::WorkerCommand,
-    writer: &mut Writer,
-    done: Done,
-    eta: Eta,
-) -> Result<Ended> {
+/// What is to be done, and with what.
+struct Job<'a> {
+    plan: &'a Plan,
+    engine: &'a EngineFacts,
+    command: &'a WorkerCommand,
+    rates: &'a Rates,
+}
+
+fn execute(job: Job<'_>, folder: &Path, writer: &mut Writer, done: Done) -> Result<Ended> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
     ctrlc::set_handler(move || {
@@ -144,28 +203,33 @@ fn execute(
         eprintln!("\ninterrupted: finishing the repetition in hand (again to leave at once)");
     })
     .context("cannot listen to Ctrl-C")?;
-    let mut observer = progress::for_stderr(plan);
-    let ended = Execution {
-        plan,
-        command,
+    let mut observer = progress::for_stderr(job.plan);
+    Execution {
+        plan: job.plan,
+        command: job.command,
+        engine: job.engine,
         writer,
         observer: observer.as_mut(),
         interrupt,
         done,
-        eta,
+        eta: Eta::of(job.plan, job.rates),
     }
-    .run()?;
-    Ok(ended)
+    .run()
+    .with_context(|| {
+        format!(
+            "the run stopped; when that is mended, `ggufbench --resume {}` goes on",
+            folder.display()
+        )
+    })
 }
 
 fn finish(args: &RunArgs, folder: &Path, ended: Ended) -> Result<u8> {
     let view = RunView::read(folder)?;
-    report::print(&view, args.output, &mut io::stdout().lock())
-        .context("cannot write to standard output")?;
     if !args.no_report {
         report::write_files(&view, folder)
             .with_context(|| format!("{}: cannot write the report", folder.display()))?;
     }
+    unless_closed(report::print(&view, args.output, &mut io::stdout().lock()))?;
     Ok(if ended.interrupted {
         INTERRUPTED
     } else if view.any_failed() || !view.any_measured() {
@@ -201,28 +265,29 @@ fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
         .collect()
 }
 
-/// Makes the models that are not there yet, and hashes them all.
-fn make_models(models: Vec<ResolvedModel>) -> Result<Vec<ModelFacts>> {
+/// Makes the models that are not there yet, and hashes them all; those that no cell can use are left alone.
+fn make_models(models: Vec<ResolvedModel>, fitting: &HashSet<String>) -> Result<Vec<ModelFacts>> {
     let mut facts = Vec::new();
     for mut model in models {
         let name = model.facts.name.clone();
+        if !fitting.contains(&name) {
+            facts.push(model.facts);
+            continue;
+        }
         model.ensure(&mut *progress::file_work(&format!("writing {name}")))?;
         model
             .facts
             .hash(&mut *progress::file_work(&format!("hashing {name}")))?;
+        // A run may be resumed from another folder.
+        model.facts.path = std::path::absolute(&model.facts.path)
+            .with_context(|| format!("{}: has no absolute path", model.facts.path.display()))?;
         facts.push(model.facts);
     }
     Ok(facts)
 }
 
-fn header(
-    folder: &Path,
-    plan: &Plan,
-    machine: Machine,
-    engine: crate::engine::EngineFacts,
-) -> RunHeader {
-    let missing_cpu_features =
-        missing_engine_features(&machine.cpu.features, &engine.system_info);
+fn header(folder: &Path, plan: &Plan, machine: Machine, engine: EngineFacts) -> RunHeader {
+    let missing_cpu_features = missing_engine_features(&machine.cpu.features, &engine.system_info);
     let n_threads = plan.cases.iter().map(|c| c.n_threads).max().unwrap_or(1);
     let name = folder.file_name().unwrap_or_default();
     RunHeader {
@@ -247,7 +312,13 @@ fn header(
 fn check_writable(out: &Path) -> Result<()> {
     let existing = out
         .ancestors()
-        .map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p })
+        .map(|p| {
+            if p.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                p
+            }
+        })
         .find(|p| p.exists())
         .unwrap_or(Path::new("."));
     tempfile::tempfile_in(existing)
@@ -258,38 +329,66 @@ fn check_writable(out: &Path) -> Result<()> {
 /// A run's folder, and what had to be made for it.
 struct Folder {
     path: PathBuf,
-    made_out: Option<PathBuf>,
+    /// Every folder that was made, the topmost first.
+    made: Vec<PathBuf>,
 }
 
 impl Folder {
+    /// Makes a folder for a run in `out`, which is made too where it is missing.
     fn create(out: &Path, name: &str) -> Result<Self> {
-        let made_out = (!out.exists()).then(|| out.to_owned());
-        fs::create_dir_all(out)
-            .with_context(|| format!("{}: cannot make the output folder", out.display()))?;
+        let mut folder = Self {
+            path: PathBuf::new(),
+            made: Vec::new(),
+        };
+        folder.fill(out, name).inspect_err(|_| folder.remove())?;
+        Ok(folder)
+    }
+
+    fn fill(&mut self, out: &Path, name: &str) -> Result<()> {
+        let missing: Vec<&Path> = out
+            .ancestors()
+            .take_while(|p| !p.as_os_str().is_empty() && !p.exists())
+            .collect();
+        for path in missing.into_iter().rev() {
+            self.make(path)?;
+        }
         let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
         for n in 1..100 {
-            let suffix = if n == 1 { String::new() } else { format!("-{n}") };
+            let suffix = if n == 1 {
+                String::new()
+            } else {
+                format!("-{n}")
+            };
             let path = out.join(format!("{stamp}-{name}{suffix}"));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path, made_out }),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => {
-                    return Err(e)
-                        .with_context(|| format!("{}: cannot make the folder", path.display()));
-                }
+            if !path.exists() {
+                self.make(&path)?;
+                self.path = path;
+                return Ok(());
             }
         }
         bail!("{}: a hundred runs began in one second", out.display())
+    }
+
+    fn make(&mut self, path: &Path) -> Result<()> {
+        fs::create_dir(path)
+            .with_context(|| format!("{}: cannot make the folder", path.display()))?;
+        self.made.push(path.to_owned());
+        Ok(())
     }
 
     /// The result of filling the folder; removed again when that fails, so that bad luck leaves no trace.
     fn keep_if<T>(&self, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         fill(&self.path).inspect_err(|_| {
             // What cannot be removed stays; the error that matters is the first.
-            let _ = fs::remove_dir_all(&self.path);
-            if let Some(out) = &self.made_out {
-                let _ = fs::remove_dir(out);
-            }
+            let _ = fs::remove_file(self.path.join(jsonl::FILE_NAME));
+            self.remove();
         })
+    }
+
+    fn remove(&self) {
+        for path in self.made.iter().rev() {
+            // Only empty folders of our own making go.
+            let _ = fs::remove_dir(path);
+        }
     }
 }

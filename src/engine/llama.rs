@@ -143,7 +143,8 @@ fn prompt_tokens(model: &LlamaModel) -> Vec<Token> {
         .tokens()
         .filter(|t| {
             let attr = vocab.attr(*t);
-            let plain = attr.contains(LlamaTokenAttr::Normal) || attr.contains(LlamaTokenAttr::Byte);
+            let plain =
+                attr.contains(LlamaTokenAttr::Normal) || attr.contains(LlamaTokenAttr::Byte);
             plain && !vocab.is_control(*t) && !vocab.is_eog(*t)
         })
         .map(|t| t.0)
@@ -208,7 +209,7 @@ impl Engine for LlamaEngine<'_> {
         }
         Ok(Box::new(LlamaSession {
             context,
-            batch: LlamaBatch::new(case.n_batch as usize, 1),
+            batch: LlamaBatch::new(case.largest_call() as usize, 1),
             n_ctx_seq,
             n_seq: case.n_seq,
         }))

@@ -3,6 +3,7 @@
 //! Two implementations: [`llama`] (llama.cpp in this process) and [`synthetic`] (a cost model on a
 //! fake clock), so that every layer above is tested with exact numbers and no waiting.
 
+pub mod clock;
 pub mod llama;
 pub mod synthetic;
 
@@ -26,7 +27,9 @@ pub enum EngineError {
     #[error("decode failed: {0}")]
     Decode(String),
     /// Logits that hold no finite number: a broken file, or a type the engine computes wrongly.
-    #[error("the logits of row {row} are not finite: the model file is broken or its type unsupported")]
+    #[error(
+        "the logits of row {row} are not finite: the model file is broken or its type unsupported"
+    )]
     Logits {
         /// The batch row they were read from.
         row: i32,
@@ -66,6 +69,25 @@ pub struct EngineFacts {
     pub devices: Vec<Device>,
     /// Whether layers can be offloaded: a GPU backend is compiled in and found a device.
     pub supports_gpu_offload: bool,
+}
+
+impl EngineFacts {
+    /// Whether the two would compute the same way: one build, finding the same devices. Free memory may
+    /// differ.
+    pub fn is_same_build(&self, other: &Self) -> bool {
+        fn names(facts: &EngineFacts) -> Vec<(&str, &str)> {
+            facts
+                .devices
+                .iter()
+                .map(|d| (d.backend.as_str(), d.description.as_str()))
+                .collect()
+        }
+        self.name == other.name
+            && self.version == other.version
+            && self.system_info == other.system_info
+            && self.supports_gpu_offload == other.supports_gpu_offload
+            && names(self) == names(other)
+    }
 }
 
 /// A loaded model.
@@ -156,7 +178,11 @@ mod tests {
         assert_eq!(argmax(&[]), None);
         assert_eq!(argmax(&[f32::NAN; 40]), None);
         assert_eq!(argmax(&[f32::NEG_INFINITY; 3]), None);
-        assert_eq!(argmax(&[0.0, f32::INFINITY]), None, "broken logits are not a choice");
+        assert_eq!(
+            argmax(&[0.0, f32::INFINITY]),
+            None,
+            "broken logits are not a choice"
+        );
     }
 
     proptest::proptest! {

@@ -9,7 +9,7 @@ use rand_distr::{Distribution, LogNormal};
 use serde::{Deserialize, Serialize};
 
 use super::{Engine, EngineError, EngineFacts, Session, Token};
-use crate::measure::clock::FakeClock;
+use crate::engine::clock::FakeClock;
 use crate::plan::Case;
 
 const N_VOCAB: usize = 1000;
@@ -215,9 +215,8 @@ impl Session for SyntheticSession<'_> {
         state.n_calls += 1;
         self.disturb(state.n_calls)?;
         let cost = &self.engine.cost;
-        let ns = cost.call_ns
-            + cost.token_ns * self.batch.len() as f64
-            + cost.past_ns * n_past as f64;
+        let ns =
+            cost.call_ns + cost.token_ns * self.batch.len() as f64 + cost.past_ns * n_past as f64;
         let noise = factor(cost.step_cv, &mut state.rng) * state.process_factor;
         self.engine.clock.advance_ns((ns * noise).round() as u64);
         Ok(())

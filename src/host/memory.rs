@@ -1,8 +1,5 @@
 //! Memory and disk: how much there is, and how much this process may still take.
 
-use std::io;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
@@ -107,53 +104,6 @@ pub(crate) fn page_bytes() -> Option<u64> {
     None
 }
 
-/// Bytes an ordinary user may still write to the file system that holds `path` (which must exist).
-///
-/// # Errors
-/// The operating system's own, for example when `path` does not exist.
-#[cfg(unix)]
-pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
-    use std::ffi::CString;
-    use std::mem::MaybeUninit;
-    use std::os::unix::ffi::OsStrExt;
-
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    let mut stat = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `name` is NUL-terminated and `stat` is large enough for what the call writes.
-    if unsafe { libc::statvfs(name.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so it has filled the whole struct.
-    let stat = unsafe { stat.assume_init() };
-    // The widths of these fields differ between Unixes.
-    #[allow(clippy::unnecessary_cast)]
-    Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
-}
-
-/// Bytes that may still be written to the volume that holds `path` (which must exist).
-///
-/// # Errors
-/// The operating system's own, and `NotFound` when no listed volume holds `path`.
-#[cfg(not(unix))]
-pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
-    let path = path.canonicalize()?;
-    // Canonical Windows paths start with \\?\, which mount points lack.
-    let path = path
-        .to_string_lossy()
-        .trim_start_matches(r"\\?\")
-        .to_lowercase();
-    let disks = sysinfo::Disks::new_with_refreshed_list();
-    let holders = disks.iter().filter_map(|disk| {
-        let mount = disk.mount_point().to_string_lossy().to_lowercase();
-        path.starts_with(&mount)
-            .then(|| (mount.len(), disk.available_space()))
-    });
-    holders.max().map(|(_, bytes)| bytes).ok_or_else(|| {
-        let message = format!("no volume found that holds {path}");
-        io::Error::new(io::ErrorKind::NotFound, message)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::files::Sample;
@@ -203,17 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_memory_and_disk() {
+    fn this_machine_has_memory() {
         let available = available_memory_bytes().expect("every supported system says");
         let total = Memory::probe(&LiveFiles)
             .total_bytes
             .expect("every supported system says");
         assert!(0 < available && available <= total);
-        assert!(free_disk_bytes(Path::new(".")).is_ok());
-        let missing = free_disk_bytes(Path::new("no/such/folder"));
-        assert_eq!(
-            missing.map_err(|error| error.kind()),
-            Err(io::ErrorKind::NotFound)
-        );
     }
 }

@@ -34,7 +34,7 @@ pub use bandwidth::QuickRates;
 pub use cpu::{Cache, Cpu};
 pub use features::{CpuFeatures, missing_engine_features};
 pub use gpu::{Gpu, GpuReport, throttle_names};
-pub use memory::{Memory, available_memory_bytes, free_disk_bytes};
+pub use memory::{Memory, available_memory_bytes};
 pub use timer::TimerFacts;
 pub use virtualisation::Virtualisation;
 pub use warning::{HostWarning, machine_warnings, noise_warnings};

@@ -17,6 +17,18 @@ pub fn lower_oom_priority_of_self() -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the process without running destructors: another thread may be in the middle of the engine, whose
+/// global state they would take away.
+pub fn leave_at_once(code: i32) -> ! {
+    #[cfg(unix)]
+    // SAFETY: `_exit` takes any number and does not return; nothing of this process is used after it.
+    unsafe {
+        libc::_exit(code)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code)
+}
+
 /// Has the kernel kill this process when its parent ends (prctl(2), `PR_SET_PDEATHSIG`). Does
 /// nothing outside Linux: there a worker must notice the end of its pipe.
 ///

@@ -1,7 +1,6 @@
 //! From a case to its decode calls: the prompts, and one repetition of prefill and decode with
 //! every call timed. METHODOLOGY.md, section 2, is the protocol this follows.
 
-pub mod clock;
 pub mod steady;
 
 use rand::seq::IndexedRandom;
@@ -9,9 +8,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::clock::Clock;
 use crate::engine::{EngineError, Session, Token};
 use crate::plan::Case;
-use clock::Clock;
 
 /// What a decode call was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

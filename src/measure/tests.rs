@@ -1,8 +1,8 @@
 use super::*;
 use crate::engine::Engine;
+use crate::engine::clock::FakeClock;
 use crate::engine::synthetic::{Cost, SyntheticEngine};
 use crate::plan::expand::{Axes, Host, cases};
-use clock::FakeClock;
 
 fn case(edit: impl FnOnce(&mut Axes)) -> Case {
     let mut axes = Axes {
@@ -102,7 +102,11 @@ fn prefill_is_cut_into_logical_batches_and_every_sequence_sampled_once() {
         prefill,
         [(4, 1, 0, 0), (4, 2, 4, 7), (4, 2, 3, 7), (3, 1, 2, 7)]
     );
-    assert_eq!(b.generated.len(), 3 * 5, "a token a sequence from prefill and each step");
+    assert_eq!(
+        b.generated.len(),
+        3 * 5,
+        "a token a sequence from prefill and each step"
+    );
 }
 
 #[test]

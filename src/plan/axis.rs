@@ -115,7 +115,10 @@ mod tests {
             ("-1", "not a number"),
         ] {
             let e = numbers("batch", text).expect_err(text).to_string();
-            assert!(e.starts_with("batch: ") && e.contains(needle), "{text}: {e}");
+            assert!(
+                e.starts_with("batch: ") && e.contains(needle),
+                "{text}: {e}"
+            );
         }
     }
 

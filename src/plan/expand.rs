@@ -4,6 +4,12 @@ use serde::Serialize;
 
 use super::{Case, FlashAttn, KvSizing, KvType, MAX_SEQ, PlanError, SplitMode};
 
+/// Most combinations a sweep may span; more is a typing mistake, and would take years.
+const MAX_CASES: usize = 100_000;
+
+/// Most cells of a KV cache: the engine counts them in 32 signed bits.
+const MAX_CELLS: u64 = i32::MAX as u64;
+
 /// What an axis is when nobody names it. llama.cpp's own defaults where it has them.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // named as the fields of `Case`, which has their docs
@@ -77,6 +83,29 @@ pub struct Axes {
 }
 
 impl Axes {
+    /// How many combinations of values the axes have, models aside.
+    fn combinations(&self) -> usize {
+        let lengths = [
+            self.n_seq.as_ref().map(Vec::len),
+            self.n_prompt.as_ref().map(Vec::len),
+            self.n_gen.as_ref().map(Vec::len),
+            self.n_depth.as_ref().map(Vec::len),
+            self.n_threads.as_ref().map(Vec::len),
+            self.n_ctx.as_ref().map(Vec::len),
+            self.kv.as_ref().map(Vec::len),
+            self.n_batch.as_ref().map(Vec::len),
+            self.n_ubatch.as_ref().map(Vec::len),
+            self.type_k.as_ref().map(Vec::len),
+            self.type_v.as_ref().map(Vec::len),
+            self.flash_attn.as_ref().map(Vec::len),
+            self.n_gpu_layers.as_ref().map(Vec::len),
+            self.split_mode.as_ref().map(Vec::len),
+            self.main_gpu.as_ref().map(Vec::len),
+            self.sample.as_ref().map(Vec::len),
+        ];
+        lengths.into_iter().flatten().fold(1, usize::saturating_mul)
+    }
+
     /// These axes, each taken from `over` where it names one: flags over a sweep file.
     #[must_use]
     pub fn overridden_by(self, over: Axes) -> Axes {
@@ -102,32 +131,38 @@ impl Axes {
     }
 }
 
-/// A combination of values that a sweep leaves out: every named key must hold.
+/// A combination of values that a sweep leaves out: every named axis must match.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs)] // named as the fields of `Case`, which has their docs
 pub struct Exclude {
     /// A model name, `*` standing for any text.
     pub model: Option<glob::Pattern>,
-    pub n_seq: Option<Vec<u32>>,
-    pub n_prompt: Option<Vec<u32>>,
-    pub n_gen: Option<Vec<u32>>,
-    pub n_depth: Option<Vec<u32>>,
-    pub n_threads: Option<Vec<u32>>,
-    pub n_ctx: Option<Vec<u32>>,
+    /// The values left out; its own `model` is not looked at.
+    pub axes: Axes,
 }
 
 impl Exclude {
     fn matches(&self, case: &Case) -> bool {
-        let among = |asked: &Option<Vec<u32>>, value: u32| {
+        fn among<T: PartialEq>(asked: &Option<Vec<T>>, value: T) -> bool {
             asked.as_ref().is_none_or(|values| values.contains(&value))
-        };
+        }
+        let a = &self.axes;
         self.model.as_ref().is_none_or(|p| p.matches(&case.model))
-            && among(&self.n_seq, case.n_seq)
-            && among(&self.n_prompt, case.n_prompt)
-            && among(&self.n_gen, case.n_gen)
-            && among(&self.n_depth, case.n_depth)
-            && among(&self.n_threads, case.n_threads)
-            && among(&self.n_ctx, case.n_ctx)
+            && among(&a.n_seq, case.n_seq)
+            && among(&a.n_prompt, case.n_prompt)
+            && among(&a.n_gen, case.n_gen)
+            && among(&a.n_depth, case.n_depth)
+            && among(&a.n_threads, case.n_threads)
+            && among(&a.n_ctx, case.n_ctx)
+            && among(&a.kv, case.kv)
+            && among(&a.n_batch, case.n_batch)
+            && among(&a.n_ubatch, case.n_ubatch)
+            && among(&a.type_k, case.type_k)
+            && among(&a.type_v, case.type_v)
+            && among(&a.flash_attn, case.flash_attn)
+            && among(&a.n_gpu_layers, case.n_gpu_layers)
+            && among(&a.split_mode, case.split_mode)
+            && among(&a.main_gpu, case.main_gpu)
+            && among(&a.sample, case.sample)
     }
 }
 
@@ -142,6 +177,12 @@ pub fn cases(
     exclude: &[Exclude],
     host: Host,
 ) -> Result<Vec<Case>, PlanError> {
+    let combinations = axes.combinations().saturating_mul(models.len());
+    if combinations > MAX_CASES {
+        return Err(PlanError::Impossible(format!(
+            "the axes span {combinations} combinations; at most {MAX_CASES}"
+        )));
+    }
     let d = Defaults::default();
     fn or<T: Clone>(axis: &Option<Vec<T>>, default: T) -> Vec<T> {
         axis.clone().unwrap_or_else(|| vec![default])
@@ -202,9 +243,7 @@ pub fn cases(
     );
     cases.retain(|case| !exclude.iter().any(|x| x.matches(case)));
     if cases.is_empty() {
-        return Err(PlanError::Impossible(
-            "no cell is left: the exclusions match every combination".into(),
-        ));
+        return Err(PlanError::NothingLeft);
     }
     for case in &cases {
         validate(case)?;
@@ -234,6 +273,12 @@ fn validate(c: &Case) -> Result<(), PlanError> {
             ),
         ));
     }
+    if u64::from(c.n_batch) > MAX_CELLS {
+        return Err(PlanError::axis(
+            "n_batch",
+            format!("{} tokens; the engine takes at most {MAX_CELLS}", c.n_batch),
+        ));
+    }
     let used = [c.n_depth, c.n_prompt, c.n_gen]
         .iter()
         .fold(0_u64, |sum, &n| sum + u64::from(n));
@@ -244,7 +289,7 @@ fn validate(c: &Case) -> Result<(), PlanError> {
             c.n_depth, c.n_prompt, c.n_gen, c.n_ctx
         )));
     }
-    if u64::from(c.n_ctx.next_multiple_of(super::KV_PAD)) * u64::from(c.n_seq) > i32::MAX as u64 {
+    if u64::from(c.n_ctx).next_multiple_of(super::KV_PAD.into()) * u64::from(c.n_seq) > MAX_CELLS {
         return Err(PlanError::Impossible(format!(
             "n_ctx {} x batch {} is more cells than the engine can address (2^31)",
             c.n_ctx, c.n_seq
@@ -422,6 +467,28 @@ mod tests {
                 },
                 "more cells than",
             ),
+            (
+                Axes {
+                    n_ctx: Some(vec![u32::MAX]),
+                    ..Axes::default()
+                },
+                "more cells than",
+            ),
+            (
+                Axes {
+                    n_batch: Some(vec![u32::MAX]),
+                    ..Axes::default()
+                },
+                "n_batch: 4294967295",
+            ),
+            (
+                Axes {
+                    n_prompt: Some((1..1000).collect()),
+                    n_gen: Some((1..1000).collect()),
+                    ..Axes::default()
+                },
+                "998001 combinations",
+            ),
         ];
         for (axes, needle) in cases {
             let e = expand(&axes).expect_err(needle).to_string();
@@ -437,8 +504,11 @@ mod tests {
             ..Axes::default()
         };
         let x = Exclude {
-            n_seq: Some(vec![128]),
-            n_gen: Some(vec![256]),
+            axes: Axes {
+                n_seq: Some(vec![128]),
+                n_gen: Some(vec![256]),
+                ..Axes::default()
+            },
             ..Exclude::default()
         };
         let left = cases(&axes, &["m".into()], std::slice::from_ref(&x), HOST).expect("three left");

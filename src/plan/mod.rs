@@ -43,6 +43,9 @@ pub enum PlanError {
         /// What is wrong there.
         reason: String,
     },
+    /// Nothing to measure.
+    #[error("no cell is left: the exclusions match every combination")]
+    NothingLeft,
     /// A combination of values that no cell can have.
     #[error("{0}")]
     Impossible(String),
@@ -292,6 +295,12 @@ impl Case {
     /// Cells of the whole KV cache, over all sequences.
     pub fn n_ctx_total(&self) -> u32 {
         self.n_ctx_seq() * self.n_seq
+    }
+
+    /// Most tokens that one decode call of the case has.
+    pub fn largest_call(&self) -> u32 {
+        let at_once = u64::from(self.n_seq) * u64::from(self.n_prompt.max(self.n_depth).max(1));
+        u32::try_from(at_once).map_or(self.n_batch, |n| n.min(self.n_batch))
     }
 
     /// The case's name in records and tables; equal cases have equal names in every run.

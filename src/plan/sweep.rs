@@ -56,9 +56,10 @@ impl ProtocolChoice {
     pub fn resolve(self) -> Result<Protocol, PlanError> {
         let d = Protocol::default();
         // Whoever names one end only means the other to follow it where it must.
-        let min = self
-            .min_repetitions
-            .unwrap_or_else(|| d.min_repetitions.min(self.max_repetitions.unwrap_or(u32::MAX)));
+        let min = self.min_repetitions.unwrap_or_else(|| {
+            d.min_repetitions
+                .min(self.max_repetitions.unwrap_or(u32::MAX))
+        });
         let max = self
             .max_repetitions
             .unwrap_or_else(|| d.max_repetitions.max(min));
@@ -73,6 +74,12 @@ impl ProtocolChoice {
             return Err(PlanError::axis(
                 "replicates",
                 format!("{replicates} processes; 1 to 1000"),
+            ));
+        }
+        if self.timeout.is_some_and(|t| t.is_zero()) {
+            return Err(PlanError::axis(
+                "timeout",
+                "0 kills every worker at once; leave it out for the default",
             ));
         }
         let precision = self.precision.unwrap_or(d.precision);
@@ -116,7 +123,10 @@ pub fn duration(key: &str, text: &str) -> Result<Duration, PlanError> {
 
 /// A value, an array of values, or the text forms of [`axis`].
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number, a word, an array of them, or a text such as \"1-128*2\""
+)]
 enum Values {
     Number(u32),
     Switch(bool),
@@ -142,51 +152,83 @@ impl Values {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wire {
-    name: Option<String>,
-    #[serde(alias = "models")]
-    model: Option<Values>,
-    #[serde(alias = "n_seq")]
-    batch: Option<Values>,
-    n_prompt: Option<Values>,
-    n_gen: Option<Values>,
-    n_depth: Option<Values>,
-    #[serde(alias = "n_threads", alias = "num_thread")]
-    threads: Option<Values>,
-    #[serde(alias = "num_ctx")]
-    n_ctx: Option<Values>,
-    kv: Option<Values>,
-    n_batch: Option<Values>,
-    n_ubatch: Option<Values>,
-    type_k: Option<Values>,
-    type_v: Option<Values>,
-    flash_attn: Option<Values>,
-    n_gpu_layers: Option<Values>,
-    split_mode: Option<Values>,
-    main_gpu: Option<Values>,
-    sample: Option<bool>,
-    #[serde(default)]
-    exclude: Vec<WireExclude>,
-    #[serde(default)]
-    protocol: WireProtocol,
+/// A table with every axis as a key. serde cannot refuse unknown keys in a flattened part, hence a macro for
+/// the two tables that have the axes.
+macro_rules! table_with_axes {
+    ($(#[$doc:meta])* $name:ident { $($extra:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $name {
+            $($extra)*
+            #[serde(alias = "n_seq")]
+            batch: Option<Values>,
+            n_prompt: Option<Values>,
+            n_gen: Option<Values>,
+            n_depth: Option<Values>,
+            #[serde(alias = "n_threads", alias = "num_thread")]
+            threads: Option<Values>,
+            #[serde(alias = "num_ctx")]
+            n_ctx: Option<Values>,
+            kv: Option<Values>,
+            n_batch: Option<Values>,
+            n_ubatch: Option<Values>,
+            type_k: Option<Values>,
+            type_v: Option<Values>,
+            flash_attn: Option<Values>,
+            n_gpu_layers: Option<Values>,
+            split_mode: Option<Values>,
+            main_gpu: Option<Values>,
+            sample: Option<bool>,
+        }
+
+        impl $name {
+            /// The axes it names, `under` standing before the key in messages.
+            fn axes(&self, under: &str) -> Result<Axes, PlanError> {
+                let key = |name: &str| format!("{under}{name}");
+                Ok(Axes {
+                    model: None,
+                    n_seq: numbers(&key("batch"), &self.batch)?,
+                    n_prompt: numbers(&key("n_prompt"), &self.n_prompt)?,
+                    n_gen: numbers(&key("n_gen"), &self.n_gen)?,
+                    n_depth: numbers(&key("n_depth"), &self.n_depth)?,
+                    n_threads: numbers(&key("threads"), &self.threads)?,
+                    n_ctx: numbers(&key("n_ctx"), &self.n_ctx)?,
+                    kv: words(&key("kv"), &self.kv)?,
+                    n_batch: numbers(&key("n_batch"), &self.n_batch)?,
+                    n_ubatch: numbers(&key("n_ubatch"), &self.n_ubatch)?,
+                    type_k: words(&key("type_k"), &self.type_k)?,
+                    type_v: words(&key("type_v"), &self.type_v)?,
+                    flash_attn: words(&key("flash_attn"), &self.flash_attn)?,
+                    n_gpu_layers: numbers(&key("n_gpu_layers"), &self.n_gpu_layers)?,
+                    split_mode: words(&key("split_mode"), &self.split_mode)?,
+                    main_gpu: numbers(&key("main_gpu"), &self.main_gpu)?,
+                    sample: self.sample.map(|s| vec![s]),
+                })
+            }
+        }
+    };
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireExclude {
-    model: Option<String>,
-    #[serde(alias = "n_seq")]
-    batch: Option<Values>,
-    n_prompt: Option<Values>,
-    n_gen: Option<Values>,
-    n_depth: Option<Values>,
-    #[serde(alias = "n_threads", alias = "num_thread")]
-    threads: Option<Values>,
-    #[serde(alias = "num_ctx")]
-    n_ctx: Option<Values>,
-}
+table_with_axes!(
+    /// The whole file.
+    Wire {
+        name: Option<String>,
+        #[serde(alias = "models")]
+        model: Option<Values>,
+        #[serde(default)]
+        exclude: Vec<WireExclude>,
+        #[serde(default)]
+        protocol: WireProtocol,
+    }
+);
+
+table_with_axes!(
+    /// A combination that is left out.
+    WireExclude {
+        model: Option<String>,
+    }
+);
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -237,16 +279,18 @@ pub fn parse(text: &str, path: &str, stem: &str) -> Result<Sweep, PlanError> {
         wrong(line, e.message().replace('\n', " "))
     })?;
     let understood = || -> Result<Sweep, PlanError> {
-        Ok(Sweep {
+        let sweep = Sweep {
             name: wire.name.clone().unwrap_or_else(|| stem.to_owned()),
-            axes: axes(&wire)?,
-            exclude: wire
-                .exclude
-                .iter()
-                .map(exclude)
-                .collect::<Result<_, _>>()?,
+            axes: Axes {
+                model: wire.model.as_ref().map(Values::strings),
+                ..wire.axes("")?
+            },
+            exclude: wire.exclude.iter().map(exclude).collect::<Result<_, _>>()?,
             protocol: protocol(&wire.protocol)?,
-        })
+        };
+        // Flags may override it later; what is wrong in the file is told with the file's name.
+        sweep.protocol.clone().resolve()?;
+        Ok(sweep)
     };
     understood().map_err(|e| wrong(None, e.to_string()))
 }
@@ -268,28 +312,6 @@ where
         .transpose()
 }
 
-fn axes(w: &Wire) -> Result<Axes, PlanError> {
-    Ok(Axes {
-        model: w.model.as_ref().map(Values::strings),
-        n_seq: numbers("batch", &w.batch)?,
-        n_prompt: numbers("n_prompt", &w.n_prompt)?,
-        n_gen: numbers("n_gen", &w.n_gen)?,
-        n_depth: numbers("n_depth", &w.n_depth)?,
-        n_threads: numbers("threads", &w.threads)?,
-        n_ctx: numbers("n_ctx", &w.n_ctx)?,
-        kv: words("kv", &w.kv)?,
-        n_batch: numbers("n_batch", &w.n_batch)?,
-        n_ubatch: numbers("n_ubatch", &w.n_ubatch)?,
-        type_k: words("type_k", &w.type_k)?,
-        type_v: words("type_v", &w.type_v)?,
-        flash_attn: words("flash_attn", &w.flash_attn)?,
-        n_gpu_layers: numbers("n_gpu_layers", &w.n_gpu_layers)?,
-        split_mode: words("split_mode", &w.split_mode)?,
-        main_gpu: numbers("main_gpu", &w.main_gpu)?,
-        sample: w.sample.map(|s| vec![s]),
-    })
-}
-
 fn exclude(w: &WireExclude) -> Result<Exclude, PlanError> {
     let model = w.model.as_ref().map(|text| {
         glob::Pattern::new(text)
@@ -297,12 +319,7 @@ fn exclude(w: &WireExclude) -> Result<Exclude, PlanError> {
     });
     Ok(Exclude {
         model: model.transpose()?,
-        n_seq: numbers("exclude.batch", &w.batch)?,
-        n_prompt: numbers("exclude.n_prompt", &w.n_prompt)?,
-        n_gen: numbers("exclude.n_gen", &w.n_gen)?,
-        n_depth: numbers("exclude.n_depth", &w.n_depth)?,
-        n_threads: numbers("exclude.threads", &w.threads)?,
-        n_ctx: numbers("exclude.n_ctx", &w.n_ctx)?,
+        axes: w.axes("exclude.")?,
     })
 }
 
@@ -313,9 +330,8 @@ fn protocol(w: &WireProtocol) -> Result<ProtocolChoice, PlanError> {
             "means exactly so many; it goes without min_repetitions and max_repetitions",
         ));
     }
-    let time = |key: &str, text: &Option<String>| {
-        text.as_ref().map(|t| duration(key, t)).transpose()
-    };
+    let time =
+        |key: &str, text: &Option<String>| text.as_ref().map(|t| duration(key, t)).transpose();
     Ok(ProtocolChoice {
         seed: w.seed,
         replicates: w.replicates,
@@ -367,7 +383,7 @@ mod tests {
         assert_eq!(s.axes.type_k, Some(vec![KvType::F16, KvType::Q8_0]));
         assert_eq!(s.axes.flash_attn, Some(vec![FlashAttn::On]));
         assert_eq!(s.axes.sample, Some(vec![false]));
-        assert_eq!(s.exclude[0].n_seq, Some(vec![32]));
+        assert_eq!(s.exclude[0].axes.n_seq, Some(vec![32]));
         let p = s.protocol.resolve().expect("valid");
         assert_eq!((p.min_repetitions, p.max_repetitions), (5, 5));
         assert_eq!(p.budget_ns, Some(150_000_000_000));
@@ -376,13 +392,24 @@ mod tests {
     #[test]
     fn mistakes_name_the_file_and_the_line() {
         for (text, needle) in [
-            ("batch = 1\nbatches = 2", "x.toml:2: unknown field `batches`"),
+            (
+                "batch = 1\nbatches = 2",
+                "x.toml:2: unknown field `batches`",
+            ),
             ("[protocol]\n\nspeed = 2", "x.toml:3: unknown field `speed`"),
-            ("[[exclude]]\nbatch = 1\nfoo = 1", "x.toml:3: unknown field `foo`"),
+            (
+                "[[exclude]]\nbatch = 1\nfoo = 1",
+                "x.toml:3: unknown field `foo`",
+            ),
             ("batch = [1,", "x.toml:1: "),
+            ("batch = -1", "x.toml:1: expected a whole number"),
+            ("[protocol]\ntimeout = \"0s\"", "timeout"),
             ("batch = \"8-1\"", "x.toml: batch: range '8-1' ends"),
             ("type_k = \"q9\"", "'q9' is no KV cache type"),
-            ("[protocol]\nbudget = \"soon\"", "'soon' is no length of time"),
+            (
+                "[protocol]\nbudget = \"soon\"",
+                "'soon' is no length of time",
+            ),
             (
                 "[protocol]\nrepetitions = 1\nmin_repetitions = 1",
                 "goes without",
@@ -437,8 +464,14 @@ mod tests {
     #[test]
     fn lengths_of_time() {
         assert_eq!(duration("k", "90").expect("s"), Duration::from_secs(90));
-        assert_eq!(duration("k", "1h30m").expect("s"), Duration::from_secs(5400));
-        assert_eq!(duration("k", "500ms").expect("s"), Duration::from_millis(500));
+        assert_eq!(
+            duration("k", "1h30m").expect("s"),
+            Duration::from_secs(5400)
+        );
+        assert_eq!(
+            duration("k", "500ms").expect("s"),
+            Duration::from_millis(500)
+        );
         assert!(duration("k", "-3s").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The file of a run: appended to and flushed line by line, read whole or by line, mended when the
 //! last line was cut by a crash.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,9 @@ pub enum RecordError {
     #[error("{0}: is no run: its first line is no `run` header")]
     NoHeader(PathBuf),
     /// Written by a later version.
-    #[error("{path}: has schema {found}, this program reads up to {SCHEMA_VERSION}; use a newer ggufbench")]
+    #[error(
+        "{path}: has schema {found}, this program reads up to {SCHEMA_VERSION}; use a newer ggufbench"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -58,13 +60,33 @@ fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Recor
     }
 }
 
-/// Takes the record for this process alone; the system gives it back when the process ends, however
-/// it does. Where the file system knows no locks there is nothing to take.
-fn lock(file: &File, path: &Path) -> Result<(), RecordError> {
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(RecordError::InUse(path.to_owned())),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+/// Opens the record for this process alone: the system gives it back when the process ends, however it
+/// does.
+///
+/// Windows' locks would keep readers out too, so there a second writer is refused by the share mode.
+fn open_alone(
+    options: &mut OpenOptions,
+    path: &Path,
+    action: &'static str,
+) -> Result<File, RecordError> {
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_SHARE_READ: u32 = 1;
+        options.share_mode(FILE_SHARE_READ);
     }
+    let file = match options.open(path) {
+        Ok(file) => file,
+        #[cfg(windows)]
+        Err(e) if e.raw_os_error() == Some(32) => return Err(RecordError::InUse(path.to_owned())),
+        Err(e) => return Err(io(path, action)(e)),
+    };
+    #[cfg(not(windows))]
+    // Where the file system knows no locks there is nothing to take.
+    if let Err(std::fs::TryLockError::WouldBlock) = file.try_lock() {
+        return Err(RecordError::InUse(path.to_owned()));
+    }
+    Ok(file)
 }
 
 /// The record being written.
@@ -82,14 +104,10 @@ impl Writer {
     /// [`RecordError::Io`], also when there is one already.
     pub fn create(folder: &Path, header: RunHeader) -> Result<Self, RecordError> {
         let path = folder.join(FILE_NAME);
-        let file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(io(&path, "cannot create the record"))?;
-        lock(&file, &path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
         let mut writer = Self {
-            file,
+            file: open_alone(&mut options, &path, "cannot create the record")?,
             path,
             line: Vec::new(),
         };
@@ -97,34 +115,39 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Continues a record; a last line that a crash cut short is taken off first.
+    /// Takes an existing record, and changes nothing yet: [`Writer::mend`] before appending.
     ///
     /// # Errors
-    /// [`RecordError::Io`].
-    pub fn resume(folder: &Path) -> Result<Self, RecordError> {
+    /// [`RecordError::Io`], [`RecordError::InUse`].
+    pub fn open(folder: &Path) -> Result<Self, RecordError> {
         let path = folder.join(FILE_NAME);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(io(&path, "cannot open the record"))?;
-        lock(&file, &path)?;
-        let mend = |file: &mut File| -> std::io::Result<()> {
-            let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut bytes)?;
-            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-            if whole < bytes.len() {
-                file.set_len(whole as u64)?;
-            }
-            Ok(())
-        };
-        mend(&mut file).map_err(io(&path, "cannot mend the record"))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
         Ok(Self {
-            file,
+            file: open_alone(&mut options, &path, "cannot open the record")?,
             path,
             line: Vec::new(),
         })
+    }
+
+    /// Takes off a last line that a crash cut short, and goes to the end.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn mend(&mut self) -> Result<(), RecordError> {
+        let file = &mut self.file;
+        let mut mend = || -> std::io::Result<()> {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(0))?;
+            file.read_to_end(&mut bytes)?;
+            let whole = bytes
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .map_or(0, |at| at + 1);
+            file.set_len(whole as u64)?;
+            file.seek(SeekFrom::Start(whole as u64)).map(drop)
+        };
+        mend().map_err(io(&self.path, "cannot mend the record"))
     }
 
     /// Appends a line, in one write, so that a crash loses at most the line being written.
@@ -179,20 +202,21 @@ pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordE
         if n == 0 || text.last() != Some(&b'\n') {
             break;
         }
-        let line: Line = serde_json::from_slice(&text).map_err(|e| {
-            match serde_json::from_slice::<SchemaOnly>(&text) {
-                Ok(SchemaOnly { schema }) if schema > SCHEMA_VERSION => RecordError::Newer {
-                    path: path.clone(),
-                    found: schema,
-                },
-                _ if number == 1 => RecordError::NoHeader(path.clone()),
-                _ => RecordError::Line {
-                    path: path.clone(),
-                    line: number,
-                    reason: e.to_string(),
-                },
-            }
-        })?;
+        let line: Line =
+            serde_json::from_slice(&text).map_err(|e| {
+                match serde_json::from_slice::<SchemaOnly>(&text) {
+                    Ok(SchemaOnly { schema }) if schema > SCHEMA_VERSION => RecordError::Newer {
+                        path: path.clone(),
+                        found: schema,
+                    },
+                    _ if number == 1 => RecordError::NoHeader(path.clone()),
+                    _ => RecordError::Line {
+                        path: path.clone(),
+                        line: number,
+                        reason: e.to_string(),
+                    },
+                }
+            })?;
         match (header.is_some(), line) {
             (false, Line::Run(h)) if h.schema > SCHEMA_VERSION => {
                 return Err(RecordError::Newer {
@@ -233,13 +257,18 @@ mod tests {
     }
 
     fn reason(folder: &tempfile::TempDir) -> String {
-        read(folder.path(), |_| {}).expect_err("no record").to_string()
+        read(folder.path(), |_| {})
+            .expect_err("no record")
+            .to_string()
     }
 
     #[test]
     fn a_line_cut_short_is_taken_off_before_going_on() {
         let folder = folder_with("{\"whole\":1}\n{\"cut");
-        let mut writer = Writer::resume(folder.path()).expect("mended");
+        let mut writer = Writer::open(folder.path()).expect("free");
+        let text = std::fs::read_to_string(writer.path()).expect("readable");
+        assert!(text.ends_with("{\"cut"), "opening changes nothing");
+        writer.mend().expect("mended");
         writer.append(&end(7)).expect("writable");
         let text = std::fs::read_to_string(writer.path()).expect("readable");
         let lines: Vec<&str> = text.lines().collect();
@@ -251,11 +280,11 @@ mod tests {
     #[test]
     fn one_writer_at_a_time() {
         let folder = folder_with("");
-        let first = Writer::resume(folder.path()).expect("free");
-        let e = Writer::resume(folder.path()).expect_err("taken");
+        let first = Writer::open(folder.path()).expect("free");
+        let e = Writer::open(folder.path()).expect_err("taken");
         assert!(matches!(e, RecordError::InUse(_)), "{e}");
         drop(first);
-        Writer::resume(folder.path()).expect("free again");
+        Writer::open(folder.path()).expect("free again");
     }
 
     #[test]

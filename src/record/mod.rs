@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
+use crate::host::HostWarning;
 use crate::host::Machine;
 use crate::host::TimerFacts;
 use crate::host::usage::UsageDelta;
-use crate::host::HostWarning;
 use crate::measure::Call;
 use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
@@ -122,7 +122,7 @@ pub struct CellLine {
     pub outcome: Outcome,
     /// What opening and warming up showed; none when it did not get that far.
     pub opened: Option<Opened>,
-    /// The engine's log while the cell ran; kept when the cell failed.
+    /// The engine's log while the cell was opened and ran.
     pub log: Vec<String>,
 }
 

@@ -26,8 +26,24 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::Output;
+use clap::ValueEnum;
 use view::RunView;
+
+/// Form of a run's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// For people, fitted to the terminal
+    #[default]
+    Table,
+    /// Markdown
+    Md,
+    /// Comma-separated values, one row a cell, with a header
+    Csv,
+    /// One JSON array with an object per cell
+    Json,
+    /// One JSON object a line per cell
+    Jsonl,
+}
 
 /// Name of the report inside a run's folder.
 pub const FILE_NAME: &str = "report.md";

@@ -8,7 +8,6 @@ use super::fixture::{self, MS, calls, case, cell, header, measured, repetition};
 use super::text::width;
 use super::view::RunView;
 use super::{csv, json, markdown, print, terminal, write_files};
-use crate::cli::Output;
 use crate::plan::Case;
 use crate::record::{Line, Outcome};
 

@@ -7,6 +7,9 @@ use super::schedule::Group;
 use crate::plan::budget::{self, Rates, TimeEstimate};
 use crate::plan::{Case, CaseId, Plan, Protocol};
 
+/// Share of the whole estimate that counts as seen before the first visit.
+const PRIOR_SHARE: f64 = 0.1;
+
 /// Estimates for every visit that is still to come.
 #[derive(Debug, Clone)]
 pub struct Eta {
@@ -17,7 +20,11 @@ pub struct Eta {
     /// Visits to come, by cell.
     to_come: HashMap<CaseId, u32>,
     total: u32,
-    /// Sums over visited cells, for the estimates' common error.
+    /// Models to be loaded yet, and how long the last took, or the estimate of all.
+    loads_to_come: u32,
+    load: Duration,
+    /// Sums over visited cells, for the estimates' common error. Both begin with a share of the whole
+    /// estimate, so that one short first visit does not rule the forecast.
     real_sum: Duration,
     estimated_sum: Duration,
 }
@@ -36,6 +43,13 @@ impl Eta {
             min_repetitions: plan.protocol.min_repetitions,
             to_come: HashMap::new(),
             total: 0,
+            loads_to_come: 0,
+            load: plan
+                .models
+                .iter()
+                .map(|m| budget::load_time(m.file_bytes))
+                .max()
+                .unwrap_or_default(),
             real_sum: Duration::ZERO,
             estimated_sum: Duration::ZERO,
         }
@@ -48,6 +62,10 @@ impl Eta {
             *self.to_come.entry(case.id()).or_default() += 1;
         }
         self.total = self.to_come.values().sum();
+        self.loads_to_come = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+        let prior = self.visits_remaining().mul_f64(PRIOR_SHARE);
+        self.real_sum = prior;
+        self.estimated_sum = prior;
     }
 
     fn estimate(&self, case: &Case) -> TimeEstimate {
@@ -59,14 +77,24 @@ impl Eta {
         budget::load_time(file_bytes)
     }
 
-    /// Expected time to open and warm up a cell.
+    /// Expected time to open and warm up a cell, or longer: never less than its last whole visit.
     pub fn warm_up(&self, case: &Case) -> Duration {
-        self.estimate(case).warm_up()
+        self.at_least_last_visit(case, self.estimate(case).warm_up())
     }
 
-    /// Expected time of one repetition.
+    /// Expected time of one repetition, or longer: never less than its last whole visit.
     pub fn repetition(&self, case: &Case) -> Duration {
-        self.estimate(case).repetition()
+        self.at_least_last_visit(case, self.estimate(case).repetition())
+    }
+
+    fn at_least_last_visit(&self, case: &Case, estimate: Duration) -> Duration {
+        estimate.max(self.real.get(&case.id()).copied().unwrap_or_default())
+    }
+
+    /// A model was loaded, or not, in so long.
+    pub fn loaded(&mut self, took: Duration) {
+        self.loads_to_come = self.loads_to_come.saturating_sub(1);
+        self.load = took;
     }
 
     /// A visit of the cell took so long.
@@ -101,8 +129,12 @@ impl Eta {
         }
     }
 
-    /// Expected time of all visits to come.
+    /// Expected time of everything to come.
     pub fn remaining(&self) -> Duration {
+        self.visits_remaining() + self.load * self.loads_to_come
+    }
+
+    fn visits_remaining(&self) -> Duration {
         self.to_come
             .iter()
             .map(|(id, n)| self.next_visit(id) * *n)
@@ -126,5 +158,117 @@ impl Eta {
             self.next_visit(&case.id()).as_secs_f64() / remaining.as_secs_f64()
         };
         Some(Instant::now() + left.mul_f64(share.min(1.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelFacts;
+    use crate::model::synth::SynthSpec;
+    use crate::plan::expand::{Axes, Host, cases};
+    use crate::run::schedule;
+
+    const RATES: Rates = Rates {
+        read_bytes_per_s: 1e10,
+        flops_per_s: 1e11,
+        n_threads: 1,
+    };
+
+    fn plan() -> Plan {
+        let spec = SynthSpec::preset(
+            "tiny",
+            crate::model::FileType::parse("f16").expect("a type"),
+        )
+        .expect("a preset");
+        let facts: ModelFacts = spec
+            .facts(std::path::Path::new("tiny.gguf"))
+            .expect("facts");
+        let axes = Axes {
+            n_seq: Some(vec![1, 8]),
+            ..Axes::default()
+        };
+        let host = Host {
+            n_threads: 1,
+            n_gpu_layers: 0,
+        };
+        Plan {
+            name: "t".into(),
+            protocol: Protocol {
+                replicates: 2,
+                budget_ns: Some(10_000_000_000),
+                ..Protocol::default()
+            },
+            cases: cases(&axes, std::slice::from_ref(&facts.name), &[], host).expect("valid"),
+            models: vec![facts],
+        }
+    }
+
+    #[test]
+    fn visits_shrink_what_remains_and_teach_the_estimate() {
+        let plan = plan();
+        let mut eta = Eta::of(&plan, &RATES);
+        eta.expect(&schedule::groups(&plan, |_, _| false));
+        assert_eq!(eta.visits(), (0, 4));
+        let before = eta.remaining();
+        assert!(before > Duration::ZERO);
+        let [one, eight] = &plan.cases[..] else {
+            panic!("two cases")
+        };
+        // The first cell takes three times its estimate: so will its second visit, and the other cell's
+        // forecast rises, by less than that.
+        let slow = eta.next_visit(&one.id()) * 3;
+        let forecast = eta.next_visit(&eight.id());
+        eta.visited(one, slow);
+        eta.left(one);
+        assert_eq!(eta.visits(), (1, 4));
+        assert_eq!(eta.next_visit(&one.id()), slow);
+        let risen = eta.next_visit(&eight.id());
+        assert!(
+            risen > forecast && risen < forecast * 3,
+            "{forecast:?} -> {risen:?}"
+        );
+        for case in [one, eight, eight] {
+            eta.visited(case, slow);
+            eta.left(case);
+        }
+        assert_eq!(eta.visits(), (4, 4));
+        for _ in 0..2 {
+            assert!(
+                eta.remaining() > Duration::ZERO,
+                "a load for each replicate"
+            );
+            eta.loaded(slow);
+        }
+        assert_eq!(eta.remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_budget_is_shared_by_expected_length() {
+        let plan = plan();
+        let mut eta = Eta::of(&plan, &RATES);
+        eta.expect(&schedule::groups(&plan, |_, _| false));
+        let now = Instant::now();
+        let until = |case: &Case| {
+            eta.deadline(case, now, &plan.protocol)
+                .expect("a budget")
+                .saturating_duration_since(now)
+        };
+        let [one, eight] = &plan.cases[..] else {
+            panic!("two cases")
+        };
+        assert!(
+            until(one) < until(eight),
+            "eight sequences take longer than one"
+        );
+        assert!(
+            until(one) + until(eight) < Duration::from_secs(6),
+            "half of the budget each pass"
+        );
+        let unlimited = Protocol {
+            budget_ns: None,
+            ..plan.protocol.clone()
+        };
+        assert_eq!(eta.deadline(one, now, &unlimited), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Carries a plan out: the schedule, the worker processes, the stopping rule, the record.
 
 pub mod eta;
+pub mod log;
 pub mod protocol;
 pub mod resume;
 pub mod schedule;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::engine::EngineFacts;
 use crate::host::noise_warnings;
 use crate::measure::{Call, Phase};
 use crate::plan::{Case, CaseId, Plan};
@@ -107,6 +109,8 @@ pub struct Execution<'a> {
     pub done: Done,
     /// How long things take.
     pub eta: Eta,
+    /// The engine as the record's header has it; a worker of another build is refused.
+    pub engine: &'a EngineFacts,
 }
 
 impl Execution<'_> {
@@ -144,16 +148,28 @@ impl Execution<'_> {
     /// One replicate of one model: a worker for all its cells, and a new one after each that kills it.
     fn visit_group(&mut self, group: &Group, run: &mut Progress) -> Result<(), RecordError> {
         let mut worker: Option<(Worker, u32)> = None;
+        let mut refused: Option<Refused> = None;
         for case in &group.cases {
             if self.interrupt.is_set() {
                 return Ok(());
             }
+            if let Some(refused) = &refused {
+                let Refused { worker, error, log } = refused;
+                let visit = Visit::new(case, group.replicate, *worker);
+                self.record_cell(visit.line(failure(error), None, log.clone()))?;
+                continue;
+            }
             if worker.is_none() {
                 match self.load(group, run)? {
                     Ok(loaded) => worker = Some(loaded),
-                    Err((number, error, log)) => {
-                        let visit = Visit::new(case, group.replicate, number);
-                        self.record_cell(visit.line(failure(&error), None, log))?;
+                    Err(failed) => {
+                        let Refused { worker, error, log } = &failed;
+                        let visit = Visit::new(case, group.replicate, *worker);
+                        self.record_cell(visit.line(failure(error), None, log.clone()))?;
+                        // A process that died may have had bad luck; an answer will be the same again.
+                        if !matches!(error, WorkerError::Died(_)) {
+                            refused = Some(failed);
+                        }
                         continue;
                     }
                 }
@@ -170,12 +186,11 @@ impl Execution<'_> {
     }
 
     /// Starts a worker and loads the group's model.
-    #[allow(clippy::type_complexity)] // an inner failure is data, an outer one ends the run
     fn load(
         &mut self,
         group: &Group,
         run: &mut Progress,
-    ) -> Result<Result<(Worker, u32), (u32, WorkerError, Vec<String>)>, RecordError> {
+    ) -> Result<Result<(Worker, u32), Refused>, RecordError> {
         let number = run.next_worker;
         run.next_worker += 1;
         self.observer.event(
@@ -186,18 +201,29 @@ impl Execution<'_> {
             &self.eta,
         );
         let facts = self.plan.model_of(&group.cases[0]);
+        let refused = |error, log| Refused {
+            worker: number,
+            error,
+            log,
+        };
         let mut worker = match Worker::start(self.command) {
             Ok(worker) => worker,
-            Err(e) => return Ok(Err((number, e, Vec::new()))),
+            Err(e) => return Ok(Err(refused(e, Vec::new()))),
         };
+        if !worker.engine().is_same_build(self.engine) {
+            let e = WorkerError::Start("the program was replaced since the run began".to_owned());
+            return Ok(Err(refused(e, Vec::new())));
+        }
+        let started = Instant::now();
         let request = Request::Load {
             path: facts.path.clone(),
             key: group.load.clone(),
             worker: number,
         };
         let timeout = self.timeout(self.eta.load(facts.file_bytes));
-        let answer = worker.ask(&request, timeout);
+        let answer = worker.ask(&request, timeout, Some(&self.interrupt));
         let log = worker.take_log();
+        self.eta.loaded(started.elapsed());
         let (load_ns, rss_bytes) = match &answer {
             Ok(Reply::Loaded { load_ns, rss_bytes }) => (Some(*load_ns), *rss_bytes),
             _ => (None, None),
@@ -212,8 +238,8 @@ impl Execution<'_> {
         }))?;
         match answer {
             Ok(Reply::Loaded { .. }) => Ok(Ok((worker, number))),
-            Ok(other) => Ok(Err((number, unexpected(&other), log))),
-            Err(e) => Ok(Err((number, e, log))),
+            Ok(other) => Ok(Err(refused(worker.out_of_turn(&other), log))),
+            Err(e) => Ok(Err(refused(e, log))),
         }
     }
 
@@ -232,7 +258,9 @@ impl Execution<'_> {
             &self.eta,
         );
         let visit_started = Instant::now();
-        let time_is_over = self.eta.deadline(visit.case, run.started, &self.plan.protocol);
+        let deadline = self
+            .eta
+            .deadline(visit.case, run.started, &self.plan.protocol);
         worker.take_log();
         let opened = match self.open(visit.case, worker) {
             Ok(opened) => opened,
@@ -241,23 +269,24 @@ impl Execution<'_> {
                 return Ok(matches!(e, WorkerError::Engine(_)));
             }
         };
-        let outcome = self.repeat(visit, worker, run, time_is_over)?;
-        let alive = match &outcome {
-            Ok(_) => worker
-                .ask(&Request::Close, self.timeout(Duration::ZERO))
-                .is_ok(),
-            Err(e) => matches!(e, WorkerError::Engine(_)),
+        let outcome = self.repeat(visit, worker, run, deadline)?;
+        let closed = match &outcome {
+            Ok(_) => {
+                self.eta.visited(visit.case, visit_started.elapsed());
+                worker
+                    .ask(&Request::Close, self.timeout(Duration::ZERO), None)
+                    .map(drop)
+            }
+            Err(e) => Err(e.clone()),
         };
-        if outcome.is_ok() {
-            self.eta.visited(visit.case, visit_started.elapsed());
+        let mut log = worker.take_log();
+        if let (Ok(_), Err(e)) = (&outcome, &closed) {
+            // Its repetitions are whole; only the next cell needs a new process.
+            log.push(format!("ggufbench: while closing the context: {e}"));
         }
-        let log = worker.take_log();
-        let line = match outcome {
-            Ok(outcome) => visit.line(outcome, Some(opened), Vec::new()),
-            Err(e) => visit.line(failure(&e), Some(opened), log),
-        };
-        self.record_cell(line)?;
-        Ok(alive)
+        let outcome = outcome.unwrap_or_else(|e| failure(&e));
+        self.record_cell(visit.line(outcome, Some(opened), log))?;
+        Ok(matches!(closed, Ok(()) | Err(WorkerError::Engine(_))))
     }
 
     fn open(&self, case: &Case, worker: &mut Worker) -> Result<Opened, WorkerError> {
@@ -265,9 +294,10 @@ impl Execution<'_> {
             case: Box::new(case.clone()),
             seed: self.plan.protocol.seed,
         };
-        match worker.ask(&request, self.timeout(self.eta.warm_up(case)))? {
+        let timeout = self.timeout(self.eta.warm_up(case));
+        match worker.ask(&request, timeout, Some(&self.interrupt))? {
             Reply::Opened(opened) => Ok(*opened),
-            other => Err(unexpected(&other)),
+            other => Err(worker.out_of_turn(&other)),
         }
     }
 
@@ -296,9 +326,9 @@ impl Execution<'_> {
             }
             let started_ns = ns(run.started.elapsed());
             let timeout = self.timeout(self.eta.repetition(visit.case));
-            let (usage, calls) = match worker.ask(&Request::Repeat, timeout) {
+            let (usage, calls) = match worker.ask(&Request::Repeat, timeout, None) {
                 Ok(Reply::Repetition { usage, calls }) => (usage, calls),
-                Ok(other) => return Ok(Err(unexpected(&other))),
+                Ok(other) => return Ok(Err(worker.out_of_turn(&other))),
                 Err(e) => return Ok(Err(e)),
             };
             if let Some(median) = median_step_ns(&calls) {
@@ -334,7 +364,8 @@ impl Execution<'_> {
         self.writer.append(&line)?;
         if let Line::Cell(cell) = &line {
             self.eta.left(&cell.case);
-            self.observer.event(Event::CellDone { line: cell }, &self.eta);
+            self.observer
+                .event(Event::CellDone { line: cell }, &self.eta);
         }
         Ok(())
     }
@@ -353,6 +384,13 @@ struct Progress {
     next_worker: u32,
     /// Repetitions made, by cell and replicate.
     repetitions: HashMap<(CaseId, u32), u32>,
+}
+
+/// A worker that could not be had.
+struct Refused {
+    worker: u32,
+    error: WorkerError,
+    log: Vec<String>,
 }
 
 /// A cell in a process.
@@ -391,18 +429,15 @@ fn failure(error: &WorkerError) -> Outcome {
         WorkerError::Engine(reason) => Outcome::Failed {
             reason: reason.clone(),
         },
-        WorkerError::Start(reason) => Outcome::Failed {
-            reason: format!("cannot start a worker process: {reason}"),
+        WorkerError::Start(_) | WorkerError::OutOfTurn(_) => Outcome::Failed {
+            reason: error.to_string(),
         },
+        WorkerError::Interrupted => Outcome::Interrupted,
         WorkerError::Died(how) => Outcome::Crashed { how: how.clone() },
         WorkerError::TimedOut(after) => Outcome::TimedOut {
             after_ns: ns(*after),
         },
     }
-}
-
-fn unexpected(reply: &Reply) -> WorkerError {
-    WorkerError::Engine(format!("the worker gave an answer out of turn: {reply:?}"))
 }
 
 fn ns(d: Duration) -> u64 {

@@ -13,6 +13,9 @@ use crate::measure::Call;
 use crate::plan::{Case, LoadKey};
 use crate::record::Opened;
 
+/// The hidden subcommand that makes this program a worker.
+pub const WORKER_COMMAND: &str = "__worker";
+
 /// Version of these messages. A supervisor refuses a worker of another version, so that it can drive
 /// the worker of another build as long as this stays the same.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -36,7 +36,10 @@ impl Done {
             Line::Worker(w) => self.next_worker = self.next_worker.max(w.worker + 1),
             Line::Repetition(r) => {
                 self.next_worker = self.next_worker.max(r.worker + 1);
-                *self.repetitions.entry((r.case_id, r.replicate)).or_default() += 1;
+                *self
+                    .repetitions
+                    .entry((r.case_id, r.replicate))
+                    .or_default() += 1;
             }
             Line::Cell(c) => match (c.outcome, c.replicate) {
                 (Outcome::Measured { .. }, Some(replicate)) => {

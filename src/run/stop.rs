@@ -56,7 +56,10 @@ mod tests {
         assert_eq!(verdict(&narrow, 1, true, &p), None, "the fewest come first");
         assert_eq!(verdict(&wide, 4, false, &p), None);
         assert_eq!(verdict(&wide, 4, true, &p), Some(StoppedBy::Budget));
-        assert_eq!(verdict(&wide, 5, false, &p), Some(StoppedBy::MaxRepetitions));
+        assert_eq!(
+            verdict(&wide, 5, false, &p),
+            Some(StoppedBy::MaxRepetitions)
+        );
         assert_eq!(verdict(&narrow, 3, false, &p), Some(StoppedBy::Precision));
     }
 }

@@ -1,24 +1,27 @@
 //! One worker process as the supervisor holds it: spawned, spoken to with a time limit, and buried
 //! with the cause of death.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
+use super::Interrupt;
+use super::log::{Log, each_line};
+use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
 use crate::engine::EngineFacts;
 use crate::host::process;
 
-/// The engine's last log lines that are kept for the record.
-const LOG_LINES: usize = 200;
+/// How long a killed process may take to go: one that hangs in a driver may never.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest log line kept, characters.
-const LOG_LINE_CHARS: usize = 500;
+/// How long the rest of the log may take after an answer.
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often Ctrl-C is looked for while waiting.
+const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// How long a worker may take to start and to describe itself: GPU drivers can be slow.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(120);
@@ -35,6 +38,12 @@ pub enum WorkerError {
     /// The process did not answer in time and was killed.
     #[error("the worker process did not answer for {} s and was killed", .0.as_secs())]
     TimedOut(Duration),
+    /// Ctrl-C came while it loaded or warmed up; it was killed.
+    #[error("interrupted")]
+    Interrupted,
+    /// It answered something else than what was asked; it was killed.
+    #[error("the worker process gave an answer out of turn: {0}")]
+    OutOfTurn(String),
     /// It could not be started, or is not ours.
     #[error("cannot start a worker process: {0}")]
     Start(String),
@@ -67,7 +76,9 @@ pub struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     replies: Receiver<Reply>,
-    log: Arc<Mutex<VecDeque<String>>>,
+    log: Log,
+    /// Refusals so far; each ends with a mark in the log.
+    refusals: u64,
     readers: Vec<JoinHandle<()>>,
     engine: EngineFacts,
     oom_kills_before: Option<u64>,
@@ -81,7 +92,7 @@ impl Worker {
     pub fn start(command: &WorkerCommand) -> Result<Self, WorkerError> {
         let mut spawn = Command::new(&command.program);
         spawn
-            .arg(crate::cli::WORKER_COMMAND)
+            .arg(WORKER_COMMAND)
             .arg("--engine")
             .arg(command.engine.to_argument())
             .stdin(Stdio::piped())
@@ -93,12 +104,11 @@ impl Worker {
         let mut child = spawn
             .spawn()
             .map_err(|e| WorkerError::Start(format!("{}: {e}", command.program.display())))?;
-        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let log = Log::default();
         let (sender, replies) = channel();
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let stderr = child.stderr.take().expect("stderr was asked to be a pipe");
-        let out_log = Arc::clone(&log);
-        let err_log = Arc::clone(&log);
+        let (chatter, engine_log) = (log.clone(), log.clone());
         let readers = vec![
             std::thread::spawn(move || {
                 each_line(stdout, |line| {
@@ -108,11 +118,16 @@ impl Worker {
                     match reply {
                         // The receiver may be gone already; the line is of no use then.
                         Some(reply) => drop(sender.send(reply)),
-                        None => keep(&out_log, line),
+                        None => chatter.push(line),
                     }
                 });
             }),
-            std::thread::spawn(move || each_line(stderr, |line| keep(&err_log, line))),
+            std::thread::spawn(move || {
+                each_line(stderr, |line| match line {
+                    MARK => engine_log.mark(),
+                    line => engine_log.push(line),
+                });
+            }),
         ];
         let stdin = child.stdin.take();
         let mut worker = Self {
@@ -120,11 +135,12 @@ impl Worker {
             stdin,
             replies,
             log,
+            refusals: 0,
             readers,
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
             oom_kills_before: process::oom_kill_count(),
         };
-        match worker.answer(HELLO_TIMEOUT)? {
+        match worker.answer(HELLO_TIMEOUT, None)? {
             Reply::Hello { protocol, engine } if protocol == PROTOCOL_VERSION => {
                 worker.engine = engine;
                 Ok(worker)
@@ -145,16 +161,16 @@ impl Worker {
         &self.engine
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer. With an `interrupt`, Ctrl-C ends the wait and the process.
     ///
     /// # Errors
     /// [`WorkerError`]; after anything but [`WorkerError::Engine`] the process is gone.
-    pub fn ask(&mut self, request: &Request, timeout: Duration) -> Result<Reply, WorkerError> {
+    pub fn ask(
+        &mut self,
+        request: &Request,
+        timeout: Duration,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Reply, WorkerError> {
         let mut text = serde_json::to_string(request).expect("a request is always JSON");
         text.push('\n');
         let sent = self
@@ -164,28 +180,51 @@ impl Worker {
         if !sent {
             return Err(self.bury());
         }
-        match self.answer(timeout)? {
-            Reply::Error { reason } => Err(WorkerError::Engine(reason)),
+        match self.answer(timeout, interrupt)? {
+            Reply::Error { reason } => {
+                self.refusals += 1;
+                self.log.wait_for_marks(self.refusals, LOG_TIMEOUT);
+                Err(WorkerError::Engine(reason))
+            }
             reply => Ok(reply),
         }
     }
 
-    fn answer(&mut self, timeout: Duration) -> Result<Reply, WorkerError> {
-        match self.replies.recv_timeout(timeout) {
-            Ok(reply) => Ok(reply),
-            Err(RecvTimeoutError::Disconnected) => Err(self.bury()),
-            Err(RecvTimeoutError::Timeout) => {
-                self.stop();
-                Err(WorkerError::TimedOut(timeout))
+    /// Ends a worker that answered something else than what was asked.
+    pub fn out_of_turn(&mut self, reply: &Reply) -> WorkerError {
+        self.stop();
+        WorkerError::OutOfTurn(format!("{reply:?}").chars().take(200).collect())
+    }
+
+    fn answer(
+        &mut self,
+        timeout: Duration,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Reply, WorkerError> {
+        let started = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            let slice = interrupt.map_or(left, |_| left.min(INTERRUPT_POLL));
+            match self.replies.recv_timeout(slice) {
+                Ok(reply) => return Ok(reply),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.bury()),
+                Err(RecvTimeoutError::Timeout) if interrupt.is_some_and(Interrupt::is_set) => {
+                    self.stop();
+                    return Err(WorkerError::Interrupted);
+                }
+                Err(RecvTimeoutError::Timeout) if slice < left => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.stop();
+                    return Err(WorkerError::TimedOut(timeout));
+                }
             }
         }
     }
 
     /// Waits for a process that closed its pipes, and says how it ended.
     fn bury(&mut self) -> WorkerError {
-        self.stdin = None;
-        let died = match self.child.wait() {
-            Ok(status) => {
+        let died = match self.wait_for_death() {
+            Some(status) => {
                 let how = process::describe_exit(status);
                 let after = process::oom_kill_count();
                 if process::is_memory_kill(status, self.oom_kills_before, after) == Some(true) {
@@ -194,30 +233,41 @@ impl Worker {
                     how
                 }
             }
-            Err(e) => format!("unknown cause: {e}"),
+            None => "it closed its pipes and did not end".to_owned(),
         };
-        self.join_readers();
         WorkerError::Died(died)
     }
 
     /// The log lines since the last call, oldest first.
     pub fn take_log(&self) -> Vec<String> {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.drain(..).collect()
+        self.log.take()
     }
 
     fn stop(&mut self) {
-        self.stdin = None;
         // It may have died already; either way it is reaped below.
         let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.join_readers();
+        self.wait_for_death();
     }
 
-    fn join_readers(&mut self) {
-        for reader in self.readers.drain(..) {
-            // A reader only panics by a bug of ours; its lines are lost then, nothing more.
-            let _ = reader.join();
+    /// The status of a process that is about to end. None when it does not: it is left behind then, and
+    /// so are the threads that read its pipes.
+    fn wait_for_death(&mut self) -> Option<ExitStatus> {
+        self.stdin = None;
+        let started = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    for reader in self.readers.drain(..) {
+                        // A reader only panics by a bug of ours; its lines are lost then, nothing more.
+                        let _ = reader.join();
+                    }
+                    return Some(status);
+                }
+                Ok(None) if started.elapsed() < DEATH_TIMEOUT => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(None) | Err(_) => return None,
+            }
         }
     }
 }
@@ -226,29 +276,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Lines as text, whatever bytes the engine prints.
-fn each_line(source: impl std::io::Read, mut f: impl FnMut(&str)) {
-    let mut reader = BufReader::new(source);
-    let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
-        let text = String::from_utf8_lossy(&bytes);
-        f(text.trim_end_matches(['\n', '\r']));
-        bytes.clear();
-    }
-}
-
-fn keep(log: &Mutex<VecDeque<String>>, line: &str) {
-    // Progress dots and blank lines say nothing.
-    if line.trim_matches(['.', ' ']).is_empty() {
-        return;
-    }
-    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-    if log.len() == LOG_LINES {
-        log.pop_front();
-    }
-    log.push_back(line.chars().take(LOG_LINE_CHARS).collect());
 }
 
 /// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.

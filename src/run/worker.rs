@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
+use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{Llama, Log};
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineError};
 use crate::host::process;
 use crate::host::usage::{UsageSnapshot, rss_bytes};
-use crate::measure::clock::{Clock, FakeClock, MonotonicClock};
 use crate::measure::{Buffers, Run, Workload, steady};
 use crate::plan::Case;
 use crate::record::Opened;
@@ -81,11 +81,11 @@ fn read_requests() -> Receiver<Request> {
                 }
                 Err(e) => {
                     eprintln!("worker: not a request: {e}");
-                    std::process::exit(2);
+                    process::leave_at_once(2);
                 }
             }
         }
-        std::process::exit(0);
+        process::leave_at_once(0);
     });
     receiver
 }
@@ -97,12 +97,16 @@ fn next(requests: &Receiver<Request>) -> Option<Request> {
 fn reply(reply: &Reply) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let text = serde_json::to_string(reply).context("a reply is always JSON")?;
-    writeln!(out, "{MARK}{text}")
+    // A line of its own, even after a library's chatter that did not end its line.
+    writeln!(out, "\n{MARK}{text}")
         .and_then(|()| out.flush())
         .context("cannot answer the supervisor")
 }
 
 fn error(e: &EngineError) -> Reply {
+    // The engine's own reason is on standard error, which another thread of the supervisor reads: this
+    // mark tells it that all of it has been said.
+    eprintln!("\n{MARK}");
     Reply::Error {
         reason: e.to_string(),
     }

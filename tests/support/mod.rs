@@ -40,7 +40,10 @@ impl Place {
     }
 
     pub fn run(&self, args: &[&str]) -> Output {
-        self.command().args(args).output().expect("the program starts")
+        self.command()
+            .args(args)
+            .output()
+            .expect("the program starts")
     }
 
     /// The only run below `out`.

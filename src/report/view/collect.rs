@@ -173,6 +173,7 @@ impl Collected {
             warnings: self.warnings(outcome, planned),
             failures: self.failures(),
             n_processes: count(self.processes.len()),
+            n_replicates: count(self.replicates_measured()),
             n_repetitions: count(self.repetitions.len()),
             n_steps: self.steps_ns.len() as u64,
             stopped_by: self.stopped_by(),
@@ -199,6 +200,13 @@ impl Collected {
             outcome_detail,
             case,
         }
+    }
+
+    fn replicates_measured(&self) -> usize {
+        self.visits
+            .values()
+            .filter(|v| matches!(v.outcome, Outcome::Measured { .. }))
+            .count()
     }
 
     fn outcome(&self) -> (CellOutcome, String) {

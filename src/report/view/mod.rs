@@ -138,6 +138,8 @@ pub struct CellView {
     pub failures: Vec<Failure>,
     /// Processes with at least one repetition.
     pub n_processes: u32,
+    /// Replicates in which it was measured as planned; a resumed one may have had several processes.
+    pub n_replicates: u32,
     /// Repetitions, over all processes.
     pub n_repetitions: u32,
     /// Decode steps, over all repetitions.
@@ -231,7 +233,7 @@ impl RunView {
         let replicates = self.header.plan.protocol.replicates;
         self.cells.iter().any(|c| {
             c.outcome.can_be_resumed()
-                || (c.outcome == CellOutcome::Measured && c.n_processes < replicates)
+                || (c.outcome == CellOutcome::Measured && c.n_replicates < replicates)
                 || c.failures
                     .iter()
                     .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))

@@ -1,0 +1,111 @@
+//! What a worker process says beside its answers: the engine's log, its last lines kept for the record.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Lines kept, the latest.
+const LINES: usize = 200;
+
+/// Longest line kept, characters.
+const LINE_CHARS: usize = 500;
+
+/// A log that other threads fill.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    shared: Arc<(Mutex<Said>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    lines: VecDeque<String>,
+    marks: u64,
+}
+
+impl Log {
+    /// Keeps a line, unless it says nothing: blank lines and progress dots.
+    pub fn push(&self, line: &str) {
+        if line.trim_matches(['.', ' ']).is_empty() {
+            return;
+        }
+        let mut said = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.lines.len() == LINES {
+            said.lines.pop_front();
+        }
+        said.lines
+            .push_back(line.chars().take(LINE_CHARS).collect());
+    }
+
+    /// Notes that everything until now has been said.
+    pub fn mark(&self) {
+        let (said, changed) = &*self.shared;
+        said.lock().unwrap_or_else(PoisonError::into_inner).marks += 1;
+        changed.notify_all();
+    }
+
+    /// Waits until so many marks have been made, at most `timeout`.
+    pub fn wait_for_marks(&self, marks: u64, timeout: Duration) {
+        let (said, changed) = &*self.shared;
+        let guard = said.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether in time or not: a log that comes late is only less complete.
+        let _ = changed.wait_timeout_while(guard, timeout, |said| said.marks < marks);
+    }
+
+    /// The lines since the last call, oldest first.
+    pub fn take(&self) -> Vec<String> {
+        let mut said = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.lines.drain(..).collect()
+    }
+}
+
+/// Calls `f` with every line until the source ends; whatever bytes it has become text.
+pub fn each_line(source: impl Read, mut f: impl FnMut(&str)) {
+    let mut reader = BufReader::new(source);
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+        f(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
+        bytes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_lines_are_kept_and_noise_is_not() {
+        let log = Log::default();
+        for n in 0..LINES + 3 {
+            log.push(&n.to_string());
+        }
+        log.push("....");
+        log.push("  ");
+        let lines = log.take();
+        assert_eq!((lines.len(), lines[0].as_str()), (LINES, "3"));
+        assert_eq!(lines[LINES - 1], (LINES + 2).to_string());
+        log.push(&"ä".repeat(1000));
+        assert_eq!(log.take()[0].chars().count(), LINE_CHARS);
+        assert!(log.take().is_empty());
+    }
+
+    #[test]
+    fn a_mark_says_that_the_lines_before_it_are_there() {
+        let log = Log::default();
+        let writer = log.clone();
+        let thread = std::thread::spawn(move || {
+            writer.push("the reason");
+            writer.mark();
+        });
+        log.wait_for_marks(1, Duration::from_secs(60));
+        assert_eq!(log.take(), ["the reason"]);
+        thread.join().expect("wrote");
+    }
+
+    #[test]
+    fn lines_are_text_whatever_their_bytes() {
+        let mut lines = Vec::new();
+        each_line(&b"one\r\n\xff\ntwo"[..], |l| lines.push(l.to_owned()));
+        assert_eq!(lines, ["one", "\u{fffd}", "two"]);
+    }
+}
