@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use jsonschema::Validator;
 use serde_json::Value;
 
+use super::Output;
 use super::fixture::{self, MS, calls, case, cell, header, measured, repetition};
 use super::text::width;
 use super::view::RunView;

@@ -422,9 +422,9 @@ fn empty_and_absurd_lines_are_shown_all_the_same() {
         crate::report::terminal::render(&v, width, true);
     }
     for output in [
-        crate::cli::Output::Md,
-        crate::cli::Output::Csv,
-        crate::cli::Output::Json,
+        crate::report::Output::Md,
+        crate::report::Output::Csv,
+        crate::report::Output::Json,
     ] {
         crate::report::print(&v, output, &mut Vec::new()).expect("writes");
     }
