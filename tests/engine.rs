@@ -12,10 +12,10 @@ use ggufbench::measure::{Buffers, Phase, Run, Workload};
 use ggufbench::plan::Case;
 use ggufbench::plan::expand::{Axes, Host, cases};
 
-/// Largest difference between logits of the same context computed in batches of different size, as a
-/// share of the logits' spread: the engine's kernels for one column and for several add in another
-/// order, and Q8_0 activations round differently. Measured on this test's models: below 2%.
-const KERNEL_ROUNDING: f32 = 0.05;
+/// How far apart the logits of two candidates may be, as a share of the row's spread, for a batch to
+/// choose the other one: the engine's kernels for one column and for several add in another order.
+/// Measured on this test's models: at most 0.0002.
+const KERNEL_ROUNDING: f32 = 0.002;
 
 fn case(n_seq: u32, n_prompt: u32, n_gen: u32) -> Case {
     let axes = Axes {
@@ -32,7 +32,8 @@ fn case(n_seq: u32, n_prompt: u32, n_gen: u32) -> Case {
     cases(&axes, &["m".into()], &[], host).expect("valid")[0].clone()
 }
 
-/// The plainest loop there is: one sequence, one token a call, its logits after every token.
+/// The plainest loop there is: one sequence, its prompt in one call, then one token a call, and the logits
+/// that each next token was chosen from.
 fn plain_loop(
     engine: &LlamaEngine<'_>,
     case: &Case,
@@ -41,24 +42,22 @@ fn plain_loop(
     let mut session = engine.open(case).expect("a context");
     let mut tokens = Vec::new();
     let mut logits = Vec::new();
-    let mut next = None;
-    let inputs = prompt.len() + case.n_gen as usize;
-    for pos in 0..inputs {
-        let token = match next {
-            Some(token) if pos >= prompt.len() => token,
-            _ => prompt[pos],
-        };
+    let mut input = prompt.to_vec();
+    let mut n_past = 0;
+    for _ in 0..=case.n_gen {
         session.begin();
-        session.push(token, pos as u32, 0, true).expect("room");
+        for (pos, token) in (n_past..).zip(&input) {
+            let is_last = pos as usize + 1 == n_past as usize + input.len();
+            session.push(*token, pos, 0, is_last).expect("room");
+        }
         session.submit().expect("decodes");
         session.wait();
-        if pos + 1 >= prompt.len() {
-            let row = session.logits(0).to_vec();
-            let best = argmax(&row).expect("finite") as Token;
-            tokens.push(best);
-            logits.push(row);
-            next = Some(best);
-        }
+        let row = session.logits(input.len() as i32 - 1).to_vec();
+        let best = argmax(&row).expect("finite") as Token;
+        n_past += input.len() as u32;
+        input = vec![best];
+        tokens.push(best);
+        logits.push(row);
     }
     (tokens, logits)
 }
@@ -112,6 +111,7 @@ fn agreeing(
         let spread = row.iter().fold(f32::MIN, |m, &v| m.max(v))
             - row.iter().fold(f32::MAX, |m, &v| m.min(v));
         let gap = row[plain[at] as usize] - row[tokens[at] as usize];
+        println!("sequence {seq} parts at {at}: logits {gap} apart, spread {spread}");
         assert!(
             gap / spread < KERNEL_ROUNDING,
             "sequence {seq} parts at {at}: logits {gap} apart, spread {spread}"
@@ -128,7 +128,10 @@ fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32) {
         let tokens = batched(engine, &many, &workload);
         let whole = agreeing(engine, &one, &workload, &tokens);
         println!("batch {n_seq}: {whole} of {n_seq} sequences agree to the last token");
-        assert!(whole * 2 >= n_seq as usize, "only {whole} of {n_seq} agree");
+        // One sequence makes the very same calls. In a batch the kernels add in another order, and over
+        // n_gen tokens some sequences meet two candidates within that rounding.
+        let least = if n_seq == 1 { 1 } else { n_seq as usize / 2 };
+        assert!(whole >= least, "only {whole} of {n_seq} agree");
     }
 }
 
