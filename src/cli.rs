@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod judging;
+
+pub use judging::{BaselineChoice, CompareArgs, GateArgs};
+
 use crate::report::Output;
 use crate::run::protocol::WORKER_COMMAND;
 
@@ -98,6 +102,10 @@ pub enum Command {
         #[arg(short = 'o', long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Compare two runs, or two settings within one run, cell by cell
+    Compare(CompareArgs),
+    /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
+    Gate(Box<GateArgs>),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),

@@ -8,19 +8,24 @@
 //!   -> measure     one Call per llama_decode: build, submit, wait, sample, in integer nanoseconds
 //!   -> record      one JSON line per repetition, flushed, raw calls kept
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
+//!   -> compare     two sides, cell by cell: change, interval, verdict
+//!   -> gate        tonight against the baseline: pass, regression, inconclusive
 //!   -> report      reads records only; never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `run`, `record`, `measure`,
-//! `engine`, `host`, `stats`, `plan`, `model`, `units`, `build_info`. `stats` knows no benchmarks;
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `gate`, `compare`, `run`, `record`,
+//! `metric`, `measure`, `engine`, `host`, `stats`, `plan`, `model`, `units`, `build_info`. `stats` knows no benchmarks;
 //! `engine::llama` is the only place that calls llama.cpp per decode call.
 
 pub mod build_info;
 pub mod cli;
 pub mod cmd;
+pub mod compare;
 pub mod engine;
+pub mod gate;
 pub mod host;
 pub mod measure;
+pub mod metric;
 pub mod model;
 pub mod plan;
 pub mod record;

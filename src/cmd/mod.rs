@@ -1,5 +1,7 @@
 //! One verb a file; here the dispatch and the exit codes.
 
+mod compare;
+mod gate;
 mod model;
 mod prepare;
 mod report;
@@ -14,7 +16,7 @@ use crate::plan::sweep;
 
 /// Everything was done.
 pub const DONE: u8 = 0;
-/// Done, but some cells failed.
+/// Done, but some cells failed; of `gate`, a confirmed regression.
 pub const FAILED_CELLS: u8 = 1;
 /// Bad usage or input; nothing was measured.
 pub const BAD_INPUT: u8 = 2;
@@ -31,6 +33,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
         Some(Command::Report { run, output }) => report::report(&run, output),
+        Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Model(command)) => model::model(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;

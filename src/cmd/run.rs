@@ -15,9 +15,9 @@ use crate::engine::EngineFacts;
 use crate::host::TimerFacts;
 use crate::host::{Machine, machine_warnings, missing_engine_features};
 use crate::model::{ModelFacts, ResolvedModel};
-use crate::plan::Plan;
 use crate::plan::budget::{MemoryPrice, Rates};
 use crate::plan::sweep::Sweep;
+use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{CellLine, Line, Outcome, RunHeader, SCHEMA_VERSION, timestamp};
 use crate::report::view::RunView;
@@ -124,7 +124,68 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let command = prepare::worker_command(args)?;
     let mut writer = Writer::open(folder)?;
     let (header, mut done) = Done::read(folder)?;
-    let engine = Worker::start(&command)
+    let (machine, engine) = check_same_conditions(run, &header, &header.plan.models, &command)?;
+    writer.mend()?;
+    let plan = header.plan;
+    record_skipped(&plan, prepare::fits(&plan, &engine), &mut done, &mut writer)?;
+    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
+    let job = Job {
+        plan: &plan,
+        engine: &engine,
+        command: &command,
+        rates: &rates,
+    };
+    let ended = execute(job, folder, &mut writer, done)?;
+    finish(args, folder, ended)
+}
+
+/// Measures some cells of a run again, by the run's own protocol, in a run of its own below `out`. Returns its folder.
+///
+/// # Errors
+/// When engine, machine or models are not the run's, the record cannot be written, or Ctrl-C ended it.
+pub(super) fn again(
+    run: &Path,
+    header: &RunHeader,
+    cases: &[Case],
+    command: &WorkerCommand,
+    out: &Path,
+) -> Result<PathBuf> {
+    let is_used = |m: &&ModelFacts| cases.iter().any(|case| case.model == m.name);
+    let models: Vec<ModelFacts> = header.plan.models.iter().filter(is_used).cloned().collect();
+    let (machine, engine) = check_same_conditions(run, header, &models, command)?;
+    let plan = Plan {
+        name: format!("{}-rerun", header.plan.name),
+        models,
+        cases: cases.to_vec(),
+        ..header.plan.clone()
+    };
+    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
+    let folder = Folder::create(out, &plan.name)?;
+    let own = self::header(&folder.path, &plan, machine, engine.clone());
+    let mut writer = folder.keep_if(|path| Ok(Writer::create(path, own)?))?;
+    let job = Job {
+        plan: &plan,
+        engine: &engine,
+        command,
+        rates: &rates,
+    };
+    let ended = execute(job, &folder.path, &mut writer, Done::default())?;
+    ensure!(
+        !ended.interrupted,
+        "{}: the rerun was interrupted",
+        folder.path.display()
+    );
+    Ok(folder.path)
+}
+
+/// What is measured now belongs to a run only on its machine, with its engine and its model files.
+fn check_same_conditions(
+    run: &Path,
+    header: &RunHeader,
+    models: &[ModelFacts],
+    command: &WorkerCommand,
+) -> Result<(Machine, EngineFacts)> {
+    let engine = Worker::start(command)
         .context("the engine does not start")?
         .engine()
         .clone();
@@ -142,21 +203,10 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         run.display(),
         header.machine.cpu.model.as_deref().unwrap_or("unknown CPU")
     );
-    for model in &header.plan.models {
+    for model in models {
         check_same_file(model)?;
     }
-    writer.mend()?;
-    let plan = header.plan;
-    record_skipped(&plan, prepare::fits(&plan, &engine), &mut done, &mut writer)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
-    let job = Job {
-        plan: &plan,
-        engine: &engine,
-        command: &command,
-        rates: &rates,
-    };
-    let ended = execute(job, folder, &mut writer, done)?;
-    finish(args, folder, ended)
+    Ok((machine, engine))
 }
 
 fn engine_text(engine: &EngineFacts) -> String {

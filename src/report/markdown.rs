@@ -96,7 +96,7 @@ fn below(view: &RunView, notes: &Notes, out: &mut String) {
 }
 
 /// Text that stays text: no markup, no link, no HTML, no end of a cell.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in plain(text).chars() {
         match c {

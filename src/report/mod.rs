@@ -6,13 +6,16 @@
 mod axes;
 mod caption;
 mod columns;
+pub mod comparison;
 mod csv;
 pub mod dry_run;
 mod json;
 mod markdown;
+pub mod night;
 mod notes;
 pub mod progress;
 mod row;
+pub mod sheet;
 pub mod terminal;
 mod text;
 pub mod view;
@@ -27,6 +30,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::ValueEnum;
+use sheet::Sheet;
 use view::RunView;
 
 /// Form of a run's table.
@@ -43,6 +47,18 @@ pub enum Output {
     Json,
     /// One JSON object a line per cell
     Jsonl,
+}
+
+/// Form of a comparison or a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Form {
+    /// For people, fitted to the terminal
+    #[default]
+    Table,
+    /// Markdown
+    Md,
+    /// One JSON object
+    Json,
 }
 
 /// Name of the report inside a run's folder.
@@ -62,6 +78,27 @@ pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<
         Output::Csv => csv::write(view, out)?,
         Output::Json => json::array(view, out)?,
         Output::Jsonl => json::lines(view, out)?,
+    }
+    out.flush()
+}
+
+/// Writes a comparison or a gate's verdict in the asked form: `sheet` for people, `data` for programs.
+///
+/// # Errors
+/// What the writer says; a closed pipe is one.
+pub fn print_sheet(
+    sheet: &Sheet,
+    data: &impl serde::Serialize,
+    form: Form,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match form {
+        Form::Table => out.write_all(sheet.terminal(terminal::width()).as_bytes())?,
+        Form::Md => out.write_all(sheet.markdown().as_bytes())?,
+        Form::Json => {
+            serde_json::to_writer_pretty(&mut *out, data)?;
+            out.write_all(b"\n")?;
+        }
     }
     out.flush()
 }

@@ -9,6 +9,7 @@
 //! | what does this sample look like | [`summary`], [`histogram`] |
 //! | how sure is this median, this ratio | [`interval`] (closed form), [`bootstrap`] (any statistic) |
 //! | is A different from B, by how much | [`rank`] (few assumptions), [`test`](mod@test) (t based, many tests at once) |
+//! | how many more would tell | [`sample_size`] |
 //! | where did the level change | [`changepoint`] (one run), [`edivisive`] (many nights) |
 //! | how much do neighbours repeat each other | [`autocorrelation`] |
 
@@ -20,6 +21,7 @@ pub mod histogram;
 pub mod interval;
 mod null;
 pub mod rank;
+pub mod sample_size;
 pub mod summary;
 pub mod test;
 

@@ -7,7 +7,7 @@ use super::interval::{Interval, t_interval, t_quantile};
 use super::summary::Summary;
 use super::{Alternative, is_open_unit};
 
-/// Welch's comparison of two means.
+/// A difference of means with its t-distributed error: Welch's, or another of this module.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Welch {
     /// Difference of means `a - b` with its interval.
@@ -53,6 +53,38 @@ pub fn welch(a: &[f64], b: &[f64], level: f64) -> Option<Welch> {
         },
         standard_error,
         df,
+    })
+}
+
+/// Student's t for the mean of paired differences `a - b`. `None` as for [`t_interval`].
+pub fn paired(differences: &[f64], level: f64) -> Option<Welch> {
+    let s = Summary::of(differences)?;
+    let standard_error = s.sd? / (s.n as f64).sqrt();
+    student(s.mean, standard_error, (s.n - 1) as f64, level)
+}
+
+/// One new value against earlier ones, `value - mean(earlier)`: is it another draw from where they came from?
+///
+/// Student's t for two samples of which one has a single value, so that the spread is the other's (Crawford &
+/// Howell, The Clinical Neuropsychologist 12, 1998); its interval is that of a prediction. `None` for fewer than 2
+/// earlier values, values that are not finite, or `level` outside 0..1.
+pub fn one_against(value: f64, earlier: &[f64], level: f64) -> Option<Welch> {
+    let s = Summary::of(earlier)?;
+    let standard_error = s.sd? * (1.0 + 1.0 / s.n as f64).sqrt();
+    student(value - s.mean, standard_error, (s.n - 1) as f64, level)
+}
+
+fn student(estimate: f64, standard_error: f64, df: f64, level: f64) -> Option<Welch> {
+    let half = t_quantile(df, level)? * standard_error;
+    (estimate.is_finite() && half.is_finite()).then_some(Welch {
+        difference: Interval {
+            lo: estimate - half,
+            estimate,
+            hi: estimate + half,
+            level,
+        },
+        standard_error,
+        df: (standard_error > 0.0).then_some(df),
     })
 }
 
@@ -175,6 +207,33 @@ mod tests {
         assert_eq!(w.p_value(0.0, Greater), 0.0);
         assert_eq!(w.p_value(1.0, Greater), 1.0);
         assert_eq!(w.p_value(0.0, Less), 1.0);
+    }
+
+    #[test]
+    fn paired_differences_agree_with_the_textbook() {
+        // Student's sleep data (Biometrika 6, 1908), drug 2 - drug 1: R's t.test gives t = 4.0621, p = 0.002833,
+        // interval 0.7001142 to 2.4598858.
+        let d = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4];
+        let t = paired(&d, 0.95).unwrap();
+        assert!((t.difference.estimate / t.standard_error - 4.0621).abs() < 5e-5);
+        assert!((t.p_value(0.0, TwoSided) - 0.002_833).abs() < 5e-7);
+        assert!((t.difference.lo - 0.700_114_2).abs() < 5e-7);
+        assert!((t.difference.hi - 2.459_885_8).abs() < 5e-7);
+        assert_eq!(paired(&[0.1; 3], 0.95).unwrap().p_value(0.0, Greater), 0.0);
+    }
+
+    #[test]
+    fn one_against_many_is_the_pooled_t_test_of_a_single_value() {
+        // By hand: mean 3, sd sqrt(2.5), standard error sqrt(2.5 * 1.2) = sqrt(3), t = 3 / sqrt(3) with 4 degrees of
+        // freedom, whose upper tail at sqrt(3) is 1/2 - (t / (2 sqrt(4 + t^2))) (1 + 2 / (4 + t^2)) = 0.0791.
+        let w = one_against(6.0, &[1.0, 2.0, 3.0, 4.0, 5.0], 0.95).unwrap();
+        close(w.standard_error, 3.0f64.sqrt());
+        let t2 = 3.0f64;
+        let tail = 0.5 - (t2.sqrt() / (2.0 * (4.0 + t2).sqrt())) * (1.0 + 2.0 / (4.0 + t2));
+        close(w.p_value(0.0, Greater), tail);
+        assert_eq!(one_against(6.0, &[1.0], 0.95), None);
+        assert_eq!(one_against(6.0, &[1.0, f64::NAN], 0.95), None);
+        assert_eq!(one_against(6.0, &[1.0, 2.0], 1.0), None);
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! What can be typed after `compare` and `gate`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::compare::axis::ComparedAxis;
+use crate::metric::Metric;
+use crate::report::Form;
+
+/// Two sides.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// Side A: a run's folder, or its run.jsonl
+    pub a: PathBuf,
+    /// Side B [default: the same run, with --axis]
+    pub b: Option<PathBuf>,
+    /// Axis in which the sides differ: threads, or threads=1,2 for A's value and B's; repeatable
+    #[arg(long, value_name = "NAME[=A,B]")]
+    pub axis: Vec<ComparedAxis>,
+    /// What is compared: step, decode, prefill or ttft
+    #[arg(long, default_value_t)]
+    pub metric: Metric,
+    /// Changes up to this do not matter
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
+    pub same_within: f64,
+    /// Form of the table on standard output
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Form,
+}
+
+/// What a night is held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaselineChoice {
+    /// The promoted run of the history.
+    Pinned,
+    /// The last nights of the history, at most so many.
+    Last(usize),
+    /// A run's folder, or its record.
+    Run(PathBuf),
+}
+
+impl FromStr for BaselineChoice {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once(':') {
+            None if s == "pinned" => Ok(Self::Pinned),
+            Some(("last", n)) => match n.parse() {
+                Ok(n) if n > 0 => Ok(Self::Last(n)),
+                _ => Err(format!("'{n}' is no number of nights; say last:14")),
+            },
+            _ => Ok(Self::Run(PathBuf::from(s))),
+        }
+    }
+}
+
+/// A night to judge.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// The night's run: its folder, or its run.jsonl
+    pub run: PathBuf,
+    /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights
+    #[arg(long, value_name = "RUN|pinned|last:N", default_value = "pinned")]
+    pub baseline: BaselineChoice,
+    /// Slow-down that is tolerated
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
+    pub tolerance: f64,
+    /// Chance of any false suspicion among a night's cells (Holm)
+    #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
+    pub alpha: f64,
+    /// Judge only the cells whose names match, such as '*/b32/*'; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub cell: Vec<glob::Pattern>,
+    /// Measure suspected cells again, as a run of its own; only what is seen twice is a regression
+    #[arg(long)]
+    pub rerun: bool,
+    /// A rerun that was made already
+    #[arg(long, value_name = "RUN", conflicts_with = "rerun")]
+    pub confirm: Option<PathBuf>,
+    /// The folder of earlier nights
+    #[arg(long, value_name = "DIR", default_value = "out/history")]
+    pub history: PathBuf,
+    /// Copy the run into the history; a night that is suspected or failed is kept out of later baselines
+    #[arg(long)]
+    pub keep: bool,
+    /// Judge nothing: copy the run into the history and make it the baseline
+    #[arg(long, conflicts_with_all = ["baseline", "rerun", "confirm", "keep", "cell"])]
+    pub promote: bool,
+    /// Form of the verdict on standard output
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Form,
+    /// Engine of the rerun's workers, as for measuring.
+    #[arg(long, hide = true)]
+    pub engine: Option<String>,
+}
+
+/// A share between 0 and 1, as `0.03` or `3%`.
+fn share(text: &str) -> Result<f64, String> {
+    let value = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse().map(|v: f64| v / 100.0),
+        None => text.parse(),
+    };
+    match value {
+        Ok(v) if v > 0.0 && v < 1.0 => Ok(v),
+        _ => Err("no share between 0 and 1; say 0.03 or 3%".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        let args = ["ggufbench"].into_iter().chain(line.split_whitespace());
+        Cli::try_parse_from(args).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn shares_and_baselines_are_read_both_ways() {
+        let gate = |line: &str| match parse(line).map(|cli| cli.command) {
+            Ok(Some(Command::Gate(gate))) => Ok(*gate),
+            Ok(_) => panic!("no gate"),
+            Err(e) => Err(e),
+        };
+        let plain = gate("gate out/a").expect("parses");
+        assert_eq!((plain.tolerance, plain.alpha), (0.03, 0.001));
+        assert_eq!(plain.baseline, BaselineChoice::Pinned);
+        let told = gate("gate out/a --tolerance 0.05 --baseline last:14").expect("parses");
+        assert_eq!(
+            (told.tolerance, told.baseline),
+            (0.05, BaselineChoice::Last(14))
+        );
+        let run = gate("gate out/a --baseline out/b")
+            .expect("parses")
+            .baseline;
+        assert_eq!(run, BaselineChoice::Run("out/b".into()));
+        for (line, needle) in [
+            ("gate out/a --tolerance 3", "say 0.03 or 3%"),
+            ("gate out/a --tolerance=-1%", "say 0.03 or 3%"),
+            ("gate out/a --baseline last:0", "say last:14"),
+            ("gate out/a --promote --keep", "cannot be used with"),
+            ("compare out/a --axis speed", "is no axis"),
+            ("compare out/a --metric speed", "is no metric"),
+        ] {
+            let e = parse(line).expect_err(line);
+            assert!(e.contains(needle), "{line}: {e}");
+        }
+    }
+}

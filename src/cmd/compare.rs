@@ -1,0 +1,37 @@
+//! `compare`: two runs, or two settings within one, cell by cell.
+
+use anyhow::Result;
+
+use super::{DONE, unless_closed};
+use crate::cli::CompareArgs;
+use crate::compare::side::Side;
+use crate::compare::{Question, compare as compare_sides, sides};
+use crate::report::{self, comparison};
+
+/// Prints a comparison. Its verdicts are for reading: the exit code is that of having compared.
+///
+/// # Errors
+/// When a record cannot be read, there are no two sides, or standard output is closed.
+pub fn compare(args: &CompareArgs) -> Result<u8> {
+    let a = Side::read(&args.a, args.metric)?;
+    let b = args
+        .b
+        .as_ref()
+        .map(|run| Side::read(run, args.metric))
+        .transpose()?;
+    let mut question = Question {
+        axes: args.axis.clone(),
+        same_within: args.same_within,
+        ..Question::default()
+    };
+    let (a, b) = sides(&a, b.as_ref(), &mut question)?;
+    let comparison = compare_sides(&a, &b, &question)?;
+    let sheet = comparison::sheet(&comparison);
+    unless_closed(report::print_sheet(
+        &sheet,
+        &comparison,
+        args.output,
+        &mut std::io::stdout().lock(),
+    ))?;
+    Ok(DONE)
+}

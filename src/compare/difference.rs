@@ -1,0 +1,175 @@
+//! What else differs between two runs than the change in question.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::plan::Case;
+use crate::record::RunHeader;
+
+/// Something other than the compared axis that is not the same on both sides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Difference {
+    /// Another machine.
+    Machine {
+        /// CPU and fingerprint of A's.
+        a: String,
+        /// Of B's.
+        b: String,
+    },
+    /// The CPU offers other instructions: another machine, or another view of it.
+    CpuFeatures {
+        /// Offered on A's only.
+        only_a: Vec<String>,
+        /// On B's only.
+        only_b: Vec<String>,
+    },
+    /// Another engine, or another version of it.
+    Engine {
+        /// Name and version of A's.
+        a: String,
+        /// Of B's.
+        b: String,
+    },
+    /// The same engine, compiled for other CPU features.
+    EngineBuild {
+        /// What A's says of itself.
+        a: String,
+        /// What B's says.
+        b: String,
+    },
+    /// Another version of this program.
+    Program {
+        /// Version and revision of A's.
+        a: String,
+        /// Of B's.
+        b: String,
+    },
+    /// Another file under the same model name.
+    Model {
+        /// The name.
+        name: String,
+        /// Start of the SHA-256 of A's, or its size.
+        a: String,
+        /// Of B's.
+        b: String,
+    },
+    /// Other prompts, and another order of cells.
+    Seed {
+        /// A's.
+        a: u64,
+        /// B's.
+        b: u64,
+    },
+}
+
+impl Difference {
+    /// Every difference between two runs that matters to cells of `cases`, in the order of the enum.
+    pub fn between<'a>(
+        a: &RunHeader,
+        b: &RunHeader,
+        cases: impl IntoIterator<Item = &'a Case>,
+    ) -> Vec<Self> {
+        let mut found = Vec::new();
+        if a.machine.fingerprint != b.machine.fingerprint {
+            let (a, b) = (machine(a), machine(b));
+            found.push(Self::Machine { a, b });
+        }
+        let [only_a, only_b] = features_apart(a, b);
+        if !only_a.is_empty() || !only_b.is_empty() {
+            found.push(Self::CpuFeatures { only_a, only_b });
+        }
+        let engine = |h: &RunHeader| format!("{} {}", h.engine.name, h.engine.version);
+        if engine(a) != engine(b) {
+            let (a, b) = (engine(a), engine(b));
+            found.push(Self::Engine { a, b });
+        } else if a.engine.system_info != b.engine.system_info {
+            let build = |h: &RunHeader| h.engine.system_info.clone();
+            let (a, b) = (build(a), build(b));
+            found.push(Self::EngineBuild { a, b });
+        }
+        if program(a) != program(b) {
+            let (a, b) = (program(a), program(b));
+            found.push(Self::Program { a, b });
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for case in cases {
+            if !names.contains(&case.model.as_str()) {
+                names.push(&case.model);
+            }
+        }
+        for name in names {
+            if let (Some(file_a), Some(file_b)) = (file(a, name), file(b, name))
+                && file_a != file_b
+            {
+                found.push(Self::Model {
+                    name: name.to_owned(),
+                    a: file_a,
+                    b: file_b,
+                });
+            }
+        }
+        let (a, b) = (a.plan.protocol.seed, b.plan.protocol.seed);
+        if a != b {
+            found.push(Self::Seed { a, b });
+        }
+        found
+    }
+}
+
+fn machine(header: &RunHeader) -> String {
+    let machine = &header.machine;
+    let cpu = machine.cpu.model.as_deref().unwrap_or(&machine.arch);
+    format!("{cpu} ({})", machine.fingerprint)
+}
+
+fn program(header: &RunHeader) -> String {
+    let git = header.program.git.as_ref();
+    let git = git.map(|g| format!(" ({g})")).unwrap_or_default();
+    format!("ggufbench {}{git}", header.program.version)
+}
+
+/// What tells a model's file from another, as short as can be read.
+fn file(header: &RunHeader, name: &str) -> Option<String> {
+    let model = header.plan.models.iter().find(|m| m.name == name)?;
+    Some(match &model.sha256 {
+        Some(sha256) => format!("sha256 {}", sha256.get(..16).unwrap_or(sha256)),
+        None => format!("{} bytes", model.file_bytes),
+    })
+}
+
+fn features_apart(a: &RunHeader, b: &RunHeader) -> [Vec<String>; 2] {
+    let names = |h: &RunHeader| h.machine.cpu.features.names();
+    let (of_a, of_b) = (names(a), names(b));
+    let without = |these: &[&str], those: &[&str]| {
+        let only = these.iter().filter(|name| !those.contains(name));
+        only.map(|name| (*name).to_owned()).collect()
+    };
+    [without(&of_a, &of_b), without(&of_b, &of_a)]
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine { a, b } => write!(f, "machines: A {a}, B {b}"),
+            Self::CpuFeatures { only_a, only_b } => {
+                let list = |names: &[String]| match names {
+                    [] => "none".to_owned(),
+                    names => names.join(" "),
+                };
+                write!(
+                    f,
+                    "CPU features: only A has {}, only B has {}",
+                    list(only_a),
+                    list(only_b)
+                )
+            }
+            Self::Engine { a, b } => write!(f, "engines: A {a}, B {b}"),
+            Self::EngineBuild { a, b } => write!(f, "engine builds: A {a}; B {b}"),
+            Self::Program { a, b } => write!(f, "programs: A {a}, B {b}"),
+            Self::Model { name, a, b } => write!(f, "files of model {name}: A {a}, B {b}"),
+            Self::Seed { a, b } => write!(f, "seeds, and so prompts and order: A {a}, B {b}"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Why two sides cannot be compared.
+
+use crate::plan::CaseId;
+use crate::record::jsonl::RecordError;
+
+/// Two sides that cannot be compared. Each message names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// A record cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// One run, and nothing that tells two sides of it apart.
+    #[error(
+        "{run}: one run has two sides only along an axis; say --axis NAME{}, or name a second run",
+        hint(varying)
+    )]
+    NoAxis {
+        /// The run.
+        run: String,
+        /// The axes along which it could be compared.
+        varying: Vec<&'static str>,
+    },
+    /// An axis without exactly two values.
+    #[error("{run}: has {} of {axis} ({values}); say --axis {axis}=A,B", count(*n))]
+    NotTwoValues {
+        /// The run.
+        run: String,
+        /// The axis.
+        axis: &'static str,
+        /// How many values it has.
+        n: usize,
+        /// Its values.
+        values: String,
+    },
+    /// A value that no measured cell has.
+    #[error("{run}: no measured cell has {axis} {value}; there are {values}")]
+    NoSuchValue {
+        /// The run.
+        run: String,
+        /// The axis.
+        axis: &'static str,
+        /// The value.
+        value: String,
+        /// Those it has.
+        values: String,
+    },
+    /// Cells that cannot be told apart without the compared axis.
+    #[error(
+        "{run}: {a} and {b} are the same cell but for the compared axis; say --axis {axis}=A,B"
+    )]
+    Ambiguous {
+        /// The run.
+        run: String,
+        /// The axis they differ in.
+        axis: &'static str,
+        /// A cell.
+        a: CaseId,
+        /// Another.
+        b: CaseId,
+    },
+    /// Nothing to compare.
+    #[error("{a} and {b} have no measured cell in common{}", hint(differing))]
+    NothingInCommon {
+        /// The first side.
+        a: String,
+        /// The second.
+        b: String,
+        /// The axes in which the sides' first cells differ.
+        differing: Vec<&'static str>,
+    },
+}
+
+fn hint(axes: &[&str]) -> String {
+    match axes {
+        [] => String::new(),
+        axes => format!(
+            " (they differ in {}: --axis compares along one)",
+            axes.join(", ")
+        ),
+    }
+}
+
+fn count(n: usize) -> String {
+    match n {
+        1 => "one value".to_owned(),
+        n => format!("{n} values"),
+    }
+}

@@ -1,0 +1,321 @@
+//! A against B, cell by cell: how much slower, how sure, and a verdict in a word.
+//!
+//! Sides are two runs, or two slices of one run that differ in an axis. METHODOLOGY.md, section "Comparing", says what
+//! is computed and why. Records only: neither a model nor an engine is needed.
+
+pub mod axis;
+pub mod change;
+pub mod difference;
+mod error;
+pub mod side;
+mod verdict;
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use crate::metric::Metric;
+use crate::plan::{Case, CaseId};
+use crate::run::stop::LEVEL;
+use crate::stats::Interval;
+use crate::stats::rank::{CliffsDelta, cliffs_delta};
+use crate::stats::test::benjamini_hochberg;
+use axis::{Axis, ComparedAxis};
+use change::Change;
+use difference::Difference;
+use side::{Samples, Side};
+
+pub use error::CompareError;
+pub use verdict::{Verdict, more_in_short, percent, would_need};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// The axes in which the sides differ on purpose.
+    pub axes: Vec<ComparedAxis>,
+    /// Relative changes up to this do not matter; positive.
+    pub same_within: f64,
+    /// Expected share of false alarms among the rows called faster or slower (Benjamini & Hochberg).
+    pub false_discovery_rate: f64,
+}
+
+impl Default for Question {
+    fn default() -> Self {
+        Self {
+            axes: Vec::new(),
+            same_within: 0.03,
+            false_discovery_rate: 0.05,
+        }
+    }
+}
+
+/// A cell on both sides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// A's cell.
+    #[serde(skip)]
+    pub case: Case,
+    /// Its name.
+    pub case_id_a: CaseId,
+    /// B's; the same unless an axis is compared.
+    pub case_id_b: CaseId,
+    /// Median over A's processes of their medians, in the metric's unit.
+    pub a: f64,
+    /// The same of B.
+    pub b: f64,
+    /// Processes on side A.
+    pub n_processes_a: usize,
+    /// On side B.
+    pub n_processes_b: usize,
+    /// Relative slow-down of B: 0.1 takes a tenth more time, whatever the metric. None with too few processes.
+    pub slowdown: Option<Interval>,
+    /// Two-sided p-value of no change.
+    pub p: Option<f64>,
+    /// The same over all rows, after Benjamini & Hochberg.
+    pub p_adjusted: Option<f64>,
+    /// How often a process of B is slower than one of A, minus how often faster.
+    pub cliffs_delta: Option<CliffsDelta>,
+    /// The answer.
+    pub verdict: Verdict,
+}
+
+/// Everything a comparison says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Side A's name.
+    pub a: String,
+    /// Side B's.
+    pub b: String,
+    /// What was compared.
+    pub metric: Metric,
+    /// Whether replicates were pairs: both sides are of one run.
+    pub paired: bool,
+    /// Changes up to this do not matter.
+    pub same_within: f64,
+    /// What else differs between the sides.
+    pub differences: Vec<Difference>,
+    /// The cells on both sides, in A's order.
+    pub rows: Vec<Row>,
+    /// Measured on side A only.
+    pub only_a: Vec<CaseId>,
+    /// On side B only.
+    pub only_b: Vec<CaseId>,
+}
+
+/// The two sides in question: two runs, or slices of one, along the question's axes, whose values are filled in where
+/// a single run has just two.
+///
+/// # Errors
+/// When there are no two sides.
+pub fn sides(
+    run: &Side,
+    other: Option<&Side>,
+    question: &mut Question,
+) -> Result<(Side, Side), CompareError> {
+    if let Some(other) = other {
+        return Ok((
+            run.slice(&question.axes, 0)?,
+            other.slice(&question.axes, 1)?,
+        ));
+    }
+    if question.axes.is_empty() {
+        return Err(CompareError::NoAxis {
+            run: run.label.clone(),
+            varying: Axis::varying(run.cases()).iter().map(Axis::name).collect(),
+        });
+    }
+    for ComparedAxis { axis, values } in &mut question.axes {
+        if values.is_none() {
+            let found = axis.values(run.cases());
+            let not_two = |found: Vec<String>| CompareError::NotTwoValues {
+                run: run.label.clone(),
+                axis: axis.name(),
+                n: found.len(),
+                values: found.join(", "),
+            };
+            *values = Some(found.try_into().map_err(not_two)?);
+        }
+    }
+    Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
+}
+
+/// Compares two sides of one metric, as [`sides`] gives them.
+///
+/// # Errors
+/// When there is nothing to compare, or cells cannot be told apart.
+pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
+    let paired = a.is_of_the_run(b);
+    let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
+    let mut rows = Vec::new();
+    let mut changes = Vec::new();
+    for (key, cell) in &cells_a.in_order {
+        if let Some(other) = cells_b.cells.get(key) {
+            changes.push(change(a.metric, cell, other, paired));
+            rows.push(row(a.metric, cell, other));
+        }
+    }
+    if rows.is_empty() {
+        return Err(nothing_in_common(a, b));
+    }
+    judge(&mut rows, &changes, question);
+    let only = |these: &ByKey, those: &ByKey| {
+        let alone = these
+            .in_order
+            .iter()
+            .filter(|(key, _)| !those.cells.contains_key(key));
+        alone.map(|(_, cell)| cell.case.id()).collect()
+    };
+    let compared: Vec<Case> = rows.iter().map(|r| r.case.clone()).collect();
+    Ok(Comparison {
+        only_a: only(&cells_a, &cells_b),
+        only_b: only(&cells_b, &cells_a),
+        differences: Difference::between(&a.header, &b.header, &compared),
+        metric: a.metric,
+        paired,
+        same_within: question.same_within,
+        a: a.label.clone(),
+        b: b.label.clone(),
+        rows,
+    })
+}
+
+/// The change of one cell; none with too few processes.
+pub(crate) fn change(metric: Metric, a: &Samples, b: &Samples, paired: bool) -> Option<Change> {
+    if paired {
+        return Change::paired(metric, &a.medians(), &b.medians(), LEVEL);
+    }
+    Change::independent(&log_times(metric, a), &log_times(metric, b), LEVEL)
+}
+
+/// Logarithms of the processes' median times.
+pub(crate) fn log_times(metric: Metric, samples: &Samples) -> Vec<f64> {
+    let medians = samples.medians().into_values();
+    medians.map(|value| metric.log_time(value)).collect()
+}
+
+fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
+    let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
+    Row {
+        case: a.case.clone(),
+        case_id_a: a.case.id(),
+        case_id_b: b.case.id(),
+        a: a.median().unwrap_or(f64::NAN),
+        b: b.median().unwrap_or(f64::NAN),
+        n_processes_a: logs_a.len(),
+        n_processes_b: logs_b.len(),
+        slowdown: None,
+        p: None,
+        p_adjusted: None,
+        cliffs_delta: cliffs_delta(&logs_b, &logs_a),
+        verdict: Verdict::CannotTell {
+            more_processes: None,
+        },
+    }
+}
+
+/// Fills in change, p-values and verdicts.
+fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
+    let p_of = |c: &Change| c.p_value(0.0, crate::stats::Alternative::TwoSided);
+    let p: Vec<f64> = changes.iter().flatten().map(p_of).collect();
+    let mut adjusted = benjamini_hochberg(&p).unwrap_or_default().into_iter();
+    // Of the correction's steps the hardest, as nobody knows which one a row will meet with more data.
+    let hardest = 1.0 - question.false_discovery_rate / p.len().max(1) as f64;
+    for (row, change) in rows.iter_mut().zip(changes) {
+        let Some(change) = change else {
+            let least = row.n_processes_a.min(row.n_processes_b);
+            row.verdict = Verdict::CannotTell {
+                more_processes: Some(3_usize.saturating_sub(least).max(1)),
+            };
+            continue;
+        };
+        let slowdown = change.slowdown();
+        row.slowdown = Some(slowdown);
+        row.p = Some(p_of(change));
+        row.p_adjusted = adjusted.next();
+        let border = question.same_within;
+        let faster_border = (1.0 + border).recip() - 1.0;
+        row.verdict = if faster_border <= slowdown.lo && slowdown.hi <= border {
+            Verdict::Same
+        } else if row
+            .p_adjusted
+            .is_some_and(|p| p <= question.false_discovery_rate)
+        {
+            if slowdown.estimate > 0.0 {
+                Verdict::Slower
+            } else {
+                Verdict::Faster
+            }
+        } else {
+            let nearest = if slowdown.estimate > 0.0 {
+                border
+            } else {
+                faster_border
+            };
+            let within = slowdown.estimate.abs() < nearest.abs();
+            let borders = [(0.0, hardest), (nearest, LEVEL)];
+            Verdict::CannotTell {
+                // Beyond the border, only the difference from nothing remains to be shown.
+                more_processes: change.more_processes(&borders[..if within { 2 } else { 1 }]),
+            }
+        };
+    }
+}
+
+/// A side's cells by what is left of them without the compared axes.
+struct ByKey<'a> {
+    in_order: Vec<(Case, &'a Samples)>,
+    cells: HashMap<Case, &'a Samples>,
+}
+
+fn by_key<'a>(
+    side: &'a Side,
+    other: &Side,
+    question: &Question,
+) -> Result<ByKey<'a>, CompareError> {
+    // Any case serves to overwrite the compared axes with, as long as both sides use the same.
+    let template = side
+        .cases()
+        .chain(other.cases())
+        .min_by_key(|case| case.id())
+        .cloned();
+    let mut by_key = ByKey {
+        in_order: Vec::new(),
+        cells: HashMap::new(),
+    };
+    for cell in &side.cells {
+        let mut key = cell.case.clone();
+        for compared in &question.axes {
+            compared
+                .axis
+                .copy(&mut key, template.as_ref().unwrap_or(&cell.case));
+        }
+        if let Some(known) = by_key.cells.insert(key.clone(), cell) {
+            let apart = Axis::varying([&known.case, &cell.case]);
+            return Err(CompareError::Ambiguous {
+                run: side.label.clone(),
+                axis: apart.first().map_or("", Axis::name),
+                a: known.case.id(),
+                b: cell.case.id(),
+            });
+        }
+        by_key.in_order.push((key, cell));
+    }
+    Ok(by_key)
+}
+
+fn nothing_in_common(a: &Side, b: &Side) -> CompareError {
+    let first: HashSet<&Case> = [a, b]
+        .into_iter()
+        .filter_map(|s| s.cases().next())
+        .collect();
+    CompareError::NothingInCommon {
+        a: a.label.clone(),
+        b: b.label.clone(),
+        differing: Axis::varying(first).iter().map(Axis::name).collect(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

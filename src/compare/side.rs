@@ -1,0 +1,128 @@
+//! One side of a comparison: what a run's processes measured of each cell, in one metric.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::CompareError;
+use super::axis::ComparedAxis;
+use crate::metric::Metric;
+use crate::plan::Case;
+use crate::record::jsonl::{self, RecordError};
+use crate::record::{Line, RunHeader};
+use crate::stats::summary;
+
+/// A run, or a slice of one.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// What it is called: the run, and the slice of it.
+    pub label: String,
+    /// The run's machine, engine and plan.
+    pub header: RunHeader,
+    /// What its figures are.
+    pub metric: Metric,
+    /// The cells of which there is at least one repetition, in the plan's order.
+    pub cells: Vec<Samples>,
+}
+
+/// A cell's repetitions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    /// The cell.
+    pub case: Case,
+    /// Values of the repetitions, positive, by replicate: by process, but for one that was resumed.
+    replicates: BTreeMap<u32, Vec<f64>>,
+}
+
+impl Samples {
+    /// Median over each replicate's repetitions.
+    pub fn medians(&self) -> BTreeMap<u32, f64> {
+        let median = |(n, values): (&u32, &Vec<f64>)| Some((*n, summary::median(values)?));
+        self.replicates.iter().filter_map(median).collect()
+    }
+
+    /// The median of these.
+    pub fn median(&self) -> Option<f64> {
+        let medians: Vec<f64> = self.medians().into_values().collect();
+        summary::median(&medians)
+    }
+}
+
+impl Side {
+    /// Reads a run: its folder, or its record.
+    ///
+    /// # Errors
+    /// The record's.
+    pub fn read(run: &Path, metric: Metric) -> Result<Self, RecordError> {
+        let mut cells: HashMap<Case, BTreeMap<u32, Vec<f64>>> = HashMap::new();
+        let mut seen: Vec<Case> = Vec::new();
+        let header = jsonl::read(run, |line| {
+            let Line::Repetition(r) = line else { return };
+            let Some(value) = metric.of(&r.case, &r.calls) else {
+                return;
+            };
+            if !cells.contains_key(&r.case) {
+                seen.push(r.case.clone());
+            }
+            let replicates = cells.entry(r.case).or_default();
+            replicates.entry(r.replicate).or_default().push(value);
+        })?;
+        let planned = header.plan.cases.iter().chain(&seen);
+        let cells = planned
+            .filter_map(|case| cells.remove_entry(case))
+            .map(|(case, replicates)| Samples { case, replicates })
+            .collect();
+        Ok(Self {
+            label: header.run.clone(),
+            header,
+            metric,
+            cells,
+        })
+    }
+
+    /// Whether both are of one run, whose replicates are pairs.
+    pub fn is_of_the_run(&self, other: &Self) -> bool {
+        let identity = |s: &Self| {
+            let h = &s.header;
+            (
+                h.run.clone(),
+                h.started_at.clone(),
+                h.machine.fingerprint.clone(),
+            )
+        };
+        identity(self) == identity(other)
+    }
+
+    /// The cell of exactly this case.
+    pub fn cell(&self, case: &Case) -> Option<&Samples> {
+        self.cells.iter().find(|c| c.case == *case)
+    }
+
+    /// Every case.
+    pub fn cases(&self) -> impl Iterator<Item = &Case> + Clone {
+        self.cells.iter().map(|c| &c.case)
+    }
+
+    /// The cells with the first (0) or the second (1) value of each axis that has values.
+    ///
+    /// # Errors
+    /// [`CompareError::NoSuchValue`].
+    pub fn slice(&self, axes: &[ComparedAxis], which: usize) -> Result<Self, CompareError> {
+        let mut slice = self.clone();
+        for ComparedAxis { axis, values } in axes {
+            let Some(value) = values.as_ref().map(|v| &v[which]) else {
+                continue;
+            };
+            slice.cells.retain(|c| axis.value(&c.case) == *value);
+            if slice.cells.is_empty() {
+                return Err(CompareError::NoSuchValue {
+                    run: self.label.clone(),
+                    axis: axis.name(),
+                    value: value.clone(),
+                    values: axis.values(self.cases()).join(", "),
+                });
+            }
+            slice.label = format!("{}, {} {value}", slice.label, axis.name());
+        }
+        Ok(slice)
+    }
+}

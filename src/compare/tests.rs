@@ -1,0 +1,170 @@
+use super::fixture::{batches, cells, header, run, side};
+use super::*;
+use crate::plan::expand::Axes;
+
+const NOISY: [u64; 3] = [990_000, 1_000_000, 1_010_000];
+
+fn between(a: &Side, b: &Side) -> Comparison {
+    compare(a, b, &Question::default()).expect("comparable")
+}
+
+fn words(c: &Comparison) -> Vec<&'static str> {
+    c.rows.iter().map(|r| r.verdict.word()).collect()
+}
+
+#[test]
+fn a_run_and_itself_are_the_same_however_noisy() {
+    let a = run("a", &batches(&[1, 8]), [500_000, 1_000_000, 2_000_000]);
+    let c = between(&a, &a);
+    assert!(c.paired);
+    assert_eq!(words(&c), ["same", "same"]);
+    let slowdown = c.rows[0].slowdown.expect("three pairs");
+    assert_eq!((slowdown.lo, slowdown.hi), (0.0, 0.0));
+    assert_eq!(
+        c.rows[0].verdict.in_full(0.03).to_string(),
+        "same within 3%"
+    );
+    assert!(c.differences.is_empty() && c.only_a.is_empty() && c.only_b.is_empty());
+}
+
+#[test]
+fn a_tenth_slower_is_slower_and_back_again_faster() {
+    let cases = batches(&[1, 8]);
+    let (a, b) = (
+        run("a", &cases, NOISY),
+        run("b", &cases, NOISY.map(|ns| ns * 11 / 10)),
+    );
+    let c = between(&a, &b);
+    assert!(!c.paired);
+    assert_eq!(words(&c), ["slower", "slower"]);
+    let row = &c.rows[0];
+    assert!((row.slowdown.expect("known").estimate - 0.1).abs() < 1e-9);
+    assert_eq!((row.a, row.b), (1_000_000.0, 1_100_000.0));
+    assert_eq!(row.cliffs_delta.expect("known").delta, 1.0);
+    assert!(row.p <= row.p_adjusted && row.p_adjusted < Some(0.05));
+    assert_eq!(words(&between(&b, &a)), ["faster", "faster"]);
+}
+
+#[test]
+fn what_cannot_be_told_says_what_it_would_need() {
+    let cases = batches(&[1]);
+    let a = run("a", &cases, [960_000, 1_000_000, 1_040_000]);
+    let b = run("b", &cases, [970_000, 1_010_000, 1_050_000]);
+    let row = &between(&a, &b).rows[0];
+    let Verdict::CannotTell {
+        more_processes: Some(n),
+    } = row.verdict
+    else {
+        panic!("{:?}", row.verdict);
+    };
+    // sd 4%, border 2% away: (1.96 + 0.84)^2 * 2 * 4^2 / 2^2 = 63 a side, 60 more.
+    assert!((55..75).contains(&n), "{n}");
+    let text = row.verdict.in_full(0.03).to_string();
+    assert_eq!(text, format!("cannot tell (would need {n} more processes)"));
+    let single = side(header("c", &cases), |_| vec![1_000_000]);
+    let row = &between(&a, &single).rows[0];
+    assert_eq!(row.slowdown, None);
+    let two = Verdict::CannotTell {
+        more_processes: Some(2),
+    };
+    assert_eq!(row.verdict, two, "one process knows nothing of others");
+}
+
+#[test]
+fn cells_of_one_side_are_listed() {
+    let a = run("a", &batches(&[1, 2, 4]), NOISY);
+    let b = run("b", &batches(&[4, 8, 1]), NOISY);
+    let c = between(&a, &b);
+    let id = |n| batches(&[n])[0].id();
+    let rows: Vec<CaseId> = c.rows.iter().map(|r| r.case_id_a.clone()).collect();
+    assert_eq!(rows, [id(1), id(4)], "in A's order");
+    assert_eq!((c.only_a, c.only_b), (vec![id(2)], vec![id(8)]));
+    let apart = run("b", &batches(&[16]), NOISY);
+    let e = compare(&a, &apart, &Question::default()).expect_err("nothing in common");
+    assert!(e.to_string().contains("they differ in batch"), "{e}");
+}
+
+#[test]
+fn an_axis_splits_a_run_and_bridges_two() {
+    let cases = cells(&Axes {
+        n_seq: Some(vec![1, 8]),
+        n_threads: Some(vec![1, 2]),
+        ..Axes::default()
+    });
+    let whole = side(header("a", &cases), |case| {
+        let slow = if case.n_threads == 1 { 2 } else { 1 };
+        [900_000, 1_000_000, 1_200_000].map(|ns| ns * slow).to_vec()
+    });
+    let asks = |text: &str| Question {
+        axes: vec![text.parse().expect("an axis")],
+        ..Question::default()
+    };
+    for text in ["threads", "threads=1,2"] {
+        let mut question = asks(text);
+        let (a, b) = sides(&whole, None, &mut question).expect("two values");
+        let c = compare(&a, &b, &question).expect("comparable");
+        assert_eq!(
+            (c.a.as_str(), c.b.as_str()),
+            ("a, threads 1", "a, threads 2")
+        );
+        assert!(c.paired);
+        assert_eq!(
+            words(&c),
+            ["faster", "faster"],
+            "pairs agree though processes do not"
+        );
+        assert_ne!(c.rows[0].case_id_a, c.rows[0].case_id_b);
+    }
+    let one = run("b", &cells(&Axes::default()), NOISY);
+    let mut question = asks("threads=1,2");
+    let (a, b) = sides(&whole, Some(&one), &mut question).expect("both have theirs");
+    let c = compare(&a, &b, &question).expect("comparable");
+    assert_eq!((c.rows.len(), c.paired), (1, false));
+    assert_eq!(c.only_a.len(), 1, "batch 8");
+}
+
+#[test]
+fn what_has_no_two_sides_says_how_to_get_them() {
+    let run = run("a", &batches(&[1, 2, 4]), NOISY);
+    let error = |text: Option<&str>| {
+        let axes = text.map(|t| t.parse().expect("an axis"));
+        let mut question = Question {
+            axes: axes.into_iter().collect(),
+            ..Question::default()
+        };
+        sides(&run, None, &mut question)
+            .expect_err("no two sides")
+            .to_string()
+    };
+    assert!(error(None).contains("--axis NAME (they differ in batch"));
+    assert!(error(Some("batch")).contains("3 values of batch (1, 2, 4); say --axis batch=A,B"));
+    assert!(error(Some("threads")).contains("one value of threads (2)"));
+    assert!(error(Some("batch=1,3")).contains("no measured cell has batch 3; there are 1, 2, 4"));
+    let question = Question {
+        axes: vec!["batch".parse().expect("an axis")],
+        ..Question::default()
+    };
+    let e = compare(&run, &run, &question)
+        .expect_err("ambiguous")
+        .to_string();
+    assert!(e.contains("say --axis batch=A,B"), "{e}");
+}
+
+#[test]
+fn what_else_differs_is_named() {
+    let cases = batches(&[1]);
+    let plain = header("a", &cases);
+    let mut other = header("b", &cases);
+    assert_eq!(Difference::between(&plain, &other, &cases), []);
+    other.engine.version = "2".to_owned();
+    other.machine.fingerprint = "f".repeat(16);
+    other.machine.cpu.features.avx2 = true;
+    other.plan.protocol.seed = 7;
+    let found = Difference::between(&plain, &other, &cases);
+    let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(texts[0].starts_with("machines: A "), "{texts:?}");
+    assert_eq!(texts[1], "CPU features: only A has none, only B has avx2");
+    assert_eq!(texts[2], "engines: A synthetic 1, B synthetic 2");
+    assert!(texts[3].contains("A 42, B 7"));
+    assert_eq!(texts.len(), 4);
+}

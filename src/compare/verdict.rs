@@ -1,0 +1,80 @@
+//! A row's answer, in a word and in full.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::change;
+
+/// A row's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "word", rename_all = "snake_case")]
+pub enum Verdict {
+    /// B takes less time.
+    Faster,
+    /// B takes more time.
+    Slower,
+    /// The whole interval is within what does not matter.
+    Same,
+    /// The data do not tell.
+    CannotTell {
+        /// About so many more processes a side would; none when more than [`change::MOST_PROCESSES`] in all.
+        more_processes: Option<usize>,
+    },
+}
+
+impl Verdict {
+    /// The answer in one word or two.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Faster => "faster",
+            Self::Slower => "slower",
+            Self::Same => "same",
+            Self::CannotTell { .. } => "cannot tell",
+        }
+    }
+
+    /// The answer in full.
+    pub fn in_full(self, same_within: f64) -> impl fmt::Display {
+        match self {
+            Self::Same => format!("same within {}", percent(same_within)),
+            Self::CannotTell { more_processes } => {
+                format!("cannot tell ({})", would_need(more_processes))
+            }
+            other => other.word().to_owned(),
+        }
+    }
+
+    /// The same where there is little room: `cannot tell (+4)`.
+    pub fn in_short(self, same_within: f64) -> String {
+        match self {
+            Self::CannotTell { more_processes } => {
+                format!("{} {}", self.word(), more_in_short(more_processes))
+            }
+            other => other.in_full(same_within).to_string(),
+        }
+    }
+}
+
+/// `(+4)`, or `(>100)` for more than is worth counting.
+pub fn more_in_short(more_processes: Option<usize>) -> String {
+    match more_processes {
+        Some(n) => format!("(+{n})"),
+        None => format!("(>{})", change::MOST_PROCESSES),
+    }
+}
+
+/// `would need 4 more processes`.
+pub fn would_need(more_processes: Option<usize>) -> String {
+    match more_processes {
+        Some(1) => "would need 1 more process".to_owned(),
+        Some(n) => format!("would need {n} more processes"),
+        None => format!("would need more than {} processes", change::MOST_PROCESSES),
+    }
+}
+
+/// A share as short as it can be said: `3%`, `2.5%`.
+pub fn percent(share: f64) -> String {
+    let text = format!("{:.2}", share * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}

@@ -1,0 +1,175 @@
+//! A comparison as a table.
+
+use super::axes;
+use super::sheet::{Column, Sheet, p_value, signed_percent};
+use super::text::cut_middle;
+use crate::compare::difference::Difference;
+use crate::compare::{Comparison, Row, percent};
+use crate::plan::{Case, CaseId};
+use crate::stats::Interval;
+
+/// Columns of a model's name.
+const MODEL_WIDTH: usize = 20;
+
+/// Lists in the text beside a table end after so many names.
+const MOST_NAMES: usize = 20;
+
+/// A comparison's table, and what must be known to read it.
+pub fn sheet(c: &Comparison) -> Sheet {
+    let mut above = vec![("A".to_owned(), c.a.clone()), ("B".to_owned(), c.b.clone())];
+    above.push(("compared".to_owned(), compared(c)));
+    if c.rows.iter().all(|r| r.case_id_a == r.case_id_b) {
+        let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
+        above.push(("cells".to_owned(), axes::constants(&cases)));
+    }
+    above.extend(differences(&c.differences));
+    let mut below = Vec::new();
+    below.extend(listed("only in A", &c.only_a));
+    below.extend(listed("only in B", &c.only_b));
+    below.push((String::new(), legend(c)));
+    Sheet {
+        title: format!("{} against {}", c.b, c.a),
+        above,
+        columns: columns(c),
+        below,
+    }
+}
+
+fn columns(c: &Comparison) -> Vec<Column> {
+    let of = |value: &dyn Fn(&Row) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
+    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
+    let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
+    let mut columns = cell_columns(&cases);
+    let name = c.metric.name();
+    let slowdown = |r: &Row| r.slowdown.map(|s| signed_percent(s.estimate));
+    let interval = |r: &Row| r.slowdown.as_ref().map(range);
+    let delta = |r: &Row| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
+    columns.extend([
+        Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
+        Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
+        Column::numbers("time", 0, of(&|r| or_na(slowdown(r)))),
+        Column::numbers("95% interval", 0, of(&|r| or_na(interval(r)))),
+        Column::numbers("p", 3, of(&|r| or_na(r.p_adjusted.map(p_value)))),
+        Column::numbers("delta", 4, of(&|r| or_na(delta(r)))),
+        Column::words(
+            "verdict",
+            0,
+            of(&|r| r.verdict.in_full(c.same_within).to_string()),
+        )
+        .or_short(of(&|r| r.verdict.in_short(c.same_within))),
+    ]);
+    columns
+}
+
+/// The columns that tell cells apart: the model where there are several, and axes.
+pub(super) fn cell_columns(cases: &[&Case]) -> Vec<Column> {
+    let mut columns = Vec::new();
+    if axes::models(cases).len() > 1 {
+        let names = cases
+            .iter()
+            .map(|case| cut_middle(&case.model, MODEL_WIDTH));
+        columns.push(Column::words("model", 0, names));
+    }
+    for axis in axes::columns(cases) {
+        columns.push(Column::numbers(
+            axis.name,
+            0,
+            cases.iter().map(|case| (axis.value)(case)),
+        ));
+    }
+    columns
+}
+
+/// `+9.1 to +11.0%`.
+pub(super) fn range(interval: &Interval) -> String {
+    let lo = signed_percent(interval.lo);
+    format!(
+        "{} to {}",
+        lo.trim_end_matches('%'),
+        signed_percent(interval.hi)
+    )
+}
+
+/// What else differs, one line each.
+pub(super) fn differences(found: &[Difference]) -> Vec<(String, String)> {
+    let label = |at| if at == 0 { "differ" } else { "" };
+    let lines = found.iter().enumerate();
+    lines
+        .map(|(at, d)| (label(at).to_owned(), d.to_string()))
+        .collect()
+}
+
+/// Cells by name, when there are any.
+pub(super) fn listed(label: &str, cells: &[CaseId]) -> Option<(String, String)> {
+    let mut names: Vec<String> = cells
+        .iter()
+        .take(MOST_NAMES)
+        .map(ToString::to_string)
+        .collect();
+    if cells.len() > MOST_NAMES {
+        names.push(format!("and {} more", cells.len() - MOST_NAMES));
+    }
+    (!names.is_empty()).then(|| (label.to_owned(), names.join(", ")))
+}
+
+fn compared(c: &Comparison) -> String {
+    let what = format!("{}, {} cells", c.metric, c.rows.len());
+    if c.paired {
+        format!("{what}; replicates of one run, as pairs")
+    } else {
+        format!("{what}; processes of two runs")
+    }
+}
+
+fn legend(c: &Comparison) -> String {
+    format!(
+        "time: how much longer B takes, from medians of processes. p: no change at all, after Benjamini-Hochberg over the \
+         rows. delta: Cliff's, +1 when every process of B is slower. Changes within {} do not matter. (+N): would need \
+         about N more processes a side (--replicates).",
+        percent(c.same_within)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::fixture::{batches, header, run, side};
+    use crate::compare::{Question, compare};
+
+    #[test]
+    fn a_comparison_fits_80_columns() {
+        let cases = batches(&[1, 8, 32, 128]);
+        let a = run(
+            "20260131-120000-quick",
+            &cases[..3],
+            [990_000, 1_000_000, 1_010_000],
+        );
+        let mut header = header("20260201-120000-quick", &cases[1..]);
+        header.engine.version = "2".to_owned();
+        let b = side(header, |case| {
+            let percent = if case.n_seq == 8 { 110 } else { 101 };
+            [970_000, 1_000_000, 1_030_000]
+                .map(|ns| ns * percent / 100)
+                .to_vec()
+        });
+        let c = compare(&a, &b, &Question::default()).expect("comparable");
+        let text = sheet(&c).terminal(80);
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        for needle in [
+            "engines: A synthetic 1, B synthetic 2",
+            "+10.0%",
+            "slower",
+            "cannot tell (+",
+            "only in A: m/pp128/tg64/b1/d0/t2",
+            "only in B: m/pp128/tg64/b128/d0/t2",
+            "within 3% do not matter",
+        ] {
+            assert!(text.contains(needle), "{needle}: {text}");
+        }
+        let md = sheet(&c).markdown();
+        assert!(md.contains("| batch | step A | B | time | 95% interval | p | delta | verdict |"));
+    }
+}
