@@ -4,7 +4,7 @@
 mod support;
 
 use ggufbench::measure::Phase;
-use ggufbench::record::{Line, Outcome, StoppedBy};
+use ggufbench::record::{CellLine, Line, Outcome, StoppedBy};
 use serde_json::Value;
 use support::{Place, json_lines, record, repetitions, stderr, stdout};
 
@@ -16,6 +16,18 @@ fn synthetic(place: &Place, cost: &str, args: &[&str]) -> std::process::Output {
     all.extend(MODEL);
     all.extend(args);
     place.run(&all)
+}
+
+/// What became of each cell in each replicate of the only run.
+fn cells(place: &Place) -> Vec<CellLine> {
+    let (_, lines) = record(&place.the_run());
+    lines
+        .into_iter()
+        .filter_map(|line| match line {
+            Line::Cell(c) => Some(*c),
+            _ => None,
+        })
+        .collect()
 }
 
 const COST: &str = r#"{"call_ns":1000000,"token_ns":1000,"past_ns":0,"sample_ns":0}"#;
@@ -78,17 +90,13 @@ fn a_steady_cell_stops_at_the_asked_precision_and_a_noisy_one_at_the_most() {
     let out = synthetic(&noisy, cost, &["-n", "8", "--max-repetitions", "5"]);
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let stops = |place: &Place| -> Vec<(u32, StoppedBy)> {
-        record(&place.the_run())
-            .1
+        cells(place)
             .iter()
-            .filter_map(|line| match line {
-                Line::Cell(c) => match c.outcome {
-                    Outcome::Measured {
-                        repetitions,
-                        stopped_by,
-                    } => Some((repetitions, stopped_by)),
-                    _ => None,
-                },
+            .filter_map(|c| match c.outcome {
+                Outcome::Measured {
+                    repetitions,
+                    stopped_by,
+                } => Some((repetitions, stopped_by)),
                 _ => None,
             })
             .collect()
@@ -114,14 +122,7 @@ fn an_abort_costs_one_cell_and_the_exit_code() {
     ];
     let out = synthetic(&place, cost, &args);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
-    let (_, lines) = record(&place.the_run());
-    let cells: Vec<_> = lines
-        .iter()
-        .filter_map(|line| match line {
-            Line::Cell(c) => Some(c),
-            _ => None,
-        })
-        .collect();
+    let cells = cells(&place);
     let words: Vec<_> = cells.iter().map(|c| c.outcome.word()).collect();
     assert_eq!(words, ["measured", "crashed", "measured"]);
     #[cfg(unix)]
@@ -153,16 +154,12 @@ fn an_engine_error_costs_one_cell_and_no_process() {
     ];
     let out = synthetic(&place, cost, &args);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
-    let (_, lines) = record(&place.the_run());
-    let cells: Vec<_> = lines
+    let outcomes: Vec<_> = cells(&place)
         .iter()
-        .filter_map(|line| match line {
-            Line::Cell(c) => Some((c.outcome.word(), c.worker)),
-            _ => None,
-        })
+        .map(|c| (c.outcome.word(), c.worker))
         .collect();
     assert_eq!(
-        cells,
+        outcomes,
         [
             ("measured", Some(0)),
             ("failed", Some(0)),
