@@ -2,7 +2,7 @@
 
 use super::axes;
 use super::sheet::{Column, Sheet, p_value, signed_percent};
-use super::text::cut_middle;
+use super::text::{cut_middle, plural};
 use crate::compare::difference::Difference;
 use crate::compare::{Comparison, Row, percent};
 use crate::plan::{Case, CaseId};
@@ -113,7 +113,8 @@ pub(super) fn listed(label: &str, cells: &[CaseId]) -> Option<(String, String)> 
 }
 
 fn compared(c: &Comparison) -> String {
-    let what = format!("{}, {} cells", c.metric, c.rows.len());
+    let n = u32::try_from(c.rows.len()).unwrap_or(u32::MAX);
+    let what = format!("{}, {}", c.metric, plural(n, "cell", "cells"));
     if c.paired {
         format!("{what}; replicates of one run, as pairs")
     } else {
