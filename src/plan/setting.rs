@@ -158,7 +158,7 @@ impl FromStr for SplitMode {
 pub enum KvSizing {
     /// `n_ctx` cells for every sequence, as Ollama reserves `num_ctx` for every parallel request.
     Full,
-    /// Only the cells that the case fills, in steps of [`KV_PAD`].
+    /// Only the cells that the case fills, in steps of [`KV_PAD`](super::KV_PAD).
     Fit,
 }
 
