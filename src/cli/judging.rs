@@ -97,7 +97,7 @@ pub struct GateArgs {
 }
 
 /// A share between 0 and 1, as `0.03` or `3%`.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let value = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse().map(|v: f64| v / 100.0),
         None => text.parse(),

@@ -1,6 +1,9 @@
 //! One verb a file; here the dispatch and the exit codes.
 
+mod ab;
 mod compare;
+mod execute;
+mod folder;
 mod gate;
 mod model;
 mod prepare;
@@ -33,6 +36,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
         Some(Command::Report { run, output }) => report::report(&run, output),
+        Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Model(command)) => model::model(command),

@@ -61,7 +61,8 @@ fn a_regression_is_what_the_rerun_shows_again() {
         let slow_still = |case: &Case| if case.n_seq == 8 { 11 } else { 10 };
         Ok(side(header("again", cells), |case| {
             QUIET.map(|ns| ns * slow_still(case) / 10).to_vec()
-        }))
+        })
+        .into())
     };
     let report =
         gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut again)).expect("judged");
@@ -71,10 +72,10 @@ fn a_regression_is_what_the_rerun_shows_again() {
     assert_eq!(report.rerun.as_deref(), Some("again"));
     let rerun = report.cells[2].rerun.expect("measured again");
     assert!(rerun.slowdown.expect("known").estimate.abs() < 1e-9);
-    let mut never = |_: &[Case]| -> Result<Side, GateError> { panic!("nothing is suspected") };
+    let mut never = |_: &[Case]| -> Result<Again, GateError> { panic!("nothing is suspected") };
     let same = run("new", &cases, QUIET);
     gate(&same, &baseline, &Rule::default(), Some(&mut never)).expect("judged");
-    let mut itself = |_: &[Case]| Ok(tonight.clone());
+    let mut itself = |_: &[Case]| Ok(tonight.clone().into());
     let e = gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut itself))
         .expect_err("the same run");
     assert!(matches!(e, GateError::NotIndependent(_)), "{e}");

@@ -52,7 +52,7 @@ pub struct RunHeader {
     pub started_at: String,
     /// The command line, without the program's path.
     pub args: Vec<String>,
-    /// This program: version, revision, features.
+    /// The program whose workers measured: version, revision, features.
     pub program: BuildInfo,
     /// The machine.
     pub machine: Machine,
@@ -66,6 +66,44 @@ pub struct RunHeader {
     pub warnings: Vec<HostWarning>,
     /// Everything the run was to do.
     pub plan: Plan,
+    /// The run it was measured in turns with; none for a run by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Pair>,
+}
+
+/// One of two runs that were measured in turns, cell by cell and repetition by repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Name of the pair's folder; the same on both sides.
+    pub id: String,
+    /// Which of the two.
+    pub side: PairSide,
+    /// Names of the axes in which the sides differ on purpose.
+    pub axes: Vec<String>,
+    /// The program whose workers measured this side.
+    pub worker_program: std::path::PathBuf,
+    /// The engine it was asked for, as on the command line.
+    pub worker_engine: String,
+}
+
+/// A side of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PairSide {
+    /// Before.
+    A,
+    /// After.
+    B,
+}
+
+impl PairSide {
+    /// The name of its folder inside the pair's.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
 }
 
 /// A worker process.

@@ -116,7 +116,7 @@ fn compared(c: &Comparison) -> String {
     let n = u32::try_from(c.rows.len()).unwrap_or(u32::MAX);
     let what = format!("{}, {}", c.metric, plural(n, "cell", "cells"));
     if c.paired {
-        format!("{what}; replicates of one run, as pairs")
+        format!("{what}; replicates as pairs, which ran side by side")
     } else {
         format!("{what}; processes of two runs")
     }

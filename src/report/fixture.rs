@@ -89,6 +89,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     machine.cpu.available_cores = Some(2);
     machine.memory.total_bytes = Some(24 << 30);
     RunHeader {
+        pair: None,
         schema: SCHEMA_VERSION,
         run: "20261122-234501-quick".to_owned(),
         started_at: "2026-11-22T23:45:01+00:00".to_owned(),

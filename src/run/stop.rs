@@ -29,10 +29,14 @@ pub fn verdict(
     if time_is_over {
         return Some(StoppedBy::Budget);
     }
-    let narrow = interval::median_interval(&[here.to_vec()], LEVEL)
+    is_within(&[here.to_vec()], protocol.precision).then_some(StoppedBy::Precision)
+}
+
+/// Whether the interval of the median over some processes' values is within `precision` to each side.
+pub fn is_within(processes: &[Vec<f64>], precision: f64) -> bool {
+    interval::median_interval(processes, LEVEL)
         .and_then(|i| i.relative_half_width())
-        .is_some_and(|share| share <= protocol.precision);
-    narrow.then_some(StoppedBy::Precision)
+        .is_some_and(|share| share <= precision)
 }
 
 #[cfg(test)]

@@ -8,9 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Interrupt;
 use super::log::{Log, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
+use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::process;
 
@@ -50,7 +53,7 @@ pub enum WorkerError {
 }
 
 /// How to start workers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerCommand {
     /// The program, normally this one.
     pub program: PathBuf,
@@ -81,6 +84,7 @@ pub struct Worker {
     refusals: u64,
     readers: Vec<JoinHandle<()>>,
     engine: EngineFacts,
+    program: Option<BuildInfo>,
     oom_kills_before: Option<u64>,
 }
 
@@ -138,11 +142,16 @@ impl Worker {
             refusals: 0,
             readers,
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
+            program: None,
             oom_kills_before: process::oom_kill_count(),
         };
         match worker.answer(HELLO_TIMEOUT, None)? {
-            Reply::Hello { protocol, engine } if protocol == PROTOCOL_VERSION => {
-                worker.engine = engine;
+            Reply::Hello {
+                protocol,
+                engine,
+                program,
+            } if protocol == PROTOCOL_VERSION => {
+                (worker.engine, worker.program) = (engine, program);
                 Ok(worker)
             }
             Reply::Hello { protocol, .. } => Err(WorkerError::Start(format!(
@@ -159,6 +168,11 @@ impl Worker {
     /// The engine it runs.
     pub fn engine(&self) -> &EngineFacts {
         &self.engine
+    }
+
+    /// The build it is of; none when it does not say.
+    pub fn program(&self) -> Option<&BuildInfo> {
+        self.program.as_ref()
     }
 
     /// Asks, and waits for the answer. With an `interrupt`, Ctrl-C ends the wait and the process.

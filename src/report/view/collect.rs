@@ -100,6 +100,7 @@ impl Collector {
             })
             .collect();
         super::add_speedups(&mut cells);
+        super::note_imprecise(&mut cells, &header.plan.protocol);
         RunView {
             record,
             header,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::model::ModelFacts;
-use crate::plan::{Case, CaseId};
+use crate::plan::{Case, CaseId, Protocol};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{EndLine, Outcome, RunHeader, StoppedBy};
 use crate::stats::Interval;
@@ -261,6 +261,25 @@ fn add_speedups(cells: &mut [CellView]) {
             .speedup
             .filter(|_| cell.case.n_seq > 0)
             .map(|s| s / f64::from(cell.case.n_seq));
+    }
+}
+
+/// Where processes are added until a precision, the cells that did not reach it say so.
+fn note_imprecise(cells: &mut [CellView], protocol: &Protocol) {
+    if protocol.max_replicates.is_none() {
+        return;
+    }
+    for cell in cells {
+        let interval = cell.median_step_interval.as_ref();
+        if let Some(half_width) = interval
+            .and_then(Interval::relative_half_width)
+            .filter(|half_width| *half_width > protocol.precision)
+        {
+            cell.warnings.push(CellWarning::Imprecise {
+                half_width,
+                precision: protocol.precision,
+            });
+        }
     }
 }
 

@@ -32,6 +32,13 @@ pub enum CellWarning {
     },
     /// Too few repetitions for an interval.
     SingleRepetition,
+    /// Processes were added until the precision, which was not reached.
+    Imprecise {
+        /// Half width of the median step's interval, relative.
+        half_width: f64,
+        /// What was asked for.
+        precision: f64,
+    },
     /// All repetitions come from one process.
     OneProcess,
     /// The machine was disturbed.
@@ -84,6 +91,19 @@ impl CellWarning {
                     of: of_more,
                 },
             ) => keep_worst(worst, also) && add((repetitions, of), (*more, *of_more)),
+            (
+                Self::Imprecise {
+                    half_width,
+                    precision,
+                },
+                Self::Imprecise {
+                    half_width: also,
+                    precision: asked,
+                },
+            ) if precision == asked => {
+                *half_width = half_width.max(*also);
+                true
+            }
             (Self::SingleRepetition, Self::SingleRepetition)
             | (Self::OneProcess, Self::OneProcess) => true,
             _ => false,
@@ -129,6 +149,16 @@ impl fmt::Display for CellWarning {
             ),
             Self::SingleRepetition => f.write_str(
                 "a single repetition has no interval; use --replicates 3 or --repetitions 3",
+            ),
+            Self::Imprecise {
+                half_width,
+                precision,
+            } => write!(
+                f,
+                "known to ±{:.1}% only, {:.1}% were asked for, and the most processes were used or the budget was \
+                 over; raise --max-replicates or --budget, or calm the machine",
+                half_width * 100.0,
+                precision * 100.0
             ),
             Self::OneProcess => f.write_str(
                 "measured in one process: the interval knows nothing of differences between processes; \
