@@ -167,7 +167,7 @@ pub struct ProtocolArgs {
     /// Worker processes each cell is measured in [default: 3]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub replicates: Option<u32>,
-    /// Most worker processes: cells not yet known to the precision get more [default: no more]
+    /// Most worker processes: from 6 on, cells not yet known to the precision get more [default: no more]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub max_replicates: Option<u32>,
     /// Exactly N repetitions in each process (instead of as many as the precision needs)

@@ -169,7 +169,7 @@ impl Execution<'_> {
         let processes: Vec<Vec<f64>> = (0..protocol.most_replicates())
             .filter_map(|replicate| Some(vec![of_process(replicate)?]))
             .collect();
-        stop::is_within(&processes, protocol.precision)
+        stop::stays_within(&processes, protocol.precision)
     }
 
     fn visit(&mut self, groups: &[Group], protocol: &Protocol) -> Result<(), RecordError> {
@@ -253,7 +253,13 @@ impl Execution<'_> {
 
 /// The order of lanes: A before B, then B before A, so that a drift of the machine falls on both alike.
 fn turns(n_lanes: usize, turn: u32) -> impl Iterator<Item = usize> {
-    (0..n_lanes).map(move |at| if turn % 2 == 0 { at } else { n_lanes - 1 - at })
+    (0..n_lanes).map(move |at| {
+        if turn.is_multiple_of(2) {
+            at
+        } else {
+            n_lanes - 1 - at
+        }
+    })
 }
 
 /// What the precision is asked of: a lane's median steps, or the second's over the first's where there are two, turn
