@@ -100,6 +100,7 @@ fn record_skipped(
             worker: None,
             outcome,
             opened: None,
+            usage: None,
             log: Vec::new(),
         })))?;
     }

@@ -16,8 +16,7 @@ use super::procfs::MachineTicks;
 use super::thermal;
 
 pub use super::sampler::{
-    GpuSummary, GpuUsage, SamplerSettings, Spread, UsageSample, UsageSampler, UsageSummary,
-    UsageTrace,
+    GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary, Window,
 };
 
 /// Counters of the machine and of one process at one instant.

@@ -195,6 +195,7 @@ pub fn cell(case: &Case, process: Option<u32>, outcome: Outcome) -> CellLine {
             steadiness: Steadiness::Settled,
             warmup_calls: calls(case, 9 * MS, &[2 * MS]),
         }),
+        usage: None,
         log: Vec::new(),
     }
 }

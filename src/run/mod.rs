@@ -285,7 +285,10 @@ impl Execution<'_> {
             log.push(format!("ggufbench: while closing the context: {e}"));
         }
         let outcome = outcome.unwrap_or_else(|e| failure(&e));
-        self.record_cell(visit.line(outcome, Some(opened), log))?;
+        self.record_cell(CellLine {
+            usage: worker.take_usage(),
+            ..visit.line(outcome, Some(opened), log)
+        })?;
         Ok(matches!(closed, Ok(()) | Err(WorkerError::Engine(_))))
     }
 
@@ -419,6 +422,7 @@ impl<'a> Visit<'a> {
             worker: Some(self.worker),
             outcome,
             opened,
+            usage: None,
             log,
         }
     }
