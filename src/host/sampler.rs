@@ -162,12 +162,7 @@ fn serve(orders: &Receiver<Order>, settings: &SamplerSettings) {
 }
 
 /// One window: a sample an interval, and one of what is left at its end.
-fn watch(
-    orders: &Receiver<Order>,
-    interval: Duration,
-    probe: &mut Probe,
-    recorder: &mut Recorder,
-) {
+fn watch(orders: &Receiver<Order>, interval: Duration, probe: &mut Probe, recorder: &mut Recorder) {
     let mut wait = interval;
     let mut is_first = true;
     while let Err(RecvTimeoutError::Timeout) = orders.recv_timeout(wait) {
@@ -394,6 +389,10 @@ mod tests {
             drop(window);
             summary = sampler.take().expect("a window");
         }
-        assert!(summary.own_cost_ns.is_none_or(|all| all >= summary.beside_cost_ns));
+        assert!(
+            summary
+                .own_cost_ns
+                .is_none_or(|all| all >= summary.beside_cost_ns)
+        );
     }
 }

@@ -232,10 +232,7 @@ mod tests {
             (summary.samples, summary.wall_ns, summary.interval_ns),
             (3, 4 * SECOND, 2 * SECOND)
         );
-        assert_eq!(
-            (summary.own_cost_ns, summary.beside_cost_ns),
-            (Some(42), 7)
-        );
+        assert_eq!((summary.own_cost_ns, summary.beside_cost_ns), (Some(42), 7));
         // (2 * 200 + 110 + 10) / 4 = 130.
         let spread = |min, mean, max| Some(Spread { min, mean, max });
         assert_eq!(summary.process_cpu_percent, spread(110.0, 130.0, 200.0));

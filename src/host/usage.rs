@@ -15,9 +15,7 @@ use super::process_usage::ProcessUsage;
 use super::procfs::MachineTicks;
 use super::thermal;
 
-pub use super::sampler::{
-    GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary, Window,
-};
+pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary, Window};
 
 /// Counters of the machine and of one process at one instant.
 #[derive(Clone, Debug)]

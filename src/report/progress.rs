@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use terminal_size::terminal_size_of;
 
 use super::text::{cut_end, cut_middle, plain};
-use super::view::RepetitionFigures;
-use crate::plan::Plan;
+use crate::measure::Call;
+use crate::metric::Metric;
+use crate::plan::{Case, Plan};
 use crate::record::{CellLine, Outcome};
 use crate::run::eta::Eta;
 use crate::run::{Event, Observer};
@@ -65,9 +66,10 @@ struct Current {
 }
 
 impl Current {
-    fn note(&mut self, figures: RepetitionFigures) {
-        self.median_step_ns.extend(figures.median_step_ns);
-        self.tokens_per_s.extend(figures.decode_tokens_per_s);
+    fn note(&mut self, case: &Case, calls: &[Call]) {
+        self.median_step_ns.extend(Metric::StepNs.of(case, calls));
+        self.tokens_per_s
+            .extend(Metric::DecodeTokensPerS.of(case, calls));
     }
 
     /// What a finished cell's line says after its name.
@@ -180,7 +182,7 @@ impl Observer for Bar {
                 self.show(eta, case.id().as_str(), replicate);
             }
             // The remaining time counts whole visits: only their ends correct it.
-            Event::RepetitionDone { calls, .. } => self.current.note(RepetitionFigures::of(calls)),
+            Event::RepetitionDone { case, calls } => self.current.note(case, calls),
             Event::CellDone { line } => {
                 let result = format!("  {}", plain(&self.current.result(line)));
                 let width = (self.width)();
@@ -224,7 +226,7 @@ impl<W: Write> Observer for Plain<W> {
         match event {
             Event::Loading { .. } => {}
             Event::CellStarted { .. } => self.current = Current::default(),
-            Event::RepetitionDone { calls, .. } => self.current.note(RepetitionFigures::of(calls)),
+            Event::RepetitionDone { case, calls } => self.current.note(case, calls),
             Event::CellDone { line } => {
                 let (done, total) = eta.visits();
                 let number = line.replicate.map(|n| replicate(n, self.replicates) + ": ");

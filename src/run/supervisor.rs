@@ -180,7 +180,11 @@ impl Worker {
             self.sampler = sampler(self.child.id(), key);
         }
         let is_timed = matches!(request, Request::Repeat);
-        let _watched = self.sampler.as_ref().filter(|_| is_timed).map(UsageSampler::window);
+        let _watched = self
+            .sampler
+            .as_ref()
+            .filter(|_| is_timed)
+            .map(UsageSampler::window);
         let mut text = serde_json::to_string(request).expect("a request is always JSON");
         text.push('\n');
         let sent = self

@@ -104,6 +104,11 @@ impl Interval {
         }
     }
 
+    /// The interval with another estimate of the same thing, widened to hold it where need be.
+    pub fn around(self, estimate: f64) -> Interval {
+        Interval { estimate, ..self }.spanning_its_estimate()
+    }
+
     /// Widens the interval, where need be, to hold its own estimate.
     pub(super) fn spanning_its_estimate(self) -> Interval {
         Interval {
