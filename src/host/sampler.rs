@@ -244,7 +244,9 @@ impl Probe {
         let (Some(statm), Some(page)) = (self.statm.as_mut(), self.page_bytes) else {
             return ProcessUsage::of_pid(self.pid).rss_bytes;
         };
-        statm_resident_pages(statm.text()?)?.checked_mul(page)
+        let pages = statm_resident_pages(statm.text()?)?;
+        // A process that has just died has none, which is no memory use of what it was measured for.
+        pages.checked_mul(page).filter(|bytes| *bytes > 0)
     }
 
     /// The fastest core's clock: the mean would tell how many cores are idle.

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::summary::median;
+use super::summary::{median, quantile_type8};
 use super::{Interval, LatencyHistogram, bca_nested, median_interval, ratio_interval};
 
 /// Noise of one repetition around its process, in log space.
@@ -36,6 +36,14 @@ const NOISES: [Noise; 5] = [
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
     rng.sample(StandardNormal)
 }
+
+/// Those whose processes differ smoothly.
+const SMOOTH: [Noise; 4] = [
+    Noise::Normal,
+    Noise::LogNormal,
+    Noise::Skewed,
+    Noise::SlowRepetitions,
+];
 
 /// Processes and repetitions of each. The default is 3 x (3 to 10); more processes are what a narrower interval takes.
 const DESIGNS: [(usize, usize); 6] = [(3, 3), (3, 10), (5, 3), (5, 10), (10, 3), (10, 10)];
@@ -147,12 +155,7 @@ fn assert_covers(covered: f64, what: std::fmt::Arguments<'_>) {
 #[test]
 fn median_interval_covers_93_to_97_percent() {
     // The standard error of a cell is 0.34%, so a true 95% fails by chance about once in 10^8.
-    for noise in [
-        Noise::Normal,
-        Noise::LogNormal,
-        Noise::Skewed,
-        Noise::SlowRepetitions,
-    ] {
+    for noise in SMOOTH {
         for between in BETWEEN {
             for (k, r) in DESIGNS {
                 let (c, _) = coverage((noise, between, k, r), 4_000, chosen);
@@ -187,7 +190,7 @@ fn covered_alone(noise: Noise, r: usize) -> f64 {
 
 #[test]
 fn a_lone_process_is_covered_by_its_repetitions() {
-    for noise in [Noise::Normal, Noise::LogNormal] {
+    for noise in SMOOTH {
         for r in [3, 5, 10] {
             assert_covers(covered_alone(noise, r), format_args!("{noise:?}, {r}"));
         }
@@ -200,33 +203,45 @@ fn covered_percentile(q: f64, between: f64, (k, r): (usize, usize)) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(20_261_124);
     let z = Normal::new(0.0, 1.0).unwrap().inverse_cdf(q);
     let truth = 1e7 * (0.01 * z).exp();
-    let percentile = |steps: &[u64]| {
+    let shown = |steps: &[f64]| {
         let mut histogram = LatencyHistogram::new();
-        steps.iter().for_each(|s| histogram.record(*s));
+        steps.iter().for_each(|s| histogram.record(*s as u64));
         histogram.percentile(q).unwrap() as f64
     };
-    let experiments = 1_000;
+    let step = |rng: &mut ChaCha8Rng, process: f64, state: &mut f64| {
+        *state = 0.5 * *state + 0.75f64.sqrt() * normal(rng);
+        1e7 * (0.01 * (process + *state)).exp()
+    };
+    let experiments = 4_000;
     let held = (0..experiments)
         .filter(|_| {
-            let processes: Vec<Vec<u64>> = (0..k)
+            let processes: Vec<Vec<f64>> = (0..k)
                 .map(|_| {
                     let process = between * normal(&mut rng);
                     let mut state = normal(&mut rng);
                     (0..64 * r)
-                        .map(|_| {
-                            state = 0.5 * state + 0.75f64.sqrt() * normal(&mut rng);
-                            (1e7 * (0.01 * (process + state)).exp()) as u64
-                        })
+                        .map(|_| step(&mut rng, process, &mut state))
                         .collect()
                 })
                 .collect();
-            let units: Vec<Vec<f64>> = processes.iter().map(|p| vec![percentile(p)]).collect();
-            let pooled = percentile(&processes.concat());
-            let interval = median_interval(&units, 0.95).unwrap().around(pooled);
-            interval.contains(truth)
+            let unit = |steps: &Vec<f64>| vec![quantile_type8(steps, q).unwrap()];
+            let units: Vec<Vec<f64>> = processes.iter().map(unit).collect();
+            let interval = median_interval(&units, 0.95).unwrap();
+            interval.around(shown(&processes.concat())).contains(truth)
         })
         .count();
-    held as f64 / experiments as f64
+    held as f64 / f64::from(experiments)
+}
+
+#[test]
+fn a_percentile_is_covered_though_steps_repeat_their_neighbours() {
+    // 5 repetitions of 64 steps are the fewest with a p99 in each process.
+    for q in [0.5, 0.9, 0.99] {
+        for k in [3, 5, 10] {
+            let c = covered_percentile(q, 1.0, (k, 5));
+            assert_covers(c, format_args!("p{}, {k} processes", 100.0 * q));
+        }
+    }
 }
 
 /// Coverage of the change between two sides without one, by Welch's t, or by Student's of pairs that share their
@@ -252,6 +267,36 @@ fn covered_change(noise: Noise, between: f64, (k, r): (usize, usize), paired: bo
         })
         .count();
     held as f64 / 4_000.0
+}
+
+#[test]
+fn a_change_is_covered_where_processes_differ() {
+    for noise in SMOOTH {
+        for design in DESIGNS {
+            for paired in [false, true] {
+                let c = covered_change(noise, 1.0, design, paired);
+                assert_covers(c, format_args!("{noise:?}, {design:?}, paired {paired}"));
+            }
+        }
+    }
+    // Where they do not, Welch's t is on the safe side, as documented.
+    let c = covered_change(Noise::Skewed, 0.0, (3, 3), false);
+    assert!((0.95..0.98).contains(&c), "{c}");
+}
+
+#[test]
+fn stopping_early_costs_no_coverage() {
+    for noise in SMOOTH {
+        for between in [0.5, 2.0] {
+            for k in [3, 5, 10] {
+                let c = stopped_early(noise, between, k, 0.02);
+                assert_covers(
+                    c,
+                    format_args!("{noise:?}, between {between}, {k} processes"),
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -305,7 +350,7 @@ fn coverage_table() {
 #[ignore = "prints the other tables of the interval module, takes a minute"]
 fn other_coverage_tables() {
     println!("A lone process, 3, 5, 10 repetitions:");
-    for noise in NOISES {
+    for noise in SMOOTH {
         let c = [3, 5, 10].map(|r| format!("{:.1}", 100.0 * covered_alone(noise, r)));
         println!("| {noise:?} | {} |", c.join(" | "));
     }

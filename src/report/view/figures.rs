@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Intervals, StepTimes};
 use crate::measure::{Call, Phase};
 use crate::run::stop::LEVEL;
+use crate::stats::histogram::min_samples_for;
 use crate::stats::{Interval, LatencyHistogram, Summary, median_interval, summary};
 
 /// A figure, and its interval where there is enough for one.
@@ -115,7 +116,12 @@ impl Steps {
     }
 
     fn units(&self, q: f64) -> Option<Vec<Vec<f64>>> {
-        let unit = |steps: &[u64]| percentile(steps, q).map(|p| p as f64);
+        // Exact, as the histogram's three figures would all err to the same side.
+        let unit = |steps: &[u64]| {
+            let steps: Vec<f64> = steps.iter().map(|s| *s as f64).collect();
+            let enough = steps.len() as u64 >= min_samples_for(q)?;
+            enough.then(|| summary::quantile_type8(&steps, q))?
+        };
         let mut processes = self.by_process.values();
         match (processes.next(), processes.next()) {
             (Some(alone), None) => {
