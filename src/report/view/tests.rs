@@ -459,7 +459,7 @@ fn a_percentiles_units_are_the_percentiles_of_processes() {
         (0..20).map(step).collect()
     };
     let lines = (0..3).flat_map(|p| [0, 1].map(|k| rep(&c, p, k, MS, &steps(3 + u64::from(p)))));
-    let v = view(with_replicates(&[c.clone()], 3), lines);
+    let v = view(with_replicates(std::slice::from_ref(&c), 3), lines);
     let cell = &v.cells[0];
     let i = cell.intervals.p90.expect("three processes of 40 steps");
     // Student's t of ln 3, ln 4, ln 5: mean 1.364782, sd 0.255892; half = 4.302653 * 0.255892 / sqrt(3) = 0.635664.
@@ -505,7 +505,7 @@ fn a_longest_step_that_is_long_by_design_says_so() {
         text.as_deref(),
         Some(
             "the longest step is one of the 1 of 4 that reach a multiple of 256 tokens in the cache, where the engine \
-             does more work: no disturbance"
+             has more to do: likely no disturbance"
         )
     );
     let noise = of([MS, 6 * MS, 5 * MS, 2 * MS]);

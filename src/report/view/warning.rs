@@ -222,7 +222,7 @@ impl fmt::Display for CellWarning {
             } => write!(
                 f,
                 "the longest step is one of the {n_boundary} of {n_steps} that reach a multiple of {KV_PAD} tokens in \
-                 the cache, where the engine does more work: no disturbance"
+                 the cache, where the engine has more to do: likely no disturbance"
             ),
             Self::FrequencyDropped {
                 percent,
