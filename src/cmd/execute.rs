@@ -70,6 +70,7 @@ pub fn record_skipped(plan: &Plan, fits: Fits, done: &mut Done, writer: &mut Wri
             worker: None,
             outcome,
             opened: None,
+            usage: None,
             log: Vec::new(),
         })))?;
     }

@@ -17,7 +17,7 @@ use crate::engine::EngineFacts;
 use crate::host::HostWarning;
 use crate::host::Machine;
 use crate::host::TimerFacts;
-use crate::host::usage::UsageDelta;
+use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
@@ -161,6 +161,10 @@ pub struct CellLine {
     pub outcome: Outcome,
     /// What opening and warming up showed; none when it did not get that far.
     pub opened: Option<Opened>,
+    /// What process and machine did during its repetitions; none where nothing was watched, and in
+    /// records of programs that did not watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageSummary>,
     /// The engine's log while the cell was opened and ran.
     pub log: Vec<String>,
 }

@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use terminal_size::terminal_size_of;
 
 use super::text::{cut_end, cut_middle, plain};
-use super::view::RepetitionFigures;
-use crate::plan::Plan;
+use crate::measure::Call;
+use crate::metric::Metric;
+use crate::plan::{Case, Plan};
 use crate::record::{CellLine, Outcome};
 use crate::run::eta::Eta;
 use crate::run::{Event, Observer};
@@ -75,9 +76,10 @@ struct Current {
 }
 
 impl Current {
-    fn note(&mut self, figures: RepetitionFigures) {
-        self.median_step_ns.extend(figures.median_step_ns);
-        self.tokens_per_s.extend(figures.decode_tokens_per_s);
+    fn note(&mut self, case: &Case, calls: &[Call]) {
+        self.median_step_ns.extend(Metric::StepNs.of(case, calls));
+        self.tokens_per_s
+            .extend(Metric::DecodeTokensPerS.of(case, calls));
     }
 
     /// What a finished cell's line says after its name.
@@ -210,9 +212,7 @@ impl Observer for Bar {
                 self.show(eta, case.id().as_str(), replicate);
             }
             // The remaining time counts whole visits: only their ends correct it.
-            Event::RepetitionDone { lane, calls } => {
-                self.current[lane].note(RepetitionFigures::of(calls));
-            }
+            Event::RepetitionDone { lane, case, calls } => self.current[lane].note(case, calls),
             Event::CellDone { lane, line } => {
                 let side = side(lane, self.current.len());
                 let result = format!("  {}", plain(&self.current[lane].result(line)));
@@ -259,9 +259,7 @@ impl<W: Write> Observer for Plain<W> {
         match event {
             Event::Loading { .. } => {}
             Event::CellStarted { lane, .. } => self.current[lane] = Current::default(),
-            Event::RepetitionDone { lane, calls } => {
-                self.current[lane].note(RepetitionFigures::of(calls));
-            }
+            Event::RepetitionDone { lane, case, calls } => self.current[lane].note(case, calls),
             Event::CellDone { lane, line } => {
                 let side = side(lane, self.current.len());
                 let (done, total) = eta.visits();

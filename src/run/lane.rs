@@ -9,6 +9,7 @@ use super::{Course, Event, median_step_ns, ns};
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::noise_warnings;
+use crate::host::usage::UsageSummary;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
 use crate::record::jsonl::{RecordError, Writer};
 use crate::record::{CellLine, EndLine, Line, Opened, Outcome, Repetition, WorkerLine};
@@ -65,6 +66,7 @@ pub struct Visit {
     pub replicate: u32,
     worker: Option<u32>,
     opened: Option<Opened>,
+    usage: Option<UsageSummary>,
     log: Vec<String>,
     /// Repetitions that the record has of this replicate.
     pub n_repetitions: u32,
@@ -84,6 +86,7 @@ impl Visit {
             replicate,
             worker: None,
             opened: None,
+            usage: None,
             log: Vec::new(),
             n_repetitions: 0,
             median_steps_ns: Vec::new(),
@@ -264,6 +267,7 @@ impl Lane<'_> {
         if let Line::Repetition(r) = &line {
             let done = Event::RepetitionDone {
                 lane: visit.lane,
+                case: &r.case,
                 calls: &r.calls,
             };
             course.observer.event(done, &course.eta);
@@ -282,6 +286,9 @@ impl Lane<'_> {
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
         let outcome = visit.outcome.take().unwrap_or(Outcome::Interrupted);
+        if let (Crew::Ready(worker, _), None) = (&self.crew, &visit.usage) {
+            visit.usage = worker.take_usage();
+        }
         if let (Crew::Ready(worker, _), false) = (&mut self.crew, outcome.is_failure()) {
             course.eta.visited(&visit.case, took);
             let closed = worker.ask(&Request::Close, timeout(self.plan, Duration::ZERO), None);
@@ -302,6 +309,7 @@ impl Lane<'_> {
             worker: visit.worker,
             outcome,
             opened: visit.opened,
+            usage: visit.usage,
             log: visit.log,
         }));
         self.writer.append(&line)?;
@@ -332,6 +340,7 @@ impl Lane<'_> {
     fn fail(&mut self, visit: &mut Visit, error: &WorkerError) {
         if let Crew::Ready(worker, _) = &mut self.crew {
             visit.log.extend(worker.take_log());
+            visit.usage = worker.take_usage();
         }
         visit.outcome = Some(failure(error));
         if !matches!(error, WorkerError::Engine(_)) {

@@ -67,6 +67,8 @@ pub enum Event<'a> {
     RepetitionDone {
         /// The lane, from 0.
         lane: usize,
+        /// The cell.
+        case: &'a Case,
         /// The repetition.
         calls: &'a [Call],
     },

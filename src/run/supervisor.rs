@@ -16,6 +16,8 @@ use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORK
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::process;
+use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
+use crate::plan::LoadKey;
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,6 +88,8 @@ pub struct Worker {
     engine: EngineFacts,
     program: Option<BuildInfo>,
     oom_kills_before: Option<u64>,
+    /// Watches the process during repetitions, from a thread of this one; none before it loads.
+    sampler: Option<UsageSampler>,
 }
 
 impl Worker {
@@ -144,6 +148,7 @@ impl Worker {
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
             program: None,
             oom_kills_before: process::oom_kill_count(),
+            sampler: None,
         };
         match worker.answer(HELLO_TIMEOUT, None)? {
             Reply::Hello {
@@ -185,6 +190,15 @@ impl Worker {
         timeout: Duration,
         interrupt: Option<&Interrupt>,
     ) -> Result<Reply, WorkerError> {
+        if let Request::Load { key, .. } = request {
+            self.sampler = sampler(self.child.id(), key);
+        }
+        let is_timed = matches!(request, Request::Repeat);
+        let _watched = self
+            .sampler
+            .as_ref()
+            .filter(|_| is_timed)
+            .map(UsageSampler::window);
         let mut text = serde_json::to_string(request).expect("a request is always JSON");
         text.push('\n');
         let sent = self
@@ -257,6 +271,11 @@ impl Worker {
         self.log.take()
     }
 
+    /// What process and machine did during the repetitions since the last call.
+    pub fn take_usage(&self) -> Option<UsageSummary> {
+        self.sampler.as_ref()?.take()
+    }
+
     fn stop(&mut self) {
         // It may have died already; either way it is reaped below.
         let _ = self.child.kill();
@@ -290,6 +309,12 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A thread that watches a worker, and the GPU that it computes on. A system that gives none is only watched less.
+fn sampler(pid: u32, load: &LoadKey) -> Option<UsageSampler> {
+    let gpu = (load.n_gpu_layers > 0).then_some(load.main_gpu);
+    UsageSampler::start(SamplerSettings::of(pid, gpu)).ok()
 }
 
 /// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.

@@ -47,6 +47,7 @@ fn watch(observer: &mut dyn Observer, plan: &Plan) {
             observer.event(
                 Event::RepetitionDone {
                     lane: 0,
+                    case,
                     calls: &calls,
                 },
                 &eta,
