@@ -1,0 +1,221 @@
+//! What the machine is fit for, in one sentence that a number stands behind.
+
+use serde::Serialize;
+
+use super::check::{Check, Verdict};
+use super::figures::Figures;
+use crate::stats::sample_size::{Design, shown_distance};
+
+/// Level of the intervals that `compare` judges by.
+const LEVEL: f64 = 0.95;
+/// Processes of a run: what is usual, and what a patient user takes.
+const PROCESSES: [usize; 2] = [3, 10];
+/// A machine that shows this to three processes shows what most changes are worth.
+const FIT: f64 = 0.05;
+/// Beyond this only another machine or another file would show.
+const NOT_FIT: f64 = 0.2;
+
+/// Whether measuring here is worth the while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Differences of a few percent show.
+    Fit,
+    /// Only large ones do.
+    LargeDifferencesOnly,
+    /// Mend it first.
+    NotFit,
+    /// Too little could be measured.
+    Unknown,
+}
+
+/// A difference that can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Shown {
+    /// Processes of each of the two runs.
+    pub processes: usize,
+    /// How much slower or faster, as a share.
+    pub difference: f64,
+}
+
+/// The kind of work whose trials differ most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Vector arithmetic, as in prefill and large batches.
+    Computing,
+    /// Memory, as in decoding a few sequences.
+    Reading,
+}
+
+/// The last word.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Conclusion {
+    /// In a word.
+    pub fit: Fit,
+    /// Smallest differences between two runs that are shown 8 times in 10; empty when nothing is known.
+    pub shown: Vec<Shown>,
+    /// What limits them.
+    pub limited_by: Option<Work>,
+    /// In a sentence.
+    pub sentence: String,
+}
+
+impl Conclusion {
+    /// From the spread of the trials, each standing for a process, and from what is bad.
+    pub fn of(figures: &Figures, checks: &[Check]) -> Self {
+        let sds = figures.compute_sd.zip(figures.read_sd);
+        let limited = sds.map(|(compute, read)| {
+            if read > compute {
+                (read, Work::Reading)
+            } else {
+                (compute, Work::Computing)
+            }
+        });
+        let shown: Vec<Shown> = limited
+            .into_iter()
+            .flat_map(|(sd, _)| PROCESSES.map(|n| (sd, n)))
+            .filter_map(|(sd, processes)| {
+                let logarithm = shown_distance(Design::TwoSamples, sd, processes, LEVEL)?;
+                Some(Shown {
+                    processes,
+                    difference: logarithm.exp_m1(),
+                })
+            })
+            .collect();
+        let is_debug = checks
+            .iter()
+            .any(|c| c.name == "build" && c.verdict == Verdict::Bad);
+        let fit = match shown.first() {
+            _ if is_debug => Fit::NotFit,
+            None => Fit::Unknown,
+            Some(few) if few.difference <= FIT => Fit::Fit,
+            Some(few) if few.difference <= NOT_FIT => Fit::LargeDifferencesOnly,
+            Some(_) => Fit::NotFit,
+        };
+        let limited_by = limited.map(|(_, by)| by);
+        Self {
+            sentence: sentence(fit, &shown, limited_by, checks),
+            fit,
+            shown,
+            limited_by,
+        }
+    }
+}
+
+fn sentence(fit: Fit, shown: &[Shown], by: Option<Work>, checks: &[Check]) -> String {
+    let word = match fit {
+        Fit::Fit => "fit to measure",
+        Fit::LargeDifferencesOnly => "fit for large differences only",
+        Fit::NotFit => "not fit to measure as it is",
+        Fit::Unknown => "fitness not known, too little could be measured",
+    };
+    let mut text = word.to_owned();
+    if let ([few, many], Some(by)) = (shown, by) {
+        let work = match by {
+            Work::Computing => "computing",
+            Work::Reading => "reading memory",
+        };
+        text += &format!(
+            ": two runs of {} processes show differences from about {}, of {} from about {} (most unsteady: {work})",
+            few.processes,
+            about(few.difference),
+            many.processes,
+            about(many.difference)
+        );
+    }
+    let bad: Vec<String> = checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Bad)
+        .map(|check| check.name.replace('_', " "))
+        .collect();
+    if !bad.is_empty() {
+        text += &format!("; mend first: {}", bad.join(", "));
+    }
+    text
+}
+
+/// One significant figure below 10%: the spread of a few trials is not known better.
+fn about(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        p if p < 0.1 => "0.1%".to_owned(),
+        p if p < 0.95 => format!("{p:.1}%"),
+        p if p < 100.0 => format!("{p:.0}%"),
+        _ => "100%".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::tests::{TIMER, quiet};
+    use super::*;
+
+    fn figures(compute_sd: f64, read_sd: f64) -> Figures {
+        let mut figures = Figures::of(&quiet(), TIMER);
+        figures.compute_sd = Some(compute_sd);
+        figures.read_sd = Some(read_sd);
+        figures
+    }
+
+    #[test]
+    fn three_standard_deviations_with_three_processes() {
+        let conclusion = Conclusion::of(&figures(0.004, 0.01), &[]);
+        assert_eq!(conclusion.fit, Fit::Fit);
+        assert_eq!(conclusion.limited_by, Some(Work::Reading));
+        let [few, many] = conclusion.shown.as_slice() else {
+            panic!("{conclusion:?}");
+        };
+        // 3.035 x 0.01 on the logarithm; with 10 processes (2.101 + 0.862) x sqrt(2/10) x 0.01.
+        assert!((few.difference - 0.0308).abs() < 1e-4, "{few:?}");
+        assert!((many.difference - 0.01334).abs() < 1e-4, "{many:?}");
+        assert_eq!(
+            conclusion.sentence,
+            "fit to measure: two runs of 3 processes show differences from about 3%, of 10 from about 1% \
+             (most unsteady: reading memory)"
+        );
+    }
+
+    #[test]
+    fn what_is_bad_is_named() {
+        let bad = Check::new("free_memory", Verdict::Bad, "x");
+        let conclusion = Conclusion::of(&figures(0.1, 0.01), &[bad]);
+        assert_eq!(conclusion.fit, Fit::NotFit);
+        assert_eq!(conclusion.limited_by, Some(Work::Computing));
+        assert!(
+            conclusion.sentence.ends_with("; mend first: free memory"),
+            "{}",
+            conclusion.sentence
+        );
+        let large = Conclusion::of(&figures(0.03, 0.01), &[]);
+        assert_eq!(large.fit, Fit::LargeDifferencesOnly);
+    }
+
+    #[test]
+    fn a_debug_build_is_never_fit_and_ignorance_is_said() {
+        let debug = Check::new("build", Verdict::Bad, "debug");
+        assert_eq!(
+            Conclusion::of(&figures(0.0, 0.0), &[debug]).fit,
+            Fit::NotFit
+        );
+        let mut blind = figures(0.0, 0.0);
+        blind.read_sd = None;
+        let conclusion = Conclusion::of(&blind, &[]);
+        assert_eq!(conclusion.fit, Fit::Unknown);
+        assert!(conclusion.shown.is_empty() && conclusion.limited_by.is_none());
+        assert!(conclusion.sentence.contains("too little"));
+    }
+
+    #[test]
+    fn no_more_figures_than_are_known() {
+        for (share, said) in [
+            (0.0, "0.1%"),
+            (0.0034, "0.3%"),
+            (0.042, "4%"),
+            (0.137, "14%"),
+            (3.0, "100%"),
+        ] {
+            assert_eq!(about(share), said);
+        }
+    }
+}
