@@ -27,10 +27,12 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     }
     let observed = observe(&facts.question(args.lasting));
     let examination = examine(&facts, &observed);
-    // Names of other programs are for whoever sits here: no file or pipeline gets them by asking for a form.
-    let busiest = match args.output {
-        Form::Table => observed.busiest.as_slice(),
-        Form::Md | Form::Json => &[],
+    // Names of other programs are for whoever sits here: no file and no pipeline gets them.
+    let is_seen = args.output == Form::Table && io::stdout().is_terminal();
+    let busiest = if is_seen {
+        observed.busiest.as_slice()
+    } else {
+        &[]
     };
     unless_closed(report::print_sheet(
         &diagnosis::sheet(&examination, busiest),

@@ -168,7 +168,7 @@ pub(super) fn power_supply(on_battery: Option<bool>) -> Check {
     const NAME: &str = "power_supply";
     match on_battery {
         // Servers name no supply at all; a laptop names its battery.
-        None => Check::unknown(NAME),
+        None => Check::new(NAME, Verdict::Unknown, "the machine names none"),
         Some(false) => Check::good(NAME, "not on battery"),
         Some(true) => {
             Check::new(NAME, Verdict::Bad, "on battery").advise("plug it in: clocks are held down")

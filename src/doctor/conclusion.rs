@@ -116,13 +116,21 @@ fn sentence(fit: Fit, shown: &[Shown], by: Option<Work>, checks: &[Check]) -> St
             Work::Computing => "computing",
             Work::Reading => "reading memory",
         };
-        text += &format!(
-            ": two runs of {} processes show differences from about {}, of {} from about {} (most unsteady: {work})",
-            few.processes,
-            about(few.difference),
-            many.processes,
-            about(many.difference)
-        );
+        text += &if few.difference < 1.0 {
+            format!(
+                ": two runs of {} processes show differences above about {}, of {} processes above {} (most unsteady: \
+                 {work})",
+                few.processes,
+                about(few.difference),
+                many.processes,
+                about(many.difference)
+            )
+        } else {
+            format!(
+                ": a factor of two would not show between two runs of {} processes (most unsteady: {work})",
+                few.processes
+            )
+        };
     }
     let bad: Vec<String> = checks
         .iter()
@@ -141,8 +149,7 @@ fn about(share: f64) -> String {
     match percent {
         p if p < 0.1 => "0.1%".to_owned(),
         p if p < 0.95 => format!("{p:.1}%"),
-        p if p < 100.0 => format!("{p:.0}%"),
-        _ => "100%".to_owned(),
+        p => format!("{p:.0}%"),
     }
 }
 
@@ -171,7 +178,7 @@ mod tests {
         assert!((many.difference - 0.01334).abs() < 1e-4, "{many:?}");
         assert_eq!(
             conclusion.sentence,
-            "fit to measure: two runs of 3 processes show differences from about 3%, of 10 from about 1% \
+            "fit to measure: two runs of 3 processes show differences above about 3%, of 10 processes above 1% \
              (most unsteady: reading memory)"
         );
     }
@@ -186,6 +193,12 @@ mod tests {
             conclusion.sentence.ends_with("; mend first: free memory"),
             "{}",
             conclusion.sentence
+        );
+        let hopeless = Conclusion::of(&figures(0.4, 0.01), &[]);
+        assert_eq!(
+            hopeless.sentence,
+            "not fit to measure as it is: a factor of two would not show between two runs of 3 processes \
+             (most unsteady: computing)"
         );
         let large = Conclusion::of(&figures(0.03, 0.01), &[]);
         assert_eq!(large.fit, Fit::LargeDifferencesOnly);
@@ -213,7 +226,6 @@ mod tests {
             (0.0034, "0.3%"),
             (0.042, "4%"),
             (0.137, "14%"),
-            (3.0, "100%"),
         ] {
             assert_eq!(about(share), said);
         }

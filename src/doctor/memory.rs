@@ -10,6 +10,9 @@ const TOO_SLOW_BYTES_PER_S: f64 = 1e9;
 /// No core reads so much from memory (the fastest desktops' read a tenth of a terabyte): that came from a cache.
 const TOO_FAST_BYTES_PER_S_A_THREAD: f64 = 150e9;
 
+/// How far the trials' reading rates may lie apart.
+const STEADY: f64 = 0.05;
+
 /// What a model may take.
 pub(super) fn free_memory(memory: &Memory) -> Check {
     const NAME: &str = "free_memory";
@@ -71,8 +74,19 @@ pub(super) fn huge_pages(memory: &Memory, figures: &Figures) -> Check {
     let page = units::bytes(page);
     let advice = "give them to everybody: echo always > /sys/kernel/mm/transparent_hugepage/enabled. Weights that are \
                   mapped from their file keep small pages all the same";
+    let is_steady = figures.read.is_some_and(|read| read.spread <= STEADY);
     match (mode, figures.huge_pages) {
         ("always", _) => Check::good(NAME, format!("always; others have {page}")),
+        (
+            "madvise",
+            Some(HugePages {
+                is_clear: false, ..
+            }),
+        ) if !is_steady => Check::new(
+            NAME,
+            Verdict::Unknown,
+            "on request; too unsteady to see a gain",
+        ),
         ("madvise", Some(HugePages { gain, is_clear })) if !is_clear || gain < 0.01 => Check::good(
             NAME,
             format!("on request; reading gains nothing over {page}"),
@@ -130,11 +144,12 @@ pub(super) fn read_bandwidth(figures: &Figures, cpu: &Cpu) -> Check {
     if read.one_bytes_per_s.is_some_and(|one| all < 0.9 * one) {
         return check(
             Verdict::Bad,
-            "all threads together read less than one alone: they share cores, or lie on another node than their memory",
+            "all threads together read less than one alone: other programs take their time, they share cores, or their \
+             memory lies on another node",
         );
     }
     check(
-        Verdict::of(read.spread, 0.05, 0.2),
+        Verdict::of(read.spread, STEADY, 0.2),
         "somebody else uses the memory, or pages lie differently each time: more processes (--replicates) average \
          over it",
     )
@@ -211,6 +226,13 @@ mod tests {
         let gain = check.expected_gain.expect("measured");
         assert_eq!(gain.basis, Basis::Measured);
         assert!(gain.text.contains("8.0%"));
+        f.huge_pages = Some(HugePages {
+            gain: 0.08,
+            is_clear: false,
+        });
+        assert_eq!(huge_pages(&memory(), &f).verdict, Verdict::Good);
+        f.read.as_mut().expect("six trials").spread = 0.3;
+        assert_eq!(huge_pages(&memory(), &f).verdict, Verdict::Unknown);
         f.huge_pages = None;
         let untried = huge_pages(&memory(), &f);
         assert_eq!(

@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(cpu_limit(Limit::At(4.0), 4, &f).verdict, Verdict::Good);
         let tight = cpu_limit(Limit::At(2.5), 4, &f);
         assert_eq!(tight.verdict, Verdict::Bad);
-        assert_eq!(tight.expected_gain.and_then(|g| g.share), Some(0.6));
+        let gain = tight.expected_gain.expect("derived").text;
+        assert!(gain.starts_with("at most 60% more"), "{gain}");
         assert!(tight.advice.expect("some").contains("--threads 2:"));
         f.quota_throttled = Some(0.2);
         let throttled = cpu_limit(Limit::At(4.0), 4, &f);

@@ -46,12 +46,10 @@ impl ProcessTimes {
         };
         let mut ticks: BTreeMap<&str, u64> = BTreeMap::new();
         for (pid, (name, now)) in &self.0 {
-            let before = match earlier.0.get(pid) {
-                Some((known, then)) if known == name => *then,
-                // A new program: all its time is of the window.
-                _ => 0,
-            };
-            *ticks.entry(name).or_default() += now.saturating_sub(before);
+            // Names change within a process (a program starts another in its place, kernel threads tell their work);
+            // a counter that went back belongs to a new one, whose time is all of the window.
+            let before = earlier.0.get(pid).map(|(_, then)| *then);
+            *ticks.entry(name).or_default() += now - before.filter(|then| then <= now).unwrap_or(0);
         }
         let wall_ns = wall.as_nanos().max(1) as f64;
         let mut busy: Vec<Neighbour> = ticks
@@ -96,6 +94,7 @@ mod tests {
             ("2", "cc1 (x)", 100),
             ("9", "ggufbench", 0),
             ("4", "bash", 70),
+            ("5", "kworker/u8:9-ext4", 1000),
         ]);
         let after = times(&[
             ("1", "init", 5),
@@ -103,11 +102,16 @@ mod tests {
             ("3", "cc1 (x)", 20),
             ("9", "ggufbench", 90),
             ("4", "curl", 3),
+            ("5", "kworker/u8:9-flush", 1001),
             ("self", "no number", 3),
         ]);
         let busy = after.busiest_since(&before, Duration::from_secs(1));
         let tick = tick_ns().expect("Linux has it") as f64 / 1e9;
-        let expected = [("cc1 (x)", 50.0 * tick), ("curl", 3.0 * tick)];
+        let expected = [
+            ("cc1 (x)", 50.0 * tick),
+            ("curl", 3.0 * tick),
+            ("kworker/u8:9-flush", tick),
+        ];
         let found: Vec<(&str, f64)> = busy.iter().map(|n| (n.name.as_str(), n.cores)).collect();
         assert_eq!(found, expected);
     }

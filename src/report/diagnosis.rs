@@ -1,7 +1,7 @@
 //! A doctor's findings as a table: the worst first, what to do below it, the conclusion last.
 
 use super::sheet::{Column, Sheet};
-use super::text::cut_end;
+use super::text::{cut_end, plural};
 use crate::doctor::{Check, Examination, Verdict};
 use crate::host::Neighbour;
 use crate::units;
@@ -17,9 +17,7 @@ pub fn sheet(examination: &Examination, busiest: &[Neighbour]) -> Sheet {
     // Stable: within a verdict the order is that of the checks.
     checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
     let cpu = examination.cpu.as_deref().unwrap_or("an unknown processor");
-    let mut below = Vec::new();
-    below.extend(programs(busiest).map(|text| ("busiest programs".to_owned(), text)));
-    below.extend(checks.iter().filter_map(|check| advice(check)));
+    let mut below: Vec<(String, String)> = checks.iter().filter_map(|c| advice(c)).collect();
     if checks
         .iter()
         .any(|c| c.advice.is_some() && c.expected_gain.is_none())
@@ -28,23 +26,27 @@ pub fn sheet(examination: &Examination, busiest: &[Neighbour]) -> Sheet {
             "where no gain is named, it is not known: change one thing, look again, and compare";
         below.push((String::new(), text.to_owned()));
     }
+    // An empty line: the last word stands alone.
+    below.push((String::new(), String::new()));
     below.push((
         "verdict".to_owned(),
         examination.conclusion.sentence.clone(),
     ));
+    let mut above = vec![
+        ("machine".to_owned(), cpu.to_owned()),
+        (
+            "looked".to_owned(),
+            format!(
+                "for {}, with {}",
+                units::duration(examination.looked_ns),
+                plural(examination.n_threads, "thread", "threads")
+            ),
+        ),
+    ];
+    above.extend(programs(busiest).map(|text| ("busiest".to_owned(), text)));
     Sheet {
         title: "Is this machine fit to measure?".to_owned(),
-        above: vec![
-            ("machine".to_owned(), cpu.to_owned()),
-            (
-                "looked".to_owned(),
-                format!(
-                    "for {}, with {}",
-                    units::duration(examination.looked_ns),
-                    super::text::plural(examination.n_threads, "thread", "threads")
-                ),
-            ),
-        ],
+        above,
         columns: vec![
             Column::words("check", 0, checks.iter().map(|c| name(c))),
             Column::words("verdict", 0, checks.iter().map(|c| shown(c.verdict))),
@@ -142,10 +144,7 @@ mod tests {
     fn other_programs_are_named_only_when_asked_for_and_cannot_steer_the_terminal() {
         let examination = quiet_and_blind();
         let shown = sheet(&examination, &neighbours()).terminal(80);
-        assert!(
-            shown.contains("busiest programs: rustc?[2J 0.90 cores\n"),
-            "{shown}"
-        );
+        assert!(shown.contains("busiest  rustc?[2J 0.90 cores\n"), "{shown}");
         let kept = sheet(&examination, &[]).markdown();
         assert!(!kept.contains("busiest") && kept.contains("| check | verdict | finding |"));
         let json = serde_json::to_string(&examination).expect("plain data");
