@@ -29,23 +29,15 @@ pub enum Fit {
     Unknown,
 }
 
-/// A difference that can be shown.
+/// Differences that can be shown, as shares.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Shown {
     /// Processes of each of the two runs.
     pub processes: usize,
-    /// How much slower or faster, as a share.
-    pub difference: f64,
-}
-
-/// The kind of work whose trials differ most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Work {
-    /// Vector arithmetic, as in prefill and large batches.
-    Computing,
-    /// Memory, as in decoding a few sequences.
-    Reading,
+    /// Where vector arithmetic decides, as in prefill and large batches.
+    pub computing: f64,
+    /// Where memory does, as in decoding few sequences.
+    pub reading: f64,
 }
 
 /// The last word.
@@ -55,8 +47,6 @@ pub struct Conclusion {
     pub fit: Fit,
     /// Smallest differences between two runs that are shown 8 times in 10; empty when nothing is known.
     pub shown: Vec<Shown>,
-    /// What limits them.
-    pub limited_by: Option<Work>,
     /// In a sentence.
     pub sentence: String,
 }
@@ -64,46 +54,38 @@ pub struct Conclusion {
 impl Conclusion {
     /// From the spread of the trials, each standing for a process, and from what is bad.
     pub fn of(figures: &Figures, checks: &[Check]) -> Self {
-        let sds = figures.compute_sd.zip(figures.read_sd);
-        let limited = sds.map(|(compute, read)| {
-            if read > compute {
-                (read, Work::Reading)
-            } else {
-                (compute, Work::Computing)
-            }
-        });
-        let shown: Vec<Shown> = limited
-            .into_iter()
-            .flat_map(|(sd, _)| PROCESSES.map(|n| (sd, n)))
-            .filter_map(|(sd, processes)| {
-                let logarithm = shown_distance(Design::TwoSamples, sd, processes, LEVEL)?;
-                Some(Shown {
-                    processes,
-                    difference: logarithm.exp_m1(),
-                })
+        let shown = PROCESSES.map(|processes| {
+            // The distance is on logarithms.
+            let difference = |sd: Option<f64>| {
+                let distance = shown_distance(Design::TwoSamples, sd?, processes, LEVEL)?;
+                Some(distance.exp_m1())
+            };
+            Some(Shown {
+                processes,
+                computing: difference(figures.compute_sd)?,
+                reading: difference(figures.read_sd)?,
             })
-            .collect();
+        });
+        let shown: Vec<Shown> = shown.into_iter().flatten().collect();
         let is_debug = checks
             .iter()
             .any(|c| c.name == "build" && c.verdict == Verdict::Bad);
-        let fit = match shown.first() {
+        let fit = match shown.first().map(|few| few.computing.max(few.reading)) {
             _ if is_debug => Fit::NotFit,
             None => Fit::Unknown,
-            Some(few) if few.difference <= FIT => Fit::Fit,
-            Some(few) if few.difference <= NOT_FIT => Fit::LargeDifferencesOnly,
+            Some(worse) if worse <= FIT => Fit::Fit,
+            Some(worse) if worse <= NOT_FIT => Fit::LargeDifferencesOnly,
             Some(_) => Fit::NotFit,
         };
-        let limited_by = limited.map(|(_, by)| by);
         Self {
-            sentence: sentence(fit, &shown, limited_by, checks),
+            sentence: sentence(fit, &shown, checks),
             fit,
             shown,
-            limited_by,
         }
     }
 }
 
-fn sentence(fit: Fit, shown: &[Shown], by: Option<Work>, checks: &[Check]) -> String {
+fn sentence(fit: Fit, shown: &[Shown], checks: &[Check]) -> String {
     let word = match fit {
         Fit::Fit => "fit to measure",
         Fit::LargeDifferencesOnly => "fit for large differences only",
@@ -111,23 +93,21 @@ fn sentence(fit: Fit, shown: &[Shown], by: Option<Work>, checks: &[Check]) -> St
         Fit::Unknown => "fitness not known, too little could be measured",
     };
     let mut text = word.to_owned();
-    if let ([few, many], Some(by)) = (shown, by) {
-        let work = match by {
-            Work::Computing => "computing",
-            Work::Reading => "reading memory",
-        };
-        text += &if few.difference < 1.0 {
+    if let [few, many] = shown {
+        text += &if few.computing.min(few.reading) < 1.0 {
             format!(
-                ": two runs of {} processes show differences above about {}, of {} processes above {} (most unsteady: \
-                 {work})",
+                ": two runs of {} processes show differences above about {} where computing decides (prefill, large \
+                 batches) and {} where memory does (few sequences); of {} processes, {} and {}",
                 few.processes,
-                about(few.difference),
+                about(few.computing),
+                about(few.reading),
                 many.processes,
-                about(many.difference)
+                about(many.computing),
+                about(many.reading)
             )
         } else {
             format!(
-                ": a factor of two would not show between two runs of {} processes (most unsteady: {work})",
+                ": a factor of two would not show between two runs of {} processes",
                 few.processes
             )
         };
@@ -149,7 +129,8 @@ fn about(share: f64) -> String {
     match percent {
         p if p < 0.1 => "0.1%".to_owned(),
         p if p < 0.95 => format!("{p:.1}%"),
-        p => format!("{p:.0}%"),
+        p if p < 99.5 => format!("{p:.0}%"),
+        _ => "100%".to_owned(),
     }
 }
 
@@ -169,39 +150,37 @@ mod tests {
     fn three_standard_deviations_with_three_processes() {
         let conclusion = Conclusion::of(&figures(0.004, 0.01), &[]);
         assert_eq!(conclusion.fit, Fit::Fit);
-        assert_eq!(conclusion.limited_by, Some(Work::Reading));
         let [few, many] = conclusion.shown.as_slice() else {
             panic!("{conclusion:?}");
         };
         // 3.035 x 0.01 on the logarithm; with 10 processes (2.101 + 0.862) x sqrt(2/10) x 0.01.
-        assert!((few.difference - 0.0308).abs() < 1e-4, "{few:?}");
-        assert!((many.difference - 0.01334).abs() < 1e-4, "{many:?}");
+        assert!((few.reading - 0.0308).abs() < 1e-4, "{few:?}");
+        assert!((few.computing - 0.0122).abs() < 1e-4, "{few:?}");
+        assert!((many.reading - 0.01334).abs() < 1e-4, "{many:?}");
         assert_eq!(
             conclusion.sentence,
-            "fit to measure: two runs of 3 processes show differences above about 3%, of 10 processes above 1% \
-             (most unsteady: reading memory)"
+            "fit to measure: two runs of 3 processes show differences above about 1% where computing decides \
+             (prefill, large batches) and 3% where memory does (few sequences); of 10 processes, 0.5% and 1%"
         );
     }
 
     #[test]
-    fn what_is_bad_is_named() {
+    fn the_worse_of_the_two_decides_and_what_is_bad_is_named() {
         let bad = Check::new("free_memory", Verdict::Bad, "x");
         let conclusion = Conclusion::of(&figures(0.1, 0.01), &[bad]);
         assert_eq!(conclusion.fit, Fit::NotFit);
-        assert_eq!(conclusion.limited_by, Some(Work::Computing));
         assert!(
             conclusion.sentence.ends_with("; mend first: free memory"),
             "{}",
             conclusion.sentence
         );
-        let hopeless = Conclusion::of(&figures(0.4, 0.01), &[]);
+        let large = Conclusion::of(&figures(0.01, 0.03), &[]);
+        assert_eq!(large.fit, Fit::LargeDifferencesOnly);
+        let hopeless = Conclusion::of(&figures(0.4, 0.4), &[]);
         assert_eq!(
             hopeless.sentence,
-            "not fit to measure as it is: a factor of two would not show between two runs of 3 processes \
-             (most unsteady: computing)"
+            "not fit to measure as it is: a factor of two would not show between two runs of 3 processes"
         );
-        let large = Conclusion::of(&figures(0.03, 0.01), &[]);
-        assert_eq!(large.fit, Fit::LargeDifferencesOnly);
     }
 
     #[test]
@@ -215,7 +194,7 @@ mod tests {
         blind.read_sd = None;
         let conclusion = Conclusion::of(&blind, &[]);
         assert_eq!(conclusion.fit, Fit::Unknown);
-        assert!(conclusion.shown.is_empty() && conclusion.limited_by.is_none());
+        assert!(conclusion.shown.is_empty());
         assert!(conclusion.sentence.contains("too little"));
     }
 
@@ -226,6 +205,7 @@ mod tests {
             (0.0034, "0.3%"),
             (0.042, "4%"),
             (0.137, "14%"),
+            (40.0, "100%"),
         ] {
             assert_eq!(about(share), said);
         }

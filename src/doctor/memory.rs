@@ -10,6 +10,8 @@ const TOO_SLOW_BYTES_PER_S: f64 = 1e9;
 /// No core reads so much from memory (the fastest desktops' read a tenth of a terabyte): that came from a cache.
 const TOO_FAST_BYTES_PER_S_A_THREAD: f64 = 150e9;
 
+/// Times the rate of one thread alone that each of several may add.
+const MORE_THAN_ALL: f64 = 1.1;
 /// How far the trials' reading rates may lie apart.
 const STEADY: f64 = 0.05;
 
@@ -109,7 +111,7 @@ pub(super) fn huge_pages(memory: &Memory, figures: &Figures) -> Check {
 }
 
 /// Whether reading is as fast as it can be, with all threads faster than with one, and the same every time.
-pub(super) fn read_bandwidth(figures: &Figures, cpu: &Cpu) -> Check {
+pub(super) fn read_bandwidth(figures: &Figures, n_threads: u32, cpu: &Cpu) -> Check {
     const NAME: &str = "read_bandwidth";
     let Some(read) = figures.read else {
         return Check::unknown(NAME);
@@ -146,6 +148,15 @@ pub(super) fn read_bandwidth(figures: &Figures, cpu: &Cpu) -> Check {
             Verdict::Bad,
             "all threads together read less than one alone: other programs take their time, they share cores, or their \
              memory lies on another node",
+        );
+    }
+    if let Some(one) = read.one_bytes_per_s
+        && all > MORE_THAN_ALL * f64::from(n_threads) * one
+        && read.spread <= 0.2
+    {
+        return check(
+            Verdict::Mind,
+            "more than so many threads can add up to: caches lend a hand, so the rate is an upper bound",
         );
     }
     check(
@@ -258,7 +269,7 @@ mod tests {
                 spread,
                 buffer_bytes: 128 << 20,
             });
-            read_bandwidth(&f, &cpu)
+            read_bandwidth(&f, 4, &cpu)
         };
         let good = with(10e9, 25e9, 0.01);
         assert_eq!(good.verdict, Verdict::Good);
@@ -266,6 +277,7 @@ mod tests {
             good.finding,
             "25.0 GB/s, 10.0 GB/s by one thread, varied by 1.0%"
         );
+        assert_eq!(with(10e9, 45e9, 0.01).verdict, Verdict::Mind, "4.5 times");
         assert_eq!(with(10e9, 25e9, 0.1).verdict, Verdict::Mind);
         assert_eq!(with(10e9, 25e9, 0.3).verdict, Verdict::Bad);
         assert_eq!(with(0.4e9, 0.5e9, 0.01).verdict, Verdict::Bad);
@@ -282,8 +294,8 @@ mod tests {
             ..Cpu::default()
         };
         let mut f = figures();
-        assert_eq!(read_bandwidth(&f, &cached).verdict, Verdict::Unknown);
+        assert_eq!(read_bandwidth(&f, 4, &cached).verdict, Verdict::Unknown);
         f.read = None;
-        assert_eq!(read_bandwidth(&f, &cpu).verdict, Verdict::Unknown);
+        assert_eq!(read_bandwidth(&f, 4, &cpu).verdict, Verdict::Unknown);
     }
 }

@@ -24,7 +24,7 @@ mod room;
 use serde::Serialize;
 
 pub use check::{Basis, Check, Gain, Verdict};
-pub use conclusion::{Conclusion, Fit, Shown, Work};
+pub use conclusion::{Conclusion, Fit, Shown};
 pub use figures::{CoreSpread, Figures, HugePages, ReadRates};
 pub use observe::{Observed, Question, observe};
 
@@ -165,7 +165,7 @@ fn checks(facts: &Facts, figures: &Figures) -> Vec<Check> {
         memory::free_memory(ram),
         memory::swap(ram, kernel.swappiness, figures),
         memory::huge_pages(ram, figures),
-        memory::read_bandwidth(figures, cpu),
+        memory::read_bandwidth(figures, *n_threads, cpu),
         program::build(facts.is_debug_build),
         program::engine(&facts.engine, &cpu.features),
     ];
