@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::WorkerArgs;
 use crate::plan::sweep::duration;
 use crate::report::Form;
 
@@ -23,9 +24,9 @@ pub struct DoctorArgs {
     /// Form of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Form,
-    /// Engine that is asked, as for measuring.
-    #[arg(long, hide = true)]
-    pub engine: Option<String>,
+    /// The engine that is asked.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
 }
 
 fn lasting(text: &str) -> Result<Duration, String> {

@@ -58,7 +58,11 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     if !(a.any_measured() && b.any_measured()) {
         // Nothing to compare: the sides' own tables say what went wrong.
         for view in [&a, &b] {
-            unless_closed(report::print(view, args.output.form, &mut io::stdout().lock()))?;
+            unless_closed(report::print(
+                view,
+                args.output.form,
+                &mut io::stdout().lock(),
+            ))?;
         }
         return Ok(code);
     }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use anyhow::Result;
 
 use super::{DONE, prepare, unless_closed};
-use crate::cli::{DoctorArgs, RunArgs};
+use crate::cli::DoctorArgs;
 use crate::doctor::{Engine, Facts, examine, observe};
 use crate::report::{self, Form, diagnosis};
 use crate::run::supervisor::{Worker, WorkerCommand};
@@ -16,10 +16,7 @@ use crate::units;
 /// # Errors
 /// For an unknown engine, or when standard output is closed.
 pub fn doctor(args: &DoctorArgs) -> Result<u8> {
-    let command = prepare::worker_command(&RunArgs {
-        engine: args.engine.clone(),
-        ..RunArgs::default()
-    })?;
+    let command = prepare::worker_command(&args.worker)?;
     let facts = Facts::probe(ask_engine(&command), args.threads);
     if io::stderr().is_terminal() {
         let time = units::duration(u64::try_from(args.lasting.as_nanos()).unwrap_or(u64::MAX));

@@ -129,7 +129,7 @@ impl Check {
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent.abs() {
-        p if p == 0.0 => "0%".to_owned(),
+        0.0 => "0%".to_owned(),
         p if p < 0.05 => "below 0.1%".to_owned(),
         p if p < 9.95 => format!("{percent:.1}%"),
         p if p < 999.5 => format!("{percent:.0}%"),

@@ -49,7 +49,9 @@ impl ProcessTimes {
             // Names change within a process (a program starts another in its place, kernel threads tell their work);
             // a counter that went back belongs to a new one, whose time is all of the window.
             let before = earlier.0.get(pid).map(|(_, then)| *then);
-            *ticks.entry(name).or_default() += now - before.filter(|then| then <= now).unwrap_or(0);
+            let used = now - before.filter(|then| then <= now).unwrap_or(0);
+            let sum = ticks.entry(name).or_default();
+            *sum = sum.saturating_add(used);
         }
         let wall_ns = wall.as_nanos().max(1) as f64;
         let mut busy: Vec<Neighbour> = ticks
@@ -57,7 +59,7 @@ impl ProcessTimes {
             .filter(|(_, ticks)| *ticks > 0)
             .map(|(name, ticks)| Neighbour {
                 name: name.to_owned(),
-                cores: (ticks * tick_ns) as f64 / wall_ns,
+                cores: ticks as f64 * tick_ns as f64 / wall_ns,
             })
             .collect();
         busy.sort_by(|a, b| b.cores.total_cmp(&a.cores));

@@ -208,7 +208,7 @@ fn ask_for_huge_pages(words: &Vec<u64>) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ask_for_huge_pages(_words: &Vec<u64>) {}
+fn ask_for_huge_pages(_words: &[u64]) {}
 
 /// Keeps threads in step as an engine's do: by spinning, since waking a sleeper takes as long as a short pass.
 struct Step {
