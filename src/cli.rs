@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod doctor;
 mod judging;
 mod measuring;
 
+pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 
@@ -110,6 +112,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     Gate(Box<GateArgs>),
+    /// Say whether this machine is fit to measure, what to change, and what that would bring
+    Doctor(DoctorArgs),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),

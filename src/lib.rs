@@ -13,7 +13,7 @@
 //!   -> report      reads records only; never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `gate`, `compare`, `run`, `record`,
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `gate`, `compare`, `doctor`, `run`, `record`,
 //! `metric`, `measure`, `engine`, `host`, `stats`, `plan`, `model`, `units`, `build_info`. `stats` knows no benchmarks;
 //! `engine::llama` is the only place that calls llama.cpp per decode call.
 
@@ -21,6 +21,7 @@ pub mod build_info;
 pub mod cli;
 pub mod cmd;
 pub mod compare;
+pub mod doctor;
 pub mod engine;
 pub mod gate;
 pub mod host;

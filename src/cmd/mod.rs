@@ -2,6 +2,7 @@
 
 mod ab;
 mod compare;
+mod doctor;
 mod execute;
 mod folder;
 mod gate;
@@ -39,6 +40,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Model(command)) => model::model(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
