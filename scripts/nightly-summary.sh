@@ -17,15 +17,14 @@ cells_that() {
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
 }
 
-# What went wrong in the run, a line for each cell and reason.
+# What went wrong in run $1, a line for each cell and reason, each beginning with $2.
 failed_cells() {
-    local record=$run/run.jsonl
-    grep '^{"kind":"cell"' "$record" |
-        sed -nE 's/^\{"kind":"cell","case_id":"([^"]*)".*"outcome":\{"status":"(failed|crashed|timed_out|skipped)"(,[^}]*)?\}.*/\1: \2\3/p' |
+    sed -nE 's/^\{"kind":"cell","case_id":"([^"]*)".*"outcome":\{"status":"(failed|crashed|timed_out|skipped)"(,[^}]*)?\}.*/\1: \2\3/p' \
+        "$1/run.jsonl" |
         sed -E -e 's/,"(reason|how)":"(.*)"$/: \2/' -e 's/,"after_ns":[0-9]+$//' -e 's/timed_out$/timed out/' \
             -e 's/,"needs_bytes":([0-9]+),"has_bytes":([0-9]+)/: needs \1 bytes, has \2/' |
-        LC_ALL=C sort | uniq -c |
-        awk '{ n = $1; sub(/^ *[0-9]+ /, ""); print "- " $0 ($0 ~ /: skipped/ ? "" : " (in " n (n == 1 ? " process)" : " processes)")) }'
+        sort | uniq -c |
+        awk -v start="${2:-}" '{ n = $1; sub(/^ *[0-9]+ /, ""); print "- " start $0 ($0 ~ /: skipped/ ? "" : " (in " n (n == 1 ? " process)" : " processes)")) }'
 }
 
 # A command for people to copy.
@@ -47,12 +46,14 @@ advice() {
         promoted) echo "Nothing. Earlier nights are no baseline any more." ;;
         regression) advice_on_regression ;;
         inconclusive) advice_on_inconclusive ;;
-        interrupted) echo "Run it again. \`ggufbench --resume ${run:-RUN}\` finishes what was begun, if it is of use." ;;
+        interrupted) echo "Run it again. What was measured is left where it is, and is not judged." ;;
         *) echo "Mend the cause. Nothing was judged, and the history is as it was." ;;
     esac
 }
 advice_on_regression() {
-    if [ "$old_engine" = "$(fact "$run" engine)" ]; then
+    if [ $paired = yes ]; then
+        echo "Both programs were measured in turns, so it is not the machine: look at what changed between them."
+    elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
         echo "Look at the machine first: the program and the engine are those of the baseline."
     else
         echo "Look at what changed between the two programs above, and at what the table's head lists as different."
@@ -74,7 +75,7 @@ advice_on_inconclusive() {
 }
 
 print_summary() { # verdict, reason
-    local line
+    local line unwanted
     printf '# Nightly: %s\n\n%s\n\n' "$1" "$2"
     [ -z "$run" ] || printf -- '- **night**: %s\n- **machine**: %s\n- **program**: %s\n' \
         "$night" "$(fact "$run" machine)" "$(fact "$run" engine)"
@@ -82,7 +83,10 @@ print_summary() { # verdict, reason
     for line in ${notes[@]+"${notes[@]}"}; do printf -- '- **note**: %s\n' "$line"; done
     if [ -s "$work/gate.md" ]; then
         printf '\n## Cells\n'
-        sed 1d "$work/gate.md" | grep -v '^next: '
+        # Advice is given below, and between two sides of one night no nights differ.
+        unwanted='^next: '
+        [ $paired = no ] || unwanted='^(next: |note: the baseline is a single run)'
+        sed 1d "$work/gate.md" | grep -vE "$unwanted"
     fi
     if [ -s "$work/failed" ]; then
         printf '\n## What could not be measured as planned\n\n'

@@ -196,13 +196,13 @@ nights() {
     local record
     for record in "$history"/*/run.jsonl; do
         [ ! -f "$record" ] || basename "$(dirname "$record")"
-    done | LC_ALL=C sort
+    done | sort
 }
 runs() {
     local folder
     for folder in "$out"/*-nightly "$out"/*-nightly-[0-9]*; do
         [ ! -d "$folder" ] || basename "$folder"
-    done | LC_ALL=C sort
+    done | sort
 }
 pinned() { cat "$history/pinned" 2>/dev/null || true; }
 # The newest night that counts, of which the gate names what differs.
@@ -260,6 +260,8 @@ note_leftovers() {
 prune() {
     local dated='^[0-9]{8}-[0-9]{6}-' keep oldest name
     oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
+    # A night of --paired is side b of its run.
+    oldest=${oldest%-b}
     keep=$(pinned)
     for name in $(nights | grep -E "$dated" || true); do
         # Only the promoted night's program is ever used again.
@@ -306,7 +308,7 @@ finish() {
 
 # --- the night ---------------------------------------------------------------------------------------
 
-run='' night='' old_engine='' gate_again='' first=no
+run='' old_run='' night='' old_engine='' gate_again='' first=no
 
 # Measures, and finds the one new folder: the lock keeps other nights away.
 measure() {
@@ -332,7 +334,10 @@ measure() {
         *) finish error 2 "the measuring ended with exit code $code: $(last_words)" ;;
     esac
     night=$(name_of "$run")
-    failed_cells >"$work/failed" || true
+    {
+        failed_cells "$run"
+        [ $paired = no ] || failed_cells "$old_run" "the promoted program, "
+    } >"$work/failed"
     "$program" report "$run" -o jsonl | grep -q '"outcome":"measured"' ||
         finish error 2 "no cell could be measured: $(sed -n '1s/^- //p' "$work/failed")"
 }
@@ -347,7 +352,8 @@ judge() {
     [ $promote = yes ] || set -- "$@" --rerun --keep ${engine[@]+"${engine[@]}"}
     watched "$work/gate.md" "$@" -o md || code=$?
     rerun=$(sed -n 's/^- \*\*rerun\*\*: //p' "$work/gate.md")
-    [ -z "$rerun" ] || gate_again="$gate_again --confirm $(printf %q "$(dirname "${run%/b}")/$rerun")"
+    [ $paired = no ] || rerun=${rerun%-b}
+    [ -z "$rerun" ] || gate_again="$gate_again --confirm $(printf %q "$out/$rerun")"
     return $code
 }
 

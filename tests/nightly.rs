@@ -71,17 +71,24 @@ fn reads_well(nights: &Nights, night: &Night) {
     for label in ["machine", "program", "program of the baseline", "rerun"] {
         assert_ne!(night.labelled(label), "", "{label}: {text}");
     }
-    // What it says to repeat does repeat.
-    let gate = text
-        .lines()
-        .find(|l| l.contains(" gate "))
-        .expect("a command");
+    repeats(nights, night, 1);
+}
+
+/// The gate's command in the summary gives the night's verdict again.
+#[track_caller]
+fn repeats(nights: &Nights, night: &Night, code: i32) {
+    let gate = night.summary.lines().find(|l| l.contains(" gate "));
     let again = std::process::Command::new("bash")
-        .args(["-c", gate])
+        .args(["-c", gate.expect("a command")])
         .current_dir(nights.place.path())
         .output()
         .expect("bash starts");
-    assert_eq!(again.status.code(), Some(1), "{}", support::stderr(&again));
+    assert_eq!(
+        again.status.code(),
+        Some(code),
+        "{}",
+        support::stderr(&again)
+    );
 }
 
 #[test]
@@ -196,6 +203,55 @@ fn other_baselines() {
     assert!(other.complaints()[0].contains("promote a run of the same plan"));
     let promoted = nights.night_with(&["--promote"], &["--batch", "2", "--engine", &engine(4, 0)]);
     promoted.is(0, "promoted");
+}
+
+/// Processes that differ by 5% hide a tenth from any other night, not from the program measured in turns with.
+#[test]
+fn paired_with_the_promoted_program() {
+    let noisy = |day, percent| engine(day, percent).replace("0.004", "0.05");
+    let mut nights = Nights::new();
+    let none = nights.night(&["--paired", "--baseline", "none"], &engine(1, 0));
+    none.is(2, "error");
+    assert!(
+        none.complaints()[0].contains("no promoted night with its program"),
+        "{}",
+        none.said
+    );
+    nights.install("old", &noisy(7, 0));
+    let first = nights.night(&["--paired"], &noisy(7, 0));
+    first.is(0, "pass (first night)");
+    assert_eq!(nights.programs(), [first.labelled("night")]);
+    nights.night(&["--paired"], &noisy(7, 0)).is(0, "pass");
+
+    nights.install("new", &noisy(7, 10));
+    let slow = nights.night(&["--paired"], &noisy(7, 0));
+    slow.is(1, "regression");
+    let (night, baseline) = (slow.labelled("night"), slow.labelled("baseline"));
+    assert_eq!(night.strip_suffix("-b"), baseline.strip_suffix("-a"));
+    assert!(slow.labelled("rerun").ends_with("-nightly-rerun-b"));
+    for text in ["it is not the machine", "batch 1 +10.0%"] {
+        assert!(slow.summary.contains(text), "{}", slow.summary);
+    }
+    assert!(!slow.summary.contains("single run"), "{}", slow.summary);
+    repeats(&nights, &slow, 1);
+    assert_eq!(nights.kept().len(), 3);
+
+    let promoted = nights.night(&["--paired", "--promote"], &noisy(7, 0));
+    promoted.is(0, "promoted");
+    assert_eq!(nights.programs(), [promoted.labelled("night")]);
+    nights.night(&["--paired"], &noisy(7, 0)).is(0, "pass");
+
+    nights.install("newest", &broken(7, r#""fail_at_call":30"#));
+    let newest = nights.night(&["--paired", "--promote"], &noisy(7, 0));
+    newest.is(3, "inconclusive");
+    std::fs::remove_file(
+        nights
+            .history()
+            .join(&nights.programs()[0])
+            .join("ggufbench"),
+    )
+    .expect("there");
+    nights.night(&["--paired"], &noisy(7, 0)).is(2, "error");
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub fn broken(day: u32, how: &str) -> String {
 pub struct Nights {
     /// Its folder.
     pub place: Place,
+    /// The program that the script finds.
+    pub program: PathBuf,
 }
 
 /// What a night said.
@@ -108,7 +110,21 @@ impl Nights {
     pub fn new() -> Self {
         let place = Place::new();
         std::fs::write(place.path().join("sweep.toml"), SWEEP).expect("writable");
-        Self { place }
+        let program = env!("CARGO_BIN_EXE_ggufbench").into();
+        Self { place, program }
+    }
+
+    /// Puts another program in the place of the one the script finds: ours, but its workers run this engine.
+    pub fn install(&mut self, name: &str, engine: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let text = format!(
+            "#!/bin/sh\n[ \"$1\" != __worker ] || set -- __worker --engine '{engine}'\nexec '{}' \"$@\"\n",
+            env!("CARGO_BIN_EXE_ggufbench")
+        );
+        self.program = self.place.path().join(name);
+        std::fs::write(&self.program, text).expect("writable");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&self.program, executable).expect("ours");
     }
 
     /// The script with these options, and flags for the measuring.
@@ -121,7 +137,7 @@ impl Nights {
             .arg("--")
             .args(flags)
             .current_dir(self.place.path())
-            .env("GGUFBENCH", env!("CARGO_BIN_EXE_ggufbench"))
+            .env("GGUFBENCH", &self.program)
             .env("GGUFBENCH_MODELS", self.place.path().join("gguf"));
         command
     }
