@@ -121,26 +121,16 @@ tell_holder() {
     fi
     die "another nightly, $holder, was killed, but what it started still measures and holds $1"
 }
-cut_off=''
-# Takes folder $1 by the file descriptor $2, which is open on its lock file.
-take() {
-    lock_open_file "$2" || tell_holder "$1/nightly.lock"
-    # Emptied at an orderly end.
-    cut_off=${cut_off:-$(cat "$1/nightly.lock")}
-    # Only for people: on a full disk the lock holds all the same.
-    { printf 'process %s since %s\n' $$ "$(date '+%Y-%m-%d %H:%M:%S')" >"$1/nightly.lock"; } 2>/dev/null || true
-}
 for folder in "$out" "$history"; do
     mkdir -p "$folder" 2>/dev/null && { : >>"$folder/nightly.lock"; } 2>/dev/null ||
         die "$folder: cannot write there: $({ mkdir -p "$folder" && : >>"$folder/nightly.lock"; } 2>&1 | tail -n 1)"
 done
 ! [ "$out" -ef "$history" ] || die "$history: holds the runs already; the history needs a folder of its own"
 exec 8>>"$out/nightly.lock" 9>>"$history/nightly.lock"
-take "$out" 8
-take "$history" 9
+lock_open_file 8 || tell_holder "$out/nightly.lock"
+lock_open_file 9 || tell_holder "$history/nightly.lock"
 
-work=$(mktemp -d) || die "no folder for temporary files"
-new_file=''
+work='' new_file=''
 clean_up() {
     rm -rf "$work"
     [ -z "$new_file" ] || rm -f "$new_file"
@@ -148,6 +138,12 @@ clean_up() {
     [ $orderly = yes ] || exit 2
 }
 trap clean_up EXIT
+# Emptied at an orderly end. Only for people: on a full disk the lock holds without a text.
+cut_off=$(cat "$out/nightly.lock")
+holder="process $$ since $(date '+%Y-%m-%d %H:%M:%S')"
+{ echo "$holder" >"$out/nightly.lock" && echo "$holder" >"$history/nightly.lock"; } 2>/dev/null || true
+
+work=$(mktemp -d) || die "no folder for temporary files"
 mkfifo "$work/stderr" && : >"$work/log" && : >"$work/gate.md" && : >"$work/failed" ||
     die "$work: no room for temporary files"
 

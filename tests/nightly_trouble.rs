@@ -73,6 +73,11 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
     );
     assert!(!nights.place.path().join("second.md").exists());
 
+    let elsewhere = ["--out", "elsewhere", "--history", "out/history"];
+    let other = nights.night(&elsewhere, &engine(3, 0));
+    let holder = "another nightly holds out/history/nightly.lock: process ";
+    assert!(other.complaints()[0].starts_with(holder), "{}", other.said);
+
     let orphan = measuring_of(first.id());
     signal(first.id(), "-KILL");
     first.wait().expect("a child of ours");
@@ -104,9 +109,12 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
     let fourth = nights.night(&[], &engine(4, 0));
     fourth.is(0, "pass");
     assert_eq!(fourth.labelled("note"), "", "said once");
+    let fifth = nights.night(&elsewhere, &engine(5, 0));
+    fifth.is(0, "pass");
+    assert_eq!(fifth.labelled("note"), "", "waiting in vain is no crash");
     assert_eq!(
         nights.kept().len(),
-        3,
+        4,
         "the unfinished night is in no history"
     );
     assert_eq!(nights.runs().len(), 4, "and is left where it was");
