@@ -11,7 +11,7 @@ cells_that() {
         /^\|/ && index($(NF - 1), verdict) == 1 {
             if (++n > 6) next
             cell = ""
-            for (i = 2; i < NF && head[i] != "time"; i++) cell = cell head[i] " " $i " "
+            for (i = 2; i < NF && head[i] != "time"; i++) cell = cell (head[i] == "model" ? "" : head[i] " ") $i " "
             found = found (n > 1 ? ", " : "") cell $i
         }
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
