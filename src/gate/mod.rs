@@ -322,7 +322,18 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         (cell.p, cell.p_adjusted, cell.verdict) = (judged.p, judged.p_adjusted, judged.verdict);
         cell.more_processes = judged.more_processes;
     }
-    let lacks = |side: &Side, case: &Case| cell_beside(run, side, case).is_none();
+    // Over all its nights: one that lacks a cell as well must not make its absence normal.
+    let mut missing: Vec<CaseId> = Vec::new();
+    for side in baseline.sides() {
+        let gone = side
+            .cases()
+            .filter(|case| cell_beside(run, side, case).is_none());
+        for id in gone.map(Case::id) {
+            if !missing.contains(&id) {
+                missing.push(id);
+            }
+        }
+    }
     let mut report = GateReport {
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
@@ -330,10 +341,7 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         differences: newest.map_or_else(Vec::new, |side| {
             Difference::between(&side.header, &run.header, run.cases())
         }),
-        missing: newest.map_or_else(Vec::new, |side| {
-            let missing = side.cases().filter(|case| lacks(side, case));
-            missing.map(Case::id).collect()
-        }),
+        missing,
         cells,
         new,
         rerun: None,

@@ -98,6 +98,16 @@ fn a_cell_that_is_gone_is_no_pass() {
 }
 
 #[test]
+fn a_night_without_a_cell_does_not_excuse_the_next() {
+    let cases = batches(&[1, 8]);
+    let night = |cases: &[Case]| run("night", cases, QUIET);
+    let last = Baseline::Nights(vec![night(&cases[..1]), night(&cases)]);
+    let report = judged(&run("new", &cases[..1], QUIET), &last);
+    assert_eq!(report.missing, [cases[1].id()]);
+    assert_eq!(report.verdict, NightVerdict::Inconclusive);
+}
+
+#[test]
 fn many_nights_are_the_units_and_few_are_not() {
     let cases = batches(&[1]);
     let night = |permille: u64| run("night", &cases, QUIET.map(|ns| ns * permille / 1000));
