@@ -56,6 +56,9 @@ pub struct Row {
     /// A's cell.
     #[serde(skip)]
     pub case: Case,
+    /// B's.
+    #[serde(skip)]
+    pub case_b: Case,
     /// Its name.
     pub case_id_a: CaseId,
     /// B's; the same unless an axis is compared.
@@ -198,6 +201,7 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
     let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
     Row {
         case: a.case.clone(),
+        case_b: b.case.clone(),
         case_id_a: a.case.id(),
         case_id_b: b.case.id(),
         a: a.median().unwrap_or(f64::NAN),
