@@ -70,6 +70,9 @@ pub struct GateArgs {
     /// Chance of any false suspicion among a night's cells (Holm)
     #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
     pub alpha: f64,
+    /// How much nights differ (standard deviation), where a single run is the baseline and the history is too short to tell
+    #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
+    pub night_sd: f64,
     /// Judge only the cells whose names match, such as '*/b32/*'; repeatable
     #[arg(long, value_name = "GLOB")]
     pub cell: Vec<glob::Pattern>,

@@ -1,10 +1,12 @@
 //! A gate's verdict as a table.
 
+mod notes;
+
 use super::axes;
 use super::comparison::{cell_columns, differences, listed, range};
 use super::sheet::{Column, Sheet, p_value, signed_percent};
-use crate::compare::{more_in_short, percent, would_need};
-use crate::gate::{Against, CellResult, CellVerdict, GateReport, NightVerdict};
+use crate::compare::{more_in_short, would_need};
+use crate::gate::{Against, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
 
 /// A gate's table, what it was held against, and what to do.
@@ -26,9 +28,7 @@ pub fn sheet(report: &GateReport) -> Sheet {
     let mut below = Vec::new();
     below.extend(listed("not measured tonight", &report.missing));
     below.extend(listed("not in the baseline", &report.new));
-    below.push((String::new(), rule(report)));
-    below.extend(caveat(report).map(|text| ("note".to_owned(), text.to_owned())));
-    below.extend(next(report).map(|text| ("next".to_owned(), text.to_owned())));
+    below.extend(notes::below(report));
     Sheet {
         title: format!("{}: {}", report.run, report.verdict.word()),
         above,
@@ -56,6 +56,10 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
         ),
         Column::numbers("p", 2, of(&|c| or_na(c.p_adjusted.map(p_value)))),
     ]);
+    if report.cells.iter().any(|c| c.p_night.is_some()) {
+        let p = |c: &CellResult| or_na(c.p_night.map(p_value));
+        columns.push(Column::numbers("p nights", 4, of(&p)));
+    }
     if report.rerun.is_some() {
         let again = |c: &CellResult| Some(signed_percent(c.rerun?.slowdown?.estimate));
         columns.push(Column::numbers(
@@ -72,22 +76,33 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
             Against::Nights(n) => format!("{n} nights"),
         }),
     ));
-    let short = |c: &CellResult| match (c.rerun, c.more_processes) {
-        (None, Some(n)) => format!("{} {}", c.verdict.word(), more_in_short(Some(n))),
-        _ => c.verdict.word().to_owned(),
-    };
-    columns.push(Column::words("verdict", 0, of(&cell_verdict)).or_short(of(&short)));
+    columns.push(Column::words("verdict", 0, of(&in_full)).or_short(of(&in_short)));
     columns
 }
 
-fn cell_verdict(cell: &CellResult) -> String {
-    match (cell.verdict, cell.more_processes) {
-        (CellVerdict::Inconclusive, _) if cell.rerun.is_some() => {
-            "inconclusive (not seen again)".to_owned()
-        }
-        (CellVerdict::Inconclusive, Some(n)) => format!("inconclusive ({})", would_need(Some(n))),
-        (verdict, _) => verdict.word().to_owned(),
-    }
+fn in_full(cell: &CellResult) -> String {
+    let why = match (cell.doubt, cell.more_processes) {
+        (Some(Doubt::NotSeenAgain), _) => "not seen again".to_owned(),
+        (Some(Doubt::Night), _) => "nights may differ as much".to_owned(),
+        (Some(Doubt::Disturbed { tonight, baseline }), _) => format!(
+            "disturbed: {} of {} against {} of {}",
+            tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
+        ),
+        (None, Some(n)) => would_need(Some(n)),
+        (None, None) => return cell.verdict.word().to_owned(),
+    };
+    format!("{} ({why})", cell.verdict.word())
+}
+
+fn in_short(cell: &CellResult) -> String {
+    let why = match (cell.doubt, cell.more_processes) {
+        (Some(Doubt::NotSeenAgain), _) => "(once)".to_owned(),
+        (Some(Doubt::Night), _) => "(night)".to_owned(),
+        (Some(Doubt::Disturbed { .. }), _) => "(disturbed)".to_owned(),
+        (None, Some(n)) => more_in_short(Some(n)),
+        (None, None) => return cell.verdict.word().to_owned(),
+    };
+    format!("{} {why}", cell.verdict.word())
 }
 
 fn verdict(report: &GateReport) -> String {
@@ -121,93 +136,5 @@ fn baseline(report: &GateReport) -> String {
     }
 }
 
-fn rule(report: &GateReport) -> String {
-    let rule = &report.rule;
-    format!(
-        "time: how much longer a decode step takes. pass: {} slower or more is excluded at {}. suspected: p at most {} for \
-         \"at most {} slower\", after Holm over the cells; regression: and seen again in a rerun. (+N): would need about \
-         N more processes a side.",
-        percent(rule.tolerance),
-        percent(rule.pass_level),
-        rule.alpha,
-        percent(rule.tolerance)
-    )
-}
-
-/// What the intervals do not know.
-fn caveat(report: &GateReport) -> Option<&'static str> {
-    let single = report
-        .cells
-        .iter()
-        .any(|c| matches!(c.against, Against::Processes(_)));
-    single.then_some(
-        "the baseline is a single run: what differs between nights is in no interval; from 4 nights of history on, \
-         --baseline last:14 knows it",
-    )
-}
-
-fn next(report: &GateReport) -> Option<&'static str> {
-    let has = |verdict| report.cells.iter().any(|c| c.verdict == verdict);
-    if has(CellVerdict::Suspected) {
-        return Some(
-            "--rerun measures the suspected cells again; only what is seen twice is a regression",
-        );
-    }
-    let lacks = report.cells.iter().any(|c| c.more_processes.is_some());
-    (report.verdict == NightVerdict::Inconclusive && lacks)
-        .then_some("raise --replicates in both runs, or calm the machine")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compare::fixture::{batches, header, run, side};
-    use crate::gate::Again;
-    use crate::gate::{Baseline, GateError, Rule, gate};
-
-    const QUIET: [u64; 3] = [999_000, 1_000_000, 1_001_000];
-
-    #[test]
-    fn a_night_fits_80_columns() {
-        let cases = batches(&[1, 8, 32, 128]);
-        let baseline = Baseline::Run(Box::new(run("20260131-020000-nightly", &cases, QUIET)));
-        let tonight = side(
-            header("20260201-020000-nightly", &cases[..3]),
-            |case| match case.n_seq {
-                1 => QUIET.to_vec(),
-                8 => QUIET.map(|ns| ns * 11 / 10).to_vec(),
-                _ => vec![960_000, 1_000_000, 1_040_000],
-            },
-        );
-        let once = gate::<GateError>(&tonight, &baseline, &Rule::default(), None).expect("judged");
-        let text = sheet(&once).terminal(80);
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
-        for needle in [
-            "inconclusive (1 pass, 1 suspected, 1 inconclusive, 1 not measured)",
-            "inconclusive (+",
-            "+10.0%",
-            "not measured tonight: m/pp128/tg64/b128",
-            "single run",
-            "next: --rerun",
-        ] {
-            assert!(text.contains(needle), "{needle}: {text}");
-        }
-        let mut again = |cells: &[Case]| -> Result<Again, GateError> {
-            Ok(run("20260201-030000-rerun", cells, QUIET.map(|ns| ns * 12 / 10)).into())
-        };
-        let rule = Rule::default();
-        let twice = gate(&tonight, &baseline, &rule, Some(&mut again)).expect("judged");
-        let text = sheet(&twice).terminal(80);
-        assert!(
-            text.contains("regression (1 pass, 1 regression, "),
-            "{text}"
-        );
-        assert!(
-            text.contains("+20.0%") && !text.contains("next: --rerun"),
-            "{text}"
-        );
-    }
-}
+mod tests;
