@@ -9,6 +9,7 @@ mod look;
 mod rule;
 #[cfg(test)]
 mod simulation;
+pub mod trial;
 mod verdict;
 
 use crate::compare::change::Change;
