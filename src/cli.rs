@@ -10,7 +10,7 @@ mod judging;
 mod measuring;
 
 pub use doctor::DoctorArgs;
-pub use judging::{BaselineChoice, CompareArgs, GateArgs};
+pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 
 use crate::report::Output;
@@ -114,6 +114,9 @@ pub enum Command {
     Gate(Box<GateArgs>),
     /// Say whether this machine is fit to measure, what to change, and what that would bring
     Doctor(DoctorArgs),
+    /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which
+    #[command(hide = true)]
+    GateTrial(GateTrialArgs),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),

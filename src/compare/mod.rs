@@ -8,6 +8,7 @@ pub mod change;
 pub mod difference;
 mod error;
 pub mod pair;
+pub mod samples;
 pub mod side;
 mod verdict;
 
@@ -24,7 +25,8 @@ use crate::stats::test::benjamini_hochberg;
 use axis::{Axis, ComparedAxis};
 use change::Change;
 use difference::Difference;
-use side::{Samples, Side};
+use samples::Samples;
+use side::Side;
 
 pub use error::CompareError;
 pub use verdict::{Verdict, more_in_short, percent, would_need};

@@ -19,6 +19,7 @@ mod row;
 pub mod sheet;
 pub mod terminal;
 mod text;
+pub mod trial;
 pub mod view;
 
 #[cfg(test)]
