@@ -322,8 +322,27 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         (cell.p, cell.p_adjusted, cell.verdict) = (judged.p, judged.p_adjusted, judged.verdict);
         cell.more_processes = judged.more_processes;
     }
-    // Over all its nights: one that lacks a cell as well must not make its absence normal.
-    let mut missing: Vec<CaseId> = Vec::new();
+    let mut report = GateReport {
+        run: run.label.clone(),
+        baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
+        rule: *rule,
+        differences: newest.map_or_else(Vec::new, |side| {
+            Difference::between(&side.header, &run.header, run.cases())
+        }),
+        missing: missing(run, baseline),
+        cells,
+        new,
+        rerun: None,
+        verdict: NightVerdict::Inconclusive,
+    };
+    report.conclude();
+    Ok(report)
+}
+
+/// Cells of any night of the baseline that were not measured tonight: a night that lacks a cell as well must not make
+/// its absence normal.
+fn missing(run: &Side, baseline: &Baseline) -> Vec<CaseId> {
+    let mut missing = Vec::new();
     for side in baseline.sides() {
         let gone = side
             .cases()
@@ -334,21 +353,7 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
             }
         }
     }
-    let mut report = GateReport {
-        run: run.label.clone(),
-        baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
-        rule: *rule,
-        differences: newest.map_or_else(Vec::new, |side| {
-            Difference::between(&side.header, &run.header, run.cases())
-        }),
-        missing,
-        cells,
-        new,
-        rerun: None,
-        verdict: NightVerdict::Inconclusive,
-    };
-    report.conclude();
-    Ok(report)
+    missing
 }
 
 /// Takes a rerun of the suspected cells in: what is not seen again is inconclusive.
