@@ -84,6 +84,12 @@ fn a_slower_side_is_found_through_noise_that_both_share() {
         found,
         "the records alone say the same"
     );
+    let report = place.run(&["report", pair.to_str().expect("text")]);
+    assert!(
+        stderr(&report).contains("holds a pair of runs"),
+        "{}",
+        stderr(&report)
+    );
     let md = std::fs::read_to_string(pair.join("comparison.md")).expect("written");
     assert!(md.contains("slower"), "{md}");
     for side in [PairSide::A, PairSide::B] {
