@@ -159,7 +159,8 @@ fn a_side_that_dies_leaves_the_other_measured() {
 #[test]
 fn sides_that_make_no_pair_are_refused_in_one_line() {
     let place = Place::new();
-    let cases: [(&[&str], &[&str], &[&str], &str); 5] = [
+    type Flags<'a> = &'a [&'a str];
+    let cases: [(Flags, Flags, Flags, &str); 5] = [
         (&[], &["--seed", "1"], &[], "stands before the first --"),
         (&["-o", "csv"], &[], &[], "ab prints table, md or json"),
         (&[], &["--threads", "1,2"], &[], "one value of what differs"),
