@@ -70,6 +70,9 @@ advice_on_inconclusive() {
     ! grep -q 'would need' "$work/gate.md" ||
         echo "- Where the table says that processes are missing: calm the machine, or raise --replicates (the baseline's too: promote)."
     ! grep -q 'not seen again' "$work/gate.md" || echo "- What was not seen again was probably the machine: see what ran beside."
+    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- Where the table says disturbed: measure again at a quieter time, or with --paired."
+    ! grep -q '(nights may differ as much)' "$work/gate.md" ||
+        echo "- Where nights may differ as much: --paired tells; from seven nights of history on, the gate knows how much they do."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
     echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
 }

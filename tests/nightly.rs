@@ -36,7 +36,7 @@ fn two_weeks_with_a_regression_on_the_tenth_night() {
     let after = nights.night(&[], &engine(16, 20));
     after.is(0, "pass");
     assert_eq!(after.labelled("baseline"), accepted.labelled("night"));
-    nights.night(&[], &engine(17, 40)).is(1, "regression");
+    nights.night(&[], &engine(17, 60)).is(1, "regression");
 }
 
 /// How many nights the baseline had.
