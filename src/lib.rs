@@ -32,4 +32,6 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod stats;
+pub mod text;
 pub mod units;
+pub mod view;

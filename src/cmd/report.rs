@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{DONE, unless_closed};
-use crate::report::{self, Output, view::RunView};
+use crate::report::{self, Output};
+use crate::view::RunView;
 
 /// Prints a run's table.
 ///

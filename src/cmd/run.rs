@@ -20,12 +20,12 @@ use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{CellLine, Line, Outcome, RunHeader, SCHEMA_VERSION, timestamp};
-use crate::report::view::RunView;
 use crate::report::{self, dry_run, progress};
 use crate::run::eta::Eta;
 use crate::run::resume::Done;
 use crate::run::supervisor::{Worker, WorkerCommand};
 use crate::run::{Ended, Execution, Interrupt};
+use crate::view::RunView;
 
 /// Measures what flags and sweep describe.
 ///

@@ -17,11 +17,7 @@ pub mod progress;
 mod row;
 pub mod sheet;
 pub mod terminal;
-mod text;
-pub mod view;
 
-#[cfg(test)]
-mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +27,11 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use sheet::Sheet;
+
+use crate::text;
+pub use crate::view;
+#[cfg(test)]
+use crate::view::fixture;
 use view::RunView;
 
 /// Form of a run's table.

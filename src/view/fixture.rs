@@ -15,7 +15,7 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::report::view::RunView;
+use crate::view::RunView;
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;

@@ -4,7 +4,7 @@ use super::*;
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
 use crate::record::Line;
-use crate::report::fixture::{
+use super::fixture::{
     MIB, MS, calls, case, cell, end, header, measured, repetition, three_processes, view, worker,
 };
 

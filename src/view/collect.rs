@@ -1,17 +1,20 @@
 //! From lines to cells: what is kept of a record while it is read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::figures::{RepetitionFigures, median_ns, ns};
 use super::warning::keep_worst;
+use super::steps::Steps;
+use super::usage::Sums;
 use super::{CellOutcome, CellView, CellWarning, Failure, RunView, StepTimes};
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
 use crate::measure::{Call, Phase};
 use crate::plan::{Case, CaseId, LoadKey};
+use crate::record::jsonl::{self, RecordError};
 use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
-use crate::report::text::plural;
+use crate::text::plural;
 use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval, summary};
 
@@ -23,14 +26,26 @@ pub(super) struct Collector {
     /// Cells in the order they first appeared, for those that the plan does not have.
     seen: Vec<Case>,
     load_ns: HashMap<LoadKey, Vec<u64>>,
-    end: Option<EndLine>,
+    loaded_rss_bytes: HashMap<LoadKey, Vec<u64>>,
+    /// Replicates each case was planned in, over all runs read.
+    planned: HashMap<Case, u32>,
+    /// What is added to the numbers of the run being read, so that no two runs share a process.
+    offset: Offset,
+    /// How each run read so far ended.
+    ends: Vec<Option<EndLine>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Offset {
+    worker: u32,
+    replicate: u32,
 }
 
 /// What is known of a cell so far.
 #[derive(Debug, Default)]
 struct Collected {
     case_id: Option<CaseId>,
-    steps_ns: Vec<u64>,
+    steps: Steps,
     repetitions: Vec<RepetitionFigures>,
     /// By worker process.
     processes: BTreeMap<u32, Process>,
@@ -38,6 +53,9 @@ struct Collected {
     visits: BTreeMap<Option<u32>, Visit>,
     context_ns: Vec<u64>,
     rss_bytes: Option<u64>,
+    usage: Sums,
+    n_ctx_seq: Option<u32>,
+    decode_by_replicate: BTreeMap<u32, Vec<f64>>,
     noise: Vec<(HostWarning, u32)>,
 }
 
@@ -45,6 +63,7 @@ struct Collected {
 struct Process {
     decode_tokens_per_s: Vec<f64>,
     median_step_ns: Vec<f64>,
+    prefill_ns: Vec<f64>,
 }
 
 #[derive(Debug)]
@@ -55,18 +74,58 @@ struct Visit {
 }
 
 impl Collector {
-    pub(super) fn note(&mut self, line: Line) {
+    /// Takes in a run, beside those read before.
+    pub(super) fn read(&mut self, run: &Path) -> Result<RunHeader, RecordError> {
+        self.ends.push(None);
+        let mut most = Offset::default();
+        let header = jsonl::read(run, |line| {
+            let worker = match &line {
+                Line::Worker(w) => Some(w.worker),
+                Line::Repetition(r) => Some(r.worker),
+                Line::Cell(c) => c.worker,
+                Line::Run(_) | Line::End(_) => None,
+            };
+            most.worker = most.worker.max(worker.map_or(0, |w| w.saturating_add(1)));
+            self.note(line);
+        })?;
+        let replicates = header.plan.protocol.replicates;
+        for case in &header.plan.cases {
+            let planned = self.planned.entry(case.clone()).or_default();
+            *planned = planned.saturating_add(replicates);
+        }
+        self.offset.worker = self.offset.worker.saturating_add(most.worker);
+        self.offset.replicate = self.offset.replicate.saturating_add(replicates);
+        Ok(header)
+    }
+
+    fn note(&mut self, line: Line) {
         // A line after an end is a resumed run's, which has not ended yet.
-        self.end = None;
+        let end = match line {
+            Line::End(ref end) => Some(end.clone()),
+            _ => None,
+        };
+        if let Some(last) = self.ends.last_mut() {
+            *last = end;
+        }
+        let offset = self.offset;
         match line {
-            Line::Run(_) => {}
+            Line::Run(_) | Line::End(_) => {}
             Line::Worker(w) => {
+                let memory = self.loaded_rss_bytes.entry(w.load.clone()).or_default();
+                memory.extend(w.rss_bytes);
                 let times = self.load_ns.entry(w.load).or_default();
                 times.extend(w.load_ns);
             }
-            Line::Repetition(r) => self.cell(&r.case, &r.case_id).note_repetition(*r),
-            Line::Cell(c) => self.cell(&c.case, &c.case_id).note_visit(*c),
-            Line::End(end) => self.end = Some(end),
+            Line::Repetition(mut r) => {
+                r.worker = r.worker.saturating_add(offset.worker);
+                r.replicate = r.replicate.saturating_add(offset.replicate);
+                self.cell(&r.case, &r.case_id).note_repetition(*r);
+            }
+            Line::Cell(mut c) => {
+                c.worker = c.worker.map(|w| w.saturating_add(offset.worker));
+                c.replicate = c.replicate.map(|r| r.saturating_add(offset.replicate));
+                self.cell(&c.case, &c.case_id).note_visit(*c);
+            }
         }
     }
 
@@ -79,7 +138,12 @@ impl Collector {
         cell
     }
 
-    pub(super) fn finish(mut self, record: PathBuf, header: RunHeader) -> RunView {
+    pub(super) fn finish(
+        mut self,
+        record: PathBuf,
+        header: RunHeader,
+        also: Vec<RunHeader>,
+    ) -> RunView {
         let mut shown = HashSet::new();
         let mut cases: Vec<Case> = header
             .plan
@@ -89,30 +153,59 @@ impl Collector {
             .cloned()
             .collect();
         cases.retain(|case| shown.insert(case.clone()));
-        let of = header.plan.protocol.replicates;
+        let replicates = header.plan.protocol.replicates;
         let mut cells: Vec<CellView> = cases
             .into_iter()
             .map(|case| {
-                let load = self.load_ns.get(&case.load_key());
-                let load_ns = load.and_then(|times| median_ns(times));
+                let key = case.load_key();
+                let median_of = |of: &HashMap<LoadKey, Vec<u64>>| {
+                    of.get(&key).and_then(|values| median_ns(values))
+                };
+                let load = Load {
+                    ns: median_of(&self.load_ns),
+                    rss_bytes: median_of(&self.loaded_rss_bytes),
+                };
+                let planned = self.planned.get(&case).copied().unwrap_or(replicates);
                 let collected = self.cells.remove(&case).unwrap_or_default();
-                collected.finish(case, load_ns, of)
+                collected.finish(case, load, planned)
             })
             .collect();
         super::add_speedups(&mut cells);
         RunView {
             record,
             header,
+            also,
             cells,
-            end: self.end,
+            end: last_end(self.ends),
         }
     }
 }
 
+/// What loading a cell's model took.
+struct Load {
+    ns: Option<u64>,
+    rss_bytes: Option<u64>,
+}
+
+/// How runs read as one ended: the last one's time, and none while one of them goes on.
+fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
+    let ends: Vec<EndLine> = ends.into_iter().collect::<Option<_>>()?;
+    let elapsed_ns = ends.iter().fold(0_u64, |n, e| n.saturating_add(e.elapsed_ns));
+    let interrupted = ends.iter().any(|e| e.interrupted);
+    let last = ends.into_iter().next_back()?;
+    Some(EndLine {
+        interrupted,
+        elapsed_ns,
+        ..last
+    })
+}
+
 impl Collected {
     fn note_repetition(&mut self, r: Repetition) {
-        let decode = r.calls.iter().filter(|c| c.phase == Phase::Decode);
-        self.steps_ns.extend(decode.map(Call::step_ns));
+        let decode = || r.calls.iter().filter(|c| c.phase == Phase::Decode);
+        let first_past = decode().next().map_or(0, |c| c.n_past);
+        self.steps.push(first_past, decode().map(Call::step_ns));
+        self.usage.add(&r.usage);
         let figures = RepetitionFigures::of(&r.calls);
         self.repetitions.push(figures);
         let process = self.processes.entry(r.worker).or_default();
@@ -120,6 +213,9 @@ impl Collected {
             .decode_tokens_per_s
             .extend(figures.decode_tokens_per_s);
         process.median_step_ns.extend(figures.median_step_ns);
+        process.prefill_ns.extend(figures.prefill_ns.map(|ns| ns as f64));
+        let replicate = self.decode_by_replicate.entry(r.replicate).or_default();
+        replicate.extend(figures.decode_tokens_per_s);
         // The memory held just after it. The kernel's own peak would count the cells that the worker
         // measured before; within a repetition the engine allocates nothing.
         self.saw_memory(r.usage.rss_bytes);
@@ -138,6 +234,7 @@ impl Collected {
     fn note_visit(&mut self, c: CellLine) {
         if let Some(opened) = &c.opened {
             self.context_ns.push(opened.context_ns);
+            self.n_ctx_seq = self.n_ctx_seq.max(Some(opened.n_ctx_seq));
             self.saw_memory(opened.rss_bytes);
         }
         let visit = Visit {
@@ -152,7 +249,7 @@ impl Collected {
         self.rss_bytes = self.rss_bytes.max(bytes);
     }
 
-    fn finish(self, case: Case, load_ns: Option<u64>, planned: u32) -> CellView {
+    fn finish(self, case: Case, load: Load, planned: u32) -> CellView {
         let (outcome, outcome_detail) = self.outcome();
         let over_processes = |values: fn(&Process) -> &Vec<f64>| {
             let all: Vec<Vec<f64>> = self.processes.values().map(|p| values(p).clone()).collect();
@@ -168,14 +265,27 @@ impl Collected {
         };
         let has_prompt = case.n_prompt > 0;
         let prefill_ns = median(|r| r.prefill_ns.map(|t| t as f64));
+        let has_ttft = has_prompt && case.sample;
+        let ttft_interval = over_processes(|p| &p.prefill_ns)
+            .and_then(|(_, interval)| interval)
+            .filter(|_| has_ttft);
+        let medians = self.decode_by_replicate.iter();
+        let decode_by_replicate = medians
+            .filter_map(|(replicate, rates)| Some((*replicate, summary::median(rates)?)))
+            .collect();
         CellView {
             case_id: self.case_id.clone().unwrap_or_else(|| case.id()),
             warnings: self.warnings(outcome, planned),
             failures: self.failures(),
+            planned_replicates: planned,
+            resources: self.usage.finish(),
+            loaded_rss_bytes: load.rss_bytes,
+            n_ctx_seq: self.n_ctx_seq,
+            decode_by_replicate,
             n_processes: count(self.processes.len()),
             n_replicates: count(self.replicates_measured()),
             n_repetitions: count(self.repetitions.len()),
-            n_steps: self.steps_ns.len() as u64,
+            n_steps: self.steps.all().len() as u64,
             stopped_by: self.stopped_by(),
             per_seq_tokens_per_s: decode_tokens_per_s
                 .filter(|_| case.n_seq > 0)
@@ -183,10 +293,11 @@ impl Collected {
             decode_tokens_per_s,
             decode_interval,
             prefill_tokens_per_s: median(|r| r.prefill_tokens_per_s).filter(|_| has_prompt),
-            step_ns: StepTimes::of(&self.steps_ns),
+            step_ns: StepTimes::of(self.steps.all()),
             median_step_ns: median_step.map(|(step, _)| ns(step)),
             median_step_interval: median_step.and_then(|(_, interval)| interval),
-            ttft_ns: prefill_ns.filter(|_| has_prompt && case.sample).map(ns),
+            ttft_ns: prefill_ns.filter(|_| has_ttft).map(ns),
+            ttft_interval,
             tpot_ns: median(|r| r.mean_step_ns).map(ns),
             overhead_ns: median(|r| r.overhead_ns).map(ns),
             engine_ns: median(|r| r.engine_ns).map(ns),
@@ -194,8 +305,10 @@ impl Collected {
             speedup: None,
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
-            load_ns,
+            load_ns: load.ns,
             context_ns: median_ns(&self.context_ns),
+            repetitions: self.repetitions,
+            steps: self.steps,
             outcome,
             outcome_detail,
             case,

@@ -23,6 +23,10 @@ pub struct RepetitionFigures {
     pub engine_ns: Option<f64>,
     /// Median of the part of choosing tokens.
     pub sample_ns: Option<f64>,
+    /// Median of the engine's part that is spent waiting for a device.
+    pub wait_ns: Option<f64>,
+    /// Prefill and every decode step: how long the request took, from its prompt to its last token.
+    pub request_ns: Option<u64>,
 }
 
 impl RepetitionFigures {
@@ -41,6 +45,8 @@ impl RepetitionFigures {
             overhead_ns: summary::median(&steps(|c| c.build_ns)),
             engine_ns: summary::median(&steps(Call::engine_ns)),
             sample_ns: summary::median(&steps(|c| c.sample_ns)),
+            wait_ns: summary::median(&steps(|c| c.wait_ns)),
+            request_ns: calls.iter().map(Call::step_ns).reduce(u64::saturating_add),
         }
     }
 }

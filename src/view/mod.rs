@@ -1,13 +1,18 @@
 //! What every format shows: a run's record turned into figures, once.
 //!
 //! A record is read line by line and only numbers are kept: eight bytes a decode step and a handful a
-//! repetition. Definitions follow METHODOLOGY.md, sections 1 and 3.
+//! repetition. Several runs of one machine can be read as one. Definitions follow METHODOLOGY.md, sections 1 and 3.
 
 mod collect;
 mod figures;
+mod merge;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod steps;
+mod usage;
 mod warning;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,6 +25,9 @@ use crate::stats::Interval;
 use collect::Collector;
 
 pub use figures::RepetitionFigures;
+pub use merge::ViewError;
+pub use steps::{Steps, StepsAt};
+pub use usage::Resources;
 pub use warning::CellWarning;
 
 /// A run as its record tells it.
@@ -27,8 +35,10 @@ pub use warning::CellWarning;
 pub struct RunView {
     /// The record that was read.
     pub record: PathBuf,
-    /// Machine, engine, plan.
+    /// Machine, engine, plan. Of several runs read as one, the first's, with all their models and cases.
     pub header: RunHeader,
+    /// The headers of the further runs read as one with the first.
+    pub also: Vec<RunHeader>,
     /// Every planned cell, in the plan's order.
     pub cells: Vec<CellView>,
     /// How the run ended; none when it is still going on, or was cut off.
@@ -138,10 +148,18 @@ pub struct CellView {
     pub failures: Vec<Failure>,
     /// Processes with at least one repetition.
     pub n_processes: u32,
+    /// Replicates in which it was to be measured.
+    pub planned_replicates: u32,
     /// Replicates in which it was measured as planned; a resumed one may have had several processes.
     pub n_replicates: u32,
     /// Repetitions, over all processes.
     pub n_repetitions: u32,
+    /// Each repetition's figures, in the order of the record.
+    pub repetitions: Vec<RepetitionFigures>,
+    /// Every decode step.
+    pub steps: Steps,
+    /// Median over each replicate's repetitions of `decode_tokens_per_s`: what pairs of cells are compared by.
+    pub decode_by_replicate: BTreeMap<u32, f64>,
     /// Decode steps, over all repetitions.
     pub n_steps: u64,
     /// What ended the measuring; where processes differ, the least satisfying: budget before the most
@@ -166,6 +184,8 @@ pub struct CellView {
     /// so this is when the *last* of its sequences has its first token. None without a prompt, or when
     /// no token is chosen.
     pub ttft_ns: Option<u64>,
+    /// Its 95% interval, nanoseconds: of the median over processes of each one's median. None with a single repetition.
+    pub ttft_interval: Option<Interval>,
     /// Time per output token of one sequence: (last token - first token) / intervals between them, median over
     /// repetitions. Without speculation that is a repetition's mean decode step.
     pub tpot_ns: Option<u64>,
@@ -179,6 +199,12 @@ pub struct CellView {
     pub speedup: Option<f64>,
     /// `speedup / n_seq`: 1 where batching is free.
     pub efficiency: Option<f64>,
+    /// What it took of the machine.
+    pub resources: Resources,
+    /// Memory of the worker after loading the model, before the cell's context: median over workers.
+    pub loaded_rss_bytes: Option<u64>,
+    /// KV cells each sequence really had.
+    pub n_ctx_seq: Option<u32>,
     /// The most resident memory of a worker seen while this cell was open in it.
     pub peak_rss_bytes: Option<u64>,
     /// Median time to load the model.
@@ -196,8 +222,15 @@ impl RunView {
     /// [`RecordError`]. Whatever parses can be shown.
     pub fn read(run: &Path) -> Result<Self, RecordError> {
         let mut collector = Collector::default();
-        let header = jsonl::read(run, |line| collector.note(line))?;
-        Ok(collector.finish(jsonl::locate(run), header))
+        let header = collector.read(run)?;
+        Ok(collector.finish(jsonl::locate(run), header, Vec::new()))
+    }
+
+    /// The names of its runs.
+    pub fn runs(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.header)
+            .chain(&self.also)
+            .map(|h| h.run.as_str())
     }
 
     /// The facts of a cell's model, when the plan has them.
@@ -230,10 +263,9 @@ impl RunView {
 
     /// Whether resuming the run would have something to do.
     pub fn can_be_resumed(&self) -> bool {
-        let replicates = self.header.plan.protocol.replicates;
         self.cells.iter().any(|c| {
             c.outcome.can_be_resumed()
-                || (c.outcome == CellOutcome::Measured && c.n_replicates < replicates)
+                || (c.outcome == CellOutcome::Measured && c.n_replicates < c.planned_replicates)
                 || c.failures
                     .iter()
                     .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
