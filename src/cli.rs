@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod judging;
+mod reporting;
 
 pub use judging::{BaselineChoice, CompareArgs, GateArgs};
+pub use reporting::ReportArgs;
 
+use crate::analysis::capacity::Slo;
 use crate::report::Output;
 use crate::run::protocol::WORKER_COMMAND;
 
@@ -94,14 +97,8 @@ pub enum Command {
         #[command(flatten)]
         run: Box<RunArgs>,
     },
-    /// Print the table of a finished or interrupted run again
-    Report {
-        /// The run's folder, or its run.jsonl
-        run: PathBuf,
-        /// Form of the table on standard output
-        #[arg(short = 'o', long, value_enum, default_value_t)]
-        output: Output,
-    },
+    /// Write the report of runs, or print their table again
+    Report(ReportArgs),
     /// Compare two runs, or two settings within one run, cell by cell
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
@@ -232,6 +229,9 @@ pub struct RunArgs {
         help_heading = "Output"
     )]
     pub output: Output,
+    /// Limits on latency that the report says the largest batch for: tpot=50ms,ttft=2s,itl=100ms
+    #[arg(long, value_name = "LIMITS", help_heading = "Output")]
+    pub slo: Option<Slo>,
     /// Write no report beside the record
     #[arg(long, help_heading = "Output")]
     pub no_report: bool,

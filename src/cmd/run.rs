@@ -20,7 +20,7 @@ use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{CellLine, Line, Outcome, RunHeader, SCHEMA_VERSION, timestamp};
-use crate::report::{self, dry_run, progress};
+use crate::report::{self, Files, dry_run, progress};
 use crate::run::eta::Eta;
 use crate::run::resume::Done;
 use crate::run::supervisor::{Worker, WorkerCommand};
@@ -276,8 +276,7 @@ fn execute(job: Job<'_>, folder: &Path, writer: &mut Writer, done: Done) -> Resu
 fn finish(args: &RunArgs, folder: &Path, ended: Ended) -> Result<u8> {
     let view = RunView::read(folder)?;
     if !args.no_report {
-        report::write_files(&view, folder)
-            .with_context(|| format!("{}: cannot write the report", folder.display()))?;
+        super::report::write(&view, args.slo.as_ref(), &Files::in_folder(folder))?;
     }
     unless_closed(report::print(&view, args.output, &mut io::stdout().lock()))?;
     Ok(if ended.interrupted {

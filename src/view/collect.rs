@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::figures::{RepetitionFigures, median_ns, ns};
-use super::warning::keep_worst;
 use super::steps::Steps;
 use super::usage::Sums;
+use super::warning::keep_worst;
 use super::{CellOutcome, CellView, CellWarning, Failure, RunView, StepTimes};
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
@@ -14,9 +14,9 @@ use crate::measure::{Call, Phase};
 use crate::plan::{Case, CaseId, LoadKey};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
-use crate::text::plural;
 use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval, summary};
+use crate::text::plural;
 
 /// What is known of a run so far.
 #[derive(Debug, Default)]
@@ -190,7 +190,9 @@ struct Load {
 /// How runs read as one ended: the last one's time, and none while one of them goes on.
 fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
     let ends: Vec<EndLine> = ends.into_iter().collect::<Option<_>>()?;
-    let elapsed_ns = ends.iter().fold(0_u64, |n, e| n.saturating_add(e.elapsed_ns));
+    let elapsed_ns = ends
+        .iter()
+        .fold(0_u64, |n, e| n.saturating_add(e.elapsed_ns));
     let interrupted = ends.iter().any(|e| e.interrupted);
     let last = ends.into_iter().next_back()?;
     Some(EndLine {
@@ -213,7 +215,9 @@ impl Collected {
             .decode_tokens_per_s
             .extend(figures.decode_tokens_per_s);
         process.median_step_ns.extend(figures.median_step_ns);
-        process.prefill_ns.extend(figures.prefill_ns.map(|ns| ns as f64));
+        process
+            .prefill_ns
+            .extend(figures.prefill_ns.map(|ns| ns as f64));
         let replicate = self.decode_by_replicate.entry(r.replicate).or_default();
         replicate.extend(figures.decode_tokens_per_s);
         // The memory held just after it. The kernel's own peak would count the cells that the worker

@@ -5,9 +5,9 @@
 
 mod collect;
 mod figures;
-mod merge;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod merge;
 mod steps;
 mod usage;
 mod warning;
