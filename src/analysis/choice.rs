@@ -1,8 +1,12 @@
 //! Which file and which batch size a machine should run.
 
-use super::curve::{Along, Curve, curves};
+use std::collections::BTreeMap;
+
+use super::curve::{Along, Curve, curves, is_measured, label};
+use crate::compare::axis::Axis;
 use crate::compare::change::Change;
 use crate::metric::Metric;
+use crate::plan::Case;
 use crate::run::stop::LEVEL;
 use crate::stats::Interval;
 use crate::view::{CellView, RunView};
@@ -60,9 +64,52 @@ pub struct Choice<'a> {
     pub rival: Option<Rival<'a>>,
 }
 
+/// What a user brings, as against what can be chosen: tokens of the prompt, generated, and in the cache beforehand.
+type Workload = (u32, u32, u32);
+
+fn workload_of(case: &Case) -> Workload {
+    (case.n_prompt, case.n_gen, case.n_depth)
+}
+
+/// The curves along the batch whose cells do the same work, so that they can be chosen between: the work that most
+/// cells do, and of works done equally often the longest.
+pub fn comparable(view: &RunView) -> Vec<Curve<'_>> {
+    let mut curves = curves(view, Along::Batch);
+    let mut counts: BTreeMap<Workload, usize> = BTreeMap::new();
+    for curve in &curves {
+        *counts.entry(workload_of(curve.case())).or_default() += curve.cells.len();
+    }
+    let tokens =
+        |(prompt, gen_, depth): Workload| u64::from(prompt) + u64::from(gen_) + u64::from(depth);
+    let usual = counts
+        .into_iter()
+        .max_by_key(|(work, n)| (*n, tokens(*work)));
+    if let Some((usual, _)) = usual {
+        curves.retain(|c| workload_of(c.case()) == usual);
+    }
+    label(&mut curves, Along::Batch);
+    curves
+}
+
+/// What was chosen besides file and batch: the settings that differ between measured cells, the work itself apart.
+/// Empty where nothing else differs.
+pub fn settings(view: &RunView, cell: &CellView) -> String {
+    let measured = view
+        .cells
+        .iter()
+        .filter(|c| is_measured(c))
+        .map(|c| &c.case);
+    let chosen: Vec<String> = Axis::varying(measured)
+        .iter()
+        .filter(|a| !["model", "batch", "n_prompt", "n_gen", "n_depth"].contains(&a.name()))
+        .map(|a| format!("{} {}", a.name(), a.value(&cell.case)))
+        .collect();
+    chosen.join(", ")
+}
+
 /// The cell with the shortest step among those whose throughput is [`GOOD_ENOUGH`]; none when none was measured.
 pub fn for_all(view: &RunView) -> Option<Choice<'_>> {
-    let curves = curves(view, Along::Batch);
+    let curves = comparable(view);
     let cells: Vec<&CellView> = curves
         .iter()
         .flat_map(|c| c.cells.iter().copied())
@@ -82,7 +129,7 @@ pub fn for_all(view: &RunView) -> Option<Choice<'_>> {
 
 /// The cell to run for a single user: the shortest step with the smallest batch measured.
 pub fn for_one(view: &RunView) -> Option<Choice<'_>> {
-    let curves = curves(view, Along::Batch);
+    let curves = comparable(view);
     let cells: Vec<&CellView> = curves
         .iter()
         .flat_map(|c| c.cells.iter().copied())

@@ -88,10 +88,24 @@ pub fn curves(view: &RunView, along: Along) -> Vec<Curve<'_>> {
     for cells in &mut order {
         cells.sort_by_key(|c| along.of(&c.case));
     }
-    let cases: Vec<&Case> = order.iter().map(|cells| &cells[0].case).collect();
+    let mut curves: Vec<Curve> = order
+        .into_iter()
+        .map(|cells| Curve {
+            label: String::new(),
+            cells,
+        })
+        .collect();
+    label(&mut curves, along);
+    curves
+}
+
+/// Names curves by what tells them apart.
+pub(super) fn label(curves: &mut [Curve<'_>], along: Along) {
+    let cases: Vec<&Case> = curves.iter().map(|c| c.case()).collect();
     let labels = labels(&cases, along);
-    let pairs = labels.into_iter().zip(order);
-    pairs.map(|(label, cells)| Curve { label, cells }).collect()
+    for (curve, label) in curves.iter_mut().zip(labels) {
+        curve.label = label;
+    }
 }
 
 /// The curves that have more than one cell.
@@ -120,6 +134,7 @@ pub fn main_curves(mut curves: Vec<Curve<'_>>, along: Along, most: usize) -> Vec
             }
         }
         curves.truncate(most);
+        label(&mut curves, along);
     }
     curves
 }
@@ -218,6 +233,7 @@ mod tests {
         assert_eq!(all[1].cells[0].case.n_seq, 1, "ascending");
         let main = main_curves(all, Along::Batch, 8);
         let labels: Vec<&str> = main.iter().map(|c| c.label.as_str()).collect();
-        assert_eq!(labels, ["a, n_gen 64", "b, n_gen 64", "c, n_gen 64"]);
+        assert_eq!(labels, ["a", "b", "c"]);
+        assert_eq!(main[0].case().n_gen, 64);
     }
 }

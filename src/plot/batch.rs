@@ -1,7 +1,8 @@
 //! Figures against the batch: throughput, the step, what one user sees, the time to the first token, and one against
 //! the other.
 
-use super::{Axis, Figure, MOST_SERIES, Mark, Point, Series};
+use super::{Axis, Figure, MOST_SERIES, Mark, Point, REFERENCE, Series};
+use crate::analysis::choice::comparable;
 use crate::analysis::curve::{Along, Curve, long_curves, main_curves};
 use crate::analysis::theory::Fitted;
 use crate::stats::Interval;
@@ -13,16 +14,30 @@ const BATCH: &str = "batch: sequences decoded together";
 
 /// The curves along the batch that figures show.
 pub fn shown(view: &RunView) -> Vec<Curve<'_>> {
-    main_curves(long_curves(view, Along::Batch), Along::Batch, MOST_SERIES)
+    let mut curves = comparable(view);
+    curves.retain(|c| c.cells.len() > 1);
+    main_curves(curves, Along::Batch, MOST_SERIES)
 }
 
 /// What a caption says when not every curve is shown.
 pub fn of_all(view: &RunView, shown: &[Curve<'_>]) -> String {
     let n = long_curves(view, Along::Batch).len();
     if n > shown.len() {
+        let work = shown.first().map(|c| {
+            let case = c.case();
+            let depth = match case.n_depth {
+                0 => String::new(),
+                n => format!(" after {n} cached ones"),
+            };
+            format!(
+                " with prompts of {} and {} generated tokens{depth}",
+                case.n_prompt, case.n_gen
+            )
+        });
         format!(
-            " {} of {n} curves: those with the usual settings; cells.csv has all.",
-            shown.len()
+            " {} of {n} curves, those{}; cells.csv has all.",
+            shown.len(),
+            work.unwrap_or_default()
         )
     } else {
         String::new()
@@ -85,7 +100,7 @@ fn ideal(curves: &[Curve<'_>]) -> Option<Series> {
     (until > x).then(|| Series {
         name: "ideal".to_owned(),
         mark: Mark::Dashed,
-        look: 3,
+        look: REFERENCE,
         points: vec![Point::at(x, y), Point::at(until, y * until / x)],
     })
 }

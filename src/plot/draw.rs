@@ -8,6 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
 
 use super::canvas::{Fine, Look, Page};
+use super::legend::Legend;
 use super::style::{FINE, FONT, HEIGHT, N_COLOURS, Role, SMALL_FONT, WIDTH, text_width};
 use super::ticks::Ready;
 use super::{Figure, Mark, Point, Scale, Series};
@@ -15,12 +16,8 @@ use crate::text::{cut_middle, plain};
 
 type Chart<'a> = ChartContext<'a, Page, Cartesian2d<Ready, Ready>>;
 
-/// Height of a line of the legend.
-const LEGEND_LINE: i32 = 19;
 /// Height of the title of a picture in a file.
 const TITLE: i32 = 26;
-/// Most columns of a series' name in a picture's legend.
-const NAME_COLUMNS: usize = 44;
 
 /// The figure as a picture. One for a page has neither title nor legend: they are the page's own text.
 pub fn svg(figure: &Figure, look: Look) -> String {
@@ -37,7 +34,7 @@ pub fn svg(figure: &Figure, look: Look) -> String {
         let title = cut_middle(&plain(&figure.title), 60);
         let style = text_style(FONT + 2, Role::Ink, HPos::Left, VPos::Center);
         put(&page, &title, &style, (8, TITLE / 2));
-        legend.draw(&page);
+        legend.draw(&page, TITLE);
     }
     let root = page.clone().into_drawing_area();
     draw_chart(figure, &page, &root, head);
@@ -56,9 +53,10 @@ fn draw_chart(figure: &Figure, page: &Page, root: &DrawingArea<Page, Shift>, hea
     let y = Ready::of(&figure.y, ys);
     let widest = y.ticks.iter().map(|t| text_width(&y.label(*t), FONT)).max();
     let left = widest.unwrap_or(0) + 26;
-    let x = x.thinned(WIDTH - left - 16, FONT);
+    let x = x.thinned(WIDTH - left - 22, FONT);
     let chart = ChartBuilder::on(root)
         .margin_top((head + 10) * FINE)
+        .margin_left(6 * FINE)
         .margin_right(16 * FINE)
         .x_label_area_size(44 * FINE)
         .y_label_area_size(left * FINE)
@@ -121,7 +119,7 @@ fn line(role: Role, width: i32) -> ShapeStyle {
     ShapeStyle::from(role.rgb()).stroke_width(width as u32)
 }
 
-fn text_style(font: i32, role: Role, h: HPos, v: VPos) -> TextStyle<'static> {
+pub(super) fn text_style(font: i32, role: Role, h: HPos, v: VPos) -> TextStyle<'static> {
     let font = FontDesc::new(
         FontFamily::SansSerif,
         f64::from(font * FINE),
@@ -134,7 +132,7 @@ fn text_style(font: i32, role: Role, h: HPos, v: VPos) -> TextStyle<'static> {
     }
 }
 
-fn put(page: &Page, text: &str, style: &TextStyle<'_>, (x, y): (i32, i32)) {
+pub(super) fn put(page: &Page, text: &str, style: &TextStyle<'_>, (x, y): (i32, i32)) {
     use plotters_backend::DrawingBackend as _;
     // Cannot fail, as above.
     let _ = page.clone().draw_text(text, style, (x * FINE, y * FINE));
@@ -285,12 +283,12 @@ fn of(places: &[(&Point, (i32, i32))]) -> Vec<(i32, i32)> {
 }
 
 /// Dashes tell series apart once the colours begin again.
-fn dashes(look: usize) -> &'static str {
+pub(super) fn dashes(look: usize) -> &'static str {
     if look < N_COLOURS { "" } else { "7 3" }
 }
 
 /// A shape for each series, so that colour is not all that tells them apart.
-fn shape(look: usize, (x, y): (i32, i32), colour: &str) -> String {
+pub(super) fn shape(look: usize, (x, y): (i32, i32), colour: &str) -> String {
     let (px, py) = (Fine(x), Fine(y));
     let d = match look % 4 {
         0 => return format!("<circle cx=\"{px}\" cy=\"{py}\" r=\"3.6\" style=\"fill:{colour}\"/>"),
@@ -333,81 +331,4 @@ impl Labels {
         self.taken.push((left, top, left + w, top + h));
         Some((left, top))
     }
-}
-
-/// The legend of a picture in a file: names in lines, as many in each as fit.
-#[derive(Debug, Default)]
-struct Legend {
-    entries: Vec<(i32, i32, String, usize, Mark)>,
-    n_lines: i32,
-}
-
-impl Legend {
-    fn of(figure: &Figure) -> Self {
-        let mut legend = Self::default();
-        let (mut x, mut row) = (8, 0);
-        for series in &figure.series {
-            let name = cut_middle(&plain(&series.name), NAME_COLUMNS);
-            let width = 28 + text_width(&name, FONT) + 14;
-            if x > 8 && x + width > WIDTH {
-                (x, row) = (8, row + 1);
-            }
-            legend
-                .entries
-                .push((x, row, name, series.look, series.mark));
-            x += width;
-        }
-        legend.n_lines = row + 1;
-        legend
-    }
-
-    fn height(&self) -> i32 {
-        self.n_lines * LEGEND_LINE
-    }
-
-    fn draw(&self, page: &Page) {
-        for (x, row, name, look, mark) in &self.entries {
-            let y = TITLE + row * LEGEND_LINE + LEGEND_LINE / 2;
-            page.write(format_args!("{}", key(*look, *mark, (*x, y), page)));
-            let style = text_style(FONT, Role::Ink, HPos::Left, VPos::Center);
-            put(page, name, &style, (x + 28, y));
-        }
-    }
-}
-
-/// What stands before a name in a legend.
-fn key(look: usize, mark: Mark, (x, y): (i32, i32), page: &Page) -> String {
-    let colour = page.colour(Role::Series(look));
-    let dashed = match mark {
-        Mark::Dashed => "5 4",
-        _ => dashes(look),
-    };
-    let right = x + 24;
-    let line = format!(
-        "<path d=\"M{x} {y}H{right}\" style=\"stroke:{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashed}\" fill=\"none\"/>"
-    );
-    let line = match mark {
-        Mark::Points | Mark::Bars => String::new(),
-        _ if dashed.is_empty() => line.replace(" stroke-dasharray=\"\"", ""),
-        _ => line,
-    };
-    let dot = match mark {
-        Mark::Line | Mark::Points => shape(look, ((x + 12) * FINE, y * FINE), &colour),
-        Mark::Bars => format!(
-            "<rect x=\"{}\" y=\"{}\" width=\"14\" height=\"9\" style=\"fill:{colour};stroke:{colour}\" fill-opacity=\"0.35\"/>",
-            x + 5,
-            y - 5
-        ),
-        _ => String::new(),
-    };
-    format!("{line}{dot}\n")
-}
-
-/// The sample of a series' line and shape, for a legend that is a page's own text.
-pub(crate) fn sample(series: &Series) -> String {
-    let page = Page::new(Look::Inline, 24, 12);
-    format!(
-        "<svg width=\"24\" height=\"12\" viewBox=\"0 0 24 12\" aria-hidden=\"true\">{}</svg>",
-        key(series.look, series.mark, (0, 6), &page).trim_end()
-    )
 }

@@ -9,6 +9,7 @@ pub mod batch;
 mod canvas;
 mod draw;
 pub mod latency;
+mod legend;
 pub mod length;
 mod png;
 pub mod resources;
@@ -18,8 +19,8 @@ mod ticks;
 
 pub use canvas::Look;
 pub(crate) use canvas::escaped;
-pub(crate) use draw::sample;
 pub use draw::svg;
+pub(crate) use legend::sample;
 pub use png::{PngError, png};
 pub use style::css_variables;
 
@@ -44,6 +45,9 @@ pub const IDS: [&str; 15] = [
     "roofline",
     "held_out",
 ];
+
+/// The [`Series::look`] of what the others are held against.
+pub const REFERENCE: usize = usize::MAX;
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! The roofline: what a step computes against what it reads, under the machine's measured ceilings.
 
 use super::batch::{of_all, series_of, shown};
-use super::{Axis, Figure, Mark, Point, Series};
+use super::{Axis, Figure, Mark, Point, REFERENCE, Series};
 use crate::analysis::theory::{Ceilings, Theory};
 use crate::units;
 use crate::view::RunView;
@@ -65,7 +65,7 @@ fn roof(ceilings: &Ceilings, measured: &[Series]) -> Series {
     Series {
         name: "ceilings of this machine".to_owned(),
         mark: Mark::Dashed,
-        look: 3,
+        look: REFERENCE,
         points: vec![at(from), at(ridge), at(to)],
     }
 }

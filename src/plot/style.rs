@@ -2,6 +2,8 @@
 
 use plotters::style::RGBColor;
 
+use super::REFERENCE;
+
 /// Units of the drawing surface per unit of the picture: plotters draws in whole units, and a curve rounded to
 /// whole pixels would look ragged when it is enlarged.
 pub(super) const FINE: i32 = 10;
@@ -44,6 +46,7 @@ impl Role {
             Self::Background => 0xffffff,
             Self::Ink => 0x333333,
             Self::Grid => 0xdddddd,
+            Self::Series(REFERENCE) => 0x767676,
             Self::Series(n) => SERIES[n % N_COLOURS],
         }
     }
@@ -71,6 +74,7 @@ impl Role {
             Self::Background => "--paper".to_owned(),
             Self::Ink => "--ink".to_owned(),
             Self::Grid => "--grid".to_owned(),
+            Self::Series(REFERENCE) => "--faint".to_owned(),
             Self::Series(n) => format!("--s{}", n % N_COLOURS),
         }
     }

@@ -30,9 +30,12 @@ impl Ready {
                 ticks: Vec::new(),
             };
         }
+        // Over a small ratio a logarithmic axis is nearly straight, and would hardly have a round value on it.
+        let narrow = scale == Scale::Log && axis.at.is_none() && most < SMALLEST_RATIO * least;
+        let scale = if narrow { Scale::Linear } else { scale };
         let (range, ticks) = match (&axis.at, scale) {
             (Some(at), _) => padded(scale, least, most, at.clone()),
-            (None, Scale::Linear) => linear(least, most, axis.from_zero),
+            (None, Scale::Linear) => linear(least, most, axis.from_zero && !narrow),
             (None, Scale::Log) => logarithmic(least, most),
         };
         let (lo, hi) = range;
@@ -121,7 +124,12 @@ fn linear(least: f64, most: f64, from_zero: bool) -> ((f64, f64), Vec<f64>) {
     ((first * step, last * step), ticks.collect())
 }
 
-/// 1, 2 and 5 of every power of ten, fewer where there are many.
+/// Axes that span less are linear.
+const SMALLEST_RATIO: f64 = 3.0;
+/// More ticks than this are too many.
+const MOST_LOG_TICKS: usize = 8;
+
+/// 1, 2 and 5 of every power of ten, more or fewer where that is too few or too many.
 fn logarithmic(least: f64, most: f64) -> ((f64, f64), Vec<f64>) {
     let (lo, hi) = (least.log2(), most.log2());
     let room = ((hi - lo) * 0.08).max(0.15);
@@ -130,13 +138,18 @@ fn logarithmic(least: f64, most: f64) -> ((f64, f64), Vec<f64>) {
         (range.0 * 2_f64.log10()).floor() as i32,
         (range.1 * 2_f64.log10()).ceil() as i32,
     );
-    let multiples: &[f64] = match last - first {
-        ..=1 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
-        2..=3 => &[1.0, 2.0, 5.0],
-        _ => &[1.0],
+    let ticks = |multiples: &'static [f64]| -> Vec<f64> {
+        let all = (first..=last).flat_map(|p| multiples.iter().map(move |m| m * 10_f64.powi(p)));
+        all.filter(|t| (range.0..=range.1).contains(&t.log2()))
+            .collect()
     };
-    let ticks = (first..=last).flat_map(|p| multiples.iter().map(move |m| m * 10_f64.powi(p)));
-    (range, ticks.collect())
+    let fewer = [
+        ticks(&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]),
+        ticks(&[1.0, 2.0, 5.0]),
+        ticks(&[1.0]),
+    ];
+    let few_enough = fewer.iter().find(|t| t.len() <= MOST_LOG_TICKS);
+    (range, few_enough.unwrap_or(&fewer[2]).clone())
 }
 
 /// A round number as short as it can be said.

@@ -67,6 +67,11 @@ impl Page<'_> {
         plot::sample(series)
     }
 
+    /// Whether a table is so long that it scrolls by itself.
+    fn is_long(&self, grid: &Grid) -> bool {
+        grid.rows.len() > 40
+    }
+
     fn has_head(&self, grid: &Grid) -> bool {
         grid.head.iter().any(|h| !h.text.is_empty())
     }

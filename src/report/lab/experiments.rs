@@ -2,7 +2,7 @@
 
 use super::{Block, Grid, command, or_na};
 use crate::analysis::choice::times_as_fast;
-use crate::analysis::curve::{Along, Curve, is_measured, long_curves};
+use crate::analysis::curve::{Along, Curve, is_measured, long_curves, main_curves};
 use crate::analysis::findings::throughput;
 use crate::compare::axis::{Axis, ComparedAxis};
 use crate::plot::{Figure, length};
@@ -11,7 +11,7 @@ use crate::units;
 use crate::view::{CellView, RunView};
 
 /// Sentences of one experiment; more of them say the same of other cells.
-const MOST_SENTENCES: usize = 6;
+const MOST_SENTENCES: usize = 8;
 
 pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     let mut blocks = Vec::new();
@@ -76,7 +76,7 @@ struct Experiment {
 impl Experiment {
     fn blocks(self, view: &RunView) -> Vec<Block> {
         let mut blocks = vec![Block::Heading(self.title.to_owned())];
-        let curves = long_curves(view, self.along);
+        let curves = main_curves(long_curves(view, self.along), self.along, MOST_SENTENCES);
         if curves.is_empty() {
             blocks.push(Block::Missing(
                 format!("This run has one {} only.", self.along.name()),
@@ -85,7 +85,7 @@ impl Experiment {
             return blocks;
         }
         let sentences = curves.iter().filter_map(|c| self.sentence(c));
-        blocks.push(Block::List(sentences.take(MOST_SENTENCES).collect()));
+        blocks.push(Block::List(sentences.collect()));
         blocks.extend(Block::figures([self.figure]));
         blocks
     }

@@ -15,9 +15,10 @@ use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::findings;
 use crate::analysis::theory::Theory;
+use crate::compare::axis::Axis;
 use crate::plot::Figure;
 use crate::text::{quoted, short};
-use crate::view::RunView;
+use crate::view::{CellView, RunView};
 
 /// A whole report.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,6 +183,50 @@ fn command(view: &RunView, flags: &str) -> String {
     }
     parts.push(flags.to_owned());
     parts.join(" ")
+}
+
+/// What stands at the beginning of each row of a table of cells: what tells one from another.
+struct Places {
+    /// The axes that differ, besides the ones that always have a column.
+    axes: Vec<Axis>,
+}
+
+impl Places {
+    fn of(view: &RunView) -> Self {
+        let mut axes = Axis::varying(view.cells.iter().map(|c| &c.case));
+        let own = ["model", "batch", "n_prompt", "n_gen"];
+        axes.retain(|a| !own.contains(&a.name()));
+        Self { axes }
+    }
+
+    /// A table with these columns first, then columns of numbers.
+    fn grid(&self, numbers: &[&str]) -> Grid {
+        let words: &[&str] = if self.axes.is_empty() {
+            &["model"]
+        } else {
+            &["model", "settings"]
+        };
+        Grid::of(
+            words,
+            &[&["batch", "prompt", "generated"], numbers].concat(),
+        )
+    }
+
+    /// A cell's values in them.
+    fn row(&self, cell: &CellView) -> Vec<String> {
+        let case = &cell.case;
+        let mut row = vec![short(&case.model)];
+        if !self.axes.is_empty() {
+            let settings: Vec<String> = self
+                .axes
+                .iter()
+                .map(|a| format!("{} {}", a.name(), a.value(case)))
+                .collect();
+            row.push(short(&settings.join(", ")));
+        }
+        row.extend([case.n_seq, case.n_prompt, case.n_gen].map(|n| n.to_string()));
+        row
+    }
 }
 
 /// A value or n/a.

@@ -1,9 +1,9 @@
 //! What cells take: processor, memory, and how the time divides into prefill and decode.
 
-use super::{Block, Grid, or_na};
+use super::{Block, Grid, Places, or_na};
 use crate::analysis::Line;
 use crate::analysis::curve::is_measured;
-use crate::plot::resources::{kv_bytes, memory};
+use crate::plot::resources::kv_bytes;
 use crate::stats::summary;
 use crate::text::{plural, short};
 use crate::units;
@@ -14,47 +14,30 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     if measured.is_empty() {
         return vec![Block::Text("No cell was measured.".to_owned())];
     }
-    let mut blocks = vec![
+    vec![
         Block::Heading("During the measurement".to_owned()),
         Block::Table(usage(view, &measured)),
         Block::Heading("Prefill and decode".to_owned()),
-        Block::Table(phases(&measured)),
+        Block::Table(phases(view, &measured)),
         Block::Heading("Memory".to_owned()),
         Block::List(growth(view, &measured)),
         Block::Table(memory_table(view, &measured)),
-    ];
-    blocks.extend(Block::figures([memory(view)]));
-    blocks
+    ]
 }
 
 /// Rows of the tables here; runs of many cells have all of it in cells.csv.
 const MOST_ROWS: usize = 48;
 
-fn place(cell: &CellView) -> Vec<String> {
-    let case = &cell.case;
-    vec![
-        short(&case.model),
-        case.n_seq.to_string(),
-        format!("{} + {}", case.n_prompt, case.n_gen),
-    ]
-}
-
-const PLACE: [&str; 2] = ["batch", "prompt + generated"];
-
 fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
-    let numbers = [
-        &PLACE[..],
-        &[
-            "CPU, mean",
-            "others' CPU, mean",
-            "memory, mean",
-            "memory, peak",
-            "requests/s",
-            "tokens/s",
-        ],
-    ]
-    .concat();
-    let mut grid = Grid::of(&["model"], &numbers);
+    let places = Places::of(view);
+    let mut grid = places.grid(&[
+        "CPU, mean",
+        "others' CPU, mean",
+        "memory, mean",
+        "memory, peak",
+        "requests/s",
+        "tokens/s",
+    ]);
     let cores = view.header.machine.cpu.available_cores.filter(|n| *n > 0);
     for cell in cells.iter().take(MOST_ROWS) {
         let busy = cell.resources.cores_busy.zip(cores);
@@ -62,7 +45,7 @@ fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
             let share = busy / f64::from(cores) * 100.0;
             format!("{share:.0}% of {}", plural(cores, "thread", "threads"))
         });
-        let mut row = place(cell);
+        let mut row = places.row(cell);
         row.extend([
             or_na(cpu),
             or_na(
@@ -91,19 +74,15 @@ fn requests_per_s(cell: &CellView) -> Option<f64> {
     Some(f64::from(cell.case.n_seq) / ns * 1e9)
 }
 
-fn phases(cells: &[&CellView]) -> Grid {
-    let numbers = [
-        &PLACE[..],
-        &[
-            "prefill",
-            "decode",
-            "prefill's share",
-            "prefill tokens/s",
-            "decode tokens/s",
-        ],
-    ]
-    .concat();
-    let mut grid = Grid::of(&["model"], &numbers);
+fn phases(view: &RunView, cells: &[&CellView]) -> Grid {
+    let places = Places::of(view);
+    let mut grid = places.grid(&[
+        "prefill",
+        "decode",
+        "prefill's share",
+        "prefill tokens/s",
+        "decode tokens/s",
+    ]);
     for cell in cells.iter().take(MOST_ROWS) {
         let times = |of: fn(&crate::view::RepetitionFigures) -> Option<u64>| {
             let ns: Vec<f64> = cell
@@ -119,7 +98,7 @@ fn phases(cells: &[&CellView]) -> Grid {
         let decode = whole.map(|whole| whole - prefill.unwrap_or(0.0));
         let share = prefill.zip(whole).map(|(p, w)| p / w);
         let time = |ns: Option<f64>| or_na(ns.map(|ns| units::duration(ns.round() as u64)));
-        let mut row = place(cell);
+        let mut row = places.row(cell);
         row.extend([
             time(prefill),
             time(decode),
@@ -133,18 +112,14 @@ fn phases(cells: &[&CellView]) -> Grid {
 }
 
 fn memory_table(view: &RunView, cells: &[&CellView]) -> Grid {
-    let numbers = [
-        &PLACE[..],
-        &[
-            "after loading",
-            "peak",
-            "weights",
-            "KV cache, by shape",
-            "the rest",
-        ],
-    ]
-    .concat();
-    let mut grid = Grid::of(&["model"], &numbers);
+    let places = Places::of(view);
+    let mut grid = places.grid(&[
+        "after loading",
+        "peak",
+        "weights",
+        "KV cache, by shape",
+        "the rest",
+    ]);
     for cell in cells.iter().take(MOST_ROWS) {
         let weights = view.model(&cell.case.model).map(|m| m.tensor_bytes);
         let kv = kv_bytes(view, cell);
@@ -154,7 +129,7 @@ fn memory_table(view: &RunView, cells: &[&CellView]) -> Grid {
             .zip(known)
             .and_then(|(p, k)| p.checked_sub(k));
         let bytes = |b: Option<u64>| or_na(b.map(units::bytes));
-        let mut row = place(cell);
+        let mut row = places.row(cell);
         row.extend([
             bytes(cell.loaded_rss_bytes),
             bytes(cell.peak_rss_bytes),

@@ -1,10 +1,11 @@
 //! The figures of cells: all of them, requests as a user feels them, and how single steps are spread.
 
-use super::{Block, Grid, Head, or_na};
+use super::{Block, Grid, Head, Places, or_na};
 use crate::analysis::curve::is_measured;
 use crate::analysis::findings;
 use crate::analysis::theory::Theory;
 use crate::plan::Case;
+use crate::plot::resources::memory;
 use crate::plot::{batch, latency};
 use crate::report::axes;
 use crate::report::columns::{self, Detail};
@@ -16,30 +17,14 @@ use crate::units;
 use crate::view::{CellView, RunView};
 
 pub(super) fn blocks(view: &RunView, theory: &Theory) -> Vec<Block> {
-    let notes = Notes::of(view);
-    let mut blocks = vec![Block::Table(cells(view, &notes))];
-    let mut below: Vec<String> = notes
-        .footnotes()
-        .into_iter()
-        .map(|(number, text)| format!("{number}{text}"))
-        .collect();
-    below.extend(
-        notes::run_warnings(view)
-            .into_iter()
-            .map(|w| format!("Warning: {w}.")),
-    );
-    let (columns, _) = columns::of(view, &notes, Detail::Wide);
-    below.extend(notes::about_missing(view, &columns).map(|text| format!("n/a: {text}.")));
-    if view.any_measured() {
-        below.push(notes::LEGEND.to_owned());
-    }
-    blocks.push(Block::List(below));
+    let mut blocks = Vec::new();
     let figures = [
         batch::throughput(view, &theory.fits),
         batch::latency(view),
         batch::tradeoff(view),
         batch::per_sequence(view),
         batch::ttft(view),
+        memory(view),
     ];
     match Block::figures(figures) {
         Some(figures) => blocks.push(figures),
@@ -53,7 +38,27 @@ pub(super) fn blocks(view: &RunView, theory: &Theory) -> Vec<Block> {
         blocks.push(Block::Heading("How it scales".to_owned()));
         blocks.push(Block::Findings(scaling));
     }
+    blocks.push(Block::Heading("Every cell".to_owned()));
+    let notes = Notes::of(view);
+    blocks.push(Block::Table(cells(view, &notes)));
+    blocks.push(Block::List(below(view, &notes)));
     blocks
+}
+
+/// What has to be known to read the table.
+fn below(view: &RunView, notes: &Notes) -> Vec<String> {
+    let footnotes = notes.footnotes().into_iter();
+    let mut below: Vec<String> = footnotes
+        .map(|(number, text)| format!("{number}{text}"))
+        .collect();
+    let warnings = notes::run_warnings(view).into_iter();
+    below.extend(warnings.map(|w| format!("Warning: {w}.")));
+    let (columns, _) = columns::of(view, notes, Detail::Wide);
+    below.extend(notes::about_missing(view, &columns).map(|text| format!("n/a: {text}.")));
+    if view.any_measured() {
+        below.push(notes::LEGEND.to_owned());
+    }
+    below
 }
 
 /// The same table as on the terminal, with every column.
@@ -107,24 +112,23 @@ pub(super) fn requests(view: &RunView) -> Vec<Block> {
     let Some(least) = measured.iter().map(|c| c.case.n_seq).min() else {
         return vec![Block::Text("No cell was measured.".to_owned())];
     };
-    let mut grid = Grid::of(
-        &["model"],
-        &[
-            "prompt tokens",
-            "generated",
-            "requests",
-            "mean s",
-            "median s",
-            "p95 s",
-            "p99 s",
-            "TPS mean",
-            "TTFT mean s",
-            "tokens in all",
-        ],
-    );
+    let places = Places::of(view);
+    let mut grid = places.grid(&[
+        "requests",
+        "mean s",
+        "median s",
+        "p95 s",
+        "p99 s",
+        "TPS mean",
+        "TTFT mean s",
+        "tokens in all",
+    ]);
     let mut cells: Vec<&&CellView> = measured.iter().filter(|c| c.case.n_seq == least).collect();
     cells.sort_by_key(|c| (c.case.n_prompt, c.case.n_gen));
-    grid.rows = cells.into_iter().map(|c| request_row(c)).collect();
+    grid.rows = cells
+        .into_iter()
+        .map(|c| request_row(places.row(c), c))
+        .collect();
     let batch = match least {
         1 => "One request at a time".to_owned(),
         n => format!("{n} requests at a time, the smallest batch measured"),
@@ -147,7 +151,7 @@ pub(super) fn requests(view: &RunView) -> Vec<Block> {
     blocks
 }
 
-fn request_row(cell: &CellView) -> Vec<String> {
+fn request_row(mut row: Vec<String>, cell: &CellView) -> Vec<String> {
     let values = |of: fn(&crate::view::RepetitionFigures) -> Option<f64>| -> Vec<f64> {
         cell.repetitions.iter().filter_map(of).collect()
     };
@@ -162,10 +166,7 @@ fn request_row(cell: &CellView) -> Vec<String> {
     let first = summary::mean(&first).filter(|_| cell.ttft_ns.is_some());
     let generated = u64::from(cell.case.n_gen) * u64::from(cell.case.n_seq);
     let number = |v: Option<f64>| or_na(v.map(units::significant));
-    vec![
-        short(&cell.case.model),
-        cell.case.n_prompt.to_string(),
-        cell.case.n_gen.to_string(),
+    row.extend([
         (u64::from(cell.n_repetitions) * u64::from(cell.case.n_seq)).to_string(),
         number(summary::mean(&seconds)),
         number(summary::median(&seconds)),
@@ -176,7 +177,8 @@ fn request_row(cell: &CellView) -> Vec<String> {
         generated
             .saturating_mul(cell.n_repetitions.into())
             .to_string(),
-    ]
+    ]);
+    row
 }
 
 /// How single steps are spread.

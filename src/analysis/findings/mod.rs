@@ -1,20 +1,20 @@
 //! The sentences of a report: each made from data, each with the figures it rests on.
 
+mod scaling;
+mod trust;
+
+pub use scaling::scaling;
+use trust::trust;
+
 use super::bottleneck::{self, Bottleneck};
 use super::capacity::{Slo, capacity};
 use super::choice::{self, Choice, GOOD_ENOUGH, Rival, rate};
-use super::curve::{Along, Curve, curves, is_measured, long_curves};
 use super::theory::Theory;
 use super::{Finding, Sure};
 use crate::stats::Interval;
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::{CellOutcome, CellView, CellWarning, RunView};
-
-/// Half-widths of intervals up to this let differences be seen that matter.
-const NARROW: f64 = 0.05;
-/// Curves that get a sentence each; with more nobody reads on.
-const MOST_CURVES: usize = 8;
+use crate::view::{CellView, RunView};
 
 /// The first screen: which file and batch, within which limits, what bounds it, how sure.
 pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> {
@@ -28,19 +28,10 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     findings.extend(
         one.as_ref()
             .filter(|one| one.cell.case != choice.cell.case)
-            .map(for_one),
+            .map(|one| for_one(view, one)),
     );
     findings.push(bounds(view, theory, &choice, one.as_ref()));
     findings.push(trust(view));
-    findings
-}
-
-/// What the curves show: how throughput grows, which file wins where, how long the worst steps are.
-pub fn scaling(view: &RunView) -> Vec<Finding> {
-    let curves = long_curves(view, Along::Batch);
-    let mut findings: Vec<Finding> = curves.iter().filter_map(flattening).collect();
-    findings.truncate(MOST_CURVES);
-    findings.extend(ranking(view));
     findings
 }
 
@@ -88,9 +79,29 @@ fn step(cell: &CellView) -> String {
         .map_or("n/a".to_owned(), units::duration)
 }
 
-/// The model, with the other settings that tell it from the run's other cells.
 fn named(cell: &CellView) -> String {
     short(&cell.case.model)
+}
+
+/// The model, with whatever else was chosen.
+fn with_settings(view: &RunView, cell: &CellView) -> String {
+    match choice::settings(view, cell).as_str() {
+        "" => named(cell),
+        settings => format!("{} ({settings})", named(cell)),
+    }
+}
+
+/// The work that a cell does: `prompts of 128 and 64 generated tokens`.
+fn work(cell: &CellView) -> String {
+    let case = &cell.case;
+    let depth = match case.n_depth {
+        0 => String::new(),
+        n => format!(" after {n} cached ones"),
+    };
+    format!(
+        "prompts of {} and {} generated tokens{depth}",
+        case.n_prompt, case.n_gen
+    )
 }
 
 fn at_batch(cell: &CellView) -> String {
@@ -128,7 +139,7 @@ fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
         evidence.push(against(cell, rival));
         shown &= rival.is_slower();
     }
-    let n_cells = curves(view, Along::Batch)
+    let n_cells = choice::comparable(view)
         .iter()
         .map(|c| c.cells.len())
         .sum::<usize>();
@@ -139,11 +150,12 @@ fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
     Finding {
         question: "Which file and batch size, for many users?",
         claim: format!(
-            "{} with {}: {} in all, and a token every {} for each.",
-            named(cell),
+            "{} with {}: {} in all, and a token every {} for each, for {}.",
+            with_settings(view, cell),
             at_batch(cell),
             throughput(cell),
-            step(cell)
+            step(cell),
+            work(cell)
         ),
         evidence,
         sure: if shown { Sure::Shown } else { Sure::Likely },
@@ -151,7 +163,7 @@ fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
     }
 }
 
-fn for_one(choice: &Choice<'_>) -> Finding {
+fn for_one(view: &RunView, choice: &Choice<'_>) -> Finding {
     let cell = choice.cell;
     let ttft = cell.ttft_ns.map(|ns| {
         format!(
@@ -172,7 +184,7 @@ fn for_one(choice: &Choice<'_>) -> Finding {
         question: "Which file for one user?",
         claim: format!(
             "{} with {}: {}, a token every {}.{}",
-            named(cell),
+            with_settings(view, cell),
             at_batch(cell),
             throughput(cell),
             step(cell),
@@ -206,7 +218,7 @@ fn against(cell: &CellView, rival: &Rival<'_>) -> String {
 }
 
 fn within_limits(view: &RunView, slo: &Slo) -> Finding {
-    let curves = curves(view, Along::Batch);
+    let curves = choice::comparable(view);
     let mut evidence = Vec::new();
     let mut best: Option<(u32, f64, String, Sure)> = None;
     let mut known = false;
@@ -309,224 +321,4 @@ fn bounds(
         },
         see: vec!["roofline", "throughput", "step_along_generation"],
     }
-}
-
-fn trust(view: &RunView) -> Finding {
-    let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
-    let mut widths: Vec<f64> = measured
-        .iter()
-        .filter_map(|c| c.decode_interval?.relative_half_width())
-        .collect();
-    widths.sort_unstable_by(f64::total_cmp);
-    let processes = measured.iter().map(|c| c.n_processes);
-    let (fewest, most) = (
-        processes.clone().min().unwrap_or(0),
-        processes.max().unwrap_or(0),
-    );
-    let processes = if fewest == most {
-        plural(most, "process", "processes")
-    } else {
-        format!("{fewest} to {most} processes")
-    };
-    let (claim, sure) = match widths[..] {
-        [] => (
-            format!(
-                "Undetermined: {processes} a cell and a single repetition in it give no interval."
-            ),
-            Sure::Undetermined,
-        ),
-        [least, ..] => {
-            let (middle, widest) = (widths[widths.len() / 2], widths[widths.len() - 1]);
-            let claim = format!(
-                "Throughput is known to {} or better in half of the cells (best {}, worst {}), from {processes} a cell.",
-                percent(middle),
-                percent(least),
-                percent(widest)
-            );
-            let sure = match middle {
-                w if w <= NARROW => Sure::Shown,
-                w if w <= 4.0 * NARROW => Sure::Likely,
-                _ => Sure::Undetermined,
-            };
-            (claim, sure)
-        }
-    };
-    Finding {
-        question: "How sure is it?",
-        claim,
-        evidence: doubts(view, &measured),
-        sure,
-        see: Vec::new(),
-    }
-}
-
-fn percent(share: f64) -> String {
-    if share > 10.0 {
-        return "more than 1000%".to_owned();
-    }
-    format!("{}%", units::significant(share * 100.0))
-}
-
-fn doubts(view: &RunView, measured: &[&CellView]) -> Vec<String> {
-    let n = measured.len();
-    let mut said = vec![format!(
-        "{n} of {} were measured.",
-        plural(count(view.cells.len()), "cell", "cells")
-    )];
-    let with = |has: fn(&CellWarning) -> bool| {
-        measured
-            .iter()
-            .filter(|c| c.warnings.iter().any(has))
-            .count()
-    };
-    let disturbed = with(|w| matches!(w, CellWarning::Host { .. }));
-    if disturbed > 0 {
-        said.push(format!(
-            "The machine was disturbed in some repetition of {disturbed} of these {n}."
-        ));
-    }
-    let unsteady = with(|w| matches!(w, CellWarning::NotSteady { .. }));
-    if unsteady > 0 {
-        said.push(format!(
-            "The warm-up of {unsteady} did not settle in some process."
-        ));
-    }
-    let partly = with(|w| {
-        matches!(
-            w,
-            CellWarning::Failures { .. } | CellWarning::FewProcesses { .. }
-        )
-    });
-    if partly > 0 {
-        said.push(format!(
-            "{partly} were measured in fewer processes than planned."
-        ));
-    }
-    for (outcome, words) in [
-        (CellOutcome::Skipped, "did not fit into memory"),
-        (CellOutcome::Crashed, "crashed"),
-        (CellOutcome::Failed, "failed"),
-        (CellOutcome::TimedOut, "hung"),
-        (CellOutcome::Interrupted, "were interrupted"),
-        (CellOutcome::Missing, "were not measured yet"),
-    ] {
-        let n = view.cells.iter().filter(|c| c.outcome == outcome).count();
-        if n > 0 {
-            said.push(format!("{n} {words}."));
-        }
-    }
-    if measured.iter().all(|c| c.step_ns.p99.is_none()) {
-        said.push("No cell has the 299 steps that a p99 needs.".to_owned());
-    }
-    said
-}
-
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-/// How a curve's throughput grows, and where that stops paying.
-fn flattening(curve: &Curve<'_>) -> Option<Finding> {
-    let (first, most) = choice::flattens(curve)?;
-    let (least, largest) = (*curve.cells.first()?, *curve.cells.last()?);
-    let speedup = rate(most) / rate(least);
-    let mut evidence: Vec<String> = Vec::new();
-    for pair in curve.cells.windows(2) {
-        let (a, b) = (pair[0], pair[1]);
-        let more = f64::from(b.case.n_seq) / f64::from(a.case.n_seq.max(1));
-        evidence.push(format!(
-            "From batch {} to {} ({} times the sequences): {} times the tokens/s, {} times the step.",
-            a.case.n_seq,
-            b.case.n_seq,
-            units::significant(more),
-            units::significant(rate(b) / rate(a)),
-            units::significant(b.median_step_ns? as f64 / a.median_step_ns? as f64),
-        ));
-    }
-    let where_it_ends = if most.case.n_seq == largest.case.n_seq && first.case == most.case {
-        "it still grows at the largest batch measured".to_owned()
-    } else {
-        format!(
-            "batch {} already gives {:.0}% of the most, {} at batch {}",
-            first.case.n_seq,
-            rate(first) / rate(most) * 100.0,
-            throughput(most),
-            most.case.n_seq
-        )
-    };
-    let known = [first, most, least].iter().all(|c| {
-        c.decode_interval
-            .and_then(|i| i.relative_half_width())
-            .is_some_and(|w| w <= 0.1)
-    });
-    Some(Finding {
-        question: "How does throughput grow with the batch?",
-        claim: format!(
-            "{}: {} times the tokens/s of batch {} at best; {where_it_ends}.",
-            curve.label,
-            units::significant(speedup),
-            least.case.n_seq
-        ),
-        evidence,
-        sure: if known { Sure::Shown } else { Sure::Likely },
-        see: vec!["throughput"],
-    })
-}
-
-/// Which file is fastest at which batch, when that is not the same everywhere.
-fn ranking(view: &RunView) -> Option<Finding> {
-    let all = curves(view, Along::Batch);
-    let mut batches: Vec<u32> = all
-        .iter()
-        .flat_map(|c| &c.cells)
-        .map(|c| c.case.n_seq)
-        .collect();
-    batches.sort_unstable();
-    batches.dedup();
-    let mut winners: Vec<(u32, &CellView, Option<Rival<'_>>)> = Vec::new();
-    for batch in batches {
-        let here = || {
-            all.iter()
-                .flat_map(|c| &c.cells)
-                .filter(|c| c.case.n_seq == batch)
-        };
-        let best = here().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
-        let others = here().filter(|c| c.case.model != best.case.model);
-        let second = others.max_by(|a, b| rate(a).total_cmp(&rate(b)));
-        winners.push((batch, best, second.map(|s| Rival::of(best, s))));
-    }
-    winners.retain(|(_, _, rival)| rival.is_some());
-    let (_, first, _) = winners.first()?;
-    let everywhere = winners
-        .iter()
-        .all(|(_, best, _)| best.case.model == first.case.model);
-    let shown = winners
-        .iter()
-        .all(|(_, _, r)| r.is_some_and(|r| r.is_slower()));
-    let claim = if everywhere {
-        format!("{} is the fastest file at every batch.", named(first))
-    } else {
-        let list: Vec<String> = winners
-            .iter()
-            .map(|(batch, best, _)| format!("{} at {batch}", named(best)))
-            .collect();
-        format!(
-            "The fastest file depends on the batch: {}.",
-            list.join(", ")
-        )
-    };
-    let evidence = winners.iter().filter_map(|(batch, best, rival)| {
-        Some(format!(
-            "Batch {batch}: {}. {}",
-            throughput(best),
-            against(best, rival.as_ref()?)
-        ))
-    });
-    Some(Finding {
-        question: "Which file is fastest where?",
-        claim,
-        evidence: evidence.collect(),
-        sure: if shown { Sure::Shown } else { Sure::Likely },
-        see: vec!["throughput"],
-    })
 }
