@@ -8,14 +8,15 @@
 //!   -> measure     one Call per llama_decode: build, submit, wait, sample, in integer nanoseconds
 //!   -> record      one JSON line per repetition, flushed, raw calls kept
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
+//!   -> roofline    bytes and FLOPs per call, ceilings, fits: what could be expected
 //!   -> compare     two sides, cell by cell: change, interval, verdict
 //!   -> gate        tonight against the baseline: pass, regression, inconclusive
 //!   -> report      reads records only; never needs a model
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `gate`, `compare`, `run`, `record`,
-//! `metric`, `measure`, `engine`, `host`, `stats`, `plan`, `model`, `units`, `build_info`. `stats` knows no benchmarks;
-//! `engine::llama` is the only place that calls llama.cpp per decode call.
+//! `metric`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `units`, `build_info`. `stats` knows no
+//! benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp per decode call.
 
 pub mod build_info;
 pub mod cli;
@@ -30,6 +31,7 @@ pub mod model;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod roofline;
 pub mod run;
 pub mod stats;
 pub mod units;
