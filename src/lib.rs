@@ -8,6 +8,7 @@
 //!   -> measure     one Call per llama_decode: build, submit, wait, sample, in integer nanoseconds
 //!   -> record      one JSON line per repetition, flushed, raw calls kept
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
+//!   -> roofline    bytes and FLOPs per call, ceilings, fits: what could be expected
 //!   -> compare     two sides, cell by cell: change, interval, verdict
 //!   -> gate        tonight against the baseline: pass, regression, inconclusive
 //!   -> view        a record turned into figures, once
@@ -17,8 +18,8 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `run`, `record`, `metric`, `measure`, `engine`, `host`, `stats`, `plan`, `model`, `text`, `units`, `build_info`. `stats` knows no benchmarks;
-//! `engine::llama` is the only place that calls llama.cpp per decode call.
+//! `run`, `record`, `metric`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`, `build_info`. `stats`
+//! knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp per decode call.
 
 pub mod analysis;
 pub mod build_info;
@@ -35,6 +36,7 @@ pub mod plan;
 pub mod plot;
 pub mod record;
 pub mod report;
+pub mod roofline;
 pub mod run;
 pub mod stats;
 pub mod text;

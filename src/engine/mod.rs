@@ -4,6 +4,7 @@
 //! fake clock), so that every layer above is tested with exact numbers and no waiting.
 
 pub mod clock;
+pub mod kernel;
 pub mod llama;
 pub mod synthetic;
 

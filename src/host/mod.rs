@@ -30,7 +30,7 @@ mod cpu_tests;
 #[cfg(test)]
 mod garbage_tests;
 
-pub use bandwidth::QuickRates;
+pub use bandwidth::{QuickRates, read_rate_ceiling};
 pub use cpu::{Cache, Cpu};
 pub use features::{CpuFeatures, missing_engine_features};
 pub use gpu::{Gpu, GpuReport, throttle_names};

@@ -74,6 +74,7 @@ pub fn model(name: &str) -> ModelFacts {
         token_embd_bytes: 15_925_248,
         expert_bytes: 0,
         weight_bytes_per_step: 89_967_104,
+        matrices: Vec::new(),
     }
 }
 
