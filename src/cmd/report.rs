@@ -1,5 +1,6 @@
 //! `report`: the lab report, or the table, of runs that were made before.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 
@@ -10,9 +11,13 @@ use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::theory::Theory;
 use crate::cli::ReportArgs;
+use crate::engine::Device;
+use crate::plan::Case;
+use crate::record::ceilings::{Found, Owner};
 use crate::report::lab::Lab;
 use crate::report::terminal;
 use crate::report::{self, Files};
+use crate::roofline::ceiling::Ceilings;
 use crate::text::paragraph;
 use crate::view::RunView;
 
@@ -49,11 +54,44 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
 /// # Errors
 /// When a file cannot be written.
 pub(super) fn write(view: &RunView, slo: Option<&Slo>, files: &Files) -> Result<Lab> {
-    // Without measured ceilings nothing is computed; the report says which command measures them.
-    let lab = Lab::of(view, &Theory::default(), slo);
+    let kept = kept_ceilings(view);
+    let of = |case: &Case| kept.get(&(case.n_threads, case.n_gpu_layers > 0));
+    let lab = Lab::of(view, &Theory::of(view, &of), slo);
     report::write_files(view, &lab, files)
         .context("name another place with --to, or print the table with -o table")?;
     Ok(lab)
+}
+
+/// Ceilings of the run's machine, engine and threads that were measured here; by threads, and whether of a GPU.
+/// Where there are none, the report says which command measures them.
+fn kept_ceilings(view: &RunView) -> HashMap<(u32, bool), Ceilings> {
+    let header = &view.header;
+    let wanted: HashSet<(u32, bool)> = view
+        .cells
+        .iter()
+        .map(|c| (c.case.n_threads, c.case.n_gpu_layers > 0))
+        .collect();
+    let read = |key: (u32, bool)| {
+        let of_kind = |d: &&Device| (d.kind != "cpu") == key.1;
+        let owner = Owner {
+            machine: header.machine.fingerprint.clone(),
+            engine: format!("{} | {}", header.engine.version, header.engine.system_info),
+            device: header
+                .engine
+                .devices
+                .iter()
+                .find(of_kind)?
+                .description
+                .trim()
+                .to_owned(),
+            n_threads: key.0,
+        };
+        match owner.read(&owner.path()?) {
+            Found::Kept(ceilings) => Some((key, ceilings)),
+            Found::Nothing | Found::Unreadable(_) => None,
+        }
+    };
+    wanted.into_iter().filter_map(read).collect()
 }
 
 /// The first screen, for a terminal.

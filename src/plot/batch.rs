@@ -54,7 +54,7 @@ pub fn throughput(view: &RunView, fits: &[Fitted]) -> Option<Figure> {
         let fit = fits.iter().find(|f| f.label == curve.label)?;
         let points = fit.points.iter().map(|(x, y)| Point::at(*x, *y));
         Some(Series {
-            name: format!("{}, {}", fit.model, curve.label),
+            name: format!("fit: {}, {}", fit.fit.form.formula(), curve.label),
             mark: Mark::Dashed,
             look,
             points: points.collect(),

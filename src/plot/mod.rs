@@ -28,7 +28,7 @@ pub use style::css_variables;
 pub const MOST_SERIES: usize = 8;
 
 /// The name of every figure there is.
-pub const IDS: [&str; 15] = [
+pub const IDS: [&str; 14] = [
     "throughput",
     "latency",
     "tradeoff",
@@ -43,7 +43,6 @@ pub const IDS: [&str; 15] = [
     "thread_impact",
     "memory",
     "roofline",
-    "held_out",
 ];
 
 /// The [`Series::look`] of what the others are held against.

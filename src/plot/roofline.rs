@@ -2,7 +2,7 @@
 
 use super::batch::{of_all, series_of, shown};
 use super::{Axis, Figure, Mark, Point, REFERENCE, Series};
-use crate::analysis::theory::{Ceilings, Theory};
+use crate::analysis::theory::{Best, Theory};
 use crate::units;
 use crate::view::RunView;
 
@@ -11,11 +11,11 @@ pub fn roofline(view: &RunView, theory: &Theory) -> Option<Figure> {
     let ceilings = theory.ceilings?;
     let curves = shown(view);
     let mut series = series_of(&curves, |curve, cell| {
-        let expected = theory.of(cell)?;
+        let expected = theory.of_cell(cell)?;
         let seconds = cell.median_step_ns.filter(|ns| *ns > 0)? as f64 / 1e9;
         let (x, y) = (
-            expected.step_flops / expected.step_bytes,
-            expected.step_flops / seconds / 1e9,
+            expected.cost.intensity(),
+            expected.cost.flops() / seconds / 1e9,
         );
         let (mbu, mfu) = theory.utilisation(cell)?;
         let tip = format!(
@@ -51,7 +51,7 @@ pub fn roofline(view: &RunView, theory: &Theory) -> Option<Figure> {
 }
 
 /// From half the least intensity to beyond the ridge and every point.
-fn roof(ceilings: &Ceilings, measured: &[Series]) -> Series {
+fn roof(ceilings: &Best, measured: &[Series]) -> Series {
     let ridge = ceilings.flops_per_s / ceilings.bytes_per_s;
     let xs = || measured.iter().flat_map(|s| &s.points).map(|p| p.x);
     let from = xs().fold(ridge, f64::min) / 2.0;
@@ -72,29 +72,41 @@ fn roof(ceilings: &Ceilings, measured: &[Series]) -> Series {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::analysis::theory::Expected;
+    use crate::roofline::cost::Cost;
     use crate::view::fixture;
 
     #[test]
     fn points_lie_where_bytes_and_arithmetic_put_them() {
         let view = fixture::mixed();
         assert_eq!(roofline(&view, &Theory::default()), None);
-        let expected = |n: f64| Expected {
-            step_bytes: 1e8,
-            step_flops: 2e8 * n,
-            ..Expected::default()
+        let best = Best {
+            bytes_per_s: 30e9,
+            flops_per_s: 300e9,
         };
+        let cells: HashMap<_, _> = view
+            .cells
+            .iter()
+            .map(|c| {
+                let cost = Cost {
+                    weight_bytes: 1e8,
+                    matmul_flops: 2e8 * f64::from(c.case.n_seq),
+                    ..Cost::default()
+                };
+                let expected = Expected {
+                    cost,
+                    best: Some(best),
+                    ..Expected::default()
+                };
+                (c.case_id.clone(), expected)
+            })
+            .collect();
         let theory = Theory {
-            ceilings: Some(Ceilings {
-                bytes_per_s: 30e9,
-                flops_per_s: 300e9,
-            }),
-            cells: view
-                .cells
-                .iter()
-                .map(|c| (c.case_id.clone(), expected(f64::from(c.case.n_seq))))
-                .collect(),
+            ceilings: Some(best),
+            cells,
             ..Theory::default()
         };
         let figure = roofline(&view, &theory).expect("three batches");

@@ -1,6 +1,6 @@
 //! What follows: what bounds, what was expected, what would help, what went wrong, what to measure next.
 
-use super::{Block, Grid, command, or_na};
+use super::{Block, Grid, Places, command, or_na};
 use crate::analysis::bottleneck::{self, Bottleneck, Bound};
 use crate::analysis::choice;
 use crate::analysis::curve::is_measured;
@@ -9,9 +9,13 @@ use crate::compare::axis::Axis;
 use crate::plot::resources::kv_bytes;
 use crate::plot::roofline::roofline;
 use crate::report::notes;
+use crate::roofline::ceiling::Span;
 use crate::text::short;
 use crate::units;
 use crate::view::{CellView, RunView};
+
+/// Rows of a table; runs of many cells have all of it in cells.csv.
+const MOST_ROWS: usize = 48;
 
 /// The evidence of the two chosen cells, and expected against actual.
 pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
@@ -32,15 +36,101 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
         blocks.push(Block::Text("No cell was measured.".to_owned()));
     }
     blocks.push(Block::Heading("Expected and actual".to_owned()));
-    if theory.ceilings.is_some() {
-        blocks.push(Block::Table(expected(view, theory)));
-        blocks.extend(Block::figures([roofline(view, theory)]));
-    } else {
+    if theory.ceilings.is_none() {
         blocks.push(Block::Missing(
-            "What to expect follows from this machine's ceilings, which have not been measured."
+            "What to expect follows from this machine's ceilings, which are not known here."
                 .to_owned(),
             "ggufbench ceiling".to_owned(),
         ));
+    }
+    if !theory.cells.is_empty() {
+        blocks.push(Block::Text(
+            "Bytes and FLOPs of the middle decode step are computed from the file's shape, the rates from them and the \
+             measured step. MBU and MFU are these rates as shares of what this machine was measured to do at best."
+                .to_owned(),
+        ));
+        blocks.push(Block::Table(expected(view, theory)));
+    }
+    blocks.extend(Block::figures([roofline(view, theory)]));
+    blocks.extend(fits(theory));
+    blocks
+}
+
+/// The curves that steps follow, and how well they predict batches they have not seen.
+fn fits(theory: &Theory) -> Vec<Block> {
+    let mut blocks = vec![Block::Heading("Predicted and measured".to_owned())];
+    if theory.fits.is_empty() {
+        blocks.push(Block::Text(
+            "A curve over the batch needs three batch sizes of one file.".to_owned(),
+        ));
+        return blocks;
+    }
+    let sentences = theory.fits.iter().map(|fit| {
+        let form = &fit.fit.form;
+        let residual = fit.fit.residual_share.map_or(String::new(), |r| {
+            format!(", with residuals of {}", units::percent(r))
+        });
+        let knee = fit.knee.map_or(String::new(), |k| {
+            let range = k.interval.map_or(String::new(), |(lo, hi)| {
+                format!(
+                    " (95%: {} to {})",
+                    units::significant(lo),
+                    units::significant(hi)
+                )
+            });
+            format!(
+                " A step takes twice as long as that of one sequence at batch {}{range}.",
+                units::significant(k.batch)
+            )
+        });
+        let n = fit.fit.n;
+        let proven = match fit.proven {
+            true => format!("chosen by AICc among {n} batch sizes"),
+            false => format!("which describes these {n} batch sizes and is not proven by them"),
+        };
+        format!(
+            "{}: the step follows t = {} ({}){residual}; {proven}.{knee}",
+            fit.label,
+            form.formula(),
+            form.words()
+        )
+    });
+    blocks.push(Block::List(sentences.collect()));
+    let mut grid = Grid::of(
+        &["curve"],
+        &[
+            "batch left out",
+            "step, measured",
+            "step, predicted",
+            "95% interval",
+            "error",
+        ],
+    );
+    for fit in &theory.fits {
+        for held in &fit.held_out {
+            let time = |ns: f64| units::duration(ns.round() as u64);
+            grid.rows.push(vec![
+                fit.label.clone(),
+                held.batch.to_string(),
+                time(held.measured_ns),
+                time(held.expected_ns),
+                or_na(
+                    held.interval_ns
+                        .map(|(lo, hi)| format!("{} to {}", time(lo), time(hi))),
+                ),
+                format!("{:+.1}%", held.error() * 100.0),
+            ]);
+        }
+    }
+    if grid.rows.is_empty() {
+        blocks.push(Block::Text(
+            "Predicting a batch from the others needs four batch sizes of one file.".to_owned(),
+        ));
+    } else {
+        blocks.push(Block::Text(
+            "Each batch was left out in turn, the curve chosen and fitted from the others, and asked for it.".to_owned(),
+        ));
+        blocks.push(Block::Table(grid));
     }
     blocks
 }
@@ -87,12 +177,12 @@ fn lacking(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<Block> {
 }
 
 fn expected(view: &RunView, theory: &Theory) -> Grid {
-    let mut grid = Grid::of(
-        &["model"],
+    let places = Places::of(view);
+    let known = theory.ceilings.is_some();
+    let (first, rest): (&[&str], &[&str]) = (
+        &["bytes a step", "GB/s", "GFLOP/s", "step, actual"],
         &[
-            "batch",
             "step, expected",
-            "step, actual",
             "actual / expected",
             "TTFT, expected",
             "TTFT, actual",
@@ -100,27 +190,51 @@ fn expected(view: &RunView, theory: &Theory) -> Grid {
             "MFU",
         ],
     );
-    for cell in view.cells.iter().filter(|c| is_measured(c)) {
-        let Some(e) = theory.of(cell) else { continue };
-        let time = |ns: Option<f64>| or_na(ns.map(|ns| units::duration(ns.round() as u64)));
-        let actual = cell.median_step_ns.map(|ns| ns as f64);
-        let ratio = actual
-            .zip(e.step_ns)
-            .map(|(a, e)| units::significant(a / e));
-        let (mbu, mfu) = theory.utilisation(cell).unzip();
-        grid.rows.push(vec![
-            short(&cell.case.model),
-            cell.case.n_seq.to_string(),
-            time(e.step_ns),
-            time(actual),
-            or_na(ratio),
-            time(e.ttft_ns),
-            or_na(cell.ttft_ns.map(units::duration)),
-            or_na(mbu.map(units::percent)),
-            or_na(mfu.map(units::percent)),
+    let mut grid = places.grid(&[first, if known { rest } else { &[] }].concat());
+    for cell in view.cells.iter().filter(|c| is_measured(c)).take(MOST_ROWS) {
+        let Some(e) = theory.of_cell(cell) else {
+            continue;
+        };
+        let Some(actual) = cell.median_step_ns.map(|ns| ns as f64) else {
+            continue;
+        };
+        let mut row = places.row(cell);
+        row.extend([
+            units::bytes(e.cost.bytes() as u64),
+            units::significant(e.cost.bytes() / actual),
+            units::significant(e.cost.flops() / actual),
+            units::duration(actual as u64),
         ]);
+        if known {
+            row.extend(beside_expected(theory, cell, actual));
+        }
+        grid.rows.push(row);
     }
     grid
+}
+
+fn beside_expected(theory: &Theory, cell: &CellView, actual: f64) -> [String; 6] {
+    let expected = theory.of_cell(cell);
+    let step = expected.and_then(|e| Some(e.step.as_ref()?.total));
+    let ttft = expected.and_then(|e| e.ttft);
+    let band = |span: Span| {
+        let time = |ns: f64| units::duration(ns.round() as u64);
+        format!(
+            "{} ({} to {})",
+            time(span.ns),
+            time(span.low_ns),
+            time(span.high_ns)
+        )
+    };
+    let (mbu, mfu) = theory.utilisation(cell).unzip();
+    [
+        or_na(step.map(band)),
+        or_na(step.map(|s| units::significant(actual / s.ns))),
+        or_na(ttft.map(band)),
+        or_na(cell.ttft_ns.map(units::duration)),
+        or_na(mbu.map(units::percent)),
+        or_na(mfu.map(units::percent)),
+    ]
 }
 
 /// What would make this machine faster, as far as its own data say so.
