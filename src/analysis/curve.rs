@@ -46,6 +46,17 @@ impl Along {
         rest
     }
 
+    /// One of its values, as a sentence says it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Batch => "batch size",
+            Self::Prompt => "length of prompt",
+            Self::Gen => "length of generation",
+            Self::Depth => "depth of context",
+            Self::Threads => "number of threads",
+        }
+    }
+
     /// The axis' name on the command line, as `compare::axis` has it.
     pub fn name(self) -> &'static str {
         match self {

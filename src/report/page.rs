@@ -25,6 +25,8 @@ struct Page<'a> {
 struct Cell<'a> {
     text: &'a str,
     is_number: bool,
+    /// Short words stay on one line: names have hyphens, at which a browser would break them.
+    is_short: bool,
     span: usize,
 }
 
@@ -80,6 +82,7 @@ impl Page<'_> {
         let n = grid.head.len();
         let cell = |(at, text): (usize, &'g String)| Cell {
             text,
+            is_short: text.chars().count() <= 40,
             is_number: grid.head.get(at).is_some_and(|h| h.is_number),
             // A row that ends early gives the rest of it to its last value.
             span: if at + 1 == row.len() {

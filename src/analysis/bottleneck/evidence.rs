@@ -14,9 +14,14 @@ fn step(cell: &CellView) -> Option<f64> {
 
 /// The step's own spans: what this program and sampling take of it.
 pub(super) fn by_spans(cell: &CellView) -> Option<Evidence> {
-    let step = step(cell)?;
-    let share = |ns: Option<u64>| ns.map_or(0.0, |ns| ns as f64 / step);
-    let (build, sample) = (share(Some(cell.overhead_ns?)), share(cell.sample_ns));
+    let parts = [Some(cell.overhead_ns?), cell.engine_ns, cell.sample_ns];
+    let [build, engine, sample] = parts.map(|ns| ns.unwrap_or(0) as f64);
+    // Medians of parts do not add up to the median of the whole.
+    let whole = build + engine + sample;
+    if whole <= 0.0 {
+        return None;
+    }
+    let [build, engine, sample] = [build, engine, sample].map(|ns| ns / whole);
     let leaves = if build >= BOUNDS_FROM {
         vec![Host]
     } else if sample >= BOUNDS_FROM {
@@ -26,7 +31,6 @@ pub(super) fn by_spans(cell: &CellView) -> Option<Evidence> {
     } else {
         Vec::new()
     };
-    let engine = share(cell.engine_ns);
     Some(Evidence {
         kind: Kind::Spans,
         leaves,
@@ -159,8 +163,15 @@ pub(super) fn by_context(cell: &CellView) -> Option<Evidence> {
         leaves,
         explains,
         text: format!(
-            "from {first} to {last} cached tokens the step grows by {} a token; in the middle the context is {} of it",
+            "from {first} to {last} cached tokens the step grows by {} a token, every point within {}{}; in the middle \
+             the context is {} of it",
             units::duration(line.b.round() as u64),
+            units::percent(line.residual),
+            match (explains, grew) {
+                (false, _) => ", which is too far off to build on",
+                (true, false) => ", over too little growth to tell",
+                (true, true) => "",
+            },
             units::percent(share),
         ),
     })

@@ -8,7 +8,6 @@ mod evidence;
 use std::fmt;
 
 use crate::compare::axis::Axis;
-use crate::text::short;
 use crate::view::{CellView, RunView};
 
 /// What can bound a decode step.
@@ -31,9 +30,9 @@ use Bound::{Compute, Host, KvCache, Sampling, Weights};
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Weights => "memory bandwidth: every step reads all weights",
-            Self::Compute => "arithmetic: every sequence costs its own multiplications",
-            Self::KvCache => "the KV cache: every step reads the context of every sequence",
+            Self::Weights => "memory bandwidth, since every step reads all weights",
+            Self::Compute => "arithmetic, since every sequence costs its own multiplications",
+            Self::KvCache => "the KV cache, since every step reads the context of every sequence",
             Self::Host => "fixed costs of a call",
             Self::Sampling => "choosing the next tokens",
         })
@@ -129,7 +128,7 @@ pub fn judge(evidence: Vec<Evidence>) -> Bottleneck {
     let why_not = if kinds.len() < 2 {
         Some(match kinds.first() {
             None => "nothing that was measured tells the possible bounds apart".to_owned(),
-            Some(kind) => format!("only one kind of evidence ({kind}) speaks, two must agree"),
+            Some(kind) => format!("only one kind of evidence speaks ({kind}), and two must agree"),
         })
     } else if left.is_empty() {
         Some("the kinds of evidence disagree".to_owned())
@@ -205,15 +204,12 @@ pub fn missing(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<(Axis
     .collect()
 }
 
-/// The bound in a sentence about a cell.
-pub fn sentence(cell: &CellView, found: &Bottleneck) -> String {
-    let place = format!("{} at batch {}", short(&cell.case.model), cell.case.n_seq);
+/// The verdict in words.
+pub fn words(found: &Bottleneck) -> String {
     match (&found.bound, &found.why_not) {
-        (Some(bound), _) => format!("{place} is bounded by {bound}."),
-        (None, why) => format!(
-            "{place}: undetermined, because {}.",
-            why.as_deref().unwrap_or("nothing was observed")
-        ),
+        (Some(bound), _) => format!("bounded by {bound}"),
+        (None, Some(why)) => format!("undetermined, because {why}"),
+        (None, None) => "undetermined".to_owned(),
     }
 }
 

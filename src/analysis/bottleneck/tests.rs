@@ -27,7 +27,7 @@ fn a_bound_is_named_only_when_two_kinds_agree_and_one_explains_the_time() {
         (vec![], "nothing that was measured"),
         (
             vec![bytes.clone(), silent],
-            "only one kind of evidence (file size)",
+            "only one kind of evidence speaks (file size)",
         ),
         (vec![bytes.clone(), bytes.clone()], "only one kind"),
         (vec![batch.clone(), bytes, against], "disagree"),

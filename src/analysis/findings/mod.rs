@@ -14,7 +14,7 @@ use super::{Finding, Sure};
 use crate::stats::Interval;
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, CellWarning, RunView};
 
 /// The first screen: which file and batch, within which limits, what bounds it, how sure.
 pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> {
@@ -144,6 +144,9 @@ fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
         .map(|c| c.cells.len())
         .sum::<usize>();
     shown &= n_cells > 1;
+    let disturbed = disturbance(cell);
+    shown &= disturbed.is_none();
+    evidence.extend(disturbed);
     if n_cells == 1 {
         evidence.push("It is the only cell measured: there was nothing to choose from.".to_owned());
     }
@@ -180,6 +183,9 @@ fn for_one(view: &RunView, choice: &Choice<'_>) -> Finding {
     } else {
         evidence.push("No other file was measured with these settings.".to_owned());
     }
+    let disturbed = disturbance(cell);
+    shown &= disturbed.is_none();
+    evidence.extend(disturbed);
     Finding {
         question: "Which file for one user?",
         claim: format!(
@@ -194,6 +200,20 @@ fn for_one(view: &RunView, choice: &Choice<'_>) -> Finding {
         sure: if shown { Sure::Shown } else { Sure::Likely },
         see: vec!["tokens_per_second", "ttft_comparison"],
     }
+}
+
+/// Why a cell's figures cannot show anything, when others used the machine during most of its repetitions: they may
+/// have done so more during one cell than during another.
+fn disturbance(cell: &CellView) -> Option<String> {
+    let disturbed = cell.warnings.iter().find_map(|w| match w {
+        CellWarning::Host {
+            repetitions, of, ..
+        } if 2 * repetitions > *of => Some((repetitions, of)),
+        _ => None,
+    });
+    disturbed.map(|(n, of)| {
+        format!("The machine was disturbed in {n} of the {of} repetitions of this cell, so nothing counts as shown.")
+    })
 }
 
 fn against(cell: &CellView, rival: &Rival<'_>) -> String {
@@ -278,6 +298,22 @@ fn within_limits(view: &RunView, slo: &Slo) -> Finding {
     }
 }
 
+/// A sentence for each verdict; cells of which the same is known share one.
+fn bound_claims(found: &[(&CellView, Bottleneck)]) -> String {
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for (cell, verdict) in found {
+        let place = format!("{} at batch {}", named(cell), cell.case.n_seq);
+        let verdict = bottleneck::words(verdict);
+        match said.iter_mut().find(|(known, _)| *known == verdict) {
+            Some((_, places)) => places.push(place),
+            None => said.push((verdict, vec![place])),
+        }
+    }
+    let sentence =
+        |(verdict, places): (String, Vec<String>)| format!("{}: {verdict}.", places.join(" and "));
+    said.into_iter().map(sentence).collect::<Vec<_>>().join(" ")
+}
+
 fn bounds(
     view: &RunView,
     theory: &Theory,
@@ -290,10 +326,7 @@ fn bounds(
         .into_iter()
         .map(|cell| (cell, bottleneck::of(view, cell, theory.ceiling(cell))))
         .collect();
-    let claims: Vec<String> = found
-        .iter()
-        .map(|(cell, found)| bottleneck::sentence(cell, found))
-        .collect();
+    let claims = bound_claims(&found);
     let all_named = found.iter().all(|(_, b)| b.bound.is_some());
     let any_named = found.iter().any(|(_, b)| b.bound.is_some());
     let evidence = found
@@ -312,7 +345,7 @@ fn bounds(
         .collect();
     Finding {
         question: "What limits this machine?",
-        claim: claims.join(" "),
+        claim: claims,
         evidence,
         sure: match (all_named, any_named) {
             (true, _) => Sure::Shown,

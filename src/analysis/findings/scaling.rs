@@ -38,16 +38,21 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
             units::significant(b.median_step_ns? as f64 / a.median_step_ns? as f64),
         ));
     }
-    let where_it_ends = if most.case.n_seq == largest.case.n_seq && first.case == most.case {
-        "it still grows at the largest batch measured".to_owned()
-    } else {
-        format!(
+    let ends_at_most = first.case == most.case;
+    let where_it_ends = match (ends_at_most, most.case.n_seq == largest.case.n_seq) {
+        (true, true) => "it still grows at the largest batch measured".to_owned(),
+        (true, false) => format!(
+            "the most, {}, is reached at batch {}, and larger ones give less",
+            throughput(most),
+            most.case.n_seq
+        ),
+        (false, _) => format!(
             "batch {} already gives {:.0}% of the most, {} at batch {}",
             first.case.n_seq,
             rate(first) / rate(most) * 100.0,
             throughput(most),
             most.case.n_seq
-        )
+        ),
     };
     let known = [first, most, least].iter().all(|c| {
         c.decode_interval

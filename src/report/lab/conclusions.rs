@@ -28,7 +28,7 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
             short(&cell.case.model),
             cell.case.n_seq
         )));
-        blocks.push(Block::Text(bottleneck::sentence(cell, &found)));
+        blocks.push(Block::Text(format!("It is {}.", bottleneck::words(&found))));
         blocks.push(Block::Table(evidence(&found)));
         blocks.extend(lacking(view, cell, &found));
     }

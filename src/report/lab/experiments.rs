@@ -46,16 +46,22 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     }
     blocks.push(Block::Heading("Impact of precision".to_owned()));
     blocks.extend(precision(view));
-    for (title, name, flags) in [
+    for (title, name, words, flags) in [
         (
             "Impact of the KV cache's type",
             "type_k",
+            "type of K cache",
             "--batch 1,8 --n-depth 1024 --flash-attn on --type-k f16,q8_0 --type-v f16,q8_0",
         ),
-        ("Concurrent requests", "batch", "--batch 1,8,32"),
+        (
+            "Concurrent requests",
+            "batch",
+            "batch size",
+            "--batch 1,8,32",
+        ),
     ] {
         blocks.push(Block::Heading(title.to_owned()));
-        blocks.extend(settings(view, name, flags));
+        blocks.extend(settings(view, name, (words, flags)));
     }
     blocks.push(Block::Heading("Impact of temperature".to_owned()));
     blocks.push(Block::Text(
@@ -79,7 +85,7 @@ impl Experiment {
         let curves = main_curves(long_curves(view, self.along), self.along, MOST_SENTENCES);
         if curves.is_empty() {
             blocks.push(Block::Missing(
-                format!("This run has one {} only.", self.along.name()),
+                format!("This run has one {} only.", self.along.words()),
                 command(view, self.flags),
             ));
             return blocks;
@@ -171,12 +177,12 @@ fn precision(view: &RunView) -> Vec<Block> {
 }
 
 /// A table of throughput with a column for each value of an axis, and a row for each cell that is otherwise the same.
-fn settings(view: &RunView, name: &str, flags: &str) -> Vec<Block> {
+fn settings(view: &RunView, name: &str, (words, flags): (&str, &str)) -> Vec<Block> {
     let measured = view.cells.iter().filter(|c| is_measured(c));
     let axis = axis(name);
     if axis.values(measured.map(|c| &c.case)).len() < 2 {
         return vec![Block::Missing(
-            format!("This run has one {name} only."),
+            format!("This run has one {words} only."),
             command(view, flags),
         )];
     }
