@@ -57,5 +57,5 @@ test: setup ## What CI runs: formatting, lints, documentation, tests
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
 	$(CARGO) test --release
 
-clean-out: ## Delete the records of all runs (out/)
+clean-out: ## Delete the records of all runs, and of all nights (out/)
 	rm -rf out

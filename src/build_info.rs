@@ -60,6 +60,27 @@ impl BuildInfo {
         }
     }
 
+    /// A build that does not say what it is.
+    pub fn unknown() -> Self {
+        Self {
+            version: "unknown".to_owned(),
+            git: None,
+            llama_cpp_2: None,
+            llama_cpp_sys_2: None,
+            ggml: None,
+            llama_cpp_commit: None,
+            llama_cpp_build: None,
+            target: None,
+            profile: None,
+            opt_level: None,
+            debug_assertions: false,
+            features: Vec::new(),
+            target_cpu: None,
+            target_features: Vec::new(),
+            rustc: None,
+        }
+    }
+
     /// True for a build whose times would mislead: unoptimised, or with debug assertions.
     pub fn is_debug(&self) -> bool {
         self.debug_assertions || self.opt_level.as_deref() == Some("0")

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod doctor;
 mod judging;
+mod measuring;
 mod reporting;
 
+pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs};
+pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use reporting::ReportArgs;
 
-use crate::analysis::capacity::Slo;
-use crate::report::Output;
 use crate::run::protocol::WORKER_COMMAND;
 
 /// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
@@ -99,10 +101,14 @@ pub enum Command {
     },
     /// Write the report of runs, or print their table again
     Report(ReportArgs),
+    /// Measure two settings, or two builds, interleaved in one run, and compare them
+    Ab(Box<AbArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     Gate(Box<GateArgs>),
+    /// Say whether this machine is fit to measure, what to change, and what that would bring
+    Doctor(DoctorArgs),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),
@@ -113,143 +119,6 @@ pub enum Command {
         #[arg(long)]
         engine: String,
     },
-}
-
-/// Everything that describes a measurement. Axes take a value, a list 1,8,32, a range 1-128*2 or 1-8+1,
-/// or are repeated.
-#[derive(Debug, Clone, Default, Args)]
-pub struct RunArgs {
-    /// GGUF file, folder, glob, name in gguf/models.toml, or synth:PRESET:TYPE; repeatable
-    #[arg(short, long, value_name = "MODEL", help_heading = "Axes")]
-    pub model: Vec<String>,
-    /// Sequences decoded together [default: 1] (llama-batched-bench: -npl)
-    #[arg(long, alias = "n-seq", value_name = "LIST", help_heading = "Axes")]
-    pub batch: Vec<String>,
-    /// Prompt tokens of each sequence [default: 128] (-npp)
-    #[arg(short = 'p', long, value_name = "LIST", help_heading = "Axes")]
-    pub n_prompt: Vec<String>,
-    /// Decode steps of each sequence [default: 64] (-ntg)
-    #[arg(short = 'n', long, value_name = "LIST", help_heading = "Axes")]
-    pub n_gen: Vec<String>,
-    /// Tokens in each sequence's cache before its prompt, untimed [default: 0]
-    #[arg(short = 'd', long, value_name = "LIST", help_heading = "Axes")]
-    pub n_depth: Vec<String>,
-    /// Threads [default: the cores this process may use] (Ollama: --num-thread)
-    #[arg(
-        short,
-        long,
-        alias = "n-threads",
-        value_name = "LIST",
-        help_heading = "Axes"
-    )]
-    pub threads: Vec<String>,
-    /// Context in tokens PER SEQUENCE [default: 2048] (Ollama: --num-ctx)
-    #[arg(
-        short = 'c',
-        long,
-        alias = "ctx-size",
-        value_name = "LIST",
-        help_heading = "Axes"
-    )]
-    pub n_ctx: Vec<String>,
-    /// KV cache: n_ctx for every sequence (full), or only what the cell needs (fit) [default: full]
-    #[arg(long, value_name = "full|fit", help_heading = "Axes")]
-    pub kv: Vec<String>,
-    /// Logical batch in tokens [default: 2048]
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub n_batch: Vec<String>,
-    /// Physical batch in tokens [default: 512] (-ub)
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub n_ubatch: Vec<String>,
-    /// Type of the K cache [default: f16] (-ctk)
-    #[arg(long, value_name = "TYPE", help_heading = "Axes")]
-    pub type_k: Vec<String>,
-    /// Type of the V cache [default: f16] (-ctv)
-    #[arg(long, value_name = "TYPE", help_heading = "Axes")]
-    pub type_v: Vec<String>,
-    /// Flash attention: on, off or auto [default: auto] (-fa)
-    #[arg(long, value_name = "on|off|auto", help_heading = "Axes")]
-    pub flash_attn: Vec<String>,
-    /// Layers on the GPU [default: all where there is one] (-ngl)
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub n_gpu_layers: Vec<String>,
-    /// Several GPUs: none, layer or row [default: layer] (-sm)
-    #[arg(long, value_name = "MODE", help_heading = "Axes")]
-    pub split_mode: Vec<String>,
-    /// The GPU of a model that is not split [default: 0] (-mg)
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub main_gpu: Vec<String>,
-    /// Feed tokens drawn beforehand instead of choosing them from the logits, as llama-bench does
-    #[arg(long, help_heading = "Axes")]
-    pub no_sample: bool,
-
-    /// Worker processes each cell is measured in [default: 3]
-    #[arg(long, value_name = "N", help_heading = "Protocol")]
-    pub replicates: Option<u32>,
-    /// Exactly N repetitions in each process (instead of as many as the precision needs)
-    #[arg(
-        short,
-        long,
-        value_name = "N",
-        conflicts_with_all = ["min_repetitions", "max_repetitions"],
-        help_heading = "Protocol"
-    )]
-    pub repetitions: Option<u32>,
-    /// Fewest repetitions in each process [default: 3]
-    #[arg(long, value_name = "N", help_heading = "Protocol")]
-    pub min_repetitions: Option<u32>,
-    /// Most repetitions in each process [default: 10]
-    #[arg(long, value_name = "N", help_heading = "Protocol")]
-    pub max_repetitions: Option<u32>,
-    /// A cell is done in a process when its median step is known to this share [default: 0.02]
-    #[arg(long, value_name = "SHARE", help_heading = "Protocol")]
-    pub precision: Option<f64>,
-    /// Wall time for the run, such as 3m; the fewest repetitions are made all the same
-    #[arg(long, value_name = "TIME", help_heading = "Protocol")]
-    pub budget: Option<String>,
-    /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m]
-    #[arg(long, value_name = "TIME", help_heading = "Protocol")]
-    pub timeout: Option<String>,
-    /// Seed of the prompts, the order and the intervals [default: 42]
-    #[arg(long, value_name = "N", help_heading = "Protocol")]
-    pub seed: Option<u64>,
-
-    /// Folder that gets a folder for each run [default: out]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
-    /// Name of the run's folder [default: the sweep's]
-    #[arg(long, value_name = "NAME", help_heading = "Output")]
-    pub name: Option<String>,
-    /// Form of the table on standard output
-    #[arg(
-        short = 'o',
-        long,
-        value_enum,
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub output: Output,
-    /// Limits on latency that the report says the largest batch for: tpot=50ms,ttft=2s,itl=100ms
-    #[arg(long, value_name = "LIMITS", help_heading = "Output")]
-    pub slo: Option<Slo>,
-    /// Write no report beside the record
-    #[arg(long, help_heading = "Output")]
-    pub no_report: bool,
-    /// Say what each cell would cost, and load nothing
-    #[arg(long, help_heading = "Output")]
-    pub dry_run: bool,
-    /// Measure exactly what an interrupted run lacks; its plan is kept
-    #[arg(
-        long,
-        value_name = "RUN",
-        conflicts_with_all = ["dry_run", "out", "name"],
-        help_heading = "Output"
-    )]
-    pub resume: Option<PathBuf>,
-
-    /// Engine of the workers: llama, or `synthetic[:JSON]` for tests of everything else.
-    #[arg(long, hide = true)]
-    pub engine: Option<String>,
 }
 
 /// What can be done with model files.
@@ -332,6 +201,7 @@ pub struct SynthArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Output;
     use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, String> {
@@ -353,6 +223,7 @@ mod tests {
         )
         .expect("parses")
         .run;
+        let (run, protocol, output) = (run.axes, run.protocol, run.output);
         assert_eq!(run.model, ["a.gguf"]);
         assert_eq!(run.batch, ["1,8"]);
         assert_eq!(run.n_prompt, ["32"]);
@@ -368,8 +239,11 @@ mod tests {
             (run.threads, run.n_ctx),
             (vec!["2".into()], vec!["4096".into()])
         );
-        assert_eq!((run.repetitions, run.output), (Some(5), Output::Json));
-        let ollama = parse("--num-thread 4 --num-ctx 2048").expect("parses").run;
+        assert_eq!((protocol.repetitions, output.form), (Some(5), Output::Json));
+        let ollama = parse("--num-thread 4 --num-ctx 2048")
+            .expect("parses")
+            .run
+            .axes;
         assert_eq!(
             (ollama.threads, ollama.n_ctx),
             (vec!["4".into()], vec!["2048".into()])
@@ -391,7 +265,7 @@ mod tests {
             panic!("not a sweep");
         };
         assert_eq!(file, PathBuf::from("sweeps/quick.toml"));
-        assert_eq!(run.batch, ["4"]);
+        assert_eq!(run.axes.batch, ["4"]);
         assert!(run.dry_run);
     }
 }

@@ -18,14 +18,16 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `run`, `record`, `metric`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`, `build_info`. `stats`
-//! knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp per decode call.
+//! `doctor`, `run`, `record`, `metric`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`,
+//! `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
+//! per decode call.
 
 pub mod analysis;
 pub mod build_info;
 pub mod cli;
 pub mod cmd;
 pub mod compare;
+pub mod doctor;
 pub mod engine;
 pub mod gate;
 pub mod host;

@@ -17,9 +17,23 @@ fn main() -> ExitCode {
     match cmd::dispatch(cli) {
         Ok(code) => code.into(),
         Err(error) => {
-            // One line: the chain's messages name the file, the value and the remedy themselves.
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_one_line(&error));
             cmd::BAD_INPUT.into()
         }
     }
+}
+
+/// The chain's messages name the file, the value and the remedy themselves; one that ends with its cause is not
+/// followed by it again.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for message in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = message;
+        } else if !line.ends_with(&message) {
+            line.push_str(": ");
+            line.push_str(&message);
+        }
+    }
+    line
 }

@@ -33,15 +33,27 @@ pub enum Metric {
     PrefillTokensPerS,
     /// The whole prefill, until the last sequence has its first token.
     TtftNs,
+    /// Time per output token of one sequence: without speculation the mean decode step.
+    TpotNs,
+    /// The engine's part of a decode step, median.
+    EngineNs,
+    /// This program's own part of a decode step, median.
+    OverheadNs,
+    /// The part of choosing tokens in a decode step, median.
+    SampleNs,
 }
 
 impl Metric {
     /// Every metric, in the order of help texts.
-    pub const ALL: [Metric; 4] = [
+    pub const ALL: [Metric; 8] = [
         Metric::StepNs,
         Metric::DecodeTokensPerS,
         Metric::PrefillTokensPerS,
         Metric::TtftNs,
+        Metric::TpotNs,
+        Metric::EngineNs,
+        Metric::OverheadNs,
+        Metric::SampleNs,
     ];
 
     /// Its word in the table and on the command line.
@@ -51,45 +63,58 @@ impl Metric {
             Self::DecodeTokensPerS => "decode",
             Self::PrefillTokensPerS => "prefill",
             Self::TtftNs => "ttft",
+            Self::TpotNs => "tpot",
+            Self::EngineNs => "engine",
+            Self::OverheadNs => "overhead",
+            Self::SampleNs => "sample",
         }
     }
 
     /// The unit of its values.
     pub fn unit(self) -> &'static str {
-        match self {
-            Self::StepNs | Self::TtftNs => "ns",
-            Self::DecodeTokensPerS | Self::PrefillTokensPerS => "tokens/s",
+        match self.better() {
+            Better::Lower => "ns",
+            Better::Higher => "tokens/s",
         }
     }
 
     /// Which way it gets better.
     pub fn better(self) -> Better {
         match self {
-            Self::StepNs | Self::TtftNs => Better::Lower,
             Self::DecodeTokensPerS | Self::PrefillTokensPerS => Better::Higher,
+            _ => Better::Lower,
         }
     }
 
-    /// A repetition's value, positive, in [`Metric::unit`]; none when it has none: no such calls, no prompt, or for
-    /// [`Metric::TtftNs`] no token chosen.
+    /// A repetition's value, positive, in [`Metric::unit`]; none when it has none: no such calls, no prompt, no token
+    /// chosen, or a part of a step too short for the clock.
     pub fn of(self, case: &Case, calls: &[Call]) -> Option<f64> {
+        self.measured(case, calls).filter(|v| *v > 0.0)
+    }
+
+    /// As [`Metric::of`], but with a part of a step that the clock saw nothing of as the 0 that it is.
+    pub fn measured(self, case: &Case, calls: &[Call]) -> Option<f64> {
         let of_phase = |phase| calls.iter().filter(move |c| c.phase == phase);
-        let value = match self {
-            Self::StepNs => {
-                let steps: Vec<f64> = of_phase(Phase::Decode)
-                    .map(|c| c.step_ns() as f64)
-                    .collect();
-                summary::median(&steps)
-            }
+        let parts = |part: fn(&Call) -> u64| -> Vec<f64> {
+            let decode = of_phase(Phase::Decode);
+            decode.map(|c| part(c) as f64).collect()
+        };
+        match self {
+            Self::StepNs => summary::median(&parts(Call::step_ns)),
+            Self::TpotNs => summary::mean(&parts(Call::step_ns)),
+            Self::EngineNs => summary::median(&parts(Call::engine_ns)),
+            Self::OverheadNs => summary::median(&parts(|c| c.build_ns)),
+            Self::SampleNs if !case.sample => None,
+            Self::SampleNs => summary::median(&parts(|c| c.sample_ns)),
             Self::DecodeTokensPerS => rate(of_phase(Phase::Decode)),
+            Self::PrefillTokensPerS if case.n_prompt == 0 => None,
             Self::PrefillTokensPerS => rate(of_phase(Phase::Prefill)),
-            Self::TtftNs if !case.sample => None,
+            Self::TtftNs if case.n_prompt == 0 || !case.sample => None,
             Self::TtftNs => of_phase(Phase::Prefill)
                 .map(Call::step_ns)
                 .reduce(u64::saturating_add)
                 .map(|ns| ns as f64),
-        };
-        value.filter(|v| *v > 0.0)
+        }
     }
 
     /// The logarithm of a value as a time: of a rate, that of its inverse. More is slower, whatever the metric.
@@ -102,9 +127,9 @@ impl Metric {
 
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
-        match self {
-            Self::StepNs | Self::TtftNs => units::duration(value.round() as u64),
-            Self::DecodeTokensPerS | Self::PrefillTokensPerS => units::significant(value),
+        match self.better() {
+            Better::Lower => units::duration(value.round() as u64),
+            Better::Higher => units::significant(value),
         }
     }
 }
@@ -145,13 +170,14 @@ mod tests {
     use super::*;
     use crate::plan::expand::{Axes, Host, cases};
 
-    fn case(sample: bool) -> Case {
+    fn case(sample: bool, n_prompt: u32) -> Case {
         let host = Host {
             n_threads: 1,
             n_gpu_layers: 0,
         };
         let axes = Axes {
             sample: Some(vec![sample]),
+            n_prompt: Some(vec![n_prompt]),
             ..Axes::default()
         };
         cases(&axes, &["m".into()], &[], host)
@@ -166,9 +192,9 @@ mod tests {
             n_seq: 2,
             n_past: 0,
             build_ns: 0,
-            submit_ns,
+            submit_ns: submit_ns - submit_ns / 10,
             wait_ns: 0,
-            sample_ns: 0,
+            sample_ns: submit_ns / 10,
         }
     }
 
@@ -181,12 +207,24 @@ mod tests {
             call(Phase::Decode, 2, 200),
             call(Phase::Decode, 2, 900),
         ];
+        let case = |sample| case(sample, 10);
         let of = |m: Metric| m.of(&case(true), &calls);
         assert_eq!(of(Metric::StepNs), Some(200.0));
         assert_eq!(of(Metric::DecodeTokensPerS), Some(6.0 / 1200.0 * 1e9));
         assert_eq!(of(Metric::PrefillTokensPerS), Some(20.0 / 1000.0 * 1e9));
         assert_eq!(of(Metric::TtftNs), Some(1000.0));
-        assert_eq!(Metric::TtftNs.of(&case(false), &calls), None);
+        assert_eq!(of(Metric::TpotNs), Some(400.0));
+        assert_eq!(of(Metric::EngineNs), Some(180.0));
+        assert_eq!(of(Metric::SampleNs), Some(20.0));
+        assert_eq!(of(Metric::OverheadNs), None, "no logarithm of nothing");
+        assert_eq!(
+            Metric::OverheadNs.measured(&case(true), &calls),
+            Some(0.0),
+            "but it was measured"
+        );
+        for metric in [Metric::TtftNs, Metric::SampleNs] {
+            assert_eq!(metric.of(&case(false), &calls), None, "{metric}");
+        }
         for metric in Metric::ALL {
             assert_eq!(metric.of(&case(true), &[]), None, "{metric}");
             assert_eq!(metric.name().parse(), Ok(metric));
@@ -197,6 +235,16 @@ mod tests {
                 .expect_err("none")
                 .contains("step, decode")
         );
+    }
+
+    #[test]
+    fn what_needs_a_prompt_has_no_value_without_one() {
+        let calls = [call(Phase::Prefill, 10, 500), call(Phase::Decode, 2, 100)];
+        let alone: Vec<Metric> = Metric::ALL
+            .into_iter()
+            .filter(|m| m.of(&case(true, 0), &calls).is_none() && *m != Metric::OverheadNs)
+            .collect();
+        assert_eq!(alone, [Metric::PrefillTokensPerS, Metric::TtftNs]);
     }
 
     #[test]

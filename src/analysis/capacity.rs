@@ -34,27 +34,12 @@ impl Felt {
 
     /// A cell's value in nanoseconds, with its interval where there is one.
     fn of(self, cell: &CellView) -> Option<(f64, Option<Interval>)> {
-        match self {
-            Self::Tpot => {
-                let n_seq = f64::from(cell.case.n_seq);
-                // The mean step is tokens of a step over tokens per second, so its interval is the rate's, turned over.
-                let interval = cell.decode_interval.map(|i| Interval {
-                    lo: n_seq * 1e9 / i.hi,
-                    estimate: n_seq * 1e9 / i.estimate,
-                    hi: n_seq * 1e9 / i.lo,
-                    level: i.level,
-                });
-                let estimate = n_seq * 1e9 / cell.decode_tokens_per_s?;
-                Some((estimate, interval))
-            }
-            Self::Ttft => {
-                let estimate = cell.ttft_interval.map(|i| i.estimate);
-                let estimate = estimate.or(cell.ttft_ns.map(|ns| ns as f64))?;
-                Some((estimate, cell.ttft_interval))
-            }
-            // Steps follow each other closely, so a percentile of them has no interval.
-            Self::Itl => Some((cell.step_ns.p99? as f64, None)),
-        }
+        let (ns, interval) = match self {
+            Self::Tpot => (cell.tpot_ns, cell.intervals.tpot_ns),
+            Self::Ttft => (cell.ttft_ns, cell.intervals.ttft_ns),
+            Self::Itl => (cell.step_ns.p99, cell.intervals.p99),
+        };
+        Some((ns? as f64, interval))
     }
 
     /// Why a cell can lack it.

@@ -19,7 +19,7 @@ pub struct CompareArgs {
     /// Axis in which the sides differ: threads, or threads=1,2 for A's value and B's; repeatable
     #[arg(long, value_name = "NAME[=A,B]")]
     pub axis: Vec<ComparedAxis>,
-    /// What is compared: step, decode, prefill or ttft
+    /// What is compared: step, decode, prefill, ttft, tpot, engine, overhead or sample
     #[arg(long, default_value_t)]
     pub metric: Metric,
     /// Changes up to this do not matter
@@ -97,7 +97,7 @@ pub struct GateArgs {
 }
 
 /// A share between 0 and 1, as `0.03` or `3%`.
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     let value = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse().map(|v: f64| v / 100.0),
         None => text.parse(),

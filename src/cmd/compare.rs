@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{DONE, unless_closed};
 use crate::cli::CompareArgs;
+use crate::compare::pair;
 use crate::compare::side::Side;
 use crate::compare::{Question, compare as compare_sides, sides};
 use crate::report::{self, comparison};
@@ -13,16 +14,22 @@ use crate::report::{self, comparison};
 /// # Errors
 /// When a record cannot be read, there are no two sides, or standard output is closed.
 pub fn compare(args: &CompareArgs) -> Result<u8> {
-    let a = Side::read(&args.a, args.metric)?;
-    let b = args
-        .b
-        .as_ref()
-        .map(|run| Side::read(run, args.metric))
-        .transpose()?;
     let mut question = Question {
         axes: args.axis.clone(),
         same_within: args.same_within,
         ..Question::default()
+    };
+    let (a, b) = match &args.b {
+        None if pair::is_pair(&args.a) => {
+            let pairing = pair::read(&args.a, args.metric)?;
+            question.axes.extend(pairing.axes);
+            (pairing.a, Some(pairing.b))
+        }
+        None => (Side::read(&args.a, args.metric)?, None),
+        Some(b) => (
+            Side::read(&args.a, args.metric)?,
+            Some(Side::read(b, args.metric)?),
+        ),
     };
     let (a, b) = sides(&a, b.as_ref(), &mut question)?;
     let comparison = compare_sides(&a, &b, &question)?;

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{DONE, prepare, run, say, unless_closed};
-use crate::cli::{BaselineChoice, GateArgs, RunArgs};
+use super::{DONE, ab, prepare, run, say, unless_closed};
+use crate::cli::{BaselineChoice, GateArgs, WorkerArgs};
+use crate::compare::pair::{self, Pairing};
 use crate::compare::side::Side;
-use crate::gate::{Baseline, CellVerdict, Rerun, Rule, gate as judge};
+use crate::gate::{Again, Baseline, CellVerdict, Rerun, Rule, gate as judge};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::history::History;
@@ -34,7 +35,8 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         alpha: args.alpha,
         ..Rule::default()
     };
-    let mut measure_again = |cells: &[Case]| again(args, &tonight, cells);
+    let in_turns = matches!(&baseline, Baseline::Run(side) if side.is_paired_with(&tonight));
+    let mut measure_again = |cells: &[Case]| again(args, &tonight, in_turns, cells);
     let asked = args.rerun || args.confirm.is_some();
     let rerun: Option<Rerun<'_, anyhow::Error>> = match asked {
         true => Some(&mut measure_again),
@@ -96,15 +98,15 @@ fn baseline(args: &GateArgs, history: &History, tonight: &Side) -> Result<Baseli
     Ok(Baseline::Run(Box::new(read(&run, args)?)))
 }
 
-/// The rerun that was made, or one that is made now, beside the run.
-fn again(args: &GateArgs, tonight: &Side, cells: &[Case]) -> Result<Side> {
+/// The rerun that was made, or one that is made now, beside the run; of a night that was measured in turns with its
+/// baseline, both are measured again.
+fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Result<Again> {
     if let Some(made) = &args.confirm {
-        return read(made, args);
+        return match pair::is_pair(made) {
+            true => again_paired(made),
+            false => Ok(read(made, args)?.into()),
+        };
     }
-    let command = prepare::worker_command(&RunArgs {
-        engine: args.engine.clone(),
-        ..RunArgs::default()
-    })?;
     let folder = if args.run.is_file() {
         args.run.parent().unwrap_or(Path::new("."))
     } else {
@@ -115,6 +117,23 @@ fn again(args: &GateArgs, tonight: &Side, cells: &[Case]) -> Result<Side> {
         .canonicalize()
         .with_context(|| format!("{}: cannot be found", folder.display()))?;
     let out = whole.parent().unwrap_or(&whole);
+    if in_turns && pair::is_pair(out) {
+        let Pairing { a, b, .. } = pair::read(out, METRIC)?;
+        let beside = out.parent().unwrap_or(out);
+        return again_paired(&ab::again(&a.header, &b.header, cells, beside)?);
+    }
+    let command = prepare::worker_command(&WorkerArgs {
+        engine: args.engine.clone(),
+    })?;
     let rerun = run::again(&args.run, &tonight.header, cells, &command, out)?;
-    Ok(Side::read(&rerun, METRIC)?)
+    Ok(Side::read(&rerun, METRIC)?.into())
+}
+
+/// A pair that was measured again: its side B is tonight's, held against its own side A.
+fn again_paired(folder: &Path) -> Result<Again> {
+    let Pairing { a, b, .. } = pair::read(folder, METRIC)?;
+    Ok(Again {
+        run: b,
+        baseline: Some(Baseline::Run(Box::new(a))),
+    })
 }

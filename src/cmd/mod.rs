@@ -1,6 +1,10 @@
 //! One verb a file; here the dispatch and the exit codes.
 
+mod ab;
 mod compare;
+mod doctor;
+mod execute;
+mod folder;
 mod gate;
 mod model;
 mod prepare;
@@ -33,8 +37,10 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
         Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Model(command)) => model::model(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;

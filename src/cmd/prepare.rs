@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::RunArgs;
+use crate::build_info::BuildInfo;
+use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
 use crate::engine::EngineFacts;
 use crate::host::{self, Machine, QuickRates};
 use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
@@ -24,6 +25,9 @@ const ALL_LAYERS: u32 = 999;
 /// Share of the free memory a cell may take; the rest is for everybody else.
 const MEMORY_SHARE: f64 = 0.95;
 
+/// Price of each case of a plan, and its outcome where it does not fit.
+pub type Fits = Vec<(MemoryPrice, Option<Outcome>)>;
+
 /// Everything known before a run.
 pub struct Prepared {
     /// What will be done.
@@ -36,40 +40,98 @@ pub struct Prepared {
     pub machine: Machine,
     /// The engine, as a worker described it.
     pub engine: EngineFacts,
+    /// The workers' program.
+    pub program: BuildInfo,
     /// The machine's rates, roughly.
     pub rates: Rates,
     /// Whether each case fits, in the plan's order.
-    pub fits: Vec<(MemoryPrice, Option<Outcome>)>,
+    pub fits: Fits,
+}
+
+/// What is asked for, by flags and sweep together.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Name of the run's folder.
+    pub name: String,
+    /// The axes.
+    pub axes: Axes,
+    /// Combinations that are left out.
+    pub exclude: Vec<Exclude>,
+    /// The protocol.
+    pub protocol: ProtocolChoice,
+}
+
+impl Asked {
+    /// Flags over a sweep, or over the defaults; `name` is that of a run without a sweep.
+    ///
+    /// # Errors
+    /// For flags that do not parse.
+    pub fn of(
+        axes: &AxisArgs,
+        protocol: &ProtocolArgs,
+        sweep: Option<Sweep>,
+        name: &str,
+    ) -> Result<Self> {
+        let sweep = sweep.unwrap_or_else(|| Sweep {
+            name: name.to_owned(),
+            axes: Axes::default(),
+            exclude: Vec::new(),
+            protocol: ProtocolChoice::default(),
+        });
+        Ok(Self {
+            name: sweep.name,
+            axes: sweep.axes.overridden_by(axes_of(axes)?),
+            exclude: sweep.exclude,
+            protocol: sweep.protocol.overridden_by(protocol_of(protocol)?),
+        })
+    }
+
+    /// The same with other axes over it.
+    ///
+    /// # Errors
+    /// For flags that do not parse.
+    pub fn with(&self, axes: &AxisArgs) -> Result<Self> {
+        Ok(Self {
+            axes: self.axes.clone().overridden_by(axes_of(axes)?),
+            ..self.clone()
+        })
+    }
 }
 
 /// How workers are started for these flags.
 ///
 /// # Errors
 /// For an unknown engine.
-pub fn worker_command(args: &RunArgs) -> Result<WorkerCommand> {
+pub fn worker_command(args: &WorkerArgs) -> Result<WorkerCommand> {
     let engine: EngineChoice = match &args.engine {
-        None => EngineChoice::Llama,
+        None => EngineChoice::default(),
         Some(text) => text.parse().map_err(anyhow::Error::msg)?,
     };
     Ok(WorkerCommand::of_this_program(engine)?)
 }
 
-/// Understands flags and sweep.
+/// The engine that workers run, and their program.
+///
+/// # Errors
+/// When none starts.
+pub fn describe(command: &WorkerCommand) -> Result<(EngineFacts, BuildInfo)> {
+    let worker = Worker::start(command).context("the engine does not start")?;
+    let program = worker.program().cloned().unwrap_or_else(BuildInfo::unknown);
+    Ok((worker.engine().clone(), program))
+}
+
+/// Understands what is asked for.
 ///
 /// # Errors
 /// One line naming what is wrong.
-pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
-    let (name, file_axes, exclude, file_protocol) = match sweep {
-        Some(s) => (s.name, s.axes, s.exclude, s.protocol),
-        None => (
-            "run".to_owned(),
-            Axes::default(),
-            Vec::new(),
-            ProtocolChoice::default(),
-        ),
-    };
-    let axes = file_axes.overridden_by(axes_of(args)?);
-    let protocol = file_protocol.overridden_by(protocol_of(args)?).resolve()?;
+pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
+    let Asked {
+        name,
+        axes,
+        exclude,
+        protocol,
+    } = asked;
+    let protocol = protocol.resolve()?;
     // What needs no model is checked first: a wrong batch is told before a missing file.
     let machine = Machine::probe();
     let default_host = Host {
@@ -86,11 +148,7 @@ pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
     let default_model = [DEFAULT_MODEL.to_owned()];
     let specs = axes.model.as_deref().unwrap_or(&default_model);
     let models = resolve(specs, &ModelStore::locate()?)?;
-    let command = worker_command(args)?;
-    let engine = Worker::start(&command)
-        .context("the engine does not start")?
-        .engine()
-        .clone();
+    let (engine, program) = describe(&command)?;
     check_gpu(&axes, &engine)?;
     let host = Host {
         n_gpu_layers: if engine.supports_gpu_offload {
@@ -102,13 +160,14 @@ pub fn prepare(args: &RunArgs, sweep: Option<Sweep>) -> Result<Prepared> {
     };
     let names: Vec<String> = models.iter().map(|m| m.facts.name.clone()).collect();
     let plan = Plan {
-        name: sanitize_name(args.name.as_deref().unwrap_or(&name)),
+        name: sanitize_name(&name),
         protocol,
         models: models.iter().map(|m| m.facts.clone()).collect(),
         cases: cases(&axes, &names, &exclude, host)?,
     };
-    let fits = fits(&plan, &engine);
+    let fits = fits(&[&plan], &engine).remove(0);
     Ok(Prepared {
+        program,
         rates: rates(host.n_threads),
         plan,
         models,
@@ -157,7 +216,7 @@ fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
 }
 
 /// Prices every case and says which do not fit the free memory of the host and of the GPUs.
-pub fn fits(plan: &Plan, engine: &EngineFacts) -> Vec<(MemoryPrice, Option<Outcome>)> {
+pub fn fits(plans: &[&Plan], engine: &EngineFacts) -> Vec<Fits> {
     let host_bytes = host::available_memory_bytes();
     let gpus: Vec<u64> = engine
         .devices
@@ -165,15 +224,25 @@ pub fn fits(plan: &Plan, engine: &EngineFacts) -> Vec<(MemoryPrice, Option<Outco
         .filter(|d| d.kind == "gpu")
         .map(|d| d.memory_free_bytes)
         .collect();
-    let fit = |case: &Case| {
+    // An integrated GPU's memory is the host's.
+    let price = |plan: &Plan, case: &Case| -> (MemoryPrice, u64, u64) {
         let model = plan.model_of(case);
         let price = budget::memory(case, model);
-        // An integrated GPU's memory is the host's.
         let (on_gpu, on_host) = if gpus.is_empty() {
             (0, price.total_bytes())
         } else {
             price.split(case, model)
         };
+        (price, on_gpu, on_host)
+    };
+    let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
+    let fit = |at: usize, plan: &&Plan| {
+        let case = &plan.cases[at];
+        // Lanes are loaded side by side.
+        let lanes = plans.iter().map(|plan| price(plan, &plan.cases[at]));
+        let (on_gpu, on_host) = lanes.fold((0, 0), |(gpu, host), (_, on_gpu, on_host)| {
+            (gpu + on_gpu, host + on_host)
+        });
         let gpu_bytes = match case.split_mode {
             SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
             SplitMode::Layer | SplitMode::Row => gpus.iter().sum(),
@@ -184,15 +253,18 @@ pub fn fits(plan: &Plan, engine: &EngineFacts) -> Vec<(MemoryPrice, Option<Outco
                 has_bytes,
             })
         };
-        let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
         let outcome = over(on_gpu, share(gpu_bytes))
             .or_else(|| host_bytes.and_then(|has| over(on_host, share(has))));
-        (price, outcome)
+        (price(plan, case).0, outcome)
     };
-    plan.cases.iter().map(fit).collect()
+    let of_plan = |plan: &&Plan| {
+        let cases = 0..plan.cases.len();
+        cases.map(|at| fit(at, plan)).collect()
+    };
+    plans.iter().map(of_plan).collect()
 }
 
-fn axes_of(args: &RunArgs) -> Result<Axes> {
+fn axes_of(args: &AxisArgs) -> Result<Axes> {
     fn numbers(key: &str, values: &[String]) -> Result<Option<Vec<u32>>> {
         if values.is_empty() {
             return Ok(None);
@@ -229,12 +301,13 @@ fn axes_of(args: &RunArgs) -> Result<Axes> {
     })
 }
 
-fn protocol_of(args: &RunArgs) -> Result<ProtocolChoice> {
+fn protocol_of(args: &ProtocolArgs) -> Result<ProtocolChoice> {
     let time =
         |key: &str, text: &Option<String>| text.as_ref().map(|t| duration(key, t)).transpose();
     Ok(ProtocolChoice {
         seed: args.seed,
         replicates: args.replicates,
+        max_replicates: args.max_replicates,
         min_repetitions: args.repetitions.or(args.min_repetitions),
         max_repetitions: args.repetitions.or(args.max_repetitions),
         precision: args.precision,
@@ -248,5 +321,6 @@ fn protocol_of(args: &RunArgs) -> Result<ProtocolChoice> {
 /// # Errors
 /// For flags that do not parse.
 pub fn describes_cells(args: &RunArgs) -> Result<bool> {
-    Ok(axes_of(args)? != Axes::default() || protocol_of(args)? != ProtocolChoice::default())
+    Ok(axes_of(&args.axes)? != Axes::default()
+        || protocol_of(&args.protocol)? != ProtocolChoice::default())
 }

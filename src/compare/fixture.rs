@@ -31,6 +31,7 @@ pub fn batches(n_seq: &[u32]) -> Vec<Case> {
 
 pub fn header(run: &str, cases: &[Case]) -> RunHeader {
     RunHeader {
+        pair: None,
         schema: SCHEMA_VERSION,
         run: run.to_owned(),
         started_at: "2026-01-31T12:00:00+00:00".to_owned(),

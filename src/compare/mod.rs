@@ -7,6 +7,7 @@ pub mod axis;
 pub mod change;
 pub mod difference;
 mod error;
+pub mod pair;
 pub mod side;
 mod verdict;
 
@@ -88,7 +89,7 @@ pub struct Comparison {
     pub b: String,
     /// What was compared.
     pub metric: Metric,
-    /// Whether replicates were pairs: both sides are of one run.
+    /// Whether replicates were pairs: both sides are of one run, or were measured in turns.
     pub paired: bool,
     /// Changes up to this do not matter.
     pub same_within: f64,
@@ -144,7 +145,7 @@ pub fn sides(
 /// # Errors
 /// When there is nothing to compare, or cells cannot be told apart.
 pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
-    let paired = a.is_of_the_run(b);
+    let paired = a.is_paired_with(b);
     let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
     let mut rows = Vec::new();
     let mut changes = Vec::new();

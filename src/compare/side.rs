@@ -79,17 +79,25 @@ impl Side {
         })
     }
 
-    /// Whether both are of one run, whose replicates are pairs.
-    pub fn is_of_the_run(&self, other: &Self) -> bool {
-        let identity = |s: &Self| {
-            let h = &s.header;
-            (
-                h.run.clone(),
-                h.started_at.clone(),
-                h.machine.fingerprint.clone(),
-            )
-        };
+    /// Whether replicates of the two are pairs: both are of one run, or were measured in turns.
+    pub fn is_paired_with(&self, other: &Self) -> bool {
+        fn identity(side: &Side) -> (&str, &str, &str) {
+            let h = &side.header;
+            let name = h.pair.as_ref().map_or(&h.run, |pair| &pair.id);
+            (name, &h.started_at, &h.machine.fingerprint)
+        }
         identity(self) == identity(other)
+    }
+
+    /// The cell of a case of the other side of a pair, which may differ in the pair's axes.
+    pub fn cell_beside(&self, case: &Case, axes: &[ComparedAxis]) -> Option<&Samples> {
+        self.cells.iter().find(|cell| {
+            let mut case = case.clone();
+            for compared in axes {
+                compared.axis.copy(&mut case, &cell.case);
+            }
+            case == cell.case
+        })
     }
 
     /// The cell of exactly this case.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::compare::change::Change;
 use crate::compare::difference::Difference;
 use crate::compare::log_times;
+use crate::compare::pair;
 use crate::compare::side::{Samples, Side};
 use crate::plan::{Case, CaseId};
 use crate::run::stop::LEVEL;
@@ -78,7 +79,7 @@ impl Baseline {
         let with_cell: Vec<(&Side, &Samples)> = self
             .sides()
             .iter()
-            .filter_map(|side| Some((side, side.cell(&tonight.case)?)))
+            .filter_map(|side| Some((side, cell_beside(side, run, &tonight.case)?)))
             .collect();
         if with_cell.len() >= MIN_NIGHTS {
             let log_time = |s: &Samples| s.median().map(|value| run.metric.log_time(value));
@@ -88,11 +89,20 @@ impl Baseline {
             return Some((change, Against::Nights(nights.len())));
         }
         let (side, samples) = with_cell.first()?;
-        let paired = side.is_of_the_run(run);
+        let paired = side.is_paired_with(run);
         let change = crate::compare::change(run.metric, samples, tonight, paired);
         let n = log_times(run.metric, samples).len();
         Some((change, Against::Processes(n)))
     }
+}
+
+/// The cell of `side` that a case of `run` is held against: the same, but for what differs on purpose in a pair.
+fn cell_beside<'a>(side: &'a Side, run: &Side, case: &Case) -> Option<&'a Samples> {
+    let axes = match side.is_paired_with(run) {
+        true => pair::axes(run.header.pair.as_ref()),
+        false => Vec::new(),
+    };
+    side.cell_beside(case, &axes)
 }
 
 /// What a cell was held against.
@@ -220,8 +230,26 @@ impl GateReport {
     }
 }
 
-/// Measures some cells again, as an independent run of the same kind.
-pub type Rerun<'a, E> = &'a mut dyn FnMut(&[Case]) -> Result<Side, E>;
+/// What was measured to confirm.
+#[derive(Debug, Clone)]
+pub struct Again {
+    /// The suspected cells, as an independent run of the same kind.
+    pub run: Side,
+    /// What it is held against, where that was measured again too: the other side of a pair.
+    pub baseline: Option<Baseline>,
+}
+
+impl From<Side> for Again {
+    fn from(run: Side) -> Self {
+        Self {
+            run,
+            baseline: None,
+        }
+    }
+}
+
+/// Measures some cells again.
+pub type Rerun<'a, E> = &'a mut dyn FnMut(&[Case]) -> Result<Again, E>;
 
 /// Judges a night. `rerun` is asked at most once, and only for suspected cells.
 ///
@@ -237,10 +265,11 @@ pub fn gate<E: From<GateError>>(
     let suspects = report.suspects();
     if let (Some(rerun), false) = (rerun, suspects.is_empty()) {
         let again = rerun(&suspects)?;
-        if again.is_of_the_run(run) {
-            return Err(GateError::NotIndependent(again.label).into());
+        if again.run.is_paired_with(run) {
+            return Err(GateError::NotIndependent(again.run.label).into());
         }
-        confirm(&mut report, &again, baseline);
+        let baseline = again.baseline.as_ref().unwrap_or(baseline);
+        confirm(&mut report, &again.run, baseline);
     }
     Ok(report)
 }
@@ -293,7 +322,18 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         (cell.p, cell.p_adjusted, cell.verdict) = (judged.p, judged.p_adjusted, judged.verdict);
         cell.more_processes = judged.more_processes;
     }
-    let lacks = |case: &&Case| run.cell(case).is_none();
+    // Over all its nights: one that lacks a cell as well must not make its absence normal.
+    let mut missing: Vec<CaseId> = Vec::new();
+    for side in baseline.sides() {
+        let gone = side
+            .cases()
+            .filter(|case| cell_beside(run, side, case).is_none());
+        for id in gone.map(Case::id) {
+            if !missing.contains(&id) {
+                missing.push(id);
+            }
+        }
+    }
     let mut report = GateReport {
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
@@ -301,9 +341,7 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         differences: newest.map_or_else(Vec::new, |side| {
             Difference::between(&side.header, &run.header, run.cases())
         }),
-        missing: newest.map_or_else(Vec::new, |side| {
-            side.cases().filter(lacks).map(Case::id).collect()
-        }),
+        missing,
         cells,
         new,
         rerun: None,

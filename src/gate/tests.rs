@@ -61,7 +61,8 @@ fn a_regression_is_what_the_rerun_shows_again() {
         let slow_still = |case: &Case| if case.n_seq == 8 { 11 } else { 10 };
         Ok(side(header("again", cells), |case| {
             QUIET.map(|ns| ns * slow_still(case) / 10).to_vec()
-        }))
+        })
+        .into())
     };
     let report =
         gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut again)).expect("judged");
@@ -71,10 +72,10 @@ fn a_regression_is_what_the_rerun_shows_again() {
     assert_eq!(report.rerun.as_deref(), Some("again"));
     let rerun = report.cells[2].rerun.expect("measured again");
     assert!(rerun.slowdown.expect("known").estimate.abs() < 1e-9);
-    let mut never = |_: &[Case]| -> Result<Side, GateError> { panic!("nothing is suspected") };
+    let mut never = |_: &[Case]| -> Result<Again, GateError> { panic!("nothing is suspected") };
     let same = run("new", &cases, QUIET);
     gate(&same, &baseline, &Rule::default(), Some(&mut never)).expect("judged");
-    let mut itself = |_: &[Case]| Ok(tonight.clone());
+    let mut itself = |_: &[Case]| Ok(tonight.clone().into());
     let e = gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut itself))
         .expect_err("the same run");
     assert!(matches!(e, GateError::NotIndependent(_)), "{e}");
@@ -94,6 +95,16 @@ fn a_cell_that_is_gone_is_no_pass() {
         (words(&report), report.cells[0].p),
         (vec!["inconclusive"; 2], None)
     );
+}
+
+#[test]
+fn a_night_without_a_cell_does_not_excuse_the_next() {
+    let cases = batches(&[1, 8]);
+    let night = |cases: &[Case]| run("night", cases, QUIET);
+    let last = Baseline::Nights(vec![night(&cases[..1]), night(&cases)]);
+    let report = judged(&run("new", &cases[..1], QUIET), &last);
+    assert_eq!(report.missing, [cases[1].id()]);
+    assert_eq!(report.verdict, NightVerdict::Inconclusive);
 }
 
 #[test]

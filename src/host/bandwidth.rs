@@ -53,6 +53,11 @@ impl QuickRates {
     }
 }
 
+/// How much to read so that memory and not a cache is measured, on this machine now.
+pub fn reading_buffer_bytes(cpu: &Cpu) -> u64 {
+    buffer_bytes(cpu.last_level_cache_bytes(), available_memory_bytes())
+}
+
 /// Four times the last cache, at most 512 MiB and an eighth of what is available, at least 1 MiB.
 fn buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
     let wanted = cache.unwrap_or(UNKNOWN_CACHE_BYTES).saturating_mul(4);
@@ -134,7 +139,7 @@ fn read_rates(threads: u32, buffer_bytes: u64, budget: Duration, min_passes: u32
 }
 
 /// Four times sixteen chains: enough loads in flight that memory and not additions set the pace.
-fn sum(words: &[u64]) -> u64 {
+pub(super) fn sum(words: &[u64]) -> u64 {
     let (chunks, rest) = words.as_chunks::<64>();
     let mut sums = [0u64; 64];
     for chunk in chunks {
@@ -156,12 +161,16 @@ const LANES: usize = if cfg!(target_feature = "avx512f") {
 const CHAINS: usize = 8;
 const ROUNDS: usize = 100_000;
 
-type Chains = [[f32; LANES]; CHAINS];
+pub(super) type Chains = [[f32; LANES]; CHAINS];
+
+pub(super) fn fresh_chains(seed: u32) -> Chains {
+    [[seed as f32; LANES]; CHAINS]
+}
 
 fn multiply_add_rate(threads: u32) -> f64 {
     let flops = (2 * LANES * CHAINS * ROUNDS) as f64 * f64::from(threads);
     let passes = passes(threads, Duration::from_millis(20), 3, |seed| {
-        let mut chains = [[seed as f32; LANES]; CHAINS];
+        let mut chains = fresh_chains(seed);
         move || {
             multiply_add(&mut chains);
             black_box(&chains);
@@ -172,7 +181,7 @@ fn multiply_add_rate(threads: u32) -> f64 {
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-fn multiply_add(chains: &mut Chains) {
+pub(super) fn multiply_add(chains: &mut Chains) {
     if cfg!(target_feature = "fma") {
         fused(chains);
     } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -191,7 +200,7 @@ fn fused_avx2(chains: &mut Chains) {
 }
 
 #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
-fn multiply_add(chains: &mut Chains) {
+pub(super) fn multiply_add(chains: &mut Chains) {
     if cfg!(target_arch = "aarch64") {
         fused(chains);
     } else {

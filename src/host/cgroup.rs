@@ -4,6 +4,7 @@
 //! point is asked. Sources: cgroups(7), the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
 
 use super::files::{Files, space_value};
+use super::kernel::Limit;
 
 /// Where one controller's files lie for this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,21 +56,56 @@ impl Cgroup {
             .min()
     }
 
-    fn headroom_of(&self, files: &impl Files, dir: &str) -> Option<u64> {
+    /// The smallest memory limit of all levels.
+    pub(crate) fn memory_limit(&self, files: &impl Files) -> Limit<u64> {
+        let limits = self
+            .levels()
+            .filter_map(|dir| self.memory_limit_of(files, &dir));
+        self.limit(files, limits.min(), "memory.limit_in_bytes")
+    }
+
+    /// The smallest CPU quota of all levels, in cores.
+    pub(crate) fn cpu_limit(&self, files: &impl Files) -> Limit<f64> {
+        self.limit(files, self.cpu_quota_cores(files), "cpu.cfs_quota_us")
+    }
+
+    /// Without a limit found: whether its absence is known. Version 2 leaves a controller's files out where the
+    /// controller is off, but always lists the controllers; version 1 has `file` everywhere.
+    fn limit<T>(&self, files: &impl Files, found: Option<T>, file: &str) -> Limit<T> {
+        let mark = if self.unified {
+            "cgroup.controllers"
+        } else {
+            file
+        };
+        let is_readable = files
+            .read(&format!("{}{}/{mark}", self.mount, self.path))
+            .is_some();
+        match found {
+            Some(limit) => Limit::At(limit),
+            None if is_readable => Limit::Without,
+            None => Limit::Unknown,
+        }
+    }
+
+    fn memory_limit_of(&self, files: &impl Files, dir: &str) -> Option<u64> {
         let number = |file: &str| files.number::<u64>(&format!("{dir}/{file}"));
-        let (limit, usage, cache_key) = if self.unified {
+        if self.unified {
             // "max" does not parse, which is what no limit should be.
             let limits = [number("memory.max"), number("memory.high")];
-            let limit = limits.into_iter().flatten().min()?;
-            (limit, number("memory.current")?, "inactive_file")
+            limits.into_iter().flatten().min()
         } else {
             // Version 1 writes "no limit" as the largest multiple of the page size in an i64.
-            let limit = number("memory.limit_in_bytes").filter(|limit| *limit < 1 << 60)?;
-            (
-                limit,
-                number("memory.usage_in_bytes")?,
-                "total_inactive_file",
-            )
+            number("memory.limit_in_bytes").filter(|limit| *limit < 1 << 60)
+        }
+    }
+
+    fn headroom_of(&self, files: &impl Files, dir: &str) -> Option<u64> {
+        let number = |file: &str| files.number::<u64>(&format!("{dir}/{file}"));
+        let limit = self.memory_limit_of(files, dir)?;
+        let (usage, cache_key) = if self.unified {
+            (number("memory.current")?, "inactive_file")
+        } else {
+            (number("memory.usage_in_bytes")?, "total_inactive_file")
         };
         let stat = files
             .read(&format!("{dir}/memory.stat"))

@@ -75,7 +75,7 @@ impl Cpu {
         let online = online(files);
         cpu.logical_cores = online.as_ref().map(|cpus| cpus.len() as u32);
         let online = online.unwrap_or_default();
-        cpu.physical_cores = distinct(files, &online, &["core_cpus_list", "thread_siblings_list"]);
+        cpu.physical_cores = distinct_cores(files, &online);
         cpu.sockets = distinct(files, &online, &["physical_package_id"]);
         cpu.numa_nodes = files
             .read("/sys/devices/system/node/online")
@@ -179,6 +179,11 @@ impl Cpu {
 /// Numbers of the hardware threads that are online.
 pub(crate) fn online(files: &impl Files) -> Option<Vec<u32>> {
     cpu_list(&files.read(&format!("{CPUS}/online"))?)
+}
+
+/// Physical cores that some hardware threads belong to.
+pub(crate) fn distinct_cores(files: &impl Files, cpus: &[u32]) -> Option<u32> {
+    distinct(files, cpus, &["core_cpus_list", "thread_siblings_list"])
 }
 
 /// How many different values the first readable of `names` has over the threads' topology folders.

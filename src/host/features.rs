@@ -216,6 +216,12 @@ pub fn missing_engine_features(cpu: &CpuFeatures, system_info: &str) -> Vec<Stri
     missing.map(|(name, _)| (*name).to_owned()).collect()
 }
 
+/// Whether the engine's `system_info` says what its CPU code was compiled for: without that, nothing missing means
+/// nothing.
+pub fn names_cpu_features(system_info: &str) -> bool {
+    engine_features(system_info).is_some_and(|features| !features.is_empty())
+}
+
 /// The set features of the section `CPU`; `None` when there is no such section.
 fn engine_features(system_info: &str) -> Option<BTreeSet<&str>> {
     let mut section = None;
@@ -316,6 +322,8 @@ mod tests {
                 "{text}"
             );
         }
+        assert!(names_cpu_features(NATIVE) && !names_cpu_features("CPU : "));
+        assert!(!names_cpu_features("") && !names_cpu_features("CUDA : ARCHS = 900 | "));
         let bare = missing_engine_features(&CpuFeatures::from_cpuinfo("flags : avx"), "CPU : ");
         assert_eq!(bare, ["AVX"]);
     }

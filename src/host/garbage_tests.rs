@@ -6,7 +6,9 @@ use super::cgroup::Cgroup;
 use super::cpu::{Cpu, cpuinfo_hz, kernel_size};
 use super::features::{CpuFeatures, missing_engine_features};
 use super::files::{Files, Sample, colon_value, cpu_list, kib_value_bytes, space_value};
+use super::kernel::KernelSettings;
 use super::memory::Memory;
+use super::placement::Placement;
 use super::procfs::{
     MachineTicks, ProcessStat, context_switches, resident_bytes, statm_resident_pages,
 };
@@ -71,6 +73,8 @@ fn read_everything(text: &str) {
     Cpu::probe(&files).last_level_cache_bytes();
     Memory::probe(&files);
     Virtualisation::probe(&files);
+    Placement::from_files(&files).spanned_nodes();
+    KernelSettings::from_files(&files);
     for controller in ["memory", "cpu"] {
         if let Some(cgroup) = Cgroup::find(&files, controller) {
             cgroup.memory_headroom_bytes(&files);

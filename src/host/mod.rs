@@ -12,13 +12,17 @@ mod cpu;
 mod features;
 mod files;
 mod gpu;
+mod kernel;
 mod memory;
+mod neighbours;
+mod placement;
 mod process_usage;
 mod procfs;
 mod sampler;
 mod sampler_record;
 mod thermal;
 mod timer;
+mod trial;
 mod virtualisation;
 mod warning;
 
@@ -30,14 +34,21 @@ mod cpu_tests;
 #[cfg(test)]
 mod garbage_tests;
 
-pub use bandwidth::{QuickRates, read_rate_ceiling};
+pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
 pub use cpu::{Cache, Cpu};
-pub use features::{CpuFeatures, missing_engine_features};
+pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
 pub use gpu::{Gpu, GpuReport, throttle_names};
+pub use kernel::{KernelSettings, Limit, context_switches};
 pub use memory::{Memory, available_memory_bytes};
+pub use neighbours::{Neighbour, ProcessTimes};
+pub use placement::{MemoryNode, Placement};
 pub use timer::TimerFacts;
+pub use trial::{CoreTrial, Trial, TrialSettings, each_core};
 pub use virtualisation::Virtualisation;
-pub use warning::{HostWarning, machine_warnings, noise_warnings};
+pub use warning::{
+    HostWarning, NEIGHBOUR_PERCENT, STEAL_PERCENT, SWAP_BYTES, machine_warnings, noise_warnings,
+    saves_power,
+};
 
 use files::{Files, LiveFiles};
 

@@ -1,20 +1,21 @@
-//! A thread that watches the machine during a run: memory, CPU, clocks, heat, one GPU.
+//! A thread that watches a process while it is being measured: its CPU and memory, everybody else's,
+//! clocks, heat, one GPU.
 //!
-//! It opens its files once, reads them into a fixed buffer and keeps samples in a ring allocated at
-//! the start, so that it neither allocates nor grows while something is measured. What it costs is
-//! measured on its own thread's CPU clock and reported: about 0.1 ms a sample on a small machine
-//! without a GPU, 0.05% of one core at the default interval.
+//! It belongs to another process than the one it watches, so nothing of it runs, allocates or locks in
+//! there. It looks only inside *windows*: one opens before a repetition is asked for, after the counters at
+//! its start are read, and closes when the answer is here. Within a window it wakes once an interval, so a
+//! repetition shorter than that is not touched at all. Its files are opened once and read into a fixed
+//! buffer. What it costs is measured on its own thread's CPU clock and reported; where reading is slow (the
+//! kernel sums `/proc/stat` over all cores), the interval grows until the share is below [`MOST_COST`].
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::files::LiveFiles;
-use super::gpu::GpuMeter;
+use super::gpu::{GpuMeter, GpuUsage};
 use super::memory::page_bytes;
 use super::process_usage::{ProcessUsage, cpu_ns, thread_cpu_ns};
 use super::procfs::{MachineTicks, statm_resident_pages};
@@ -22,136 +23,174 @@ use super::sampler_record::Recorder;
 use super::thermal;
 use super::usage::{Shares, tick_ns};
 
-pub use super::gpu::GpuUsage;
-pub use super::sampler_record::{GpuSummary, Spread, UsageSummary, UsageTrace};
+pub use super::sampler_record::{GpuSummary, Spread, UsageSummary};
 
 /// At most this many cores' clocks are read: on old kernels each read interrupts that core.
 const MOST_CLOCKS: usize = 16;
 /// Shares of the machine need a window of this many ticks; shorter ones give only noise.
 const LEAST_TICKS: u64 = 5;
+/// A sample may cost one part in so many of the time until the next.
+const MOST_COST: u32 = 1000;
+/// The thread is given this long to answer. One that hangs in a driver is left alone, and no longer asked.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to sample and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamplerSettings {
-    /// Time between samples.
+    /// Least time between samples.
     pub interval: Duration,
     /// Process to watch.
     pub pid: u32,
     /// NVML index of the GPU to watch, if any.
     pub gpu_index: Option<u32>,
-    /// Samples kept; when there are more, the oldest are overwritten (the summary counts them all).
-    pub capacity: usize,
 }
 
-impl Default for SamplerSettings {
-    /// This process and the first GPU every 200 ms; the last 13 minutes are kept.
-    fn default() -> Self {
+impl SamplerSettings {
+    /// A process, and a GPU if it uses one, every 200 ms.
+    pub fn of(pid: u32, gpu_index: Option<u32>) -> Self {
         Self {
             interval: Duration::from_millis(200),
-            pid: std::process::id(),
-            gpu_index: Some(0),
-            capacity: 4096,
+            pid,
+            gpu_index,
         }
     }
 }
 
 /// The machine and the process over one interval. `None`: could not be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UsageSample {
-    /// Time since the sampler started.
-    pub at_ns: u64,
-    /// Memory that the process holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct UsageSample {
+    /// Length of the interval.
+    pub wall_ns: u64,
     pub rss_bytes: Option<u64>,
-    /// The process's CPU time: 100 is one core.
+    /// 100 is one core.
     pub process_cpu_percent: Option<f64>,
-    /// Everybody else's CPU time as a share of the whole machine.
+    /// Share of the whole machine.
     pub others_cpu_percent: Option<f64>,
-    /// Capacity taken by the hypervisor, as a share of the whole machine.
+    /// Share of the whole machine.
     pub steal_percent: Option<f64>,
-    /// Mean clock over at most 16 cores.
     pub frequency_hz: Option<u64>,
-    /// Processor temperature in thousandths of a degree Celsius.
+    /// Thousandths of a degree Celsius.
     pub temperature_mc: Option<i64>,
-    /// The watched GPU.
     pub gpu: Option<GpuUsage>,
 }
 
-/// A running sampler. Dropping it ends its thread.
+/// What the thread is told. Within a window any order ends it.
+enum Order {
+    /// Open a window, and say when it is open.
+    Open(Sender<()>),
+    Close,
+    /// Hand over what the windows since the last time showed.
+    Take(Sender<UsageSummary>),
+}
+
+/// A sampler's thread. Dropping this ends it.
 #[derive(Debug)]
 pub struct UsageSampler {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<Recorder>>,
+    orders: Sender<Order>,
+}
+
+/// Time that is watched, until this is dropped.
+#[derive(Debug)]
+pub struct Window {
+    orders: Sender<Order>,
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // A thread that is gone has nothing to close.
+        let _ = self.orders.send(Order::Close);
+    }
 }
 
 impl UsageSampler {
-    /// Starts sampling.
+    /// Starts the thread, which waits for a first window.
     ///
     /// # Errors
     /// The operating system's, when it gives no thread.
     pub fn start(settings: SamplerSettings) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let thread = Builder::new()
+        let (orders, received) = mpsc::channel();
+        Builder::new()
             .name("usage-sampler".to_owned())
-            .spawn(move || sample_until(&stopped, settings))?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+            .spawn(move || serve(&received, &settings))?;
+        Ok(Self { orders })
     }
 
-    /// Takes a last sample, ends the thread and sums up.
-    pub fn stop(self) -> UsageSummary {
-        self.stop_with_samples().summary
+    /// Watches from now on; returns when the counters at the start are read. One window at a time.
+    pub fn window(&self) -> Window {
+        let (opened, is_open) = mpsc::channel();
+        if self.orders.send(Order::Open(opened)).is_ok() {
+            // Whether in time or not: a late start only makes the samples fewer.
+            let _ = is_open.recv_timeout(PATIENCE);
+        }
+        Window {
+            orders: self.orders.clone(),
+        }
     }
 
-    /// As [`stop`](Self::stop), with the samples that the ring still holds, oldest first.
-    pub fn stop_with_samples(mut self) -> UsageTrace {
-        self.halt().map(Recorder::finish).unwrap_or_default()
-    }
-
-    /// Hanging up is the signal. A second call finds nothing left to do.
-    fn halt(&mut self) -> Option<Recorder> {
-        drop(self.stop.take());
-        self.thread.take()?.join().ok()
+    /// What the windows since the last call showed; none when there was none.
+    pub fn take(&self) -> Option<UsageSummary> {
+        let (reply, taken) = mpsc::channel();
+        self.orders.send(Order::Take(reply)).ok()?;
+        taken
+            .recv_timeout(PATIENCE)
+            .ok()
+            .filter(|summary| summary.samples > 0)
     }
 }
 
-impl Drop for UsageSampler {
-    fn drop(&mut self) {
-        self.halt();
+fn serve(orders: &Receiver<Order>, settings: &SamplerSettings) {
+    let mut probe = Probe::open(settings);
+    let mut recorder = Recorder::new(settings.interval);
+    let mut spent = thread_cpu_ns();
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Open(opened) => {
+                probe.begin();
+                // Whoever asked may have lost patience.
+                let _ = opened.send(());
+                watch(orders, settings.interval, &mut probe, &mut recorder);
+            }
+            Order::Close => {}
+            Order::Take(reply) => {
+                let now = thread_cpu_ns();
+                let cost = now.zip(spent).map(|(now, then)| now.saturating_sub(then));
+                spent = now;
+                let _ = reply.send(recorder.take(cost));
+            }
+        }
     }
 }
 
-fn sample_until(stopped: &Receiver<()>, settings: SamplerSettings) -> Recorder {
-    let begun = Instant::now();
-    let mut recorder = Recorder::new(settings.interval, settings.capacity);
-    let throttled_before = thermal::throttle_events(&LiveFiles);
-    let mut probe = Probe::open(&settings, begun);
-    loop {
-        let last = match stopped.recv_timeout(settings.interval) {
-            Err(RecvTimeoutError::Timeout) => false,
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
-        };
-        // A last interval much shorter than the others would give a peak that means nothing.
-        if !last || recorder.is_empty() || probe.since_last() >= settings.interval / 2 {
-            recorder.push(probe.sample());
-        }
-        if last {
-            break;
-        }
+/// One window: a sample an interval, and one of what is left at its end.
+fn watch(orders: &Receiver<Order>, interval: Duration, probe: &mut Probe, recorder: &mut Recorder) {
+    let mut wait = interval;
+    let mut is_first = true;
+    while let Err(RecvTimeoutError::Timeout) = orders.recv_timeout(wait) {
+        let before = thread_cpu_ns();
+        recorder.push(&probe.sample(Moment::Beside), true);
+        let cost = thread_cpu_ns()
+            .zip(before)
+            .map_or(0, |(now, then)| now.saturating_sub(then));
+        recorder.spent_beside(cost);
+        wait = interval.max(Duration::from_nanos(cost) * MOST_COST);
+        is_first = false;
     }
-    let throttled = thermal::throttle_events(&LiveFiles);
-    let events = throttled
-        .zip(throttled_before)
-        .and_then(|(now, then)| now.checked_sub(then));
-    recorder.close(begun.elapsed(), thread_cpu_ns(), events);
-    recorder
+    // A last interval much shorter than the others would give a peak that means nothing.
+    let is_whole = is_first || probe.since_last() >= interval / 2;
+    recorder.push(&probe.sample(Moment::After), is_whole);
+}
+
+/// When a sample is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// While the process works.
+    Beside,
+    /// When it has answered: a core may have slowed down already.
+    After,
 }
 
 /// Open files and the counters at the last sample.
 struct Probe {
-    begun: Instant,
     last: Instant,
     pid: u32,
     tick_ns: Option<u64>,
@@ -166,11 +205,10 @@ struct Probe {
 }
 
 impl Probe {
-    fn open(settings: &SamplerSettings, begun: Instant) -> Self {
+    fn open(settings: &SamplerSettings) -> Self {
         let clocks = thermal::frequency_files(&LiveFiles, MOST_CLOCKS);
-        let mut probe = Self {
-            begun,
-            last: begun,
+        Self {
+            last: Instant::now(),
             pid: settings.pid,
             tick_ns: tick_ns(),
             page_bytes: page_bytes(),
@@ -184,11 +222,14 @@ impl Probe {
             gpu: settings.gpu_index.and_then(GpuMeter::open),
             ticks: None,
             cpu_ns: None,
-        };
-        probe.ticks = probe.machine_ticks();
-        probe.cpu_ns = cpu_ns(probe.pid);
-        probe.last = Instant::now();
-        probe
+        }
+    }
+
+    /// Reads the counters that the next sample is the difference to.
+    fn begin(&mut self) {
+        self.ticks = self.machine_ticks();
+        self.cpu_ns = cpu_ns(self.pid);
+        self.last = Instant::now();
     }
 
     fn since_last(&self) -> Duration {
@@ -203,21 +244,21 @@ impl Probe {
         let (Some(statm), Some(page)) = (self.statm.as_mut(), self.page_bytes) else {
             return ProcessUsage::of_pid(self.pid).rss_bytes;
         };
-        statm_resident_pages(statm.text()?)?.checked_mul(page)
+        let pages = statm_resident_pages(statm.text()?)?;
+        // A process that has just died has none, which is no memory use of what it was measured for.
+        pages.checked_mul(page).filter(|bytes| *bytes > 0)
     }
 
+    /// The fastest core's clock: the mean would tell how many cores are idle.
     fn frequency_hz(&mut self) -> Option<u64> {
         let khz = self
             .clocks
             .iter_mut()
             .filter_map(|file| file.text()?.trim().parse::<u64>().ok());
-        let (count, sum) = khz.fold((0u64, 0u64), |(n, sum), khz| {
-            (n + 1, sum.saturating_add(khz))
-        });
-        sum.checked_div(count)?.checked_mul(1000)
+        khz.max()?.checked_mul(1000)
     }
 
-    fn sample(&mut self) -> UsageSample {
+    fn sample(&mut self, moment: Moment) -> UsageSample {
         let now = Instant::now();
         let wall_ns = as_ns(now - self.last);
         let ticks = self.machine_ticks();
@@ -234,12 +275,15 @@ impl Probe {
             .and_then(|passed| Shares::of(passed, spent, self.tick_ns));
         (self.last, self.ticks, self.cpu_ns) = (now, ticks, process);
         UsageSample {
-            at_ns: as_ns(now - self.begun),
+            wall_ns,
             rss_bytes: self.rss_bytes(),
             process_cpu_percent: spent.map(|spent| 100.0 * spent as f64 / wall_ns.max(1) as f64),
             others_cpu_percent: shares.and_then(|shares| shares.others_percent),
             steal_percent: shares.map(|shares| shares.steal_percent),
-            frequency_hz: self.frequency_hz(),
+            frequency_hz: match moment {
+                Moment::Beside => self.frequency_hz(),
+                Moment::After => None,
+            },
             temperature_mc: self
                 .temperature
                 .as_mut()
@@ -280,44 +324,77 @@ impl Reread {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_short_run_still_gives_one_sample() {
+    /// An interval that never passes: each window has the sample at its end alone.
+    fn hourly(pid: u32) -> UsageSampler {
         let settings = SamplerSettings {
             interval: Duration::from_secs(3600),
-            ..SamplerSettings::default()
+            pid,
+            gpu_index: None,
         };
-        let sampler = UsageSampler::start(settings).expect("a thread");
-        let trace = sampler.stop_with_samples();
-        assert_eq!((trace.summary.samples, trace.samples.len()), (1, 1));
-        assert!(trace.samples[0].rss_bytes.is_some_and(|bytes| bytes > 0));
-        assert!(trace.samples[0].process_cpu_percent.is_some());
-        if cfg!(target_os = "linux") {
-            assert!(trace.summary.own_cost_ns.is_some_and(|ns| ns > 0));
-        }
+        UsageSampler::start(settings).expect("a thread")
     }
 
     #[test]
-    fn halting_joins_the_thread_once() {
-        let mut sampler = UsageSampler::start(SamplerSettings::default()).expect("a thread");
-        assert!(sampler.halt().is_some());
-        assert!(sampler.halt().is_none());
+    fn each_window_gives_a_sample_and_taking_begins_anew() {
+        let sampler = hourly(std::process::id());
+        assert_eq!(sampler.take(), None, "nothing was watched");
+        for _ in 0..3 {
+            drop(sampler.window());
+        }
+        let summary = sampler.take().expect("three windows");
+        assert_eq!(summary.samples, 3);
+        assert_eq!(summary.interval_ns, 3_600_000_000_000);
+        assert!(summary.rss_bytes.is_some_and(|rss| rss.min > 0.0));
+        assert!(summary.process_cpu_percent.is_some());
+        assert_eq!(summary.frequency_hz, None, "no sample beside the work");
+        if cfg!(target_os = "linux") {
+            assert!(summary.own_cost_ns.is_some_and(|ns| ns > 0));
+            assert_eq!(summary.beside_cost_ns, 0, "no window lasted an hour");
+        }
+        assert_eq!(sampler.take(), None);
+    }
+
+    #[test]
+    fn work_in_a_window_is_seen() {
+        let sampler = hourly(std::process::id());
+        let window = sampler.window();
+        let work = (0..30_000_000u64).fold(0, |sum, n| sum ^ std::hint::black_box(n));
+        std::hint::black_box(work);
+        drop(window);
+        let busy = sampler.take().expect("one window");
+        assert!(busy.process_cpu_percent.is_some_and(|cpu| cpu.mean > 0.0));
     }
 
     #[test]
     fn a_process_that_is_not_there_is_unknown_not_zero() {
-        let settings = SamplerSettings {
-            pid: u32::MAX,
-            gpu_index: None,
-            ..SamplerSettings::default()
-        };
-        let trace = UsageSampler::start(settings)
-            .expect("a thread")
-            .stop_with_samples();
-        let sample = trace.samples[0];
+        let sampler = hourly(u32::MAX);
+        drop(sampler.window());
+        let summary = sampler.take().expect("one window");
         assert_eq!(
-            (sample.rss_bytes, sample.process_cpu_percent, sample.gpu),
+            (summary.rss_bytes, summary.process_cpu_percent, summary.gpu),
             (None, None, None)
         );
-        assert_eq!(trace.summary.rss_bytes, None);
+    }
+
+    #[test]
+    fn samples_beside_the_work_are_counted_and_their_cost_is_known() {
+        let settings = SamplerSettings {
+            interval: Duration::from_nanos(1),
+            ..SamplerSettings::of(std::process::id(), None)
+        };
+        let sampler = UsageSampler::start(settings).expect("a thread");
+        let mut summary = UsageSummary::default();
+        // As often as it takes to be interrupted in one.
+        while summary.beside_cost_ns == 0 && cfg!(target_os = "linux") {
+            let window = sampler.window();
+            std::thread::yield_now();
+            drop(window);
+            summary = sampler.take().expect("a window");
+        }
+        assert!(
+            summary
+                .own_cost_ns
+                .is_none_or(|all| all >= summary.beside_cost_ns)
+        );
     }
 }

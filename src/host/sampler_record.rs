@@ -1,4 +1,4 @@
-//! What a sampler keeps: a ring of the latest samples, and sums over all of them.
+//! What a sampler keeps: sums over its samples, which take no more room however long it runs.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::sampler::UsageSample;
 /// Smallest, mean and largest of one quantity over the samples that had it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// Smallest.
+    /// Smallest, over samples of at least half an interval.
     pub min: f64,
-    /// Arithmetic mean.
+    /// Mean over time.
     pub mean: f64,
-    /// Largest.
+    /// Largest, over samples of at least half an interval.
     pub max: f64,
 }
 
-/// A sampler's run in short. `None`: no sample had it.
+/// What a sampler saw in its windows. `None`: no sample had it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UsageSummary {
@@ -26,10 +26,12 @@ pub struct UsageSummary {
     pub samples: u64,
     /// Time asked for between samples.
     pub interval_ns: u64,
-    /// Time from start to stop.
+    /// Time that was watched.
     pub wall_ns: u64,
-    /// CPU time that the sampler itself used (Linux).
+    /// CPU time that the sampler itself used, all of it (Linux).
     pub own_cost_ns: Option<u64>,
+    /// The part of it while the process worked: the rest came before or after.
+    pub beside_cost_ns: u64,
     /// Memory of the process.
     pub rss_bytes: Option<Spread>,
     /// CPU time of the process: 100 is one core.
@@ -38,16 +40,12 @@ pub struct UsageSummary {
     pub others_cpu_percent: Option<Spread>,
     /// Capacity taken by the hypervisor, share of the machine.
     pub steal_percent: Option<Spread>,
-    /// Clock, mean over cores.
+    /// Clock of the fastest core, while the process worked.
     pub frequency_hz: Option<Spread>,
     /// Processor temperature in degrees Celsius.
     pub temperature_c: Option<Spread>,
-    /// Thermal throttling events of all cores between start and stop (x86 Linux).
-    pub throttle_events: Option<u64>,
     /// The watched GPU.
     pub gpu: Option<GpuSummary>,
-    /// Whether CPU or GPU were slowed down for heat or power; `None` when neither can be read.
-    pub throttled: Option<bool>,
 }
 
 /// The watched GPU's part.
@@ -68,41 +66,34 @@ pub struct GpuSummary {
     pub throttle_reasons: Vec<String>,
 }
 
-/// A summary with the samples behind it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct UsageTrace {
-    /// Over all samples.
-    pub summary: UsageSummary,
-    /// The latest samples, oldest first.
-    pub samples: Vec<UsageSample>,
-}
-
 /// Sums that give a [`Spread`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Running {
-    count: u64,
+    weight: f64,
     sum: f64,
-    min: f64,
-    max: f64,
+    extremes: Option<(f64, f64)>,
 }
 
 impl Running {
-    fn add(&mut self, value: Option<f64>) {
+    /// A value that held for so long; `is_whole` when that is long enough for a smallest or largest one.
+    fn add(&mut self, value: Option<f64>, wall_ns: u64, is_whole: bool) {
         let Some(value) = value else { return };
-        if self.count == 0 {
-            (self.min, self.max) = (value, value);
+        // The weight of an interval that the clock could not see.
+        let weight = wall_ns.max(1) as f64;
+        self.sum += value * weight;
+        self.weight += weight;
+        if is_whole {
+            let (min, max) = self.extremes.unwrap_or((value, value));
+            self.extremes = Some((min.min(value), max.max(value)));
         }
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        self.sum += value;
-        self.count += 1;
     }
 
     fn spread(&self) -> Option<Spread> {
-        (self.count > 0).then(|| Spread {
-            min: self.min,
-            mean: self.sum / self.count as f64,
-            max: self.max,
+        let (min, max) = self.extremes?;
+        Some(Spread {
+            min,
+            mean: self.sum / self.weight,
+            max,
         })
     }
 }
@@ -121,34 +112,33 @@ struct Sums {
     gpu_memory: Running,
     gpu_utilisation: Running,
     gpu_samples: u64,
-    gpu_throttle_bits: Option<u64>,
+    gpu_throttle_bits: u64,
 }
 
 impl Sums {
-    fn add(&mut self, sample: &UsageSample) {
-        self.rss.add(sample.rss_bytes.map(|bytes| bytes as f64));
-        self.process.add(sample.process_cpu_percent);
-        self.others.add(sample.others_cpu_percent);
-        self.steal.add(sample.steal_percent);
-        self.frequency.add(sample.frequency_hz.map(|hz| hz as f64));
-        self.temperature
-            .add(sample.temperature_mc.map(|mc| mc as f64 / 1000.0));
+    fn add(&mut self, sample: &UsageSample, is_whole: bool) {
+        let of = |running: &mut Running, value| running.add(value, sample.wall_ns, is_whole);
+        of(&mut self.rss, sample.rss_bytes.map(|bytes| bytes as f64));
+        of(&mut self.process, sample.process_cpu_percent);
+        of(&mut self.others, sample.others_cpu_percent);
+        of(&mut self.steal, sample.steal_percent);
+        of(&mut self.frequency, sample.frequency_hz.map(|hz| hz as f64));
+        let celsius = sample.temperature_mc.map(|mc| mc as f64 / 1000.0);
+        of(&mut self.temperature, celsius);
         let Some(gpu) = sample.gpu else { return };
         self.gpu_samples += 1;
-        self.gpu_clock.add(gpu.sm_clock_hz.map(|hz| hz as f64));
-        self.gpu_power.add(gpu.power_mw.map(f64::from));
-        self.gpu_temperature.add(gpu.temperature_c.map(f64::from));
-        self.gpu_memory
-            .add(gpu.memory_used_bytes.map(|bytes| bytes as f64));
-        self.gpu_utilisation
-            .add(gpu.utilisation_percent.map(f64::from));
-        if let Some(bits) = gpu.throttle_bits {
-            self.gpu_throttle_bits = Some(self.gpu_throttle_bits.unwrap_or(0) | bits);
-        }
+        of(&mut self.gpu_clock, gpu.sm_clock_hz.map(|hz| hz as f64));
+        of(&mut self.gpu_power, gpu.power_mw.map(f64::from));
+        of(&mut self.gpu_temperature, gpu.temperature_c.map(f64::from));
+        let memory = gpu.memory_used_bytes.map(|bytes| bytes as f64);
+        of(&mut self.gpu_memory, memory);
+        let utilisation = gpu.utilisation_percent.map(f64::from);
+        of(&mut self.gpu_utilisation, utilisation);
+        self.gpu_throttle_bits |= gpu.throttle_bits.unwrap_or(0);
     }
 
     fn gpu(&self) -> Option<GpuSummary> {
-        let names = throttle_names(self.gpu_throttle_bits.unwrap_or(0));
+        let names = throttle_names(self.gpu_throttle_bits);
         (self.gpu_samples > 0).then(|| GpuSummary {
             sm_clock_hz: self.gpu_clock.spread(),
             power_mw: self.gpu_power.spread(),
@@ -160,67 +150,47 @@ impl Sums {
     }
 }
 
-/// Collects samples without allocating after the start.
+/// Collects samples without allocating.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    ring: Vec<UsageSample>,
-    capacity: usize,
+    interval: Duration,
+    samples: u64,
+    wall_ns: u64,
+    beside_cost_ns: u64,
     sums: Sums,
-    summary: UsageSummary,
 }
 
 impl Recorder {
-    pub(crate) fn new(interval: Duration, capacity: usize) -> Self {
-        let capacity = capacity.max(1);
+    pub(crate) fn new(interval: Duration) -> Self {
         Self {
-            ring: Vec::with_capacity(capacity),
-            capacity,
+            interval,
+            samples: 0,
+            wall_ns: 0,
+            beside_cost_ns: 0,
             sums: Sums::default(),
-            summary: UsageSummary {
-                interval_ns: as_ns(interval),
-                ..UsageSummary::default()
-            },
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.summary.samples == 0
+    /// A sample; one that is not whole counts for the mean only.
+    pub(crate) fn push(&mut self, sample: &UsageSample, is_whole: bool) {
+        self.sums.add(sample, is_whole);
+        self.samples += 1;
+        self.wall_ns = self.wall_ns.saturating_add(sample.wall_ns);
     }
 
-    pub(crate) fn push(&mut self, sample: UsageSample) {
-        self.sums.add(&sample);
-        if self.ring.len() < self.capacity {
-            self.ring.push(sample);
-        } else {
-            let oldest = (self.summary.samples % self.capacity as u64) as usize;
-            self.ring[oldest] = sample;
-        }
-        self.summary.samples += 1;
+    pub(crate) fn spent_beside(&mut self, cost_ns: u64) {
+        self.beside_cost_ns = self.beside_cost_ns.saturating_add(cost_ns);
     }
 
-    pub(crate) fn close(
-        &mut self,
-        wall: Duration,
-        own_cost_ns: Option<u64>,
-        throttled: Option<u64>,
-    ) {
-        self.summary.wall_ns = as_ns(wall);
-        self.summary.own_cost_ns = own_cost_ns;
-        self.summary.throttle_events = throttled;
-    }
-
-    pub(crate) fn finish(mut self) -> UsageTrace {
-        if self.ring.len() == self.capacity {
-            let oldest = (self.summary.samples % self.capacity as u64) as usize;
-            self.ring.rotate_left(oldest);
-        }
-        let cpu = self.summary.throttle_events.map(|events| events > 0);
-        let gpu = self
-            .sums
-            .gpu_throttle_bits
-            .map(|bits| !throttle_names(bits).is_empty());
+    /// What there is, and begins anew.
+    pub(crate) fn take(&mut self, own_cost_ns: Option<u64>) -> UsageSummary {
         let sums = &self.sums;
         let summary = UsageSummary {
+            samples: self.samples,
+            interval_ns: u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX),
+            wall_ns: self.wall_ns,
+            own_cost_ns,
+            beside_cost_ns: self.beside_cost_ns,
             rss_bytes: sums.rss.spread(),
             process_cpu_percent: sums.process.spread(),
             others_cpu_percent: sums.others.spread(),
@@ -228,18 +198,10 @@ impl Recorder {
             frequency_hz: sums.frequency.spread(),
             temperature_c: sums.temperature.spread(),
             gpu: sums.gpu(),
-            throttled: cpu.into_iter().chain(gpu).reduce(|a, b| a || b),
-            ..self.summary
         };
-        UsageTrace {
-            summary,
-            samples: self.ring,
-        }
+        *self = Self::new(self.interval);
+        summary
     }
-}
-
-fn as_ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -247,62 +209,58 @@ mod tests {
     use super::super::gpu::GpuUsage;
     use super::*;
 
-    fn sample(at_ns: u64) -> UsageSample {
+    const SECOND: u64 = 1_000_000_000;
+
+    fn sample(wall_ns: u64, cpu: f64) -> UsageSample {
         UsageSample {
-            at_ns,
-            rss_bytes: Some(at_ns * 10),
-            temperature_mc: Some(1000 * at_ns as i64),
+            wall_ns,
+            process_cpu_percent: Some(cpu),
+            temperature_mc: Some(1000),
             ..UsageSample::default()
         }
     }
 
     #[test]
-    fn the_ring_keeps_the_latest_and_the_summary_counts_all() {
-        let mut recorder = Recorder::new(Duration::from_millis(200), 3);
-        (1..=5).for_each(|at| recorder.push(sample(at)));
-        recorder.close(Duration::from_secs(1), Some(42), None);
-        let trace = recorder.finish();
-        let kept: Vec<u64> = trace.samples.iter().map(|sample| sample.at_ns).collect();
-        assert_eq!(kept, [3, 4, 5]);
-        let summary = trace.summary;
-        assert_eq!((summary.samples, summary.interval_ns), (5, 200_000_000));
+    fn means_are_over_time_and_extremes_over_whole_samples() {
+        let mut recorder = Recorder::new(Duration::from_secs(2));
+        recorder.push(&sample(2 * SECOND, 200.0), true);
+        recorder.push(&sample(SECOND, 110.0), true);
+        recorder.push(&sample(SECOND, 10.0), false);
+        recorder.spent_beside(7);
+        let summary = recorder.take(Some(42));
         assert_eq!(
-            (summary.wall_ns, summary.own_cost_ns),
-            (1_000_000_000, Some(42))
+            (summary.samples, summary.wall_ns, summary.interval_ns),
+            (3, 4 * SECOND, 2 * SECOND)
         );
+        assert_eq!((summary.own_cost_ns, summary.beside_cost_ns), (Some(42), 7));
+        // (2 * 200 + 110 + 10) / 4 = 130.
         let spread = |min, mean, max| Some(Spread { min, mean, max });
-        assert_eq!(summary.rss_bytes, spread(10.0, 30.0, 50.0));
-        assert_eq!(summary.temperature_c, spread(1.0, 3.0, 5.0));
-        assert_eq!(
-            (summary.steal_percent, summary.gpu, summary.throttled),
-            (None, None, None)
-        );
-    }
-
-    #[test]
-    fn a_ring_that_is_just_full_stays_in_order() {
-        let mut recorder = Recorder::new(Duration::ZERO, 3);
-        (1..=3).for_each(|at| recorder.push(sample(at)));
-        let kept: Vec<u64> = recorder.finish().samples.iter().map(|s| s.at_ns).collect();
-        assert_eq!(kept, [1, 2, 3]);
+        assert_eq!(summary.process_cpu_percent, spread(110.0, 130.0, 200.0));
+        assert_eq!(summary.temperature_c, spread(1.0, 1.0, 1.0));
+        assert_eq!((summary.steal_percent, summary.gpu), (None, None));
+        let empty = UsageSummary {
+            interval_ns: 2 * SECOND,
+            ..UsageSummary::default()
+        };
+        assert_eq!(recorder.take(None), empty, "taking begins anew");
     }
 
     #[test]
     fn one_hot_moment_of_the_gpu_is_remembered() {
-        let mut recorder = Recorder::new(Duration::ZERO, 8);
+        let mut recorder = Recorder::new(Duration::ZERO);
         for (bits, clock) in [(0, 1980), (0x20, 1200), (0x1, 1980)] {
-            recorder.push(UsageSample {
+            let sample = UsageSample {
+                wall_ns: SECOND,
                 gpu: Some(GpuUsage {
                     sm_clock_hz: Some(clock),
                     throttle_bits: Some(bits),
                     ..GpuUsage::default()
                 }),
                 ..UsageSample::default()
-            });
+            };
+            recorder.push(&sample, true);
         }
-        let summary = recorder.finish().summary;
-        assert_eq!(summary.throttled, Some(true));
-        let gpu = summary.gpu.expect("three samples had one");
+        let gpu = recorder.take(None).gpu.expect("three samples had one");
         assert_eq!(gpu.throttle_reasons, ["temperature (driver)"]);
         assert_eq!(
             gpu.sm_clock_hz.map(|clock| (clock.min, clock.mean)),
@@ -312,9 +270,10 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_stood_still_mean_not_throttled() {
-        let mut recorder = Recorder::new(Duration::ZERO, 1);
-        recorder.close(Duration::ZERO, None, Some(0));
-        assert_eq!(recorder.finish().summary.throttled, Some(false));
+    fn an_older_record_reads_with_what_it_has() {
+        let summary: UsageSummary =
+            serde_json::from_str(r#"{"samples":3,"temperature_c":{"min":1,"mean":2,"max":3}}"#)
+                .expect("defaults");
+        assert_eq!((summary.samples, summary.gpu), (3, None));
     }
 }

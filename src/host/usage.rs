@@ -15,10 +15,7 @@ use super::process_usage::ProcessUsage;
 use super::procfs::MachineTicks;
 use super::thermal;
 
-pub use super::sampler::{
-    GpuSummary, GpuUsage, SamplerSettings, Spread, UsageSample, UsageSampler, UsageSummary,
-    UsageTrace,
-};
+pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary, Window};
 
 /// Counters of the machine and of one process at one instant.
 #[derive(Clone, Debug)]

@@ -10,11 +10,11 @@ use super::usage::UsageDelta;
 use crate::build_info::BuildInfo;
 
 /// A repetition during which others took more than this share of the machine is flagged (METHOD, protocol).
-const NEIGHBOUR_PERCENT: f64 = 3.0;
+pub const NEIGHBOUR_PERCENT: f64 = 3.0;
 /// Steal above this is flagged: a quiet virtual machine shows a few tenths.
-const STEAL_PERCENT: f64 = 1.0;
+pub const STEAL_PERCENT: f64 = 1.0;
 /// Traffic to and from swap below this is not ours.
-const SWAP_BYTES: u64 = 1 << 20;
+pub const SWAP_BYTES: u64 = 1 << 20;
 
 /// One thing that disturbs or limits measurements. Its `Display` says what to do about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,7 +201,7 @@ pub fn machine_warnings(machine: &Machine, system_info: &str, n_threads: u32) ->
 }
 
 /// Governors that start low and follow the load late (Documentation/admin-guide/pm/cpufreq).
-fn saves_power(governors: &str) -> bool {
+pub fn saves_power(governors: &str) -> bool {
     let slow = ["powersave", "ondemand", "conservative"];
     governors
         .split(',')

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::clock::Clock;
 use crate::engine::{EngineError, Session, Token};
-use crate::plan::Case;
+use crate::plan::{Case, KV_PAD};
 
 /// What a decode call was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +49,12 @@ impl Call {
     /// The engine's part: submit and wait.
     pub fn engine_ns(&self) -> u64 {
         self.submit_ns.saturating_add(self.wait_ns)
+    }
+
+    /// Whether the engine's view of the cache grew with this step. llama.cpp attends to the cells in use rounded up
+    /// to [`KV_PAD`] (`llama_kv_cache::get_n_kv`); the step that needs the next ones builds its graph anew, and does more work from then on.
+    pub fn is_boundary(&self) -> bool {
+        self.phase == Phase::Decode && self.n_past > 0 && self.n_past.is_multiple_of(KV_PAD)
     }
 
     /// The whole: the gap between two tokens of a sequence.

@@ -241,6 +241,10 @@ pub struct Protocol {
     pub seed: u64,
     /// Worker processes every cell is measured in.
     pub replicates: u32,
+    /// Most worker processes: beyond `replicates`, cells whose interval over processes is wider than `precision` get
+    /// more. None: no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_replicates: Option<u32>,
     /// Fewest repetitions of a cell in one process.
     pub min_repetitions: u32,
     /// Most repetitions of a cell in one process.
@@ -254,11 +258,21 @@ pub struct Protocol {
     pub timeout_ns: Option<u64>,
 }
 
+impl Protocol {
+    /// Most worker processes a cell is measured in.
+    pub fn most_replicates(&self) -> u32 {
+        self.max_replicates
+            .unwrap_or(self.replicates)
+            .max(self.replicates)
+    }
+}
+
 impl Default for Protocol {
     fn default() -> Self {
         Self {
             seed: 42,
             replicates: 3,
+            max_replicates: None,
             min_repetitions: 3,
             max_repetitions: 10,
             precision: 0.02,

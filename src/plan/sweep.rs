@@ -8,6 +8,9 @@ use serde::Deserialize;
 use super::expand::{Axes, Exclude};
 use super::{PlanError, Protocol, axis};
 
+/// Processes a cell begins with when it may get more: METHODOLOGY.md, section 2, has the coverage.
+const FEWEST_BEFORE_MORE: u32 = 6;
+
 /// A sweep file, read and understood.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
@@ -27,6 +30,7 @@ pub struct Sweep {
 pub struct ProtocolChoice {
     pub seed: Option<u64>,
     pub replicates: Option<u32>,
+    pub max_replicates: Option<u32>,
     pub min_repetitions: Option<u32>,
     pub max_repetitions: Option<u32>,
     pub precision: Option<f64>,
@@ -41,6 +45,7 @@ impl ProtocolChoice {
         ProtocolChoice {
             seed: over.seed.or(self.seed),
             replicates: over.replicates.or(self.replicates),
+            max_replicates: over.max_replicates.or(self.max_replicates),
             min_repetitions: over.min_repetitions.or(self.min_repetitions),
             max_repetitions: over.max_repetitions.or(self.max_repetitions),
             precision: over.precision.or(self.precision),
@@ -69,11 +74,23 @@ impl ProtocolChoice {
                 format!("at least 1, and no more than the most: {min} to {max}"),
             ));
         }
-        let replicates = self.replicates.unwrap_or(d.replicates);
+        // Stopping at the first narrow interval costs coverage, and less of it the more processes one begins with.
+        let fewest = match self.max_replicates {
+            Some(max) => FEWEST_BEFORE_MORE.min(max).max(1),
+            None => d.replicates,
+        };
+        let replicates = self.replicates.unwrap_or(fewest);
         if !(1..=1000).contains(&replicates) {
             return Err(PlanError::axis(
                 "replicates",
                 format!("{replicates} processes; 1 to 1000"),
+            ));
+        }
+        let max_replicates = self.max_replicates.filter(|max| *max != replicates);
+        if max_replicates.is_some_and(|max| !(replicates..=1000).contains(&max)) {
+            return Err(PlanError::axis(
+                "max_replicates",
+                format!("no fewer than the {replicates} replicates, and at most 1000"),
             ));
         }
         if self.timeout.is_some_and(|t| t.is_zero()) {
@@ -93,6 +110,7 @@ impl ProtocolChoice {
         Ok(Protocol {
             seed: self.seed.unwrap_or(d.seed),
             replicates,
+            max_replicates,
             min_repetitions: min,
             max_repetitions: max,
             precision,
@@ -235,6 +253,7 @@ table_with_axes!(
 struct WireProtocol {
     seed: Option<u64>,
     replicates: Option<u32>,
+    max_replicates: Option<u32>,
     repetitions: Option<u32>,
     min_repetitions: Option<u32>,
     max_repetitions: Option<u32>,
@@ -335,6 +354,7 @@ fn protocol(w: &WireProtocol) -> Result<ProtocolChoice, PlanError> {
     Ok(ProtocolChoice {
         seed: w.seed,
         replicates: w.replicates,
+        max_replicates: w.max_replicates,
         min_repetitions: w.repetitions.or(w.min_repetitions),
         max_repetitions: w.repetitions.or(w.max_repetitions),
         precision: w.precision,
@@ -443,6 +463,10 @@ mod tests {
             (30, 30)
         );
         for bad in [
+            ProtocolChoice {
+                max_replicates: Some(2),
+                ..ProtocolChoice::default()
+            },
             ProtocolChoice {
                 replicates: Some(0),
                 ..Default::default()

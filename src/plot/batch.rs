@@ -206,7 +206,11 @@ pub fn ttft(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let seconds = |i: Interval| i.map(|ns| ns / 1e9);
     let series = measured(&curves, |c| {
-        Some((c.ttft_ns? as f64 / 1e9, c.ttft_interval.map(seconds), "s"))
+        Some((
+            c.ttft_ns? as f64 / 1e9,
+            c.intervals.ttft_ns.map(seconds),
+            "s",
+        ))
     });
     let prompts: Vec<String> = Along::Prompt
         .values(&curves)

@@ -53,7 +53,7 @@ fn figure(
 }
 
 fn ttft_s(cell: &CellView) -> Option<(f64, Option<crate::stats::Interval>)> {
-    let interval = cell.ttft_interval.map(|i| i.map(|ns| ns / 1e9));
+    let interval = cell.intervals.ttft_ns.map(|i| i.map(|ns| ns / 1e9));
     Some((cell.ttft_ns? as f64 / 1e9, interval))
 }
 

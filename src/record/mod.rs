@@ -18,7 +18,7 @@ use crate::engine::EngineFacts;
 use crate::host::HostWarning;
 use crate::host::Machine;
 use crate::host::TimerFacts;
-use crate::host::usage::UsageDelta;
+use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
@@ -53,7 +53,7 @@ pub struct RunHeader {
     pub started_at: String,
     /// The command line, without the program's path.
     pub args: Vec<String>,
-    /// This program: version, revision, features.
+    /// The program whose workers measured: version, revision, features.
     pub program: BuildInfo,
     /// The machine.
     pub machine: Machine,
@@ -67,6 +67,44 @@ pub struct RunHeader {
     pub warnings: Vec<HostWarning>,
     /// Everything the run was to do.
     pub plan: Plan,
+    /// The run it was measured in turns with; none for a run by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Pair>,
+}
+
+/// One of two runs that were measured in turns, cell by cell and repetition by repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Name of the pair's folder; the same on both sides.
+    pub id: String,
+    /// Which of the two.
+    pub side: PairSide,
+    /// Names of the axes in which the sides differ on purpose.
+    pub axes: Vec<String>,
+    /// The program whose workers measured this side.
+    pub worker_program: std::path::PathBuf,
+    /// The engine it was asked for, as on the command line.
+    pub worker_engine: String,
+}
+
+/// A side of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PairSide {
+    /// Before.
+    A,
+    /// After.
+    B,
+}
+
+impl PairSide {
+    /// The name of its folder inside the pair's.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
 }
 
 /// A worker process.
@@ -124,6 +162,10 @@ pub struct CellLine {
     pub outcome: Outcome,
     /// What opening and warming up showed; none when it did not get that far.
     pub opened: Option<Opened>,
+    /// What process and machine did during its repetitions; none where nothing was watched, and in
+    /// records of programs that did not watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageSummary>,
     /// The engine's log while the cell was opened and ran.
     pub log: Vec<String>,
 }

@@ -29,9 +29,13 @@ pub struct Column {
     pub values: Vec<Option<String>>,
     /// Why a value can be missing.
     pub why_missing: Option<String>,
-    /// Columns of a higher rank are left out first where there is no room; 0 never is.
+    /// Columns of a higher rank are left out first where there is no room; 0 never is, and one from [`EXTRA`] on is
+    /// not missed.
     pub rank: u8,
 }
+
+/// From this rank on a column is for those who have the room.
+pub const EXTRA: u8 = 9;
 
 impl Column {
     fn of(
@@ -69,7 +73,7 @@ pub fn of(view: &RunView, notes: &Notes, detail: Detail) -> (Vec<Column>, usize)
     let n_axes = columns.len();
     columns.extend(throughput(view));
     columns.extend(steps(view, detail));
-    columns.extend(prompt(view));
+    columns.extend(prompt(view, detail));
     columns.extend(scaling(view, detail));
     columns.extend(resources(view, detail));
     columns.push(Column {
@@ -126,25 +130,49 @@ fn steps(view: &RunView, detail: Detail) -> Vec<Column> {
     let p90 = column("p90", 5, Some(0.90), |c| c.step_ns.p90);
     let p99 = column("p99", 2, Some(0.99), |c| c.step_ns.p99);
     let max = column("max", 5, None, |c| c.step_ns.max);
+    const WHY: &str = "the interval of a percentile needs that many steps in each process";
+    let interval = |of, rank| interval(view, rank, of).missing_when(WHY);
     match detail {
-        Detail::Wide => vec![p50, p90, p99, max],
+        Detail::Wide => vec![
+            p50,
+            interval(|c| c.intervals.p50, EXTRA + 3),
+            p90,
+            interval(|c| c.intervals.p90, EXTRA + 4),
+            p99,
+            interval(|c| c.intervals.p99, EXTRA + 1),
+            max,
+        ],
         Detail::Narrow if p99.has_values() => vec![p50, p99],
         Detail::Narrow => vec![p50, p90],
     }
 }
 
-fn prompt(view: &RunView) -> [Column; 2] {
+fn prompt(view: &RunView, detail: Detail) -> Vec<Column> {
     let unit = TimeUnit::of(view.cells.iter().filter_map(|c| c.ttft_ns));
-    [
-        Column::of(view, ("TTFT", unit.name(), 4), |c| {
-            c.ttft_ns.map(|ns| unit.show(ns))
-        })
-        .missing_when("TTFT needs a prompt and sampling"),
-        Column::of(view, ("prefill", "t/s", 6), |c| {
-            c.prefill_tokens_per_s.map(units::significant)
-        })
-        .missing_when("prefill needs a prompt"),
-    ]
+    let ttft = Column::of(view, ("TTFT", unit.name(), 4), |c| {
+        c.ttft_ns.map(|ns| unit.show(ns))
+    })
+    .missing_when("TTFT needs a prompt and sampling");
+    let prefill = Column::of(view, ("prefill", "t/s", 6), |c| {
+        c.prefill_tokens_per_s.map(units::significant)
+    })
+    .missing_when("prefill needs a prompt");
+    match detail {
+        Detail::Narrow => vec![ttft, prefill],
+        Detail::Wide => vec![
+            ttft,
+            interval(view, EXTRA, |c| c.intervals.ttft_ns),
+            prefill,
+            interval(view, EXTRA + 2, |c| c.intervals.prefill_tokens_per_s),
+        ],
+    }
+}
+
+/// The interval of the figure in the column before.
+fn interval(view: &RunView, rank: u8, of: fn(&CellView) -> Option<Interval>) -> Column {
+    Column::of(view, ("", "±95%", rank), |c| {
+        of(c).as_ref().and_then(plus_minus)
+    })
 }
 
 fn scaling(view: &RunView, detail: Detail) -> Vec<Column> {
@@ -180,6 +208,10 @@ fn resources(view: &RunView, detail: Detail) -> Vec<Column> {
         Detail::Narrow => vec![memory],
         Detail::Wide => vec![
             memory,
+            Column::of(view, ("CPU", "mean", EXTRA + 5), |c| {
+                let cpu = c.usage.process_cpu_percent?;
+                Some(format!("{:.0}%", cpu.mean))
+            }),
             Column::of(view, ("reps", "(procs)", 6), |c| {
                 (c.n_repetitions > 0).then(|| format!("{} ({})", c.n_repetitions, c.n_processes))
             }),

@@ -6,11 +6,12 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
+use super::notes::run_warnings;
 use super::row::rows;
 use super::view::RunView;
 
-/// The columns: the keys of `-o json`; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 57] = [
+/// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
+const COLUMNS: [&str; 117] = [
     "run",
     "machine",
     "engine",
@@ -47,27 +48,87 @@ const COLUMNS: [&str; 57] = [
     "decode_tokens_per_s_ci_hi",
     "per_seq_tokens_per_s",
     "prefill_tokens_per_s",
+    "prefill_tokens_per_s_ci_lo",
+    "prefill_tokens_per_s_ci_hi",
     "step_ns_mean",
     "step_ns_sd",
     "step_ns_p50",
+    "step_ns_p50_ci_lo",
+    "step_ns_p50_ci_hi",
     "step_ns_p90",
+    "step_ns_p90_ci_lo",
+    "step_ns_p90_ci_hi",
     "step_ns_p95",
+    "step_ns_p95_ci_lo",
+    "step_ns_p95_ci_hi",
     "step_ns_p99",
+    "step_ns_p99_ci_lo",
+    "step_ns_p99_ci_hi",
     "step_ns_max",
+    "step_ns_max_n_past",
+    "step_ns_max_at_boundary",
+    "step_ns_n_boundary",
     "median_step_ns",
     "median_step_ns_ci_lo",
     "median_step_ns_ci_hi",
     "ttft_ns",
+    "ttft_ns_ci_lo",
+    "ttft_ns_ci_hi",
     "tpot_ns",
+    "tpot_ns_ci_lo",
+    "tpot_ns_ci_hi",
     "overhead_ns",
+    "overhead_ns_ci_lo",
+    "overhead_ns_ci_hi",
     "engine_ns",
+    "engine_ns_ci_lo",
+    "engine_ns_ci_hi",
     "sample_ns",
+    "sample_ns_ci_lo",
+    "sample_ns_ci_hi",
     "speedup",
+    "speedup_ci_lo",
+    "speedup_ci_hi",
     "efficiency",
     "peak_rss_bytes",
+    "usage_process_cpu_percent_mean",
+    "usage_process_cpu_percent_max",
+    "usage_others_cpu_percent_mean",
+    "usage_others_cpu_percent_max",
+    "usage_steal_percent_mean",
+    "usage_steal_percent_max",
+    "usage_rss_bytes_mean",
+    "usage_rss_bytes_max",
+    "usage_frequency_hz_mean",
+    "usage_frequency_hz_min",
+    "usage_temperature_c_mean",
+    "usage_temperature_c_max",
+    "usage_voluntary_switches",
+    "usage_involuntary_switches",
+    "usage_major_faults",
+    "usage_swapped_bytes",
+    "usage_throttle_events",
+    "usage_quota_throttled_ns",
+    "usage_gpu_sm_clock_hz_mean",
+    "usage_gpu_sm_clock_hz_min",
+    "usage_gpu_power_mw_mean",
+    "usage_gpu_power_mw_max",
+    "usage_gpu_temperature_c_mean",
+    "usage_gpu_temperature_c_max",
+    "usage_gpu_memory_used_bytes_mean",
+    "usage_gpu_memory_used_bytes_max",
+    "usage_gpu_utilisation_percent_mean",
+    "usage_gpu_utilisation_percent_max",
+    "usage_gpu_throttle_reasons",
+    "usage_sampler_cost_percent",
     "load_ns",
+    "load_ns_ci_lo",
+    "load_ns_ci_hi",
     "context_ns",
+    "context_ns_ci_lo",
+    "context_ns_ci_hi",
     "warnings",
+    "run_warnings",
 ];
 
 /// A header and a row for each cell.
@@ -77,7 +138,7 @@ const COLUMNS: [&str; 57] = [
 pub fn write(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(COLUMNS)?;
-    for row in rows(view) {
+    for row in rows(view, &run_warnings(view)) {
         let mut flat = HashMap::new();
         flatten(String::new(), serde_json::to_value(&row)?, &mut flat);
         csv.write_record(COLUMNS.map(|c| flat.remove(c).unwrap_or_default()))?;
@@ -134,10 +195,9 @@ mod tests {
     #[test]
     fn every_key_of_the_json_has_its_column() {
         let mut view = fixture::mixed();
-        // A cell without a single null.
-        let cell = &mut view.cells[0];
-        cell.warnings = vec![crate::report::view::CellWarning::OneProcess];
-        let row = rows(&view).next().expect("has cells");
+        fixture::fill(&mut view.cells[0]);
+        let texts = ["a debug build".to_owned()];
+        let row = rows(&view, &texts).next().expect("has cells");
         let mut flat = HashMap::new();
         flatten(
             String::new(),

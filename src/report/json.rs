@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::notes::run_warnings;
 use super::row::rows;
 use super::view::RunView;
 
@@ -11,7 +12,7 @@ use super::view::RunView;
 /// What the writer says.
 pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
     let mut separator = "[\n";
-    for row in rows(view) {
+    for row in rows(view, &run_warnings(view)) {
         out.write_all(separator.as_bytes())?;
         serde_json::to_writer(&mut *out, &row)?;
         separator = ",\n";
@@ -29,7 +30,7 @@ pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// What the writer says.
 pub fn lines(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
-    for row in rows(view) {
+    for row in rows(view, &run_warnings(view)) {
         serde_json::to_writer(&mut *out, &row)?;
         out.write_all(b"\n")?;
     }

@@ -97,9 +97,15 @@ fn below(view: &RunView, notes: &Notes, out: &mut String) {
 
 /// Text that stays text: no markup, no link, no HTML, no end of a cell.
 pub(super) fn escaped(text: &str) -> String {
+    let text = plain(text);
     let mut safe = String::with_capacity(text.len());
-    for c in plain(text).chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
+            // Before a digit it opens nothing but a mail address: `<0.001` stays readable as plain text.
+            '<' if !text.contains('@') && chars.peek().is_some_and(char::is_ascii_digit) => {
+                safe.push(c);
+            }
             '<' => safe.push_str("&lt;"),
             '&' => safe.push_str("&amp;"),
             '\\' | '`' | '*' | '[' | ']' | '|' => {
@@ -122,5 +128,7 @@ mod tests {
             escaped("a|b\n<script>`x` [l](u) \\|"),
             "a\\|b &lt;script>\\`x\\` \\[l\\](u) \\\\\\|"
         );
+        assert_eq!(escaped("<0.001"), "<0.001");
+        assert_eq!(escaped("<0@example.org>"), "&lt;0@example.org>");
     }
 }

@@ -8,6 +8,7 @@ mod caption;
 mod columns;
 pub mod comparison;
 mod csv;
+pub mod diagnosis;
 pub mod dry_run;
 mod json;
 pub mod lab;

@@ -162,7 +162,7 @@ fn next(report: &GateReport) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::compare::fixture::{batches, header, run, side};
-    use crate::compare::side::Side;
+    use crate::gate::Again;
     use crate::gate::{Baseline, GateError, Rule, gate};
 
     const QUIET: [u64; 3] = [999_000, 1_000_000, 1_001_000];
@@ -195,12 +195,8 @@ mod tests {
         ] {
             assert!(text.contains(needle), "{needle}: {text}");
         }
-        let mut again = |cells: &[Case]| -> Result<Side, GateError> {
-            Ok(run(
-                "20260201-030000-rerun",
-                cells,
-                QUIET.map(|ns| ns * 12 / 10),
-            ))
+        let mut again = |cells: &[Case]| -> Result<Again, GateError> {
+            Ok(run("20260201-030000-rerun", cells, QUIET.map(|ns| ns * 12 / 10)).into())
         };
         let rule = Rule::default();
         let twice = gate(&tonight, &baseline, &rule, Some(&mut again)).expect("judged");

@@ -13,11 +13,16 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Numbers the warnings of a view's cells; one that several cells share is counted over all of them.
+    /// Numbers the warnings of a view's cells; one that several cells share is counted over all of them. That the
+    /// steps are few is said by what is n/a, not by a mark at nearly every cell of a quick run.
     pub fn of(view: &RunView) -> Self {
         let mut notes = Self::default();
         for cell in &view.cells {
-            let mut numbers: Vec<usize> = cell.warnings.iter().map(|w| notes.number(w)).collect();
+            let marked = cell
+                .warnings
+                .iter()
+                .filter(|w| !matches!(w, CellWarning::FewSteps { .. }));
+            let mut numbers: Vec<usize> = marked.map(|w| notes.number(w)).collect();
             numbers.sort_unstable();
             let marks: Vec<String> = numbers.iter().map(usize::to_string).collect();
             notes
@@ -108,8 +113,7 @@ pub fn outcome(cell: &CellView) -> String {
 }
 
 /// What the words above the columns mean.
-pub const LEGEND: &str = "t/s is of all sequences of the batch together, ±95% the interval of its median over \
-     processes. Step: the time between two tokens of a sequence. TTFT: the batch is prefilled jointly, \
+pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the interval of the figure before it. Step: the time between two tokens of a sequence. TTFT: the batch is prefilled jointly, \
      so it is the time until its last sequence has a token.";
 
 /// What helps a cell that does not fit.

@@ -8,8 +8,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use terminal_size::terminal_size_of;
 
 use super::text::{cut_end, cut_middle, plain};
-use super::view::RepetitionFigures;
-use crate::plan::Plan;
+use crate::measure::Call;
+use crate::metric::Metric;
+use crate::plan::{Case, Plan};
 use crate::record::{CellLine, Outcome};
 use crate::run::eta::Eta;
 use crate::run::{Event, Observer};
@@ -23,14 +24,24 @@ const TICK: Duration = Duration::from_millis(500);
 const BESIDE_NAME: usize = 28;
 
 /// A watcher for standard error: a bar on a terminal, else a line for each cell of each replicate.
-pub fn for_stderr(plan: &Plan) -> Box<dyn Observer> {
+pub fn for_stderr(plan: &Plan, n_lanes: usize) -> Box<dyn Observer> {
     let replicates = plan.protocol.replicates;
     if stderr().is_terminal() {
-        let bar = Bar::new(replicates, ProgressDrawTarget::stderr(), stderr_width);
+        let bar = Bar::new(
+            replicates,
+            n_lanes,
+            ProgressDrawTarget::stderr(),
+            stderr_width,
+        );
         bar.bar.enable_steady_tick(TICK);
         Box::new(bar)
     } else {
-        Box::new(Plain::new(replicates, stderr(), crate::record::timestamp))
+        Box::new(Plain::new(
+            replicates,
+            n_lanes,
+            stderr(),
+            crate::record::timestamp,
+        ))
     }
 }
 
@@ -58,16 +69,17 @@ fn stderr_width() -> usize {
 }
 
 /// The figures of one cell in one replicate, while it is measured.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Current {
     median_step_ns: Vec<f64>,
     tokens_per_s: Vec<f64>,
 }
 
 impl Current {
-    fn note(&mut self, figures: RepetitionFigures) {
-        self.median_step_ns.extend(figures.median_step_ns);
-        self.tokens_per_s.extend(figures.decode_tokens_per_s);
+    fn note(&mut self, case: &Case, calls: &[Call]) {
+        self.median_step_ns.extend(Metric::StepNs.of(case, calls));
+        self.tokens_per_s
+            .extend(Metric::DecodeTokensPerS.of(case, calls));
     }
 
     /// What a finished cell's line says after its name.
@@ -113,17 +125,31 @@ impl Remaining {
     }
 }
 
+/// What stands before a cell's name where two lanes are measured in turns.
+fn side(lane: usize, n_lanes: usize) -> &'static str {
+    match (n_lanes, lane) {
+        (1, _) => "",
+        (_, 0) => "A ",
+        _ => "B ",
+    }
+}
+
 /// A bar at the bottom of a terminal, and a line above it for each finished cell.
 struct Bar {
     bar: ProgressBar,
     replicates: u32,
     width: fn() -> usize,
-    current: Current,
+    current: Vec<Current>,
     remaining: Arc<Mutex<Option<Remaining>>>,
 }
 
 impl Bar {
-    fn new(replicates: u32, target: ProgressDrawTarget, width: fn() -> usize) -> Self {
+    fn new(
+        replicates: u32,
+        n_lanes: usize,
+        target: ProgressDrawTarget,
+        width: fn() -> usize,
+    ) -> Self {
         let remaining: Arc<Mutex<Option<Remaining>>> = Arc::default();
         let shown = Arc::clone(&remaining);
         let left = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
@@ -142,7 +168,7 @@ impl Bar {
             bar,
             replicates,
             width,
-            current: Current::default(),
+            current: vec![Current::default(); n_lanes],
             remaining,
         }
     }
@@ -172,22 +198,31 @@ impl Bar {
 impl Observer for Bar {
     fn event(&mut self, event: Event<'_>, eta: &Eta) {
         match event {
-            Event::Loading { model, replicate } => {
+            Event::Loading {
+                model, replicate, ..
+            } => {
                 self.show(eta, &format!("loading {model}"), replicate);
             }
-            Event::CellStarted { case, replicate } => {
-                self.current = Current::default();
+            Event::CellStarted {
+                lane,
+                case,
+                replicate,
+            } => {
+                self.current[lane] = Current::default();
                 self.show(eta, case.id().as_str(), replicate);
             }
             // The remaining time counts whole visits: only their ends correct it.
-            Event::RepetitionDone { calls, .. } => self.current.note(RepetitionFigures::of(calls)),
-            Event::CellDone { line } => {
-                let result = format!("  {}", plain(&self.current.result(line)));
+            Event::RepetitionDone { lane, case, calls } => self.current[lane].note(case, calls),
+            Event::CellDone { lane, line } => {
+                let side = side(lane, self.current.len());
+                let result = format!("  {}", plain(&self.current[lane].result(line)));
                 let width = (self.width)();
-                let room = width.saturating_sub(super::text::width(&result)).max(8);
-                let text = cut_middle(&plain(line.case_id.as_str()), room) + &result;
+                let taken = super::text::width(&result) + side.len();
+                let room = width.saturating_sub(taken).max(8);
+                let text =
+                    side.to_owned() + &cut_middle(&plain(line.case_id.as_str()), room) + &result;
                 self.bar.println(cut_end(&text, width));
-                self.current = Current::default();
+                self.current[lane] = Current::default();
                 self.update(eta);
             }
         }
@@ -205,16 +240,16 @@ struct Plain<W> {
     replicates: u32,
     out: W,
     now: fn() -> String,
-    current: Current,
+    current: Vec<Current>,
 }
 
 impl<W: Write> Plain<W> {
-    fn new(replicates: u32, out: W, now: fn() -> String) -> Self {
+    fn new(replicates: u32, n_lanes: usize, out: W, now: fn() -> String) -> Self {
         Self {
             replicates,
             out,
             now,
-            current: Current::default(),
+            current: vec![Current::default(); n_lanes],
         }
     }
 }
@@ -223,9 +258,10 @@ impl<W: Write> Observer for Plain<W> {
     fn event(&mut self, event: Event<'_>, eta: &Eta) {
         match event {
             Event::Loading { .. } => {}
-            Event::CellStarted { .. } => self.current = Current::default(),
-            Event::RepetitionDone { calls, .. } => self.current.note(RepetitionFigures::of(calls)),
-            Event::CellDone { line } => {
+            Event::CellStarted { lane, .. } => self.current[lane] = Current::default(),
+            Event::RepetitionDone { lane, case, calls } => self.current[lane].note(case, calls),
+            Event::CellDone { lane, line } => {
+                let side = side(lane, self.current.len());
                 let (done, total) = eta.visits();
                 let number = line.replicate.map(|n| replicate(n, self.replicates) + ": ");
                 let left = if done < total {
@@ -234,15 +270,15 @@ impl<W: Write> Observer for Plain<W> {
                     "done".to_owned()
                 };
                 let text = format!(
-                    "{} {done}/{total} {} {}{}, {left}",
+                    "{} {done}/{total} {side}{} {}{}, {left}",
                     (self.now)(),
                     line.case_id,
                     number.unwrap_or_default(),
-                    self.current.result(line),
+                    self.current[lane].result(line),
                 );
                 // Nobody to tell when standard error is closed; the record has it.
                 let _ = writeln!(self.out, "{}", plain(&text));
-                self.current = Current::default();
+                self.current[lane] = Current::default();
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::view::{CellView, RunView, StepTimes};
+use super::view::{CellUsage, CellView, RunView};
 use crate::plan::{FlashAttn, KvSizing, KvType, SplitMode};
 use crate::record::StoppedBy;
 use crate::stats::Interval;
@@ -47,31 +47,93 @@ pub struct Row<'a> {
     decode_tokens_per_s_ci: Option<[f64; 2]>,
     per_seq_tokens_per_s: Option<f64>,
     prefill_tokens_per_s: Option<f64>,
-    step_ns: StepTimes,
+    prefill_tokens_per_s_ci: Option<[f64; 2]>,
+    step_ns: Steps,
     median_step_ns: Option<u64>,
     median_step_ns_ci: Option<[u64; 2]>,
     ttft_ns: Option<u64>,
+    ttft_ns_ci: Option<[u64; 2]>,
     tpot_ns: Option<u64>,
+    tpot_ns_ci: Option<[u64; 2]>,
     overhead_ns: Option<u64>,
+    overhead_ns_ci: Option<[u64; 2]>,
     engine_ns: Option<u64>,
+    engine_ns_ci: Option<[u64; 2]>,
     sample_ns: Option<u64>,
+    sample_ns_ci: Option<[u64; 2]>,
     speedup: Option<f64>,
+    speedup_ci: Option<[f64; 2]>,
     efficiency: Option<f64>,
     peak_rss_bytes: Option<u64>,
+    usage: &'a CellUsage,
     load_ns: Option<u64>,
+    load_ns_ci: Option<[u64; 2]>,
     context_ns: Option<u64>,
+    context_ns_ci: Option<[u64; 2]>,
     warnings: Vec<String>,
+    /// What concerns all cells of the run.
+    run_warnings: &'a [String],
 }
 
-/// Every cell of a view, in its order.
-pub fn rows(view: &RunView) -> impl Iterator<Item = Row<'_>> {
-    view.cells.iter().map(move |cell| row(view, cell))
+/// Decode step times with the intervals of their percentiles.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Steps {
+    mean: Option<u64>,
+    sd: Option<u64>,
+    p50: Option<u64>,
+    p50_ci: Option<[u64; 2]>,
+    p90: Option<u64>,
+    p90_ci: Option<[u64; 2]>,
+    p95: Option<u64>,
+    p95_ci: Option<[u64; 2]>,
+    p99: Option<u64>,
+    p99_ci: Option<[u64; 2]>,
+    max: Option<u64>,
+    max_n_past: Option<u32>,
+    max_at_boundary: Option<bool>,
+    n_boundary: u64,
 }
 
-fn row<'a>(view: &'a RunView, cell: &'a CellView) -> Row<'a> {
-    let (header, case) = (&view.header, &cell.case);
+impl Steps {
+    fn of(cell: &CellView) -> Self {
+        let (times, ci) = (&cell.step_ns, &cell.intervals);
+        Self {
+            mean: times.mean,
+            sd: times.sd,
+            p50: times.p50,
+            p50_ci: ci.p50.map(whole_ns),
+            p90: times.p90,
+            p90_ci: ci.p90.map(whole_ns),
+            p95: times.p95,
+            p95_ci: ci.p95.map(whole_ns),
+            p99: times.p99,
+            p99_ci: ci.p99.map(whole_ns),
+            max: times.max,
+            max_n_past: times.max_n_past,
+            max_at_boundary: times.max_at_boundary(),
+            n_boundary: times.n_boundary,
+        }
+    }
+}
+
+fn ends(interval: Interval) -> [f64; 2] {
+    [interval.lo, interval.hi]
+}
+
+fn whole_ns(interval: Interval) -> [u64; 2] {
+    [interval.lo.round() as u64, interval.hi.round() as u64]
+}
+
+/// Every cell of a view, in its order. `run_warnings` are the view's, see [`notes::run_warnings`](super::notes::run_warnings).
+pub fn rows<'a>(view: &'a RunView, run_warnings: &'a [String]) -> impl Iterator<Item = Row<'a>> {
+    view.cells
+        .iter()
+        .map(move |cell| row(view, cell, run_warnings))
+}
+
+fn row<'a>(view: &'a RunView, cell: &'a CellView, run_warnings: &'a [String]) -> Row<'a> {
+    let (header, case, ci) = (&view.header, &cell.case, &cell.intervals);
     let model = view.model(&case.model);
-    let whole_ns = |i: Interval| [i.lo.round() as u64, i.hi.round() as u64];
     Row {
         run: &header.run,
         machine: &header.machine.fingerprint,
@@ -105,22 +167,33 @@ fn row<'a>(view: &'a RunView, cell: &'a CellView) -> Row<'a> {
         n_steps: cell.n_steps,
         stopped_by: cell.stopped_by,
         decode_tokens_per_s: cell.decode_tokens_per_s,
-        decode_tokens_per_s_ci: cell.decode_interval.map(|i| [i.lo, i.hi]),
+        decode_tokens_per_s_ci: cell.decode_interval.map(ends),
         per_seq_tokens_per_s: cell.per_seq_tokens_per_s,
         prefill_tokens_per_s: cell.prefill_tokens_per_s,
-        step_ns: cell.step_ns,
+        prefill_tokens_per_s_ci: ci.prefill_tokens_per_s.map(ends),
+        step_ns: Steps::of(cell),
         median_step_ns: cell.median_step_ns,
         median_step_ns_ci: cell.median_step_interval.map(whole_ns),
         ttft_ns: cell.ttft_ns,
+        ttft_ns_ci: ci.ttft_ns.map(whole_ns),
         tpot_ns: cell.tpot_ns,
+        tpot_ns_ci: ci.tpot_ns.map(whole_ns),
         overhead_ns: cell.overhead_ns,
+        overhead_ns_ci: ci.overhead_ns.map(whole_ns),
         engine_ns: cell.engine_ns,
+        engine_ns_ci: ci.engine_ns.map(whole_ns),
         sample_ns: cell.sample_ns,
+        sample_ns_ci: ci.sample_ns.map(whole_ns),
         speedup: cell.speedup,
+        speedup_ci: ci.speedup.map(ends),
         efficiency: cell.efficiency,
         peak_rss_bytes: cell.peak_rss_bytes,
+        usage: &cell.usage,
         load_ns: cell.load_ns,
+        load_ns_ci: ci.load_ns.map(whole_ns),
         context_ns: cell.context_ns,
+        context_ns_ci: ci.context_ns.map(whole_ns),
         warnings: cell.warnings.iter().map(ToString::to_string).collect(),
+        run_warnings,
     }
 }

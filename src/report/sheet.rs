@@ -148,20 +148,7 @@ impl Sheet {
             out.push_str(&format!("- **{label}**: {}\n", escaped(text)));
         }
         out.push('\n');
-        let mut line = |values: Vec<String>| out.push_str(&format!("| {} |\n", values.join(" | ")));
-        line(self.columns.iter().map(|c| escaped(&c.head)).collect());
-        let rule = |c: &Column| if c.is_text { "---" } else { "---:" };
-        line(self.columns.iter().map(|c| rule(c).to_owned()).collect());
-        let rows = self
-            .columns
-            .iter()
-            .map(|c| c.values.len())
-            .max()
-            .unwrap_or(0);
-        for row in 0..rows {
-            let value = |c: &Column| c.values.get(row).map(|v| escaped(v)).unwrap_or_default();
-            line(self.columns.iter().map(value).collect());
-        }
+        self.pipes(&mut out);
         for (label, text) in &self.below {
             let label = if label.is_empty() {
                 String::new()
@@ -171,6 +158,39 @@ impl Sheet {
             out.push_str(&format!("\n{label}{}\n", escaped(text)));
         }
         out
+    }
+
+    /// The table in Markdown, padded: it is also read as plain text, in a mail or a log.
+    fn pipes(&self, out: &mut String) {
+        let columns: Vec<(bool, usize, Vec<String>)> = self
+            .columns
+            .iter()
+            .map(|c| {
+                let texts = std::iter::once(&c.head).chain(&c.values);
+                let texts: Vec<String> = texts.map(|text| escaped(text)).collect();
+                let widest = texts.iter().map(|text| width_of(text)).max();
+                (c.is_text, widest.unwrap_or(0).max(3), texts)
+            })
+            .collect();
+        let rows = columns.iter().map(|(_, _, texts)| texts.len()).max();
+        for row in 0..rows.unwrap_or(0) {
+            for (is_text, width, texts) in &columns {
+                let text = texts.get(row).map_or("", String::as_str);
+                let room = " ".repeat(width - width_of(text));
+                match is_text {
+                    true => out.push_str(&format!("| {text}{room} ")),
+                    false => out.push_str(&format!("| {room}{text} ")),
+                }
+            }
+            out.push_str("|\n");
+            if row == 0 {
+                for (is_text, width, _) in &columns {
+                    let rule = "-".repeat(width - 1);
+                    out.push_str(&format!("| {rule}{} ", if *is_text { '-' } else { ':' }));
+                }
+                out.push_str("|\n");
+            }
+        }
     }
 }
 
@@ -259,8 +279,13 @@ mod tests {
     #[test]
     fn markdown_is_escaped() {
         let text = sheet().markdown();
-        assert!(text.contains("| batch | dispensable | verdict |\n| ---: | ---: | --- |\n"));
-        assert!(text.contains("| 128 | 128 | a\\|b |\n"), "{text}");
+        assert!(
+            text.contains("| batch | dispensable | verdict |\n| ----: | ----------: | ------- |\n")
+        );
+        assert!(
+            text.contains("|   128 |         128 | a\\|b    |\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -98,6 +98,9 @@ impl FittedTable {
                 break;
             };
             let column = fitted.columns.remove(at);
+            if column.rank >= columns::EXTRA {
+                continue;
+            }
             fitted
                 .left_out
                 .push(format!("{} {}", column.name, column.unit).trim().to_owned());

@@ -9,6 +9,7 @@ use super::fixture::{self, MS, calls, case, cell, header, measured, repetition};
 use super::text::width;
 use super::view::RunView;
 use super::{csv, json, markdown, print, terminal};
+use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::plan::Case;
 use crate::record::{Line, Outcome};
 
@@ -212,6 +213,30 @@ fn lines_of_every_kind() -> Vec<Line> {
 }
 
 #[test]
+fn the_schema_knows_what_a_sampler_saw_and_records_without_it() {
+    let validator = run_schema();
+    let c = case("tiny", 2);
+    let mut line = cell(&c, Some(0), measured(1));
+    let without = serde_json::to_value(Line::Cell(Box::new(line.clone()))).expect("plain data");
+    assert_eq!(without.get("usage"), None, "as older programs wrote it");
+    line.usage = Some(UsageSummary {
+        gpu: Some(GpuSummary::default()),
+        ..fixture::usage(3.0e9)
+    });
+    let with = serde_json::to_value(Line::Cell(Box::new(line))).expect("plain data");
+    for value in [&without, &with] {
+        assert!(validator.is_valid(value), "{value}");
+        serde_json::from_value::<Line>(value.clone()).expect("reads");
+    }
+    for key in ["samples", "beside_cost_ns", "frequency_hz"] {
+        let mut broken = with.clone();
+        let usage = broken["usage"].as_object_mut().expect("an object");
+        usage.remove(key);
+        assert!(!validator.is_valid(&broken), "without {key}");
+    }
+}
+
+#[test]
 fn the_schema_knows_every_line() {
     let validator = run_schema();
     for line in lines_of_every_kind() {
@@ -265,7 +290,7 @@ fn the_cells_schema_refuses_cells_that_lack_a_key() {
     let validator = cells_schema();
     let text = written(&fixture::mixed(), Output::Json);
     let whole: Value = serde_json::from_str(&text).expect("is JSON");
-    for (pointer, keys) in [("/0", 45), ("/0/step_ns", 7)] {
+    for (pointer, keys) in [("/0", 55), ("/0/step_ns", 14), ("/0/usage", 14)] {
         let inner = whole
             .pointer(pointer)
             .and_then(Value::as_object)

@@ -30,23 +30,25 @@ pub struct Eta {
 }
 
 impl Eta {
-    /// Estimates for a plan's cells, from a machine's quickly measured rates.
-    pub fn of(plan: &Plan, rates: &Rates) -> Self {
-        let estimates = plan
-            .cases
-            .iter()
-            .map(|c| (c.id(), budget::time(c, plan.model_of(c), rates)))
-            .collect();
+    /// Estimates for the cells of each lane's plan, from a machine's quickly measured rates.
+    pub fn of(plans: &[&Plan], rates: &Rates) -> Self {
+        let estimate = |plan: &&Plan| -> Vec<(CaseId, TimeEstimate)> {
+            let cases = plan.cases.iter();
+            cases
+                .map(|c| (c.id(), budget::time(c, plan.model_of(c), rates)))
+                .collect()
+        };
+        let estimates = plans.iter().flat_map(estimate).collect();
         Self {
             estimates,
             real: HashMap::new(),
-            min_repetitions: plan.protocol.min_repetitions,
+            min_repetitions: plans.first().map_or(1, |p| p.protocol.min_repetitions),
             to_come: HashMap::new(),
             total: 0,
             loads_to_come: 0,
-            load: plan
-                .models
+            load: plans
                 .iter()
+                .flat_map(|plan| &plan.models)
                 .map(|m| budget::load_time(m.file_bytes))
                 .max()
                 .unwrap_or_default(),
@@ -55,14 +57,18 @@ impl Eta {
         }
     }
 
-    /// Sets the visits to come.
+    /// Adds visits to those that are to come.
     pub fn expect(&mut self, groups: &[Group]) {
-        self.to_come.clear();
-        for case in groups.iter().flat_map(|g| &g.cases) {
+        let is_first = self.total == 0;
+        for case in groups.iter().flat_map(|g| &g.cells).flat_map(|c| &c.cases) {
             *self.to_come.entry(case.id()).or_default() += 1;
+            self.total += 1;
         }
-        self.total = self.to_come.values().sum();
-        self.loads_to_come = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+        let loads = groups.iter().map(|g| g.loads.len()).sum::<usize>();
+        self.loads_to_come += u32::try_from(loads).unwrap_or(u32::MAX);
+        if !is_first {
+            return;
+        }
         let prior = self.visits_remaining().mul_f64(PRIOR_SHARE);
         self.real_sum = prior;
         self.estimated_sum = prior;
@@ -146,16 +152,22 @@ impl Eta {
         (self.total - self.to_come.values().sum::<u32>(), self.total)
     }
 
-    /// When this visit must end for the run to keep its budget: the time left is shared by the expected
-    /// lengths of the visits to come. None without a budget.
-    pub fn deadline(&self, case: &Case, started: Instant, protocol: &Protocol) -> Option<Instant> {
+    /// When this visit, of a case in each lane, must end for the run to keep its budget: the time left is shared by the
+    /// expected lengths of the visits to come. None without a budget.
+    pub fn deadline(
+        &self,
+        cases: &[Case],
+        started: Instant,
+        protocol: &Protocol,
+    ) -> Option<Instant> {
         let budget = Duration::from_nanos(protocol.budget_ns?);
         let left = budget.saturating_sub(started.elapsed());
         let remaining = self.remaining();
         let share = if remaining.is_zero() {
             1.0
         } else {
-            self.next_visit(&case.id()).as_secs_f64() / remaining.as_secs_f64()
+            let visit: Duration = cases.iter().map(|case| self.next_visit(&case.id())).sum();
+            visit.as_secs_f64() / remaining.as_secs_f64()
         };
         Some(Instant::now() + left.mul_f64(share.min(1.0)))
     }
@@ -204,11 +216,17 @@ mod tests {
         }
     }
 
+    fn expect_all(eta: &mut Eta, plan: &Plan) {
+        for replicate in 0..plan.protocol.replicates {
+            eta.expect(&schedule::groups(&[plan], replicate, |_| false));
+        }
+    }
+
     #[test]
     fn visits_shrink_what_remains_and_teach_the_estimate() {
         let plan = plan();
-        let mut eta = Eta::of(&plan, &RATES);
-        eta.expect(&schedule::groups(&plan, |_, _| false));
+        let mut eta = Eta::of(&[&plan], &RATES);
+        expect_all(&mut eta, &plan);
         assert_eq!(eta.visits(), (0, 4));
         let before = eta.remaining();
         assert!(before > Duration::ZERO);
@@ -246,11 +264,11 @@ mod tests {
     #[test]
     fn the_budget_is_shared_by_expected_length() {
         let plan = plan();
-        let mut eta = Eta::of(&plan, &RATES);
-        eta.expect(&schedule::groups(&plan, |_, _| false));
+        let mut eta = Eta::of(&[&plan], &RATES);
+        expect_all(&mut eta, &plan);
         let now = Instant::now();
         let until = |case: &Case| {
-            eta.deadline(case, now, &plan.protocol)
+            eta.deadline(std::slice::from_ref(case), now, &plan.protocol)
                 .expect("a budget")
                 .saturating_duration_since(now)
         };
@@ -269,6 +287,6 @@ mod tests {
             budget_ns: None,
             ..plan.protocol.clone()
         };
-        assert_eq!(eta.deadline(one, now, &unlimited), None);
+        assert_eq!(eta.deadline(&plan.cases[..1], now, &unlimited), None);
     }
 }

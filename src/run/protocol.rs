@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::engine::synthetic::Cost;
 use crate::host::usage::UsageDelta;
@@ -25,12 +26,14 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub const MARK: &str = "@ggufbench ";
 
 /// Which engine a worker runs.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum EngineChoice {
     /// llama.cpp.
-    #[default]
-    Llama,
+    Llama {
+        /// Share by which every call is made longer, by spinning: a planted slow-down for tests. Normally 0.
+        spin: f64,
+    },
     /// The cost model, for tests of everything else.
     Synthetic(Cost),
 }
@@ -39,7 +42,8 @@ impl EngineChoice {
     /// The choice as one command line argument; [`FromStr`] reads it.
     pub fn to_argument(&self) -> String {
         match self {
-            Self::Llama => "llama".to_owned(),
+            Self::Llama { spin: 0.0 } => "llama".to_owned(),
+            Self::Llama { spin } => format!("llama:spin={spin}"),
             Self::Synthetic(cost) => format!(
                 "synthetic:{}",
                 serde_json::to_string(cost).expect("a cost is plain numbers")
@@ -48,12 +52,44 @@ impl EngineChoice {
     }
 }
 
+impl Default for EngineChoice {
+    fn default() -> Self {
+        Self::Llama { spin: 0.0 }
+    }
+}
+
+impl From<EngineChoice> for String {
+    fn from(choice: EngineChoice) -> Self {
+        choice.to_argument()
+    }
+}
+
+impl TryFrom<String> for EngineChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl FromStr for EngineChoice {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
         match s.split_once(':') {
-            None if s == "llama" => Ok(Self::Llama),
+            None if s == "llama" => Ok(Self::default()),
+            Some(("llama", slowed)) => {
+                let share = slowed
+                    .strip_prefix("spin=")
+                    .and_then(|s| match s.strip_suffix('%') {
+                        Some(percent) => percent.parse().map(|p: f64| p / 100.0).ok(),
+                        None => s.parse().ok(),
+                    });
+                match share.filter(|s| (0.0..=10.0).contains(s)) {
+                    Some(spin) => Ok(Self::Llama { spin }),
+                    None => Err(format!("'{slowed}': say llama:spin=5%")),
+                }
+            }
             None if s == "synthetic" => Ok(Self::Synthetic(Cost::default())),
             Some(("synthetic", cost)) => serde_json::from_str(cost)
                 .map(Self::Synthetic)
@@ -99,6 +135,9 @@ pub enum Reply {
         protocol: u32,
         /// Its engine.
         engine: EngineFacts,
+        /// Its program; none from builds that did not say.
+        #[serde(default)]
+        program: Option<BuildInfo>,
     },
     /// The model is loaded.
     Loaded {
@@ -132,7 +171,8 @@ mod tests {
     #[test]
     fn an_engine_choice_survives_the_command_line() {
         for choice in [
-            EngineChoice::Llama,
+            EngineChoice::default(),
+            EngineChoice::Llama { spin: 0.05 },
             EngineChoice::Synthetic(Cost {
                 abort_at_call: Some(3),
                 step_cv: 0.05,
@@ -142,6 +182,12 @@ mod tests {
             assert_eq!(choice.to_argument().parse(), Ok(choice));
         }
         assert!("synthetic:{\"speed\":1}".parse::<EngineChoice>().is_err());
-        assert!("vllm".parse::<EngineChoice>().is_err());
+        assert_eq!(
+            "llama:spin=5%".parse(),
+            Ok(EngineChoice::Llama { spin: 0.05 })
+        );
+        for wrong in ["vllm", "llama:5%", "llama:spin=-1", "llama:spin=NaN"] {
+            assert!(wrong.parse::<EngineChoice>().is_err(), "{wrong}");
+        }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::median_step_ns;
 use crate::plan::CaseId;
 use crate::record::jsonl::{self, RecordError};
-use crate::record::{Line, Outcome, RunHeader};
+use crate::record::{Line, Outcome, Repetition, RunHeader};
 
 /// The finished part of a run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,9 +16,17 @@ pub struct Done {
     /// Cells that need none in any.
     skipped: HashSet<CaseId>,
     /// Recorded repetitions by cell and replicate.
-    pub repetitions: HashMap<(CaseId, u32), u32>,
+    repetitions: HashMap<(CaseId, u32), Repetitions>,
     /// The first worker number not yet used.
     pub next_worker: u32,
+}
+
+/// The repetitions of a cell in a replicate.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Repetitions {
+    n: u32,
+    /// Median step of each that has decode calls, nanoseconds.
+    median_steps_ns: Vec<f64>,
 }
 
 impl Done {
@@ -36,10 +45,7 @@ impl Done {
             Line::Worker(w) => self.next_worker = self.next_worker.max(w.worker + 1),
             Line::Repetition(r) => {
                 self.next_worker = self.next_worker.max(r.worker + 1);
-                *self
-                    .repetitions
-                    .entry((r.case_id, r.replicate))
-                    .or_default() += 1;
+                self.note_repetition(&r);
             }
             Line::Cell(c) => match (c.outcome, c.replicate) {
                 (Outcome::Measured { .. }, Some(replicate)) => {
@@ -53,6 +59,31 @@ impl Done {
             },
             Line::Run(_) | Line::End(_) => {}
         }
+    }
+
+    /// Takes a repetition in.
+    pub fn note_repetition(&mut self, r: &Repetition) {
+        let known = self.repetitions.entry((r.case_id.clone(), r.replicate));
+        let known = known.or_default();
+        known.n += 1;
+        known.median_steps_ns.extend(median_step_ns(&r.calls));
+    }
+
+    /// Repetitions of a cell in a replicate.
+    pub fn n_repetitions(&self, id: &CaseId, replicate: u32) -> u32 {
+        let known = self.repetitions.get(&(id.clone(), replicate));
+        known.map_or(0, |r| r.n)
+    }
+
+    /// Their median steps, nanoseconds.
+    pub fn median_steps_ns(&self, id: &CaseId, replicate: u32) -> &[f64] {
+        let known = self.repetitions.get(&(id.clone(), replicate));
+        known.map_or(&[], |r| &r.median_steps_ns)
+    }
+
+    /// Whether a cell is left out of every replicate.
+    pub fn is_skipped(&self, id: &CaseId) -> bool {
+        self.skipped.contains(id)
     }
 
     /// Leaves a cell out of every replicate.

@@ -9,45 +9,59 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::plan::{Case, LoadKey, Plan};
 
-/// One worker process's share: cells of one loaded model in one replicate.
+/// One worker process's share: cells of one loaded model in one replicate, and in each lane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// The replicate, from 0.
     pub replicate: u32,
-    /// The model and how it is loaded.
-    pub load: LoadKey,
+    /// Each lane's model and how it is loaded.
+    pub loads: Vec<LoadKey>,
     /// The cells, in the order of their visits.
+    pub cells: Vec<Cell>,
+}
+
+/// A cell as each lane has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// A case of each lane's plan.
     pub cases: Vec<Case>,
 }
 
-/// The plan's groups in order. `left_out` names the cells that are not visited in a replicate: those
-/// that do not fit, and those that a resumed run has already.
-pub fn groups(plan: &Plan, left_out: impl Fn(&Case, u32) -> bool) -> Vec<Group> {
+impl Cell {
+    fn loads(&self) -> Vec<LoadKey> {
+        self.cases.iter().map(Case::load_key).collect()
+    }
+}
+
+/// The groups of a replicate in order, for plans whose cases belong together one for one. `left_out` names the cells
+/// that are not visited: those that do not fit, and those that a resumed run has already.
+pub fn groups(plans: &[&Plan], replicate: u32, left_out: impl Fn(&Cell) -> bool) -> Vec<Group> {
+    let Some(first) = plans.first() else {
+        return Vec::new();
+    };
+    let cell = |at: usize| Cell {
+        cases: plans.iter().map(|plan| plan.cases[at].clone()).collect(),
+    };
+    let all: Vec<Cell> = (0..first.cases.len()).map(cell).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(first.protocol.seed);
+    rng.set_stream(u64::from(replicate));
+    let mut seen = HashSet::new();
+    let mut keys: Vec<Vec<LoadKey>> = all.iter().map(Cell::loads).collect();
+    keys.retain(|key| seen.insert(key.clone()));
+    keys.shuffle(&mut rng);
     let mut groups = Vec::new();
-    for replicate in 0..plan.protocol.replicates {
-        let mut rng = ChaCha8Rng::seed_from_u64(plan.protocol.seed);
-        rng.set_stream(u64::from(replicate));
-        let mut seen = HashSet::new();
-        let mut keys: Vec<LoadKey> = plan.cases.iter().map(Case::load_key).collect();
-        keys.retain(|key| seen.insert(key.clone()));
-        keys.shuffle(&mut rng);
-        for load in keys {
-            let mut cases: Vec<Case> = plan
-                .cases
-                .iter()
-                .filter(|c| c.load_key() == load)
-                .cloned()
-                .collect();
-            // Shuffled before filtering: a resumed run keeps the order of the first.
-            cases.shuffle(&mut rng);
-            cases.retain(|c| !left_out(c, replicate));
-            if !cases.is_empty() {
-                groups.push(Group {
-                    replicate,
-                    load,
-                    cases,
-                });
-            }
+    for loads in keys {
+        let of_these = |cell: &&Cell| cell.loads() == loads;
+        let mut cells: Vec<Cell> = all.iter().filter(of_these).cloned().collect();
+        // Shuffled before filtering: a resumed run keeps the order of the first.
+        cells.shuffle(&mut rng);
+        cells.retain(|cell| !left_out(cell));
+        if !cells.is_empty() {
+            groups.push(Group {
+                replicate,
+                loads,
+                cells,
+            });
         }
     }
     groups
@@ -59,7 +73,7 @@ mod tests {
     use crate::plan::Protocol;
     use crate::plan::expand::{Axes, Host, cases};
 
-    fn plan(seed: u64) -> Plan {
+    fn plan(seed: u64, models: [&str; 2]) -> Plan {
         let axes = Axes {
             n_seq: Some(vec![1, 2, 4, 8, 16]),
             n_gpu_layers: Some(vec![0, 9]),
@@ -76,46 +90,65 @@ mod tests {
                 ..Protocol::default()
             },
             models: Vec::new(),
-            cases: cases(&axes, &["a".into(), "b".into()], &[], host).expect("valid"),
+            cases: cases(&axes, &models.map(str::to_owned), &[], host).expect("valid"),
         }
+    }
+
+    fn all(plan: &Plan, replicate: u32) -> Vec<Group> {
+        groups(&[plan], replicate, |_| false)
     }
 
     #[test]
     fn every_replicate_visits_every_cell_once_in_its_own_order() {
-        let plan = plan(1);
-        let groups = groups(&plan, |_, _| false);
-        for replicate in 0..3 {
-            let mut ids: Vec<_> = groups
-                .iter()
-                .filter(|g| g.replicate == replicate)
-                .flat_map(|g| {
-                    assert!(g.cases.iter().all(|c| c.load_key() == g.load));
-                    g.cases.iter().map(|c| c.id().to_string())
-                })
-                .collect();
-            ids.sort();
-            let mut all: Vec<_> = plan.cases.iter().map(|c| c.id().to_string()).collect();
-            all.sort();
-            assert_eq!(ids, all);
-        }
-        let order = |r| -> Vec<_> {
-            groups
-                .iter()
-                .filter(|g| g.replicate == r)
-                .flat_map(|g| g.cases.iter().map(Case::id))
-                .collect()
+        let plan = plan(1, ["a", "b"]);
+        let ids = |replicate| -> Vec<String> {
+            let groups = all(&plan, replicate);
+            let cells = groups.iter().flat_map(|g| {
+                assert!(g.cells.iter().all(|c| c.loads() == g.loads));
+                &g.cells
+            });
+            cells.map(|c| c.cases[0].id().to_string()).collect()
         };
-        assert_ne!(order(0), order(1));
+        let mut planned: Vec<_> = plan.cases.iter().map(|c| c.id().to_string()).collect();
+        planned.sort();
+        for replicate in 0..3 {
+            let mut visited = ids(replicate);
+            visited.sort();
+            assert_eq!(visited, planned);
+        }
+        assert_ne!(ids(0), ids(1));
     }
 
     #[test]
     fn the_order_is_the_seeds_and_survives_leaving_out() {
-        let whole = groups(&plan(1), |_, _| false);
-        assert_eq!(whole, groups(&plan(1), |_, _| false));
-        assert_ne!(whole, groups(&plan(2), |_, _| false));
-        let without = groups(&plan(1), |c, r| c.n_seq == 4 && r == 0);
-        let kept: Vec<_> = whole[0].cases.iter().filter(|c| c.n_seq != 4).collect();
-        assert_eq!(without[0].cases.iter().collect::<Vec<_>>(), kept);
-        assert_eq!(whole[4..], without[4..]);
+        let whole = all(&plan(1, ["a", "b"]), 0);
+        assert_eq!(whole, all(&plan(1, ["a", "b"]), 0));
+        assert_ne!(whole, all(&plan(2, ["a", "b"]), 0));
+        let plan = plan(1, ["a", "b"]);
+        let without = groups(&[&plan], 0, |c| c.cases[0].n_seq == 4);
+        let kept: Vec<_> = whole[0]
+            .cells
+            .iter()
+            .filter(|c| c.cases[0].n_seq != 4)
+            .collect();
+        assert_eq!(without[0].cells.iter().collect::<Vec<_>>(), kept);
+        assert_eq!(whole.len(), without.len());
+    }
+
+    #[test]
+    fn lanes_stay_side_by_side() {
+        let (a, b) = (plan(1, ["a", "b"]), plan(1, ["x", "y"]));
+        for group in groups(&[&a, &b], 0, |_| false) {
+            for cell in &group.cells {
+                let [left, right] = &cell.cases[..] else {
+                    panic!("two lanes")
+                };
+                assert_eq!(
+                    (left.n_seq, left.n_gpu_layers),
+                    (right.n_seq, right.n_gpu_layers)
+                );
+                assert_eq!(left.model == "a", right.model == "x");
+            }
+        }
     }
 }

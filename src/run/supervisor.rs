@@ -8,11 +8,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Interrupt;
 use super::log::{Log, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
+use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::process;
+use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
+use crate::plan::LoadKey;
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +55,7 @@ pub enum WorkerError {
 }
 
 /// How to start workers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerCommand {
     /// The program, normally this one.
     pub program: PathBuf,
@@ -81,7 +86,10 @@ pub struct Worker {
     refusals: u64,
     readers: Vec<JoinHandle<()>>,
     engine: EngineFacts,
+    program: Option<BuildInfo>,
     oom_kills_before: Option<u64>,
+    /// Watches the process during repetitions, from a thread of this one; none before it loads.
+    sampler: Option<UsageSampler>,
 }
 
 impl Worker {
@@ -138,11 +146,17 @@ impl Worker {
             refusals: 0,
             readers,
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
+            program: None,
             oom_kills_before: process::oom_kill_count(),
+            sampler: None,
         };
         match worker.answer(HELLO_TIMEOUT, None)? {
-            Reply::Hello { protocol, engine } if protocol == PROTOCOL_VERSION => {
-                worker.engine = engine;
+            Reply::Hello {
+                protocol,
+                engine,
+                program,
+            } if protocol == PROTOCOL_VERSION => {
+                (worker.engine, worker.program) = (engine, program);
                 Ok(worker)
             }
             Reply::Hello { protocol, .. } => Err(WorkerError::Start(format!(
@@ -161,6 +175,11 @@ impl Worker {
         &self.engine
     }
 
+    /// The build it is of; none when it does not say.
+    pub fn program(&self) -> Option<&BuildInfo> {
+        self.program.as_ref()
+    }
+
     /// Asks, and waits for the answer. With an `interrupt`, Ctrl-C ends the wait and the process.
     ///
     /// # Errors
@@ -171,6 +190,15 @@ impl Worker {
         timeout: Duration,
         interrupt: Option<&Interrupt>,
     ) -> Result<Reply, WorkerError> {
+        if let Request::Load { key, .. } = request {
+            self.sampler = sampler(self.child.id(), key);
+        }
+        let is_timed = matches!(request, Request::Repeat);
+        let _watched = self
+            .sampler
+            .as_ref()
+            .filter(|_| is_timed)
+            .map(UsageSampler::window);
         let mut text = serde_json::to_string(request).expect("a request is always JSON");
         text.push('\n');
         let sent = self
@@ -243,6 +271,11 @@ impl Worker {
         self.log.take()
     }
 
+    /// What process and machine did during the repetitions since the last call.
+    pub fn take_usage(&self) -> Option<UsageSummary> {
+        self.sampler.as_ref()?.take()
+    }
+
     fn stop(&mut self) {
         // It may have died already; either way it is reaped below.
         let _ = self.child.kill();
@@ -276,6 +309,12 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A thread that watches a worker, and the GPU that it computes on. A system that gives none is only watched less.
+fn sampler(pid: u32, load: &LoadKey) -> Option<UsageSampler> {
+    let gpu = (load.n_gpu_layers > 0).then_some(load.main_gpu);
+    UsageSampler::start(SamplerSettings::of(pid, gpu)).ok()
 }
 
 /// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.

@@ -7,10 +7,12 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
+use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{Llama, Log};
+use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, EngineFacts};
 use crate::host::process;
 use crate::host::usage::{UsageSnapshot, rss_bytes};
 use crate::measure::{Buffers, Run, Workload, steady};
@@ -28,12 +30,9 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
     let _ = process::die_with_parent();
     let requests = read_requests();
     match engine {
-        EngineChoice::Llama => serve_llama(&requests),
+        EngineChoice::Llama { spin } => serve_llama(&requests, *spin),
         EngineChoice::Synthetic(cost) => {
-            reply(&Reply::Hello {
-                protocol: PROTOCOL_VERSION,
-                engine: SyntheticEngine::facts(),
-            })?;
+            greet(SyntheticEngine::facts())?;
             let Some(Request::Load { worker, .. }) = next(&requests) else {
                 return Ok(());
             };
@@ -44,12 +43,22 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
     }
 }
 
-fn serve_llama(requests: &Receiver<Request>) -> Result<()> {
-    let llama = Llama::init(Log::Stderr)?;
+fn greet(engine: EngineFacts) -> Result<()> {
     reply(&Reply::Hello {
         protocol: PROTOCOL_VERSION,
-        engine: llama.facts(),
-    })?;
+        engine,
+        program: Some(BuildInfo::current()),
+    })
+}
+
+fn serve_llama(requests: &Receiver<Request>, spin: f64) -> Result<()> {
+    let llama = Llama::init(Log::Stderr)?;
+    let mut facts = llama.facts();
+    if spin > 0.0 {
+        // Nobody shall take such a record for the engine's own.
+        facts.version = format!("{}, slowed by {}% on purpose", facts.version, spin * 100.0);
+    }
+    greet(facts)?;
     let clock = MonotonicClock::start();
     let Some(request) = next(requests) else {
         return Ok(());
@@ -59,7 +68,14 @@ fn serve_llama(requests: &Receiver<Request>) -> Result<()> {
     };
     let started_ns = clock.now_ns();
     match llama.load(&path, &key) {
-        Ok(engine) => serve_model(&engine, &clock, requests, clock.now_ns() - started_ns),
+        Ok(engine) => {
+            let load_ns = clock.now_ns() - started_ns;
+            if spin > 0.0 {
+                let engine = SlowedEngine::new(&engine, &clock, spin);
+                return serve_model(&engine, &clock, requests, load_ns);
+            }
+            serve_model(&engine, &clock, requests, load_ns)
+        }
         Err(e) => reply(&error(&e)),
     }
 }

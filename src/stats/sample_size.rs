@@ -1,4 +1,4 @@
-//! How many more units of evidence would answer a question.
+//! How many more units of evidence would answer a question, and what so many can answer.
 
 use super::interval::t_quantile;
 
@@ -32,17 +32,26 @@ pub fn units_needed(
     if !makes_sense || t_quantile(1.0, level).is_none() {
         return None;
     }
-    (2..=most).find(|&n| {
-        let (df, variance) = match design {
-            Design::Paired => (n - 1, sd * sd / n as f64),
-            Design::TwoSamples => (2 * (n - 1), 2.0 * sd * sd / n as f64),
-        };
-        // A one-sided quantile of POWER is the two-sided one of 2 POWER - 1.
-        let quantiles = t_quantile(df as f64, level)
-            .zip(t_quantile(df as f64, 2.0 * POWER - 1.0))
-            .map(|(level, power)| level + power);
-        quantiles.is_some_and(|t| t * variance.sqrt() <= distance)
-    })
+    (2..=most).find(|&n| shown_distance(design, sd, n, level).is_some_and(|d| d <= distance))
+}
+
+/// The smallest distance that `n` units show with [`POWER`] by a t interval of `level`: [`units_needed`] the other way
+/// round, in the unit of `sd`.
+///
+/// `None` for fewer than 2 units, a negative `sd`, or a `level` outside 0..1.
+pub fn shown_distance(design: Design, sd: f64, n: usize, level: f64) -> Option<f64> {
+    let makes_sense = sd >= 0.0 && sd.is_finite() && n >= 2;
+    if !makes_sense {
+        return None;
+    }
+    let (df, variance) = match design {
+        Design::Paired => (n - 1, sd * sd / n as f64),
+        Design::TwoSamples => (2 * (n - 1), 2.0 * sd * sd / n as f64),
+    };
+    // A one-sided quantile of POWER is the two-sided one of 2 POWER - 1.
+    let of_level = t_quantile(df as f64, level)?;
+    let of_power = t_quantile(df as f64, 2.0 * POWER - 1.0)?;
+    Some((of_level + of_power) * variance.sqrt())
 }
 
 #[cfg(test)]
@@ -78,6 +87,19 @@ mod tests {
             (1.0, 1.0, 1.0),
         ] {
             assert_eq!(units_needed(Design::Paired, sd, distance, level, 100), None);
+        }
+    }
+
+    #[test]
+    fn three_against_three_show_three_standard_deviations() {
+        // t(0.975, 4) = 2.776, t(0.8, 4) = 0.941, standard error = sqrt(2 / 3).
+        let shown = shown_distance(Design::TwoSamples, 0.01, 3, 0.95).unwrap();
+        assert!((shown - 0.01 * (2.776 + 0.941) * (2.0f64 / 3.0).sqrt()).abs() < 1e-5);
+        let needed = units_needed(Design::TwoSamples, 0.01, shown * 1.001, 0.95, 100);
+        assert_eq!(needed, Some(3));
+        assert_eq!(shown_distance(Design::TwoSamples, 0.0, 3, 0.95), Some(0.0));
+        for (sd, n, level) in [(0.1, 1, 0.95), (-0.1, 3, 0.95), (0.1, 3, 1.0)] {
+            assert_eq!(shown_distance(Design::TwoSamples, sd, n, level), None);
         }
     }
 }

@@ -109,6 +109,24 @@ pub(super) fn quantile_of_sorted(ordered: &[f64], q: f64) -> Option<f64> {
     Some((lower + (position - below as f64) * (upper - lower)).clamp(lower, upper))
 }
 
+/// Quantile by linear interpolation at `(n + 1/3) q + 1/3` (counted from 1): type 8 of Hyndman & Fan 1996, which on
+/// average errs to neither side of the quantile, whatever the distribution. For a single sample's own tail prefer
+/// [`LatencyHistogram::percentile`](super::LatencyHistogram::percentile); this is for quantiles that are evidence.
+///
+/// `None` when empty, not finite, or `q` outside 0..=1.
+pub fn quantile_type8(values: &[f64], q: f64) -> Option<f64> {
+    let ordered = sorted(values)?;
+    if !(0.0..=1.0).contains(&q) || ordered.is_empty() {
+        return None;
+    }
+    let third = 1.0 / 3.0;
+    let last = (ordered.len() - 1) as f64;
+    let position = ((ordered.len() as f64 + third) * q + third - 1.0).clamp(0.0, last);
+    let below = position.floor() as usize;
+    let (lower, upper) = (ordered[below], ordered[position.ceil() as usize]);
+    Some((lower + (position - below as f64) * (upper - lower)).clamp(lower, upper))
+}
+
 /// Geometric mean, through logarithms so that it cannot overflow; `None` unless every value is positive and finite.
 pub fn geometric_mean(values: &[f64]) -> Option<f64> {
     if !all_finite(values) || values.iter().any(|&v| v <= 0.0) {
@@ -142,6 +160,23 @@ mod tests {
         close(quantile_type7(&SAMPLE, 0.25).unwrap(), 2.625);
         close(quantile_type7(&SAMPLE, 0.9).unwrap(), 6.83);
         close(geometric_mean(&SAMPLE).unwrap(), 3.627_162_624_699_988);
+    }
+
+    #[test]
+    fn type_8_follows_its_formula() {
+        // Position 8 1/3 * q + 1/3 of the eight: 1 1/6, 4 1/2, 7 5/6, and beyond the last.
+        for (q, expected) in [
+            (0.1, 1.9 + 0.2 / 6.0),
+            (0.5, 3.35),
+            (0.9, 5.6 + 4.1 * 5.0 / 6.0),
+            (0.99, 9.7),
+            (0.0, 1.9),
+        ] {
+            close(quantile_type8(&SAMPLE, q).unwrap(), expected);
+        }
+        assert_eq!(quantile_type8(&[], 0.5), None);
+        assert_eq!(quantile_type8(&[1.0, f64::NAN], 0.5), None);
+        assert_eq!(quantile_type8(&[1.0], 1.5), None);
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! From lines to cells: what is kept of a record while it is read.
 
+mod doubts;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::figures::{RepetitionFigures, median_ns, ns};
-use super::steps::Steps;
-use super::usage::Sums;
+use super::figures::{Estimate, Steps};
+use super::usage::UsageCollector;
 use super::warning::keep_worst;
-use super::{CellOutcome, CellView, CellWarning, Failure, RunView, StepTimes};
+use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView};
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
-use crate::measure::{Call, Phase};
+use crate::metric::Metric;
 use crate::plan::{Case, CaseId, LoadKey};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
-use crate::run::stop::LEVEL;
-use crate::stats::{Interval, median_interval, summary};
+use crate::stats::summary;
 use crate::text::plural;
 
 /// What is known of a run so far.
@@ -46,24 +46,32 @@ struct Offset {
 struct Collected {
     case_id: Option<CaseId>,
     steps: Steps,
-    repetitions: Vec<RepetitionFigures>,
+    n_repetitions: u32,
+    requests: Vec<Request>,
+    n_ctx_seq: Option<u32>,
     /// By worker process.
     processes: BTreeMap<u32, Process>,
     /// By replicate, the latest: a resumed run makes good for what failed before.
     visits: BTreeMap<Option<u32>, Visit>,
     context_ns: Vec<u64>,
     rss_bytes: Option<u64>,
-    usage: Sums,
-    n_ctx_seq: Option<u32>,
-    decode_by_replicate: BTreeMap<u32, Vec<f64>>,
+    usage: UsageCollector,
     noise: Vec<(HostWarning, u32)>,
 }
 
 #[derive(Debug, Default)]
 struct Process {
-    decode_tokens_per_s: Vec<f64>,
-    median_step_ns: Vec<f64>,
-    prefill_ns: Vec<f64>,
+    replicate: u32,
+    /// One value a repetition.
+    figures: HashMap<Metric, Vec<f64>>,
+}
+
+/// What a cell needs to know of the run.
+#[derive(Debug, Clone, Copy)]
+struct RunFacts {
+    planned: u32,
+    /// The fastest mean clock of a visit with as many threads.
+    fastest_hz: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -79,13 +87,15 @@ impl Collector {
         self.ends.push(None);
         let mut most = Offset::default();
         let header = jsonl::read(run, |line| {
-            let worker = match &line {
-                Line::Worker(w) => Some(w.worker),
-                Line::Repetition(r) => Some(r.worker),
-                Line::Cell(c) => c.worker,
-                Line::Run(_) | Line::End(_) => None,
+            let (worker, replicate) = match &line {
+                Line::Worker(w) => (Some(w.worker), Some(w.replicate)),
+                Line::Repetition(r) => (Some(r.worker), Some(r.replicate)),
+                Line::Cell(c) => (c.worker, c.replicate),
+                Line::Run(_) | Line::End(_) => (None, None),
             };
-            most.worker = most.worker.max(worker.map_or(0, |w| w.saturating_add(1)));
+            let after = |n: Option<u32>| n.map_or(0, |n| n.saturating_add(1));
+            most.worker = most.worker.max(after(worker));
+            most.replicate = most.replicate.max(after(replicate));
             self.note(line);
         })?;
         let replicates = header.plan.protocol.replicates;
@@ -94,7 +104,7 @@ impl Collector {
             *planned = planned.saturating_add(replicates);
         }
         self.offset.worker = self.offset.worker.saturating_add(most.worker);
-        self.offset.replicate = self.offset.replicate.saturating_add(replicates);
+        self.offset.replicate = self.offset.replicate.saturating_add(most.replicate);
         Ok(header)
     }
 
@@ -154,23 +164,29 @@ impl Collector {
             .collect();
         cases.retain(|case| shown.insert(case.clone()));
         let replicates = header.plan.protocol.replicates;
+        let fastest_hz = self.fastest_clocks();
         let mut cells: Vec<CellView> = cases
             .into_iter()
             .map(|case| {
                 let key = case.load_key();
                 let median_of = |of: &HashMap<LoadKey, Vec<u64>>| {
-                    of.get(&key).and_then(|values| median_ns(values))
+                    of.get(&key).and_then(|values| Estimate::of_single(values))
                 };
                 let load = Load {
                     ns: median_of(&self.load_ns),
-                    rss_bytes: median_of(&self.loaded_rss_bytes),
+                    rss_bytes: median_of(&self.loaded_rss_bytes).map(Estimate::ns),
                 };
                 let planned = self.planned.get(&case).copied().unwrap_or(replicates);
                 let collected = self.cells.remove(&case).unwrap_or_default();
-                collected.finish(case, load, planned)
+                let run = RunFacts {
+                    planned,
+                    fastest_hz: fastest_hz.get(&case.n_threads).copied(),
+                };
+                collected.finish(case, load, run)
             })
             .collect();
         super::add_speedups(&mut cells);
+        super::note_imprecise(&mut cells, &header.plan.protocol);
         RunView {
             record,
             header,
@@ -179,11 +195,23 @@ impl Collector {
             end: last_end(self.ends),
         }
     }
+
+    /// By threads: a processor clocks the lower the more of its cores work.
+    fn fastest_clocks(&self) -> HashMap<u32, f64> {
+        let mut fastest: HashMap<u32, f64> = HashMap::new();
+        for (case, cell) in &self.cells {
+            for hz in cell.usage.clocks_hz() {
+                let most = fastest.entry(case.n_threads).or_insert(hz);
+                *most = most.max(hz);
+            }
+        }
+        fastest
+    }
 }
 
 /// What loading a cell's model took.
 struct Load {
-    ns: Option<u64>,
+    ns: Option<Estimate>,
     rss_bytes: Option<u64>,
 }
 
@@ -204,22 +232,16 @@ fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
 
 impl Collected {
     fn note_repetition(&mut self, r: Repetition) {
-        let decode = || r.calls.iter().filter(|c| c.phase == Phase::Decode);
-        let first_past = decode().next().map_or(0, |c| c.n_past);
-        self.steps.push(first_past, decode().map(Call::step_ns));
-        self.usage.add(&r.usage);
-        let figures = RepetitionFigures::of(&r.calls);
-        self.repetitions.push(figures);
+        self.steps.note(r.worker, &r.calls);
+        self.n_repetitions = self.n_repetitions.saturating_add(1);
+        self.requests.extend(Request::of(&r.calls));
         let process = self.processes.entry(r.worker).or_default();
-        process
-            .decode_tokens_per_s
-            .extend(figures.decode_tokens_per_s);
-        process.median_step_ns.extend(figures.median_step_ns);
-        process
-            .prefill_ns
-            .extend(figures.prefill_ns.map(|ns| ns as f64));
-        let replicate = self.decode_by_replicate.entry(r.replicate).or_default();
-        replicate.extend(figures.decode_tokens_per_s);
+        process.replicate = r.replicate;
+        for metric in Metric::ALL {
+            let values = process.figures.entry(metric).or_default();
+            values.extend(metric.measured(&r.case, &r.calls));
+        }
+        self.usage.note_repetition(&r.usage);
         // The memory held just after it. The kernel's own peak would count the cells that the worker
         // measured before; within a repetition the engine allocates nothing.
         self.saw_memory(r.usage.rss_bytes);
@@ -241,6 +263,10 @@ impl Collected {
             self.n_ctx_seq = self.n_ctx_seq.max(Some(opened.n_ctx_seq));
             self.saw_memory(opened.rss_bytes);
         }
+        if let Some(usage) = c.usage {
+            self.saw_memory(usage.rss_bytes.map(|rss| rss.max as u64));
+            self.usage.note_visit(usage);
+        }
         let visit = Visit {
             worker: c.worker,
             outcome: c.outcome,
@@ -253,70 +279,95 @@ impl Collected {
         self.rss_bytes = self.rss_bytes.max(bytes);
     }
 
-    fn finish(self, case: Case, load: Load, planned: u32) -> CellView {
+    fn finish(self, case: Case, load: Load, run: RunFacts) -> CellView {
         let (outcome, outcome_detail) = self.outcome();
-        let over_processes = |values: fn(&Process) -> &Vec<f64>| {
-            let all: Vec<Vec<f64>> = self.processes.values().map(|p| values(p).clone()).collect();
-            estimate(&all)
+        let step_ns = self.steps.times();
+        let decode = self.estimate(Metric::DecodeTokensPerS);
+        let [median_step, prefill, ttft, tpot, overhead, engine, sample] = [
+            Metric::StepNs,
+            Metric::PrefillTokensPerS,
+            Metric::TtftNs,
+            Metric::TpotNs,
+            Metric::OverheadNs,
+            Metric::EngineNs,
+            Metric::SampleNs,
+        ]
+        .map(|metric| self.estimate(metric));
+        let context = Estimate::of_single(&self.context_ns);
+        let interval = |estimate: Option<Estimate>| estimate.and_then(|e| e.interval);
+        let intervals = Intervals {
+            prefill_tokens_per_s: interval(prefill),
+            ttft_ns: interval(ttft),
+            tpot_ns: interval(tpot),
+            overhead_ns: interval(overhead),
+            engine_ns: interval(engine),
+            sample_ns: interval(sample),
+            load_ns: interval(load.ns),
+            context_ns: interval(context),
+            ..Intervals::default()
         };
-        let decode = over_processes(|p| &p.decode_tokens_per_s);
-        let decode_tokens_per_s = decode.map(|(rate, _)| rate);
-        let decode_interval = decode.and_then(|(_, interval)| interval);
-        let median_step = over_processes(|p| &p.median_step_ns);
-        let median = |figure: fn(&RepetitionFigures) -> Option<f64>| {
-            let values: Vec<f64> = self.repetitions.iter().filter_map(figure).collect();
-            summary::median(&values)
-        };
-        let has_prompt = case.n_prompt > 0;
-        let prefill_ns = median(|r| r.prefill_ns.map(|t| t as f64));
-        let has_ttft = has_prompt && case.sample;
-        let ttft_interval = over_processes(|p| &p.prefill_ns)
-            .and_then(|(_, interval)| interval)
-            .filter(|_| has_ttft);
-        let medians = self.decode_by_replicate.iter();
-        let decode_by_replicate = medians
-            .filter_map(|(replicate, rates)| Some((*replicate, summary::median(rates)?)))
-            .collect();
         CellView {
             case_id: self.case_id.clone().unwrap_or_else(|| case.id()),
-            warnings: self.warnings(outcome, planned),
+            warnings: self.warnings(outcome, &step_ns, run),
             failures: self.failures(),
-            planned_replicates: planned,
-            resources: self.usage.finish(),
+            planned_replicates: run.planned,
             loaded_rss_bytes: load.rss_bytes,
             n_ctx_seq: self.n_ctx_seq,
-            decode_by_replicate,
+            steps: self.steps.kept(),
             n_processes: count(self.processes.len()),
             n_replicates: count(self.replicates_measured()),
-            n_repetitions: count(self.repetitions.len()),
-            n_steps: self.steps.all().len() as u64,
+            n_repetitions: self.n_repetitions,
+            n_steps: self.steps.count(),
             stopped_by: self.stopped_by(),
-            per_seq_tokens_per_s: decode_tokens_per_s
+            per_seq_tokens_per_s: decode
                 .filter(|_| case.n_seq > 0)
-                .map(|rate| rate / f64::from(case.n_seq)),
-            decode_tokens_per_s,
-            decode_interval,
-            prefill_tokens_per_s: median(|r| r.prefill_tokens_per_s).filter(|_| has_prompt),
-            step_ns: StepTimes::of(self.steps.all()),
-            median_step_ns: median_step.map(|(step, _)| ns(step)),
-            median_step_interval: median_step.and_then(|(_, interval)| interval),
-            ttft_ns: prefill_ns.filter(|_| has_ttft).map(ns),
-            ttft_interval,
-            tpot_ns: median(|r| r.mean_step_ns).map(ns),
-            overhead_ns: median(|r| r.overhead_ns).map(ns),
-            engine_ns: median(|r| r.engine_ns).map(ns),
-            sample_ns: median(|r| r.sample_ns).filter(|_| case.sample).map(ns),
+                .map(|d| d.value / f64::from(case.n_seq)),
+            decode_tokens_per_s: decode.map(|d| d.value),
+            decode_interval: interval(decode),
+            decode_by_replicate: self.decode_by_replicate(),
+            prefill_tokens_per_s: prefill.map(|p| p.value),
+            intervals: intervals.with_percentiles(self.steps.intervals(&step_ns)),
+            step_ns,
+            median_step_ns: median_step.map(Estimate::ns),
+            median_step_interval: interval(median_step),
+            ttft_ns: ttft.map(Estimate::ns),
+            tpot_ns: tpot.map(Estimate::ns),
+            overhead_ns: overhead.map(Estimate::ns),
+            engine_ns: engine.map(Estimate::ns),
+            sample_ns: sample.map(Estimate::ns),
             speedup: None,
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
-            load_ns: load.ns,
-            context_ns: median_ns(&self.context_ns),
-            repetitions: self.repetitions,
-            steps: self.steps,
+            usage: self.usage.finish(),
+            load_ns: load.ns.map(Estimate::ns),
+            context_ns: context.map(Estimate::ns),
+            requests: self.requests,
             outcome,
             outcome_detail,
             case,
         }
+    }
+
+    fn estimate(&self, metric: Metric) -> Option<Estimate> {
+        let processes: Vec<Vec<f64>> = self
+            .processes
+            .values()
+            .map(|p| p.figures.get(&metric).cloned().unwrap_or_default())
+            .collect();
+        Estimate::of(&processes)
+    }
+
+    fn decode_by_replicate(&self) -> BTreeMap<u32, f64> {
+        let mut rates: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for process in self.processes.values() {
+            let values = process.figures.get(&Metric::DecodeTokensPerS);
+            let all = rates.entry(process.replicate).or_default();
+            all.extend(values.into_iter().flatten());
+        }
+        rates
+            .into_iter()
+            .filter_map(|(replicate, values)| Some((replicate, summary::median(&values)?)))
+            .collect()
     }
 
     fn replicates_measured(&self) -> usize {
@@ -327,13 +378,13 @@ impl Collected {
     }
 
     fn outcome(&self) -> (CellOutcome, String) {
-        let n = self.repetitions.len();
+        let n = self.n_repetitions;
         let outcomes = || self.visits.values().map(|v| &v.outcome);
         // Of equally grave ones the last replicate's.
         let (word, text) = match outcomes().max_by_key(|o| gravity(o)) {
             Some(Outcome::Measured { .. }) => {
                 let processes = plural(count(self.processes.len()), "process", "processes");
-                let times = plural(count(n), "time", "times");
+                let times = plural(n, "time", "times");
                 let stopped_by = self.stopped_by().map(|s| format!(", stopped by {s}"));
                 let stopped_by = stopped_by.unwrap_or_default();
                 return (
@@ -377,54 +428,6 @@ impl Collected {
             StoppedBy::Budget => 2,
         })
     }
-
-    fn warnings(&self, outcome: CellOutcome, planned: u32) -> Vec<CellWarning> {
-        if outcome != CellOutcome::Measured {
-            return Vec::new();
-        }
-        let mut warnings = Vec::new();
-        let opened = || self.visits.values().filter_map(|v| v.steadiness);
-        let not_steady = opened().filter(|s| *s == Steadiness::NotSteady).count();
-        if not_steady > 0 {
-            warnings.push(CellWarning::NotSteady {
-                processes: count(not_steady),
-                of: count(opened().count()),
-            });
-        }
-        let failures = self.failures();
-        let mut by_cause: BTreeMap<String, u32> = BTreeMap::new();
-        for failure in &failures {
-            *by_cause.entry(failure.outcome.to_string()).or_default() += 1;
-        }
-        warnings.extend(
-            by_cause
-                .into_iter()
-                .map(|(how, processes)| CellWarning::Failures {
-                    how,
-                    processes,
-                    of: planned,
-                }),
-        );
-        let measured = count(self.visits.len() - failures.len());
-        if count(self.visits.len()) < planned {
-            warnings.push(CellWarning::FewProcesses {
-                processes: measured,
-                of: planned,
-            });
-        }
-        if self.repetitions.len() == 1 {
-            warnings.push(CellWarning::SingleRepetition);
-        } else if planned == 1 {
-            warnings.push(CellWarning::OneProcess);
-        }
-        let of = count(self.repetitions.len());
-        warnings.extend(self.noise.iter().map(|(worst, n)| CellWarning::Host {
-            worst: worst.clone(),
-            repetitions: *n,
-            of,
-        }));
-        warnings
-    }
 }
 
 /// Which of several processes' outcomes is a cell's: a measured one, else the worst.
@@ -441,21 +444,4 @@ fn gravity(outcome: &Outcome) -> u8 {
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-/// The median over processes of each one's median, and its interval where there is enough for one.
-fn estimate(processes: &[Vec<f64>]) -> Option<(f64, Option<Interval>)> {
-    let processes: Vec<Vec<f64>> = processes
-        .iter()
-        .filter(|p| !p.is_empty())
-        .cloned()
-        .collect();
-    if let Some(interval) = median_interval(&processes, LEVEL) {
-        return Some((interval.estimate, Some(interval)));
-    }
-    let medians: Vec<f64> = processes
-        .iter()
-        .filter_map(|p| summary::median(p))
-        .collect();
-    Some((summary::median(&medians)?, None))
 }

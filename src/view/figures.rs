@@ -1,65 +1,54 @@
-//! One repetition's figures, and a cell's step times.
+//! From repetitions to figures: estimates, their intervals, and a cell's step times.
 
-use super::StepTimes;
+use std::collections::BTreeMap;
+
+use super::{Intervals, StepTimes};
 use crate::measure::{Call, Phase};
-use crate::stats::{LatencyHistogram, Summary, summary};
+use crate::run::stop::LEVEL;
+use crate::stats::histogram::min_samples_for;
+use crate::stats::{Interval, LatencyHistogram, Summary, median_interval, summary};
 
-/// What one repetition says.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct RepetitionFigures {
-    /// Generated tokens over the sum of decode steps.
-    pub decode_tokens_per_s: Option<f64>,
-    /// Prompt tokens over the sum of prefill calls.
-    pub prefill_tokens_per_s: Option<f64>,
-    /// The sum of prefill calls: the batch is prefilled jointly.
-    pub prefill_ns: Option<u64>,
-    /// Median decode step.
-    pub median_step_ns: Option<f64>,
-    /// Mean decode step.
-    pub mean_step_ns: Option<f64>,
-    /// Median of this program's own part of a decode step.
-    pub overhead_ns: Option<f64>,
-    /// Median of the engine's part.
-    pub engine_ns: Option<f64>,
-    /// Median of the part of choosing tokens.
-    pub sample_ns: Option<f64>,
-    /// Median of the engine's part that is spent waiting for a device.
-    pub wait_ns: Option<f64>,
-    /// Prefill and every decode step: how long the request took, from its prompt to its last token.
-    pub request_ns: Option<u64>,
+/// A figure, and its interval where there is enough for one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Estimate {
+    pub(super) value: f64,
+    pub(super) interval: Option<Interval>,
 }
 
-impl RepetitionFigures {
-    /// Of a repetition's calls.
-    pub fn of(calls: &[Call]) -> Self {
-        let decode = || calls.iter().filter(|c| c.phase == Phase::Decode);
-        let prefill = || calls.iter().filter(|c| c.phase == Phase::Prefill);
-        let steps = |part: fn(&Call) -> u64| decode().map(|c| part(c) as f64).collect::<Vec<_>>();
-        let step_ns = steps(Call::step_ns);
-        Self {
-            decode_tokens_per_s: rate(decode()),
-            prefill_tokens_per_s: rate(prefill()),
-            prefill_ns: prefill().map(Call::step_ns).reduce(u64::saturating_add),
-            median_step_ns: summary::median(&step_ns),
-            mean_step_ns: summary::mean(&step_ns),
-            overhead_ns: summary::median(&steps(|c| c.build_ns)),
-            engine_ns: summary::median(&steps(Call::engine_ns)),
-            sample_ns: summary::median(&steps(|c| c.sample_ns)),
-            wait_ns: summary::median(&steps(|c| c.wait_ns)),
-            request_ns: calls.iter().map(Call::step_ns).reduce(u64::saturating_add),
+impl Estimate {
+    /// The median over processes of each one's median over its repetitions.
+    pub(super) fn of(processes: &[Vec<f64>]) -> Option<Self> {
+        let processes: Vec<Vec<f64>> = processes
+            .iter()
+            .filter(|p| !p.is_empty())
+            .cloned()
+            .collect();
+        if let Some(interval) = median_interval(&processes, LEVEL) {
+            return Some(Self {
+                value: interval.estimate,
+                interval: Some(interval),
+            });
         }
+        let medians: Vec<f64> = processes
+            .iter()
+            .filter_map(|p| summary::median(p))
+            .collect();
+        Some(Self {
+            value: summary::median(&medians)?,
+            interval: None,
+        })
     }
-}
 
-/// Tokens per second of some calls; none when no time passed.
-fn rate<'a>(calls: impl Iterator<Item = &'a Call>) -> Option<f64> {
-    let (tokens, ns) = calls.fold((0_u64, 0_u64), |(tokens, ns), c| {
-        (
-            tokens.saturating_add(u64::from(c.n_tokens)),
-            ns.saturating_add(c.step_ns()),
-        )
-    });
-    (tokens > 0 && ns > 0).then(|| tokens as f64 / ns as f64 * 1e9)
+    /// Of a duration that each process shows once.
+    pub(super) fn of_single(durations_ns: &[u64]) -> Option<Self> {
+        let processes: Vec<Vec<f64>> = durations_ns.iter().map(|t| vec![*t as f64]).collect();
+        Self::of(&processes)
+    }
+
+    /// The value as a duration.
+    pub(super) fn ns(self) -> u64 {
+        ns(self.value)
+    }
 }
 
 /// A rounded duration; a value that is no duration becomes the nearest one.
@@ -67,32 +56,125 @@ pub(super) fn ns(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// The median of integer durations.
-pub(super) fn median_ns(values: &[u64]) -> Option<u64> {
-    let values: Vec<f64> = values.iter().map(|v| *v as f64).collect();
-    summary::median(&values).map(ns)
+/// The decode steps of a cell while its record is read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Steps {
+    /// Nanoseconds, by worker process and repetition.
+    by_process: BTreeMap<u32, Vec<Vec<u64>>>,
+    first_past: Option<u32>,
+    n_boundary: u64,
+    /// Duration, and tokens in the cache before it.
+    longest: Option<(u64, u32)>,
+}
+
+impl Steps {
+    /// Adds a repetition.
+    pub(super) fn note(&mut self, worker: u32, calls: &[Call]) {
+        let decode = || calls.iter().filter(|c| c.phase == Phase::Decode);
+        let durations = decode().map(Call::step_ns).collect();
+        let first_past = decode().next().map(|c| c.n_past);
+        self.first_past = self.first_past.or(first_past);
+        self.by_process.entry(worker).or_default().push(durations);
+        self.n_boundary += decode().filter(|c| c.is_boundary()).count() as u64;
+        let longest = decode().map(|c| (c.step_ns(), c.n_past)).max();
+        self.longest = self.longest.max(longest);
+    }
+
+    fn repetitions(&self) -> impl Iterator<Item = &Vec<u64>> {
+        self.by_process.values().flatten()
+    }
+
+    /// What is kept of them.
+    pub(super) fn kept(&self) -> super::Steps {
+        let mut kept = super::Steps::default();
+        for repetition in self.repetitions() {
+            let first_past = self.first_past.unwrap_or(0);
+            kept.push(first_past, repetition.iter().copied());
+        }
+        kept
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.repetitions().map(|r| r.len() as u64).sum()
+    }
+
+    pub(super) fn times(&self) -> StepTimes {
+        let all: Vec<u64> = self.repetitions().flatten().copied().collect();
+        let values: Vec<f64> = all.iter().map(|s| *s as f64).collect();
+        let summary = Summary::of(&values);
+        let [p50, p90, p95, p99] = StepTimes::QUANTILES.map(|q| percentile(&all, q));
+        StepTimes {
+            mean: summary.map(|s| ns(s.mean)),
+            sd: summary.and_then(|s| s.sd).map(ns),
+            p50,
+            p90,
+            p95,
+            p99,
+            max: self.longest.map(|(step, _)| step),
+            max_n_past: self.longest.map(|(_, n_past)| n_past),
+            n_boundary: self.n_boundary,
+        }
+    }
+
+    /// Intervals of the percentiles of `times`. Steps repeat their neighbours, so they are no units of evidence: a
+    /// process's percentile over all its steps is one, or a repetition's where there is one process. None where a
+    /// unit has too few steps for it.
+    pub(super) fn intervals(&self, times: &StepTimes) -> [Option<Interval>; 4] {
+        let pooled = [times.p50, times.p90, times.p95, times.p99];
+        std::array::from_fn(|at| {
+            let interval = median_interval(&self.units(StepTimes::QUANTILES[at])?, LEVEL)?;
+            // The percentile of all steps together is another estimate of the same thing.
+            Some(interval.around(pooled[at]? as f64))
+        })
+    }
+
+    fn units(&self, q: f64) -> Option<Vec<Vec<f64>>> {
+        // Exact, as the histogram's three figures would all err to the same side.
+        let unit = |steps: &[u64]| {
+            let steps: Vec<f64> = steps.iter().map(|s| *s as f64).collect();
+            let enough = steps.len() as u64 >= min_samples_for(q)?;
+            enough.then(|| summary::quantile_type8(&steps, q))?
+        };
+        let mut processes = self.by_process.values();
+        match (processes.next(), processes.next()) {
+            (Some(alone), None) => {
+                let repetitions: Option<Vec<f64>> = alone.iter().map(|r| unit(r)).collect();
+                Some(vec![repetitions?])
+            }
+            _ => self
+                .by_process
+                .values()
+                .map(|p| Some(vec![unit(&p.concat())?]))
+                .collect(),
+        }
+    }
+}
+
+/// A percentile to three significant figures; none where the steps are too few for it.
+fn percentile(steps_ns: &[u64], q: f64) -> Option<u64> {
+    let mut histogram = LatencyHistogram::new();
+    for step in steps_ns {
+        histogram.record(*step);
+    }
+    // A bucket's upper end may lie a thousandth above the longest step in it.
+    let longest = steps_ns.iter().max()?;
+    histogram.percentile(q).map(|p| p.min(*longest))
 }
 
 impl StepTimes {
-    /// Of all decode steps of a cell.
-    pub(super) fn of(steps_ns: &[u64]) -> Self {
-        let mut histogram = LatencyHistogram::new();
-        for step in steps_ns {
-            histogram.record(*step);
-        }
-        let max = steps_ns.iter().max().copied();
-        // A bucket's upper end may lie a thousandth above the longest step in it.
-        let percentile = |q| histogram.percentile(q).map(|p| p.min(max.unwrap_or(p)));
-        let values: Vec<f64> = steps_ns.iter().map(|s| *s as f64).collect();
-        let summary = Summary::of(&values);
+    /// The percentiles it has.
+    const QUANTILES: [f64; 4] = [0.50, 0.90, 0.95, 0.99];
+}
+
+impl Intervals {
+    /// With those of the percentiles.
+    pub(super) fn with_percentiles(self, [p50, p90, p95, p99]: [Option<Interval>; 4]) -> Self {
         Self {
-            mean: summary.map(|s| ns(s.mean)),
-            sd: summary.and_then(|s| s.sd).map(ns),
-            p50: percentile(0.50),
-            p90: percentile(0.90),
-            p95: percentile(0.95),
-            p99: percentile(0.99),
-            max,
+            p50,
+            p90,
+            p95,
+            p99,
+            ..self
         }
     }
 }

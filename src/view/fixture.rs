@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::build_info::BuildInfo;
 use crate::engine::{Device, EngineFacts};
-use crate::host::usage::UsageDelta;
+use crate::host::usage::{Spread, UsageDelta, UsageSummary};
 use crate::host::{HostWarning, Machine, TimerFacts};
 use crate::measure::steady::Steadiness;
 use crate::measure::{Call, Phase};
@@ -15,7 +15,7 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::view::RunView;
+use crate::view::{CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView};
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;
@@ -90,6 +90,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     machine.cpu.available_cores = Some(2);
     machine.memory.total_bytes = Some(24 << 30);
     RunHeader {
+        pair: None,
         schema: SCHEMA_VERSION,
         run: "20261122-234501-quick".to_owned(),
         started_at: "2026-11-22T23:45:01+00:00".to_owned(),
@@ -196,6 +197,7 @@ pub fn cell(case: &Case, process: Option<u32>, outcome: Outcome) -> CellLine {
             steadiness: Steadiness::Settled,
             warmup_calls: calls(case, 9 * MS, &[2 * MS]),
         }),
+        usage: None,
         log: Vec::new(),
     }
 }
@@ -263,7 +265,7 @@ pub fn mixed() -> RunView {
         worker(0, small, Some(110 * MS)),
         worker(1, small, Some(120 * MS)),
     ];
-    lines.extend(three_processes(&cases[0], 3, 13 * MS, 4_740_000));
+    lines.extend(watched(three_processes(&cases[0], 3, 13 * MS, 4_740_000)));
     lines.extend(three_processes(&cases[1], 3, 80 * MS, 14_300_000));
     lines.extend(disturbed(three_processes(
         &cases[2],
@@ -300,6 +302,67 @@ pub fn mixed() -> RunView {
     view(header, lines)
 }
 
+/// Gives a cell whatever a figure can lack, so that no value of it is null.
+pub fn fill(cell: &mut CellView) {
+    let percent = || {
+        Some(MeanMax {
+            mean: 1.5,
+            max: 2.5,
+        })
+    };
+    let whole = || Some(MeanMax { mean: 1, max: 2 });
+    let clock = || Some(MeanMin { mean: 2, min: 1 });
+    cell.warnings = vec![CellWarning::OneProcess];
+    // No process of a short run has enough steps for it.
+    cell.intervals.p99 = cell.intervals.p90;
+    cell.usage = CellUsage {
+        process_cpu_percent: percent(),
+        others_cpu_percent: percent(),
+        steal_percent: percent(),
+        rss_bytes: whole(),
+        frequency_hz: clock(),
+        temperature_c: percent(),
+        voluntary_switches: Some(3),
+        involuntary_switches: Some(4),
+        major_faults: Some(0),
+        swapped_bytes: Some(0),
+        throttle_events: Some(0),
+        quota_throttled_ns: Some(0),
+        gpu: Some(CellGpu {
+            sm_clock_hz: clock(),
+            power_mw: whole(),
+            temperature_c: percent(),
+            memory_used_bytes: whole(),
+            utilisation_percent: percent(),
+            throttle_reasons: vec!["power limit".to_owned()],
+        }),
+        sampler_cost_percent: Some(0.05),
+    };
+}
+
+/// What a sampler saw of a process on two cores, whose clock had this mean.
+pub fn usage(frequency_hz: f64) -> UsageSummary {
+    let around = |mean: f64| {
+        Some(Spread {
+            min: mean - 1.0,
+            mean,
+            max: mean + 1.0,
+        })
+    };
+    UsageSummary {
+        samples: 10,
+        interval_ns: 200 * MS,
+        wall_ns: 2000 * MS,
+        own_cost_ns: Some(MS),
+        beside_cost_ns: MS / 2,
+        rss_bytes: around(150.0 * MIB as f64),
+        process_cpu_percent: around(198.0),
+        others_cpu_percent: around(1.5),
+        frequency_hz: around(frequency_hz),
+        ..UsageSummary::default()
+    }
+}
+
 /// Neighbours in two repetitions, and no steady state in the last process.
 fn disturbed(mut lines: Vec<Line>) -> Vec<Line> {
     for (at, others_percent) in [(0, 5.25), (1, 12.1)] {
@@ -311,6 +374,16 @@ fn disturbed(mut lines: Vec<Line>) -> Vec<Line> {
         && let Some(opened) = &mut c.opened
     {
         opened.steadiness = Steadiness::NotSteady;
+    }
+    lines
+}
+
+/// With what a sampler saw.
+fn watched(mut lines: Vec<Line>) -> Vec<Line> {
+    for line in &mut lines {
+        if let Line::Cell(c) = line {
+            c.usage = Some(usage(3.0e9));
+        }
     }
     lines
 }

@@ -8,6 +8,7 @@ mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod merge;
+mod request;
 mod steps;
 mod usage;
 mod warning;
@@ -15,19 +16,18 @@ mod warning;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use crate::model::ModelFacts;
-use crate::plan::{Case, CaseId};
+use crate::plan::{Case, CaseId, KV_PAD, Protocol};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{EndLine, Outcome, RunHeader, StoppedBy};
-use crate::stats::Interval;
+use crate::run::stop::LEVEL;
+use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
-pub use figures::RepetitionFigures;
 pub use merge::ViewError;
+pub use request::Request;
 pub use steps::{Steps, StepsAt};
-pub use usage::Resources;
+pub use usage::{CellGpu, CellUsage, MeanMax, MeanMin};
 pub use warning::CellWarning;
 
 /// A run as its record tells it.
@@ -114,7 +114,7 @@ pub struct Failure {
 }
 
 /// Decode step times over all repetitions and processes of a cell, nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StepTimes {
     /// Arithmetic mean; none without a step.
     pub mean: Option<u64>,
@@ -130,6 +130,50 @@ pub struct StepTimes {
     pub p99: Option<u64>,
     /// The longest, exactly.
     pub max: Option<u64>,
+    /// Tokens in the cache before the longest.
+    pub max_n_past: Option<u32>,
+    /// Steps at which the engine's view of the cache grew ([`Call::is_boundary`](crate::measure::Call::is_boundary)).
+    pub n_boundary: u64,
+}
+
+impl StepTimes {
+    /// Whether the longest step is such a one; none without a step.
+    pub fn max_at_boundary(&self) -> Option<bool> {
+        let n_past = self.max_n_past?;
+        Some(n_past > 0 && n_past.is_multiple_of(KV_PAD))
+    }
+}
+
+/// 95% intervals of a cell's figures. The units are processes; repetitions where there is one process. None where
+/// there is too little for one.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Intervals {
+    /// Of the figure of this name, tokens per second.
+    pub prefill_tokens_per_s: Option<Interval>,
+    /// Of the figure of this name, as all that follow in nanoseconds.
+    pub ttft_ns: Option<Interval>,
+    /// See `ttft_ns`.
+    pub tpot_ns: Option<Interval>,
+    /// See `ttft_ns`.
+    pub overhead_ns: Option<Interval>,
+    /// See `ttft_ns`.
+    pub engine_ns: Option<Interval>,
+    /// See `ttft_ns`.
+    pub sample_ns: Option<Interval>,
+    /// See `ttft_ns`; processes alone are its units.
+    pub load_ns: Option<Interval>,
+    /// See `load_ns`.
+    pub context_ns: Option<Interval>,
+    /// Of a percentile of the steps: the units are the percentiles of single processes.
+    pub p50: Option<Interval>,
+    /// See `p50`.
+    pub p90: Option<Interval>,
+    /// See `p50`.
+    pub p95: Option<Interval>,
+    /// See `p50`.
+    pub p99: Option<Interval>,
+    /// Of the speed-up: the units are replicates, in which both cells were measured.
+    pub speedup: Option<Interval>,
 }
 
 /// A cell and its figures. Each figure is computed from whatever repetitions are recorded, also of a cell
@@ -154,12 +198,10 @@ pub struct CellView {
     pub n_replicates: u32,
     /// Repetitions, over all processes.
     pub n_repetitions: u32,
-    /// Each repetition's figures, in the order of the record.
-    pub repetitions: Vec<RepetitionFigures>,
+    /// Each repetition as those felt it who sent it, in the order of the record.
+    pub requests: Vec<Request>,
     /// Every decode step.
     pub steps: Steps,
-    /// Median over each replicate's repetitions of `decode_tokens_per_s`: what pairs of cells are compared by.
-    pub decode_by_replicate: BTreeMap<u32, f64>,
     /// Decode steps, over all repetitions.
     pub n_steps: u64,
     /// What ended the measuring; where processes differ, the least satisfying: budget before the most
@@ -172,7 +214,10 @@ pub struct CellView {
     pub decode_interval: Option<Interval>,
     /// `decode_tokens_per_s` of one sequence.
     pub per_seq_tokens_per_s: Option<f64>,
-    /// Prompt tokens of all sequences per second of prefill: median over repetitions. None without a prompt.
+    /// Intervals of the other figures.
+    pub intervals: Intervals,
+    /// Prompt tokens of all sequences per second of prefill: median over processes of each one's median over its
+    /// repetitions, as all figures that follow. None without a prompt.
     pub prefill_tokens_per_s: Option<f64>,
     /// Decode step times.
     pub step_ns: StepTimes,
@@ -180,16 +225,14 @@ pub struct CellView {
     pub median_step_ns: Option<u64>,
     /// Its 95% interval, nanoseconds; none with a single repetition.
     pub median_step_interval: Option<Interval>,
-    /// Time to first token: median over repetitions of the whole prefill. The batch is prefilled jointly,
+    /// Time to first token: the whole prefill. The batch is prefilled jointly,
     /// so this is when the *last* of its sequences has its first token. None without a prompt, or when
     /// no token is chosen.
     pub ttft_ns: Option<u64>,
-    /// Its 95% interval, nanoseconds: of the median over processes of each one's median. None with a single repetition.
-    pub ttft_interval: Option<Interval>,
-    /// Time per output token of one sequence: (last token - first token) / intervals between them, median over
-    /// repetitions. Without speculation that is a repetition's mean decode step.
+    /// Time per output token of one sequence: (last token - first token) / intervals between them. Without
+    /// speculation that is a repetition's mean decode step.
     pub tpot_ns: Option<u64>,
-    /// This program's own part of a decode step: median over repetitions of their medians.
+    /// This program's own part of a decode step, of a repetition its median.
     pub overhead_ns: Option<u64>,
     /// The engine's part, likewise.
     pub engine_ns: Option<u64>,
@@ -199,20 +242,22 @@ pub struct CellView {
     pub speedup: Option<f64>,
     /// `speedup / n_seq`: 1 where batching is free.
     pub efficiency: Option<f64>,
-    /// What it took of the machine.
-    pub resources: Resources,
     /// Memory of the worker after loading the model, before the cell's context: median over workers.
     pub loaded_rss_bytes: Option<u64>,
     /// KV cells each sequence really had.
     pub n_ctx_seq: Option<u32>,
     /// The most resident memory of a worker seen while this cell was open in it.
     pub peak_rss_bytes: Option<u64>,
+    /// What process and machine did during the repetitions.
+    pub usage: CellUsage,
     /// Median time to load the model.
     pub load_ns: Option<u64>,
     /// Median time to make the context.
     pub context_ns: Option<u64>,
     /// What makes the figures deserve less trust, each once.
     pub warnings: Vec<CellWarning>,
+    /// `decode_tokens_per_s` of each replicate: what pairs of cells are compared by.
+    pub decode_by_replicate: BTreeMap<u32, f64>,
 }
 
 impl RunView {
@@ -275,24 +320,55 @@ impl RunView {
 
 /// Speed-ups need all cells: each is compared with the one of a single sequence, otherwise equal.
 fn add_speedups(cells: &mut [CellView]) {
-    let single: HashMap<Case, f64> = cells
+    let single: HashMap<Case, (f64, BTreeMap<u32, f64>)> = cells
         .iter()
         .filter(|c| c.case.n_seq == 1)
-        .filter_map(|c| Some((c.case.clone(), c.decode_tokens_per_s?)))
+        .filter_map(|c| {
+            let rates = (c.decode_tokens_per_s?, c.decode_by_replicate.clone());
+            Some((c.case.clone(), rates))
+        })
         .collect();
     for cell in cells {
         let alone = Case {
             n_seq: 1,
             ..cell.case.clone()
         };
-        cell.speedup = cell
-            .decode_tokens_per_s
-            .zip(single.get(&alone))
-            .map(|(rate, alone)| rate / alone);
+        let both = cell.decode_tokens_per_s.zip(single.get(&alone));
+        cell.speedup = both.map(|(rate, (alone, _))| rate / alone);
+        cell.intervals.speedup = both
+            .zip(cell.speedup)
+            .and_then(|((_, (_, alone)), speedup)| {
+                // A replicate's cells ran close to each other, mostly in one process: they are pairs.
+                let pairs = cell.decode_by_replicate.iter();
+                let ratios: Vec<Vec<f64>> = pairs
+                    .filter_map(|(replicate, rate)| Some(vec![rate / alone.get(replicate)?]))
+                    .collect();
+                Some(median_interval(&ratios, LEVEL)?.around(speedup))
+            })
+            .filter(|_| cell.n_processes > 1);
         cell.efficiency = cell
             .speedup
             .filter(|_| cell.case.n_seq > 0)
             .map(|s| s / f64::from(cell.case.n_seq));
+    }
+}
+
+/// Where processes are added until a precision, the cells that did not reach it say so.
+fn note_imprecise(cells: &mut [CellView], protocol: &Protocol) {
+    if protocol.max_replicates.is_none() {
+        return;
+    }
+    for cell in cells {
+        let interval = cell.median_step_interval.as_ref();
+        if let Some(half_width) = interval
+            .and_then(Interval::relative_half_width)
+            .filter(|half_width| *half_width > protocol.precision)
+        {
+            cell.warnings.push(CellWarning::Imprecise {
+                half_width,
+                precision: protocol.precision,
+            });
+        }
     }
 }
 

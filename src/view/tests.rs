@@ -1,10 +1,12 @@
 //! Views of records made by hand; every expectation is computed by hand in the comment beside it.
 
 use super::fixture::{
-    MIB, MS, calls, case, cell, end, header, measured, repetition, three_processes, view, worker,
+    MIB, MS, calls, case, cell, end, header, measured, repetition, three_processes, usage, view,
+    worker,
 };
 use super::*;
 use crate::host::HostWarning;
+use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::measure::steady::Steadiness;
 use crate::record::Line;
 
@@ -27,6 +29,13 @@ fn rep(case: &Case, process: u32, number: u32, prefill_ns: u64, steps_ns: &[u64]
 
 fn done(case: &Case, process: u32, outcome: Outcome) -> Line {
     Line::Cell(Box::new(cell(case, Some(process), outcome)))
+}
+
+fn few_steps(n_steps: u64) -> CellWarning {
+    CellWarning::FewSteps {
+        n_steps,
+        needed: 299,
+    }
 }
 
 fn crashed() -> Outcome {
@@ -111,10 +120,11 @@ fn every_figure_of_a_cell() {
     assert_eq!(cell.peak_rss_bytes, Some(150 * MIB));
     assert_eq!(
         (cell.load_ns, cell.context_ns),
-        (Some(120 * MS), Some(7 * MS))
+        (Some(118_321_596), Some(7 * MS)),
+        "the middle of 100 and 140 ms on the logarithm"
     );
     assert_eq!(cell.stopped_by, Some(StoppedBy::Precision));
-    assert_eq!(cell.warnings, []);
+    assert_eq!(cell.warnings, [few_steps(20)]);
     assert_eq!(cell.speedup, None, "no batch of one");
     assert!(v.end.is_some() && v.any_measured() && !v.any_failed() && !v.can_be_resumed());
 }
@@ -181,7 +191,8 @@ fn a_single_repetition_has_an_estimate_and_no_interval() {
         (cell.decode_interval, cell.median_step_interval),
         (None, None)
     );
-    assert_eq!(cell.warnings, [CellWarning::SingleRepetition]);
+    assert_eq!(cell.warnings, [CellWarning::SingleRepetition, few_steps(4)]);
+    assert_eq!(cell.intervals, Intervals::default());
     close(cell.speedup, 1.0);
     assert_eq!(v.end, None, "cut off");
 }
@@ -251,11 +262,14 @@ fn a_cell_that_crashed_in_one_process_is_measured_with_a_warning() {
     let how = "crashed: SIGABRT".to_owned();
     assert_eq!(
         cell.warnings,
-        [CellWarning::Failures {
-            how,
-            processes: 1,
-            of: 3
-        }]
+        [
+            CellWarning::Failures {
+                how,
+                processes: 1,
+                of: 3
+            },
+            few_steps(12)
+        ]
     );
     assert!(v.any_failed() && v.any_measured() && v.can_be_resumed());
 }
@@ -370,7 +384,207 @@ fn noise_is_counted_and_its_worst_kept() {
         texts[1].starts_with("other processes used the CPU in 3 of 9 repetitions, at most 12.1%")
     );
     assert!(texts[2].starts_with("in 3 of 9 repetitions: clocks were lowered"));
-    assert_eq!(texts.len(), 3);
+    assert_eq!(
+        texts[3],
+        "36 decode steps are too few for a p99, which needs 299; raise --n-gen or --repetitions"
+    );
+    assert_eq!(texts.len(), 4);
+}
+
+#[test]
+fn every_figure_has_the_interval_of_its_process_medians() {
+    let one = case("tiny", 1);
+    let two = case("tiny", 2);
+    let lines = [
+        rep(&one, 0, 0, MS, &[2 * MS; 4]),
+        rep(&one, 1, 0, MS, &[2 * MS; 4]),
+        rep(&two, 0, 0, 10 * MS, &[2 * MS; 4]),
+        rep(&two, 0, 1, 30 * MS, &[2 * MS; 4]),
+        rep(&two, 0, 2, 11 * MS, &[2 * MS; 4]),
+        rep(&two, 1, 0, 13 * MS, &[4 * MS; 4]),
+    ];
+    let v = view(with_replicates(&[one, two], 2), lines);
+    let cell = &v.cells[1];
+    // TTFT: process medians 11 and 13 ms, their centre on the logarithm. Student's t of two, one degree of freedom:
+    // half = 12.706205 * (ln 13 - ln 11) / 2 = 1.061303.
+    let centre = (11.0f64 * 13.0).sqrt() * 1e6;
+    let expected = |i: Option<Interval>, centre: f64, half: f64| {
+        let i = i.expect("two processes");
+        assert!(
+            (i.lo / (centre * (-half).exp()) - 1.0).abs() < 1e-5,
+            "{i:?}"
+        );
+        assert!((i.hi / (centre * half.exp()) - 1.0).abs() < 1e-5, "{i:?}");
+    };
+    expected(cell.intervals.ttft_ns, centre, 1.061_303);
+    assert_eq!(cell.ttft_ns, Some(centre.round() as u64));
+    expected(
+        cell.intervals.prefill_tokens_per_s,
+        64e9 / centre,
+        1.061_303,
+    );
+    // Steps of 2 and 4 ms: half = 12.706205 * ln 2 / 2 = 4.403635.
+    expected(cell.intervals.tpot_ns, 8f64.sqrt() * 1e6, 4.403_635);
+    let i = cell.intervals.overhead_ns.expect("two processes");
+    assert_eq!(
+        (i.lo.round(), i.hi.round()),
+        (1000.0, 1000.0),
+        "it never varied"
+    );
+    // Against one sequence of the same replicate: 1000 t/s over 500, and 500 over 500.
+    let i = cell.intervals.speedup.expect("two replicates");
+    let (lo, hi) = (
+        2f64.sqrt() * (-4.403_635f64).exp(),
+        2f64.sqrt() * 4.403_635f64.exp(),
+    );
+    assert!(
+        (i.lo / lo - 1.0).abs() < 1e-5 && (i.hi / hi - 1.0).abs() < 1e-5,
+        "{i:?}"
+    );
+    close(Some(i.estimate), cell.speedup.expect("both were measured"));
+    let own = v.cells[0].intervals.speedup.expect("two replicates");
+    assert_eq!((own.lo, own.hi), (1.0, 1.0));
+}
+
+#[test]
+fn a_percentiles_units_are_the_percentiles_of_processes() {
+    let c = Case {
+        n_gen: 20,
+        ..case("tiny", 1)
+    };
+    // Twice twenty steps a process: enough for a p90, which is the 36th of 40. A p95 has its value from
+    // all 120 steps, but no process has the 59 that it needs.
+    let steps = |slow: u64| -> Vec<u64> {
+        let step = |i| if i < 15 { MS } else { slow * MS };
+        (0..20).map(step).collect()
+    };
+    let lines = (0..3).flat_map(|p| [0, 1].map(|k| rep(&c, p, k, MS, &steps(3 + u64::from(p)))));
+    let v = view(with_replicates(std::slice::from_ref(&c), 3), lines);
+    let cell = &v.cells[0];
+    let i = cell.intervals.p90.expect("three processes of 40 steps");
+    // Student's t of ln 3, ln 4, ln 5: mean 1.364782, sd 0.255892; half = 4.302653 * 0.255892 / sqrt(3) = 0.635664.
+    let (lo, hi) = (0.729_118f64.exp() * 1e6, 2.000_446f64.exp() * 1e6);
+    assert!(
+        (i.lo / lo - 1.0).abs() < 2e-3 && (i.hi / hi - 1.0).abs() < 2e-3,
+        "{i:?}"
+    );
+    let p90 = cell.step_ns.p90.expect("120 steps") as f64;
+    assert!(
+        (i.estimate / p90 - 1.0).abs() < 1e-12,
+        "that of all steps together"
+    );
+    assert!(cell.step_ns.p95.is_some() && cell.intervals.p95.is_none());
+    // In one process the repetitions are the units, and 20 steps are too few for their p90, enough for a median.
+    let alone = [0, 1].map(|k| rep(&c, 0, k, MS, &steps(3)));
+    let v = view(with_replicates(&[c], 1), alone);
+    let intervals = &v.cells[0].intervals;
+    assert!(intervals.p50.is_some() && intervals.p90.is_none());
+    assert_eq!(intervals.speedup, None, "one process");
+}
+
+#[test]
+fn a_longest_step_that_is_long_by_design_says_so() {
+    let c = Case {
+        n_prompt: 254,
+        ..case("tiny", 1)
+    };
+    // The cache holds 254, 255, 256, 257 tokens before the steps.
+    let of = |steps: [u64; 4]| {
+        let lines = [rep(&c, 0, 0, MS, &steps), done(&c, 0, measured(1))];
+        let mut v = view(with_replicates(std::slice::from_ref(&c), 1), lines);
+        v.cells.remove(0)
+    };
+    let explained = of([MS, MS, 5 * MS, 2 * MS]);
+    assert_eq!(
+        (explained.step_ns.n_boundary, explained.step_ns.max_n_past),
+        (1, Some(256))
+    );
+    assert_eq!(explained.step_ns.max_at_boundary(), Some(true));
+    let text = explained.warnings.last().map(ToString::to_string);
+    assert_eq!(
+        text.as_deref(),
+        Some(
+            "the longest step is one of the 1 of 4 that reach a multiple of 256 tokens in the cache, where the engine \
+             has more to do: likely no disturbance"
+        )
+    );
+    let noise = of([MS, 6 * MS, 5 * MS, 2 * MS]);
+    assert_eq!(noise.step_ns.max_at_boundary(), Some(false));
+    assert_eq!(
+        (noise.step_ns.n_boundary, noise.step_ns.max_n_past),
+        (1, Some(255))
+    );
+    assert_eq!(noise.warnings.last(), Some(&few_steps(4)));
+    assert_eq!(StepTimes::default().max_at_boundary(), None);
+}
+
+#[test]
+fn a_clock_that_fell_is_told_where_it_can_be_compared() {
+    let (one, two) = (case("tiny", 1), case("tiny", 2));
+    let other = Case {
+        n_threads: 1,
+        ..case("tiny", 4)
+    };
+    let visit = |c: &Case, process: u32, hz: f64| {
+        let mut line = cell(c, Some(process), measured(1));
+        line.usage = Some(usage(hz));
+        [rep(c, process, 0, MS, &[MS; 4]), Line::Cell(Box::new(line))]
+    };
+    let lines = [
+        visit(&one, 0, 3.0e9),
+        visit(&one, 1, 2.9e9),
+        visit(&two, 0, 2.4e9),
+        visit(&two, 1, 2.86e9),
+        visit(&other, 0, 2.0e9),
+    ];
+    let v = view(
+        with_replicates(&[one, two, other], 2),
+        lines.into_iter().flatten(),
+    );
+    let told = |at: usize| {
+        let texts = v.cells[at].warnings.iter().map(ToString::to_string);
+        texts.filter(|t| t.contains("clock")).collect::<Vec<_>>()
+    };
+    assert_eq!(told(0), [""; 0], "3.3% is little");
+    assert_eq!(
+        told(1),
+        [
+            "the CPU's clock was up to 20% below that of the run's fastest cell with as many threads, in 1 of 2 processes; \
+             fix the frequency, or let the machine cool between runs"
+        ]
+    );
+    assert_eq!(told(2), [""; 0], "no other cell has one thread");
+    let cpu = v.cells[0].usage.process_cpu_percent.expect("was watched");
+    assert_eq!((cpu.mean, cpu.max), (198.0, 199.0));
+    assert_eq!(v.cells[0].usage.sampler_cost_percent, Some(0.025));
+}
+
+#[test]
+fn a_gpu_that_was_held_down_is_told_with_its_reasons() {
+    let c = case("tiny", 1);
+    let mut line = cell(&c, Some(0), measured(1));
+    line.usage = Some(UsageSummary {
+        gpu: Some(GpuSummary {
+            throttle_reasons: vec!["power limit".to_owned()],
+            ..GpuSummary::default()
+        }),
+        ..usage(3.0e9)
+    });
+    let lines = [rep(&c, 0, 0, MS, &[MS; 4]), Line::Cell(Box::new(line))];
+    let v = view(with_replicates(&[c], 1), lines);
+    let texts: Vec<String> = v.cells[0]
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        texts.contains(
+            &"the GPU's clocks were held down in 1 of 1 processes: power limit; improve its cooling or raise its power \
+              limit"
+                .to_owned()
+        ),
+        "{texts:?}"
+    );
 }
 
 #[test]
@@ -390,10 +604,13 @@ fn what_differs_between_processes_is_told_by_the_least_satisfying() {
     assert_eq!(v.cells[0].stopped_by, Some(StoppedBy::Budget));
     assert_eq!(
         v.cells[0].warnings,
-        [CellWarning::FewProcesses {
-            processes: 2,
-            of: 3
-        }]
+        [
+            CellWarning::FewProcesses {
+                processes: 2,
+                of: 3
+            },
+            few_steps(8)
+        ]
     );
 }
 

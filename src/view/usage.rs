@@ -1,52 +1,214 @@
-//! What a cell took of the machine while it was measured.
+//! What process and machine did while a cell was measured, over all its processes.
 
-use crate::host::usage::UsageDelta;
+use serde::Serialize;
 
-/// Resources used by the worker over a cell's repetitions. `None`: the system does not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Resources {
-    /// Hardware threads kept busy: CPU time over wall time.
-    pub cores_busy: Option<f64>,
-    /// Mean over repetitions of the memory held after each.
-    pub mean_rss_bytes: Option<u64>,
-    /// The share of the machine that other processes took, percent, mean over time.
-    pub others_cpu_percent: Option<f64>,
+use crate::host::usage::{GpuSummary, Spread, UsageDelta, UsageSummary};
+
+/// Mean and largest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MeanMax<T> {
+    /// Over time.
+    pub mean: T,
+    /// Of a sample.
+    pub max: T,
 }
 
-/// Sums while a record is read.
-#[derive(Debug, Default)]
-pub(super) struct Sums {
-    /// Wall and CPU time of the repetitions that know both.
-    wall_ns: u64,
-    cpu_ns: u64,
-    /// Wall time of those that know about others, and their share times it.
-    others_wall_ns: u64,
-    others: f64,
-    rss_bytes: Vec<u64>,
+/// Mean and smallest: of clocks, whose drops are what matters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MeanMin<T> {
+    /// Over time.
+    pub mean: T,
+    /// Of a sample.
+    pub min: T,
 }
 
-impl Sums {
-    pub(super) fn add(&mut self, usage: &UsageDelta) {
-        if let Some(cpu_ns) = usage.process_cpu_ns {
-            self.wall_ns = self.wall_ns.saturating_add(usage.wall_ns);
-            self.cpu_ns = self.cpu_ns.saturating_add(cpu_ns);
-        }
-        if let Some(percent) = usage.others_cpu_percent {
-            self.others_wall_ns = self.others_wall_ns.saturating_add(usage.wall_ns);
-            self.others += percent * usage.wall_ns as f64;
-        }
-        self.rss_bytes.extend(usage.rss_bytes);
+/// During a cell's repetitions, over all its processes. None: not watched, or this system does not tell.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct CellUsage {
+    /// CPU time of the process: 100 is one core.
+    pub process_cpu_percent: Option<MeanMax<f64>>,
+    /// CPU time of everybody else, share of the machine.
+    pub others_cpu_percent: Option<MeanMax<f64>>,
+    /// Capacity taken by the hypervisor, share of the machine.
+    pub steal_percent: Option<MeanMax<f64>>,
+    /// Memory of the process.
+    pub rss_bytes: Option<MeanMax<u64>>,
+    /// Clock of the fastest core.
+    pub frequency_hz: Option<MeanMin<u64>>,
+    /// Processor temperature, degrees Celsius.
+    pub temperature_c: Option<MeanMax<f64>>,
+    /// Context switches because a thread waited.
+    pub voluntary_switches: Option<u64>,
+    /// Context switches because another thread was given the core.
+    pub involuntary_switches: Option<u64>,
+    /// Page faults served from disk.
+    pub major_faults: Option<u64>,
+    /// Bytes that the whole machine moved to and from swap.
+    pub swapped_bytes: Option<u64>,
+    /// Thermal throttling events of all cores.
+    pub throttle_events: Option<u64>,
+    /// Time a container's CPU quota kept threads off the CPU.
+    pub quota_throttled_ns: Option<u64>,
+    /// The GPU that it computed on.
+    pub gpu: Option<CellGpu>,
+    /// CPU time of the sampler while the process worked, in percent of that time.
+    pub sampler_cost_percent: Option<f64>,
+}
+
+/// The GPU's part.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct CellGpu {
+    /// Clock of the multiprocessors.
+    pub sm_clock_hz: Option<MeanMin<u64>>,
+    /// Power draw, milliwatts.
+    pub power_mw: Option<MeanMax<u64>>,
+    /// Degrees Celsius.
+    pub temperature_c: Option<MeanMax<f64>>,
+    /// Device memory in use by anybody.
+    pub memory_used_bytes: Option<MeanMax<u64>>,
+    /// Share of time in which a kernel ran.
+    pub utilisation_percent: Option<MeanMax<f64>>,
+    /// Every reason for which the device held its clocks down.
+    pub throttle_reasons: Vec<String>,
+}
+
+/// What is known while a record is read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct UsageCollector {
+    visits: Vec<UsageSummary>,
+    counted: CellUsage,
+}
+
+impl UsageCollector {
+    /// What a repetition counted.
+    pub(super) fn note_repetition(&mut self, delta: &UsageDelta) {
+        let sum = &mut self.counted;
+        add(&mut sum.voluntary_switches, delta.voluntary_switches);
+        add(&mut sum.involuntary_switches, delta.involuntary_switches);
+        add(&mut sum.major_faults, delta.major_faults);
+        add(&mut sum.swapped_bytes, delta.swap_in_bytes);
+        add(&mut sum.swapped_bytes, delta.swap_out_bytes);
+        add(&mut sum.throttle_events, delta.throttle_events);
+        add(&mut sum.quota_throttled_ns, delta.quota_throttled_ns);
     }
 
-    pub(super) fn finish(&self) -> Resources {
-        let n = self.rss_bytes.len() as u128;
-        let total: u128 = self.rss_bytes.iter().map(|b| u128::from(*b)).sum();
-        Resources {
-            cores_busy: (self.wall_ns > 0).then(|| self.cpu_ns as f64 / self.wall_ns as f64),
-            mean_rss_bytes: (n > 0).then(|| u64::try_from(total / n).unwrap_or(u64::MAX)),
-            others_cpu_percent: (self.others_wall_ns > 0)
-                .then(|| self.others / self.others_wall_ns as f64),
+    /// What a visit's sampler saw.
+    pub(super) fn note_visit(&mut self, usage: UsageSummary) {
+        self.visits.push(usage);
+    }
+
+    /// Each visit's mean clock, where known.
+    pub(super) fn clocks_hz(&self) -> Vec<f64> {
+        let clocks = self.visits.iter().filter_map(|v| v.frequency_hz);
+        clocks.map(|clock| clock.mean).collect()
+    }
+
+    /// Visits with a GPU, and in how many of them it was held down.
+    pub(super) fn gpu_visits(&self) -> (u32, u32) {
+        let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
+        let held_down = gpus().filter(|gpu| !gpu.throttle_reasons.is_empty());
+        (gpus().count() as u32, held_down.count() as u32)
+    }
+
+    pub(super) fn finish(&self) -> CellUsage {
+        let over = |of: fn(&UsageSummary) -> Option<Spread>| self.merged(of);
+        let costs = self.visits.iter().map(|v| v.beside_cost_ns as f64);
+        let wall: f64 = self.visits.iter().map(|v| v.wall_ns as f64).sum();
+        CellUsage {
+            process_cpu_percent: over(|v| v.process_cpu_percent).map(mean_max),
+            others_cpu_percent: over(|v| v.others_cpu_percent).map(mean_max),
+            steal_percent: over(|v| v.steal_percent).map(mean_max),
+            rss_bytes: over(|v| v.rss_bytes).map(whole_mean_max),
+            frequency_hz: over(|v| v.frequency_hz).map(whole_mean_min),
+            temperature_c: over(|v| v.temperature_c).map(mean_max),
+            gpu: self.gpu(),
+            sampler_cost_percent: (wall > 0.0).then(|| 100.0 * costs.sum::<f64>() / wall),
+            ..self.counted.clone()
         }
+    }
+
+    fn gpu(&self) -> Option<CellGpu> {
+        let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
+        gpus().next()?;
+        let over = |of: fn(&GpuSummary) -> Option<Spread>| {
+            self.visits
+                .iter()
+                .filter_map(|v| Some((of(v.gpu.as_ref()?)?, v.wall_ns)))
+                .fold(None, weighted)
+                .map(|(spread, _)| spread)
+        };
+        let mut throttle_reasons: Vec<String> = Vec::new();
+        for reason in gpus().flat_map(|gpu| &gpu.throttle_reasons) {
+            if !throttle_reasons.contains(reason) {
+                throttle_reasons.push(reason.clone());
+            }
+        }
+        Some(CellGpu {
+            sm_clock_hz: over(|g| g.sm_clock_hz).map(whole_mean_min),
+            power_mw: over(|g| g.power_mw).map(whole_mean_max),
+            temperature_c: over(|g| g.temperature_c).map(mean_max),
+            memory_used_bytes: over(|g| g.memory_used_bytes).map(whole_mean_max),
+            utilisation_percent: over(|g| g.utilisation_percent).map(mean_max),
+            throttle_reasons,
+        })
+    }
+
+    fn merged(&self, of: fn(&UsageSummary) -> Option<Spread>) -> Option<Spread> {
+        self.visits
+            .iter()
+            .filter_map(|v| Some((of(v)?, v.wall_ns)))
+            .fold(None, weighted)
+            .map(|(spread, _)| spread)
+    }
+}
+
+/// Two spreads as one, each counting for its time.
+fn weighted(
+    so_far: Option<(Spread, u64)>,
+    (spread, wall_ns): (Spread, u64),
+) -> Option<(Spread, u64)> {
+    let wall_ns = wall_ns.max(1);
+    let Some((all, before_ns)) = so_far else {
+        return Some((spread, wall_ns));
+    };
+    let (a, b) = (before_ns as f64, wall_ns as f64);
+    let both = Spread {
+        min: all.min.min(spread.min),
+        mean: (all.mean * a + spread.mean * b) / (a + b),
+        max: all.max.max(spread.max),
+    };
+    Some((both, before_ns.saturating_add(wall_ns)))
+}
+
+fn add(sum: &mut Option<u64>, more: Option<u64>) {
+    if let Some(more) = more {
+        *sum = Some(sum.unwrap_or(0).saturating_add(more));
+    }
+}
+
+/// A thousandth of a percent, or of a degree, is more than anybody measures.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn mean_max(spread: Spread) -> MeanMax<f64> {
+    MeanMax {
+        mean: rounded(spread.mean),
+        max: rounded(spread.max),
+    }
+}
+
+fn whole_mean_max(spread: Spread) -> MeanMax<u64> {
+    MeanMax {
+        mean: spread.mean.round() as u64,
+        max: spread.max.round() as u64,
+    }
+}
+
+fn whole_mean_min(spread: Spread) -> MeanMin<u64> {
+    MeanMin {
+        mean: spread.mean.round() as u64,
+        min: spread.min.round() as u64,
     }
 }
 
@@ -54,27 +216,68 @@ impl Sums {
 mod tests {
     use super::*;
 
+    fn spread(min: f64, mean: f64, max: f64) -> Option<Spread> {
+        Some(Spread { min, mean, max })
+    }
+
     #[test]
-    fn long_repetitions_count_for_more_and_unknown_is_no_zero() {
-        let mut sums = Sums::default();
-        assert_eq!(sums.finish(), Resources::default());
-        let usage = |wall_ns, cpu_ns, others, rss| UsageDelta {
-            wall_ns,
-            process_cpu_ns: cpu_ns,
-            others_cpu_percent: others,
-            rss_bytes: rss,
+    fn visits_count_for_their_time() {
+        let mut usage = UsageCollector::default();
+        usage.note_visit(UsageSummary {
+            wall_ns: 3_000,
+            beside_cost_ns: 1,
+            process_cpu_percent: spread(150.0, 200.0, 201.0),
+            frequency_hz: spread(1e9, 2e9, 3e9),
+            ..UsageSummary::default()
+        });
+        usage.note_visit(UsageSummary {
+            wall_ns: 1_000,
+            beside_cost_ns: 3,
+            process_cpu_percent: spread(90.0, 100.0, 210.0),
+            gpu: Some(GpuSummary {
+                power_mw: spread(1.0, 2.4, 3.0),
+                throttle_reasons: vec!["power limit".to_owned()],
+                ..GpuSummary::default()
+            }),
+            ..UsageSummary::default()
+        });
+        let cell = usage.finish();
+        // (3 * 200 + 100) / 4.
+        let expected = MeanMax {
+            mean: 175.0,
+            max: 210.0,
+        };
+        assert_eq!(cell.process_cpu_percent, Some(expected));
+        let clock = cell.frequency_hz.expect("one visit had it");
+        assert_eq!((clock.mean, clock.min), (2_000_000_000, 1_000_000_000));
+        assert_eq!((cell.steal_percent, cell.swapped_bytes), (None, None));
+        assert_eq!(cell.sampler_cost_percent, Some(0.1), "4 of 4000");
+        let gpu = cell.gpu.expect("one visit had it");
+        assert_eq!(gpu.power_mw, Some(MeanMax { mean: 2, max: 3 }));
+        assert_eq!(gpu.throttle_reasons, ["power limit"]);
+        assert_eq!((usage.gpu_visits(), usage.clocks_hz()), ((1, 1), vec![2e9]));
+    }
+
+    #[test]
+    fn repetitions_add_up() {
+        let mut usage = UsageCollector::default();
+        let delta = UsageDelta {
+            involuntary_switches: Some(7),
+            swap_in_bytes: Some(1),
+            swap_out_bytes: Some(2),
             ..UsageDelta::default()
         };
-        sums.add(&usage(100, Some(150), Some(1.0), Some(10)));
-        sums.add(&usage(300, Some(650), Some(5.0), None));
-        sums.add(&usage(999, None, None, Some(20)));
+        usage.note_repetition(&delta);
+        usage.note_repetition(&delta);
+        usage.note_repetition(&UsageDelta::default());
+        let cell = usage.finish();
         assert_eq!(
-            sums.finish(),
-            Resources {
-                cores_busy: Some(2.0),
-                mean_rss_bytes: Some(15),
-                others_cpu_percent: Some(4.0)
-            }
+            (cell.involuntary_switches, cell.swapped_bytes),
+            (Some(14), Some(6))
+        );
+        assert_eq!(
+            (cell.voluntary_switches, cell.gpu, cell.sampler_cost_percent),
+            (None, None, None)
         );
     }
 }

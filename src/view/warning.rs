@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::host::HostWarning;
+use crate::plan::KV_PAD;
 
 /// One reason to trust a cell's figures less. Its `Display` says what to do about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +33,47 @@ pub enum CellWarning {
     },
     /// Too few repetitions for an interval.
     SingleRepetition,
+    /// Processes were added until the precision, which was not reached.
+    Imprecise {
+        /// Half width of the median step's interval, relative.
+        half_width: f64,
+        /// What was asked for.
+        precision: f64,
+    },
     /// All repetitions come from one process.
     OneProcess,
+    /// Too few decode steps for the highest percentile.
+    FewSteps {
+        /// Decode steps of the cell.
+        n_steps: u64,
+        /// What a p99 needs.
+        needed: u64,
+    },
+    /// The longest step is one at which the engine's view of the cache grew: longer by design, no disturbance.
+    LongestAtBoundary {
+        /// Such steps of the cell.
+        n_boundary: u64,
+        /// All its steps.
+        n_steps: u64,
+    },
+    /// The clock was lower than in the run's fastest cell with as many threads.
+    FrequencyDropped {
+        /// By how much at most.
+        percent: f64,
+        /// In so many processes.
+        processes: u32,
+        /// Of so many whose clock is known.
+        of: u32,
+    },
+    /// The GPU's clocks were held down.
+    GpuThrottled {
+        /// Why.
+        reasons: Vec<String>,
+        /// In so many processes.
+        processes: u32,
+        /// Of so many with a GPU.
+        of: u32,
+    },
     /// The machine was disturbed.
     Host {
         /// The worst of what happened.
@@ -84,6 +124,64 @@ impl CellWarning {
                     of: of_more,
                 },
             ) => keep_worst(worst, also) && add((repetitions, of), (*more, *of_more)),
+            (
+                Self::Imprecise {
+                    half_width,
+                    precision,
+                },
+                Self::Imprecise {
+                    half_width: also,
+                    precision: asked,
+                },
+            ) if precision == asked => {
+                *half_width = half_width.max(*also);
+                true
+            }
+            (Self::FewSteps { n_steps, .. }, Self::FewSteps { n_steps: fewer, .. }) => {
+                *n_steps = (*n_steps).min(*fewer);
+                true
+            }
+            (
+                Self::LongestAtBoundary {
+                    n_boundary,
+                    n_steps,
+                },
+                Self::LongestAtBoundary {
+                    n_boundary: more,
+                    n_steps: of_more,
+                },
+            ) => {
+                *n_boundary = n_boundary.saturating_add(*more);
+                *n_steps = n_steps.saturating_add(*of_more);
+                true
+            }
+            (
+                Self::FrequencyDropped {
+                    percent,
+                    processes,
+                    of,
+                },
+                Self::FrequencyDropped {
+                    percent: also,
+                    processes: more,
+                    of: of_more,
+                },
+            ) => {
+                *percent = percent.max(*also);
+                add((processes, of), (*more, *of_more))
+            }
+            (
+                Self::GpuThrottled {
+                    reasons,
+                    processes,
+                    of,
+                },
+                Self::GpuThrottled {
+                    reasons: also,
+                    processes: more,
+                    of: of_more,
+                },
+            ) if reasons == also => add((processes, of), (*more, *of_more)),
             (Self::SingleRepetition, Self::SingleRepetition)
             | (Self::OneProcess, Self::OneProcess) => true,
             _ => false,
@@ -130,9 +228,50 @@ impl fmt::Display for CellWarning {
             Self::SingleRepetition => f.write_str(
                 "a single repetition has no interval; use --replicates 3 or --repetitions 3",
             ),
+            Self::Imprecise {
+                half_width,
+                precision,
+            } => write!(
+                f,
+                "known to ±{:.1}% only, {:.1}% were asked for, and the most processes were used or the budget was \
+                 over; raise --max-replicates or --budget, or calm the machine",
+                half_width * 100.0,
+                precision * 100.0
+            ),
             Self::OneProcess => f.write_str(
                 "measured in one process: the interval knows nothing of differences between processes; \
                  use --replicates 3",
+            ),
+            Self::FewSteps { n_steps, needed } => write!(
+                f,
+                "{n_steps} decode steps are too few for a p99, which needs {needed}; raise --n-gen or --repetitions"
+            ),
+            Self::LongestAtBoundary {
+                n_boundary,
+                n_steps,
+            } => write!(
+                f,
+                "the longest step is one of the {n_boundary} of {n_steps} that reach a multiple of {KV_PAD} tokens in \
+                 the cache, where the engine has more to do: likely no disturbance"
+            ),
+            Self::FrequencyDropped {
+                percent,
+                processes,
+                of,
+            } => write!(
+                f,
+                "the CPU's clock was up to {percent:.0}% below that of the run's fastest cell with as many threads, in \
+                 {processes} of {of} processes; fix the frequency, or let the machine cool between runs"
+            ),
+            Self::GpuThrottled {
+                reasons,
+                processes,
+                of,
+            } => write!(
+                f,
+                "the GPU's clocks were held down in {processes} of {of} processes: {}; improve its cooling or raise \
+                 its power limit",
+                reasons.join(", ")
             ),
             Self::Host {
                 worst,

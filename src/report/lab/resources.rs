@@ -7,7 +7,7 @@ use crate::plot::resources::kv_bytes;
 use crate::stats::summary;
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, Request, RunView};
 
 pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
@@ -40,7 +40,11 @@ fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
     ]);
     let cores = view.header.machine.cpu.available_cores.filter(|n| *n > 0);
     for cell in cells.iter().take(MOST_ROWS) {
-        let busy = cell.resources.cores_busy.zip(cores);
+        let busy = cell
+            .usage
+            .process_cpu_percent
+            .map(|p| p.mean / 100.0)
+            .zip(cores);
         let cpu = busy.map(|(busy, cores)| {
             let share = busy / f64::from(cores) * 100.0;
             format!("{share:.0}% of {}", plural(cores, "thread", "threads"))
@@ -49,11 +53,11 @@ fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
         row.extend([
             or_na(cpu),
             or_na(
-                cell.resources
+                cell.usage
                     .others_cpu_percent
-                    .map(|p| format!("{p:.1}%")),
+                    .map(|p| format!("{:.1}%", p.mean)),
             ),
-            or_na(cell.resources.mean_rss_bytes.map(units::bytes)),
+            or_na(cell.usage.rss_bytes.map(|b| units::bytes(b.mean))),
             or_na(cell.peak_rss_bytes.map(units::bytes)),
             or_na(requests_per_s(cell).map(units::significant)),
             or_na(cell.decode_tokens_per_s.map(units::significant)),
@@ -65,11 +69,7 @@ fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
 
 /// Requests finished per second, prompts included.
 fn requests_per_s(cell: &CellView) -> Option<f64> {
-    let times: Vec<f64> = cell
-        .repetitions
-        .iter()
-        .filter_map(|r| r.request_ns.map(|ns| ns as f64))
-        .collect();
+    let times: Vec<f64> = cell.requests.iter().map(|r| r.whole_ns as f64).collect();
     let ns = summary::median(&times).filter(|ns| *ns > 0.0)?;
     Some(f64::from(cell.case.n_seq) / ns * 1e9)
 }
@@ -84,9 +84,9 @@ fn phases(view: &RunView, cells: &[&CellView]) -> Grid {
         "decode tokens/s",
     ]);
     for cell in cells.iter().take(MOST_ROWS) {
-        let times = |of: fn(&crate::view::RepetitionFigures) -> Option<u64>| {
+        let times = |of: fn(&Request) -> Option<u64>| {
             let ns: Vec<f64> = cell
-                .repetitions
+                .requests
                 .iter()
                 .filter_map(of)
                 .map(|ns| ns as f64)
@@ -94,7 +94,7 @@ fn phases(view: &RunView, cells: &[&CellView]) -> Grid {
             summary::median(&ns)
         };
         let prefill = times(|r| r.prefill_ns);
-        let whole = times(|r| r.request_ns).filter(|ns| *ns > 0.0);
+        let whole = times(|r| Some(r.whole_ns)).filter(|ns| *ns > 0.0);
         let decode = whole.map(|whole| whole - prefill.unwrap_or(0.0));
         let share = prefill.zip(whole).map(|(p, w)| p / w);
         let time = |ns: Option<f64>| or_na(ns.map(|ns| units::duration(ns.round() as u64)));

@@ -12,8 +12,10 @@ fn eta(plan: &Plan) -> Eta {
         flops_per_s: 100e9,
         n_threads: 2,
     };
-    let mut eta = Eta::of(plan, &rates);
-    eta.expect(&schedule::groups(plan, |_, _| false));
+    let mut eta = Eta::of(&[plan], &rates);
+    for replicate in 0..plan.protocol.replicates {
+        eta.expect(&schedule::groups(&[plan], replicate, |_| false));
+    }
     eta
 }
 
@@ -22,6 +24,7 @@ fn watch(observer: &mut dyn Observer, plan: &Plan) {
     let mut eta = eta(plan);
     observer.event(
         Event::Loading {
+            lane: 0,
             model: "tiny",
             replicate: 0,
         },
@@ -31,11 +34,19 @@ fn watch(observer: &mut dyn Observer, plan: &Plan) {
         how: "SIGABRT\x1b[31m".to_owned(),
     };
     for (case, outcome) in plan.cases.iter().zip([measured(3), crash]) {
-        observer.event(Event::CellStarted { case, replicate: 0 }, &eta);
+        observer.event(
+            Event::CellStarted {
+                lane: 0,
+                case,
+                replicate: 0,
+            },
+            &eta,
+        );
         for step in [4 * MS, 5 * MS, 9 * MS] {
             let calls = calls(case, MS, &[step; 4]);
             observer.event(
                 Event::RepetitionDone {
+                    lane: 0,
                     case,
                     calls: &calls,
                 },
@@ -44,7 +55,13 @@ fn watch(observer: &mut dyn Observer, plan: &Plan) {
         }
         let line = cell(case, Some(0), outcome);
         eta.left(case);
-        observer.event(Event::CellDone { line: &line }, &eta);
+        observer.event(
+            Event::CellDone {
+                lane: 0,
+                line: &line,
+            },
+            &eta,
+        );
     }
 }
 
@@ -56,7 +73,7 @@ fn plan() -> Plan {
 fn plain_lines_one_a_cell() {
     let plan = plan();
     let mut out = Vec::new();
-    let mut observer = Plain::new(3, &mut out, || "2026-11-22T23:45:01+00:00".to_owned());
+    let mut observer = Plain::new(3, 1, &mut out, || "2026-11-22T23:45:01+00:00".to_owned());
     watch(&mut observer, &plan);
     let text = String::from_utf8(out).expect("text");
     let expected = [
@@ -80,7 +97,7 @@ fn the_bar_stays_within_the_terminal() {
     ] {
         let term = InMemoryTerm::new(10, columns);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let mut bar = Bar::new(3, target, width);
+        let mut bar = Bar::new(3, 1, target, width);
         let plan = plan();
         watch(&mut bar, &plan);
         bar.bar.tick();
@@ -128,10 +145,10 @@ fn a_guess_is_said_as_one() {
 fn a_run_without_a_terminal_gets_an_observer() {
     // Test runners capture standard error; either kind must come up and go.
     let plan = plan();
-    let mut observer = for_stderr(&plan);
+    let mut observer = for_stderr(&plan, 1);
     let line = Line::Cell(Box::new(cell(&plan.cases[0], Some(0), measured(1))));
     if let Line::Cell(line) = &line {
-        observer.event(Event::CellDone { line }, &eta(&plan));
+        observer.event(Event::CellDone { lane: 0, line }, &eta(&plan));
     }
     file_work("hashing")(1, 2);
 }

@@ -1,0 +1,118 @@
+# The summary of a night, sourced by nightly.sh: Markdown that also reads as a plain mail.
+# shellcheck shell=bash
+
+notes=()
+note() { notes+=("$*"); }
+
+# Cells of the gate's table with verdict $1: `batch 8 +10.7%, batch 32 +12.0%`.
+cells_that() {
+    awk -F ' *[|] *' -v verdict="$1" '
+        /^\|/ && !heads { heads = split($0, head); next }
+        /^\|/ && index($(NF - 1), verdict) == 1 {
+            if (++n > 6) next
+            cell = ""
+            for (i = 2; i < NF && head[i] != "time"; i++) cell = cell (head[i] == "model" ? "" : head[i] " ") $i " "
+            found = found (n > 1 ? ", " : "") cell $i
+        }
+        END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
+}
+
+# What went wrong in run $1, a line for each cell and reason, each beginning with $2.
+failed_cells() {
+    sed -nE 's/^\{"kind":"cell","case_id":"([^"]*)".*"outcome":\{"status":"(failed|crashed|timed_out|skipped)"(,[^}]*)?\}.*/\1: \2\3/p' \
+        "$1/run.jsonl" |
+        sed -E -e 's/,"(reason|how)":"(.*)"$/: \2/' -e 's/,"after_ns":[0-9]+$//' -e 's/timed_out$/timed out/' \
+            -e 's/,"needs_bytes":([0-9]+),"has_bytes":([0-9]+)/: needs \1 bytes, has \2/' |
+        sort | uniq -c |
+        awk -v start="${2:-}" '{ n = $1; sub(/^ *[0-9]+ /, ""); print "- " start $0 ($0 ~ /: skipped/ ? "" : " (in " n (n == 1 ? " process)" : " processes)")) }'
+}
+
+# A command for people to copy.
+command_line() {
+    printf '   '
+    printf ' %q' "$@"
+    printf '\n'
+}
+again() {
+    [ -z "${GGUFBENCH:-}" ] || set -- GGUFBENCH="$GGUFBENCH" "$@"
+    command_line "$@"
+}
+
+# What to do next, by the verdict $1.
+advice() {
+    case $1 in
+        pass) echo "Nothing." ;;
+        "pass (first night)") echo "Nothing. Nights are judged from the second on." ;;
+        promoted) echo "Nothing. Earlier nights are no baseline any more." ;;
+        regression) advice_on_regression ;;
+        inconclusive) advice_on_inconclusive ;;
+        interrupted) echo "Run it again. What was measured is left where it is, and is not judged." ;;
+        *) echo "Mend the cause. Nothing was judged, and the history is as it was." ;;
+    esac
+}
+advice_on_regression() {
+    if [ $paired = yes ]; then
+        echo "Both programs were measured in turns, so it is not the machine: look at what changed between them."
+    elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
+        echo "Look at the machine first: the program and the engine are those of the baseline."
+    else
+        echo "Look at what changed between the two programs above, and at what the table's head lists as different."
+    fi
+    if [ $paired = no ] && [ -x "$(old_program)" ]; then
+        printf '\n%s\n\n' "To exclude the machine, measure the promoted program and tonight's in turns:"
+        again "$0" --paired ${typed[@]+"${typed[@]}"}
+    fi
+    printf '\n%s\n\n' "If the slow-down is accepted, make it the baseline (this measures once more):"
+    again "$0" --promote ${typed[@]+"${typed[@]}"}
+}
+advice_on_inconclusive() {
+    [ ! -s "$work/failed" ] || echo "- Mend what failed."
+    ! grep -q 'would need' "$work/gate.md" ||
+        echo "- Where the table says that processes are missing: raise --replicates, then promote; or calm the machine."
+    ! grep -q 'not seen again' "$work/gate.md" || echo "- What was not seen again was probably the machine: see what ran beside."
+    ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
+    echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
+}
+
+print_summary() { # verdict, reason
+    local line unwanted
+    printf '# Nightly: %s\n\n%s\n\n' "$1" "$2"
+    [ -z "$run" ] || printf -- '- **night**: %s\n- **machine**: %s\n- **program**: %s\n' \
+        "$night" "$(fact "$run" machine)" "$(fact "$run" engine)"
+    [ -z "$old_engine" ] || printf -- '- **program of the baseline**: %s\n' "$old_engine"
+    for line in ${notes[@]+"${notes[@]}"}; do printf -- '- **note**: %s\n' "$line"; done
+    if [ -s "$work/gate.md" ]; then
+        printf '\n## Cells\n'
+        # Advice is given below, and between two sides of one night no nights differ.
+        unwanted='^next: '
+        [ $paired = no ] || unwanted='^(next: |note: the baseline is a single run)'
+        sed 1d "$work/gate.md" | grep -vE "$unwanted"
+    fi
+    if [ -s "$work/failed" ]; then
+        printf '\n## What could not be measured as planned\n\n'
+        cat "$work/failed"
+    fi
+    printf '\n## What to do\n\n'
+    advice "$1"
+    printf '\n## To repeat\n\n'
+    again "$0" ${typed[@]+"${typed[@]}"}
+    if [ -n "$run" ]; then
+        command_line "$program" report "$run"
+        [ -z "$gate_again" ] || [ "$1" = promoted ] || printf '%s\n' "$gate_again"
+    fi
+}
+
+# Lines of at most 80 columns, but for tables and commands.
+wrapped() {
+    awk '/^(\||    |#)/ { print; empty = 0; next }
+    NF || !empty {
+        indent = /^- / ? "  " : ""
+        line = ""
+        for (i = 1; i <= NF; i++) {
+            if (line != "" && length(line) + 1 + length($i) > 80) { print line; line = indent $i }
+            else line = line (line == "" ? "" : " ") $i
+        }
+        print line
+    }
+    { empty = !NF }'
+}

@@ -1,0 +1,439 @@
+#!/usr/bin/env bash
+# One night: measures, judges the figures against earlier nights, keeps the history and writes a summary
+# in Markdown that also reads as a plain mail. docs/NIGHTLY.md says how to set it up.
+# Kept to what macOS's bash 3.2 understands.
+set -euo pipefail
+# Names are compared as bytes, and messages are searched.
+export LC_ALL=C
+
+usage() {
+    cat <<'TEXT'
+usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR THE MEASURING]
+
+  --sweep FILE       what is measured [default: sweeps/nightly.toml of this script's checkout]
+  --baseline WHAT    what tonight is held against: last:N nights, pinned, or a run [default: last:14]
+  --tolerance SHARE  slow-down that is tolerated [default: the gate's, 3%]
+  --paired           also measure the promoted program, in turns with tonight's, and judge the pairs
+  --promote          make tonight the baseline, whatever the verdict; exit 0
+  --out DIR          folder of the runs [default: out]
+  --history DIR      folder of earlier nights [default: history, in the folder of the runs]
+  --keep-nights N    nights kept in both folders; the promoted one is always kept [default: 60]
+  --summary FILE     write the summary there too; it always goes to standard output
+
+  GGUFBENCH          the program [default: target/release/ggufbench of this script's checkout, else on PATH]
+
+exit codes: 0 pass, first night or promoted; 1 regression, seen twice; 3 inconclusive; 2 error; 130 interrupted
+TEXT
+}
+
+say() { printf 'nightly: %s\n' "$*" >&2; }
+# A mistake of this script must not look like a regression, which bash's exit code 1 would.
+orderly=no
+trap '[ $orderly = yes ] || exit 2' EXIT
+leave() {
+    orderly=yes
+    exit "$1"
+}
+# Before anything is known of the night: no summary.
+die() {
+    say "$@"
+    leave 2
+}
+
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+sweep=$checkout/sweeps/nightly.toml baseline=last:14 tolerance='' out=out history='' summary=''
+keep_nights=60 paired=no promote=no
+typed=("$@")
+while [ $# -gt 0 ]; do
+    case $1 in
+        --sweep | --baseline | --tolerance | --out | --history | --keep-nights | --summary)
+            [ -n "${2:-}" ] || die "$1 needs a value; --help says which"
+            ;;
+    esac
+    case $1 in
+        --sweep) sweep=$2 && shift ;;
+        --baseline) baseline=$2 && shift ;;
+        --tolerance) tolerance=$2 && shift ;;
+        --out) out=${2%/} && shift ;;
+        --history) history=${2%/} && shift ;;
+        --keep-nights) keep_nights=$2 && shift ;;
+        --summary) summary=$2 && shift ;;
+        --paired) paired=yes ;;
+        --promote) promote=yes ;;
+        --) shift && break ;;
+        -h | --help) usage && leave 0 ;;
+        *) usage >&2 && die "'$1' is none of these; flags for the measuring go after --" ;;
+    esac
+    shift
+done
+flags=("$@")
+: "${history:=$out/history}"
+
+case $keep_nights in '' | *[!0-9]* | 0) die "--keep-nights '$keep_nights' is no number of nights" ;; esac
+case $baseline in
+    last:*[!0-9]* | last: | last:0) die "--baseline '$baseline' is no number of nights; say last:14" ;;
+    last:*)
+        [ "$keep_nights" -ge "${baseline#last:}" ] ||
+            die "--keep-nights $keep_nights keeps fewer nights than --baseline $baseline needs"
+        ;;
+esac
+[ -f "$sweep" ] || die "$sweep: no such sweep"
+# Told now rather than after the measuring.
+if [ -n "$summary" ]; then
+    mkdir -p "$(dirname "$summary")" 2>/dev/null || true
+    [ -d "$(dirname "$summary")" ] && [ -w "$(dirname "$summary")" ] || die "$summary: cannot be written there"
+fi
+
+program=${GGUFBENCH:-$checkout/target/release/ggufbench}
+[ -n "${GGUFBENCH:-}" ] || [ -x "$program" ] || program=ggufbench
+program=$(command -v "$program") || die "${GGUFBENCH:-ggufbench}: no such program; make build, or set GGUFBENCH"
+program=$(cd "$(dirname "$program")" && pwd -P)/$(basename "$program")
+# The gate's rerun must use the engine of the measuring.
+engine=()
+for ((at = 0; at < ${#flags[@]}; at++)); do
+    case ${flags[at]} in
+        --engine) engine=(--engine "${flags[at + 1]:-}") ;;
+        --engine=*) engine=("${flags[at]}") ;;
+    esac
+done
+
+# --- one night at a time -------------------------------------------------------------------------------
+
+# Locks the open file $1. The lock ends with the last process that has the file open: a nightly that was
+# killed leaves it to the measuring that it started, and a crash leaves no lock behind.
+lock_open_file() {
+    if command -v flock >/dev/null; then
+        flock -n "$1"
+    elif command -v perl >/dev/null; then
+        perl -e 'use Fcntl ":flock"; open(my $f, ">>&=", $ARGV[0]) or die $!; exit !flock($f, LOCK_EX | LOCK_NB)' "$1"
+    else
+        die "no flock and no perl, which could keep two nights apart; install one"
+    fi
+}
+tell_holder() {
+    local holder pid
+    holder=$(cat "$1" 2>/dev/null) || holder=''
+    pid=${holder#process } && pid=${pid%% *}
+    if [ -z "$holder" ]; then
+        die "another nightly holds $1"
+    elif kill -0 "$pid" 2>/dev/null || ps -p "$pid" >/dev/null 2>&1; then
+        die "another nightly holds $1: $holder"
+    fi
+    die "another nightly, $holder, was killed, but what it started still measures and holds $1"
+}
+for folder in "$out" "$history"; do
+    mkdir -p "$folder" 2>/dev/null && { : >>"$folder/nightly.lock"; } 2>/dev/null ||
+        die "$folder: cannot write there: $({ mkdir -p "$folder" && : >>"$folder/nightly.lock"; } 2>&1 | tail -n 1)"
+done
+! [ "$out" -ef "$history" ] || die "$history: holds the runs already; the history needs a folder of its own"
+exec 8>>"$out/nightly.lock" 9>>"$history/nightly.lock"
+lock_open_file 8 || tell_holder "$out/nightly.lock"
+lock_open_file 9 || tell_holder "$history/nightly.lock"
+
+work='' new_file=''
+clean_up() {
+    rm -rf "$work"
+    [ -z "$new_file" ] || rm -f "$new_file"
+    { : >"$out/nightly.lock" && : >"$history/nightly.lock"; } 2>/dev/null || true
+    [ $orderly = yes ] || exit 2
+}
+trap clean_up EXIT
+# Emptied at an orderly end. Only for people: on a full disk the lock holds without a text.
+cut_off=$(cat "$out/nightly.lock")
+holder="process $$ since $(date '+%Y-%m-%d %H:%M:%S')"
+{ echo "$holder" >"$out/nightly.lock" && echo "$holder" >"$history/nightly.lock"; } 2>/dev/null || true
+
+work=$(mktemp -d) || die "no folder for temporary files"
+mkfifo "$work/stderr" && : >"$work/log" && : >"$work/gate.md" && : >"$work/failed" ||
+    die "$work: no room for temporary files"
+
+interrupted=no child=''
+on_signal() {
+    interrupted=yes
+    [ -z "$child" ] || kill -INT "$child" 2>/dev/null || true
+}
+trap on_signal INT TERM HUP
+
+# Runs a command with its output in file $1; what it says on standard error is shown and logged. In a process
+# group of its own, so that Ctrl-C reaches it once, through us, and it can finish the repetition in hand.
+watched() {
+    local to=$1 code=0 log
+    shift
+    [ $interrupted = no ] || return 130
+    tee "$work/log" <"$work/stderr" >&2 &
+    log=$!
+    set -m
+    "$@" </dev/null >"$to" 2>"$work/stderr" &
+    child=$!
+    set +m
+    [ $interrupted = no ] || kill -INT "$child" 2>/dev/null || true
+    while :; do
+        code=0
+        wait "$child" || code=$?
+        # A signal ends the waiting, not the child.
+        kill -0 "$child" 2>/dev/null || break
+    done
+    child=''
+    wait "$log" 2>/dev/null || true
+    [ $interrupted = no ] || code=130
+    return $code
+}
+last_words() {
+    local words
+    words=$(sed -n 's/^error: //p' "$work/log" | tail -n 1)
+    [ -n "$words" ] || words=$(tail -n 1 "$work/log")
+    printf '%s' "${words:-it said nothing}"
+}
+
+# --- the folders ---------------------------------------------------------------------------------------
+
+# Names in order, which is that of the nights.
+nights() {
+    local record
+    for record in "$history"/*/run.jsonl; do
+        [ ! -f "$record" ] || basename "$(dirname "$record")"
+    done | sort
+}
+runs() {
+    local folder
+    for folder in "$out"/*-nightly "$out"/*-nightly-[0-9]*; do
+        [ ! -d "$folder" ] || basename "$folder"
+    done | sort
+}
+pinned() { cat "$history/pinned" 2>/dev/null || true; }
+# The newest night that counts, of which the gate names what differs.
+newest_good_night() {
+    local night newest='' since
+    since=$(pinned)
+    for night in $(nights); do
+        [[ $night < $since ]] || [ -e "$history/$night/regression" ] || newest=$night
+    done
+    echo "$newest"
+}
+
+# The program of the promoted night, when it was kept.
+old_program() { [ -z "$(pinned)" ] || printf '%s' "$history/$(pinned)/ggufbench"; }
+
+# Of a record: its name, and lines of what `report` says of it.
+name_of() { "$program" report "$1" -o jsonl | sed -n '1s/^{"run":"\([^"]*\)".*/\1/p'; }
+fact() { "$program" report "$1" -o md 2>/dev/null | sed -n "s/^- \*\*$2\*\*: //p" || true; }
+
+kib_of() { echo $((($(wc -c <"$1") + 1023) / 1024)); }
+# Fails the night before it begins when there is no room for its record, copy and rerun.
+check_room() {
+    local newest need=32768 folder free
+    newest=$(nights | tail -n 1)
+    [ -z "$newest" ] || need=$((8192 + 3 * $(kib_of "$history/$newest/run.jsonl")))
+    [ $paired = no ] || need=$((2 * need))
+    [ $promote = no ] && [ $first = no ] || need=$((need + $(kib_of "$program")))
+    for folder in "$out" "$history"; do
+        free=$(df -Pk "$folder" | awk 'NR > 1 { print $4; exit }')
+        [ "${free:-0}" -ge $need ] ||
+            finish error 2 "the disk is full: $folder has $((${free:-0} / 1024)) MiB left, a night needs $((need / 1024)); \
+delete what is not needed there, or keep fewer nights (--keep-nights)"
+    done
+}
+
+# Runs since the last judged night: a crash, a full disk or an interruption kept them from being judged.
+note_leftovers() {
+    local newest name record shown=''
+    newest=$(nights | tail -n 1)
+    for name in $(runs | tail -n 3); do
+        [[ $name > $newest ]] || continue
+        record=$out/$name/run.jsonl
+        [ -f "$record" ] || record=$out/$name/b/run.jsonl
+        if tail -n 1 "$record" 2>/dev/null | grep -q '"kind":"end".*"interrupted":false'; then
+            shown="$shown, $name (whole)"
+        else
+            shown="$shown, $name (unfinished)"
+        fi
+    done
+    [ -z "$cut_off" ] || note "an earlier nightly, $cut_off, was cut off; its lock was taken over"
+    [ -z "$shown" ] || note "measured earlier and never judged, left alone: ${shown#, }"
+}
+
+# Deletes nights beyond the number to keep. What has no date for a name is not ours to delete.
+prune() {
+    local dated='^[0-9]{8}-[0-9]{6}-' keep oldest name
+    oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
+    # A night of --paired is side b of its run.
+    oldest=${oldest%-b}
+    keep=$(pinned)
+    for name in $(nights | grep -E "$dated" || true); do
+        # Only the promoted night's program is ever used again.
+        [ "$name" = "$keep" ] || rm -f "$history/$name/ggufbench" "$history/$name"/lib*
+        if [[ $name < $oldest ]] && [ "$name" != "$keep" ]; then rm -rf "${history:?}/$name"; fi
+    done
+    for name in "$out"/*-nightly*/; do
+        name=$(basename "$name")
+        if [[ $name =~ ${dated}nightly(-rerun)?(-[0-9]+)?$ && $name < $oldest ]]; then rm -rf "${out:?}/$name"; fi
+    done
+}
+
+# --- the end -----------------------------------------------------------------------------------------
+
+# What is written at the end, from what the night has left in variables and in $work.
+# shellcheck source=scripts/nightly-summary.sh
+. "$checkout/scripts/nightly-summary.sh"
+
+# Puts file $1 in the place of $2 at once, so that a reader sees the old one or the new one.
+put() {
+    mkdir -p "$(dirname "$2")" && new_file=$2.new.$$ && cp "$1" "$new_file" && mv -f "$new_file" "$2" && new_file=''
+}
+
+# Ends the night: verdict, exit code, and why in one line.
+finish() {
+    local code=$2
+    trap '' INT TERM HUP
+    [ "$1" != error ] || say "$3"
+    if print_summary "$1" "$3" | wrapped >"$work/summary.md"; then
+        cat "$work/summary.md" || true
+    else
+        print_summary "$1" "$3" || true
+    fi
+    if [ -n "$summary" ] && ! put "$work/summary.md" "$summary" 2>"$work/log"; then
+        say "$summary: the summary cannot be written: $(tail -n 1 "$work/log")"
+        [ $code = 1 ] || code=2
+    fi
+    # For looking back; the night is in the history without it.
+    if [ -f "$history/$night/run.jsonl" ]; then
+        put "$work/summary.md" "$history/$night/summary.md" 2>/dev/null || true
+    fi
+    leave "$code"
+}
+
+# --- the night ---------------------------------------------------------------------------------------
+
+run='' old_run='' night='' old_engine='' gate_again='' first=no
+
+# Measures, and finds the one new folder: the lock keeps other nights away.
+measure() {
+    local before new code=0
+    before=$(runs)
+    if [ $paired = yes ]; then
+        set -- ab --sweep "$sweep" --worker-a "$(old_program)" --worker-b "$program"
+    else
+        set -- sweep "$sweep"
+    fi
+    watched "$work/table" "$program" "$@" --out "$out" --name nightly ${flags[@]+"${flags[@]}"} || code=$?
+    new=$(runs | grep -vxF -e "$before" || true)
+    case $new in
+        *$'\n'*) finish error 2 "$out: several runs named nightly were made at once; which one is the night's cannot be told" ;;
+        ?*)
+            run=$out/$new night=$new
+            [ $paired = no ] || old_run=$run/a run=$run/b
+            ;;
+    esac
+    case $code in
+        0 | 1) [ -n "$run" ] || finish error 2 "the measuring left no run in $out: $(last_words)" ;;
+        130) finish interrupted 130 "It was interrupted while measuring; nothing was judged." ;;
+        *) finish error 2 "the measuring ended with exit code $code: $(last_words)" ;;
+    esac
+    night=$(name_of "$run")
+    {
+        failed_cells "$run"
+        [ $paired = no ] || failed_cells "$old_run" "the promoted program, "
+    } >"$work/failed"
+    "$program" report "$run" -o jsonl | grep -q '"outcome":"measured"' ||
+        finish error 2 "no cell could be measured: $(sed -n '1s/^- //p' "$work/failed")"
+}
+
+# Judges the night; the gate's exit code.
+judge() {
+    local against=$baseline rerun code=0
+    [ $paired = no ] || against=$old_run
+    set -- "$program" gate "$run" --baseline "$against" --history "$history"
+    [ -z "$tolerance" ] || set -- "$@" --tolerance "$tolerance"
+    gate_again=$(command_line "$@")
+    [ $promote = yes ] || set -- "$@" --rerun --keep ${engine[@]+"${engine[@]}"}
+    watched "$work/gate.md" "$@" -o md || code=$?
+    rerun=$(sed -n 's/^- \*\*rerun\*\*: //p' "$work/gate.md")
+    [ $paired = no ] || rerun=${rerun%-b}
+    [ -z "$rerun" ] || gate_again="$gate_again --confirm $(printf %q "$out/$rerun")"
+    return $code
+}
+
+# Keeps the program in folder $1. One with its engine in plug-ins looks for them beside itself.
+keep_program() {
+    local file
+    put "$program" "$1/ggufbench" || return 1
+    for file in "$(dirname "$program")"/lib*ggml* "$(dirname "$program")"/lib*llama*; do
+        [ ! -f "$file" ] || cp -p "$file" "$1" || return 1
+    done
+}
+
+# Makes the night the baseline. Its program first: what is pinned must have one.
+promote() {
+    local to=$history/$night code=0
+    [ "$(cksum <"$program")" = "$program_sum" ] ||
+        finish error 2 "$program changed during the night; which one was measured is not known"
+    { keep_program "$to" && "$program" gate "$run" --promote --history "$history" >/dev/null; } 2>"$work/log" || code=$?
+    if [ $code != 0 ]; then
+        [ -f "$to/run.jsonl" ] || rm -rf "$to"
+        finish error 2 "tonight cannot be made the baseline: $(last_words)"
+    fi
+    prune
+}
+
+# A baseline must have all its cells: what it lacks would never be judged again.
+promote_whole() { # verdict, reason
+    ! grep -qv ': skipped' "$work/failed" ||
+        finish inconclusive 3 "Tonight cannot be the baseline: not every cell was measured as planned."
+    promote
+    finish "$1" 0 "$2"
+}
+
+conclude() {
+    local undecided missing=''
+    case $1 in 0 | 1 | 3) prune ;; esac
+    case $1 in
+        0)
+            [ ! -s "$work/failed" ] ||
+                finish inconclusive 3 "Every cell that was measured passed, but not all were measured as planned."
+            finish pass 0 "No cell is slower than tolerated."
+            ;;
+        1) finish regression 1 "Slower than tolerated, tonight and again in a rerun: $(cells_that regression)." ;;
+        3)
+            undecided=$(cells_that inconclusive)
+            ! grep -q '^not measured tonight' "$work/gate.md" || missing=" Cells of the baseline were not measured."
+            finish inconclusive 3 "Neither a pass nor a regression is shown.$missing${undecided:+ Undecided: $undecided.}"
+            ;;
+        130) finish interrupted 130 "It was interrupted while judging." ;;
+        *)
+            # What a full disk may have left of the copy.
+            rmdir "$history/$night" 2>/dev/null || true
+            finish error 2 "the night cannot be judged: $(last_words)"
+            ;;
+    esac
+}
+
+program_sum=$(cksum <"$program")
+[ -n "$(nights)" ] || [ -n "$(pinned)" ] || case $baseline in
+    pinned | last:*) first=yes paired=no ;;
+esac
+if [ $paired = yes ]; then
+    "$program" ab --help >/dev/null 2>&1 || finish error 2 "$program: has no ab, which --paired needs; build a newer one"
+    [ -x "$(old_program)" ] ||
+        finish error 2 "$history: no promoted night with its program, which --paired measures; --promote keeps one"
+fi
+check_room
+note_leftovers
+case $baseline in
+    pinned) before=$history/$(pinned) ;;
+    last:*) before=$history/$(newest_good_night) ;;
+    *) before=$baseline ;;
+esac
+[ $paired = no ] || before=$history/$(pinned)
+[ $first = yes ] || old_engine=$(fact "$before" engine)
+measure
+if [ $first = yes ]; then
+    promote_whole "pass (first night)" "The first night: there was nothing to judge it against. It is the baseline now."
+fi
+judged=0
+judge || judged=$?
+if [ $promote = yes ] && [ $judged != 130 ]; then
+    was=$(sed -n 's/^- \*\*verdict\*\*: //p' "$work/gate.md")
+    [ -n "$was" ] || was="not comparable ($(last_words))"
+    promote_whole promoted "Tonight is the baseline now, as was asked. Against the one before: $was."
+fi
+conclude $judged

@@ -1,0 +1,227 @@
+//! What can be typed to measure: the cells, the protocol, and where the record goes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::analysis::capacity::Slo;
+use crate::metric::Metric;
+use crate::report::Output;
+
+/// Everything that describes a measurement. Axes take a value, a list 1,8,32, a range 1-128*2 or 1-8+1,
+/// or are repeated.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// The cells.
+    #[command(flatten)]
+    pub axes: AxisArgs,
+    /// How they are measured.
+    #[command(flatten)]
+    pub protocol: ProtocolArgs,
+    /// What becomes of it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Say what each cell would cost, and load nothing
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+    /// Measure exactly what an interrupted run lacks; its plan is kept
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["dry_run", "out", "name"],
+        help_heading = "Output"
+    )]
+    pub resume: Option<PathBuf>,
+    /// The workers.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+}
+
+/// Two settings, or two builds, measured in turns.
+#[derive(Debug, Clone, Args)]
+#[command(override_usage = "ggufbench ab [FLAGS] -- [FLAGS OF A] -- [FLAGS OF B]")]
+pub struct AbArgs {
+    /// The cells of both sides.
+    #[command(flatten)]
+    pub axes: AxisArgs,
+    /// How they are measured.
+    #[command(flatten)]
+    pub protocol: ProtocolArgs,
+    /// What becomes of it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// A sweep file with the cells of both sides; flags override its axes
+    #[arg(long, value_name = "FILE")]
+    pub sweep: Option<PathBuf>,
+    /// Side A's program: another build of ggufbench [default: this one]
+    #[arg(long, value_name = "PROGRAM", help_heading = "Sides")]
+    pub worker_a: Option<PathBuf>,
+    /// Side B's program [default: this one]
+    #[arg(long, value_name = "PROGRAM", help_heading = "Sides")]
+    pub worker_b: Option<PathBuf>,
+    /// What is compared: step, decode, prefill or ttft
+    #[arg(long, default_value_t)]
+    pub metric: Metric,
+    /// Changes up to this do not matter
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = super::judging::share)]
+    pub same_within: f64,
+    /// The workers.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// What only side A has, `--`, and what only side B has: -- --threads 1 -- --threads 2
+    #[arg(last = true, value_name = "FLAGS", help_heading = "Sides")]
+    pub sides: Vec<String>,
+}
+
+/// What one side of an `ab` has of its own.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+pub struct SideArgs {
+    /// Its cells.
+    #[command(flatten)]
+    pub axes: AxisArgs,
+    /// Its workers.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+}
+
+/// How the engine is run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WorkerArgs {
+    /// Engine of the workers: llama, `llama:spin=5%` to make every call slower by so much, or `synthetic[:JSON]`,
+    /// for tests of everything else.
+    #[arg(long, hide = true)]
+    pub engine: Option<String>,
+}
+
+/// The axes: every combination of their values is a cell.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AxisArgs {
+    /// GGUF file, folder, glob, name in gguf/models.toml, or synth:PRESET:TYPE; repeatable
+    #[arg(short, long, value_name = "MODEL", help_heading = "Axes")]
+    pub model: Vec<String>,
+    /// Sequences decoded together [default: 1] (llama-batched-bench: -npl)
+    #[arg(long, alias = "n-seq", value_name = "LIST", help_heading = "Axes")]
+    pub batch: Vec<String>,
+    /// Prompt tokens of each sequence [default: 128] (-npp)
+    #[arg(short = 'p', long, value_name = "LIST", help_heading = "Axes")]
+    pub n_prompt: Vec<String>,
+    /// Decode steps of each sequence [default: 64] (-ntg)
+    #[arg(short = 'n', long, value_name = "LIST", help_heading = "Axes")]
+    pub n_gen: Vec<String>,
+    /// Tokens in each sequence's cache before its prompt, untimed [default: 0]
+    #[arg(short = 'd', long, value_name = "LIST", help_heading = "Axes")]
+    pub n_depth: Vec<String>,
+    /// Threads [default: the cores this process may use] (Ollama: --num-thread)
+    #[arg(
+        short,
+        long,
+        alias = "n-threads",
+        value_name = "LIST",
+        help_heading = "Axes"
+    )]
+    pub threads: Vec<String>,
+    /// Context in tokens PER SEQUENCE [default: 2048] (Ollama: --num-ctx)
+    #[arg(
+        short = 'c',
+        long,
+        alias = "ctx-size",
+        value_name = "LIST",
+        help_heading = "Axes"
+    )]
+    pub n_ctx: Vec<String>,
+    /// KV cache: n_ctx for every sequence (full), or only what the cell needs (fit) [default: full]
+    #[arg(long, value_name = "full|fit", help_heading = "Axes")]
+    pub kv: Vec<String>,
+    /// Logical batch in tokens [default: 2048]
+    #[arg(long, value_name = "LIST", help_heading = "Axes")]
+    pub n_batch: Vec<String>,
+    /// Physical batch in tokens [default: 512] (-ub)
+    #[arg(long, value_name = "LIST", help_heading = "Axes")]
+    pub n_ubatch: Vec<String>,
+    /// Type of the K cache [default: f16] (-ctk)
+    #[arg(long, value_name = "TYPE", help_heading = "Axes")]
+    pub type_k: Vec<String>,
+    /// Type of the V cache [default: f16] (-ctv)
+    #[arg(long, value_name = "TYPE", help_heading = "Axes")]
+    pub type_v: Vec<String>,
+    /// Flash attention: on, off or auto [default: auto] (-fa)
+    #[arg(long, value_name = "on|off|auto", help_heading = "Axes")]
+    pub flash_attn: Vec<String>,
+    /// Layers on the GPU [default: all where there is one] (-ngl)
+    #[arg(long, value_name = "LIST", help_heading = "Axes")]
+    pub n_gpu_layers: Vec<String>,
+    /// Several GPUs: none, layer or row [default: layer] (-sm)
+    #[arg(long, value_name = "MODE", help_heading = "Axes")]
+    pub split_mode: Vec<String>,
+    /// The GPU of a model that is not split [default: 0] (-mg)
+    #[arg(long, value_name = "LIST", help_heading = "Axes")]
+    pub main_gpu: Vec<String>,
+    /// Feed tokens drawn beforehand instead of choosing them from the logits, as llama-bench does
+    #[arg(long, help_heading = "Axes")]
+    pub no_sample: bool,
+}
+
+/// The protocol.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProtocolArgs {
+    /// Worker processes each cell is measured in [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Protocol")]
+    pub replicates: Option<u32>,
+    /// Most worker processes: from 6 on, cells not yet known to the precision get more [default: no more]
+    #[arg(long, value_name = "N", help_heading = "Protocol")]
+    pub max_replicates: Option<u32>,
+    /// Exactly N repetitions in each process (instead of as many as the precision needs)
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        conflicts_with_all = ["min_repetitions", "max_repetitions"],
+        help_heading = "Protocol"
+    )]
+    pub repetitions: Option<u32>,
+    /// Fewest repetitions in each process [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Protocol")]
+    pub min_repetitions: Option<u32>,
+    /// Most repetitions in each process [default: 10]
+    #[arg(long, value_name = "N", help_heading = "Protocol")]
+    pub max_repetitions: Option<u32>,
+    /// A cell is done in a process when its median step is known to this share [default: 0.02]
+    #[arg(long, value_name = "SHARE", help_heading = "Protocol")]
+    pub precision: Option<f64>,
+    /// Wall time for the run, such as 3m; the fewest repetitions are made all the same
+    #[arg(long, value_name = "TIME", help_heading = "Protocol")]
+    pub budget: Option<String>,
+    /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m]
+    #[arg(long, value_name = "TIME", help_heading = "Protocol")]
+    pub timeout: Option<String>,
+    /// Seed of the prompts, the order and the intervals [default: 42]
+    #[arg(long, value_name = "N", help_heading = "Protocol")]
+    pub seed: Option<u64>,
+}
+
+/// Where the record goes, and what is printed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OutputArgs {
+    /// Folder that gets a folder for each run [default: out]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Name of the run's folder [default: the sweep's]
+    #[arg(long, value_name = "NAME", help_heading = "Output")]
+    pub name: Option<String>,
+    /// Form of the table on standard output
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_enum,
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub form: Output,
+    /// Limits on latency that the report says the largest batch for: tpot=50ms,ttft=2s,itl=100ms
+    #[arg(long, value_name = "LIMITS", help_heading = "Output")]
+    pub slo: Option<Slo>,
+    /// Write no report beside the record
+    #[arg(long, help_heading = "Output")]
+    pub no_report: bool,
+}

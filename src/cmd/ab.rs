@@ -1,0 +1,311 @@
+//! `ab`: two settings, or two builds, measured in turns and compared.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use super::execute::{
+    check_same_conditions, execute, header, make_models, name_of, record_skipped,
+};
+use super::folder::{Folder, check_writable};
+use super::prepare::{self, Asked, Prepared, prepare};
+use super::run::{exit_code, plan_of_some};
+use super::unless_closed;
+use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
+use crate::compare::axis::Axis;
+use crate::compare::pair::{self, Pairing};
+use crate::compare::{Comparison, Question, compare};
+use crate::metric::Metric;
+use crate::plan::{Case, Plan, sweep};
+use crate::record::jsonl::Writer;
+use crate::record::{Pair, PairSide, RunHeader};
+use crate::report::{self, Files, Form, comparison};
+use crate::run::Ended;
+use crate::run::lane::{Crew, Lane};
+use crate::run::resume::Done;
+use crate::run::supervisor::WorkerCommand;
+use crate::view::RunView;
+
+/// Name of the comparison inside a pair's folder.
+const COMPARISON: &str = "comparison.md";
+
+/// Measures both sides in turns, and compares them.
+///
+/// # Errors
+/// When a side makes no sense, nothing could be measured, or a record could not be written.
+pub fn ab(args: &AbArgs) -> Result<u8> {
+    let form = args.output.form.sheet_form().context(
+        "ab prints table, md or json; `ggufbench report FOLDER/a -o csv` prints a side's cells",
+    )?;
+    let sides = prepare_sides(args)?;
+    let out = args.output.out.clone();
+    let out = out.unwrap_or_else(|| PathBuf::from("out"));
+    let (folder, ended) = measure(sides, &out)?;
+    let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
+    let [a, b] = views;
+    let (a, b) = (a?, b?);
+    if !args.output.no_report {
+        for view in [&a, &b] {
+            super::report::write(
+                view,
+                args.output.slo.as_ref(),
+                &Files::in_folder(view.folder()),
+            )?;
+        }
+    }
+    let code = exit_code(ended, &[&a, &b]);
+    if !(a.any_measured() && b.any_measured()) {
+        // Nothing to compare: the sides' own tables say what went wrong.
+        for view in [&a, &b] {
+            unless_closed(report::print(
+                view,
+                args.output.form,
+                &mut io::stdout().lock(),
+            ))?;
+        }
+        return Ok(code);
+    }
+    let compared = compare_pair(&folder, args.metric, args.same_within)?;
+    let mut sheet = comparison::sheet(&compared);
+    sheet
+        .below
+        .push(("record".to_owned(), folder.display().to_string()));
+    let path = folder.join(COMPARISON);
+    if !args.output.no_report {
+        fs::write(&path, sheet.markdown())
+            .with_context(|| format!("{}: cannot write", path.display()))?;
+    }
+    let out = &mut io::stdout().lock();
+    unless_closed(report::print_sheet(&sheet, &compared, form, out))?;
+    Ok(code)
+}
+
+/// Compares the two sides of a pair's folder.
+fn compare_pair(folder: &Path, metric: Metric, same_within: f64) -> Result<Comparison> {
+    let Pairing { a, b, axes } = pair::read(folder, metric)?;
+    let question = Question {
+        axes,
+        same_within,
+        ..Question::default()
+    };
+    Ok(compare(&a, &b, &question)?)
+}
+
+/// Measures some cells of a pair again, in turns, in a pair of its own below `out`. Returns its folder.
+///
+/// # Errors
+/// When a side's program, machine or models are not those of the pair, a record cannot be written, or Ctrl-C ended it.
+pub(super) fn again(a: &RunHeader, b: &RunHeader, cells: &[Case], out: &Path) -> Result<PathBuf> {
+    let wanted: Vec<usize> = (0..b.plan.cases.len())
+        .filter(|at| cells.contains(&b.plan.cases[*at]))
+        .collect();
+    let side = |header: &RunHeader, side: PairSide| -> Result<Side> {
+        let pair = header.pair.as_ref();
+        let pair = pair.with_context(|| format!("{}: is no side of a pair", header.run))?;
+        let engine = pair.worker_engine.parse().map_err(anyhow::Error::msg)?;
+        let command = WorkerCommand {
+            program: pair.worker_program.clone(),
+            engine,
+        };
+        let cases: Vec<Case> = wanted
+            .iter()
+            .map(|at| header.plan.cases[*at].clone())
+            .collect();
+        let plan = plan_of_some(&header.plan, &cases);
+        let run = Path::new(&header.run);
+        let (machine, engine, program) =
+            check_same_conditions(run, header, &plan.models, &command)?;
+        ensure!(
+            program == header.program,
+            "{}: is not the program that measured side {} any more; measure the pair again",
+            command.program.display(),
+            side.folder()
+        );
+        let fits = prepare::fits(&[&plan], &engine).remove(0);
+        let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
+        Ok(Prepared {
+            plan,
+            models: Vec::new(),
+            command,
+            machine,
+            engine,
+            program,
+            rates,
+            fits,
+        })
+    };
+    let sides = [side(a, PairSide::A)?, side(b, PairSide::B)?];
+    let (folder, ended) = measure(sides, out)?;
+    ensure!(
+        !ended.interrupted,
+        "{}: the rerun was interrupted",
+        folder.display()
+    );
+    Ok(folder)
+}
+
+type Side = Prepared;
+
+/// What each side is, from the flags for both and those of its own.
+fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
+    let sweep = args.sweep.as_deref().map(sweep::read).transpose()?;
+    let mut both = Asked::of(&args.axes, &args.protocol, sweep, "ab")?;
+    both.name = args.output.name.clone().unwrap_or(both.name);
+    let [of_a, of_b] = side_flags(&args.sides)?;
+    let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Side> {
+        let engine = own.worker.engine.clone().or(args.worker.engine.clone());
+        let mut command = prepare::worker_command(&WorkerArgs { engine })?;
+        if let Some(program) = program {
+            // Another folder may be the current one when a rerun is made.
+            command.program = std::path::absolute(program)
+                .with_context(|| format!("{}: has no absolute path", program.display()))?;
+        }
+        prepare(both.with(&own.axes)?, command)
+    };
+    let sides = [
+        side(&of_a, &args.worker_a).context("side A")?,
+        side(&of_b, &args.worker_b).context("side B")?,
+    ];
+    check_alike(&sides[0].plan, &sides[1].plan)?;
+    Ok(sides)
+}
+
+/// The flags after the first `--`, cut at the second.
+fn side_flags(flags: &[String]) -> Result<[SideArgs; 2]> {
+    let mut parts = flags.split(|flag| flag == "--");
+    let (a, b) = (parts.next().unwrap_or(&[]), parts.next().unwrap_or(&[]));
+    ensure!(
+        parts.next().is_none(),
+        "more than two sides; say -- FLAGS_OF_A -- FLAGS_OF_B"
+    );
+    let parse = |side: &str, flags: &[String]| -> Result<SideArgs> {
+        let flags = normalize(flags.iter().map(OsString::from)).map_err(anyhow::Error::msg)?;
+        SideArgs::try_parse_from(flags).map_err(|e| {
+            // clap explains over several lines, the first of which says what is wrong.
+            let text = e.to_string();
+            let what = text.lines().next().unwrap_or_default();
+            anyhow::anyhow!(
+                "side {side}: {}; what is the same on both sides stands before the first --",
+                what.trim_start_matches("error: ")
+            )
+        })
+    };
+    Ok([parse("A", a)?, parse("B", b)?])
+}
+
+/// Cells belong together one for one: the sides may differ in single values only.
+fn check_alike(a: &Plan, b: &Plan) -> Result<()> {
+    let hint = "give each side one value of what differs, and what is measured on both before the first --";
+    ensure!(
+        a.cases.len() == b.cases.len(),
+        "side A has {} cells and side B {}: {hint}",
+        a.cases.len(),
+        b.cases.len()
+    );
+    for axis in differing(a, b) {
+        for (side, plan) in [("A", a), ("B", b)] {
+            let values = axis.values(&plan.cases);
+            ensure!(
+                values.len() == 1,
+                "side {side} has several values of {}, which differs between the sides ({}): {hint}",
+                axis.name(),
+                values.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The axes in which cells that belong together differ.
+fn differing(a: &Plan, b: &Plan) -> Vec<Axis> {
+    let mut axes: Vec<Axis> = Vec::new();
+    for (a, b) in a.cases.iter().zip(&b.cases) {
+        for axis in Axis::varying([a, b]) {
+            if !axes.contains(&axis) {
+                axes.push(axis);
+            }
+        }
+    }
+    axes
+}
+
+/// Measures two sides in turns, in a folder of their own below `out`.
+fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
+    check_writable(out)?;
+    let [mut a, mut b] = sides;
+    let mut fits = prepare::fits(&[&a.plan, &b.plan], &a.engine);
+    for (side, fits) in [&mut a, &mut b].into_iter().zip(&fits) {
+        let models = std::mem::take(&mut side.models);
+        if !models.is_empty() {
+            side.plan.models = make_models(&side.plan, models, fits)?;
+        }
+    }
+    let axes: Vec<String> = differing(&a.plan, &b.plan)
+        .iter()
+        .map(|axis| axis.name().to_owned())
+        .collect();
+    let mut folder = Folder::create(out, &a.plan.name)?;
+    let (id, started_at) = (name_of(&folder.path), crate::record::timestamp());
+    let paths = [
+        folder.inner(PairSide::A.folder())?,
+        folder.inner(PairSide::B.folder())?,
+    ];
+    let record = |path: &Path, side: &Side, which: PairSide| {
+        let header = RunHeader {
+            started_at: started_at.clone(),
+            pair: Some(Pair {
+                id: id.clone(),
+                side: which,
+                axes: axes.clone(),
+                worker_program: side.command.program.clone(),
+                worker_engine: side.command.engine.to_argument(),
+            }),
+            ..header(
+                format!("{id}-{}", which.folder()),
+                &side.plan,
+                side.machine.clone(),
+                side.engine.clone(),
+                side.program.clone(),
+            )
+        };
+        folder.keep_if(|_| Ok(Writer::create(path, header)?))
+    };
+    let mut writers = [
+        record(&paths[0], &a, PairSide::A)?,
+        record(&paths[1], &b, PairSide::B)?,
+    ];
+    let mut lanes = Vec::new();
+    for (side, writer) in [&a, &b].into_iter().zip(&mut writers) {
+        let mut done = Done::default();
+        record_skipped(&side.plan, fits.remove(0), &mut done, writer)?;
+        lanes.push(Lane {
+            plan: &side.plan,
+            command: &side.command,
+            engine: &side.engine,
+            program: &side.program,
+            writer,
+            done,
+            crew: Crew::default(),
+        });
+    }
+    let hint = "what was measured is in the records; measure the pair again";
+    let ended = execute(lanes, &a.rates, hint)?;
+    Ok((folder.path, ended))
+}
+
+/// Whether a sheet can be printed so.
+impl report::Output {
+    /// The form of a comparison; none for forms that only tables of cells have.
+    fn sheet_form(self) -> Option<Form> {
+        match self {
+            Self::Table => Some(Form::Table),
+            Self::Md => Some(Form::Md),
+            Self::Json => Some(Form::Json),
+            Self::Csv | Self::Jsonl => None,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `doctor`: is this machine fit to measure?
+
+use std::io::{self, IsTerminal};
+
+use anyhow::Result;
+
+use super::{DONE, prepare, unless_closed};
+use crate::cli::DoctorArgs;
+use crate::doctor::{Engine, Facts, examine, observe};
+use crate::report::{self, Form, diagnosis};
+use crate::run::supervisor::{Worker, WorkerCommand};
+use crate::units;
+
+/// Looks at the machine and says what it is fit for. Having looked is success, whatever was found.
+///
+/// # Errors
+/// For an unknown engine, or when standard output is closed.
+pub fn doctor(args: &DoctorArgs) -> Result<u8> {
+    let command = prepare::worker_command(&args.worker)?;
+    let facts = Facts::probe(ask_engine(&command), args.threads);
+    if io::stderr().is_terminal() {
+        let time = units::duration(u64::try_from(args.lasting.as_nanos()).unwrap_or(u64::MAX));
+        eprintln!("looking at this machine for about {time}: leave it alone meanwhile");
+    }
+    let observed = observe(&facts.question(args.lasting));
+    let examination = examine(&facts, &observed);
+    // Names of other programs are for whoever sits here: no file and no pipeline gets them.
+    let is_seen = args.output == Form::Table && io::stdout().is_terminal();
+    let busiest = if is_seen {
+        observed.busiest.as_slice()
+    } else {
+        &[]
+    };
+    unless_closed(report::print_sheet(
+        &diagnosis::sheet(&examination, busiest),
+        &examination,
+        args.output,
+        &mut io::stdout().lock(),
+    ))?;
+    Ok(DONE)
+}
+
+/// The worker is gone again before anything is measured.
+fn ask_engine(command: &WorkerCommand) -> Engine {
+    match Worker::start(command) {
+        Ok(worker) => Engine::Answers {
+            system_info: worker.engine().system_info.clone(),
+        },
+        Err(error) => Engine::Silent {
+            reason: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,201 @@
+//! From prepared plans to finished records: what every verb that measures does.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::INTERRUPTED;
+use super::prepare::{self, Fits};
+use crate::build_info::BuildInfo;
+use crate::engine::EngineFacts;
+use crate::host::{Machine, TimerFacts, machine_warnings, missing_engine_features};
+use crate::model::{ModelFacts, ResolvedModel};
+use crate::plan::Plan;
+use crate::plan::budget::Rates;
+use crate::record::jsonl::Writer;
+use crate::record::{CellLine, Line, RunHeader, SCHEMA_VERSION, timestamp};
+use crate::report::progress;
+use crate::run::eta::Eta;
+use crate::run::lane::Lane;
+use crate::run::resume::Done;
+use crate::run::supervisor::WorkerCommand;
+use crate::run::{Course, Ended, Execution, Interrupt};
+
+/// Measures the lanes' plans until they are done or Ctrl-C. `hint` says how to go on when a record cannot be written.
+///
+/// # Errors
+/// When a record cannot be written.
+pub fn execute(lanes: Vec<Lane<'_>>, rates: &Rates, hint: &str) -> Result<Ended> {
+    let interrupt = Interrupt::default();
+    let flag = interrupt.clone();
+    ctrlc::set_handler(move || {
+        if flag.is_set() {
+            // The workers see their standard input end and go too.
+            std::process::exit(INTERRUPTED.into());
+        }
+        flag.set();
+        eprintln!("\ninterrupted: finishing the repetition in hand (again to leave at once)");
+    })
+    .context("cannot listen to Ctrl-C")?;
+    let plans: Vec<&Plan> = lanes.iter().map(|lane| lane.plan).collect();
+    let mut observer = progress::for_stderr(plans[0], plans.len());
+    let course = Course {
+        started: std::time::Instant::now(),
+        observer: observer.as_mut(),
+        interrupt,
+        eta: Eta::of(&plans, rates),
+    };
+    let run = Execution { lanes, course }.run();
+    run.with_context(|| format!("the run stopped; {hint}"))
+}
+
+/// Writes down the cells that do not fit, and leaves them out.
+///
+/// # Errors
+/// When the record cannot be written.
+pub fn record_skipped(plan: &Plan, fits: Fits, done: &mut Done, writer: &mut Writer) -> Result<()> {
+    let replicates = 0..plan.protocol.replicates;
+    for (case, (_, outcome)) in plan.cases.iter().zip(fits) {
+        let id = case.id();
+        let Some(outcome) = outcome else { continue };
+        if replicates.clone().all(|r| done.is_finished(&id, r)) {
+            continue;
+        }
+        done.skip(id.clone());
+        writer.append(&Line::Cell(Box::new(CellLine {
+            case_id: id,
+            case: case.clone(),
+            replicate: None,
+            worker: None,
+            outcome,
+            opened: None,
+            usage: None,
+            log: Vec::new(),
+        })))?;
+    }
+    Ok(())
+}
+
+/// Makes a plan's models that are not there yet, and hashes them all; those that no cell can use are left alone.
+///
+/// # Errors
+/// When one cannot be made or read.
+pub fn make_models(
+    plan: &Plan,
+    models: Vec<ResolvedModel>,
+    fits: &Fits,
+) -> Result<Vec<ModelFacts>> {
+    let cases = plan.cases.iter().zip(fits);
+    let fitting: HashSet<&str> = cases
+        .filter(|(_, (_, outcome))| outcome.is_none())
+        .map(|(case, _)| case.model.as_str())
+        .collect();
+    let mut facts = Vec::new();
+    for mut model in models {
+        let name = model.facts.name.clone();
+        if !fitting.contains(name.as_str()) {
+            facts.push(model.facts);
+            continue;
+        }
+        model.ensure(&mut *progress::file_work(&format!("writing {name}")))?;
+        model
+            .facts
+            .hash(&mut *progress::file_work(&format!("hashing {name}")))?;
+        // A run may be resumed from another folder.
+        model.facts.path = std::path::absolute(&model.facts.path)
+            .with_context(|| format!("{}: has no absolute path", model.facts.path.display()))?;
+        facts.push(model.facts);
+    }
+    Ok(facts)
+}
+
+/// The first line of the record of a run called `name`.
+pub fn header(
+    name: String,
+    plan: &Plan,
+    machine: Machine,
+    engine: EngineFacts,
+    program: BuildInfo,
+) -> RunHeader {
+    let missing_cpu_features = missing_engine_features(&machine.cpu.features, &engine.system_info);
+    let n_threads = plan.cases.iter().map(|c| c.n_threads).max().unwrap_or(1);
+    RunHeader {
+        schema: SCHEMA_VERSION,
+        run: name,
+        started_at: timestamp(),
+        args: std::env::args_os()
+            .skip(1)
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect(),
+        warnings: machine_warnings(&machine, &engine.system_info, n_threads),
+        program,
+        machine,
+        timer: TimerFacts::measure(),
+        engine,
+        missing_cpu_features,
+        plan: plan.clone(),
+        pair: None,
+    }
+}
+
+/// The name of a run's folder.
+pub fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// What is measured now belongs to a run only on its machine, with its engine and its model files.
+///
+/// # Errors
+/// When it does not.
+pub fn check_same_conditions(
+    run: &Path,
+    header: &RunHeader,
+    models: &[ModelFacts],
+    command: &WorkerCommand,
+) -> Result<(Machine, EngineFacts, BuildInfo)> {
+    let (engine, program) = prepare::describe(command)?;
+    ensure!(
+        engine.is_same_build(&header.engine),
+        "{}: was measured with {}, this program has {}: their cells are not one run",
+        run.display(),
+        engine_text(&header.engine),
+        engine_text(&engine)
+    );
+    let machine = Machine::probe();
+    ensure!(
+        machine.fingerprint == header.machine.fingerprint,
+        "{}: was measured on another machine ({}): its cells and this one's are not one run",
+        run.display(),
+        header.machine.cpu.model.as_deref().unwrap_or("unknown CPU")
+    );
+    for model in models {
+        check_same_file(model)?;
+    }
+    Ok((machine, engine, program))
+}
+
+fn engine_text(engine: &EngineFacts) -> String {
+    let devices: Vec<&str> = engine.devices.iter().map(|d| d.name.as_str()).collect();
+    format!(
+        "{} {} on {}",
+        engine.name,
+        engine.version,
+        devices.join(", ")
+    )
+}
+
+fn check_same_file(model: &ModelFacts) -> Result<()> {
+    let mut now = ModelFacts::read(&model.path)?;
+    // A model of which no cell fitted was never hashed.
+    if model.sha256.is_some() {
+        now.hash(&mut |_, _| {})?;
+    }
+    ensure!(
+        now.sha256 == model.sha256 && now.file_bytes == model.file_bytes,
+        "{}: is not the file the run began with",
+        model.path.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! The folder of two runs that were measured in turns.
+
+use std::path::Path;
+
+use super::CompareError;
+use super::axis::ComparedAxis;
+use super::side::Side;
+use crate::metric::Metric;
+use crate::record::jsonl;
+use crate::record::{Pair, PairSide};
+
+/// Both sides, and the axes in which they differ on purpose.
+#[derive(Debug, Clone)]
+pub struct Pairing {
+    /// Side A.
+    pub a: Side,
+    /// Side B.
+    pub b: Side,
+    /// What differs.
+    pub axes: Vec<ComparedAxis>,
+}
+
+/// Whether this is the folder of a pair, not of a run.
+pub fn is_pair(folder: &Path) -> bool {
+    let has = |side: PairSide| jsonl::locate(&folder.join(side.folder())).is_file();
+    has(PairSide::A) && has(PairSide::B)
+}
+
+/// Reads both sides of a pair's folder.
+///
+/// # Errors
+/// When one cannot be read, or an axis is not known.
+pub fn read(folder: &Path, metric: Metric) -> Result<Pairing, CompareError> {
+    let side = |side: PairSide| Side::read(&folder.join(side.folder()), metric);
+    let (a, b) = (side(PairSide::A)?, side(PairSide::B)?);
+    Ok(Pairing {
+        axes: axes(a.header.pair.as_ref()),
+        a,
+        b,
+    })
+}
+
+/// The axes in which the sides of a pair differ.
+pub fn axes(pair: Option<&Pair>) -> Vec<ComparedAxis> {
+    let names = pair.map_or(&[][..], |pair| &pair.axes);
+    // A name that a later version knows is compared as part of the cell's name.
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}

@@ -1,0 +1,247 @@
+//! What this process may use: threads, cores, memory nodes, a container's limits.
+
+use super::check::{Check, Gain, Verdict, percent};
+use super::figures::Figures;
+use crate::host::{Limit, Memory, Placement};
+use crate::units;
+
+/// Threads against cores.
+pub(super) fn threads(n_threads: u32, placement: &Placement) -> Check {
+    const NAME: &str = "threads";
+    let Some((allowed, cores)) = placement
+        .allowed_cpus
+        .as_ref()
+        .map(|cpus| cpus.len() as u32)
+        .zip(placement.allowed_cores)
+    else {
+        return Check::unknown(NAME);
+    };
+    let finding = match cores == allowed {
+        true => format!("{n_threads} on {cores} cores"),
+        false => format!("{n_threads} on {cores} cores with {allowed} hardware threads"),
+    };
+    if n_threads > allowed {
+        return Check::new(NAME, Verdict::Bad, finding).advise(format!(
+            "use at most --threads {allowed}: threads that wait for each other's time wait at every step"
+        ));
+    }
+    if n_threads > cores {
+        return Check::new(NAME, Verdict::Mind, finding).advise(format!(
+            "two threads of a core share its units: measure both, --threads {cores},{n_threads}"
+        ));
+    }
+    Check::good(NAME, finding)
+}
+
+/// Hardware threads that affinity and cpuset leave.
+pub(super) fn cpu_set(placement: &Placement) -> Check {
+    const NAME: &str = "cpu_set";
+    let Some((allowed, online)) = placement
+        .allowed_cpus
+        .as_ref()
+        .zip(placement.online_cpus.as_ref())
+    else {
+        return Check::unknown(NAME);
+    };
+    if allowed.len() == online.len() {
+        return Check::good(NAME, format!("all {} CPUs", online.len()));
+    }
+    Check::new(
+        NAME,
+        Verdict::Mind,
+        format!("{} of {} CPUs", allowed.len(), online.len()),
+    )
+    .advise(
+        "meant, or left by taskset, a container or a batch system? Others may still use these CPUs unless the set \
+         is theirs alone",
+    )
+}
+
+/// A container's CPU time.
+pub(super) fn cpu_limit(limit: Limit<f64>, n_threads: u32, figures: &Figures) -> Check {
+    const NAME: &str = "cpu_limit";
+    let cores = match limit {
+        Limit::Unknown => return Check::unknown(NAME),
+        Limit::Without => return Check::good(NAME, "none"),
+        Limit::At(cores) => cores,
+    };
+    let threads = f64::from(n_threads);
+    let throttled = figures.quota_throttled.filter(|share| *share > 0.01);
+    let mut finding = format!(
+        "{} cores for {n_threads} threads",
+        units::significant(cores)
+    );
+    if let Some(share) = throttled {
+        finding += &format!(", held back {} of the time", percent(share));
+    }
+    let verdict = match (cores < threads, throttled) {
+        (false, None) => Verdict::Good,
+        _ => Verdict::Bad,
+    };
+    let gain = (cores > 0.0 && cores < threads)
+        .then(|| Gain::at_most(threads / cores - 1.0, "all threads could run all the time"));
+    Check::new(NAME, verdict, finding)
+        .advise(format!(
+            "raise the quota, or use at most --threads {:.0}: a quota stops all threads for the rest of each period",
+            cores.floor().max(1.0)
+        ))
+        .gain(gain)
+}
+
+/// A container's memory.
+pub(super) fn memory_limit(limit: Limit<u64>, memory: &Memory) -> Check {
+    const NAME: &str = "memory_limit";
+    match (limit, memory.total_bytes) {
+        (Limit::Unknown, _) => Check::unknown(NAME),
+        (Limit::Without, _) => Check::good(NAME, "none"),
+        (Limit::At(bytes), Some(total)) if bytes >= total => {
+            Check::good(NAME, "not below what the machine has")
+        }
+        (Limit::At(bytes), _) => Check::new(NAME, Verdict::Mind, units::bytes(bytes)).advise(
+            "cells that need more are skipped; file cache counts too, so a mapped model may be read from disk again",
+        ),
+    }
+}
+
+/// Memory nodes that this process's threads and pages lie on.
+pub(super) fn numa(placement: &Placement) -> Check {
+    const NAME: &str = "numa";
+    let Some(((nodes, spanned), allowed)) = placement
+        .nodes
+        .as_ref()
+        .zip(placement.spanned_nodes())
+        .zip(placement.allowed_nodes.as_ref())
+    else {
+        return Check::unknown(NAME);
+    };
+    if nodes.len() == 1 {
+        return Check::good(NAME, "one node");
+    }
+    let finding = format!(
+        "CPUs of {} and memory of {} of {} nodes",
+        spanned.len(),
+        allowed.len(),
+        nodes.len()
+    );
+    if spanned.len() == 1 && *allowed == spanned {
+        return Check::good(NAME, finding);
+    }
+    let node = spanned.first().copied().unwrap_or(0);
+    let balancing = match placement.numa_balancing {
+        Some(true) => {
+            "; stop the kernel from moving pages meanwhile: sysctl kernel.numa_balancing=0"
+        }
+        _ => "",
+    };
+    Check::new(NAME, Verdict::Mind, finding).advise(format!(
+        "which pages lie far away differs by process: numactl --cpunodebind={node} --membind={node} ggufbench ... \
+         for one node, numactl --interleave=all for all of them{balancing}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::tests::{TIMER, quiet};
+    use super::*;
+    use crate::host::MemoryNode;
+
+    fn placement(allowed: &[u32], cores: u32) -> Placement {
+        Placement {
+            online_cpus: Some((0..8).collect()),
+            allowed_cpus: Some(allowed.to_vec()),
+            allowed_cores: Some(cores),
+            nodes: Some(vec![
+                MemoryNode {
+                    id: 0,
+                    cpus: (0..4).collect(),
+                },
+                MemoryNode {
+                    id: 1,
+                    cpus: (4..8).collect(),
+                },
+            ]),
+            allowed_nodes: Some(vec![0, 1]),
+            numa_balancing: Some(true),
+        }
+    }
+
+    #[test]
+    fn threads_and_cores() {
+        let whole = placement(&[0, 1, 2, 3, 4, 5, 6, 7], 4);
+        assert_eq!(threads(4, &whole).verdict, Verdict::Good);
+        let shared = threads(8, &whole);
+        assert_eq!(shared.verdict, Verdict::Mind);
+        assert_eq!(shared.finding, "8 on 4 cores with 8 hardware threads");
+        assert!(shared.advice.expect("some").contains("--threads 4,8"));
+        assert_eq!(threads(9, &whole).verdict, Verdict::Bad);
+        assert_eq!(threads(4, &Placement::default()).verdict, Verdict::Unknown);
+        assert_eq!(cpu_set(&whole).verdict, Verdict::Good);
+        let part = cpu_set(&placement(&[0, 1], 2));
+        assert_eq!(
+            (part.verdict, part.finding.as_str()),
+            (Verdict::Mind, "2 of 8 CPUs")
+        );
+        assert_eq!(cpu_set(&Placement::default()).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_quota_below_the_threads_stops_them() {
+        let mut f = Figures::of(&quiet(), TIMER);
+        assert_eq!(cpu_limit(Limit::Without, 4, &f).verdict, Verdict::Good);
+        assert_eq!(cpu_limit(Limit::Unknown, 4, &f).verdict, Verdict::Unknown);
+        assert_eq!(cpu_limit(Limit::At(4.0), 4, &f).verdict, Verdict::Good);
+        let tight = cpu_limit(Limit::At(2.5), 4, &f);
+        assert_eq!(tight.verdict, Verdict::Bad);
+        let gain = tight.expected_gain.expect("derived").text;
+        assert!(gain.starts_with("at most 60% more"), "{gain}");
+        assert!(tight.advice.expect("some").contains("--threads 2:"));
+        f.quota_throttled = Some(0.2);
+        let throttled = cpu_limit(Limit::At(4.0), 4, &f);
+        assert_eq!(throttled.verdict, Verdict::Bad);
+        assert_eq!(
+            throttled.finding,
+            "4.00 cores for 4 threads, held back 20% of the time"
+        );
+    }
+
+    #[test]
+    fn a_memory_limit_counts_when_it_is_one() {
+        let memory = Memory {
+            total_bytes: Some(16 << 30),
+            ..Memory::default()
+        };
+        assert_eq!(
+            memory_limit(Limit::Unknown, &memory).verdict,
+            Verdict::Unknown
+        );
+        assert_eq!(memory_limit(Limit::Without, &memory).verdict, Verdict::Good);
+        assert_eq!(
+            memory_limit(Limit::At(16 << 30), &memory).verdict,
+            Verdict::Good
+        );
+        let tight = memory_limit(Limit::At(4 << 30), &memory);
+        assert_eq!(
+            (tight.verdict, tight.finding.as_str()),
+            (Verdict::Mind, "4.00 GiB")
+        );
+    }
+
+    #[test]
+    fn nodes_that_are_spanned_are_told() {
+        let spanning = numa(&placement(&[0, 5], 2));
+        assert_eq!(spanning.verdict, Verdict::Mind);
+        assert!(
+            spanning
+                .advice
+                .expect("some")
+                .contains("kernel.numa_balancing=0")
+        );
+        let mut bound = placement(&[4, 5], 2);
+        assert_eq!(numa(&bound).verdict, Verdict::Mind, "memory of both");
+        bound.allowed_nodes = Some(vec![1]);
+        assert_eq!(numa(&bound).verdict, Verdict::Good);
+        bound.nodes.as_mut().expect("two").truncate(1);
+        assert_eq!(numa(&bound).finding, "one node");
+        assert_eq!(numa(&Placement::default()).verdict, Verdict::Unknown);
+    }
+}

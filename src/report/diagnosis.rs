@@ -1,0 +1,153 @@
+//! A doctor's findings as a table: the worst first, what to do below it, the conclusion last.
+
+use super::sheet::{Column, Sheet};
+use super::text::{cut_end, plural};
+use crate::doctor::{Check, Examination, Verdict};
+use crate::host::Neighbour;
+use crate::units;
+
+/// Other programs that are named.
+const MOST_PROGRAMS: usize = 3;
+/// Less than this share of a core is not worth a name.
+const LEAST_CORES: f64 = 0.01;
+
+/// The table. `busiest` are the other programs to name, none in what may be kept.
+pub fn sheet(examination: &Examination, busiest: &[Neighbour]) -> Sheet {
+    let mut checks: Vec<&Check> = examination.checks.iter().collect();
+    // Stable: within a verdict the order is that of the checks.
+    checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
+    let cpu = examination.cpu.as_deref().unwrap_or("an unknown processor");
+    let mut below: Vec<(String, String)> = checks.iter().filter_map(|c| advice(c)).collect();
+    if checks
+        .iter()
+        .any(|c| c.advice.is_some() && c.expected_gain.is_none())
+    {
+        let text =
+            "where no gain is named, it is not known: change one thing, look again, and compare";
+        below.push((String::new(), text.to_owned()));
+    }
+    // An empty line: the last word stands alone.
+    below.push((String::new(), String::new()));
+    below.push((
+        "verdict".to_owned(),
+        examination.conclusion.sentence.clone(),
+    ));
+    let mut above = vec![
+        ("machine".to_owned(), cpu.to_owned()),
+        (
+            "looked".to_owned(),
+            format!(
+                "for {}, with {}",
+                units::duration(examination.looked_ns),
+                plural(examination.n_threads, "thread", "threads")
+            ),
+        ),
+    ];
+    above.extend(programs(busiest).map(|text| ("busiest".to_owned(), text)));
+    Sheet {
+        title: "Is this machine fit to measure?".to_owned(),
+        above,
+        columns: vec![
+            Column::words("check", 0, checks.iter().map(|c| name(c))),
+            Column::words("verdict", 0, checks.iter().map(|c| shown(c.verdict))),
+            Column::words("finding", 0, checks.iter().map(|c| c.finding.clone())),
+        ],
+        below,
+    }
+}
+
+/// In words; what people write in capitals stays so.
+fn name(check: &Check) -> String {
+    let word = |word: &str| match word {
+        "cpu" | "numa" | "gpu" => word.to_uppercase(),
+        word => word.to_owned(),
+    };
+    let words: Vec<String> = check.name.split('_').map(word).collect();
+    words.join(" ")
+}
+
+/// Bad news must not look like the others without colour either.
+fn shown(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Bad => "BAD".to_owned(),
+        other => other.word().to_owned(),
+    }
+}
+
+fn advice(check: &Check) -> Option<(String, String)> {
+    let advice = check.advice.as_ref()?;
+    let text = match &check.expected_gain {
+        Some(gain) => format!("{advice}. Gain: {}", gain.text),
+        None => advice.clone(),
+    };
+    Some((name(check), text))
+}
+
+fn programs(busiest: &[Neighbour]) -> Option<String> {
+    let named: Vec<String> = busiest
+        .iter()
+        .filter(|program| program.cores >= LEAST_CORES)
+        .take(MOST_PROGRAMS)
+        .map(|program| format!("{} {:.2} cores", cut_end(&program.name, 20), program.cores))
+        .collect();
+    (!named.is_empty()).then(|| named.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::fixture::quiet_and_blind;
+
+    fn neighbours() -> Vec<Neighbour> {
+        [("rustc\x1b[2J", 0.9), ("sleepy", 0.001)]
+            .map(|(name, cores)| Neighbour {
+                name: name.to_owned(),
+                cores,
+            })
+            .into()
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_the_conclusion_last() {
+        let mut examination = quiet_and_blind();
+        let last = examination.checks.last_mut().expect("some");
+        last.verdict = Verdict::Bad;
+        last.advice = Some("mend it".to_owned());
+        let text = sheet(&examination, &neighbours()).terminal(80);
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        let verdicts: Vec<&str> = text
+            .lines()
+            .filter_map(|line| {
+                ["BAD", "unknown", "good"]
+                    .into_iter()
+                    .find(|word| line.split("  ").any(|part| part.trim() == *word))
+            })
+            .collect();
+        assert_eq!(verdicts.first(), Some(&"BAD"), "{text}");
+        assert!(verdicts.is_sorted_by_key(|v| match *v {
+            "BAD" => 0,
+            "unknown" => 1,
+            _ => 2,
+        }));
+        let last = text.lines().rfind(|line| line.starts_with("verdict: "));
+        assert!(
+            last.is_some_and(|line| line.contains("fit to measure")),
+            "{text}"
+        );
+        assert!(text.contains("CPU limit") && text.contains("engine: mend it"));
+    }
+
+    #[test]
+    fn other_programs_are_named_only_when_asked_for_and_cannot_steer_the_terminal() {
+        let examination = quiet_and_blind();
+        let shown = sheet(&examination, &neighbours()).terminal(80);
+        assert!(shown.contains("busiest  rustc?[2J 0.90 cores\n"), "{shown}");
+        let kept = sheet(&examination, &[]).markdown();
+        assert!(!kept.contains("busiest") && kept.contains("| check | verdict | finding |"));
+        let json = serde_json::to_string(&examination).expect("plain data");
+        assert!(!json.contains("rustc"));
+    }
+}

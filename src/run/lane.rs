@@ -1,0 +1,373 @@
+//! One plan being carried out by one kind of worker into one record.
+
+use std::time::{Duration, Instant};
+
+use super::protocol::{Reply, Request};
+use super::resume::Done;
+use super::supervisor::{Worker, WorkerCommand, WorkerError};
+use super::{Course, Event, median_step_ns, ns};
+use crate::build_info::BuildInfo;
+use crate::engine::EngineFacts;
+use crate::host::noise_warnings;
+use crate::host::usage::UsageSummary;
+use crate::plan::{Case, CaseId, LoadKey, Plan};
+use crate::record::jsonl::{RecordError, Writer};
+use crate::record::{CellLine, EndLine, Line, Opened, Outcome, Repetition, WorkerLine};
+
+/// Shortest time a worker is given to answer.
+const MIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Times its estimate a worker is given to answer.
+const TIMEOUT_FACTOR: u32 = 20;
+
+/// A plan, its workers and its record.
+pub struct Lane<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// How to start workers.
+    pub command: &'a WorkerCommand,
+    /// The engine as the record's header has it; a worker of another build is refused.
+    pub engine: &'a EngineFacts,
+    /// The workers' program as the record's header has it.
+    pub program: &'a BuildInfo,
+    /// Where everything is written.
+    pub writer: &'a mut Writer,
+    /// What the record has.
+    pub done: Done,
+    /// The process that visits cells now.
+    pub crew: Crew,
+}
+
+/// The process that visits cells.
+#[derive(Default)]
+pub enum Crew {
+    /// None yet, or it died.
+    #[default]
+    Missing,
+    /// A worker with its number, its model loaded.
+    Ready(Box<Worker>, u32),
+    /// It could not be had, and trying again would end the same way.
+    Refused(Refused),
+}
+
+/// A worker that could not be had.
+pub struct Refused {
+    worker: u32,
+    error: WorkerError,
+    log: Vec<String>,
+}
+
+/// A cell in a process.
+pub struct Visit {
+    lane: usize,
+    case: Case,
+    id: CaseId,
+    /// The replicate, from 0.
+    pub replicate: u32,
+    worker: Option<u32>,
+    opened: Option<Opened>,
+    usage: Option<UsageSummary>,
+    log: Vec<String>,
+    /// Repetitions that the record has of this replicate.
+    pub n_repetitions: u32,
+    /// Median step of each repetition of this process, nanoseconds.
+    pub median_steps_ns: Vec<f64>,
+    /// How it ended; none while it goes on.
+    pub outcome: Option<Outcome>,
+}
+
+impl Visit {
+    /// A visit that has not begun, of the lane's `case`.
+    pub fn new(lane: usize, case: &Case, replicate: u32) -> Self {
+        Self {
+            lane,
+            case: case.clone(),
+            id: case.id(),
+            replicate,
+            worker: None,
+            opened: None,
+            usage: None,
+            log: Vec::new(),
+            n_repetitions: 0,
+            median_steps_ns: Vec::new(),
+            outcome: None,
+        }
+    }
+}
+
+impl Lane<'_> {
+    /// Lets the worker go; the next cell gets a new one.
+    pub fn dismiss(&mut self) {
+        self.crew = Crew::Missing;
+    }
+
+    /// Opens and warms up a cell, in a new worker where there is none. Failures end the visit.
+    ///
+    /// # Errors
+    /// Only the record's.
+    pub fn open(
+        &mut self,
+        visit: &mut Visit,
+        load: &LoadKey,
+        course: &mut Course<'_>,
+    ) -> Result<(), RecordError> {
+        if matches!(self.crew, Crew::Missing) {
+            self.crew = self.load(visit, load, course)?;
+        }
+        match &mut self.crew {
+            Crew::Missing => Ok(()),
+            Crew::Refused(refused) => {
+                visit.worker = Some(refused.worker);
+                visit.log.clone_from(&refused.log);
+                visit.outcome = Some(failure(&refused.error));
+                // A process that died may have had bad luck; an answer will be the same again.
+                if matches!(refused.error, WorkerError::Died(_)) {
+                    self.dismiss();
+                }
+                Ok(())
+            }
+            Crew::Ready(worker, number) => {
+                visit.worker = Some(*number);
+                visit.n_repetitions = self.done.n_repetitions(&visit.id, visit.replicate);
+                course.observer.event(
+                    Event::CellStarted {
+                        lane: visit.lane,
+                        case: &visit.case,
+                        replicate: visit.replicate,
+                    },
+                    &course.eta,
+                );
+                worker.take_log();
+                let request = Request::Open {
+                    case: Box::new(visit.case.clone()),
+                    seed: self.plan.protocol.seed,
+                };
+                let timeout = timeout(self.plan, course.eta.warm_up(&visit.case));
+                let answer = match worker.ask(&request, timeout, Some(&course.interrupt)) {
+                    Ok(Reply::Opened(opened)) => Ok(*opened),
+                    Ok(other) => Err(worker.out_of_turn(&other)),
+                    Err(e) => Err(e),
+                };
+                match answer {
+                    Ok(opened) => visit.opened = Some(opened),
+                    Err(e) => self.fail(visit, &e),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a worker and loads a model.
+    fn load(
+        &mut self,
+        visit: &Visit,
+        load: &LoadKey,
+        course: &mut Course<'_>,
+    ) -> Result<Crew, RecordError> {
+        let number = self.done.next_worker;
+        self.done.next_worker += 1;
+        course.observer.event(
+            Event::Loading {
+                lane: visit.lane,
+                model: &load.model,
+                replicate: visit.replicate,
+            },
+            &course.eta,
+        );
+        let refused = |error, log| {
+            Crew::Refused(Refused {
+                worker: number,
+                error,
+                log,
+            })
+        };
+        let mut worker = match Worker::start(self.command) {
+            Ok(worker) => worker,
+            Err(e) => return Ok(refused(e, Vec::new())),
+        };
+        let is_same_program = worker.program().is_none_or(|p| p == self.program);
+        if !worker.engine().is_same_build(self.engine) || !is_same_program {
+            let e = WorkerError::Start("the program was replaced since the run began".to_owned());
+            return Ok(refused(e, Vec::new()));
+        }
+        let facts = self.plan.model_of(&visit.case);
+        let started = Instant::now();
+        let request = Request::Load {
+            path: facts.path.clone(),
+            key: load.clone(),
+            worker: number,
+        };
+        let timeout = timeout(self.plan, course.eta.load(facts.file_bytes));
+        let answer = worker.ask(&request, timeout, Some(&course.interrupt));
+        let log = worker.take_log();
+        course.eta.loaded(started.elapsed());
+        let (load_ns, rss_bytes) = match &answer {
+            Ok(Reply::Loaded { load_ns, rss_bytes }) => (Some(*load_ns), *rss_bytes),
+            _ => (None, None),
+        };
+        self.writer.append(&Line::Worker(WorkerLine {
+            worker: number,
+            replicate: visit.replicate,
+            load: load.clone(),
+            load_ns,
+            rss_bytes,
+            log: log.clone(),
+        }))?;
+        Ok(match answer {
+            Ok(Reply::Loaded { .. }) => Crew::Ready(Box::new(worker), number),
+            Ok(other) => refused(worker.out_of_turn(&other), log),
+            Err(e) => refused(e, log),
+        })
+    }
+
+    /// One repetition of an open cell. Failures end the visit.
+    ///
+    /// # Errors
+    /// Only the record's.
+    pub fn repeat(
+        &mut self,
+        visit: &mut Visit,
+        course: &mut Course<'_>,
+    ) -> Result<(), RecordError> {
+        let Crew::Ready(worker, number) = &mut self.crew else {
+            return Ok(());
+        };
+        let started_ns = ns(course.started.elapsed());
+        let timeout = timeout(self.plan, course.eta.repetition(&visit.case));
+        let answer = match worker.ask(&Request::Repeat, timeout, None) {
+            Ok(Reply::Repetition { usage, calls }) => Ok((usage, calls)),
+            Ok(other) => Err(worker.out_of_turn(&other)),
+            Err(e) => Err(e),
+        };
+        let (usage, calls) = match answer {
+            Ok(repetition) => repetition,
+            Err(e) => {
+                self.fail(visit, &e);
+                return Ok(());
+            }
+        };
+        let repetition = Repetition {
+            case_id: visit.id.clone(),
+            case: visit.case.clone(),
+            replicate: visit.replicate,
+            worker: *number,
+            repetition: visit.n_repetitions,
+            started_ns,
+            warnings: noise_warnings(&usage),
+            usage,
+            calls,
+        };
+        visit.n_repetitions += 1;
+        visit
+            .median_steps_ns
+            .extend(median_step_ns(&repetition.calls));
+        self.done.note_repetition(&repetition);
+        let line = Line::Repetition(Box::new(repetition));
+        self.writer.append(&line)?;
+        if let Line::Repetition(r) = &line {
+            let done = Event::RepetitionDone {
+                lane: visit.lane,
+                case: &r.case,
+                calls: &r.calls,
+            };
+            course.observer.event(done, &course.eta);
+        }
+        Ok(())
+    }
+
+    /// Drops the cell's context and records what became of it; `took` is the length of the whole visit.
+    ///
+    /// # Errors
+    /// Only the record's.
+    pub fn close(
+        &mut self,
+        mut visit: Visit,
+        took: Duration,
+        course: &mut Course<'_>,
+    ) -> Result<(), RecordError> {
+        let outcome = visit.outcome.take().unwrap_or(Outcome::Interrupted);
+        if let (Crew::Ready(worker, _), None) = (&self.crew, &visit.usage) {
+            visit.usage = worker.take_usage();
+        }
+        if let (Crew::Ready(worker, _), false) = (&mut self.crew, outcome.is_failure()) {
+            course.eta.visited(&visit.case, took);
+            let closed = worker.ask(&Request::Close, timeout(self.plan, Duration::ZERO), None);
+            visit.log.extend(worker.take_log());
+            if let Err(e) = closed {
+                // Its repetitions are whole; only the next cell needs a new process.
+                let note = format!("ggufbench: while closing the context: {e}");
+                visit.log.push(note);
+                if !matches!(e, WorkerError::Engine(_)) {
+                    self.dismiss();
+                }
+            }
+        }
+        let line = Line::Cell(Box::new(CellLine {
+            case_id: visit.id,
+            case: visit.case,
+            replicate: Some(visit.replicate),
+            worker: visit.worker,
+            outcome,
+            opened: visit.opened,
+            usage: visit.usage,
+            log: visit.log,
+        }));
+        self.writer.append(&line)?;
+        if let Line::Cell(line) = &line {
+            course.eta.left(&line.case);
+            let done = Event::CellDone {
+                lane: visit.lane,
+                line,
+            };
+            course.observer.event(done, &course.eta);
+        }
+        Ok(())
+    }
+
+    /// Records the end.
+    ///
+    /// # Errors
+    /// The record's.
+    pub fn end(&mut self, interrupted: bool, elapsed: Duration) -> Result<(), RecordError> {
+        self.writer.append(&Line::End(EndLine {
+            ended_at: crate::record::timestamp(),
+            interrupted,
+            elapsed_ns: ns(elapsed),
+        }))
+    }
+
+    /// Ends a visit by a failure; a worker that only said no lives on.
+    fn fail(&mut self, visit: &mut Visit, error: &WorkerError) {
+        if let Crew::Ready(worker, _) = &mut self.crew {
+            visit.log.extend(worker.take_log());
+            visit.usage = worker.take_usage();
+        }
+        visit.outcome = Some(failure(error));
+        if !matches!(error, WorkerError::Engine(_)) {
+            self.dismiss();
+        }
+    }
+}
+
+fn timeout(plan: &Plan, expected: Duration) -> Duration {
+    match plan.protocol.timeout_ns {
+        Some(ns) => Duration::from_nanos(ns),
+        None => (expected * TIMEOUT_FACTOR).max(MIN_TIMEOUT),
+    }
+}
+
+fn failure(error: &WorkerError) -> Outcome {
+    match error {
+        WorkerError::Engine(reason) => Outcome::Failed {
+            reason: reason.clone(),
+        },
+        WorkerError::Start(_) | WorkerError::OutOfTurn(_) => Outcome::Failed {
+            reason: error.to_string(),
+        },
+        WorkerError::Interrupted => Outcome::Interrupted,
+        WorkerError::Died(how) => Outcome::Crashed { how: how.clone() },
+        WorkerError::TimedOut(after) => Outcome::TimedOut {
+            after_ns: ns(*after),
+        },
+    }
+}

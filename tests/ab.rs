@@ -1,0 +1,278 @@
+//! `ab` as a user sees it: two sides measured in turns, compared, and judged as a pair.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use ggufbench::record::{Line, Outcome, PairSide};
+use serde_json::Value;
+use support::{Place, record, stderr, stdout};
+
+/// The engine whose calls cost so many microseconds, with noise or without.
+fn engine(call_us: u32, process_cv: f64, seed: u32) -> String {
+    let ns = 1000 * call_us;
+    format!(
+        r#"synthetic:{{"call_ns":{ns},"token_ns":0,"past_ns":0,"sample_ns":0,"process_cv":{process_cv},"seed":{seed}}}"#
+    )
+}
+
+/// Flags of both sides, then A's and B's.
+fn ab(place: &Place, both: &[&str], a: &[&str], b: &[&str]) -> std::process::Output {
+    let model = ["ab", "--model", "synth:tiny:q4_0", "-p", "8", "-n", "16"];
+    let all = [&model[..], both, &["--"], a, &["--"], b].concat();
+    place.run(&all)
+}
+
+#[track_caller]
+fn folder(place: &Place) -> PathBuf {
+    let mut pairs: Vec<PathBuf> = std::fs::read_dir(place.out())
+        .expect("out exists")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.join("a").is_dir())
+        .collect();
+    pairs.sort();
+    pairs.pop().expect("a pair")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[track_caller]
+fn verdicts(comparison: &Value) -> Vec<&str> {
+    let rows = comparison["rows"].as_array().expect("rows");
+    rows.iter()
+        .map(|row| row["verdict"]["word"].as_str().expect("a word"))
+        .collect()
+}
+
+/// The worker's replicate and repetition of every line of a side, in order of their beginning.
+fn order(side: &Path) -> Vec<(u64, u32, u32)> {
+    let (_, lines) = record(side);
+    let repetition = |line: &Line| match line {
+        Line::Repetition(r) => Some((r.started_ns, r.replicate, r.repetition)),
+        _ => None,
+    };
+    lines.iter().filter_map(repetition).collect()
+}
+
+#[test]
+fn a_slower_side_is_found_through_noise_that_both_share() {
+    let place = Place::new();
+    // Processes differ by 5%, but by the same luck on both sides: the pairs cancel it.
+    let (a, b) = (engine(1000, 0.05, 7), engine(1100, 0.05, 7));
+    let out = ab(
+        &place,
+        &["--batch", "1,8", "-r", "4", "-o", "json"],
+        &["--engine", &a],
+        &["--engine", &b],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let found = json(&stdout(&out));
+    assert_eq!(found["paired"], true);
+    assert_eq!(verdicts(&found), ["slower", "slower"]);
+    let slowdown = found["rows"][0]["slowdown"]["estimate"].as_f64();
+    assert!(
+        (slowdown.expect("known") - 0.1).abs() < 1e-4,
+        "{slowdown:?}"
+    );
+
+    let pair = folder(&place);
+    let again = place.run(&["compare", pair.to_str().expect("text"), "-o", "json"]);
+    assert_eq!(
+        json(&stdout(&again)),
+        found,
+        "the records alone say the same"
+    );
+    let md = std::fs::read_to_string(pair.join("comparison.md")).expect("written");
+    assert!(md.contains("slower"), "{md}");
+    for side in [PairSide::A, PairSide::B] {
+        let (header, _) = record(&pair.join(side.folder()));
+        let own = header.pair.expect("a pair");
+        assert_eq!((own.side, own.axes), (side, Vec::new()));
+        assert!(header.run.ends_with(&format!("-{}", side.folder())));
+    }
+}
+
+#[test]
+fn turns_are_taken_abba() {
+    let place = Place::new();
+    let engine = engine(1000, 0.0, 1);
+    let out = ab(
+        &place,
+        &["--engine", &engine, "-r", "4", "--replicates", "2"],
+        &["--threads", "1"],
+        &["--threads", "2"],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let pair = folder(&place);
+    let (a, b) = (order(&pair.join("a")), order(&pair.join("b")));
+    assert_eq!((a.len(), b.len()), (8, 8));
+    let first: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a.0 < b.0).collect();
+    assert_eq!(
+        first,
+        [true, false, true, false, false, true, false, true],
+        "who begins alternates, also between replicates"
+    );
+    let (header, _) = record(&pair.join("b"));
+    assert_eq!(header.pair.expect("a pair").axes, ["threads"]);
+    let text = stdout(&out);
+    assert!(text.contains("same within 3%"), "{text}");
+}
+
+#[test]
+fn a_side_that_dies_leaves_the_other_measured() {
+    let place = Place::new();
+    let dying = r#"synthetic:{"call_ns":1000000,"abort_at_call":40}"#;
+    let out = ab(
+        &place,
+        &["--replicates", "2", "-r", "3"],
+        &["--engine", &engine(1000, 0.0, 1)],
+        &["--engine", dying],
+    );
+    assert_eq!(
+        out.status.code(),
+        Some(1),
+        "{}{}",
+        stdout(&out),
+        stderr(&out)
+    );
+    let pair = folder(&place);
+    let outcomes = |side: &str| -> Vec<bool> {
+        let (_, lines) = record(&pair.join(side));
+        let measured = |line: &Line| match line {
+            Line::Cell(c) => Some(matches!(c.outcome, Outcome::Measured { .. })),
+            _ => None,
+        };
+        lines.iter().filter_map(measured).collect()
+    };
+    assert_eq!(outcomes("a"), [true, true]);
+    assert_eq!(outcomes("b"), [false, false]);
+}
+
+#[test]
+fn sides_that_make_no_pair_are_refused_in_one_line() {
+    let place = Place::new();
+    let cases: [(&[&str], &[&str], &[&str], &str); 5] = [
+        (&[], &["--seed", "1"], &[], "stands before the first --"),
+        (&["-o", "csv"], &[], &[], "ab prints table, md or json"),
+        (&[], &["--threads", "1,2"], &[], "one value of what differs"),
+        (
+            &[],
+            &["--batch", "1,2"],
+            &["--batch", "4,8"],
+            "several values of batch",
+        ),
+        (
+            &["--worker-a", "no/such"],
+            &[],
+            &[],
+            "side A: the engine does not start",
+        ),
+    ];
+    for (both, a, b, needle) in cases {
+        let engine = engine(1000, 0.0, 1);
+        let out = ab(&place, &[&["--engine", &engine], both].concat(), a, b);
+        let text = stderr(&out);
+        assert_eq!(out.status.code(), Some(2), "{both:?} {a:?} {b:?}: {text}");
+        assert!(text.contains(needle) && text.lines().count() == 1, "{text}");
+    }
+    assert!(!place.out().exists(), "nothing was written");
+}
+
+#[test]
+fn the_gate_judges_a_pair_and_measures_it_again_in_turns() {
+    let place = Place::new();
+    let gate = |slow: u32| {
+        let (a, b) = (engine(1000, 0.05, 3), engine(slow, 0.05, 3));
+        let out = ab(
+            &place,
+            &[
+                "--batch",
+                "1,8",
+                "-r",
+                "3",
+                "--replicates",
+                "5",
+                "--name",
+                "night",
+            ],
+            &["--engine", &a],
+            &["--engine", &b],
+        );
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let pair = folder(&place);
+        let (a, b) = (pair.join("a"), pair.join("b"));
+        let (a, b) = (a.to_str().expect("text"), b.to_str().expect("text"));
+        place.run(&[
+            "gate",
+            b,
+            "--baseline",
+            a,
+            "--rerun",
+            "--keep",
+            "-o",
+            "json",
+        ])
+    };
+    let same = gate(1000);
+    assert_eq!(
+        same.status.code(),
+        Some(0),
+        "{}{}",
+        stdout(&same),
+        stderr(&same)
+    );
+    let slower = gate(1100);
+    assert_eq!(
+        slower.status.code(),
+        Some(1),
+        "{}{}",
+        stdout(&slower),
+        stderr(&slower)
+    );
+    let report = json(&stdout(&slower));
+    let rerun = report["rerun"].as_str().expect("made");
+    assert!(rerun.ends_with("night-rerun-b"), "{rerun}");
+    let again = &report["cells"][0]["rerun"]["slowdown"]["estimate"];
+    assert!(
+        (again.as_f64().expect("known") - 0.1).abs() < 1e-4,
+        "{again}"
+    );
+}
+
+#[test]
+fn cells_that_are_not_known_get_more_processes() {
+    let place = Place::new();
+    let measure = |engine: &str, most: &str| {
+        let args = [
+            "--engine",
+            engine,
+            "--model",
+            "synth:tiny:q4_0",
+            "-p",
+            "8",
+            "-n",
+            "16",
+        ];
+        let protocol = ["-r", "2", "--precision", "0.02", "--max-replicates", most];
+        let out = place.run(&[&args[..], &protocol, &["--batch", "1,8", "-o", "json"]].concat());
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let cells = json(&stdout(&out));
+        let n = |at: usize| cells[at]["n_processes"].as_u64().expect("a count");
+        (n(0), n(1))
+    };
+    assert_eq!(
+        measure(&engine(1000, 0.0, 1), "9"),
+        (6, 6),
+        "quiet: six suffice"
+    );
+    let (one, eight) = measure(&engine(1000, 0.02, 1), "12");
+    assert!(one > 6 && one == eight, "noisy: {one}, {eight}");
+    assert!(one <= 12);
+    assert_eq!(
+        measure(&engine(1000, 0.3, 1), "7"),
+        (7, 7),
+        "hopeless: the most"
+    );
+}

@@ -1,0 +1,288 @@
+//! `scripts/nightly.sh`: two simulated weeks with a planted regression, and every other verdict.
+#![cfg(unix)]
+
+mod support;
+
+use support::nights::{Night, Nights, broken, engine};
+
+/// The night from which on everything takes a fifth longer.
+const SLOW_FROM: u32 = 10;
+
+#[test]
+fn two_weeks_with_a_regression_on_the_tenth_night() {
+    let nights = Nights::new();
+    for day in 1..=14 {
+        let slower = if day < SLOW_FROM { 0 } else { 20 };
+        let night = nights.night(&["--summary", "mail/nightly.md"], &engine(day, slower));
+        match day {
+            1 => night.is(0, "pass (first night)"),
+            2..SLOW_FROM => night.is(0, "pass"),
+            _ => night.is(1, "regression"),
+        }
+        assert_eq!(held_against(&night), (day - 1).min(SLOW_FROM - 1), "{day}");
+        let mailed = std::fs::read_to_string(nights.place.path().join("mail/nightly.md"));
+        assert_eq!(mailed.expect("a summary"), night.summary);
+        if day == SLOW_FROM {
+            reads_well(&nights, &night);
+        }
+    }
+    assert_eq!(nights.kept().len(), 14);
+    let marked = |name: &&String| nights.history().join(name).join("regression").exists();
+    assert_eq!(nights.kept().iter().filter(marked).count(), 5);
+
+    let accepted = nights.night(&["--promote"], &engine(15, 20));
+    accepted.is(0, "promoted");
+    assert_eq!(nights.pinned(), Some(accepted.labelled("night")));
+    let after = nights.night(&[], &engine(16, 20));
+    after.is(0, "pass");
+    assert_eq!(after.labelled("baseline"), accepted.labelled("night"));
+    nights.night(&[], &engine(17, 40)).is(1, "regression");
+}
+
+/// How many nights the baseline had.
+fn held_against(night: &Night) -> u32 {
+    match night.labelled("baseline") {
+        none if none.is_empty() => 0,
+        many if many.contains(" nights, ") => {
+            let n = many.split_once(' ').expect("a number").0;
+            n.parse().expect("a number")
+        }
+        _ => 1,
+    }
+}
+
+fn reads_well(nights: &Nights, night: &Night) {
+    let text = &night.summary;
+    let is_wide =
+        |l: &&str| l.chars().count() > 80 && !l.starts_with("    ") && !l.starts_with('|');
+    assert_eq!(text.lines().find(is_wide), None, "{text}");
+    let heads =
+        ["Cells", "What to do", "To repeat"].map(|head| text.find(&format!("\n## {head}\n")));
+    assert!(heads.is_sorted() && heads[0].is_some(), "{text}");
+    for needle in [
+        "Slower than tolerated, tonight and again in a rerun: batch 1 +20.",
+        "| batch | ",
+        "the program and the engine are those of the baseline",
+        " --promote --sweep sweep.toml --summary mail/nightly.md -- --engine synthetic:",
+        " --paired --sweep sweep.toml ",
+    ] {
+        assert!(text.contains(needle), "{needle}: {text}");
+    }
+    for label in ["machine", "program", "program of the baseline", "rerun"] {
+        assert_ne!(night.labelled(label), "", "{label}: {text}");
+    }
+    repeats(nights, night, 1);
+}
+
+/// The gate's command in the summary gives the night's verdict again.
+#[track_caller]
+fn repeats(nights: &Nights, night: &Night, code: i32) {
+    let gate = night.summary.lines().find(|l| l.contains(" gate "));
+    let again = std::process::Command::new("bash")
+        .args(["-c", gate.expect("a command")])
+        .current_dir(nights.place.path())
+        .output()
+        .expect("bash starts");
+    assert_eq!(
+        again.status.code(),
+        Some(code),
+        "{}",
+        support::stderr(&again)
+    );
+}
+
+#[test]
+fn failed_and_missing_cells_are_neither_a_regression_nor_a_pass() {
+    let nights = Nights::new();
+    let crash = r#""fail_at_call":30"#;
+    let first = nights.night(&[], &broken(1, crash));
+    first.is(3, "inconclusive");
+    assert_eq!(nights.pinned(), None, "a baseline has all its cells");
+    assert_eq!(nights.kept(), [""; 0]);
+    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+
+    let some = nights.night(&[], &broken(2, crash));
+    some.is(3, "inconclusive");
+    assert!(
+        some.summary.contains("synthetic failure at"),
+        "{}",
+        some.summary
+    );
+    assert!(
+        some.summary.contains("(in 3 processes)"),
+        "{}",
+        some.summary
+    );
+    for _ in 0..2 {
+        let half = nights.night_with(&[], &["--batch", "1", "--engine", &engine(3, 0)]);
+        half.is(3, "inconclusive");
+        let missing = "not measured tonight: synth-tiny-q4_0/pp8/tg16/b8/";
+        assert!(half.summary.contains(missing), "{}", half.summary);
+    }
+    let all = nights.night(&[], &broken(4, r#""fail_at_call":1,"abort_at_call":1"#));
+    all.is(2, "error");
+    assert!(all.complaints()[0].starts_with("no cell could be measured: synth-tiny"));
+    assert_eq!(nights.kept().len(), 4, "an unjudged night is not kept");
+    let slow = nights.night(&[], &engine(5, 30));
+    slow.is(1, "regression");
+    let left = slow.labelled("note");
+    assert!(left.contains("never judged, left alone: 2"), "{left}");
+}
+
+#[test]
+fn a_noisy_night_is_inconclusive_and_the_tolerance_can_be_set() {
+    let nights = Nights::new();
+    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    let noisy = engine(2, 5).replace("0.004", "0.1");
+    let night = nights.night(&[], &noisy);
+    night.is(3, "inconclusive");
+    assert!(
+        night.summary.contains("raise --replicates"),
+        "{}",
+        night.summary
+    );
+    let options = ["--baseline", "pinned", "--tolerance", "30%"];
+    let tolerant = nights.night(&options, &engine(3, 20));
+    tolerant.is(0, "pass");
+}
+
+#[test]
+fn old_nights_go_and_the_promoted_one_stays() {
+    let nights = Nights::new();
+    let few = ["--baseline", "last:2", "--keep-nights", "2"];
+    nights
+        .night(&few, &engine(1, 0))
+        .is(0, "pass (first night)");
+    let first = nights.kept()[0].clone();
+    let foreign = ["20200101-000000-quick", "notes", "x-nightly"];
+    for name in foreign {
+        std::fs::create_dir(nights.place.out().join(name)).expect("writable");
+    }
+    std::fs::create_dir(nights.history().join("mine")).expect("writable");
+    let mut names = Vec::new();
+    for day in 2..6 {
+        let night = nights.night(&few, &engine(day, 0));
+        night.is(0, "pass");
+        names.push(night.labelled("night"));
+    }
+    let last = names[2..].to_vec();
+    let kept: Vec<String> = [first.clone()].into_iter().chain(last.clone()).collect();
+    assert_eq!(nights.kept(), [kept, vec!["mine".to_owned()]].concat());
+    assert_eq!(nights.programs(), [first]);
+    let runs = nights.runs();
+    assert!(
+        foreign
+            .iter()
+            .all(|name| runs.contains(&(*name).to_owned()))
+    );
+    assert_eq!(runs.len(), foreign.len() + 2, "{runs:?}");
+
+    let promoted = nights
+        .night(&["--promote"], &engine(6, 0))
+        .labelled("night");
+    assert_eq!(nights.programs(), [promoted], "one program is kept");
+}
+
+#[test]
+fn other_baselines() {
+    let nights = Nights::new();
+    let first = nights.night(&["--baseline", "pinned"], &engine(1, 0));
+    first.is(0, "pass (first night)");
+    let run = format!("out/{}", first.labelled("night"));
+    for baseline in ["pinned", &run] {
+        let night = nights.night(&["--baseline", baseline], &engine(2, 0));
+        night.is(0, "pass");
+        assert_eq!(night.labelled("baseline"), first.labelled("night"));
+    }
+    std::fs::remove_file(nights.history().join("pinned")).expect("there");
+    let night = nights.night(&["--baseline", "pinned"], &engine(3, 0));
+    night.is(2, "error");
+    assert!(night.complaints()[0].contains("no run is pinned"));
+    let other = nights.night_with(&[], &["--batch", "2", "--engine", &engine(4, 0)]);
+    other.is(2, "error");
+    assert!(other.complaints()[0].contains("promote a run of the same plan"));
+    let promoted = nights.night_with(&["--promote"], &["--batch", "2", "--engine", &engine(4, 0)]);
+    promoted.is(0, "promoted");
+}
+
+/// Processes that differ by 5% hide a tenth from any other night, not from the program measured in turns with.
+#[test]
+fn paired_with_the_promoted_program() {
+    let noisy = |day, percent| engine(day, percent).replace("0.004", "0.05");
+    let mut nights = Nights::new();
+    let none = nights.night(&["--paired", "--baseline", "none"], &engine(1, 0));
+    none.is(2, "error");
+    assert!(
+        none.complaints()[0].contains("no promoted night with its program"),
+        "{}",
+        none.said
+    );
+    nights.install("old", &noisy(7, 0));
+    let first = nights.night(&["--paired"], &noisy(7, 0));
+    first.is(0, "pass (first night)");
+    assert_eq!(nights.programs(), [first.labelled("night")]);
+    nights.night(&["--paired"], &noisy(7, 0)).is(0, "pass");
+
+    nights.install("new", &noisy(7, 10));
+    let slow = nights.night(&["--paired"], &noisy(7, 0));
+    slow.is(1, "regression");
+    let (night, baseline) = (slow.labelled("night"), slow.labelled("baseline"));
+    assert_eq!(night.strip_suffix("-b"), baseline.strip_suffix("-a"));
+    assert!(slow.labelled("rerun").ends_with("-nightly-rerun-b"));
+    for text in ["it is not the machine", "batch 1 +10.0%"] {
+        assert!(slow.summary.contains(text), "{}", slow.summary);
+    }
+    assert!(!slow.summary.contains("single run"), "{}", slow.summary);
+    repeats(&nights, &slow, 1);
+    assert_eq!(nights.kept().len(), 3);
+
+    let promoted = nights.night(&["--paired", "--promote"], &noisy(7, 0));
+    promoted.is(0, "promoted");
+    assert_eq!(nights.programs(), [promoted.labelled("night")]);
+    nights.night(&["--paired"], &noisy(7, 0)).is(0, "pass");
+
+    nights.install("newest", &broken(7, r#""fail_at_call":30"#));
+    let newest = nights.night(&["--paired", "--promote"], &noisy(7, 0));
+    newest.is(3, "inconclusive");
+    std::fs::remove_file(
+        nights
+            .history()
+            .join(&nights.programs()[0])
+            .join("ggufbench"),
+    )
+    .expect("there");
+    nights.night(&["--paired"], &noisy(7, 0)).is(2, "error");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is_measured() {
+    let nights = Nights::new();
+    for (options, needle) in [
+        (vec!["--baseline", "last:x"], "say last:14"),
+        (vec!["--baseline", "last:61"], "keeps fewer nights"),
+        (vec!["--keep-nights", "0"], "no number of nights"),
+        (vec!["--baseline", ""], "--baseline needs a value"),
+        (vec!["--history", "out"], "a folder of its own"),
+        (
+            vec!["--out", "sweep.toml"],
+            "sweep.toml: cannot write there",
+        ),
+        (vec!["--sweep", "none.toml"], "none.toml: no such sweep"),
+        (vec!["--summary", "sweep.toml/x"], "cannot be written there"),
+        (vec!["--nonsense"], "'--nonsense' is none of these"),
+    ] {
+        let night = nights.night(&options, &engine(1, 0));
+        assert_eq!(night.code, 2, "{options:?}: {}", night.said);
+        assert_eq!(night.summary, "", "{options:?}");
+        assert_eq!(night.complaints().len(), 1, "{}", night.said);
+        assert!(night.complaints()[0].contains(needle), "{}", night.said);
+    }
+    assert_eq!(nights.runs(), [""; 0]);
+    let night = nights.night_with(&[], &["--nonsense"]);
+    night.is(2, "error");
+    assert!(
+        night.complaints()[0].contains("--nonsense"),
+        "{}",
+        night.said
+    );
+}
