@@ -12,7 +12,7 @@ use crate::report::notes;
 use crate::roofline::ceiling::Span;
 use crate::text::short;
 use crate::units;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, CellWarning, RunView};
 
 /// Rows of a table; runs of many cells have all of it in cells.csv.
 const MOST_ROWS: usize = 48;
@@ -341,6 +341,7 @@ pub(super) fn trouble(view: &RunView) -> Vec<Block> {
         said.extend(
             cell.warnings
                 .iter()
+                .filter(|w| is_trouble(w))
                 .map(|w| crate::text::plain(&w.to_string())),
         );
         if !said.is_empty() {
@@ -355,6 +356,17 @@ pub(super) fn trouble(view: &RunView) -> Vec<Block> {
         )];
     }
     vec![Block::Table(grid)]
+}
+
+/// Whether a warning tells of something that went wrong, rather than of data that are few.
+fn is_trouble(warning: &CellWarning) -> bool {
+    !matches!(
+        warning,
+        CellWarning::SingleRepetition
+            | CellWarning::OneProcess
+            | CellWarning::FewSteps { .. }
+            | CellWarning::LongestAtBoundary { .. }
+    )
 }
 
 /// Commands that continue from here.
