@@ -68,7 +68,7 @@ advice_on_regression() {
 advice_on_inconclusive() {
     [ ! -s "$work/failed" ] || echo "- Mend what failed."
     ! grep -q 'would need' "$work/gate.md" ||
-        echo "- Where the table says that processes are missing: raise --replicates, then promote; or calm the machine."
+        echo "- Where the table says that processes are missing: calm the machine, or raise --replicates (the baseline's too: promote)."
     ! grep -q 'not seen again' "$work/gate.md" || echo "- What was not seen again was probably the machine: see what ran beside."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
     echo "- One such night is no alarm. Several in a row are: nothing is being judged then."

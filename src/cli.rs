@@ -11,7 +11,7 @@ mod measuring;
 mod reporting;
 
 pub use doctor::DoctorArgs;
-pub use judging::{BaselineChoice, CompareArgs, GateArgs};
+pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use reporting::ReportArgs;
 
@@ -109,6 +109,9 @@ pub enum Command {
     Gate(Box<GateArgs>),
     /// Say whether this machine is fit to measure, what to change, and what that would bring
     Doctor(DoctorArgs),
+    /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which
+    #[command(hide = true)]
+    GateTrial(GateTrialArgs),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),

@@ -299,9 +299,117 @@ fn nights_go_into_the_history_and_failed_ones_are_no_baseline() {
             (Some(3), vec!["suspected".into(); 2])
         );
         assert_eq!(
-            report["cells"][0]["against"]["nights"], 4,
+            report["cells"][0]["night_sd"]["nights"], 4,
             "slow nights do not count"
         );
         assert_eq!(report["baseline"].as_array().expect("nights").len(), 4);
+        assert_eq!(report["drift"], Value::Null, "too few nights to say");
     }
+}
+
+/// A slow-down that a single run cannot tell from a night's mood, but nights of history can.
+#[test]
+fn a_history_knows_how_much_nights_differ() {
+    let place = Place::new();
+    let history = place.out().join("history");
+    let first = measure(&place, &noisy(1000, 1), &TWO_BATCHES);
+    place.run(&["gate", text(&first), "--promote"]);
+    let slow = measure(&place, &noisy(1150, 20), &TWO_BATCHES);
+    let still_slow = format!("synthetic:{}", noisy(1150, 21));
+    let again = ["--rerun", "--engine", &still_slow];
+    let judge = |more: &[&str]| gated(&place, &[&[text(&slow)], &again[..], more].concat());
+    let (code, young) = judge(&[]);
+    assert_eq!(code, Some(3));
+    assert_eq!(young["cells"][0]["doubt"]["why"], "night", "{young}");
+    assert_eq!(young["cells"][0]["night_sd"]["nights"], 1);
+    let (code, told) = judge(&["--night-sd", "1%"]);
+    assert_eq!(code, Some(1), "{told}");
+    for seed in 2..14 {
+        let night = measure(&place, &noisy(1000, seed), &TWO_BATCHES);
+        let (code, _) = gated(&place, &[text(&night), "--keep"]);
+        assert_eq!(code, Some(0));
+    }
+    let (code, old) = judge(&[]);
+    assert_eq!(
+        (code, &old["cells"][0]["night_sd"]["nights"]),
+        (Some(1), &13.into()),
+        "{old}"
+    );
+    let (code, last) = judge(&["--baseline", "last:14"]);
+    assert_eq!(
+        (code, &last["cells"][0]["against"]["nights"]),
+        (Some(1), &13.into()),
+        "{last}"
+    );
+
+    let broken = history.join("99999999-000000-broken");
+    std::fs::create_dir(&broken).expect("writable");
+    std::fs::write(broken.join("run.jsonl"), "no record\n").expect("writable");
+    let out = place.run(&[
+        "gate",
+        text(&first),
+        "--baseline",
+        text(&first),
+        "-o",
+        "json",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("left out of the history"),
+        "{}",
+        stderr(&out)
+    );
+}
+
+/// Copies a run's record under another name and time, as a night of the history that repeats it.
+fn copied(place: &Place, run: &Path, name: &str, permille: u64) {
+    let folder = place.out().join("history").join(name);
+    std::fs::create_dir_all(&folder).expect("writable");
+    let lines = support::json_lines(run).into_iter().map(|mut line| {
+        if line["kind"] == "run" {
+            line["run"] = name.into();
+        }
+        for call in line["calls"].as_array_mut().into_iter().flatten() {
+            let ns = call["submit_ns"].as_u64().expect("a time");
+            call["submit_ns"] = (ns * permille / 1000).into();
+        }
+        line.to_string() + "\n"
+    });
+    std::fs::write(folder.join("run.jsonl"), lines.collect::<String>()).expect("writable");
+}
+
+#[test]
+fn a_drift_of_the_history_is_told_and_changes_no_exit_code() {
+    let place = Place::new();
+    let run = measure(&place, &noisy(1000, 1), &TWO_BATCHES);
+    for night in 0..35_u64 {
+        let level = if night < 20 { 1000 } else { 1020 };
+        copied(
+            &place,
+            &run,
+            &format!("20260101-{night:06}-n"),
+            level + night * 7 % 5,
+        );
+    }
+    let args = ["--baseline", text(&run)];
+    let (code, report) = gated(&place, &[&[text(&run)], &args[..]].concat());
+    assert_eq!(code, Some(0), "a run against itself");
+    let changes = report["drift"]["changes"].as_array().expect("changes");
+    let step = &changes[changes.len() - 2..];
+    for change in step {
+        assert_eq!(change["before"], "20260101-000019-n", "{report}");
+        assert_eq!(change["after"], "20260101-000020-n");
+        let by = change["change"].as_f64().expect("a change");
+        assert!((by - 0.02).abs() < 0.003, "{by}");
+    }
+    let table = stdout(&place.run(&[&["gate", text(&run)], &args[..]].concat()));
+    assert!(
+        table.contains("history: level changed by +2.0% between"),
+        "{table}"
+    );
+    assert!(table.contains("in all 2 cells (p 0.001)"), "{table}");
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
 }

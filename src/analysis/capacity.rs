@@ -130,7 +130,7 @@ pub struct Capacity {
     pub at_least: bool,
     /// What binds; none when nothing does.
     pub binds: Option<Felt>,
-    /// Latency that binds, at the largest measured batch within the limits: nanoseconds.
+    /// Tokens per second of all sequences at that batch, interpolated as the latency.
     pub tokens_per_s: Option<f64>,
 }
 
@@ -222,7 +222,7 @@ fn throughput_at(curve: &Curve<'_>, batch: f64) -> Option<f64> {
         let of = |c: &&CellView| Some((f64::from(c.case.n_seq), c.decode_tokens_per_s?));
         curve.cells.iter().filter_map(of)
     };
-    let below = points().filter(|(b, _)| *b <= batch).last()?;
+    let below = points().rfind(|(b, _)| *b <= batch)?;
     let Some(above) = points().find(|(b, _)| *b > batch) else {
         return Some(below.1);
     };

@@ -70,6 +70,9 @@ pub struct GateArgs {
     /// Chance of any false suspicion among a night's cells (Holm)
     #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
     pub alpha: f64,
+    /// How much nights differ (standard deviation), where a single run is the baseline and the history is too short to tell
+    #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
+    pub night_sd: f64,
     /// Judge only the cells whose names match, such as '*/b32/*'; repeatable
     #[arg(long, value_name = "GLOB")]
     pub cell: Vec<glob::Pattern>,
@@ -94,6 +97,38 @@ pub struct GateArgs {
     /// Engine of the rerun's workers, as for measuring.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
+}
+
+/// Runs by which the gate itself is judged.
+#[derive(Debug, Clone, Args)]
+pub struct GateTrialArgs {
+    /// Runs between which nothing changed, at least three: their folders, records, or a folder of runs
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Runs known to be slower, at least two
+    #[arg(long, value_name = "RUN", num_args = 1..)]
+    pub slower: Vec<PathBuf>,
+    /// Gates whose labels are exchanged, of each kind
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub flips: usize,
+    /// Seed of the exchanges
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Slow-down that is tolerated
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
+    pub tolerance: f64,
+    /// Chance of any false suspicion among a night's cells (Holm)
+    #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
+    pub alpha: f64,
+    /// How much nights are taken to differ
+    #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
+    pub night_sd: f64,
+    /// Judge only the cells whose names match; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub cell: Vec<glob::Pattern>,
+    /// Form of the table on standard output
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Form,
 }
 
 /// A share between 0 and 1, as `0.03` or `3%`.

@@ -8,6 +8,7 @@ use super::{DONE, ab, prepare, run, say, unless_closed};
 use crate::cli::{BaselineChoice, GateArgs, WorkerArgs};
 use crate::compare::pair::{self, Pairing};
 use crate::compare::side::Side;
+use crate::gate::drift::{self, Drift};
 use crate::gate::{Again, Baseline, CellVerdict, Rerun, Rule, gate as judge};
 use crate::metric::Metric;
 use crate::plan::Case;
@@ -15,7 +16,7 @@ use crate::record::history::History;
 use crate::report::{self, night};
 
 /// The figure that nights are judged by.
-const METRIC: Metric = Metric::StepNs;
+pub(super) const METRIC: Metric = Metric::StepNs;
 
 /// Judges a night, or makes it the baseline.
 ///
@@ -29,20 +30,24 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         return Ok(DONE);
     }
     let tonight = read(&args.run, args)?;
-    let baseline = baseline(args, &history, &tonight)?;
+    let nights = nights(args, &history, &tonight);
+    let baseline = baseline(args, &history, &tonight, &nights)?;
     let rule = Rule {
         tolerance: args.tolerance,
         alpha: args.alpha,
+        night_sd: args.night_sd,
         ..Rule::default()
     };
-    let in_turns = matches!(&baseline, Baseline::Run(side) if side.is_paired_with(&tonight));
+    let in_turns = baseline.is_paired_with(&tonight);
     let mut measure_again = |cells: &[Case]| again(args, &tonight, in_turns, cells);
     let asked = args.rerun || args.confirm.is_some();
     let rerun: Option<Rerun<'_, anyhow::Error>> = match asked {
         true => Some(&mut measure_again),
         false => None,
     };
-    let report = judge(&tonight, &baseline, &rule, rerun)?;
+    let mut report = judge(&tonight, &baseline, &rule, rerun)?;
+    let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
+    report.drift = Drift::over(&all, &tonight);
     let sheet = night::sheet(&report);
     unless_closed(report::print_sheet(
         &sheet,
@@ -59,11 +64,7 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
 
 fn read(run: &Path, args: &GateArgs) -> Result<Side> {
     let mut side = Side::read(run, METRIC)?;
-    let is_asked = |case: &Case| {
-        let id = case.id();
-        args.cell.is_empty() || args.cell.iter().any(|glob| glob.matches(id.as_str()))
-    };
-    side.cells.retain(|cell| is_asked(&cell.case));
+    keep_asked(&mut side, &args.cell);
     ensure!(
         !side.cells.is_empty(),
         "{}: has no measured cell{}",
@@ -77,7 +78,53 @@ fn read(run: &Path, args: &GateArgs) -> Result<Side> {
     Ok(side)
 }
 
-fn baseline(args: &GateArgs, history: &History, tonight: &Side) -> Result<Baseline> {
+/// Leaves the cells whose names match any of the globs; all without one.
+pub(super) fn keep_asked(side: &mut Side, globs: &[glob::Pattern]) {
+    let is_asked = |case: &Case| {
+        let id = case.id();
+        globs.is_empty() || globs.iter().any(|glob| glob.matches(id.as_str()))
+    };
+    side.cells.retain(|cell| is_asked(&cell.case));
+}
+
+/// A night of the history.
+struct Night {
+    side: Side,
+    failed: bool,
+}
+
+/// The history's nights of this machine since the promoted one, newest first: what they say of tonight is beside the
+/// verdict, so one that cannot be read is named and left out.
+fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
+    let folders = history.nights(&tonight.header.run).unwrap_or_else(|e| {
+        eprintln!("warning: {e}");
+        Vec::new()
+    });
+    let newest = folders.iter().take(drift::MOST_NIGHTS - 1);
+    let mut nights = Vec::new();
+    for folder in newest {
+        match Side::read(folder, METRIC) {
+            Ok(mut side) => {
+                keep_asked(&mut side, &args.cell);
+                nights.push(Night {
+                    side,
+                    failed: history.has_failed(folder),
+                });
+            }
+            Err(e) => eprintln!("warning: left out of the history: {e}"),
+        }
+    }
+    let here = &tonight.header.machine.fingerprint;
+    nights.retain(|night| night.side.header.machine.fingerprint == *here);
+    nights
+}
+
+fn baseline(
+    args: &GateArgs,
+    history: &History,
+    tonight: &Side,
+    nights: &[Night],
+) -> Result<Baseline> {
     let how = "`ggufbench gate RUN --promote` makes a run the baseline";
     let run = match &args.baseline {
         BaselineChoice::Run(run) => run.clone(),
@@ -95,7 +142,11 @@ fn baseline(args: &GateArgs, history: &History, tonight: &Side) -> Result<Baseli
             return Ok(Baseline::Nights(sides?));
         }
     };
-    Ok(Baseline::Run(Box::new(read(&run, args)?)))
+    let known = nights.iter().filter(|night| !night.failed);
+    Ok(Baseline::RunAmong {
+        run: Box::new(read(&run, args)?),
+        nights: known.map(|night| night.side.clone()).collect(),
+    })
 }
 
 /// The rerun that was made, or one that is made now, beside the run; of a night that was measured in turns with its

@@ -6,6 +6,7 @@ mod doctor;
 mod execute;
 mod folder;
 mod gate;
+mod gate_trial;
 mod model;
 mod prepare;
 mod report;
@@ -41,6 +42,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
+        Some(Command::GateTrial(args)) => gate_trial::gate_trial(&args),
         Some(Command::Model(command)) => model::model(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;

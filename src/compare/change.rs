@@ -11,6 +11,7 @@ use crate::metric::Metric;
 use crate::stats::sample_size::{Design, units_needed};
 use crate::stats::summary::median;
 use crate::stats::test::{self, Welch};
+use crate::stats::variance::Variance;
 use crate::stats::{Alternative, Interval, Summary};
 
 /// Most processes a side that a person is told to measure.
@@ -91,6 +92,16 @@ impl Change {
     /// p-value of the null that the relative slow-down is `slowdown` (or less, or more).
     pub fn p_value(&self, slowdown: f64, alternative: Alternative) -> f64 {
         self.t.p_value(slowdown.ln_1p(), alternative)
+    }
+
+    /// The same with one more independent error in the difference of logarithms, which the units know nothing of.
+    pub fn p_value_with(
+        &self,
+        error: Variance,
+        slowdown: f64,
+        alternative: Alternative,
+    ) -> Option<f64> {
+        self.t.p_value_with(error, slowdown.ln_1p(), alternative)
     }
 
     /// More processes a side that would show, at `level`, on which side of any of `borders` (relative slow-downs)

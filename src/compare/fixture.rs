@@ -2,7 +2,7 @@
 
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
-use crate::host::{Machine, TimerFacts};
+use crate::host::{HostWarning, Machine, TimerFacts};
 use crate::measure::{Call, Phase};
 use crate::metric::Metric;
 use crate::model::ModelFacts;
@@ -66,36 +66,57 @@ pub fn header(run: &str, cases: &[Case]) -> RunHeader {
 
 /// A run whose cells each have one repetition a process, of steps of so many nanoseconds; through a real file.
 pub fn side(header: RunHeader, steps_ns: impl Fn(&Case) -> Vec<u64>) -> Side {
+    let undisturbed = |ns| vec![(ns, false)];
+    side_of(header, |case| {
+        steps_ns(case).into_iter().map(undisturbed).collect()
+    })
+}
+
+/// A run by cell, process and repetition: the step in nanoseconds, and whether another process was busy meanwhile.
+pub fn side_of(header: RunHeader, processes: impl Fn(&Case) -> Vec<Vec<(u64, bool)>>) -> Side {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let mut writer = Writer::create(folder.path(), header.clone()).expect("writes");
     for case in &header.plan.cases {
-        for (replicate, step_ns) in (0..).zip(steps_ns(case)) {
-            let call = Call {
-                phase: Phase::Decode,
-                n_tokens: case.n_seq,
-                n_seq: case.n_seq,
-                n_past: 0,
-                build_ns: 0,
-                submit_ns: step_ns,
-                wait_ns: 0,
-                sample_ns: 0,
-            };
-            let repetition = Repetition {
-                case_id: case.id(),
-                case: case.clone(),
-                replicate,
-                worker: replicate,
-                repetition: 0,
-                started_ns: 0,
-                usage: Default::default(),
-                warnings: Vec::new(),
-                calls: vec![call; 3],
-            };
-            let line = Line::Repetition(Box::new(repetition));
-            writer.append(&line).expect("writes");
+        for (replicate, repetitions) in (0..).zip(processes(case)) {
+            for (repetition, (step_ns, is_disturbed)) in (0..).zip(repetitions) {
+                let line = line(case, (replicate, repetition), step_ns, is_disturbed);
+                writer.append(&line).expect("writes");
+            }
         }
     }
     Side::read(folder.path(), Metric::StepNs).expect("reads what was written")
+}
+
+fn line(
+    case: &Case,
+    (replicate, repetition): (u32, u32),
+    step_ns: u64,
+    is_disturbed: bool,
+) -> Line {
+    let call = Call {
+        phase: Phase::Decode,
+        n_tokens: case.n_seq,
+        n_seq: case.n_seq,
+        n_past: 0,
+        build_ns: 0,
+        submit_ns: step_ns,
+        wait_ns: 0,
+        sample_ns: 0,
+    };
+    let neighbour = HostWarning::NoisyNeighbour {
+        others_percent: 40.0,
+    };
+    Line::Repetition(Box::new(Repetition {
+        case_id: case.id(),
+        case: case.clone(),
+        replicate,
+        worker: replicate,
+        repetition,
+        started_ns: 0,
+        usage: Default::default(),
+        warnings: is_disturbed.then_some(neighbour).into_iter().collect(),
+        calls: vec![call; 3],
+    }))
 }
 
 /// A run of these cells with the same three process medians in each.

@@ -8,6 +8,7 @@ pub mod change;
 pub mod difference;
 mod error;
 pub mod pair;
+pub mod samples;
 pub mod side;
 mod verdict;
 
@@ -24,7 +25,8 @@ use crate::stats::test::benjamini_hochberg;
 use axis::{Axis, ComparedAxis};
 use change::Change;
 use difference::Difference;
-use side::{Samples, Side};
+use samples::Samples;
+use side::Side;
 
 pub use error::CompareError;
 pub use verdict::{Verdict, more_in_short, percent, would_need};
@@ -56,6 +58,9 @@ pub struct Row {
     /// A's cell.
     #[serde(skip)]
     pub case: Case,
+    /// B's.
+    #[serde(skip)]
+    pub case_b: Case,
     /// Its name.
     pub case_id_a: CaseId,
     /// B's; the same unless an axis is compared.
@@ -198,6 +203,7 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
     let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
     Row {
         case: a.case.clone(),
+        case_b: b.case.clone(),
         case_id_a: a.case.id(),
         case_id_b: b.case.id(),
         a: a.median().unwrap_or(f64::NAN),

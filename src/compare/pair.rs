@@ -31,7 +31,14 @@ pub fn is_pair(folder: &Path) -> bool {
 /// # Errors
 /// When one cannot be read, or an axis is not known.
 pub fn read(folder: &Path, metric: Metric) -> Result<Pairing, CompareError> {
-    let side = |side: PairSide| Side::read(&folder.join(side.folder()), metric);
+    let side = |side: PairSide| -> Result<Side, CompareError> {
+        let mut side = Side::read(&folder.join(side.folder()), metric)?;
+        for ComparedAxis { axis, .. } in axes(side.header.pair.as_ref()) {
+            let values = axis.values(&side.header.plan.cases);
+            side.label += &format!(", {} {}", axis.name(), values.join(" and "));
+        }
+        Ok(side)
+    };
     let (a, b) = (side(PairSide::A)?, side(PairSide::B)?);
     Ok(Pairing {
         axes: axes(a.header.pair.as_ref()),

@@ -1,15 +1,16 @@
 //! One side of a comparison: what a run's processes measured of each cell, in one metric.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::CompareError;
 use super::axis::ComparedAxis;
+use super::samples::{Sample, Samples};
+use crate::host::HostWarning;
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{Line, RunHeader};
-use crate::stats::summary;
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -24,36 +25,13 @@ pub struct Side {
     pub cells: Vec<Samples>,
 }
 
-/// A cell's repetitions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Samples {
-    /// The cell.
-    pub case: Case,
-    /// Values of the repetitions, positive, by replicate: by process, but for one that was resumed.
-    replicates: BTreeMap<u32, Vec<f64>>,
-}
-
-impl Samples {
-    /// Median over each replicate's repetitions.
-    pub fn medians(&self) -> BTreeMap<u32, f64> {
-        let median = |(n, values): (&u32, &Vec<f64>)| Some((*n, summary::median(values)?));
-        self.replicates.iter().filter_map(median).collect()
-    }
-
-    /// The median of these.
-    pub fn median(&self) -> Option<f64> {
-        let medians: Vec<f64> = self.medians().into_values().collect();
-        summary::median(&medians)
-    }
-}
-
 impl Side {
     /// Reads a run: its folder, or its record.
     ///
     /// # Errors
     /// The record's.
     pub fn read(run: &Path, metric: Metric) -> Result<Self, RecordError> {
-        let mut cells: HashMap<Case, BTreeMap<u32, Vec<f64>>> = HashMap::new();
+        let mut cells: HashMap<Case, Samples> = HashMap::new();
         let mut seen: Vec<Case> = Vec::new();
         let header = jsonl::read(run, |line| {
             let Line::Repetition(r) = line else { return };
@@ -63,14 +41,15 @@ impl Side {
             if !cells.contains_key(&r.case) {
                 seen.push(r.case.clone());
             }
-            let replicates = cells.entry(r.case).or_default();
-            replicates.entry(r.replicate).or_default().push(value);
+            let sample = Sample {
+                value,
+                is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
+            };
+            let samples = cells.entry(r.case).or_insert_with_key(Samples::none);
+            samples.push(r.replicate, sample);
         })?;
         let planned = header.plan.cases.iter().chain(&seen);
-        let cells = planned
-            .filter_map(|case| cells.remove_entry(case))
-            .map(|(case, replicates)| Samples { case, replicates })
-            .collect();
+        let cells = planned.filter_map(|case| cells.remove(case)).collect();
         Ok(Self {
             label: header.run.clone(),
             header,

@@ -1,10 +1,17 @@
-//! The rule by which a cell passes or fails: changes in, verdicts out.
+//! The rule by which a cell passes or fails: evidence in, verdicts out.
 
 use serde::Serialize;
 
+use super::baseline::Evidence;
 use crate::compare::change::Change;
+use crate::compare::samples::Disturbed;
 use crate::stats::Alternative;
 use crate::stats::test::holm;
+use crate::stats::variance::Variance;
+
+/// The assumption of how much nights differ weighs as much as so many nights and one: then the first week of a
+/// history counts, and false alarms stay below 1% where nights really differ by 5% (`simulation.rs`).
+const NIGHT_SD_DF: f64 = 4.0;
 
 /// When a cell passes and when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -17,6 +24,12 @@ pub struct Rule {
     pub pass_level: f64,
     /// The same as `alpha` for the rerun, which tests only what was suspected.
     pub confirm_alpha: f64,
+    /// Relative standard deviation between nights that is assumed where a single run is the baseline, until nights of the
+    /// history tell. 12 runs of llama-bench on a shared virtual machine differed by 3.7%.
+    pub night_sd: f64,
+    /// Against a single run, the chance of the slow-down between two nights, of which nothing is known but that spread,
+    /// below which the night is not to blame. Not corrected for the cells: a night meets all of them.
+    pub night_alpha: f64,
 }
 
 impl Default for Rule {
@@ -26,6 +39,18 @@ impl Default for Rule {
             alpha: 0.001,
             pass_level: 0.95,
             confirm_alpha: 0.05,
+            night_sd: 0.035,
+            night_alpha: 0.01,
+        }
+    }
+}
+
+impl Rule {
+    /// The assumption of how much the logarithms of times differ between nights.
+    pub(super) fn assumed_nights(&self) -> Variance {
+        Variance {
+            value: self.night_sd.powi(2),
+            df: NIGHT_SD_DF,
         }
     }
 }
@@ -56,51 +81,96 @@ impl CellVerdict {
     }
 }
 
-/// What the rule says of one change.
+/// Why a cell is inconclusive although it has been measured enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Doubt {
+    /// Slower than the single run, but not by more than two nights may differ.
+    Night,
+    /// The machine was disturbed on one side much more than on the other, and what was not disturbed does not say
+    /// the same.
+    Disturbed {
+        /// Repetitions tonight, or in the rerun.
+        tonight: Disturbed,
+        /// Those it was held against.
+        baseline: Disturbed,
+    },
+    /// Suspected, but the rerun does not show it.
+    NotSeenAgain,
+}
+
+/// What the rule says of one cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Judged {
     pub p: Option<f64>,
     pub p_adjusted: Option<f64>,
+    pub p_night: Option<f64>,
     pub verdict: CellVerdict,
+    pub doubt: Option<Doubt>,
     pub more_processes: Option<usize>,
 }
 
 /// Applies the rule to all cells of a night together.
-pub(super) fn judge(changes: &[Option<Change>], rule: &Rule) -> Vec<Judged> {
+pub(super) fn judge<'a>(
+    cells: impl Iterator<Item = &'a Evidence> + Clone,
+    rule: &Rule,
+) -> Vec<Judged> {
     let p_of = |c: &Change| c.p_value(rule.tolerance, Alternative::Greater);
-    let p: Vec<f64> = changes.iter().flatten().map(p_of).collect();
+    let p: Vec<f64> = cells
+        .clone()
+        .filter_map(|e| e.change.as_ref())
+        .map(p_of)
+        .collect();
     let mut adjusted = holm(&p).unwrap_or_default().into_iter();
     let (n, mut p) = (p.len(), p.into_iter());
-    changes
-        .iter()
-        .map(|change| {
-            let Some(change) = change else {
+    cells
+        .map(|evidence| {
+            let Some(change) = &evidence.change else {
                 return Judged {
                     p: None,
                     p_adjusted: None,
+                    p_night: None,
                     verdict: CellVerdict::Inconclusive,
+                    doubt: None,
                     more_processes: None,
                 };
             };
             let (p, p_adjusted) = (p.next(), adjusted.next());
-            let excluded = change.p_value(rule.tolerance, Alternative::Less);
-            let verdict = if p_adjusted.is_some_and(|p| p <= rule.alpha) {
-                CellVerdict::Suspected
-            } else if excluded <= 1.0 - rule.pass_level {
-                CellVerdict::Pass
-            } else {
-                CellVerdict::Inconclusive
-            };
+            let p_night = evidence.night.and_then(|night| {
+                let error = night.of_a_difference();
+                change.p_value_with(error, rule.tolerance, Alternative::Greater)
+            });
+            let (verdict, doubt) = verdict(change, p_adjusted, p_night, rule);
+            let lacks_data = verdict == CellVerdict::Inconclusive && doubt.is_none();
             Judged {
                 p,
                 p_adjusted,
+                p_night,
                 verdict,
-                more_processes: (verdict == CellVerdict::Inconclusive)
-                    .then(|| needed(change, rule, n))
-                    .flatten(),
+                doubt,
+                more_processes: lacks_data.then(|| needed(change, rule, n)).flatten(),
             }
         })
         .collect()
+}
+
+fn verdict(
+    change: &Change,
+    p_adjusted: Option<f64>,
+    p_night: Option<f64>,
+    rule: &Rule,
+) -> (CellVerdict, Option<Doubt>) {
+    let excluded = change.p_value(rule.tolerance, Alternative::Less);
+    if p_adjusted.is_some_and(|p| p <= rule.alpha) {
+        return match p_night {
+            Some(p) if p > rule.night_alpha => (CellVerdict::Inconclusive, Some(Doubt::Night)),
+            _ => (CellVerdict::Suspected, None),
+        };
+    }
+    if excluded <= 1.0 - rule.pass_level {
+        return (CellVerdict::Pass, None);
+    }
+    (CellVerdict::Inconclusive, None)
 }
 
 /// More processes that would let the cell pass, or fail, whichever side of the tolerance its estimate is on.

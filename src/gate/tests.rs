@@ -1,7 +1,13 @@
 use super::*;
-use crate::compare::fixture::{batches, header, run, side};
+use crate::compare::fixture::{batches, header, run, side, side_of};
+use crate::compare::samples::Disturbed;
 
 const QUIET: [u64; 3] = [999_000, 1_000_000, 1_001_000];
+
+/// Slower by a third: more than nights are taken to differ.
+fn slow(ns: [u64; 3]) -> [u64; 3] {
+    ns.map(|ns| ns * 4 / 3)
+}
 
 fn judged(tonight: &Side, baseline: &Baseline) -> GateReport {
     gate::<GateError>(tonight, baseline, &Rule::default(), None).expect("comparable")
@@ -36,7 +42,8 @@ fn three_answers_and_their_exit_codes() {
     );
     assert_eq!(words(&noisy), ["inconclusive"; 2]);
     assert!(noisy.cells[0].more_processes.is_some_and(|n| n > 1));
-    let slow = judged(&run("new", &cases, QUIET.map(|ns| ns * 11 / 10)), &baseline);
+    assert_eq!(noisy.cells[0].doubt, None, "only data are missing");
+    let slow = judged(&run("new", &cases, slow(QUIET)), &baseline);
     assert_eq!(words(&slow), ["suspected"; 2]);
     assert_eq!(slow.verdict, NightVerdict::Inconclusive, "seen once only");
     let codes = [
@@ -52,15 +59,15 @@ fn a_regression_is_what_the_rerun_shows_again() {
     let cases = batches(&[1, 8, 32]);
     let baseline = one(run("old", &cases, QUIET));
     let tonight = side(header("new", &cases), |case| {
-        let slow = if case.n_seq == 1 { 10 } else { 11 };
-        QUIET.map(|ns| ns * slow / 10).to_vec()
+        let ns = if case.n_seq == 1 { QUIET } else { slow(QUIET) };
+        ns.to_vec()
     });
     let mut asked = Vec::new();
     let mut again = |cells: &[Case]| {
         asked = cells.to_vec();
-        let slow_still = |case: &Case| if case.n_seq == 8 { 11 } else { 10 };
         Ok(side(header("again", cells), |case| {
-            QUIET.map(|ns| ns * slow_still(case) / 10).to_vec()
+            let ns = if case.n_seq == 8 { slow(QUIET) } else { QUIET };
+            ns.to_vec()
         })
         .into())
     };
@@ -68,10 +75,19 @@ fn a_regression_is_what_the_rerun_shows_again() {
         gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut again)).expect("judged");
     assert_eq!(asked, batches(&[8, 32]), "only what was suspected");
     assert_eq!(words(&report), ["pass", "regression", "inconclusive"]);
+    assert_eq!(report.cells[2].doubt, Some(Doubt::NotSeenAgain));
     assert_eq!(report.verdict, NightVerdict::Regression);
     assert_eq!(report.rerun.as_deref(), Some("again"));
     let rerun = report.cells[2].rerun.expect("measured again");
     assert!(rerun.slowdown.expect("known").estimate.abs() < 1e-9);
+    let mut half = |_: &[Case]| Ok(run("again", &batches(&[8]), slow(QUIET)).into());
+    let report =
+        gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut half)).expect("judged");
+    assert_eq!(
+        words(&report),
+        ["pass", "regression", "inconclusive"],
+        "what the rerun could not measure was not seen again"
+    );
     let mut never = |_: &[Case]| -> Result<Again, GateError> { panic!("nothing is suspected") };
     let same = run("new", &cases, QUIET);
     gate(&same, &baseline, &Rule::default(), Some(&mut never)).expect("judged");
@@ -97,6 +113,11 @@ fn a_cell_that_is_gone_is_no_pass() {
     );
 }
 
+fn nights(cases: &[Case], permille: &[u64]) -> Vec<Side> {
+    let night = |permille: &u64| run("night", cases, QUIET.map(|ns| ns * permille / 1000));
+    permille.iter().map(night).collect()
+}
+
 #[test]
 fn a_night_without_a_cell_does_not_excuse_the_next() {
     let cases = batches(&[1, 8]);
@@ -110,27 +131,166 @@ fn a_night_without_a_cell_does_not_excuse_the_next() {
 #[test]
 fn many_nights_are_the_units_and_few_are_not() {
     let cases = batches(&[1]);
-    let night = |permille: u64| run("night", &cases, QUIET.map(|ns| ns * permille / 1000));
-    let restless = [1000, 1050, 960, 1030, 950].map(night).to_vec();
+    let restless = nights(&cases, &[1000, 1050, 960, 1030, 950, 1040, 970]);
     let tonight = run("new", &cases, QUIET.map(|ns| ns * 107 / 100));
     let report = judged(&tonight, &Baseline::Nights(restless.clone()));
-    assert_eq!(report.cells[0].against, Against::Nights(5));
+    assert_eq!(report.cells[0].against, Against::Nights(7));
     assert_eq!(
         words(&report),
         ["inconclusive"],
         "7% is such a machine's usual"
     );
+    let cell = &report.cells[0];
     assert_eq!(
-        report.cells[0].more_processes, None,
-        "processes are not what is missing"
+        (cell.more_processes, cell.p_night, cell.night_sd),
+        (None, None, None),
+        "processes are not what is missing, and the interval knows how nights differ"
     );
-    let few = judged(&tonight, &Baseline::Nights(restless[..3].to_vec()));
-    assert_eq!(few.cells[0].against, Against::Processes(3));
+    let few = judged(&tonight, &Baseline::Nights(restless[..6].to_vec()));
+    let cell = &few.cells[0];
+    assert_eq!(cell.against, Against::Processes(3));
+    assert!(cell.p_adjusted < Some(0.001), "processes alone would say");
     assert_eq!(
-        words(&few),
-        ["suspected"],
-        "the newest night alone knows no better"
+        (cell.verdict, cell.doubt),
+        (CellVerdict::Inconclusive, Some(Doubt::Night))
     );
+}
+
+#[test]
+fn a_single_run_must_be_beaten_by_more_than_nights_differ() {
+    let cases = batches(&[1, 8]);
+    let old = run("old", &cases, QUIET);
+    let tonight = |percent: u64| run("new", &cases, QUIET.map(|ns| ns * percent / 100));
+    // By hand: t(0.99, 4) = 3.747, times sqrt(2) * 3.5%, plus ln 1.03, is 0.2150: 23.98% slower.
+    let at = |percent, baseline: &Baseline, rule: &Rule| {
+        let report = gate::<GateError>(&tonight(percent), baseline, rule, None).expect("judged");
+        report.cells[0].verdict.word()
+    };
+    let (alone, rule) = (one(old.clone()), Rule::default());
+    assert_eq!(at(123, &alone, &rule), "inconclusive");
+    assert_eq!(at(125, &alone, &rule), "suspected");
+    // Told that nights differ by 1%: 3.747 sqrt(2) 1% + ln 1.03 = 0.0826: 8.6%.
+    let told = Rule {
+        night_sd: 0.01,
+        ..rule
+    };
+    assert_eq!(at(108, &alone, &told), "inconclusive");
+    assert_eq!(at(109, &alone, &told), "suspected");
+    // Ten nights that do not differ: the variance is 4 / 13 of the assumed, 13 degrees of freedom, t = 2.650, in all
+    // 0.1023: 10.8%.
+    let among = Baseline::RunAmong {
+        run: Box::new(old),
+        nights: nights(&cases, &[1000; 10]),
+    };
+    assert_eq!(at(110, &among, &rule), "inconclusive");
+    assert_eq!(at(112, &among, &rule), "suspected");
+    let report = judged(&tonight(112), &among);
+    let spread = report.cells[0].night_sd.expect("a single run");
+    assert_eq!(spread.nights, 10);
+    assert!((spread.sd - 0.035 * (4.0f64 / 13.0).sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn sides_of_one_run_share_its_night() {
+    let cases = batches(&[1]);
+    let (a, mut b) = (
+        run("pair", &cases, QUIET),
+        run("pair", &cases, QUIET.map(|ns| ns * 108 / 100)),
+    );
+    b.label = "the other side".to_owned();
+    let report = judged(&b, &one(a));
+    let cell = &report.cells[0];
+    assert_eq!((cell.verdict, cell.p_night), (CellVerdict::Suspected, None));
+    assert_eq!(cell.disturbed_baseline, None, "and its disturbances");
+}
+
+/// Three processes of three repetitions, the first `n` of each disturbed and half as slow again.
+fn disturbed(name: &str, cases: &[Case], ns: [u64; 3], n: usize) -> Side {
+    side_of(header(name, cases), |_| {
+        let repetition = |ns: u64, at: usize| match at < n {
+            true => (ns * 3 / 2, true),
+            false => (ns, false),
+        };
+        let process = |ns: u64| (0..3).map(|at| repetition(ns, at)).collect();
+        ns.map(process).to_vec()
+    })
+}
+
+#[test]
+fn another_process_is_no_regression() {
+    let cases = batches(&[1, 8]);
+    let quiet = one(disturbed("old", &cases, QUIET, 0));
+    let why = |report: &GateReport| {
+        let cell = &report.cells[0];
+        (cell.verdict.word(), cell.doubt)
+    };
+    let nine = |repetitions| Disturbed { repetitions, of: 9 };
+    let doubt = |tonight, baseline| {
+        Some(Doubt::Disturbed {
+            tonight: nine(tonight),
+            baseline: nine(baseline),
+        })
+    };
+    for n in [2, 3] {
+        let report = judged(&disturbed("new", &cases, QUIET, n), &quiet);
+        assert_eq!(why(&report), ("inconclusive", doubt(3 * n, 0)), "{n} of 3");
+        assert!(report.suspects().is_empty(), "no rerun for it");
+    }
+    let slow_too = judged(&disturbed("new", &cases, slow(QUIET), 2), &quiet);
+    assert_eq!(
+        why(&slow_too),
+        ("suspected", None),
+        "slower where nothing disturbed, too"
+    );
+    let nothing_left = judged(&disturbed("new", &cases, slow(QUIET), 3), &quiet);
+    assert_eq!(why(&nothing_left), ("inconclusive", doubt(9, 0)));
+    let equally = judged(
+        &disturbed("new", &cases, slow(QUIET), 3),
+        &one(disturbed("old", &cases, QUIET, 3)),
+    );
+    assert_eq!(why(&equally), ("suspected", None), "both alike");
+}
+
+#[test]
+fn a_baseline_that_was_disturbed_lets_nothing_pass_by_that() {
+    let cases = batches(&[1]);
+    let disturbed_then = one(disturbed("old", &cases, QUIET, 2));
+    let tenth = QUIET.map(|ns| ns * 11 / 10);
+    let slower = judged(&disturbed("new", &cases, tenth, 0), &disturbed_then);
+    let cell = &slower.cells[0];
+    assert_eq!(cell.verdict, CellVerdict::Inconclusive);
+    assert!(matches!(cell.doubt, Some(Doubt::Disturbed { .. })));
+    let same = judged(&disturbed("new", &cases, QUIET, 0), &disturbed_then);
+    assert_eq!(words(&same), ["pass"], "without the disturbance, too");
+}
+
+#[test]
+fn a_disturbed_rerun_confirms_nothing() {
+    let cases = batches(&[1]);
+    let quiet = one(disturbed("old", &cases, QUIET, 0));
+    let tonight = disturbed("new", &cases, slow(QUIET), 0);
+    let mut again = |cells: &[Case]| Ok(disturbed("again", cells, QUIET, 3).into());
+    let report =
+        gate::<GateError>(&tonight, &quiet, &Rule::default(), Some(&mut again)).expect("judged");
+    let cell = &report.cells[0];
+    assert_eq!(cell.verdict, CellVerdict::Inconclusive);
+    assert!(matches!(cell.doubt, Some(Doubt::Disturbed { .. })));
+}
+
+#[test]
+fn nights_as_units_know_disturbances_too() {
+    let cases = batches(&[1]);
+    let names = ["1", "2", "3", "4", "5", "6", "7"];
+    let quiet = names.map(|name| disturbed(name, &cases, QUIET, 0)).to_vec();
+    let tonight = disturbed("new", &cases, QUIET, 2);
+    let report = judged(&tonight, &Baseline::Nights(quiet.clone()));
+    assert!(matches!(
+        report.cells[0].doubt,
+        Some(Doubt::Disturbed { baseline, .. }) if baseline.of == 63
+    ));
+    let slow_too = disturbed("new", &cases, slow(QUIET), 2);
+    let report = judged(&slow_too, &Baseline::Nights(quiet));
+    assert_eq!(words(&report), ["suspected"]);
 }
 
 #[test]

@@ -128,6 +128,21 @@ impl fmt::Display for HostWarning {
     }
 }
 
+impl HostWarning {
+    /// Whether it is something that happened while a repetition ran, as [`noise_warnings`] finds it, and not what the
+    /// machine or the build is like.
+    pub fn is_disturbance(&self) -> bool {
+        matches!(
+            self,
+            Self::NoisyNeighbour { .. }
+                | Self::Steal { .. }
+                | Self::Swapping { .. }
+                | Self::Throttled
+                | Self::QuotaThrottled { .. }
+        )
+    }
+}
+
 fn gib(bytes: u64) -> f64 {
     bytes as f64 / (1u64 << 30) as f64
 }
@@ -255,6 +270,8 @@ mod tests {
             },
         ];
         assert_eq!(noise_warnings(&loud), expected);
+        assert!(expected.iter().all(HostWarning::is_disturbance));
+        assert!(!HostWarning::BatterySupply.is_disturbance());
     }
 
     #[test]

@@ -56,6 +56,7 @@ fn draw_chart(figure: &Figure, page: &Page, root: &DrawingArea<Page, Shift>, hea
     let x = x.thinned(WIDTH - left - 22, FONT);
     let chart = ChartBuilder::on(root)
         .margin_top((head + 10) * FINE)
+        .margin_bottom(6 * FINE)
         .margin_left(6 * FINE)
         .margin_right(16 * FINE)
         .x_label_area_size(44 * FINE)

@@ -116,6 +116,18 @@ impl History {
     /// # Errors
     /// [`HistoryError::Io`] when the folder cannot be read; one that does not exist is empty.
     pub fn last(&self, n: usize, tonight: &str) -> Result<Vec<PathBuf>, HistoryError> {
+        let mut nights = self.nights(tonight)?;
+        nights.retain(|night| !self.has_failed(night));
+        nights.truncate(n);
+        Ok(nights)
+    }
+
+    /// Every night since the pinned run, itself among them, newest first; failed ones too, but not the run called
+    /// `tonight`.
+    ///
+    /// # Errors
+    /// As [`last`](Self::last).
+    pub fn nights(&self, tonight: &str) -> Result<Vec<PathBuf>, HistoryError> {
         let since = self.pinned_name()?.unwrap_or_default();
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -126,14 +138,15 @@ impl History {
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
             .filter(|name| *name >= since && name != tonight)
-            .filter(|name| {
-                let night = self.folder.join(name);
-                night.join(FILE_NAME).is_file() && !night.join(REGRESSION).exists()
-            })
+            .filter(|name| self.folder.join(name).join(FILE_NAME).is_file())
             .collect();
         names.sort_unstable_by(|a, b| b.cmp(a));
-        names.truncate(n);
         Ok(names.iter().map(|name| self.folder.join(name)).collect())
+    }
+
+    /// Whether a night of the history was suspected or failed.
+    pub fn has_failed(&self, night: &Path) -> bool {
+        night.join(REGRESSION).exists()
     }
 
     /// The folder.
@@ -212,10 +225,13 @@ mod tests {
         }
 
         fn last(&self, n: usize) -> Vec<String> {
-            let nights = self.history.last(n, "tonight").expect("readable");
-            let name = |p: &PathBuf| p.file_name().expect("named").to_string_lossy().into_owned();
-            nights.iter().map(name).collect()
+            names(&self.history.last(n, "tonight").expect("readable"))
         }
+    }
+
+    fn names(nights: &[PathBuf]) -> Vec<String> {
+        let name = |p: &PathBuf| p.file_name().expect("named").to_string_lossy().into_owned();
+        nights.iter().map(name).collect()
     }
 
     #[test]
@@ -237,6 +253,8 @@ mod tests {
         }
         assert_eq!(place.last(9), ["4", "2", "1"]);
         assert_eq!(place.last(2), ["4", "2"]);
+        let all = place.history.nights("tonight").expect("readable");
+        assert_eq!(names(&all), ["4", "3", "2", "1"], "failed ones too");
         let night = place.history.promote(&place.run("2b")).expect("promoted");
         assert_eq!(place.history.pinned().expect("readable"), Some(night));
         assert_eq!(

@@ -18,10 +18,13 @@ const MOST_NAMES: usize = 20;
 pub fn sheet(c: &Comparison) -> Sheet {
     let mut above = vec![("A".to_owned(), c.a.clone()), ("B".to_owned(), c.b.clone())];
     above.push(("compared".to_owned(), compared(c)));
-    if c.rows.iter().all(|r| r.case_id_a == r.case_id_b) {
-        let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
-        above.push(("cells".to_owned(), axes::constants(&cases)));
-    }
+    // What both sides have in common; the compared axes vary, so that they are left out.
+    let cases: Vec<&Case> = c.rows.iter().flat_map(|r| [&r.case, &r.case_b]).collect();
+    let model = match axes::models(&cases)[..] {
+        [one] => format!("{one}, "),
+        _ => String::new(),
+    };
+    above.push(("cells".to_owned(), model + &axes::constants(&cases)));
     above.extend(differences(&c.differences));
     let mut below = Vec::new();
     below.extend(listed("only in A", &c.only_a));

@@ -21,6 +21,7 @@ pub mod progress;
 mod row;
 pub mod sheet;
 pub mod terminal;
+pub mod trial;
 
 #[cfg(test)]
 mod tests;

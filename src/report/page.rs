@@ -69,6 +69,11 @@ impl Page<'_> {
         plot::sample(series)
     }
 
+    /// Whether a table has so many columns that they have to be set closer.
+    fn is_wide(&self, grid: &Grid) -> bool {
+        grid.head.len() > 14
+    }
+
     /// Whether a table is so long that it scrolls by itself.
     fn is_long(&self, grid: &Grid) -> bool {
         grid.rows.len() > 40

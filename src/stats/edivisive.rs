@@ -62,20 +62,22 @@ pub fn edivisive(values: &[f64], settings: EDivisive) -> Option<Vec<Change>> {
         };
         let mut shuffled = values.to_vec();
         let mut as_strong = 0;
+        let p_value =
+            |as_strong: usize| (as_strong + 1) as f64 / (settings.permutations + 1) as f64;
         for _ in 0..settings.permutations {
             for b in bounds.windows(2) {
                 shuffled[b[0]..b[1]].shuffle(&mut rng);
             }
             let by_chance = strongest_split(&shuffled, &bounds, settings.min_segment);
             as_strong += usize::from(by_chance.is_some_and(|c| c.strength >= found.strength));
-        }
-        let p_value = (as_strong + 1) as f64 / (settings.permutations + 1) as f64;
-        if p_value > settings.alpha {
-            return Some(changes);
+            // No further permutation makes it significant again; most series end here after a few.
+            if p_value(as_strong) > settings.alpha {
+                return Some(changes);
+            }
         }
         changes.push(Change {
             index: found.index,
-            p_value,
+            p_value: p_value(as_strong),
         });
         changes.sort_by_key(|c| c.index);
     }

@@ -10,6 +10,7 @@
 //! | how sure is this median, this ratio | [`interval`] (closed form), [`bootstrap`] (any statistic) |
 //! | is A different from B, by how much | [`rank`] (few assumptions), [`test`](mod@test) (t based, many tests at once) |
 //! | how many more would tell | [`sample_size`] |
+//! | how large is an error of several parts, or partly assumed | [`variance`] |
 //! | where did the level change | [`changepoint`] (one run), [`edivisive`] (many nights) |
 //! | how much do neighbours repeat each other | [`autocorrelation`] |
 
@@ -24,6 +25,7 @@ pub mod rank;
 pub mod sample_size;
 pub mod summary;
 pub mod test;
+pub mod variance;
 
 #[cfg(test)]
 mod coverage;

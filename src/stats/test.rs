@@ -5,6 +5,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::interval::{Interval, t_interval, t_quantile};
 use super::summary::Summary;
+use super::variance::{Variance, satterthwaite};
 use super::{Alternative, is_open_unit};
 
 /// A difference of means with its t-distributed error: Welch's, or another of this module.
@@ -25,6 +26,24 @@ impl Welch {
         let distance = self.difference.estimate - shift;
         let (greater, less) = t_tails(distance, self.standard_error, self.df);
         alternative.combine(greater, less)
+    }
+
+    /// The same p-value with one more independent error in the difference, of which the samples know nothing.
+    /// `None` when the error is no variance.
+    pub fn p_value_with(
+        &self,
+        error: Variance,
+        shift: f64,
+        alternative: Alternative,
+    ) -> Option<f64> {
+        let own = Variance {
+            value: self.standard_error.powi(2),
+            df: self.df.unwrap_or(f64::INFINITY),
+        };
+        let both = satterthwaite(&[own, error])?;
+        let distance = self.difference.estimate - shift;
+        let (greater, less) = t_tails(distance, both.value.sqrt(), Some(both.df));
+        Some(alternative.combine(greater, less))
     }
 }
 
@@ -277,6 +296,36 @@ mod tests {
             close(b[i], bh);
         }
         assert_eq!(holm(&[]), Some(vec![]));
+    }
+
+    #[test]
+    fn another_error_widens_as_satterthwaite_says() {
+        // By hand: 2 + 2 = 4 with (2 + 2)^2 / (2^2 / 2 + 2^2 / 2) = 4 degrees of freedom; t = 4 / 2, whose upper tail
+        // with 4 degrees of freedom is 1/2 - (t / (2 sqrt(4 + t^2))) (1 + 2 / (4 + t^2)) = 0.0581.
+        let own = Welch {
+            difference: Interval {
+                lo: 0.0,
+                estimate: 4.0,
+                hi: 8.0,
+                level: 0.95,
+            },
+            standard_error: 2.0f64.sqrt(),
+            df: Some(2.0),
+        };
+        let error = |value, df| Variance { value, df };
+        let tail = 0.5 - (2.0 / (2.0 * 8.0f64.sqrt())) * (1.0 + 2.0 / 8.0);
+        let p = |e| own.p_value_with(e, 0.0, Greater);
+        close(p(error(2.0, 2.0)).unwrap(), tail);
+        close(p(error(0.0, 2.0)).unwrap(), own.p_value(0.0, Greater));
+        assert_eq!(p(error(-1.0, 2.0)), None);
+        let exact = Welch {
+            standard_error: 0.0,
+            df: None,
+            ..own
+        };
+        // Samples without spread leave the other error alone: t = 2 with its 4 degrees of freedom.
+        let only = exact.p_value_with(error(4.0, 4.0), 0.0, Greater);
+        close(only.unwrap(), tail);
     }
 
     #[test]

@@ -264,7 +264,9 @@ fn within_limits(view: &RunView, slo: &Slo) -> Finding {
         };
         evidence.push(format!("{}: {said}.", curve.label));
         let rate = c.tokens_per_s.unwrap_or(0.0);
+        let from_processes = curve.cells.iter().all(|c| c.n_processes > 1);
         let sure = match (c.batch, interval) {
+            _ if !from_processes => Sure::Likely,
             (_, Some((lo, _))) if lo >= c.batch.max(1) / 2 => Sure::Shown,
             (0, _) => Sure::Shown,
             _ => Sure::Likely,

@@ -55,9 +55,10 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
         ),
     };
     let known = [first, most, least].iter().all(|c| {
-        c.decode_interval
-            .and_then(|i| i.relative_half_width())
-            .is_some_and(|w| w <= 0.1)
+        c.n_processes > 1
+            && c.decode_interval
+                .and_then(|i| i.relative_half_width())
+                .is_some_and(|w| w <= 0.1)
     });
     Some(Finding {
         question: "How does throughput grow with the batch?",

@@ -42,7 +42,7 @@ pub(super) fn trust(view: &RunView) -> Finding {
                 percent(widest)
             );
             let sure = match middle {
-                w if w <= NARROW => Sure::Shown,
+                w if w <= NARROW && fewest > 1 => Sure::Shown,
                 w if w <= 4.0 * NARROW => Sure::Likely,
                 _ => Sure::Undetermined,
             };
@@ -69,6 +69,13 @@ fn doubts(view: &RunView, measured: &[&CellView]) -> Vec<String> {
     let n = measured.len();
     let cells = plural(count(view.cells.len()), "cell", "cells");
     let mut said = vec![format!("Of {cells} {} measured.", were(n))];
+    let alone = measured.iter().filter(|c| c.n_processes < 2).count();
+    if alone > 0 {
+        said.push(format!(
+            "{} measured in one process only: their intervals know nothing of what differs between processes.",
+            were(alone)
+        ));
+    }
     let with = |has: fn(&CellWarning) -> bool| {
         measured
             .iter()

@@ -1,0 +1,195 @@
+//! What a night is held against, and what can be known from it of one cell.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::compare::change::Change;
+use crate::compare::log_times;
+use crate::compare::pair;
+use crate::compare::samples::{Disturbed, Samples};
+use crate::compare::side::Side;
+use crate::plan::Case;
+use crate::run::stop::LEVEL;
+use crate::stats::variance::Variance;
+
+/// From this many earlier nights on, the night is the unit of evidence. With fewer, Student's t on nights finds next
+/// to nothing: at 4 of them a slow-down must exceed 17 times the spread (METHODOLOGY.md has the simulated power).
+pub const MIN_NIGHTS: usize = 7;
+
+/// What tonight is held against.
+#[derive(Debug, Clone)]
+pub enum Baseline {
+    /// One run: its processes are the units, and what differs between nights is assumed.
+    Run(Box<Side>),
+    /// One run, and other nights of its machine, which tell how much nights differ.
+    RunAmong {
+        /// The baseline.
+        run: Box<Side>,
+        /// The nights, itself among them when it is one.
+        nights: Vec<Side>,
+    },
+    /// Earlier nights, newest first, at least one: from [`MIN_NIGHTS`] of them with the cell, each is one unit;
+    /// below, the newest stands alone.
+    Nights(Vec<Side>),
+}
+
+/// Which repetitions are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    All,
+    Undisturbed,
+}
+
+impl View {
+    pub fn of(self, samples: &Samples) -> Cow<'_, Samples> {
+        match self {
+            Self::All => Cow::Borrowed(samples),
+            Self::Undisturbed => Cow::Owned(samples.undisturbed()),
+        }
+    }
+}
+
+/// What is known of a cell tonight.
+#[derive(Debug, Clone)]
+pub(super) struct Evidence {
+    /// The change; none with too few processes.
+    pub change: Option<Change>,
+    /// What it rests on.
+    pub against: Against,
+    /// How much nights differ where the change knows nothing of it.
+    pub night: Option<NightSpread>,
+}
+
+/// How much a cell's logarithms of times differ between nights when nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct NightSpread {
+    /// Of one night.
+    pub variance: Variance,
+    /// Nights that told.
+    pub nights: usize,
+}
+
+impl NightSpread {
+    /// An assumption, corrected by nights' median logarithms of times. What differs between their processes is in
+    /// them too, and so counts twice: on the safe side.
+    pub fn of(assumed: Variance, nights: &[f64]) -> Self {
+        Self {
+            variance: assumed.corrected_by(nights).unwrap_or(assumed),
+            nights: nights.len(),
+        }
+    }
+
+    /// The error of a difference between two nights.
+    pub fn of_a_difference(&self) -> Variance {
+        self.variance.scaled(std::f64::consts::SQRT_2)
+    }
+}
+
+impl Baseline {
+    /// The nights it is held against, newest first.
+    pub(super) fn sides(&self) -> &[Side] {
+        match self {
+            Self::Run(run) | Self::RunAmong { run, .. } => std::slice::from_ref(run),
+            Self::Nights(sides) => sides,
+        }
+    }
+
+    /// Whether it was measured in turns with the night.
+    pub fn is_paired_with(&self, run: &Side) -> bool {
+        self.sides().iter().any(|side| side.is_paired_with(run))
+    }
+
+    /// What is known of a cell of `run`; none when the baseline lacks the cell.
+    pub(super) fn evidence(
+        &self,
+        tonight: &Samples,
+        run: &Side,
+        assumed: Variance,
+        view: View,
+    ) -> Option<Evidence> {
+        let held = self.held_against(&tonight.case, run);
+        let tonight = view.of(tonight);
+        if held.len() >= MIN_NIGHTS {
+            let nights = log_medians(&held, view);
+            let change = log_median(run, &tonight)
+                .and_then(|tonight| Change::against_nights(&nights, tonight, LEVEL));
+            return Some(Evidence {
+                // What was disturbed may leave fewer nights; that they are the units does not change.
+                change: change.filter(|_| nights.len() >= MIN_NIGHTS),
+                against: Against::Nights(nights.len()),
+                night: None,
+            });
+        }
+        let (side, samples) = held.first()?;
+        let samples = view.of(samples);
+        let paired = side.is_paired_with(run);
+        Some(Evidence {
+            change: crate::compare::change(run.metric, &samples, &tonight, paired),
+            against: Against::Processes(log_times(run.metric, &samples).len()),
+            // Sides that were measured in turns share their night.
+            night: (!paired).then(|| {
+                let known = with_cell(self.known_nights(), &tonight.case, run);
+                NightSpread::of(assumed, &log_medians(&known, View::All))
+            }),
+        })
+    }
+
+    /// How much of what a cell is held against was disturbed; none where that is measured interleaved with tonight,
+    /// so that a disturbance meets both.
+    pub(super) fn disturbed(&self, case: &Case, run: &Side) -> Option<Disturbed> {
+        let held = self.held_against(case, run);
+        let is_pair = held.iter().any(|(side, _)| side.is_paired_with(run));
+        (!is_pair).then(|| Disturbed::sum(held.iter().map(|(_, samples)| samples.disturbed())))
+    }
+
+    /// The nights with a cell that count for it.
+    fn held_against(&self, case: &Case, run: &Side) -> Vec<(&Side, &Samples)> {
+        let mut held = with_cell(self.sides(), case, run);
+        if held.len() < MIN_NIGHTS {
+            held.truncate(1);
+        }
+        held
+    }
+
+    /// The nights that tell how much nights differ.
+    fn known_nights(&self) -> &[Side] {
+        match self {
+            Self::Run(_) => &[],
+            Self::RunAmong { nights, .. } | Self::Nights(nights) => nights,
+        }
+    }
+}
+
+fn with_cell<'a>(sides: &'a [Side], case: &Case, run: &Side) -> Vec<(&'a Side, &'a Samples)> {
+    let cell = |side: &'a Side| Some((side, cell_beside(side, run, case)?));
+    sides.iter().filter_map(cell).collect()
+}
+
+/// The cell of `side` that a case of `run` is held against: the same, but for what differs on purpose in a pair.
+pub(super) fn cell_beside<'a>(side: &'a Side, run: &Side, case: &Case) -> Option<&'a Samples> {
+    let axes = match side.is_paired_with(run) {
+        true => pair::axes(run.header.pair.as_ref()),
+        false => Vec::new(),
+    };
+    side.cell_beside(case, &axes)
+}
+
+fn log_medians(held: &[(&Side, &Samples)], view: View) -> Vec<f64> {
+    let of = |(side, samples): &(&Side, &Samples)| log_median(side, &view.of(samples));
+    held.iter().filter_map(of).collect()
+}
+
+fn log_median(side: &Side, samples: &Samples) -> Option<f64> {
+    Some(side.metric.log_time(samples.median()?))
+}
+
+/// What a cell was held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Against {
+    /// So many processes of one run.
+    Processes(usize),
+    /// So many nights.
+    Nights(usize),
+}

@@ -1,0 +1,147 @@
+//! What the gate says of a night.
+
+use serde::Serialize;
+
+use super::baseline::Against;
+use super::drift::Drift;
+use super::rule::{CellVerdict, Doubt, Rule};
+use crate::compare::difference::Difference;
+use crate::compare::samples::Disturbed;
+use crate::plan::{Case, CaseId};
+use crate::stats::Interval;
+
+/// The night's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NightVerdict {
+    /// Every cell passed.
+    Pass,
+    /// A regression was seen twice.
+    Regression,
+    /// Neither.
+    Inconclusive,
+}
+
+impl NightVerdict {
+    /// 0, 1 or 3; 2 is an error's.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Regression => 1,
+            Self::Inconclusive => 3,
+        }
+    }
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Regression => "regression",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// A cell, judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CellResult {
+    /// The cell.
+    #[serde(skip)]
+    pub case: Case,
+    /// Its name.
+    pub case_id: CaseId,
+    /// What it was held against.
+    pub against: Against,
+    /// Tonight's processes.
+    pub n_processes: usize,
+    /// Tonight's repetitions during which something else used the machine.
+    pub disturbed: Disturbed,
+    /// Those of the baseline; none where both sides were measured interleaved, and so disturbed together.
+    pub disturbed_baseline: Option<Disturbed>,
+    /// Relative slow-down: 0.1 takes a tenth longer. None with too few processes.
+    pub slowdown: Option<Interval>,
+    /// One-sided p-value of the null "slower by at most the tolerance".
+    pub p: Option<f64>,
+    /// The same over all cells, after Holm.
+    pub p_adjusted: Option<f64>,
+    /// Against a single run of another night: p-value of the same null when nights differ as `night_sd` says.
+    pub p_night: Option<f64>,
+    /// How much nights differ, where no interval knows it.
+    pub night_sd: Option<NightSd>,
+    /// The verdict.
+    pub verdict: CellVerdict,
+    /// What keeps it from being another one, where that is not a lack of data.
+    pub doubt: Option<Doubt>,
+    /// About so many more processes a side would decide an inconclusive cell, when processes are what is missing.
+    pub more_processes: Option<usize>,
+    /// What the rerun showed of a suspected cell.
+    pub rerun: Option<RerunResult>,
+}
+
+/// How much a cell's time differs between nights when nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NightSd {
+    /// Relative standard deviation of one night: the rule's assumption, corrected by the history.
+    pub sd: f64,
+    /// Nights of the history that corrected it.
+    pub nights: usize,
+}
+
+/// A suspected cell in the rerun.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RerunResult {
+    /// Relative slow-down against the same baseline.
+    pub slowdown: Option<Interval>,
+    /// As [`CellResult::p_adjusted`], over the suspected cells.
+    pub p_adjusted: Option<f64>,
+}
+
+/// Everything the gate says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GateReport {
+    /// Tonight's run.
+    pub run: String,
+    /// The baseline's runs, newest first.
+    pub baseline: Vec<String>,
+    /// The rule.
+    pub rule: Rule,
+    /// What else differs from the newest of the baseline.
+    pub differences: Vec<Difference>,
+    /// The cells on both sides.
+    pub cells: Vec<CellResult>,
+    /// In the baseline, but not measured tonight.
+    pub missing: Vec<CaseId>,
+    /// Measured tonight, but not in the baseline.
+    pub new: Vec<CaseId>,
+    /// The run that was made to confirm, when there was one.
+    pub rerun: Option<String>,
+    /// Changes of level over the history, for information: none while it is too short to tell.
+    pub drift: Option<Drift>,
+    /// The night's verdict.
+    pub verdict: NightVerdict,
+}
+
+impl GateReport {
+    /// Cells that a rerun should confirm.
+    pub fn suspects(&self) -> Vec<Case> {
+        let suspects = self
+            .cells
+            .iter()
+            .filter(|c| c.verdict == CellVerdict::Suspected);
+        suspects.map(|c| c.case.clone()).collect()
+    }
+
+    pub(super) fn conclude(&mut self) {
+        let has = |verdict| self.cells.iter().any(|c| c.verdict == verdict);
+        self.verdict = if has(CellVerdict::Regression) {
+            NightVerdict::Regression
+        } else if self.cells.iter().all(|c| c.verdict == CellVerdict::Pass)
+            && self.missing.is_empty()
+        {
+            NightVerdict::Pass
+        } else {
+            // A cell that could not be measured tonight is no pass either.
+            NightVerdict::Inconclusive
+        };
+    }
+}

@@ -1,0 +1,199 @@
+//! What stands below a gate's table: how to read it, what it does not know, and what to do next.
+
+use std::collections::BTreeMap;
+
+use crate::compare::percent;
+use crate::compare::samples::Disturbed;
+use crate::gate::drift::{Drift, LevelChange};
+use crate::gate::{CellResult, CellVerdict, Doubt, GateReport, NightSd, NightVerdict};
+use crate::report::sheet::{p_value, signed_percent};
+use crate::report::text::plural;
+
+/// Lines of changes in the history; more are in the JSON.
+const MOST_CHANGES: usize = 6;
+
+/// Cells that are named in such a line.
+const MOST_CELLS: usize = 3;
+
+/// Labelled lines.
+pub(super) fn below(report: &GateReport) -> Vec<(String, String)> {
+    let mut lines = vec![(String::new(), rule(report))];
+    let mut add = |label: &str, text: String| lines.push((label.to_owned(), text));
+    for text in caveat(report).into_iter().chain(disturbance(report)) {
+        add("note", text);
+    }
+    for text in report
+        .drift
+        .iter()
+        .flat_map(|d| history(d, report.cells.len()))
+    {
+        add("history", text);
+    }
+    for text in next(report) {
+        add("next", text.to_owned());
+    }
+    lines
+}
+
+fn rule(report: &GateReport) -> String {
+    let rule = &report.rule;
+    format!(
+        "time: how much longer a decode step takes. pass: {} slower or more is excluded at {}. suspected: p at most {} for \
+         \"at most {} slower\", after Holm over the cells; regression: and seen again in a rerun. (+N): would need about \
+         N more processes a side.",
+        percent(rule.tolerance),
+        percent(rule.pass_level),
+        rule.alpha,
+        percent(rule.tolerance)
+    )
+}
+
+/// What the intervals do not know.
+fn caveat(report: &GateReport) -> Option<String> {
+    let known: Vec<NightSd> = report.cells.iter().filter_map(|c| c.night_sd).collect();
+    let nights = known.iter().map(|n| n.nights).max()?;
+    let least = known.iter().map(|n| n.sd).fold(f64::INFINITY, f64::min);
+    let most = known.iter().map(|n| n.sd).fold(0.0, f64::max);
+    let spread = if nights < 2 {
+        format!("{} (--night-sd)", percent(report.rule.night_sd))
+    } else {
+        let range = match (tenths(least), tenths(most)) {
+            (least, most) if least == most => most,
+            (least, most) => format!("{least} to {most}"),
+        };
+        format!(
+            "{range} (--night-sd {}, corrected by {nights} nights of the history)",
+            percent(report.rule.night_sd)
+        )
+    };
+    Some(format!(
+        "the baseline is a single run, so no interval knows how nights differ. They are taken to differ by {spread}, and \
+         what two such nights do by chance more often than {} of the time is no regression.",
+        percent(report.rule.night_alpha)
+    ))
+}
+
+fn tenths(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+fn disturbance(report: &GateReport) -> Option<String> {
+    let uneven = |c: &&CellResult| matches!(c.doubt, Some(Doubt::Disturbed { .. }));
+    let cells: Vec<&CellResult> = report.cells.iter().filter(uneven).collect();
+    if cells.is_empty() {
+        return None;
+    }
+    let (tonight, baseline): (Vec<Disturbed>, Vec<Disturbed>) = cells
+        .iter()
+        .filter_map(|c| match c.doubt {
+            Some(Doubt::Disturbed { tonight, baseline }) => Some((tonight, baseline)),
+            _ => None,
+        })
+        .unzip();
+    let (tonight, baseline) = (Disturbed::sum(tonight), Disturbed::sum(baseline));
+    Some(format!(
+        "of the cells called disturbed, something else used the machine (other processes, steal, swapping, throttling) in {} \
+         of {} repetitions tonight and in {} of {} of the baseline; those without it do not give the same verdict.",
+        tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
+    ))
+}
+
+/// Changes of level, those of the same night in one line.
+fn history(drift: &Drift, n_cells: usize) -> Vec<String> {
+    if drift.changes.is_empty() {
+        return vec![format!("no change of level in {} nights", drift.nights)];
+    }
+    let mut by_night: BTreeMap<(&str, &str), Vec<&LevelChange>> = BTreeMap::new();
+    for change in &drift.changes {
+        let nights = (change.after.as_str(), change.before.as_str());
+        by_night.entry(nights).or_default().push(change);
+    }
+    let n_lines = by_night.len();
+    let newest = by_night.iter().rev().take(MOST_CHANGES);
+    let mut lines: Vec<String> = newest
+        .map(|((after, before), changes)| {
+            let of = |c: &&LevelChange| c.change;
+            let least = changes.iter().map(of).fold(f64::INFINITY, f64::min);
+            let most = changes.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+            let by = match (signed_percent(least), signed_percent(most)) {
+                (least, most) if least == most => most,
+                (least, most) => format!("{least} to {most}"),
+            };
+            let p = changes.iter().map(|c| c.p).fold(0.0, f64::max);
+            format!(
+                "level changed by {by} between {before} and {after} in {} (p {})",
+                cells(changes, n_cells),
+                p_value(p)
+            )
+        })
+        .collect();
+    if n_lines > MOST_CHANGES {
+        lines.push(format!("and {} earlier changes", n_lines - MOST_CHANGES));
+    }
+    if let Some(first) = lines.first_mut() {
+        first.push_str(&format!(
+            "; of {} nights, for information only",
+            drift.nights
+        ));
+    }
+    lines
+}
+
+fn cells(changes: &[&LevelChange], n_cells: usize) -> String {
+    if changes.len() == n_cells && n_cells > 1 {
+        return format!("all {n_cells} cells");
+    }
+    let mut names: Vec<String> = changes
+        .iter()
+        .take(MOST_CELLS)
+        .map(|c| c.case_id.to_string())
+        .collect();
+    if changes.len() > MOST_CELLS {
+        let more = u32::try_from(changes.len() - MOST_CELLS).unwrap_or(u32::MAX);
+        names.push(format!("{} more", plural(more, "cell", "cells")));
+    }
+    names.join(", ")
+}
+
+fn next(report: &GateReport) -> Vec<&'static str> {
+    let has = |verdict| report.cells.iter().any(|c| c.verdict == verdict);
+    let doubts = |of: fn(&Doubt) -> bool| {
+        report
+            .cells
+            .iter()
+            .any(|c| c.doubt.as_ref().is_some_and(of))
+    };
+    let lacks = report.cells.iter().any(|c| c.more_processes.is_some());
+    let advice = [
+        (
+            has(CellVerdict::Suspected),
+            "--rerun measures the suspected cells again; only what is seen twice is a regression",
+        ),
+        (
+            doubts(|d| is_disturbed(d, |tonight, baseline| tonight > baseline)),
+            "the machine was disturbed tonight: measure again at a quieter time, or paired",
+        ),
+        (
+            doubts(|d| is_disturbed(d, |tonight, baseline| tonight < baseline)),
+            "the machine was disturbed when the baseline was measured: promote a quieter run",
+        ),
+        (
+            doubts(|d| *d == Doubt::Night),
+            "measure both paired in one night; or --keep nights until --baseline last:14 knows how much they differ, or say \
+             it with --night-sd",
+        ),
+        (
+            report.verdict == NightVerdict::Inconclusive && lacks,
+            "raise --replicates in both runs, or calm the machine",
+        ),
+    ];
+    let applies = advice.into_iter().filter(|(applies, _)| *applies);
+    applies.map(|(_, text)| text).collect()
+}
+
+fn is_disturbed(doubt: &Doubt, uneven: fn(f64, f64) -> bool) -> bool {
+    match doubt {
+        Doubt::Disturbed { tonight, baseline } => uneven(tonight.share(), baseline.share()),
+        _ => false,
+    }
+}
