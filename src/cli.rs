@@ -8,12 +8,13 @@ use clap::{Args, Parser, Subcommand};
 mod doctor;
 mod judging;
 mod measuring;
+mod reporting;
 
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use reporting::ReportArgs;
 
-use crate::report::Output;
 use crate::run::protocol::WORKER_COMMAND;
 
 /// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
@@ -98,14 +99,8 @@ pub enum Command {
         #[command(flatten)]
         run: Box<RunArgs>,
     },
-    /// Print the table of a finished or interrupted run again
-    Report {
-        /// The run's folder, or its run.jsonl
-        run: PathBuf,
-        /// Form of the table on standard output
-        #[arg(short = 'o', long, value_enum, default_value_t)]
-        output: Output,
-    },
+    /// Write the report of runs, or print their table again
+    Report(ReportArgs),
     /// Measure two settings, or two builds, interleaved in one run, and compare them
     Ab(Box<AbArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
@@ -209,6 +204,7 @@ pub struct SynthArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Output;
     use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, String> {

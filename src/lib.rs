@@ -8,15 +8,21 @@
 //!   -> measure     one Call per llama_decode: build, submit, wait, sample, in integer nanoseconds
 //!   -> record      one JSON line per repetition, flushed, raw calls kept
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
+//!   -> roofline    bytes and FLOPs per call, ceilings, fits: what could be expected
 //!   -> compare     two sides, cell by cell: change, interval, verdict
 //!   -> gate        tonight against the baseline: pass, regression, inconclusive
-//!   -> report      reads records only; never needs a model
+//!   -> view        a record turned into figures, once
+//!   -> analysis    what the figures say, in sentences with their evidence
+//!   -> plot        figures one can see
+//!   -> report      tables and the lab report; like all below `record` it never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `gate`, `compare`, `doctor`, `run`, `record`,
-//! `metric`, `measure`, `engine`, `host`, `stats`, `plan`, `model`, `units`, `build_info`. `stats` knows no benchmarks;
-//! `engine::llama` is the only place that calls llama.cpp per decode call.
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
+//! `doctor`, `run`, `record`, `metric`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`,
+//! `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
+//! per decode call.
 
+pub mod analysis;
 pub mod build_info;
 pub mod cli;
 pub mod cmd;
@@ -29,8 +35,12 @@ pub mod measure;
 pub mod metric;
 pub mod model;
 pub mod plan;
+pub mod plot;
 pub mod record;
 pub mod report;
+pub mod roofline;
 pub mod run;
 pub mod stats;
+pub mod text;
 pub mod units;
+pub mod view;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
+use crate::analysis::capacity::Slo;
 use crate::metric::Metric;
 use crate::report::Output;
 
@@ -217,6 +218,9 @@ pub struct OutputArgs {
         help_heading = "Output"
     )]
     pub form: Output,
+    /// Limits on latency that the report says the largest batch for: tpot=50ms,ttft=2s,itl=100ms
+    #[arg(long, value_name = "LIMITS", help_heading = "Output")]
+    pub slo: Option<Slo>,
     /// Write no report beside the record
     #[arg(long, help_heading = "Output")]
     pub no_report: bool,

@@ -23,12 +23,12 @@ use crate::metric::Metric;
 use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
-use crate::report::view::RunView;
-use crate::report::{self, Form, comparison};
+use crate::report::{self, Files, Form, comparison};
 use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::view::RunView;
 
 /// Name of the comparison inside a pair's folder.
 const COMPARISON: &str = "comparison.md";
@@ -50,8 +50,11 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let (a, b) = (a?, b?);
     if !args.output.no_report {
         for view in [&a, &b] {
-            report::write_files(view, view.folder())
-                .with_context(|| format!("{}: cannot write the report", view.folder().display()))?;
+            super::report::write(
+                view,
+                args.output.slo.as_ref(),
+                &Files::in_folder(view.folder()),
+            )?;
         }
     }
     let code = exit_code(ended, &[&a, &b]);

@@ -37,7 +37,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
-        Some(Command::Report { run, output }) => report::report(&run, output),
+        Some(Command::Report(args)) => report::report(&args),
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),

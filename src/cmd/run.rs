@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::execute::{
     check_same_conditions, execute, header, make_models, name_of, record_skipped,
@@ -17,12 +17,12 @@ use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
-use crate::report::view::RunView;
-use crate::report::{self, dry_run};
+use crate::report::{self, Files, dry_run};
 use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::view::RunView;
 
 /// Measures what flags and sweep describe.
 ///
@@ -176,8 +176,7 @@ pub(super) fn plan_of_some(plan: &Plan, cases: &[Case]) -> Plan {
 fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
     let view = RunView::read(folder)?;
     if !args.no_report {
-        report::write_files(&view, folder)
-            .with_context(|| format!("{}: cannot write the report", folder.display()))?;
+        super::report::write(&view, args.slo.as_ref(), &Files::in_folder(folder))?;
     }
     unless_closed(report::print(&view, args.form, &mut io::stdout().lock()))?;
     Ok(exit_code(ended, &[&view]))

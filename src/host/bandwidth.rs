@@ -1,7 +1,8 @@
-//! A quick guess at what this machine can read and compute, to tell a user how long a run may take.
+//! What this machine reads from memory and computes.
 //!
-//! Not the roofline's ceiling: that one is measured for seconds with the engine's own kernels. This
-//! takes about a tenth of a second, and on machines with very large caches its buffer may be too small.
+//! [`QuickRates`] are a guess, to tell a user how long a run may take: a tenth of a second, and on machines
+//! with very large caches the buffer may be too small. [`read_rate_ceiling`] is the roofline's memory ceiling:
+//! some seconds, several rounds, and a buffer that no cache holds.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::cpu::Cpu;
 use super::files::LiveFiles;
 use super::memory::available_memory_bytes;
+use crate::roofline::ceiling::ReadRate;
+use crate::stats::{median_interval, summary};
 
 const MIB: u64 = 1 << 20;
 /// Where cache sizes cannot be read: four times a large desktop's.
@@ -62,18 +65,77 @@ fn buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
     wanted.clamp(16 * MIB, 512 * MIB).min(allowed).max(MIB)
 }
 
-/// Each thread sums its own part, which it has filled itself so that the pages lie near it.
+/// Reads memory with `n_threads` threads, `rounds` times from newly laid in buffers, each for `round` and at
+/// least five passes. The buffer is four times the last cache and at least 1 GiB, but at most a quarter of what
+/// is available. `measured_at_s` of the answer is left 0.
+pub fn read_rate_ceiling(n_threads: u32, rounds: u32, round: Duration) -> ReadRate {
+    let cache_bytes = Cpu::probe(&LiveFiles).last_level_cache_bytes();
+    let buffer_bytes = ceiling_buffer_bytes(cache_bytes, available_memory_bytes());
+    read_rounds(
+        n_threads.max(1),
+        rounds.max(1),
+        round,
+        buffer_bytes,
+        cache_bytes,
+    )
+}
+
+fn ceiling_buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
+    let wanted = cache
+        .unwrap_or(UNKNOWN_CACHE_BYTES)
+        .saturating_mul(4)
+        .max(1024 * MIB);
+    let allowed = available.map_or(u64::MAX, |bytes| bytes / 4);
+    wanted.min(allowed).max(MIB)
+}
+
+fn read_rounds(
+    threads: u32,
+    rounds: u32,
+    round: Duration,
+    buffer_bytes: u64,
+    cache_bytes: Option<u64>,
+) -> ReadRate {
+    let mut all: Vec<Vec<f64>> = Vec::new();
+    for _ in 0..rounds {
+        all.push(read_rates(threads, buffer_bytes, round, 5));
+    }
+    let medians: Vec<f64> = all.iter().filter_map(|r| summary::median(r)).collect();
+    let interval = (medians.len() > 1)
+        .then(|| median_interval(&medians.iter().map(|&m| vec![m]).collect::<Vec<_>>(), 0.95))
+        .flatten();
+    ReadRate {
+        best_per_s: all.iter().flatten().copied().fold(0.0, f64::max),
+        median_per_s: summary::median(&medians).unwrap_or(0.0),
+        interval_per_s: interval.map(|i| (i.lo, i.hi)),
+        buffer_bytes,
+        cache_bytes,
+        n_passes: all.iter().map(|r| r.len() as u32).sum(),
+        measured_at_s: 0,
+    }
+}
+
 fn read_rate(threads: u32, buffer_bytes: u64) -> f64 {
+    let rates = read_rates(threads, buffer_bytes, Duration::from_millis(70), 3);
+    rates.into_iter().fold(0.0, f64::max)
+}
+
+/// Bytes a second of each pass. Each thread sums its own part, which it has filled itself so that the pages lie
+/// near it.
+fn read_rates(threads: u32, buffer_bytes: u64, budget: Duration, min_passes: u32) -> Vec<f64> {
     let words = (buffer_bytes / 8 / u64::from(threads)).max(1) as usize;
     let bytes = (words * 8) as f64 * f64::from(threads);
-    let best = best_pass(threads, Duration::from_millis(70), |seed| {
+    let passes = passes(threads, budget, min_passes, |seed| {
         let mut part: Vec<u64> = Vec::with_capacity(words);
         part.extend((0..words as u64).map(|word| word ^ u64::from(seed)));
         move || {
             black_box(sum(black_box(&part)));
         }
     });
-    bytes / best.as_secs_f64()
+    passes
+        .iter()
+        .map(|took| bytes / took.as_secs_f64())
+        .collect()
 }
 
 /// Four times sixteen chains: enough loads in flight that memory and not additions set the pace.
@@ -107,13 +169,14 @@ pub(super) fn fresh_chains(seed: u32) -> Chains {
 
 fn multiply_add_rate(threads: u32) -> f64 {
     let flops = (2 * LANES * CHAINS * ROUNDS) as f64 * f64::from(threads);
-    let best = best_pass(threads, Duration::from_millis(20), |seed| {
+    let passes = passes(threads, Duration::from_millis(20), 3, |seed| {
         let mut chains = fresh_chains(seed);
         move || {
             multiply_add(&mut chains);
             black_box(&chains);
         }
     });
+    let best = passes.into_iter().min().unwrap_or(Duration::MAX);
     flops / best.as_secs_f64()
 }
 
@@ -174,13 +237,14 @@ fn rounds(chains: &mut Chains, step: impl Fn(f32, f32, f32) -> f32 + Copy) {
     *chains = [a, b, c, d, e, f, g, h];
 }
 
-/// Runs `pass` on all threads at once, over and over until `budget` is spent but at least three
-/// times, and returns the shortest time from the common start to the last thread's end.
-fn best_pass<P: FnMut()>(
+/// Runs `pass` on all threads at once, over and over until `budget` is spent but at least `min_passes`
+/// times, and returns the times from the common start to the last thread's end.
+fn passes<P: FnMut()>(
     threads: u32,
     budget: Duration,
+    min_passes: u32,
     prepare: impl Fn(u32) -> P + Sync,
-) -> Duration {
+) -> Vec<Duration> {
     let barrier = Barrier::new(threads as usize);
     let done = AtomicBool::new(false);
     let other = |seed: u32| {
@@ -200,23 +264,21 @@ fn best_pass<P: FnMut()>(
             scope.spawn(move || other(seed));
         }
         let mut pass = prepare(0);
-        let mut best = Duration::MAX;
+        let mut times = Vec::new();
         let mut spent = Duration::ZERO;
-        let mut passes = 0;
-        while passes < 3 || spent < budget {
+        while times.len() < min_passes as usize || spent < budget {
             barrier.wait();
             let begun = Instant::now();
             pass();
             barrier.wait();
             let took = begun.elapsed();
-            best = best.min(took);
+            // A clock too coarse to see the pass must not give an infinite rate.
+            times.push(took.max(Duration::from_nanos(1)));
             spent += took;
-            passes += 1;
         }
         done.store(true, Ordering::Release);
         barrier.wait();
-        // A clock too coarse to see the pass must not give an infinite rate.
-        best.max(Duration::from_nanos(1))
+        times
     })
 }
 
@@ -256,13 +318,43 @@ mod tests {
     #[test]
     fn every_thread_takes_part_in_every_pass() {
         let calls = [const { AtomicU32::new(0) }; 3];
-        best_pass(3, Duration::ZERO, |seed| {
+        let times = passes(3, Duration::ZERO, 4, |seed| {
             let calls = &calls[seed as usize];
             move || {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
         });
-        assert!(calls.iter().all(|count| count.load(Ordering::Relaxed) == 3));
+        assert_eq!(times.len(), 4);
+        assert!(calls.iter().all(|count| count.load(Ordering::Relaxed) == 4));
+    }
+
+    #[test]
+    fn a_ceilings_buffer_is_large_unless_memory_is_short() {
+        let gib = 1024 * MIB;
+        assert_eq!(ceiling_buffer_bytes(Some(32 * MIB), Some(24 * gib)), gib);
+        assert_eq!(
+            ceiling_buffer_bytes(Some(768 * MIB), Some(64 * gib)),
+            3 * gib
+        );
+        assert_eq!(ceiling_buffer_bytes(Some(32 * MIB), Some(2 * gib)), gib / 2);
+        assert_eq!(ceiling_buffer_bytes(None, None), gib);
+        assert_eq!(ceiling_buffer_bytes(Some(32 * MIB), Some(0)), MIB);
+    }
+
+    #[test]
+    fn a_ceiling_has_its_rounds_and_an_interval_from_two_on() {
+        let rate = read_rounds(2, 3, Duration::ZERO, MIB, Some(7));
+        assert_eq!(
+            (rate.n_passes, rate.buffer_bytes, rate.cache_bytes),
+            (15, MIB, Some(7))
+        );
+        let (low, high) = rate.interval_per_s.expect("three rounds");
+        assert!(0.0 < low && low <= rate.median_per_s && rate.median_per_s <= high);
+        assert!(rate.best_per_s >= rate.median_per_s);
+        assert_eq!(
+            read_rounds(1, 1, Duration::ZERO, MIB, None).interval_per_s,
+            None
+        );
     }
 
     #[test]

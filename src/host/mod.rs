@@ -34,7 +34,7 @@ mod cpu_tests;
 #[cfg(test)]
 mod garbage_tests;
 
-pub use bandwidth::{QuickRates, reading_buffer_bytes};
+pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
 pub use cpu::{Cache, Cpu};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
 pub use gpu::{Gpu, GpuReport, throttle_names};

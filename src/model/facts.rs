@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::generative::language_model;
 use super::gguf::{Gguf, TensorInfo};
 use super::names::{later_parts, model_name};
-use super::sums::Sums;
+use super::sums::{Matrices, Sums};
 use super::{FileType, ModelError, Progress, hash, kv_heads};
 
 /// Shape, types and sizes of one model. Counts are exact; `None` means the file does not say.
@@ -79,6 +79,10 @@ pub struct ModelFacts {
     /// embedding tables, of which only single rows are read; a tied table counts as output.
     /// An upper bound for mixtures of experts, see `expert_bytes`.
     pub weight_bytes_per_step: u64,
+    /// The matrices a token multiplies with, by shape and type. Empty in records of programs that did
+    /// not list them.
+    #[serde(default)]
+    pub matrices: Vec<Matrices>,
 }
 
 impl ModelFacts {
@@ -184,6 +188,7 @@ impl ModelFacts {
             token_embd_bytes: sums.token_embd_bytes,
             expert_bytes: sums.expert_bytes,
             weight_bytes_per_step: sums.step_bytes,
+            matrices: sums.matrices,
             architecture: arch,
         })
     }

@@ -206,6 +206,12 @@ pub(crate) fn tensor_type_name(ty: sys::ggml_type) -> String {
     unsafe { lossy(sys::ggml_type_name(ty)) }.to_ascii_uppercase()
 }
 
+/// The tensor type of this name, in any case; types that the engine no longer has are none.
+pub(crate) fn tensor_type_of(name: &str) -> Option<sys::ggml_type> {
+    let upper = name.to_ascii_uppercase();
+    (0..sys::GGML_TYPE_COUNT).find(|&ty| block_elements(ty) > 0 && tensor_type_name(ty) == upper)
+}
+
 /// Elements that are quantised together.
 pub(crate) fn block_elements(ty: sys::ggml_type) -> u64 {
     // SAFETY: a table look-up by a valid type.

@@ -30,12 +30,13 @@ pub mod synth;
 pub use error::ModelError;
 pub use facts::ModelFacts;
 pub use file_type::FileType;
+pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
 pub use names::sanitize_name;
 pub use source::{Ensure, ModelSpec, ResolvedModel, resolve};
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
-pub use sums::type_bytes_per_element;
+pub use sums::{Matrices, type_bytes_per_element};
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

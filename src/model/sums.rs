@@ -2,16 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use super::gguf::{TensorInfo, block_bytes, block_elements, tensor_type_name};
+use serde::{Deserialize, Serialize};
+
+use super::gguf::{TensorInfo, block_bytes, block_elements, tensor_type_name, tensor_type_of};
 
 /// Average bytes of one element of a ggml type by name in any case (`f16` is 2.0, `q8_0` is
 /// 34/32); `None` for an unknown name.
 #[must_use]
 pub fn type_bytes_per_element(name: &str) -> Option<f64> {
-    let upper = name.to_ascii_uppercase();
-    (0..llama_cpp_sys_2::GGML_TYPE_COUNT)
-        .find(|&ty| block_elements(ty) > 0 && tensor_type_name(ty) == upper)
-        .map(|ty| block_bytes(ty) as f64 / block_elements(ty) as f64)
+    tensor_type_of(name).map(|ty| block_bytes(ty) as f64 / block_elements(ty) as f64)
+}
+
+/// Matrices of one shape and type that a token multiplies with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Matrices {
+    /// ggml's name of the type, `Q4_0`.
+    #[serde(rename = "type")]
+    pub tensor_type: String,
+    /// Row width: elements of the vector that goes in.
+    pub n_in: u64,
+    /// Rows: elements of the vector that comes out.
+    pub n_out: u64,
+    /// Experts in each, of which a token uses a few; 1 for a plain matrix.
+    pub n_expert: u64,
+    /// Whether only tokens whose logits are asked for pass through: the output matrix, and the last
+    /// layer's feed-forward (the engine drops all other tokens after the last attention).
+    pub only_logits: bool,
+    /// How many of them the model has.
+    pub count: u64,
 }
 
 /// Sums over the tensor table.
@@ -26,23 +44,22 @@ pub(super) struct Sums {
     pub expert_bytes: u64,
     pub step_bytes: u64,
     pub tied: bool,
+    pub matrices: Vec<Matrices>,
 }
 
 impl Sums {
     pub fn of(tensors: &[TensorInfo]) -> Self {
         let mut sums = Self {
-            tied: !tensors.iter().any(|t| t.name == "output.weight"),
+            tied: is_tied(tensors),
             ..Self::default()
         };
         for t in tensors {
             let expert = t.name.contains("_exps.");
-            // Rows are looked up in these; gemma3n and gemma4 have the per-layer table besides.
-            let table = t.name == "per_layer_token_embd.weight"
-                || (t.name == "token_embd.weight" && !sums.tied);
+            let table = is_looked_up(&t.name, sums.tied);
             sums.params += t.elements();
             sums.bytes += t.bytes;
             *sums.by_type.entry(tensor_type_name(t.ty)).or_default() += t.bytes;
-            if t.name == "token_embd.weight" {
+            if t.name == TABLE {
                 sums.token_embd_bytes += t.bytes;
             }
             if expert {
@@ -52,13 +69,14 @@ impl Sums {
                 continue;
             }
             sums.step_bytes += t.bytes;
-            if t.ne[1] > 1 && t.name.ends_with(".weight") {
+            if is_matrix(t) {
                 sums.matmul_params += t.elements();
                 if expert {
                     sums.expert_params += t.elements();
                 }
             }
         }
+        sums.matrices = matrices(tensors);
         sums
     }
 
@@ -67,4 +85,54 @@ impl Sums {
         let most = self.by_type.iter().max_by_key(|(_, bytes)| **bytes);
         most.map_or_else(String::new, |(name, _)| name.clone())
     }
+}
+
+const TABLE: &str = "token_embd.weight";
+const OUTPUT: &str = "output.weight";
+
+fn is_tied(tensors: &[TensorInfo]) -> bool {
+    !tensors.iter().any(|t| t.name == OUTPUT)
+}
+
+/// Rows are looked up in these; gemma3n and gemma4 have the per-layer table besides.
+fn is_looked_up(name: &str, tied: bool) -> bool {
+    name == "per_layer_token_embd.weight" || (name == TABLE && !tied)
+}
+
+fn is_matrix(t: &TensorInfo) -> bool {
+    t.ne[1] > 1 && t.name.ends_with(".weight")
+}
+
+/// `12` of `blk.12.ffn_up.weight`.
+fn layer_of(name: &str) -> Option<u32> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+/// The matrices by shape and type, in a fixed order.
+fn matrices(tensors: &[TensorInfo]) -> Vec<Matrices> {
+    let tied = is_tied(tensors);
+    let last_layer = tensors.iter().filter_map(|t| layer_of(&t.name)).max();
+    let is_last_feed_forward = |name: &str| {
+        name.contains(".ffn_") && layer_of(name).is_some_and(|n| Some(n) == last_layer)
+    };
+    let mut groups: BTreeMap<Matrices, u64> = BTreeMap::new();
+    for t in tensors {
+        if !is_matrix(t) || is_looked_up(&t.name, tied) {
+            continue;
+        }
+        let is_output = t.name == OUTPUT || t.name == TABLE;
+        let group = Matrices {
+            tensor_type: tensor_type_name(t.ty),
+            n_in: t.ne[0],
+            n_out: t.ne[1],
+            n_expert: t.ne[2].max(1),
+            only_logits: is_output || is_last_feed_forward(&t.name),
+            count: 0,
+        };
+        *groups.entry(group).or_default() += 1;
+    }
+    groups
+        .into_iter()
+        .map(|(group, count)| Matrices { count, ..group })
+        .collect()
 }

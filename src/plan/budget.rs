@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::model::ModelFacts;
+use crate::roofline::cost::{self, CallShape};
 
 use super::{Case, FlashAttn, WARMUP_STEPS};
 
@@ -123,74 +124,36 @@ const KERNEL_EFFICIENCY: f64 = 0.35;
 /// Time of a decode call that neither bytes nor FLOPs explain: graph building and thread wake-ups.
 const CALL_OVERHEAD: Duration = Duration::from_micros(300);
 
-/// Which share of a mixture's experts a call leaves alone.
-struct Experts {
-    unused_by_one: f64,
-}
-
-impl Experts {
-    fn of(model: &ModelFacts) -> Self {
-        let unused_by_one = match (model.n_expert, model.n_expert_used) {
-            (Some(n), Some(used)) if n > 0 => 1.0 - f64::from(used.min(n)) / f64::from(n),
-            _ => 0.0,
-        };
-        Self { unused_by_one }
-    }
-
-    /// Expected share of experts that none of `tokens` tokens chose, were choices even and independent.
-    fn idle_share(&self, tokens: f64) -> f64 {
-        self.unused_by_one.powf(tokens)
-    }
-}
-
 /// Estimates a cell's time: each call takes the longer of reading its bytes and computing its FLOPs
-/// (the roofline, Williams et al. 2009), by METHOD.md's counts.
+/// (the roofline, Williams et al. 2009), by the counts of [`crate::roofline::cost`].
 pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
-    let n_seq = f64::from(case.n_seq);
-    let experts = Experts::of(model);
-    let flops_per_token = 2.0
-        * (model.n_matmul_params as f64 - experts.idle_share(1.0) * model.n_expert_params as f64);
-    // Query times key and probability times value, for each attended token.
-    let flops_per_past = 4.0
-        * f64::from(model.n_layer)
-        * f64::from(model.n_head.unwrap_or(0))
-        * f64::from(model.head_dim_k.unwrap_or(0));
-    let kv_per_token = model.kv_bytes_per_token(
-        case.type_k.bytes_per_element(),
-        case.type_v.bytes_per_element(),
-    );
     let threads =
         f64::from(case.n_threads.min(rates.n_threads.max(1))) / f64::from(rates.n_threads.max(1));
     let bytes_rate = rates.read_bytes_per_s * threads.sqrt();
     let flops_rate = rates.flops_per_s * KERNEL_EFFICIENCY * threads;
-    // `past`: cached tokens attended to, summed over the tokens of the call.
-    let call = |tokens: f64, cached: f64, past: f64| {
-        let weights = model.weight_bytes_per_step as f64
-            - experts.idle_share(tokens) * model.expert_bytes as f64;
-        let memory = (weights + kv_per_token * cached) / bytes_rate;
-        let compute = (tokens * flops_per_token + past * flops_per_past) / flops_rate;
+    let call = |shape: &CallShape| {
+        let cost = cost::of(model, case.kv_element(), shape);
+        let memory = (cost.weight_bytes + cost.kv_used_bytes) / bytes_rate;
+        let compute = cost.flops() / flops_rate;
         Duration::try_from_secs_f64(memory.max(compute)).unwrap_or(Duration::MAX / 1000)
             + CALL_OVERHEAD
     };
-    let mean_past = f64::from(case.n_depth + case.n_prompt) + f64::from(case.n_gen) / 2.0;
-    let step = call(n_seq, n_seq * mean_past, n_seq * mean_past);
     let prefill = |n: u32, after: u32| {
-        let (n, after) = (f64::from(n), f64::from(after));
-        if n > 0.0 {
-            call(
-                n_seq * n,
-                n_seq * (after + n),
-                n_seq * n * (after + n / 2.0),
-            )
+        if n > 0 {
+            call(&CallShape::prefill(case.n_seq, n, after, case.n_ubatch))
         } else {
             Duration::ZERO
         }
     };
+    let kv_per_token = model.kv_bytes_per_token(
+        case.type_k.bytes_per_element(),
+        case.type_v.bytes_per_element(),
+    );
     let kv_bytes = kv_per_token * f64::from(case.n_ctx_total());
     let warm_up_steps = case.n_gen.min(WARMUP_STEPS);
     TimeEstimate {
         prefill: prefill(case.n_prompt, case.n_depth),
-        decode: step * case.n_gen,
+        decode: call(&CallShape::decode(case.n_seq, case.mid_past())) * case.n_gen,
         // The engine zeroes a new cache.
         open: Duration::from_secs_f64(0.02 + kv_bytes / bytes_rate) + prefill(case.n_depth, 0),
         warm_up_share: f64::from(warm_up_steps) / f64::from(case.n_gen.max(1)),

@@ -12,11 +12,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelFacts;
+use crate::roofline::cost::KvElement;
+use crate::roofline::work::Geometry;
 
 pub use setting::{FlashAttn, KvSizing, KvType, SplitMode};
 
 /// llama.cpp pads the cells of every sequence's KV cache to a multiple of this (`llama-context.cpp`).
-pub const KV_PAD: u32 = 256;
+pub use crate::roofline::cost::KV_PAD;
 
 /// Decode steps of a warm-up round: the first steps of an untimed repetition.
 pub const WARMUP_STEPS: u32 = 8;
@@ -125,6 +127,31 @@ impl Case {
     pub fn largest_call(&self) -> u32 {
         let at_once = u64::from(self.n_seq) * u64::from(self.n_prompt.max(self.n_depth).max(1));
         u32::try_from(at_once).map_or(self.n_batch, |n| n.min(self.n_batch))
+    }
+
+    /// What the roofline needs to know of the KV cache.
+    pub fn kv_element(&self) -> KvElement {
+        KvElement {
+            k_bytes: self.type_k.bytes_per_element(),
+            v_bytes: self.type_v.bytes_per_element(),
+        }
+    }
+
+    /// What decides the kernels of the case's calls besides the model.
+    pub fn geometry(&self) -> Geometry {
+        let ggml_name = |t: KvType| t.to_string().to_ascii_uppercase();
+        Geometry {
+            type_k: ggml_name(self.type_k),
+            type_v: ggml_name(self.type_v),
+            n_batch: self.n_batch,
+            n_ubatch: self.n_ubatch.min(self.n_batch),
+            sample: self.sample,
+        }
+    }
+
+    /// Tokens in each sequence's cache before the middle one of its decode steps: what a median step sees.
+    pub fn mid_past(&self) -> u32 {
+        self.n_depth + self.n_prompt + self.n_gen / 2
     }
 
     /// The case's name in records and tables; equal cases have equal names in every run.

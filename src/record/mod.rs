@@ -5,6 +5,7 @@
 //! its outcome, and an `end` when the run ended by itself or by Ctrl-C. Every figure anyone prints is
 //! computed from these lines; `schema/run.schema.json` states their form.
 
+pub mod ceilings;
 pub mod history;
 pub mod jsonl;
 

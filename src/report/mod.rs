@@ -1,5 +1,5 @@
 //! Everything a user sees of a run, from its record alone: while it goes on ([`progress`]), before it
-//! begins ([`dry_run`]), and as a table in five forms.
+//! begins ([`dry_run`]), as a table in five forms, and as a lab report ([`lab`]) in two.
 //!
 //! [`view`] holds every figure; the forms hold no arithmetic, so that they cannot disagree.
 
@@ -11,28 +11,33 @@ mod csv;
 pub mod diagnosis;
 pub mod dry_run;
 mod json;
+pub mod lab;
 mod markdown;
 pub mod night;
 mod notes;
+pub mod page;
+pub mod paper;
 pub mod progress;
 mod row;
 pub mod sheet;
 pub mod terminal;
-mod text;
 pub mod trial;
-pub mod view;
 
-#[cfg(test)]
-mod fixture;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use sheet::Sheet;
+
+use crate::plot;
+use crate::text;
+pub use crate::view;
+#[cfg(test)]
+use crate::view::fixture;
 use view::RunView;
 
 /// Form of a run's table.
@@ -63,8 +68,12 @@ pub enum Form {
     Json,
 }
 
-/// Name of the report inside a run's folder.
+/// Name of the document inside a run's folder.
 pub const FILE_NAME: &str = "report.md";
+/// Name of the page inside a run's folder.
+pub const HTML_NAME: &str = "report.html";
+/// Name of the table of cells inside a run's folder.
+pub const CSV_NAME: &str = "cells.csv";
 
 /// Writes a run's table in the asked form; the one for people fits the terminal of standard output.
 ///
@@ -105,10 +114,128 @@ pub fn print_sheet(
     out.flush()
 }
 
-/// Writes the files that stand beside a run's record: [`FILE_NAME`].
+/// Files of a report, where each is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// The page.
+    pub html: Option<PathBuf>,
+    /// The document; its plots go into a folder beside it.
+    pub markdown: Option<PathBuf>,
+    /// A row for each cell.
+    pub csv: Option<PathBuf>,
+}
+
+impl Files {
+    /// All of them, under their own names in a folder.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self {
+            html: Some(folder.join(HTML_NAME)),
+            markdown: Some(folder.join(FILE_NAME)),
+            csv: Some(folder.join(CSV_NAME)),
+        }
+    }
+
+    /// Whether none is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A report that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file system said no.
+    #[error("{path}: cannot write the report: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its reason.
+        source: io::Error,
+    },
+    /// A plot could not be drawn.
+    #[error(transparent)]
+    Png(#[from] plot::PngError),
+    /// The page could not be made.
+    #[error("cannot make the page: {0}")]
+    Page(#[from] askama::Error),
+}
+
+/// Writes a run's report: each file as a whole, so that none is ever seen half written.
 ///
 /// # Errors
-/// The file system's.
-pub fn write_files(view: &RunView, folder: &Path) -> io::Result<()> {
-    fs::write(folder.join(FILE_NAME), markdown::render(view))
+/// [`WriteError`].
+pub fn write_files(view: &RunView, lab: &lab::Lab, files: &Files) -> Result<(), WriteError> {
+    if let Some(path) = &files.html {
+        write(path, page::render(lab, &view.record)?.as_bytes())?;
+    }
+    if let Some(path) = &files.markdown {
+        write(path, paper::render(lab).as_bytes())?;
+        write_plots(lab, &beside(path).join(paper::PLOTS))?;
+    }
+    if let Some(path) = &files.csv {
+        let mut text = Vec::new();
+        csv::write(view, &mut text).map_err(|source| io_error(path, source))?;
+        write(path, &text)?;
+    }
+    Ok(())
+}
+
+/// Every figure as SVG and PNG; those of an earlier report that this one does not have go.
+fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), WriteError> {
+    fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
+    let kept: Vec<&str> = lab.figures().map(|f| f.id).collect();
+    for id in plot::IDS.iter().filter(|id| !kept.contains(id)) {
+        for ending in ["svg", "png"] {
+            // It may never have been there.
+            let _ = fs::remove_file(folder.join(format!("{id}.{ending}")));
+        }
+    }
+    for figure in lab.figures() {
+        let svg = plot::svg(figure, plot::Look::File);
+        write(&folder.join(format!("{}.svg", figure.id)), svg.as_bytes())?;
+        write(
+            &folder.join(format!("{}.png", figure.id)),
+            &plot::png(figure)?,
+        )?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let whole = || -> io::Result<()> {
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(permissions());
+        let mut file = builder.tempfile_in(beside(path))?;
+        file.write_all(bytes)?;
+        file.persist(path).map(drop).map_err(|e| e.error)
+    };
+    whole().map_err(|source| io_error(path, source))
+}
+
+/// A report is there to be read by others; temporary files by default are not.
+#[cfg(unix)]
+fn permissions() -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::Permissions::from_mode(0o644)
+}
+
+fn beside(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> WriteError {
+    WriteError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Lines of text as HTML: nothing in them is markup, and nothing steers what shows them.
+fn html_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(plot::escaped).collect();
+    lines.join("\n")
 }

@@ -8,7 +8,7 @@ use super::Output;
 use super::fixture::{self, MS, calls, case, cell, header, measured, repetition};
 use super::text::width;
 use super::view::RunView;
-use super::{csv, json, markdown, print, terminal, write_files};
+use super::{csv, json, markdown, print, terminal};
 use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::plan::Case;
 use crate::record::{Line, Outcome};
@@ -178,15 +178,6 @@ fn hostile_names_steer_nothing() {
 
     let array: Value = serde_json::from_str(&written(&view, Output::Json)).expect("is JSON");
     assert_eq!(array[0]["model"], name, "JSON keeps names as they are");
-}
-
-#[test]
-fn the_report_stands_beside_the_record() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let view = fixture::mixed();
-    write_files(&view, folder.path()).expect("writes");
-    let text = std::fs::read_to_string(folder.path().join("report.md")).expect("is there");
-    assert_eq!(text, markdown::render(&view));
 }
 
 /// One line of each kind, and each outcome.

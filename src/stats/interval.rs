@@ -281,7 +281,7 @@ fn order_statistic_interval(values: &[f64], level: f64) -> Option<Interval> {
 }
 
 /// Two-sided Student quantile: the t that holds `level` between -t and t. `None` for `df` not positive.
-pub(super) fn t_quantile(df: f64, level: f64) -> Option<f64> {
+pub fn t_quantile(df: f64, level: f64) -> Option<f64> {
     if !is_open_unit(level) {
         return None;
     }

@@ -72,7 +72,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// [`median`] of values already in ascending order.
-pub(super) fn median_of_sorted(ordered: &[f64]) -> Option<f64> {
+pub(crate) fn median_of_sorted(ordered: &[f64]) -> Option<f64> {
     let n = ordered.len();
     let upper = *ordered.get(n / 2)?;
     Some(if n % 2 == 1 {

@@ -21,6 +21,7 @@ use super::gguf::{Gguf, TensorInfo, block_elements};
 use super::{FileType, ModelError, ModelFacts, Progress, sanitize_name};
 
 pub use shape::{PRESETS, Shape};
+pub use values::random_matrix;
 
 /// The seed of files that nobody asked another seed for.
 pub const DEFAULT_SEED: u64 = 0x6767_7566;

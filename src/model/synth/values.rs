@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use super::shape::{Fill, Planned};
-use crate::model::gguf::{block_bytes, block_elements};
+use crate::model::gguf::{block_bytes, block_elements, tensor_type_of};
 
 /// Tensors up to this many elements are drawn afresh.
 const FRESH_ELEMENTS: u64 = 1 << 20;
@@ -107,6 +107,38 @@ impl Values {
     }
 }
 
+/// A matrix of `n_rows` rows of `n_in` normal weights in a tensor type, by ggml's name of it: for timing a
+/// kernel, so a few dozen rows are drawn and repeated. `None` for a type there is no writer for, or whose
+/// blocks do not divide the row.
+#[must_use]
+pub fn random_matrix(tensor_type: &str, n_in: u64, n_rows: u64) -> Option<Vec<u8>> {
+    const DRAWN_ROWS: u64 = 32;
+    let ty = tensor_type_of(tensor_type)?;
+    let block = block_elements(ty);
+    if n_in == 0 || n_rows == 0 || !n_in.is_multiple_of(block) || !can_be_written(ty) {
+        return None;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(n_in);
+    let sigma = sigma(n_in);
+    let drawn = n_rows.min(DRAWN_ROWS);
+    let values: Vec<f32> = (0..n_in * drawn).map(|_| draw(&mut rng, sigma)).collect();
+    let pool = encode(ty, &values, n_in);
+    let row_bytes = (n_in / block * block_bytes(ty)) as usize;
+    let mut bytes = Vec::with_capacity(row_bytes * n_rows as usize);
+    for row in 0..n_rows {
+        let start = (row % drawn) as usize * row_bytes;
+        bytes.extend_from_slice(&pool[start..start + row_bytes]);
+    }
+    Some(bytes)
+}
+
+/// Whether `ggml_quantize_chunk` writes the type. It aborts for those it does not know.
+fn can_be_written(ty: sys::ggml_type) -> bool {
+    let plain = [sys::GGML_TYPE_F32, sys::GGML_TYPE_F16, sys::GGML_TYPE_BF16];
+    // SAFETY: a table look-up by a valid type.
+    plain.contains(&ty) || unsafe { sys::ggml_is_quantized(ty) }
+}
+
 /// `1 / sqrt(n_in)`: outputs keep the size of inputs, so activations and logits stay finite
 /// (LeCun initialisation). 0.042 at 576 and 0.016 at 4096, the range of trained Llama weights.
 fn sigma(n_in: u64) -> f32 {
@@ -128,8 +160,12 @@ fn encode(ty: sys::ggml_type, values: &[f32], n_in: u64) -> Vec<u8> {
     let blocks = values.len() as u64 / block_elements(ty);
     let mut bytes = vec![0_u8; (blocks * block_bytes(ty)) as usize];
     let rows = values.len() as u64 / n_in;
-    // SAFETY: the source holds `rows * n_in` values and the target exactly the bytes these take;
-    // the types offered here need no importance matrix.
+    // Where an importance matrix must be given, every column counts alike.
+    // SAFETY: a table look-up by a valid type.
+    let importance =
+        unsafe { sys::ggml_quantize_requires_imatrix(ty) }.then(|| vec![1.0_f32; n_in as usize]);
+    // SAFETY: the source holds `rows * n_in` values and the target exactly the bytes these take; the
+    // importance matrix, where there is one, has a value for each column.
     let written = unsafe {
         sys::ggml_quantize_chunk(
             ty,
@@ -138,7 +174,7 @@ fn encode(ty: sys::ggml_type, values: &[f32], n_in: u64) -> Vec<u8> {
             0,
             rows as i64,
             n_in as i64,
-            std::ptr::null(),
+            importance.as_ref().map_or(std::ptr::null(), Vec::as_ptr),
         )
     };
     debug_assert_eq!(written, bytes.len());

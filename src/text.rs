@@ -19,6 +19,22 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
+/// The most columns of a name in a sentence or a table: whatever a file calls itself, the page stays readable.
+const NAME_COLUMNS: usize = 64;
+
+/// A name, fit to be shown and cut in its middle where it is too long.
+pub fn short(name: &str) -> String {
+    // Only what can be shown is made fit: names may be huge.
+    let most = 4 * NAME_COLUMNS;
+    let n = name.chars().count();
+    if n <= 2 * most {
+        return cut_middle(&plain(name), NAME_COLUMNS);
+    }
+    let head: String = name.chars().take(most).collect();
+    let tail: String = name.chars().skip(n - most).collect();
+    cut_middle(&plain(&(head + &tail)), NAME_COLUMNS)
+}
+
 /// Columns that a text takes on a terminal.
 pub fn width(text: &str) -> usize {
     display_width(text)
@@ -129,6 +145,13 @@ mod tests {
             assert!(super::width(&cut_middle("abcdef", width)) <= width);
             assert!(super::width(&cut_end("日本語", width)) <= width);
         }
+    }
+
+    #[test]
+    fn huge_names_become_short() {
+        let huge = "日本語x".repeat(100_000);
+        assert!(super::width(&short(&huge)) <= NAME_COLUMNS);
+        assert_eq!(short("a\nb"), "a b");
     }
 
     #[test]

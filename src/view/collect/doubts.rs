@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Collected, RunFacts, count};
 use crate::measure::steady::Steadiness;
-use crate::report::view::{CellOutcome, CellWarning, StepTimes};
 use crate::stats::histogram::min_samples_for;
+use crate::view::{CellOutcome, CellWarning, StepTimes};
 
 /// A clock this share below the run's fastest makes a cell's times another machine's.
 const CLOCK_DROP: f64 = 0.05;

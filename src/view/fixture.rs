@@ -15,7 +15,7 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::report::view::{CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView};
+use crate::view::{CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView};
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;
@@ -74,6 +74,7 @@ pub fn model(name: &str) -> ModelFacts {
         token_embd_bytes: 15_925_248,
         expert_bytes: 0,
         weight_bytes_per_step: 89_967_104,
+        matrices: Vec::new(),
     }
 }
 

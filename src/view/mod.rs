@@ -1,10 +1,15 @@
 //! What every format shows: a run's record turned into figures, once.
 //!
 //! A record is read line by line and only numbers are kept: eight bytes a decode step and a handful a
-//! repetition. Definitions follow METHODOLOGY.md, sections 1 and 3.
+//! repetition. Several runs of one machine can be read as one. Definitions follow METHODOLOGY.md, sections 1 and 3.
 
 mod collect;
 mod figures;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod merge;
+mod request;
+mod steps;
 mod usage;
 mod warning;
 
@@ -19,6 +24,9 @@ use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
+pub use merge::ViewError;
+pub use request::Request;
+pub use steps::{Steps, StepsAt};
 pub use usage::{CellGpu, CellUsage, MeanMax, MeanMin};
 pub use warning::CellWarning;
 
@@ -27,8 +35,10 @@ pub use warning::CellWarning;
 pub struct RunView {
     /// The record that was read.
     pub record: PathBuf,
-    /// Machine, engine, plan.
+    /// Machine, engine, plan. Of several runs read as one, the first's, with all their models and cases.
     pub header: RunHeader,
+    /// The headers of the further runs read as one with the first.
+    pub also: Vec<RunHeader>,
     /// Every planned cell, in the plan's order.
     pub cells: Vec<CellView>,
     /// How the run ended; none when it is still going on, or was cut off.
@@ -182,10 +192,16 @@ pub struct CellView {
     pub failures: Vec<Failure>,
     /// Processes with at least one repetition.
     pub n_processes: u32,
+    /// Replicates in which it was to be measured.
+    pub planned_replicates: u32,
     /// Replicates in which it was measured as planned; a resumed one may have had several processes.
     pub n_replicates: u32,
     /// Repetitions, over all processes.
     pub n_repetitions: u32,
+    /// Each repetition as those felt it who sent it, in the order of the record.
+    pub requests: Vec<Request>,
+    /// Every decode step.
+    pub steps: Steps,
     /// Decode steps, over all repetitions.
     pub n_steps: u64,
     /// What ended the measuring; where processes differ, the least satisfying: budget before the most
@@ -226,6 +242,10 @@ pub struct CellView {
     pub speedup: Option<f64>,
     /// `speedup / n_seq`: 1 where batching is free.
     pub efficiency: Option<f64>,
+    /// Memory of the worker after loading the model, before the cell's context: median over workers.
+    pub loaded_rss_bytes: Option<u64>,
+    /// KV cells each sequence really had.
+    pub n_ctx_seq: Option<u32>,
     /// The most resident memory of a worker seen while this cell was open in it.
     pub peak_rss_bytes: Option<u64>,
     /// What process and machine did during the repetitions.
@@ -236,8 +256,8 @@ pub struct CellView {
     pub context_ns: Option<u64>,
     /// What makes the figures deserve less trust, each once.
     pub warnings: Vec<CellWarning>,
-    /// `decode_tokens_per_s` of each replicate.
-    decode_by_replicate: BTreeMap<u32, f64>,
+    /// `decode_tokens_per_s` of each replicate: what pairs of cells are compared by.
+    pub decode_by_replicate: BTreeMap<u32, f64>,
 }
 
 impl RunView {
@@ -247,8 +267,15 @@ impl RunView {
     /// [`RecordError`]. Whatever parses can be shown.
     pub fn read(run: &Path) -> Result<Self, RecordError> {
         let mut collector = Collector::default();
-        let header = jsonl::read(run, |line| collector.note(line))?;
-        Ok(collector.finish(jsonl::locate(run), header))
+        let header = collector.read(run)?;
+        Ok(collector.finish(jsonl::locate(run), header, Vec::new()))
+    }
+
+    /// The names of its runs.
+    pub fn runs(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.header)
+            .chain(&self.also)
+            .map(|h| h.run.as_str())
     }
 
     /// The facts of a cell's model, when the plan has them.
@@ -281,10 +308,9 @@ impl RunView {
 
     /// Whether resuming the run would have something to do.
     pub fn can_be_resumed(&self) -> bool {
-        let replicates = self.header.plan.protocol.replicates;
         self.cells.iter().any(|c| {
             c.outcome.can_be_resumed()
-                || (c.outcome == CellOutcome::Measured && c.n_replicates < replicates)
+                || (c.outcome == CellOutcome::Measured && c.n_replicates < c.planned_replicates)
                 || c.failures
                     .iter()
                     .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))

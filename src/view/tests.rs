@@ -1,14 +1,14 @@
 //! Views of records made by hand; every expectation is computed by hand in the comment beside it.
 
+use super::fixture::{
+    MIB, MS, calls, case, cell, end, header, measured, repetition, three_processes, usage, view,
+    worker,
+};
 use super::*;
 use crate::host::HostWarning;
 use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::measure::steady::Steadiness;
 use crate::record::Line;
-use crate::report::fixture::{
-    MIB, MS, calls, case, cell, end, header, measured, repetition, three_processes, usage, view,
-    worker,
-};
 
 fn close(found: Option<f64>, expected: f64) {
     let found = found.expect("has a value");

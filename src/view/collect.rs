@@ -3,19 +3,20 @@
 mod doubts;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::figures::{Estimate, Steps};
 use super::usage::UsageCollector;
 use super::warning::keep_worst;
-use super::{CellOutcome, CellView, Failure, Intervals, RunView};
+use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView};
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId, LoadKey};
+use crate::record::jsonl::{self, RecordError};
 use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
-use crate::report::text::plural;
 use crate::stats::summary;
+use crate::text::plural;
 
 /// What is known of a run so far.
 #[derive(Debug, Default)]
@@ -25,7 +26,19 @@ pub(super) struct Collector {
     /// Cells in the order they first appeared, for those that the plan does not have.
     seen: Vec<Case>,
     load_ns: HashMap<LoadKey, Vec<u64>>,
-    end: Option<EndLine>,
+    loaded_rss_bytes: HashMap<LoadKey, Vec<u64>>,
+    /// Replicates each case was planned in, over all runs read.
+    planned: HashMap<Case, u32>,
+    /// What is added to the numbers of the run being read, so that no two runs share a process.
+    offset: Offset,
+    /// How each run read so far ended.
+    ends: Vec<Option<EndLine>>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Offset {
+    worker: u32,
+    replicate: u32,
 }
 
 /// What is known of a cell so far.
@@ -34,6 +47,8 @@ struct Collected {
     case_id: Option<CaseId>,
     steps: Steps,
     n_repetitions: u32,
+    requests: Vec<Request>,
+    n_ctx_seq: Option<u32>,
     /// By worker process.
     processes: BTreeMap<u32, Process>,
     /// By replicate, the latest: a resumed run makes good for what failed before.
@@ -67,18 +82,60 @@ struct Visit {
 }
 
 impl Collector {
-    pub(super) fn note(&mut self, line: Line) {
+    /// Takes in a run, beside those read before.
+    pub(super) fn read(&mut self, run: &Path) -> Result<RunHeader, RecordError> {
+        self.ends.push(None);
+        let mut most = Offset::default();
+        let header = jsonl::read(run, |line| {
+            let (worker, replicate) = match &line {
+                Line::Worker(w) => (Some(w.worker), Some(w.replicate)),
+                Line::Repetition(r) => (Some(r.worker), Some(r.replicate)),
+                Line::Cell(c) => (c.worker, c.replicate),
+                Line::Run(_) | Line::End(_) => (None, None),
+            };
+            let after = |n: Option<u32>| n.map_or(0, |n| n.saturating_add(1));
+            most.worker = most.worker.max(after(worker));
+            most.replicate = most.replicate.max(after(replicate));
+            self.note(line);
+        })?;
+        let replicates = header.plan.protocol.replicates;
+        for case in &header.plan.cases {
+            let planned = self.planned.entry(case.clone()).or_default();
+            *planned = planned.saturating_add(replicates);
+        }
+        self.offset.worker = self.offset.worker.saturating_add(most.worker);
+        self.offset.replicate = self.offset.replicate.saturating_add(most.replicate);
+        Ok(header)
+    }
+
+    fn note(&mut self, line: Line) {
         // A line after an end is a resumed run's, which has not ended yet.
-        self.end = None;
+        let end = match line {
+            Line::End(ref end) => Some(end.clone()),
+            _ => None,
+        };
+        if let Some(last) = self.ends.last_mut() {
+            *last = end;
+        }
+        let offset = self.offset;
         match line {
-            Line::Run(_) => {}
+            Line::Run(_) | Line::End(_) => {}
             Line::Worker(w) => {
+                let memory = self.loaded_rss_bytes.entry(w.load.clone()).or_default();
+                memory.extend(w.rss_bytes);
                 let times = self.load_ns.entry(w.load).or_default();
                 times.extend(w.load_ns);
             }
-            Line::Repetition(r) => self.cell(&r.case, &r.case_id).note_repetition(*r),
-            Line::Cell(c) => self.cell(&c.case, &c.case_id).note_visit(*c),
-            Line::End(end) => self.end = Some(end),
+            Line::Repetition(mut r) => {
+                r.worker = r.worker.saturating_add(offset.worker);
+                r.replicate = r.replicate.saturating_add(offset.replicate);
+                self.cell(&r.case, &r.case_id).note_repetition(*r);
+            }
+            Line::Cell(mut c) => {
+                c.worker = c.worker.map(|w| w.saturating_add(offset.worker));
+                c.replicate = c.replicate.map(|r| r.saturating_add(offset.replicate));
+                self.cell(&c.case, &c.case_id).note_visit(*c);
+            }
         }
     }
 
@@ -91,7 +148,12 @@ impl Collector {
         cell
     }
 
-    pub(super) fn finish(mut self, record: PathBuf, header: RunHeader) -> RunView {
+    pub(super) fn finish(
+        mut self,
+        record: PathBuf,
+        header: RunHeader,
+        also: Vec<RunHeader>,
+    ) -> RunView {
         let mut shown = HashSet::new();
         let mut cases: Vec<Case> = header
             .plan
@@ -101,19 +163,26 @@ impl Collector {
             .cloned()
             .collect();
         cases.retain(|case| shown.insert(case.clone()));
-        let planned = header.plan.protocol.replicates;
+        let replicates = header.plan.protocol.replicates;
         let fastest_hz = self.fastest_clocks();
         let mut cells: Vec<CellView> = cases
             .into_iter()
             .map(|case| {
-                let load_ns = self.load_ns.get(&case.load_key());
-                let load_ns = load_ns.and_then(|times| Estimate::of_single(times));
+                let key = case.load_key();
+                let median_of = |of: &HashMap<LoadKey, Vec<u64>>| {
+                    of.get(&key).and_then(|values| Estimate::of_single(values))
+                };
+                let load = Load {
+                    ns: median_of(&self.load_ns),
+                    rss_bytes: median_of(&self.loaded_rss_bytes).map(Estimate::ns),
+                };
+                let planned = self.planned.get(&case).copied().unwrap_or(replicates);
                 let collected = self.cells.remove(&case).unwrap_or_default();
                 let run = RunFacts {
                     planned,
                     fastest_hz: fastest_hz.get(&case.n_threads).copied(),
                 };
-                collected.finish(case, load_ns, run)
+                collected.finish(case, load, run)
             })
             .collect();
         super::add_speedups(&mut cells);
@@ -121,8 +190,9 @@ impl Collector {
         RunView {
             record,
             header,
+            also,
             cells,
-            end: self.end,
+            end: last_end(self.ends),
         }
     }
 
@@ -139,10 +209,32 @@ impl Collector {
     }
 }
 
+/// What loading a cell's model took.
+struct Load {
+    ns: Option<Estimate>,
+    rss_bytes: Option<u64>,
+}
+
+/// How runs read as one ended: the last one's time, and none while one of them goes on.
+fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
+    let ends: Vec<EndLine> = ends.into_iter().collect::<Option<_>>()?;
+    let elapsed_ns = ends
+        .iter()
+        .fold(0_u64, |n, e| n.saturating_add(e.elapsed_ns));
+    let interrupted = ends.iter().any(|e| e.interrupted);
+    let last = ends.into_iter().next_back()?;
+    Some(EndLine {
+        interrupted,
+        elapsed_ns,
+        ..last
+    })
+}
+
 impl Collected {
     fn note_repetition(&mut self, r: Repetition) {
         self.steps.note(r.worker, &r.calls);
         self.n_repetitions = self.n_repetitions.saturating_add(1);
+        self.requests.extend(Request::of(&r.calls));
         let process = self.processes.entry(r.worker).or_default();
         process.replicate = r.replicate;
         for metric in Metric::ALL {
@@ -168,6 +260,7 @@ impl Collected {
     fn note_visit(&mut self, c: CellLine) {
         if let Some(opened) = &c.opened {
             self.context_ns.push(opened.context_ns);
+            self.n_ctx_seq = self.n_ctx_seq.max(Some(opened.n_ctx_seq));
             self.saw_memory(opened.rss_bytes);
         }
         if let Some(usage) = c.usage {
@@ -186,7 +279,7 @@ impl Collected {
         self.rss_bytes = self.rss_bytes.max(bytes);
     }
 
-    fn finish(self, case: Case, load_ns: Option<Estimate>, run: RunFacts) -> CellView {
+    fn finish(self, case: Case, load: Load, run: RunFacts) -> CellView {
         let (outcome, outcome_detail) = self.outcome();
         let step_ns = self.steps.times();
         let decode = self.estimate(Metric::DecodeTokensPerS);
@@ -209,7 +302,7 @@ impl Collected {
             overhead_ns: interval(overhead),
             engine_ns: interval(engine),
             sample_ns: interval(sample),
-            load_ns: interval(load_ns),
+            load_ns: interval(load.ns),
             context_ns: interval(context),
             ..Intervals::default()
         };
@@ -217,6 +310,10 @@ impl Collected {
             case_id: self.case_id.clone().unwrap_or_else(|| case.id()),
             warnings: self.warnings(outcome, &step_ns, run),
             failures: self.failures(),
+            planned_replicates: run.planned,
+            loaded_rss_bytes: load.rss_bytes,
+            n_ctx_seq: self.n_ctx_seq,
+            steps: self.steps.kept(),
             n_processes: count(self.processes.len()),
             n_replicates: count(self.replicates_measured()),
             n_repetitions: self.n_repetitions,
@@ -242,8 +339,9 @@ impl Collected {
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
             usage: self.usage.finish(),
-            load_ns: load_ns.map(Estimate::ns),
+            load_ns: load.ns.map(Estimate::ns),
             context_ns: context.map(Estimate::ns),
+            requests: self.requests,
             outcome,
             outcome_detail,
             case,

@@ -56,11 +56,12 @@ pub(super) fn ns(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// The decode steps of a cell.
+/// The decode steps of a cell while its record is read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Steps {
     /// Nanoseconds, by worker process and repetition.
     by_process: BTreeMap<u32, Vec<Vec<u64>>>,
+    first_past: Option<u32>,
     n_boundary: u64,
     /// Duration, and tokens in the cache before it.
     longest: Option<(u64, u32)>,
@@ -71,6 +72,8 @@ impl Steps {
     pub(super) fn note(&mut self, worker: u32, calls: &[Call]) {
         let decode = || calls.iter().filter(|c| c.phase == Phase::Decode);
         let durations = decode().map(Call::step_ns).collect();
+        let first_past = decode().next().map(|c| c.n_past);
+        self.first_past = self.first_past.or(first_past);
         self.by_process.entry(worker).or_default().push(durations);
         self.n_boundary += decode().filter(|c| c.is_boundary()).count() as u64;
         let longest = decode().map(|c| (c.step_ns(), c.n_past)).max();
@@ -79,6 +82,16 @@ impl Steps {
 
     fn repetitions(&self) -> impl Iterator<Item = &Vec<u64>> {
         self.by_process.values().flatten()
+    }
+
+    /// What is kept of them.
+    pub(super) fn kept(&self) -> super::Steps {
+        let mut kept = super::Steps::default();
+        for repetition in self.repetitions() {
+            let first_past = self.first_past.unwrap_or(0);
+            kept.push(first_past, repetition.iter().copied());
+        }
+        kept
     }
 
     pub(super) fn count(&self) -> u64 {

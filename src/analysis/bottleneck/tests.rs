@@ -1,0 +1,99 @@
+//! Verdicts on evidence made by hand, and on runs whose cost is known.
+
+use super::*;
+use crate::analysis::curve::Along;
+use crate::analysis::curve::curves;
+use crate::plan::Case;
+use crate::view::fixture::{self, MS, case, header, model, three_processes};
+
+fn evidence(kind: Kind, leaves: &[Bound], explains: bool) -> Evidence {
+    Evidence {
+        kind,
+        leaves: leaves.to_vec(),
+        explains,
+        text: String::new(),
+    }
+}
+
+#[test]
+fn a_bound_is_named_only_when_two_kinds_agree_and_one_explains_the_time() {
+    let batch = evidence(Kind::Batch, &[Weights, Host], true);
+    let bytes = evidence(Kind::Bytes, &[Weights], true);
+    let against = evidence(Kind::Threads, &[Compute], false);
+    let silent = evidence(Kind::Context, &[], false);
+    let found = judge(vec![batch.clone(), bytes.clone(), silent.clone()]);
+    assert_eq!((found.bound, found.why_not), (Some(Weights), None));
+    for (given, why) in [
+        (vec![], "nothing that was measured"),
+        (
+            vec![bytes.clone(), silent],
+            "only one kind of evidence speaks (file size)",
+        ),
+        (vec![bytes.clone(), bytes.clone()], "only one kind"),
+        (vec![batch.clone(), bytes, against], "disagree"),
+        (
+            vec![
+                batch.clone(),
+                evidence(Kind::Spans, &[Weights, Host, Compute], false),
+            ],
+            "leaves memory bandwidth (weights) or fixed costs",
+        ),
+        (
+            vec![
+                evidence(Kind::Batch, &[Weights], false),
+                evidence(Kind::Spans, &[Weights], false),
+            ],
+            "no model of the time",
+        ),
+    ] {
+        let found = judge(given);
+        assert_eq!(found.bound, None);
+        let said = found.why_not.expect("a reason");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+/// Three files of 100, 200 and 400 MB; steps of 10 ns a byte and 1 ms a sequence.
+#[test]
+fn weights_bound_a_single_sequence_and_arithmetic_many() {
+    let mut cases = Vec::new();
+    let mut lines = Vec::new();
+    let mut header = header(&["a", "b", "c"], Vec::new());
+    for (name, megabytes) in [("a", 1_u64), ("b", 2), ("c", 4)] {
+        for n_seq in [1, 8, 64] {
+            let case = Case {
+                n_gen: 64,
+                ..case(name, n_seq)
+            };
+            let step = megabytes * 10 * MS + u64::from(n_seq) * MS;
+            lines.extend(three_processes(&case, 1, MS, step));
+            cases.push(case);
+        }
+    }
+    header.plan.cases = cases;
+    header.plan.models = ["a", "b", "c"].map(model).into();
+    for (facts, megabytes) in header.plan.models.iter_mut().zip([1, 2, 4]) {
+        facts.weight_bytes_per_step = megabytes * 1_000_000;
+    }
+    let view = fixture::view(header, lines);
+    let bound = |at: usize| of(&view, &view.cells[at], None);
+    // c at batch 1: 40 of 41 ms are bytes, and the same for every batch.
+    let found = bound(6);
+    assert_eq!(found.bound, Some(Weights), "{found:#?}");
+    assert!(
+        found
+            .evidence
+            .iter()
+            .any(|e| e.text.contains("0.100 GB/s") || e.text.contains("0.099 GB/s")),
+        "{found:#?}"
+    );
+    // a at batch 64: 64 of 74 ms belong to the sequences, and hardly grow with the context.
+    let found = bound(2);
+    assert_eq!(found.bound, Some(Compute), "{found:#?}");
+    assert!(
+        missing(&view, &view.cells[2], &found)
+            .iter()
+            .any(|(a, _)| a.name() == "threads")
+    );
+    assert_eq!(curves(&view, Along::Batch).len(), 3);
+}

@@ -1,0 +1,237 @@
+//! Which file and which batch size a machine should run.
+
+use std::collections::BTreeMap;
+
+use super::curve::{Along, Curve, curves, is_measured, label};
+use crate::compare::axis::Axis;
+use crate::compare::change::Change;
+use crate::metric::Metric;
+use crate::plan::Case;
+use crate::run::stop::LEVEL;
+use crate::stats::Interval;
+use crate::view::{CellView, RunView};
+
+/// A cell whose throughput is at least this share of the most that was measured is as good: what the last tenth costs
+/// is latency, and the shortest step among such cells decides.
+pub const GOOD_ENOUGH: f64 = 0.9;
+
+/// Two cells of one run, compared by the pairs of their replicates.
+#[derive(Debug, Clone, Copy)]
+pub struct Rival<'a> {
+    /// The other cell.
+    pub cell: &'a CellView,
+    /// How many times as fast the first one is; none with fewer than two replicates in which both were measured.
+    pub times_as_fast: Option<Interval>,
+}
+
+impl<'a> Rival<'a> {
+    /// `cell` against `other`.
+    pub fn of(cell: &CellView, other: &'a CellView) -> Self {
+        Self {
+            cell: other,
+            times_as_fast: times_as_fast(cell, other),
+        }
+    }
+
+    /// Whether chance is excluded.
+    pub fn is_slower(&self) -> bool {
+        self.times_as_fast.is_some_and(|i| i.lo > 1.0)
+    }
+}
+
+/// How many times the throughput of `other` a cell has.
+pub fn times_as_fast(cell: &CellView, other: &CellView) -> Option<Interval> {
+    let change = Change::paired(
+        Metric::DecodeTokensPerS,
+        &cell.decode_by_replicate,
+        &other.decode_by_replicate,
+        LEVEL,
+    )?;
+    // A slow-down of the other is a time ratio less one.
+    Some(change.slowdown().map(|s| 1.0 + s))
+}
+
+/// The cell to run when tokens of all users together count.
+#[derive(Debug, Clone)]
+pub struct Choice<'a> {
+    /// The cell.
+    pub cell: &'a CellView,
+    /// The one with the most tokens per second, which may be the same.
+    pub most: &'a CellView,
+    /// `cell` against `most`, when they differ.
+    pub of_most: Option<Interval>,
+    /// The best cell of another file with the same settings.
+    pub rival: Option<Rival<'a>>,
+}
+
+/// What a user brings, as against what can be chosen: tokens of the prompt, generated, and in the cache beforehand.
+type Workload = (u32, u32, u32);
+
+fn workload_of(case: &Case) -> Workload {
+    (case.n_prompt, case.n_gen, case.n_depth)
+}
+
+/// The curves along the batch whose cells do the same work, so that they can be chosen between: the work that most
+/// cells do, and of works done equally often the longest.
+pub fn comparable(view: &RunView) -> Vec<Curve<'_>> {
+    let mut curves = curves(view, Along::Batch);
+    let mut counts: BTreeMap<Workload, usize> = BTreeMap::new();
+    for curve in &curves {
+        *counts.entry(workload_of(curve.case())).or_default() += curve.cells.len();
+    }
+    let tokens =
+        |(prompt, gen_, depth): Workload| u64::from(prompt) + u64::from(gen_) + u64::from(depth);
+    let usual = counts
+        .into_iter()
+        .max_by_key(|(work, n)| (*n, tokens(*work)));
+    if let Some((usual, _)) = usual {
+        curves.retain(|c| workload_of(c.case()) == usual);
+    }
+    label(&mut curves, Along::Batch);
+    curves
+}
+
+/// What was chosen besides file and batch: the settings that differ between measured cells, the work itself apart.
+/// Empty where nothing else differs.
+pub fn settings(view: &RunView, cell: &CellView) -> String {
+    let measured = view
+        .cells
+        .iter()
+        .filter(|c| is_measured(c))
+        .map(|c| &c.case);
+    let chosen: Vec<String> = Axis::varying(measured)
+        .iter()
+        .filter(|a| !["model", "batch", "n_prompt", "n_gen", "n_depth"].contains(&a.name()))
+        .map(|a| format!("{} {}", a.name(), a.value(&cell.case)))
+        .collect();
+    chosen.join(", ")
+}
+
+/// The cell with the shortest step among those whose throughput is [`GOOD_ENOUGH`]; none when none was measured.
+pub fn for_all(view: &RunView) -> Option<Choice<'_>> {
+    let curves = comparable(view);
+    let cells: Vec<&CellView> = curves
+        .iter()
+        .flat_map(|c| c.cells.iter().copied())
+        .collect();
+    let most = *cells.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+    let enough = GOOD_ENOUGH * rate(most);
+    let good = cells.iter().filter(|c| rate(c) >= enough);
+    let cell = *good.min_by_key(|c| (c.median_step_ns, c.case.n_seq))?;
+    let differs = cell.case != most.case;
+    Some(Choice {
+        cell,
+        most,
+        of_most: differs.then(|| times_as_fast(cell, most)).flatten(),
+        rival: rival(cell, &cells),
+    })
+}
+
+/// The cell to run for a single user: the shortest step with the smallest batch measured.
+pub fn for_one(view: &RunView) -> Option<Choice<'_>> {
+    let curves = comparable(view);
+    let cells: Vec<&CellView> = curves
+        .iter()
+        .flat_map(|c| c.cells.iter().copied())
+        .collect();
+    let least = cells.iter().map(|c| c.case.n_seq).min()?;
+    let cell = *cells
+        .iter()
+        .filter(|c| c.case.n_seq == least)
+        .min_by_key(|c| c.median_step_ns)?;
+    Some(Choice {
+        cell,
+        most: cell,
+        of_most: None,
+        rival: rival(cell, &cells),
+    })
+}
+
+/// The best cell of another model that is otherwise the same.
+fn rival<'a>(cell: &CellView, cells: &[&'a CellView]) -> Option<Rival<'a>> {
+    let same = |other: &CellView| {
+        let mut case = other.case.clone();
+        case.model.clone_from(&cell.case.model);
+        case == cell.case && other.case.model != cell.case.model
+    };
+    let others = cells.iter().filter(|c| same(c));
+    let best = *others.max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+    Some(Rival::of(cell, best))
+}
+
+/// The throughput of a measured cell.
+pub(super) fn rate(cell: &CellView) -> f64 {
+    cell.decode_tokens_per_s.unwrap_or(0.0)
+}
+
+/// Where a curve's throughput stops paying: the first cell that has [`GOOD_ENOUGH`] of the curve's most, and the most.
+pub fn flattens<'a>(curve: &Curve<'a>) -> Option<(&'a CellView, &'a CellView)> {
+    let most = *curve
+        .cells
+        .iter()
+        .max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+    let enough = GOOD_ENOUGH * rate(most);
+    let first = *curve.cells.iter().find(|c| rate(c) >= enough)?;
+    Some((first, most))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Case;
+    use crate::record::Line;
+    use crate::view::fixture::{self, MS, case, header, three_processes};
+
+    /// Steps in milliseconds of batches 1, 8, 32, 128 of two files.
+    fn view(a: [u64; 4], b: [u64; 4]) -> RunView {
+        let mut cases: Vec<Case> = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
+        for (model, steps) in [("a", a), ("b", b)] {
+            for (n_seq, ms) in [1, 8, 32, 128].into_iter().zip(steps) {
+                let case = case(model, n_seq);
+                lines.extend(three_processes(&case, 3, MS, ms * MS));
+                cases.push(case);
+            }
+        }
+        fixture::view(header(&["a", "b"], cases), lines)
+    }
+
+    #[test]
+    fn the_shortest_step_decides_among_cells_that_are_fast_enough() {
+        // Tokens per second: 200, 640, 1032, 1067 and 100, 320, 1000, 1123.
+        let view = view([5, 12, 31, 120], [10, 25, 32, 114]);
+        let choice = for_all(&view).expect("measured");
+        assert_eq!(
+            (choice.cell.case.model.as_str(), choice.cell.case.n_seq),
+            ("a", 32)
+        );
+        assert_eq!(
+            (choice.most.case.model.as_str(), choice.most.case.n_seq),
+            ("b", 128)
+        );
+        let share = choice.of_most.expect("pairs");
+        assert!((0.90..0.93).contains(&share.estimate), "{share:?}");
+        let rival = choice.rival.expect("the other file");
+        assert_eq!(rival.cell.case.n_seq, 32);
+        assert!(rival.is_slower(), "{rival:?}");
+        let one = for_one(&view).expect("measured");
+        assert_eq!(
+            (one.cell.case.model.as_str(), one.cell.case.n_seq),
+            ("a", 1)
+        );
+        assert!((one.rival.expect("b").times_as_fast.expect("pairs").estimate - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_curve_flattens_at_its_first_cell_that_is_fast_enough() {
+        let view = view([5, 12, 31, 120], [5, 40, 160, 640]);
+        let curves = curves(&view, Along::Batch);
+        let batches: Vec<(u32, u32)> = curves
+            .iter()
+            .filter_map(flattens)
+            .map(|(first, most)| (first.case.n_seq, most.case.n_seq))
+            .collect();
+        assert_eq!(batches[0], (32, 128));
+        assert_eq!(batches[1].0, 1, "batching gains nothing");
+    }
+}

@@ -1,0 +1,50 @@
+//! What `report` can be told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::analysis::capacity::Slo;
+use crate::report::{Files, Output};
+
+/// A report from records alone.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// The run's folder, or its run.jsonl; several of one machine are reported as one
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Print the table in this form, and write nothing
+    #[arg(
+        short = 'o',
+        long,
+        value_enum,
+        conflicts_with_all = ["html", "md", "csv", "to", "slo"]
+    )]
+    pub output: Option<Output>,
+    /// Folder for report.html, report.md, plots/ and cells.csv [default: the first run's]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Write the page here, and only what else is named
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub html: Option<PathBuf>,
+    /// Write the document here, with its plots in plots/ beside it
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub md: Option<PathBuf>,
+    /// Write a row for each cell here
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub csv: Option<PathBuf>,
+    /// Limits on latency: say the largest batch within tpot=50ms,ttft=2s (also itl=100ms, a p99)
+    #[arg(long, value_name = "LIMITS")]
+    pub slo: Option<Slo>,
+}
+
+impl ReportArgs {
+    /// The files that were named one by one.
+    pub fn named_files(&self) -> Files {
+        Files {
+            html: self.html.clone(),
+            markdown: self.md.clone(),
+            csv: self.csv.clone(),
+        }
+    }
+}

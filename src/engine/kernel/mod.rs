@@ -1,0 +1,115 @@
+//! The engine's kernels without a model: one `ggml` graph of many equal operations on distinct memory,
+//! through the same backend and the same kind of buffer that llama.cpp would choose for the weights.
+//!
+//! Works on the CPU and on any GPU backend that the engine was built with. [`crate::measure::kernel`]
+//! decides how often and how long.
+
+mod ggml;
+mod graph;
+
+use std::ffi::CStr;
+
+use llama_cpp_sys_2 as sys;
+
+use self::ggml::Backend;
+pub use self::graph::Stock;
+use super::EngineError;
+use crate::model::synth::random_matrix;
+use crate::roofline::kernel::Kernel;
+
+/// Which of the engine's devices runs the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelDevice {
+    /// The CPU.
+    Cpu,
+    /// The first GPU, integrated or not.
+    Gpu,
+}
+
+/// A device of the engine, ready to run kernels.
+#[derive(Debug)]
+pub struct KernelBackend {
+    backend: Backend,
+    device_name: String,
+    device: KernelDevice,
+}
+
+impl KernelBackend {
+    /// Opens a device. On the CPU with so many threads.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] when the engine has no such device.
+    pub fn open(device: KernelDevice, n_threads: u32) -> Result<Self, EngineError> {
+        // SAFETY: only looks for plug-ins where backends are plug-ins; does nothing the second time.
+        unsafe { sys::ggml_backend_load_all() };
+        let kinds: &[sys::ggml_backend_dev_type] = match device {
+            KernelDevice::Cpu => &[sys::GGML_BACKEND_DEVICE_TYPE_CPU],
+            KernelDevice::Gpu => &[
+                sys::GGML_BACKEND_DEVICE_TYPE_GPU,
+                sys::GGML_BACKEND_DEVICE_TYPE_IGPU,
+            ],
+        };
+        let backend = kinds
+            .iter()
+            .find_map(|&kind| Backend::open(kind))
+            .ok_or_else(|| {
+                EngineError::Unsupported(match device {
+                    KernelDevice::Cpu => "the engine has no CPU backend".to_owned(),
+                    KernelDevice::Gpu => "the engine found no GPU it can use".to_owned(),
+                })
+            })?;
+        backend.set_n_threads(n_threads);
+        // SAFETY: the device outlives the process's backends; the name is a NUL-terminated constant of it.
+        let name = unsafe { CStr::from_ptr(sys::ggml_backend_dev_description(backend.device())) };
+        Ok(Self {
+            device_name: name.to_string_lossy().trim().to_owned(),
+            backend,
+            device,
+        })
+    }
+
+    /// What the device calls itself, `NVIDIA H100`.
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    /// Which device it is.
+    pub fn device(&self) -> KernelDevice {
+        self.device
+    }
+
+    /// Lays in about `bytes` of distinct weights for a kernel that has weights, at least one matrix; for
+    /// others only remembers how much memory its graphs shall go through.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for a type or a shape the device cannot compute,
+    /// [`EngineError::Context`] when memory runs out.
+    pub fn stock<'b>(&'b self, kernel: &Kernel, bytes: u64) -> Result<Stock<'b>, EngineError> {
+        let no_weights = |weights: &str| {
+            EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
+        };
+        match kernel {
+            Kernel::MatMul {
+                weights,
+                n_in,
+                n_out,
+            } => {
+                let data =
+                    random_matrix(weights, *n_in, *n_out).ok_or_else(|| no_weights(weights))?;
+                Stock::with_weights(self, kernel, &data, bytes)
+            }
+            Kernel::Experts {
+                weights,
+                n_in,
+                n_out,
+                n_expert,
+                ..
+            } => {
+                let data = random_matrix(weights, *n_in, n_out * n_expert)
+                    .ok_or_else(|| no_weights(weights))?;
+                Stock::with_weights(self, kernel, &data, bytes)
+            }
+            _ => Ok(Stock::without_weights(self, kernel, bytes)),
+        }
+    }
+}

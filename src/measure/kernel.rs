@@ -1,0 +1,134 @@
+//! How kernels are timed: METHODOLOGY.md, section 9.
+
+use std::collections::BTreeMap;
+
+use crate::engine::EngineError;
+use crate::engine::clock::Clock;
+use crate::engine::kernel::KernelBackend;
+use crate::roofline::ceiling::Timing;
+use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::stats::summary;
+
+/// How much time and memory timing kernels may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effort {
+    /// Times that everything is laid in and timed anew: memory placement is luck, and so is what other
+    /// programs do meanwhile.
+    pub rounds: u32,
+    /// Time for the passes of one point in one round.
+    pub round_ns: u64,
+    /// Fewest passes in a round, after an untimed one.
+    pub min_passes: u32,
+    /// Distinct memory that a pass of few tokens goes through.
+    pub stock_bytes: u64,
+    /// Distinct memory that a pass of many tokens goes through: it needs to outgrow the cache, not more.
+    pub floor_bytes: u64,
+}
+
+/// Tokens from which a pass over all the stock would take long and show nothing more.
+const MANY_TOKENS: u32 = 16;
+
+/// Times of one application of each point, in the order of `points`. Points whose kernel the device
+/// cannot compute carry the engine's reason.
+pub fn time(
+    backend: &KernelBackend,
+    points: &[Point],
+    effort: Effort,
+    clock: &dyn Clock,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Vec<(Point, Result<Timing, EngineError>)> {
+    let mut by_kernel: BTreeMap<&Kernel, Vec<Load>> = BTreeMap::new();
+    for point in points {
+        by_kernel.entry(&point.kernel).or_default().push(point.load);
+    }
+    let mut rounds: BTreeMap<Point, Result<Vec<Vec<f64>>, EngineError>> = BTreeMap::new();
+    let total = points.len() as u64 * u64::from(effort.rounds);
+    let mut done = 0;
+    for _ in 0..effort.rounds {
+        for (&kernel, loads) in &by_kernel {
+            let timed = time_kernel(backend, kernel, loads, effort, clock);
+            for (&load, passes) in loads.iter().zip(timed) {
+                let point = Point {
+                    kernel: kernel.clone(),
+                    load,
+                };
+                let all = rounds.entry(point).or_insert_with(|| Ok(Vec::new()));
+                match (all.as_mut(), passes) {
+                    (Ok(rounds), Ok(passes)) => rounds.push(passes),
+                    (Ok(_), Err(e)) => *all = Err(e),
+                    (Err(_), _) => {}
+                }
+                done += 1;
+                progress(done, total);
+            }
+        }
+    }
+    rounds
+        .into_iter()
+        .map(|(point, rounds)| (point, rounds.map(|rounds| timing(&rounds))))
+        .collect()
+}
+
+/// For each load the times of its passes, nanoseconds of one application.
+fn time_kernel(
+    backend: &KernelBackend,
+    kernel: &Kernel,
+    loads: &[Load],
+    effort: Effort,
+    clock: &dyn Clock,
+) -> Vec<Result<Vec<f64>, EngineError>> {
+    let stock = match backend.stock(kernel, effort.stock_bytes) {
+        Ok(stock) => stock,
+        Err(e) => return loads.iter().map(|_| Err(e.clone())).collect(),
+    };
+    let passes = |load: &Load| {
+        let at_most = if load.total_tokens() < MANY_TOKENS {
+            effort.stock_bytes
+        } else {
+            effort.floor_bytes
+        };
+        let mut graph = stock.graph(*load, at_most)?;
+        graph.pass()?;
+        let n_ops = f64::from(graph.n_ops());
+        let mut times = Vec::new();
+        let begun = clock.now_ns();
+        let mut last = begun;
+        while times.len() < effort.min_passes.max(1) as usize || last - begun < effort.round_ns {
+            graph.pass()?;
+            let now = clock.now_ns();
+            times.push((now - last) as f64 / n_ops);
+            last = now;
+        }
+        Ok(times)
+    };
+    loads.iter().map(passes).collect()
+}
+
+/// The median over rounds of each round's median pass, and the rounds' range.
+fn timing(rounds: &[Vec<f64>]) -> Timing {
+    let medians: Vec<f64> = rounds.iter().filter_map(|r| summary::median(r)).collect();
+    let all = rounds.iter().flatten().copied();
+    let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+    Timing {
+        ns: summary::median(&medians).unwrap_or(f64::NAN),
+        low_ns: least(&medians),
+        high_ns: medians.iter().copied().fold(0.0, f64::max),
+        best_ns: all.clone().fold(f64::INFINITY, f64::min),
+        n_rounds: rounds.len() as u32,
+        n_passes: all.count() as u32,
+        measured_at_s: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_round_counts_and_the_range_is_kept() {
+        let rounds = [vec![3.0, 1.0, 2.0], vec![9.0, 9.0, 8.0], vec![4.0, 4.0]];
+        let t = timing(&rounds);
+        assert_eq!((t.ns, t.low_ns, t.high_ns, t.best_ns), (4.0, 2.0, 9.0, 1.0));
+        assert_eq!((t.n_rounds, t.n_passes), (3, 8));
+    }
+}

@@ -1,0 +1,335 @@
+//! A figure as SVG: plotters lays out the axes and lines, this room's page writes them.
+
+use plotters::chart::{ChartBuilder, ChartContext};
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::drawing::{DrawingArea, IntoDrawingArea as _};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
+
+use super::canvas::{Fine, Look, Page};
+use super::legend::Legend;
+use super::style::{FINE, FONT, HEIGHT, N_COLOURS, Role, SMALL_FONT, WIDTH, text_width};
+use super::ticks::Ready;
+use super::{Figure, Mark, Point, Scale, Series};
+use crate::text::{cut_middle, plain};
+
+type Chart<'a> = ChartContext<'a, Page, Cartesian2d<Ready, Ready>>;
+
+/// Height of the title of a picture in a file.
+const TITLE: i32 = 26;
+
+/// The figure as a picture. One for a page has neither title nor legend: they are the page's own text.
+pub fn svg(figure: &Figure, look: Look) -> String {
+    let legend = match look {
+        Look::File if figure.needs_legend() => Legend::of(figure),
+        _ => Legend::default(),
+    };
+    let head = match look {
+        Look::File => TITLE + legend.height(),
+        Look::Inline => 0,
+    };
+    let page = Page::new(look, WIDTH, HEIGHT + head);
+    if look == Look::File {
+        let title = cut_middle(&plain(&figure.title), 60);
+        let style = text_style(FONT + 2, Role::Ink, HPos::Left, VPos::Center);
+        put(&page, &title, &style, (8, TITLE / 2));
+        legend.draw(&page, TITLE);
+    }
+    let root = page.clone().into_drawing_area();
+    draw_chart(figure, &page, &root, head);
+    drop(root);
+    page.finish(&figure.title)
+}
+
+fn draw_chart(figure: &Figure, page: &Page, root: &DrawingArea<Page, Shift>, head: i32) {
+    let points = || figure.series.iter().flat_map(|s| &s.points);
+    let xs = points().flat_map(|p| [Some(p.x), p.until]).flatten();
+    let ys = points().flat_map(|p| {
+        let bar = p.bar.map(|(lo, hi)| [lo, hi]).into_iter().flatten();
+        std::iter::once(p.y).chain(bar)
+    });
+    let x = Ready::of(&figure.x, xs);
+    let y = Ready::of(&figure.y, ys);
+    let widest = y.ticks.iter().map(|t| text_width(&y.label(*t), FONT)).max();
+    let left = widest.unwrap_or(0) + 26;
+    let x = x.thinned(WIDTH - left - 22, FONT);
+    let chart = ChartBuilder::on(root)
+        .margin_top((head + 10) * FINE)
+        .margin_bottom(6 * FINE)
+        .margin_left(6 * FINE)
+        .margin_right(16 * FINE)
+        .x_label_area_size(44 * FINE)
+        .y_label_area_size(left * FINE)
+        .build_cartesian_2d(x.clone(), y.clone());
+    // Cannot fail: the page writes into memory, and there is always room for its fixed sizes.
+    let Ok(mut chart) = chart else { return };
+    draw_mesh(&mut chart, figure, &x, &y);
+    let n = figure.series.iter().filter(|s| has_bars(s)).count() as i32;
+    let mut labels = Labels::default();
+    let mut at = 0;
+    for (number, series) in figure.series.iter().enumerate() {
+        // Bars at one place are moved apart a little, so that none hides another.
+        let aside = if has_bars(series) {
+            at += 1;
+            (2 * at - n - 1) * 2 * FINE
+        } else {
+            0
+        };
+        page.write(format_args!("<g data-s=\"{number}\">\n"));
+        let scales = (x.scale, y.scale);
+        let pencil = Pencil {
+            page,
+            chart: &chart,
+            scales,
+            aside,
+        };
+        pencil.series(series);
+        pencil.labels(series, &mut labels);
+        page.write(format_args!("</g>\n"));
+    }
+}
+
+fn has_bars(series: &Series) -> bool {
+    series.points.iter().any(|p| p.bar.is_some())
+}
+
+fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &Ready, y: &Ready) {
+    let text = text_style(FONT, Role::Ink, HPos::Center, VPos::Center);
+    let nothing = Role::Grid.rgb().mix(0.0);
+    let (x_label, y_label) = (|v: &f64| x.label(*v), |v: &f64| y.label(*v));
+    // Cannot fail, as above.
+    let _ = chart
+        .configure_mesh()
+        .bold_line_style(line(Role::Grid, FINE * 7 / 10))
+        .light_line_style(nothing)
+        .axis_style(line(Role::Ink, FINE))
+        .set_all_tick_mark_size(4 * FINE)
+        .x_labels(x.ticks.len().max(1))
+        .y_labels(y.ticks.len().max(1))
+        .x_label_formatter(&x_label)
+        .y_label_formatter(&y_label)
+        .label_style(text.clone())
+        .axis_desc_style(text)
+        .x_desc(figure.x.title.as_str())
+        .y_desc(figure.y.title.as_str())
+        .draw();
+}
+
+fn line(role: Role, width: i32) -> ShapeStyle {
+    ShapeStyle::from(role.rgb()).stroke_width(width as u32)
+}
+
+pub(super) fn text_style(font: i32, role: Role, h: HPos, v: VPos) -> TextStyle<'static> {
+    let font = FontDesc::new(
+        FontFamily::SansSerif,
+        f64::from(font * FINE),
+        FontStyle::Normal,
+    );
+    TextStyle {
+        color: role.rgb().to_backend_color(),
+        pos: Pos::new(h, v),
+        ..TextStyle::from(font)
+    }
+}
+
+pub(super) fn put(page: &Page, text: &str, style: &TextStyle<'_>, (x, y): (i32, i32)) {
+    use plotters_backend::DrawingBackend as _;
+    // Cannot fail, as above.
+    let _ = page.clone().draw_text(text, style, (x * FINE, y * FINE));
+}
+
+/// Draws series into a chart.
+struct Pencil<'a, 'c> {
+    page: &'a Page,
+    chart: &'a Chart<'c>,
+    scales: (Scale, Scale),
+    /// How far the series is moved to the side.
+    aside: i32,
+}
+
+impl Pencil<'_, '_> {
+    fn place(&self, x: f64, y: f64) -> Option<(i32, i32)> {
+        let (sx, sy) = self.scales;
+        if !(sx.takes(x) && sy.takes(y)) {
+            return None;
+        }
+        let (px, py) = self.chart.backend_coord(&(sx.forth(x), sy.forth(y)));
+        Some((px + self.aside, py))
+    }
+
+    fn places<'s>(&self, series: &'s Series) -> Vec<(&'s Point, (i32, i32))> {
+        let points = series.points.iter();
+        points
+            .filter_map(|p| Some((p, self.place(p.x, p.y)?)))
+            .collect()
+    }
+
+    fn series(&self, series: &Series) {
+        let colour = self.page.colour(Role::Series(series.look));
+        let places = self.places(series);
+        match series.mark {
+            Mark::Bars => return self.bars(series, &colour),
+            Mark::Stairs => {
+                let mut path: Vec<(i32, i32)> = Vec::new();
+                for (_, (x, y)) in &places {
+                    path.extend(path.last().map(|(_, before)| (*x, *before)));
+                    path.push((*x, *y));
+                }
+                self.path(&path, &colour, 18, dashes(series.look));
+            }
+            Mark::Line => self.path(&of(&places), &colour, 18, dashes(series.look)),
+            Mark::Thin => self.path(&of(&places), &colour, 12, ""),
+            Mark::Dashed => self.path(&of(&places), &colour, 14, "5 4"),
+            Mark::Points => {}
+        }
+        for (point, place) in &places {
+            self.whisker(point, *place, &colour);
+        }
+        for (point, place) in places {
+            self.marker(series, point, place, &colour);
+        }
+    }
+
+    fn path(&self, places: &[(i32, i32)], colour: &str, tenths: i32, dashes: &str) {
+        if places.len() < 2 {
+            return;
+        }
+        let points: Vec<String> = places
+            .iter()
+            .map(|(x, y)| format!("{},{}", Fine(*x), Fine(*y)))
+            .collect();
+        let dashes = match dashes {
+            "" => String::new(),
+            dashes => format!(" stroke-dasharray=\"{dashes}\""),
+        };
+        self.page.write(format_args!(
+            "<polyline points=\"{}\" style=\"stroke:{colour}\" stroke-width=\"{}\" stroke-linejoin=\"round\" fill=\"none\"{dashes}/>\n",
+            points.join(" "),
+            Fine(tenths)
+        ));
+    }
+
+    /// The bar through a point, its ends, and the notch on it.
+    fn whisker(&self, point: &Point, (x, _): (i32, i32), colour: &str) {
+        let Some((lo, hi)) = point.bar else { return };
+        let at = |y: f64| self.place(point.x, y).map(|(_, y)| y);
+        let (Some(low), Some(high)) = (at(lo), at(hi)) else {
+            return;
+        };
+        let mut path = format!("M{0} {1}V{2}", Fine(x), Fine(low), Fine(high));
+        for end in [Some(low), Some(high), point.notch.and_then(at)] {
+            let Some(y) = end else { continue };
+            path.push_str(&format!("M{} {}h6", Fine(x - 3 * FINE), Fine(y)));
+        }
+        self.page.write(format_args!(
+            "<path d=\"{path}\" style=\"stroke:{colour}\" stroke-width=\"1.2\" fill=\"none\"/>\n"
+        ));
+    }
+
+    fn marker(&self, series: &Series, point: &Point, (x, y): (i32, i32), colour: &str) {
+        let (px, py) = (Fine(x), Fine(y));
+        if let Some(tip) = &point.tip {
+            let tip = super::escaped(tip);
+            self.page.write(format_args!(
+                "<g data-x=\"{px}\" data-y=\"{py}\" data-tip=\"{tip}\">"
+            ));
+        }
+        if matches!(series.mark, Mark::Line | Mark::Points) {
+            self.page
+                .write(format_args!("{}", shape(series.look, (x, y), colour)));
+        }
+        if point.tip.is_some() {
+            self.page.write(format_args!("</g>\n"));
+        }
+    }
+
+    fn bars(&self, series: &Series, colour: &str) {
+        for point in &series.points {
+            let Some(until) = point.until else { continue };
+            let corners = (self.place(point.x, point.y), self.place(until, 0.0));
+            let (Some((left, top)), Some((right, bottom))) = corners else {
+                continue;
+            };
+            let tip = point.tip.as_deref().map(super::escaped).unwrap_or_default();
+            self.page.write(format_args!(
+                "<rect data-x=\"{}\" data-y=\"{}\" data-tip=\"{tip}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" \
+                 style=\"fill:{colour};stroke:{colour}\" fill-opacity=\"0.35\"/>\n",
+                Fine((left + right) / 2),
+                Fine(top),
+                Fine(left),
+                Fine(top),
+                Fine((right - left).max(2)),
+                Fine((bottom - top).max(0)),
+            ));
+        }
+    }
+
+    /// Labels beside points, where they touch neither each other nor the frame.
+    fn labels(&self, series: &Series, labels: &mut Labels) {
+        for (point, (x, y)) in self.places(series) {
+            labels.points.push((x / FINE, y / FINE));
+            let Some(label) = &point.label else { continue };
+            let Some((x, y)) = labels.room(label, (x / FINE, y / FINE)) else {
+                continue;
+            };
+            let style = text_style(SMALL_FONT, Role::Ink, HPos::Left, VPos::Top);
+            put(self.page, label, &style, (x, y));
+        }
+    }
+}
+
+fn of(places: &[(&Point, (i32, i32))]) -> Vec<(i32, i32)> {
+    places.iter().map(|(_, place)| *place).collect()
+}
+
+/// Dashes tell series apart once the colours begin again.
+pub(super) fn dashes(look: usize) -> &'static str {
+    if look < N_COLOURS { "" } else { "7 3" }
+}
+
+/// A shape for each series, so that colour is not all that tells them apart.
+pub(super) fn shape(look: usize, (x, y): (i32, i32), colour: &str) -> String {
+    let (px, py) = (Fine(x), Fine(y));
+    let d = match look % 4 {
+        0 => return format!("<circle cx=\"{px}\" cy=\"{py}\" r=\"3.6\" style=\"fill:{colour}\"/>"),
+        1 => "m-3.3 -3.3h6.6v6.6h-6.6z",
+        2 => "m0 -4.4l4.4 7.6h-8.8z",
+        _ => "m0 -4.8l4.8 4.8l-4.8 4.8l-4.8 -4.8z",
+    };
+    format!("<path d=\"M{px} {py}{d}\" style=\"fill:{colour}\"/>")
+}
+
+/// Where labels and points are already.
+#[derive(Debug, Default)]
+struct Labels {
+    taken: Vec<(i32, i32, i32, i32)>,
+    points: Vec<(i32, i32)>,
+}
+
+impl Labels {
+    /// The upper left corner of a free place beside a point.
+    fn room(&mut self, label: &str, (x, y): (i32, i32)) -> Option<(i32, i32)> {
+        let (w, h) = (text_width(label, SMALL_FONT), SMALL_FONT);
+        let corners = [
+            (x + 6, y - h - 3),
+            (x - w - 6, y - h - 3),
+            (x + 6, y + 4),
+            (x - w - 6, y + 4),
+        ];
+        let free = |(left, top): &(i32, i32)| {
+            let (right, bottom) = (left + w, top + h);
+            let inside = *left > 40 && right < WIDTH - 4 && *top > 2;
+            let touches = |&(l, t, r, b): &(i32, i32, i32, i32)| {
+                *left < r && l < right && *top < b && t < bottom
+            };
+            let covers = |&(px, py): &(i32, i32)| {
+                (*left - 2..right + 2).contains(&px) && (*top - 2..bottom + 2).contains(&py)
+            };
+            inside && !self.taken.iter().any(touches) && !self.points.iter().any(covers)
+        };
+        let (left, top) = corners.into_iter().find(free)?;
+        self.taken.push((left, top, left + w, top + h));
+        Some((left, top))
+    }
+}

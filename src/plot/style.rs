@@ -1,0 +1,121 @@
+//! One style for every figure: sizes, colours, shapes, and how wide a text is.
+
+use plotters::style::RGBColor;
+
+use super::REFERENCE;
+
+/// Units of the drawing surface per unit of the picture: plotters draws in whole units, and a curve rounded to
+/// whole pixels would look ragged when it is enlarged.
+pub(super) const FINE: i32 = 10;
+/// Width of a figure. Small, so that text is still readable when the figure is shown at 370 pixels.
+pub(super) const WIDTH: i32 = 460;
+/// Height of a figure without its title and legend.
+pub(super) const HEIGHT: i32 = 300;
+/// Height of tick labels, axis titles and legends.
+pub(super) const FONT: i32 = 13;
+/// Height of the labels beside points.
+pub(super) const SMALL_FONT: i32 = 11;
+
+/// What a colour is for. The picture in a web page takes it from the page's style, so that it follows light and
+/// dark; a picture in a file has it written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Behind everything.
+    Background,
+    /// Text and axes.
+    Ink,
+    /// Lines behind the data, and what is less important.
+    Grid,
+    /// The n-th series.
+    Series(usize),
+}
+
+/// Okabe and Ito's palette (jfly.uni-koeln.de/color): told apart with every common kind of colour blindness. Its
+/// yellow is left out, which is not seen on white, and its black, which is the axes'.
+const SERIES: [u32; 6] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9];
+/// The same hues where the background is dark.
+const SERIES_ON_DARK: [u32; 6] = [0x5fb3e8, 0xf08a4b, 0x35c79a, 0xe0a0c4, 0xf2bd4d, 0x9ad4f5];
+
+/// Number of colours; the series after them begin again with other shapes and dashes.
+pub(super) const N_COLOURS: usize = SERIES.len();
+
+impl Role {
+    /// The colour on white paper.
+    pub(super) fn hex(self) -> u32 {
+        match self {
+            Self::Background => 0xffffff,
+            Self::Ink => 0x333333,
+            Self::Grid => 0xdddddd,
+            Self::Series(REFERENCE) => 0x767676,
+            Self::Series(n) => SERIES[n % N_COLOURS],
+        }
+    }
+
+    /// As plotters wants it.
+    pub(super) fn rgb(self) -> RGBColor {
+        let [_, r, g, b] = self.hex().to_be_bytes();
+        RGBColor(r, g, b)
+    }
+
+    /// The role that was drawn with a colour: plotters passes on colours only.
+    pub(super) fn of_rgb((r, g, b): (u8, u8, u8)) -> Self {
+        let hex = u32::from_be_bytes([0, r, g, b]);
+        let series = (0..N_COLOURS).map(Self::Series);
+        [Self::Background, Self::Grid]
+            .into_iter()
+            .chain(series)
+            .find(|role| role.hex() == hex)
+            .unwrap_or(Self::Ink)
+    }
+
+    /// Its variable in the page's style.
+    pub(super) fn variable(self) -> String {
+        match self {
+            Self::Background => "--paper".to_owned(),
+            Self::Ink => "--ink".to_owned(),
+            Self::Grid => "--grid".to_owned(),
+            Self::Series(REFERENCE) => "--faint".to_owned(),
+            Self::Series(n) => format!("--s{}", n % N_COLOURS),
+        }
+    }
+}
+
+/// The variables of the series' colours for a page's style: on light and on dark paper.
+pub fn css_variables() -> (String, String) {
+    let list = |colours: [u32; N_COLOURS]| {
+        let each = colours.iter().enumerate();
+        each.map(|(n, hex)| format!("--s{n}:#{hex:06x};")).collect()
+    };
+    (list(SERIES), list(SERIES_ON_DARK))
+}
+
+/// Width of a text in a sans-serif font, estimated on the wide side: what is drawn must not be cut.
+pub(super) fn text_width(text: &str, font: i32) -> i32 {
+    let em: f64 = text
+        .chars()
+        .map(|c| match c {
+            'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '|' | '\'' | '!' => 0.32,
+            'f' | 't' | 'r' | ' ' | '(' | ')' | '[' | ']' | '-' | '/' => 0.42,
+            'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.98,
+            'A'..='Z' => 0.72,
+            c if c.is_ascii() => 0.64,
+            // Wide scripts take a square.
+            _ => 1.0,
+        })
+        .sum();
+    (em * f64::from(font)).ceil() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_is_known_by_its_colour() {
+        for role in [Role::Background, Role::Ink, Role::Grid, Role::Series(4)] {
+            let RGBColor(r, g, b) = role.rgb();
+            assert_eq!(Role::of_rgb((r, g, b)), role);
+        }
+        assert_eq!(Role::Series(N_COLOURS).variable(), "--s0");
+    }
+}

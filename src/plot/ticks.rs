@@ -1,0 +1,219 @@
+//! Where an axis has its lines and what stands beside them.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+
+use super::style::text_width;
+use super::{Axis, Scale};
+
+/// An axis made ready: its range and its ticks in drawing coordinates (logarithms, where the scale is one).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ready {
+    pub(super) scale: Scale,
+    pub(super) range: (f64, f64),
+    pub(super) ticks: Vec<f64>,
+}
+
+impl Ready {
+    /// For the values that are to be shown. Without any it is an empty axis from 0 to 1.
+    pub(super) fn of(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
+        let scale = axis.scale;
+        let shown: Vec<f64> = values.filter(|v| scale.takes(*v)).collect();
+        let least = shown.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if least > most {
+            let range = (0.0, 1.0);
+            return Self {
+                scale,
+                range,
+                ticks: Vec::new(),
+            };
+        }
+        // Over a small ratio a logarithmic axis is nearly straight, and would hardly have a round value on it.
+        let narrow = scale == Scale::Log && axis.at.is_none() && most < SMALLEST_RATIO * least;
+        let scale = if narrow { Scale::Linear } else { scale };
+        let (range, ticks) = match (&axis.at, scale) {
+            (Some(at), _) => padded(scale, least, most, at.clone()),
+            (None, Scale::Linear) => linear(least, most, axis.from_zero && !narrow),
+            (None, Scale::Log) => logarithmic(least, most),
+        };
+        let (lo, hi) = range;
+        let mut ticks: Vec<f64> = ticks.into_iter().map(|v| scale.forth(v)).collect();
+        ticks.retain(|t| (lo..=hi).contains(t));
+        Self {
+            scale,
+            range,
+            ticks,
+        }
+    }
+
+    /// Leaves out ticks whose labels would touch on an axis of so many units.
+    pub(super) fn thinned(mut self, length: i32, font: i32) -> Self {
+        let (lo, hi) = self.range;
+        let place = |t: f64| (t - lo) / (hi - lo) * f64::from(length);
+        let mut kept: Vec<f64> = Vec::new();
+        for tick in &self.ticks {
+            let width = |t: f64| f64::from(text_width(&self.label(t), font));
+            let free = kept.last().is_none_or(|last| {
+                place(*tick) - place(*last) > (width(*tick) + width(*last)) / 2.0 + 6.0
+            });
+            if free {
+                kept.push(*tick);
+            }
+        }
+        self.ticks = kept;
+        self
+    }
+
+    /// What stands beside a tick.
+    pub(super) fn label(&self, tick: f64) -> String {
+        number(self.scale.back(tick))
+    }
+}
+
+impl Ranged for Ready {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        let (lo, hi) = self.range;
+        // Far outside is just outside: a number of pixels must not overflow.
+        let way = ((value - lo) / (hi - lo)).clamp(-1.0, 2.0);
+        from + (f64::from(to - from) * way).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() {
+            Vec::new()
+        } else {
+            self.ticks.clone()
+        }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.0..self.range.1
+    }
+}
+
+/// The measured values themselves are the ticks, with some room on both sides.
+fn padded(scale: Scale, least: f64, most: f64, at: Vec<f64>) -> ((f64, f64), Vec<f64>) {
+    let (lo, hi) = (scale.forth(least), scale.forth(most));
+    let room = ((hi - lo) * 0.06).max(if scale == Scale::Log { 0.1 } else { 0.5 });
+    ((lo - room, hi + room), at)
+}
+
+/// Three to seven round values from about the least, or 0, to above the most.
+fn linear(least: f64, most: f64, from_zero: bool) -> ((f64, f64), Vec<f64>) {
+    let low = if from_zero { least.min(0.0) } else { least };
+    let span = if most > low {
+        most - low
+    } else {
+        most.abs().max(1.0)
+    };
+    let rough = span / 5.0;
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|m| m * power)
+        .find(|s| *s >= rough)
+        .unwrap_or(10.0 * power);
+    let first = (low / step).floor();
+    let last = ((low + span) / step).ceil();
+    let ticks = (0..=(last - first) as u32).map(|n| (first + f64::from(n)) * step);
+    ((first * step, last * step), ticks.collect())
+}
+
+/// Axes that span less are linear.
+const SMALLEST_RATIO: f64 = 3.0;
+/// More ticks than this are too many.
+const MOST_LOG_TICKS: usize = 8;
+
+/// 1, 2 and 5 of every power of ten, more or fewer where that is too few or too many.
+fn logarithmic(least: f64, most: f64) -> ((f64, f64), Vec<f64>) {
+    let (lo, hi) = (least.log2(), most.log2());
+    let room = ((hi - lo) * 0.08).max(0.15);
+    let range = (lo - room, hi + room);
+    let (first, last) = (
+        (range.0 * 2_f64.log10()).floor() as i32,
+        (range.1 * 2_f64.log10()).ceil() as i32,
+    );
+    let ticks = |multiples: &'static [f64]| -> Vec<f64> {
+        let all = (first..=last).flat_map(|p| multiples.iter().map(move |m| m * 10_f64.powi(p)));
+        all.filter(|t| (range.0..=range.1).contains(&t.log2()))
+            .collect()
+    };
+    let fewer = [
+        ticks(&[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]),
+        ticks(&[1.0, 2.0, 5.0]),
+        ticks(&[1.0]),
+    ];
+    let few_enough = fewer.iter().find(|t| t.len() <= MOST_LOG_TICKS);
+    (range, few_enough.unwrap_or(&fewer[2]).clone())
+}
+
+/// A round number as short as it can be said.
+pub(super) fn number(v: f64) -> String {
+    let text = format!("{v:.6}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    match text {
+        "-0" | "" => "0".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(scale: Scale, at: Option<Vec<f64>>) -> Axis {
+        Axis {
+            title: String::new(),
+            scale,
+            at,
+            from_zero: true,
+        }
+    }
+
+    fn labels(axis: &Axis, values: &[f64]) -> Vec<String> {
+        let ready = Ready::of(axis, values.iter().copied());
+        ready.ticks.iter().map(|t| ready.label(*t)).collect()
+    }
+
+    #[test]
+    fn round_values_enclose_the_data() {
+        let linear = axis(Scale::Linear, None);
+        assert_eq!(
+            labels(&linear, &[3.0, 41.0]),
+            ["0", "10", "20", "30", "40", "50"]
+        );
+        assert_eq!(
+            labels(&linear, &[0.0]),
+            ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+        );
+        assert_eq!(
+            labels(&axis(Scale::Log, None), &[1.3, 140.0]),
+            ["1", "2", "5", "10", "20", "50", "100", "200"]
+        );
+    }
+
+    #[test]
+    fn measured_batches_are_the_ticks_and_do_not_touch() {
+        let batches = vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 100.0, 128.0];
+        let axis = axis(Scale::Log, Some(batches.clone()));
+        let ready = Ready::of(&axis, batches.into_iter()).thinned(200, 13);
+        let labels: Vec<String> = ready.ticks.iter().map(|t| ready.label(*t)).collect();
+        assert_eq!(labels, ["1", "2", "4", "8", "100"]);
+    }
+
+    #[test]
+    fn nothing_to_show_is_an_axis_all_the_same() {
+        for scale in [Scale::Linear, Scale::Log] {
+            let values = [f64::NAN, f64::INFINITY, -1.0].into_iter();
+            let ready = Ready::of(&axis(Scale::Log, None), values);
+            assert_eq!(ready.range, (0.0, 1.0));
+            let ready = Ready::of(&axis(scale, None), std::iter::once(5.0));
+            assert!(ready.range.0 < ready.range.1, "{ready:?}");
+        }
+    }
+}

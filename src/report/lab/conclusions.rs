@@ -1,0 +1,420 @@
+//! What follows: what bounds, what was expected, what would help, what went wrong, what to measure next.
+
+use super::{Block, Grid, Places, command, or_na};
+use crate::analysis::bottleneck::{self, Bottleneck, Bound};
+use crate::analysis::choice;
+use crate::analysis::curve::is_measured;
+use crate::analysis::theory::Theory;
+use crate::compare::axis::Axis;
+use crate::plot::resources::kv_bytes;
+use crate::plot::roofline::roofline;
+use crate::report::notes;
+use crate::roofline::ceiling::Span;
+use crate::text::short;
+use crate::units;
+use crate::view::{CellView, CellWarning, RunView};
+
+/// Rows of a table; runs of many cells have all of it in cells.csv.
+const MOST_ROWS: usize = 48;
+
+/// The evidence of the two chosen cells, and expected against actual.
+pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let chosen = chosen(view);
+    for cell in &chosen {
+        let found = bottleneck::of(view, cell, theory.ceiling(cell));
+        blocks.push(Block::Heading(format!(
+            "{} at batch {}",
+            short(&cell.case.model),
+            cell.case.n_seq
+        )));
+        blocks.push(Block::Text(format!("It is {}.", bottleneck::words(&found))));
+        blocks.push(Block::Table(evidence(&found)));
+        blocks.extend(lacking(view, cell, &found));
+    }
+    if chosen.is_empty() {
+        blocks.push(Block::Text("No cell was measured.".to_owned()));
+    }
+    blocks.push(Block::Heading("Expected and actual".to_owned()));
+    if theory.ceilings.is_none() {
+        blocks.push(Block::Missing(
+            "What to expect follows from this machine's ceilings, which are not known here."
+                .to_owned(),
+            "ggufbench ceiling".to_owned(),
+        ));
+    }
+    if !theory.cells.is_empty() {
+        blocks.push(Block::Text(
+            "Bytes and FLOPs of the middle decode step are computed from the file's shape, the rates from them and the \
+             measured step. MBU and MFU are these rates as shares of what this machine was measured to do at best."
+                .to_owned(),
+        ));
+        blocks.push(Block::Table(expected(view, theory)));
+    }
+    blocks.extend(Block::figures([roofline(view, theory)]));
+    blocks.extend(fits(theory));
+    blocks
+}
+
+/// The curves that steps follow, and how well they predict batches they have not seen.
+fn fits(theory: &Theory) -> Vec<Block> {
+    let mut blocks = vec![Block::Heading("Predicted and measured".to_owned())];
+    if theory.fits.is_empty() {
+        blocks.push(Block::Text(
+            "A curve over the batch needs three batch sizes of one file.".to_owned(),
+        ));
+        return blocks;
+    }
+    let sentences = theory.fits.iter().map(|fit| {
+        let form = &fit.fit.form;
+        let residual = fit.fit.residual_share.map_or(String::new(), |r| {
+            format!(", with residuals of {}", units::percent(r))
+        });
+        let knee = fit.knee.map_or(String::new(), |k| {
+            let range = k.interval.map_or(String::new(), |(lo, hi)| {
+                format!(
+                    " (95%: {} to {})",
+                    units::significant(lo),
+                    units::significant(hi)
+                )
+            });
+            format!(
+                " A step takes twice as long as that of one sequence at batch {}{range}.",
+                units::significant(k.batch)
+            )
+        });
+        let n = fit.fit.n;
+        let proven = match fit.proven {
+            true => format!("chosen by AICc among {n} batch sizes"),
+            false => format!("which describes these {n} batch sizes and is not proven by them"),
+        };
+        format!(
+            "{}: the step follows t = {} ({}){residual}; {proven}.{knee}",
+            fit.label,
+            form.formula(),
+            form.words()
+        )
+    });
+    blocks.push(Block::List(sentences.collect()));
+    let mut grid = Grid::of(
+        &["curve"],
+        &[
+            "batch left out",
+            "step, measured",
+            "step, predicted",
+            "95% interval",
+            "error",
+        ],
+    );
+    for fit in &theory.fits {
+        for held in &fit.held_out {
+            let time = |ns: f64| units::duration(ns.round() as u64);
+            grid.rows.push(vec![
+                fit.label.clone(),
+                held.batch.to_string(),
+                time(held.measured_ns),
+                time(held.expected_ns),
+                or_na(
+                    held.interval_ns
+                        .map(|(lo, hi)| format!("{} to {}", time(lo), time(hi))),
+                ),
+                format!("{:+.1}%", held.error() * 100.0),
+            ]);
+        }
+    }
+    if grid.rows.is_empty() {
+        blocks.push(Block::Text(
+            "Predicting a batch from the others needs four batch sizes of one file.".to_owned(),
+        ));
+    } else {
+        blocks.push(Block::Text(
+            "Each batch was left out in turn, the curve chosen and fitted from the others, and asked for it.".to_owned(),
+        ));
+        blocks.push(Block::Table(grid));
+    }
+    blocks
+}
+
+fn chosen(view: &RunView) -> Vec<&CellView> {
+    let choices = [choice::for_one(view), choice::for_all(view)];
+    let mut cells: Vec<&CellView> = choices.into_iter().flatten().map(|c| c.cell).collect();
+    cells.dedup_by(|a, b| a.case == b.case);
+    cells
+}
+
+fn evidence(found: &Bottleneck) -> Grid {
+    let mut grid = Grid::of(
+        &["evidence", "what was seen", "what it leaves possible"],
+        &[],
+    );
+    for e in &found.evidence {
+        let leaves: Vec<&str> = e.leaves.iter().map(|b| b.short()).collect();
+        let leaves = match leaves.is_empty() {
+            true => "anything".to_owned(),
+            false => leaves.join(", "),
+        };
+        grid.rows
+            .push(vec![e.kind.to_string(), e.text.clone(), leaves]);
+    }
+    grid
+}
+
+fn lacking(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<Block> {
+    let missing = bottleneck::missing(view, cell, found);
+    let block = |(axis, why): (Axis, &str)| {
+        let flags = match axis.name() {
+            "model" => "--model A.gguf,B.gguf,C.gguf --batch 1,8,32".to_owned(),
+            "threads" => format!(
+                "--batch {} --threads 1-{}",
+                cell.case.n_seq,
+                cell.case.n_threads.max(2)
+            ),
+            _ => "--batch 1,8,32".to_owned(),
+        };
+        Block::Missing(format!("More evidence: {why}."), command(view, &flags))
+    };
+    missing.into_iter().map(block).collect()
+}
+
+fn expected(view: &RunView, theory: &Theory) -> Grid {
+    let places = Places::of(view);
+    let known = theory.ceilings.is_some();
+    let (first, rest): (&[&str], &[&str]) = (
+        &["bytes a step", "GB/s", "GFLOP/s", "step, actual"],
+        &[
+            "step, expected",
+            "actual / expected",
+            "TTFT, expected",
+            "TTFT, actual",
+            "MBU",
+            "MFU",
+        ],
+    );
+    let mut grid = places.grid(&[first, if known { rest } else { &[] }].concat());
+    for cell in view.cells.iter().filter(|c| is_measured(c)).take(MOST_ROWS) {
+        let Some(e) = theory.of_cell(cell) else {
+            continue;
+        };
+        let Some(actual) = cell.median_step_ns.map(|ns| ns as f64) else {
+            continue;
+        };
+        let mut row = places.row(cell);
+        row.extend([
+            units::bytes(e.cost.bytes() as u64),
+            units::significant(e.cost.bytes() / actual),
+            units::significant(e.cost.flops() / actual),
+            units::duration(actual as u64),
+        ]);
+        if known {
+            row.extend(beside_expected(theory, cell, actual));
+        }
+        grid.rows.push(row);
+    }
+    grid
+}
+
+fn beside_expected(theory: &Theory, cell: &CellView, actual: f64) -> [String; 6] {
+    let expected = theory.of_cell(cell);
+    let step = expected.and_then(|e| Some(e.step.as_ref()?.total));
+    let ttft = expected.and_then(|e| e.ttft);
+    let band = |span: Span| {
+        let time = |ns: f64| units::duration(ns.round() as u64);
+        format!(
+            "{} ({} to {})",
+            time(span.ns),
+            time(span.low_ns),
+            time(span.high_ns)
+        )
+    };
+    let (mbu, mfu) = theory.utilisation(cell).unzip();
+    [
+        or_na(step.map(band)),
+        or_na(step.map(|s| units::significant(actual / s.ns))),
+        or_na(ttft.map(band)),
+        or_na(cell.ttft_ns.map(units::duration)),
+        or_na(mbu.map(units::percent)),
+        or_na(mfu.map(units::percent)),
+    ]
+}
+
+/// What would make this machine faster, as far as its own data say so.
+pub(super) fn opportunities(view: &RunView) -> Vec<Block> {
+    let mut found: Vec<String> = Vec::new();
+    let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
+    let missing = &view.header.missing_cpu_features;
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|f| short(f)).collect();
+        found.push(format!(
+            "Build the engine for this CPU: it has {}, which the engine has kernels for and was built without.",
+            names.join(", ")
+        ));
+    }
+    found.extend(batching(view));
+    found.extend(too_many_threads(view, &measured));
+    found.extend(by_bound(view));
+    if found.is_empty() {
+        found.push(
+            "The data of this run suggest nothing; the commands below would add evidence."
+                .to_owned(),
+        );
+    }
+    vec![Block::List(found)]
+}
+
+fn batching(view: &RunView) -> Option<String> {
+    let (one, all) = (choice::for_one(view)?, choice::for_all(view)?);
+    let gain = all.cell.decode_tokens_per_s? / one.cell.decode_tokens_per_s?;
+    (gain >= 1.5).then(|| {
+        format!(
+            "Batch: {} sequences of {} give {} times the tokens/s of the best single one, at {} times its step.",
+            all.cell.case.n_seq,
+            short(&all.cell.case.model),
+            units::significant(gain),
+            units::significant(
+                all.cell.median_step_ns.unwrap_or(0) as f64
+                    / one.cell.median_step_ns.unwrap_or(1) as f64
+            )
+        )
+    })
+}
+
+fn too_many_threads(view: &RunView, measured: &[&CellView]) -> Option<String> {
+    let cores = view.header.machine.cpu.available_cores?;
+    let over = measured.iter().filter(|c| c.case.n_threads > cores).count();
+    (over > 0).then(|| {
+        format!(
+            "Use at most {cores} threads: {over} of the cells had more than this process may use, and threads that do not \
+             run hold up the others."
+        )
+    })
+}
+
+/// What helps against the bound of the chosen cells.
+fn by_bound(view: &RunView) -> Vec<String> {
+    let mut found = Vec::new();
+    for cell in chosen(view) {
+        let place = format!("{} at batch {}", short(&cell.case.model), cell.case.n_seq);
+        let kv = kv_bytes(view, cell).zip(view.model(&cell.case.model));
+        let text = match bottleneck::of(view, cell, None).bound {
+            Some(Bound::Weights) => {
+                "is bounded by reading weights: a file of fewer bits, or more sequences that share the reading"
+            }
+            Some(Bound::Compute) => {
+                "is bounded by arithmetic: more cores, a GPU, or a type that unpacks faster; a larger batch gains nothing"
+            }
+            Some(Bound::KvCache) => {
+                "is bounded by reading the context: a smaller cache type (--type-k, --type-v q8_0) or shorter contexts"
+            }
+            Some(Bound::Sampling) => {
+                "spends most of a step choosing tokens: a sampler that reads fewer logits"
+            }
+            Some(Bound::Host) => {
+                "spends most of a step outside the engine's kernels: fewer, larger calls"
+            }
+            None => {
+                if let Some((kv, model)) = kv
+                    && kv > model.tensor_bytes
+                {
+                    found.push(format!(
+                        "{place} reserves {} of KV cache beside {} of weights: --kv fit, a smaller --n-ctx or cache type \
+                         would free memory.",
+                        units::bytes(kv),
+                        units::bytes(model.tensor_bytes)
+                    ));
+                }
+                continue;
+            }
+        };
+        found.push(format!("{place} {text}."));
+    }
+    found
+}
+
+/// Failures, skipped cells and disturbances.
+pub(super) fn trouble(view: &RunView) -> Vec<Block> {
+    let mut grid = Grid::of(&["cell", "what happened"], &[]);
+    for cell in &view.cells {
+        let mut said: Vec<String> = Vec::new();
+        if !notes::is_row(cell) {
+            said.push(notes::outcome(cell));
+        }
+        said.extend(
+            cell.warnings
+                .iter()
+                .filter(|w| is_trouble(w))
+                .map(|w| crate::text::plain(&w.to_string())),
+        );
+        if !said.is_empty() {
+            let said: Vec<String> = said.iter().map(|s| crate::text::cut_end(s, 400)).collect();
+            grid.rows
+                .push(vec![short(cell.case_id.as_str()), said.join("; ")]);
+        }
+    }
+    if grid.rows.is_empty() {
+        return vec![Block::Text(
+            "Nothing: every cell was measured as planned and undisturbed.".to_owned(),
+        )];
+    }
+    vec![Block::Table(grid)]
+}
+
+/// Whether a warning tells of something that went wrong, rather than of data that are few.
+fn is_trouble(warning: &CellWarning) -> bool {
+    !matches!(
+        warning,
+        CellWarning::SingleRepetition
+            | CellWarning::OneProcess
+            | CellWarning::FewSteps { .. }
+            | CellWarning::LongestAtBoundary { .. }
+    )
+}
+
+/// Commands that continue from here.
+pub(super) fn next(view: &RunView) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    for (text, command) in notes::next_steps(view) {
+        match command {
+            Some(command) => blocks.push(Block::Missing(
+                text.trim_end_matches(':').to_owned(),
+                crate::text::cut_end(&command, 400),
+            )),
+            None => blocks.push(Block::Text(text.to_owned())),
+        }
+    }
+    let folder = short(&crate::text::quoted(view.folder()));
+    let varying = Axis::varying(
+        view.cells
+            .iter()
+            .filter(|c| is_measured(c))
+            .map(|c| &c.case),
+    );
+    if let Some(axis) = varying.first() {
+        let cases = view
+            .cells
+            .iter()
+            .filter(|c| is_measured(c))
+            .map(|c| &c.case);
+        let values: Vec<String> = axis
+            .values(cases)
+            .iter()
+            .map(|v| short(v))
+            .take(2)
+            .collect();
+        blocks.push(Block::Missing(
+            format!(
+                "Which values of {} are better than others, beyond chance?",
+                axis.name()
+            ),
+            format!(
+                "ggufbench compare {folder} --axis {}={}",
+                axis.name(),
+                values.join(",")
+            ),
+        ));
+    }
+    blocks.push(Block::Missing(
+        "Narrower intervals: more processes, not more repetitions.".to_owned(),
+        command(view, "--batch 1,8,32 --replicates 10"),
+    ));
+    blocks
+}

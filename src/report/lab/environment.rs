@@ -1,0 +1,182 @@
+//! What was measured, on what, with what; and the raw data.
+
+use super::{Block, Grid};
+use crate::report::csv;
+use crate::text::{count, plain, quoted, short};
+use crate::units;
+use crate::view::RunView;
+
+/// Cells up to this many are copied into the report; more are in the file beside it.
+const MOST_RAW_CELLS: usize = 200;
+
+pub(super) fn blocks(view: &RunView) -> Vec<Block> {
+    vec![
+        Block::Heading("Hardware".to_owned()),
+        Block::Table(hardware(view)),
+        Block::Heading("Software".to_owned()),
+        Block::Table(software(view)),
+        Block::Heading("Models".to_owned()),
+        Block::Table(models(view)),
+    ]
+}
+
+fn hardware(view: &RunView) -> Grid {
+    let m = &view.header.machine;
+    let cores = |n: Option<u32>, what: &str| n.map(|n| format!("{n} {what}"));
+    let all = [
+        cores(m.cpu.physical_cores, "cores"),
+        cores(m.cpu.logical_cores, "hardware threads"),
+        cores(m.cpu.available_cores, "usable here"),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    let caches: Vec<String> = m
+        .cpu
+        .caches
+        .iter()
+        .map(|c| format!("L{} {} {}", c.level, c.kind, units::bytes(c.bytes)))
+        .collect();
+    let gpus: Vec<String> = view
+        .header
+        .engine
+        .devices
+        .iter()
+        .filter(|d| d.kind != "cpu")
+        .map(|d| {
+            format!(
+                "{}: {}, {}",
+                d.name,
+                d.description,
+                units::bytes(d.memory_total_bytes)
+            )
+        })
+        .collect();
+    let gpus = match gpus.is_empty() {
+        true => "none that the engine uses".to_owned(),
+        false => gpus.join("; "),
+    };
+    Grid::facts([
+        (
+            "CPU",
+            Some(short(m.cpu.model.as_deref().unwrap_or(&m.arch))),
+        ),
+        ("cores", Some(all.join(", "))),
+        ("caches", Some(plain(&caches.join(", ")))),
+        ("memory", m.memory.total_bytes.map(units::bytes)),
+        ("GPU", Some(plain(&gpus))),
+        (
+            "virtual machine",
+            m.virtualisation.product.as_deref().map(short),
+        ),
+        (
+            "container",
+            m.virtualisation.container.as_deref().map(short),
+        ),
+        ("governor", m.cpu.governor.as_deref().map(short)),
+    ])
+}
+
+fn software(view: &RunView) -> Grid {
+    let h = &view.header;
+    let program = &h.program;
+    let git = program
+        .git
+        .as_ref()
+        .map(|g| format!(" ({g})"))
+        .unwrap_or_default();
+    let protocol = &h.plan.protocol;
+    let repetitions = if protocol.min_repetitions == protocol.max_repetitions {
+        format!("{} repetitions", protocol.min_repetitions)
+    } else {
+        format!(
+            "{} to {} repetitions (precision {})",
+            protocol.min_repetitions,
+            protocol.max_repetitions,
+            units::percent(protocol.precision)
+        )
+    };
+    let runs: Vec<String> = view.runs().map(short).collect();
+    Grid::facts([
+        ("system", h.machine.os.as_deref().map(short)),
+        ("kernel", h.machine.kernel.as_deref().map(short)),
+        (
+            "engine",
+            Some(short(&format!("{} {}", h.engine.name, h.engine.version))),
+        ),
+        (
+            "program",
+            Some(short(&format!("ggufbench {}{git}", program.version))),
+        ),
+        (
+            "protocol",
+            Some(format!(
+                "{} processes a cell, {repetitions} in each, seed {}",
+                protocol.replicates, protocol.seed
+            )),
+        ),
+        ("began", Some(short(&h.started_at))),
+        (
+            "took",
+            view.end.as_ref().map(|e| units::duration(e.elapsed_ns)),
+        ),
+        ("runs", (runs.len() > 1).then(|| runs.join(", "))),
+    ])
+}
+
+fn models(view: &RunView) -> Grid {
+    let mut grid = Grid::of(
+        &["model", "type", "architecture"],
+        &["size", "parameters", "layers", "width", "bytes read a step"],
+    );
+    for m in &view.header.plan.models {
+        grid.rows.push(vec![
+            short(&m.name),
+            short(&m.file_type),
+            short(&m.architecture),
+            units::bytes(m.file_bytes),
+            count(m.n_params),
+            m.n_layer.to_string(),
+            m.n_embd.to_string(),
+            units::bytes(m.weight_bytes_per_step),
+        ]);
+    }
+    grid
+}
+
+/// Raw data and everything the record knows of the system.
+pub(super) fn raw(view: &RunView) -> Vec<Block> {
+    let h = &view.header;
+    let json = |value: serde_json::Result<String>| value.unwrap_or_else(|e| e.to_string());
+    let args: Vec<String> = h.args.iter().map(|a| quoted(a.as_ref())).collect();
+    let cells = if view.cells.len() <= MOST_RAW_CELLS {
+        let mut text = Vec::new();
+        // Writing into memory cannot fail.
+        let _ = csv::write(view, &mut text);
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<String> = text.lines().map(plain).collect();
+        Block::Folded(
+            "Figures of every cell, as in cells.csv".to_owned(),
+            lines.join("\n"),
+        )
+    } else {
+        Block::Text(format!(
+            "The figures of all {} cells are in cells.csv.",
+            view.cells.len()
+        ))
+    };
+    let folded = |summary: &str, text: String| {
+        let lines: Vec<String> = text.lines().map(plain).collect();
+        Block::Folded(summary.to_owned(), lines.join("\n"))
+    };
+    vec![
+        Block::Text(
+            "Every decode call in nanoseconds is in run.jsonl; everything here is computed from it.".to_owned(),
+        ),
+        cells,
+        folded("Command line", format!("ggufbench {}", args.join(" "))),
+        folded("Machine", json(serde_json::to_string_pretty(&h.machine))),
+        folded("Engine", json(serde_json::to_string_pretty(&h.engine))),
+        folded("Program", json(serde_json::to_string_pretty(&h.program))),
+        folded("Clock", json(serde_json::to_string_pretty(&h.timer))),
+        folded("Models", json(serde_json::to_string_pretty(&h.plan.models))),
+    ]
+}

@@ -1,0 +1,235 @@
+//! The lab report of a run as data: sections of sentences, tables and figures. HTML and Markdown show the same one, so
+//! that they cannot disagree.
+//!
+//! Sections whose data a run lacks stay, and say which command would fill them.
+
+mod conclusions;
+mod environment;
+mod experiments;
+mod resources;
+mod results;
+#[cfg(test)]
+mod tests;
+
+use crate::analysis::Finding;
+use crate::analysis::capacity::Slo;
+use crate::analysis::findings;
+use crate::analysis::theory::Theory;
+use crate::compare::axis::Axis;
+use crate::plot::Figure;
+use crate::text::{quoted, short};
+use crate::view::{CellView, RunView};
+
+/// A whole report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lab {
+    /// What was measured.
+    pub title: String,
+    /// Labelled lines below it: run, machine, engine, cells.
+    pub about: Vec<(&'static str, String)>,
+    /// The answers, before all evidence.
+    pub lead: Vec<Finding>,
+    /// Everything else.
+    pub sections: Vec<Section>,
+}
+
+/// A part of a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Section {
+    /// Its name in links.
+    pub id: &'static str,
+    /// Its heading.
+    pub title: &'static str,
+    /// What it holds.
+    pub blocks: Vec<Block>,
+}
+
+/// A piece of a section.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Block {
+    /// A smaller heading.
+    Heading(String),
+    /// A paragraph.
+    Text(String),
+    /// Short sentences.
+    List(Vec<String>),
+    /// Sentences with their evidence.
+    Findings(Vec<Finding>),
+    /// A table.
+    Table(Grid),
+    /// Plots that belong side by side.
+    Figures(Vec<Figure>),
+    /// What was not measured, and the command that would.
+    Missing(String, String),
+    /// Long text that is folded away.
+    Folded(String, String),
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Grid {
+    /// The columns' headings.
+    pub head: Vec<Head>,
+    /// The rows: as many values as columns, or fewer, when the last one takes the rest of its row.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A column's heading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    /// What, and in which unit.
+    pub text: String,
+    /// Whether its values are numbers.
+    pub is_number: bool,
+}
+
+impl Grid {
+    /// An empty table; the headings before `|` are of words, the others of numbers.
+    fn of(words: &[&str], numbers: &[&str]) -> Self {
+        let head = |is_number| {
+            move |text: &&str| Head {
+                text: (*text).to_owned(),
+                is_number,
+            }
+        };
+        let words = words.iter().map(head(false));
+        Self {
+            head: words.chain(numbers.iter().map(head(true))).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Two columns: what, and its value; without the lines that have none.
+    fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Self {
+        let mut grid = Self::of(&["", ""], &[]);
+        let known = facts.into_iter().filter_map(|(what, value)| {
+            let value = value.filter(|v| !v.is_empty())?;
+            Some(vec![what.to_owned(), value])
+        });
+        grid.rows.extend(known);
+        grid
+    }
+}
+
+impl Block {
+    /// Figures side by side; none when there are none.
+    fn figures(figures: impl IntoIterator<Item = Option<Figure>>) -> Option<Self> {
+        let figures: Vec<Figure> = figures.into_iter().flatten().collect();
+        (!figures.is_empty()).then_some(Self::Figures(figures))
+    }
+}
+
+impl Lab {
+    /// Of a run.
+    pub fn of(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Self {
+        let section = |id, title, blocks| Section { id, title, blocks };
+        let sections = vec![
+            section("environment", "Environment", environment::blocks(view)),
+            section("results", "Results", results::blocks(view, theory)),
+            section(
+                "requests",
+                "Requests by length of prompt",
+                results::requests(view),
+            ),
+            section("experiments", "Experiments", experiments::blocks(view)),
+            section(
+                "distribution",
+                "Latency distribution",
+                results::distribution(view),
+            ),
+            section("resources", "Resource usage", resources::blocks(view)),
+            section(
+                "bottleneck",
+                "Bottleneck and expectation",
+                conclusions::bottleneck(view, theory),
+            ),
+            section(
+                "opportunities",
+                "What would make it faster",
+                conclusions::opportunities(view),
+            ),
+            section("trouble", "What went wrong", conclusions::trouble(view)),
+            section("next", "What to measure next", conclusions::next(view)),
+            section("raw", "Raw data and system", environment::raw(view)),
+        ];
+        Self {
+            title: short(&view.header.plan.name),
+            about: super::caption::lines(view),
+            lead: findings::lead(view, theory, slo),
+            sections,
+        }
+    }
+
+    /// Every figure, in the order of the report.
+    pub fn figures(&self) -> impl Iterator<Item = &Figure> {
+        let blocks = self.sections.iter().flat_map(|s| &s.blocks);
+        blocks.flat_map(|block| match block {
+            Block::Figures(figures) => figures.as_slice(),
+            _ => &[],
+        })
+    }
+}
+
+/// A command that measures something else with this run's models and settings: `flags` say what is different.
+fn command(view: &RunView, flags: &str) -> String {
+    let mut parts = vec!["ggufbench".to_owned()];
+    let case = view.cells.first().map(|c| &c.case);
+    let model = case.and_then(|c| view.model(&c.model));
+    if let Some(model) = model
+        && !flags.contains("--model")
+    {
+        parts.push("--model".to_owned());
+        parts.push(short(&quoted(&model.path)));
+    }
+    parts.push(flags.to_owned());
+    parts.join(" ")
+}
+
+/// What stands at the beginning of each row of a table of cells: what tells one from another.
+struct Places {
+    /// The axes that differ, besides the ones that always have a column.
+    axes: Vec<Axis>,
+}
+
+impl Places {
+    fn of(view: &RunView) -> Self {
+        let mut axes = Axis::varying(view.cells.iter().map(|c| &c.case));
+        let own = ["model", "batch", "n_prompt", "n_gen"];
+        axes.retain(|a| !own.contains(&a.name()));
+        Self { axes }
+    }
+
+    /// A table with these columns first, then columns of numbers.
+    fn grid(&self, numbers: &[&str]) -> Grid {
+        let words: &[&str] = if self.axes.is_empty() {
+            &["model"]
+        } else {
+            &["model", "settings"]
+        };
+        Grid::of(
+            words,
+            &[&["batch", "prompt", "generated"], numbers].concat(),
+        )
+    }
+
+    /// A cell's values in them.
+    fn row(&self, cell: &CellView) -> Vec<String> {
+        let case = &cell.case;
+        let mut row = vec![short(&case.model)];
+        if !self.axes.is_empty() {
+            let settings: Vec<String> = self
+                .axes
+                .iter()
+                .map(|a| format!("{} {}", a.name(), a.value(case)))
+                .collect();
+            row.push(short(&settings.join(", ")));
+        }
+        row.extend([case.n_seq, case.n_prompt, case.n_gen].map(|n| n.to_string()));
+        row
+    }
+}
+
+/// A value or n/a.
+fn or_na(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "n/a".to_owned())
+}

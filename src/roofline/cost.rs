@@ -1,0 +1,336 @@
+//! Bytes and FLOPs of the engine's calls, from a model's facts: METHODOLOGY.md, section 9.
+
+use serde::{Deserialize, Serialize};
+
+use super::kernel::touched_share;
+use crate::model::ModelFacts;
+
+/// Cells of the KV cache that the engine works on come in multiples of this (`llama-kv-cache.cpp`, `get_n_kv`).
+pub const KV_PAD: u32 = 256;
+
+/// Bytes of an element of the K and of the V cache.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KvElement {
+    /// Of a key.
+    pub k_bytes: f64,
+    /// Of a value.
+    pub v_bytes: f64,
+}
+
+impl KvElement {
+    /// Both caches in half precision, the engine's default.
+    pub const F16: Self = Self {
+        k_bytes: 2.0,
+        v_bytes: 2.0,
+    };
+}
+
+/// What a call is given. All sequences of a call have equally many tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallShape {
+    /// Sequences.
+    pub n_seq: u32,
+    /// Tokens of each.
+    pub n_tokens: u32,
+    /// Tokens in each one's cache before the call.
+    pub n_past: u32,
+    /// Tokens whose logits are asked for, over all sequences.
+    pub n_logits: u32,
+    /// Most tokens the engine computes at once (`n_ubatch`): more of them read the weights again.
+    pub n_ubatch: u32,
+}
+
+impl CallShape {
+    /// A decode step: a token of every sequence, logits for each.
+    pub fn decode(n_seq: u32, n_past: u32) -> Self {
+        Self {
+            n_seq,
+            n_tokens: 1,
+            n_past,
+            n_logits: n_seq,
+            n_ubatch: n_seq.max(1),
+        }
+    }
+
+    /// The prefill of equal prompts, logits for the last token of each.
+    pub fn prefill(n_seq: u32, n_prompt: u32, n_past: u32, n_ubatch: u32) -> Self {
+        Self {
+            n_seq,
+            n_tokens: n_prompt,
+            n_past,
+            n_logits: n_seq,
+            n_ubatch: n_ubatch.max(1),
+        }
+    }
+
+    fn total_tokens(&self) -> f64 {
+        f64::from(self.n_seq) * f64::from(self.n_tokens)
+    }
+
+    /// Times that the weights are read.
+    fn passes(&self) -> f64 {
+        (self.total_tokens() / f64::from(self.n_ubatch.max(1)))
+            .ceil()
+            .max(1.0)
+    }
+
+    /// Sum over the call's tokens of the tokens each attends to, itself included.
+    fn attended(&self) -> f64 {
+        let (n, past) = (f64::from(self.n_tokens), f64::from(self.n_past));
+        f64::from(self.n_seq) * (n * past + n * (n + 1.0) / 2.0)
+    }
+
+    /// KV cells of all sequences that the call works on: the context after it, padded.
+    fn padded_cells(&self) -> f64 {
+        let context = u64::from(self.n_past) + u64::from(self.n_tokens);
+        f64::from(self.n_seq) * context.next_multiple_of(KV_PAD.into()) as f64
+    }
+}
+
+/// What a call moves and computes. Expected values where the model is a mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Weights read; of experts the distinct ones that some token is expected to choose.
+    pub weight_bytes: f64,
+    /// KV cache read, all cells the engine works on: an upper bound, since kernels may skip masked ones.
+    pub kv_read_bytes: f64,
+    /// Of these, what holds tokens: the lower bound.
+    pub kv_used_bytes: f64,
+    /// KV cache written.
+    pub kv_write_bytes: f64,
+    /// Rows of the embedding table.
+    pub embedding_bytes: f64,
+    /// Logits handed out, in f32.
+    pub logits_bytes: f64,
+    /// Multiply-adds with weights, counted as two.
+    pub matmul_flops: f64,
+    /// Multiply-adds of attention, counted as two.
+    pub attention_flops: f64,
+}
+
+impl Cost {
+    /// All bytes, with the padded KV cache.
+    pub fn bytes(&self) -> f64 {
+        self.weight_bytes
+            + self.kv_read_bytes
+            + self.kv_write_bytes
+            + self.embedding_bytes
+            + self.logits_bytes
+    }
+
+    /// All FLOPs.
+    pub fn flops(&self) -> f64 {
+        self.matmul_flops + self.attention_flops
+    }
+
+    /// FLOPs per byte: where on the roofline the call stands.
+    pub fn intensity(&self) -> f64 {
+        self.flops() / self.bytes()
+    }
+
+    /// Memory bandwidth utilisation of a call that took `ns`: its bytes a second as a share of the
+    /// machine's. `None` unless both are positive.
+    pub fn mbu(&self, ns: f64, bytes_per_s: f64) -> Option<f64> {
+        share(self.bytes(), ns, bytes_per_s)
+    }
+
+    /// Model FLOPs utilisation, as [`Cost::mbu`].
+    pub fn mfu(&self, ns: f64, flops_per_s: f64) -> Option<f64> {
+        share(self.flops(), ns, flops_per_s)
+    }
+}
+
+fn share(amount: f64, ns: f64, per_s: f64) -> Option<f64> {
+    (ns > 0.0 && per_s > 0.0).then(|| amount / (ns / 1e9) / per_s)
+}
+
+/// Layers that keep a KV cache.
+pub fn attention_layers(model: &ModelFacts) -> f64 {
+    match (model.n_head_kv, model.head_dim_k) {
+        (Some(heads), Some(dim)) if heads > 0 && dim > 0 => {
+            model.k_elements_per_token as f64 / (f64::from(heads) * f64::from(dim))
+        }
+        _ => 0.0,
+    }
+}
+
+/// What a call costs.
+///
+/// With L attention layers, h query heads of d_h, V vocabulary, d width:
+/// `FLOPs = 2 (P_mm - V d) tokens + 2 V d logits + 2 L h (d_k + d_v) attended`,
+/// `bytes = passes W + kappa (cells read + tokens written) + embedding rows + 4 V logits`.
+/// `P_mm` counts, of experts, those a token uses; `W` those that the tokens of a pass are expected to touch.
+pub fn of(model: &ModelFacts, kv: KvElement, call: &CallShape) -> Cost {
+    let tokens = call.total_tokens();
+    let passes = call.passes();
+    let experts = u64::from(model.n_expert.unwrap_or(0));
+    let used = u64::from(model.n_expert_used.unwrap_or(0));
+    let touched = |n_tokens: f64| touched_share(experts, used, n_tokens);
+    let idle_bytes = (1.0 - touched(tokens / passes)) * model.expert_bytes as f64;
+    let params = model.n_matmul_params as f64 - (1.0 - touched(1.0)) * model.n_expert_params as f64;
+    let output_params = f64::from(model.n_vocab) * f64::from(model.n_embd);
+    let layer_params = (params - output_params).max(0.0);
+    let kappa = model.kv_bytes_per_token(kv.k_bytes, kv.v_bytes);
+    let head_elements = f64::from(model.n_head.unwrap_or(0))
+        * f64::from(model.head_dim_k.unwrap_or(0) + model.head_dim_v.unwrap_or(0));
+    let row_bytes = model.token_embd_bytes as f64 / f64::from(model.n_vocab.max(1));
+    let logits = f64::from(call.n_logits);
+    let context = f64::from(call.n_past) + f64::from(call.n_tokens);
+    Cost {
+        weight_bytes: passes * (model.weight_bytes_per_step as f64 - idle_bytes),
+        kv_read_bytes: kappa * call.padded_cells(),
+        kv_used_bytes: kappa * f64::from(call.n_seq) * context,
+        kv_write_bytes: kappa * tokens,
+        embedding_bytes: tokens * row_bytes,
+        logits_bytes: 4.0 * f64::from(model.n_vocab) * logits,
+        matmul_flops: 2.0 * (layer_params * tokens + output_params.min(params) * logits),
+        attention_flops: 2.0 * attention_layers(model) * head_elements * call.attended(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::FileType;
+    use crate::model::synth::SynthSpec;
+
+    fn facts(preset: &str, file_type: &str) -> ModelFacts {
+        let file_type = FileType::parse(file_type).expect("known");
+        SynthSpec::preset(preset, file_type)
+            .and_then(|spec| spec.facts(Path::new("x.gguf")))
+            .expect("a preset")
+    }
+
+    #[test]
+    fn llama_3_8b_as_computed_by_hand() {
+        // L 32, d 4096, h 32, g 8, d_h 128, f 14336, V 128256, untied.
+        let layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14_336;
+        let p_mm: u64 = 32 * layer + 128_256 * 4096;
+        assert_eq!(p_mm, 7_504_658_432, "7.505e9");
+        let model = facts("llama3-8b", "f16");
+        assert_eq!(model.n_matmul_params, p_mm);
+        let one = of(&model, KvElement::F16, &CallShape::decode(1, 0));
+        assert_eq!(one.matmul_flops, 2.0 * p_mm as f64);
+        assert!(
+            (one.flops() / 15.0e9 - 1.0).abs() < 0.001,
+            "15.0 GFLOP per token"
+        );
+        // One attended token: 4 L h d_h.
+        assert_eq!(one.attention_flops, f64::from(4 * 32 * 32 * 128));
+        // kappa = 2 L g d_h 2 bytes = 128 KiB; 256 padded cells are read, one is written.
+        let kappa = 131_072.0;
+        assert_eq!(one.kv_write_bytes, kappa);
+        assert_eq!(
+            (one.kv_read_bytes, one.kv_used_bytes),
+            (256.0 * kappa, kappa)
+        );
+        assert_eq!(one.logits_bytes, 4.0 * 128_256.0);
+        assert_eq!(one.embedding_bytes, 2.0 * 4096.0);
+        let norms = (32 * 2 + 1) * 4096 * 4;
+        assert_eq!(one.weight_bytes, (p_mm * 2 + norms) as f64);
+    }
+
+    #[test]
+    fn where_kv_bytes_of_128_sequences_equal_the_weights() {
+        let equal = |file_type: &str| {
+            let model = facts("llama3-8b", file_type);
+            model.weight_bytes_per_step as f64 / (131_072.0 * 128.0)
+        };
+        // METHOD: about 290 tokens of context for Q4_K_M and 960 for F16 (there with the table's bytes).
+        assert!((equal("q4_k_m") - 277.0).abs() < 5.0, "{}", equal("q4_k_m"));
+        assert!((equal("f16") - 895.0).abs() < 5.0, "{}", equal("f16"));
+    }
+
+    #[test]
+    fn smollm2_as_computed_by_hand() {
+        // L 30, d 576, h 9, g 3, d_h 64, f 1536, V 49152, tied.
+        let layer = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536;
+        let output = 49_152 * 576;
+        let p_mm: u64 = 30 * layer + output;
+        assert_eq!(p_mm, 134_479_872);
+        let model = facts("smollm2-135m", "f16");
+        let b = 32_u32;
+        let step = of(&model, KvElement::F16, &CallShape::decode(b, 159));
+        assert_eq!(step.matmul_flops, (2 * p_mm * 32) as f64);
+        assert_eq!(step.attention_flops, f64::from(4 * 30 * 9 * 64 * 32 * 160));
+        // 2 * 30 * 3 * 64 elements of two bytes.
+        assert_eq!(step.kv_used_bytes, f64::from(23_040 * 32 * 160));
+        assert_eq!(step.kv_read_bytes, f64::from(23_040 * 32 * 256));
+        let norms = (30 * 2 + 1) * 576 * 4;
+        assert_eq!(
+            step.weight_bytes,
+            (p_mm * 2 + norms) as f64,
+            "the tied table is the output"
+        );
+        assert_eq!(step.embedding_bytes, f64::from(32 * 576 * 2));
+        // 4 B V.
+        assert_eq!(step.logits_bytes, f64::from(4 * 32 * 49_152));
+
+        let prefill = of(&model, KvElement::F16, &CallShape::prefill(8, 128, 0, 512));
+        let all_layers = 2 * 30 * layer * 1024 + 2 * output * 8;
+        assert_eq!(
+            prefill.matmul_flops, all_layers as f64,
+            "the output for eight tokens only"
+        );
+        assert_eq!(
+            prefill.attention_flops,
+            f64::from(4 * 30 * 9 * 64 * 8) * (128.0 * 129.0 / 2.0)
+        );
+        assert_eq!(
+            prefill.weight_bytes,
+            2.0 * step.weight_bytes,
+            "1024 tokens, 512 at once"
+        );
+    }
+
+    #[test]
+    fn a_cache_type_changes_the_kv_bytes_only() {
+        let model = facts("smollm2-135m", "q8_0");
+        let call = CallShape::decode(4, 100);
+        let f16 = of(&model, KvElement::F16, &call);
+        let q8 = KvElement {
+            k_bytes: 34.0 / 32.0,
+            v_bytes: 2.0,
+        };
+        let mixed = of(&model, q8, &call);
+        assert_eq!(
+            mixed.kv_read_bytes,
+            f16.kv_read_bytes * (34.0 / 32.0 + 2.0) / 4.0
+        );
+        assert_eq!(mixed.weight_bytes, f16.weight_bytes);
+        assert_eq!(mixed.flops(), f16.flops());
+    }
+
+    #[test]
+    fn a_mixture_reads_the_experts_its_tokens_chose() {
+        let mut model = facts("smollm2-135m", "f16");
+        // As if all feed-forward matrices were 8 experts of which 2 are used.
+        model.n_expert = Some(8);
+        model.n_expert_used = Some(2);
+        model.n_expert_params = 30 * 3 * 576 * 1536;
+        model.expert_bytes = 2 * model.n_expert_params;
+        let dense = facts("smollm2-135m", "f16");
+        let step = |b: u32| of(&model, KvElement::F16, &CallShape::decode(b, 0));
+        let saved = |b: u32| dense.weight_bytes_per_step as f64 - step(b).weight_bytes;
+        assert_eq!(saved(1), 0.75 * model.expert_bytes as f64);
+        assert_eq!(saved(2), 0.75 * 0.75 * model.expert_bytes as f64);
+        let used = model.n_matmul_params as f64 - 0.75 * model.n_expert_params as f64;
+        assert_eq!(step(4).matmul_flops, 8.0 * used);
+    }
+
+    #[test]
+    fn utilisation_is_the_share_of_a_ceiling() {
+        let cost = Cost {
+            weight_bytes: 1e9,
+            matmul_flops: 2e9,
+            ..Cost::default()
+        };
+        // 1 GB in 100 ms is 10 GB/s.
+        assert_eq!(cost.mbu(1e8, 20e9), Some(0.5));
+        assert_eq!(cost.mfu(1e8, 80e9), Some(0.25));
+        assert_eq!(cost.intensity(), 2.0);
+        assert_eq!((cost.mbu(0.0, 1.0), cost.mfu(1.0, 0.0)), (None, None));
+    }
+}

@@ -1,0 +1,18 @@
+//! How fast a machine could be: what calls cost, what the machine can do, and what follows.
+//!
+//! Pure functions on numbers and facts; knows no files, no plans and no engine.
+//!
+//! | question | where |
+//! |---|---|
+//! | how many bytes and FLOPs has a call | [`cost`] |
+//! | which of the engine's kernels does it run | [`work`], [`kernel`] |
+//! | how long do these take on this machine | [`ceiling`] |
+//! | so how long would the call take, and what limits it | [`mod@predict`] |
+//! | what curve do measured steps follow, and what does it say of batches not measured | [`mod@fit`] |
+
+pub mod ceiling;
+pub mod cost;
+pub mod fit;
+pub mod kernel;
+pub mod predict;
+pub mod work;

@@ -1,0 +1,276 @@
+//! From ceilings and a list of kernels to a time, what it consists of, and what limits it.
+
+use serde::{Deserialize, Serialize};
+
+use super::ceiling::{Ceilings, Span};
+use super::kernel::{Kernel, Load, Point};
+use super::work::Item;
+
+/// What a call's time consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Matrices times tokens, experts included.
+    MatMul,
+    /// Attention over the KV cache.
+    Attention,
+    /// Norms, positions, activations, additions.
+    Glue,
+    /// Fetching logits and choosing tokens.
+    Logits,
+}
+
+impl Part {
+    /// All of them, the usual largest first.
+    pub const ALL: [Self; 4] = [Self::MatMul, Self::Attention, Self::Glue, Self::Logits];
+
+    fn of(kernel: &Kernel) -> Self {
+        match kernel {
+            Kernel::MatMul { .. } | Kernel::Experts { .. } => Self::MatMul,
+            Kernel::Attention { .. } => Self::Attention,
+            Kernel::Glue { .. } => Self::Glue,
+            Kernel::Logits { .. } => Self::Logits,
+        }
+    }
+}
+
+/// What keeps a call from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Reading the weights.
+    WeightBandwidth,
+    /// Multiplying with them.
+    Compute,
+    /// The kernels at this number of tokens: they reach neither the rate at which a single token reads
+    /// weights nor the one at which many tokens multiply.
+    Kernels,
+    /// Attention over the KV cache.
+    Attention,
+    /// Small operations and their barriers.
+    Glue,
+    /// Fetching logits and choosing tokens.
+    Logits,
+}
+
+impl Limit {
+    /// As a table says it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::WeightBandwidth => "reading weights",
+            Self::Compute => "arithmetic",
+            Self::Kernels => "kernels at this batch",
+            Self::Attention => "attention",
+            Self::Glue => "small operations",
+            Self::Logits => "logits",
+        }
+    }
+}
+
+/// A call's expected time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// All of it, with the band.
+    pub total: Span,
+    /// Its parts by [`Part::ALL`].
+    pub parts_ns: [f64; 4],
+    /// Weights read a second in the matrix kernels, as a share of what they read for a single token.
+    pub weight_bandwidth_share: Option<f64>,
+    /// FLOPs a second in the matrix kernels, as a share of what they reach on many tokens.
+    pub compute_share: Option<f64>,
+    /// What keeps it from being faster.
+    pub limit: Limit,
+}
+
+/// From this share of a rate on, the rate is what limits.
+const SATURATED: f64 = 0.7;
+
+/// What the method itself may be off by, to each side, besides the spread of the ceilings: the largest
+/// error of the table in docs/ROOFLINE.md, for models whose layers are like Llama's.
+pub const METHOD_ERROR: f64 = 0.10;
+
+/// The same for models with other operations in their layers, which are counted as if they were Llama's.
+pub const METHOD_ERROR_ELSEWHERE: f64 = 0.25;
+
+/// Expects a call's time. `method_error` widens the band to each side. `None` when a kernel's time is not
+/// known, or there are none.
+pub fn predict(ceilings: &Ceilings, items: &[Item], method_error: f64) -> Option<Prediction> {
+    let sum = ceilings.total(items)?;
+    let mut parts_ns = [0.0; 4];
+    for item in items {
+        let part = Part::of(&item.point.kernel);
+        let index = Part::ALL.iter().position(|p| *p == part)?;
+        parts_ns[index] += ceilings.time(&item.point)?.ns * item.count;
+    }
+    let (weight_bandwidth_share, compute_share) = matrix_shares(ceilings, items);
+    let largest = Part::ALL
+        .into_iter()
+        .zip(parts_ns)
+        .max_by(|a, b| a.1.total_cmp(&b.1))?
+        .0;
+    let limit = match largest {
+        Part::Attention => Limit::Attention,
+        Part::Glue => Limit::Glue,
+        Part::Logits => Limit::Logits,
+        Part::MatMul => {
+            let read = weight_bandwidth_share.unwrap_or(0.0);
+            let computed = compute_share.unwrap_or(0.0);
+            match read.max(computed) {
+                most if most < SATURATED => Limit::Kernels,
+                _ if read >= computed => Limit::WeightBandwidth,
+                _ => Limit::Compute,
+            }
+        }
+    };
+    Some(Prediction {
+        total: Span {
+            ns: sum.ns,
+            low_ns: sum.low_ns * (1.0 - method_error),
+            high_ns: sum.high_ns * (1.0 + method_error),
+        },
+        parts_ns,
+        weight_bandwidth_share,
+        compute_share,
+        limit,
+    })
+}
+
+/// How much of the matrix kernels' time would pass at the rate of a single token's reading, and how much at
+/// the rate of many tokens' multiplying. Kernels whose rates are unknown are left out; `None` without any.
+fn matrix_shares(ceilings: &Ceilings, items: &[Item]) -> (Option<f64>, Option<f64>) {
+    let (mut reading, mut read_ns, mut computing, mut compute_ns) = (0.0, 0.0, 0.0, 0.0);
+    for item in items {
+        let kernel = &item.point.kernel;
+        let n = item.point.load.total_tokens();
+        let Some(time) = ceilings.time(&item.point).map(|t| t.ns) else {
+            continue;
+        };
+        let one = ceilings.time(&Point {
+            kernel: kernel.clone(),
+            load: Load::tokens(1),
+        });
+        if Part::of(kernel) != Part::MatMul {
+            continue;
+        }
+        if let Some(one) = one {
+            // More tokens touch more experts.
+            let bytes = kernel.weight_bytes(1.0, n) / kernel.weight_bytes(1.0, 1);
+            reading += item.count * one.ns * bytes;
+            read_ns += item.count * time;
+        }
+        if let Some((rate, _)) = ceilings.flops_per_s(kernel) {
+            computing += item.count * kernel.flops(n) / rate * 1e9;
+            compute_ns += item.count * time;
+        }
+    }
+    let share = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+    (share(reading, read_ns), share(computing, compute_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ceiling::{CEILINGS_VERSION, Timing};
+    use super::*;
+
+    fn matmul() -> Kernel {
+        Kernel::MatMul {
+            weights: "Q8_0".into(),
+            n_in: 100,
+            n_out: 100,
+        }
+    }
+
+    fn glue() -> Kernel {
+        Kernel::Glue {
+            n_embd: 100,
+            n_ff: 300,
+            n_head: 2,
+            n_head_kv: 1,
+            head_dim: 50,
+        }
+    }
+
+    /// Matrix: 100 ns for one token, 110 for 2, 400 for 8, 20 a token for 512.
+    fn ceilings() -> Ceilings {
+        let times = [
+            (1, 100.0),
+            (2, 110.0),
+            (8, 400.0),
+            (32, 720.0),
+            (512, 10_240.0),
+        ];
+        let mut c = Ceilings {
+            version: CEILINGS_VERSION,
+            machine: String::new(),
+            engine: String::new(),
+            device: String::new(),
+            n_threads: 1,
+            read: None,
+            entries: Vec::new(),
+        };
+        let timing = |ns: f64| Timing {
+            ns,
+            low_ns: 0.9 * ns,
+            high_ns: 1.2 * ns,
+            best_ns: ns,
+            n_rounds: 3,
+            n_passes: 3,
+            measured_at_s: 0,
+        };
+        for (n, ns) in times {
+            let load = Load::tokens(n);
+            let kernel = matmul();
+            c.insert(Point { kernel, load }, timing(ns));
+            let kernel = glue();
+            c.insert(Point { kernel, load }, timing(50.0));
+        }
+        c
+    }
+
+    fn step(n_tokens: u32, n_glue: f64) -> Vec<Item> {
+        let item = |kernel: Kernel, count: f64| Item {
+            point: Point {
+                kernel,
+                load: Load::tokens(n_tokens),
+            },
+            count,
+        };
+        vec![item(matmul(), 10.0), item(glue(), n_glue)]
+    }
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+    }
+
+    #[test]
+    fn a_call_is_the_sum_of_its_kernels() {
+        let p = predict(&ceilings(), &step(8, 3.0), 0.1).expect("all known");
+        assert_eq!(p.parts_ns, [4000.0, 0.0, 150.0, 0.0]);
+        close(p.total.ns, 4150.0);
+        close(p.total.low_ns, 4150.0 * 0.9 * 0.9);
+        close(p.total.high_ns, 4150.0 * 1.2 * 1.1);
+        assert_eq!(
+            predict(&ceilings(), &step(600, 3.0), 0.1),
+            None,
+            "beyond the ceilings"
+        );
+        assert_eq!(predict(&ceilings(), &[], 0.1), None);
+    }
+
+    #[test]
+    fn the_limit_follows_the_batch() {
+        let limit = |n, glue| {
+            predict(&ceilings(), &step(n, glue), 0.1)
+                .expect("known")
+                .limit
+        };
+        assert_eq!(limit(1, 1.0), Limit::WeightBandwidth);
+        assert_eq!(limit(2, 1.0), Limit::WeightBandwidth, "100 of 110 ns");
+        assert_eq!(limit(8, 1.0), Limit::Kernels, "100 of 400 ns, and 160");
+        assert_eq!(limit(32, 1.0), Limit::Compute, "640 of 720 ns");
+        assert_eq!(limit(1, 100.0), Limit::Glue);
+        let p = predict(&ceilings(), &step(32, 1.0), 0.1).expect("known");
+        close(p.compute_share.expect("512 is known"), 640.0 / 720.0);
+        close(p.weight_bandwidth_share.expect("1 is known"), 100.0 / 720.0);
+    }
+}

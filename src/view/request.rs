@@ -1,0 +1,42 @@
+//! A repetition as a request, or a batch of them, that somebody waits for.
+
+use crate::measure::{Call, Phase};
+
+/// One repetition from its prompt to its last token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Request {
+    /// All of it, nanoseconds.
+    pub whole_ns: u64,
+    /// The prefill, nanoseconds; none without a prompt.
+    pub prefill_ns: Option<u64>,
+    /// Tokens generated, of all sequences.
+    pub n_generated: u64,
+}
+
+impl Request {
+    /// Of a repetition's calls; none when there are none.
+    pub(super) fn of(calls: &[Call]) -> Option<Self> {
+        let sum = |phase| {
+            let calls = calls.iter().filter(|c| c.phase == phase);
+            calls.map(Call::step_ns).reduce(u64::saturating_add)
+        };
+        let (prefill_ns, decode_ns) = (sum(Phase::Prefill), sum(Phase::Decode));
+        let decode = calls.iter().filter(|c| c.phase == Phase::Decode);
+        Some(Self {
+            whole_ns: prefill_ns.unwrap_or(0).saturating_add(decode_ns?),
+            prefill_ns,
+            n_generated: decode.map(|c| u64::from(c.n_tokens)).sum(),
+        })
+    }
+
+    /// The decode steps, nanoseconds.
+    pub fn decode_ns(&self) -> u64 {
+        self.whole_ns - self.prefill_ns.unwrap_or(0)
+    }
+
+    /// Generated tokens of all sequences per second of decoding.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        let ns = self.decode_ns();
+        (ns > 0).then(|| self.n_generated as f64 / ns as f64 * 1e9)
+    }
+}

@@ -1,0 +1,228 @@
+//! `report` as a user types it: which files it writes, what it prints, and what it refuses.
+
+mod support;
+
+use std::path::Path;
+use std::time::Instant;
+
+use support::{Place, stderr, stdout};
+
+const ENGINE: &str =
+    r#"synthetic:{"call_ns":4000000,"token_ns":800000,"past_ns":300,"sample_ns":9000}"#;
+
+/// Measures with the synthetic engine; returns the new run's folder, relative to the place.
+fn run(place: &Place, out: &str, args: &[&str]) -> String {
+    let mut all = vec![
+        "--engine",
+        ENGINE,
+        "--model",
+        "synth:tiny:q4_0",
+        "--out",
+        out,
+    ];
+    all.extend(args);
+    let made = place.run(&all);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let folder = std::fs::read_dir(place.path().join(out))
+        .expect("made")
+        .next();
+    let name = folder.expect("a run").expect("readable").file_name();
+    format!("{out}/{}", name.to_string_lossy())
+}
+
+fn exists(place: &Place, path: impl AsRef<Path>) -> bool {
+    place.path().join(path).exists()
+}
+
+const FILES: [&str; 5] = [
+    "report.html",
+    "report.md",
+    "cells.csv",
+    "plots/throughput.svg",
+    "plots/throughput.png",
+];
+
+#[test]
+fn every_run_ends_with_its_report_unless_told_not_to() {
+    let place = Place::new();
+    let args = ["--batch", "1,8,32", "-n", "20", "-r", "2"];
+    let with = run(&place, "with", &args);
+    for file in FILES {
+        assert!(exists(&place, format!("{with}/{file}")), "{file}");
+    }
+    let without = run(&place, "without", &[&args[..], &["--no-report"]].concat());
+    for file in FILES {
+        assert!(!exists(&place, format!("{without}/{file}")), "{file}");
+    }
+    // The same from the record alone, on a machine that may have neither model nor engine.
+    std::fs::remove_dir_all(place.path().join("gguf")).expect("removable");
+    let again = place.run(&["report", &without, "--to", "elsewhere"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(!exists(&place, format!("{without}/report.html")));
+    let read = |path: String| std::fs::read_to_string(place.path().join(path)).expect("written");
+    let said = stdout(&again);
+    assert!(
+        said.contains("Which file and batch size, for many users?"),
+        "{said}"
+    );
+    assert!(said.contains("wrote elsewhere/report.html"), "{said}");
+    let (a, b) = (
+        read(format!("{with}/cells.csv")),
+        read("elsewhere/cells.csv".to_owned()),
+    );
+    let figures = |csv: &str| {
+        csv.lines()
+            .map(|l| l.split_once(',').expect("a row").1.to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&a).len(), figures(&b).len());
+}
+
+#[test]
+fn a_form_prints_and_writes_nothing() {
+    let place = Place::new();
+    let folder = run(&place, "out", &["--no-report", "-n", "4", "-r", "1"]);
+    for (form, begins) in [
+        ("csv", "run,machine"),
+        ("json", "[\n{"),
+        ("jsonl", "{"),
+        ("md", "# "),
+        ("table", "run "),
+    ] {
+        let printed = place.run(&["report", &folder, "-o", form]);
+        assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
+        assert!(
+            stdout(&printed).starts_with(begins),
+            "{form}: {}",
+            stdout(&printed)
+        );
+    }
+    for file in FILES {
+        assert!(!exists(&place, format!("{folder}/{file}")), "{file}");
+    }
+    let refused = place.run(&["report", &folder, "-o", "csv", "--html", "x.html"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn only_the_named_files_are_written() {
+    let place = Place::new();
+    let folder = run(
+        &place,
+        "out",
+        &["--no-report", "--batch", "1,4", "-n", "4", "-r", "1"],
+    );
+    let made = place.run(&["report", &folder, "--html", "page.html"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(exists(&place, "page.html") && !exists(&place, "plots"));
+    let made = place.run(&["report", &folder, "--md", "doc.md", "--csv", "cells.csv"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(exists(&place, "doc.md") && exists(&place, "plots/throughput.png"));
+    let nowhere = place.run(&["report", &folder, "--html", "no/such/folder/page.html"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(stderr(&nowhere).contains("no/such/folder/page.html: cannot write the report"));
+}
+
+#[test]
+fn limits_tell_how_many_users() {
+    let place = Place::new();
+    let folder = run(
+        &place,
+        "out",
+        &["--no-report", "--batch", "1,4,16", "-n", "20", "-r", "2"],
+    );
+    // A step takes 4 ms and 0.8 ms a sequence, and a little for sampling and context.
+    let said = stdout(&place.run(&["report", &folder, "--slo", "tpot=10ms"]));
+    assert!(said.contains("How many users within the limits?"), "{said}");
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("serves 6 users at once") || flat.contains("serves 7 users at once"),
+        "{said}"
+    );
+    let said = stdout(&place.run(&["report", &folder, "--slo", "tpot=1s,ttft=9s"]));
+    assert!(said.contains("serves at least 16 users at once"), "{said}");
+    let wrong = place.run(&["report", &folder, "--slo", "tpot=10"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("'10' has no unit; say 10ms or 10s"));
+}
+
+#[test]
+fn several_runs_fill_one_report() {
+    let place = Place::new();
+    let base = ["--no-report", "-n", "20", "-r", "1"];
+    let batches = run(&place, "a", &[&base[..], &["--batch", "1,8,32"]].concat());
+    let prompts = run(&place, "b", &[&base[..], &["-p", "16,64,256"]].concat());
+    let made = place.run(&["report", &batches, &prompts, "--to", "both"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(exists(&place, "both/plots/throughput.png"));
+    assert!(exists(&place, "both/plots/prompt_length_impact.png"));
+    // A cell that both runs measured has the processes of both; 128 prompt tokens are the default.
+    let twice = run(&place, "c", &[&base[..], &["--batch", "1,8,32"]].concat());
+    let table = stdout(&place.run(&["report", &batches, &twice, "-o", "json"]));
+    let cells: serde_json::Value = serde_json::from_str(&table).expect("JSON");
+    assert_eq!(cells.as_array().expect("cells").len(), 3);
+    assert_eq!(cells[0]["n_processes"], 6);
+    // Cells of unlike engines do not stand in one table.
+    let record = place.path().join(&prompts).join("run.jsonl");
+    let text = std::fs::read_to_string(&record).expect("readable");
+    std::fs::write(
+        &record,
+        text.replacen("\"name\":\"synthetic\"", "\"name\":\"other\"", 1),
+    )
+    .expect("writable");
+    let refused = place.run(&["report", &batches, &prompts, "-o", "csv"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("they differ in engines"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+/// A record, not a test: how long the report of 1,000 cells and 1,000,000 calls takes, and how much memory.
+/// `cargo test --release --test report million -- --ignored --nocapture`
+#[test]
+#[ignore = "measures; takes a minute"]
+fn a_million_calls() {
+    let place = Place::new();
+    let args = [
+        "--batch",
+        "1-10+1",
+        "-p",
+        "1-10+1",
+        "--threads",
+        "1-10",
+        "-n",
+        "333",
+        "-r",
+        "1",
+        "--no-report",
+    ];
+    let folder = run(&place, "out", &args);
+    let lines =
+        std::fs::read_to_string(place.path().join(&folder).join("run.jsonl")).expect("readable");
+    let n_calls = lines.matches("\"phase\"").count();
+    let bytes = lines.len();
+    drop(lines);
+    let began = Instant::now();
+    let mut child = place
+        .command()
+        .args(["report", &folder])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    // It prints when all is written, and is still there while the rest is unread.
+    let mut said = child.stdout.take().expect("piped");
+    std::io::Read::read_exact(&mut said, &mut [0]).expect("prints");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let status = status.unwrap_or_default();
+    let most = status.lines().find(|l| l.starts_with("VmHWM:"));
+    std::io::copy(&mut said, &mut std::io::sink()).expect("prints");
+    assert!(child.wait().expect("a child").success());
+    println!(
+        "{n_calls} calls, {} MiB of record: {:.1} s, {}",
+        bytes >> 20,
+        began.elapsed().as_secs_f64(),
+        most.unwrap_or("memory unknown")
+    );
+}
