@@ -28,7 +28,7 @@ use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
-use crate::view::RunView;
+use crate::view::{CellView, RunView};
 
 /// Name of the comparison inside a pair's folder.
 const COMPARISON: &str = "comparison.md";
@@ -59,7 +59,13 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     }
     let code = exit_code(ended, &[&a, &b]);
     if !(a.any_measured() && b.any_measured()) {
-        // Nothing to compare: the sides' own tables say what went wrong.
+        // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
+        let has_table = !matches!(form, Form::Json);
+        if !has_table {
+            let name = folder.display();
+            eprintln!("{name}: one side has nothing measured, so there is nothing to compare");
+            return Ok(code);
+        }
         for view in [&a, &b] {
             unless_closed(report::print(
                 view,
@@ -71,6 +77,9 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     }
     let compared = compare_pair(&folder, args.metric, args.same_within)?;
     let mut sheet = comparison::sheet(&compared);
+    for (side, view) in [("A", &a), ("B", &b)] {
+        sheet.below.extend(troubles(side, view));
+    }
     sheet
         .below
         .push(("record".to_owned(), folder.display().to_string()));
@@ -84,6 +93,18 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     Ok(code)
 }
 
+/// What went wrong on a side: its figures come from what was measured before, or are missing.
+fn troubles(side: &str, view: &RunView) -> Vec<(String, String)> {
+    let trouble = |cell: &CellView| {
+        let failure = cell.failures.first()?;
+        let n = cell.failures.len();
+        let times = if n == 1 { "once" } else { "several times" };
+        let text = format!("{}: {}, {times}", cell.case_id, failure.outcome);
+        Some((side.to_owned(), text))
+    };
+    view.cells.iter().filter_map(trouble).collect()
+}
+
 /// Compares the two sides of a pair's folder.
 fn compare_pair(folder: &Path, metric: Metric, same_within: f64) -> Result<Comparison> {
     let Pairing { a, b, axes } = pair::read(folder, metric)?;
@@ -95,14 +116,12 @@ fn compare_pair(folder: &Path, metric: Metric, same_within: f64) -> Result<Compa
     Ok(compare(&a, &b, &question)?)
 }
 
-/// Measures some cells of a pair again, in turns, in a pair of its own below `out`. Returns its folder.
+/// Measures some cells of a pair, by their numbers in both plans, again in turns, in a pair of its own below `out`.
+/// Returns its folder.
 ///
 /// # Errors
 /// When a side's program, machine or models are not those of the pair, a record cannot be written, or Ctrl-C ended it.
-pub(super) fn again(a: &RunHeader, b: &RunHeader, cells: &[Case], out: &Path) -> Result<PathBuf> {
-    let wanted: Vec<usize> = (0..b.plan.cases.len())
-        .filter(|at| cells.contains(&b.plan.cases[*at]))
-        .collect();
+pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) -> Result<PathBuf> {
     let side = |header: &RunHeader, side: PairSide| -> Result<Side> {
         let pair = header.pair.as_ref();
         let pair = pair.with_context(|| format!("{}: is no side of a pair", header.run))?;
@@ -125,7 +144,7 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, cells: &[Case], out: &Path) ->
             command.program.display(),
             side.folder()
         );
-        let fits = prepare::fits(&[&plan], &engine).remove(0);
+        let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
         let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
         Ok(Prepared {
             plan,
@@ -237,7 +256,7 @@ fn differing(a: &Plan, b: &Plan) -> Vec<Axis> {
 fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
     check_writable(out)?;
     let [mut a, mut b] = sides;
-    let mut fits = prepare::fits(&[&a.plan, &b.plan], &a.engine);
+    let mut fits = prepare::fits(&[(&a.plan, &a.engine), (&b.plan, &b.engine)]);
     for (side, fits) in [&mut a, &mut b].into_iter().zip(&fits) {
         let models = std::mem::take(&mut side.models);
         if !models.is_empty() {

@@ -27,10 +27,16 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
             (pairing.a, Some(pairing.b))
         }
         None => (Side::read(&args.a, args.metric)?, None),
-        Some(b) => (
-            Side::read(&args.a, args.metric)?,
-            Some(Side::read(b, args.metric)?),
-        ),
+        Some(b) => {
+            let (a, b) = (
+                Side::read(&args.a, args.metric)?,
+                Side::read(b, args.metric)?,
+            );
+            if a.is_paired_with(&b) {
+                question.axes.extend(pair::axes(a.header.pair.as_ref()));
+            }
+            (a, Some(b))
+        }
     };
     let (a, b) = sides(&a, b.as_ref(), &mut question)?;
     let comparison = compare_sides(&a, &b, &question)?;

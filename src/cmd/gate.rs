@@ -12,6 +12,7 @@ use crate::gate::drift::{self, Drift};
 use crate::gate::{Again, Baseline, CellVerdict, Rerun, Rule, gate as judge};
 use crate::metric::Metric;
 use crate::plan::Case;
+use crate::record::PairSide;
 use crate::record::history::History;
 use crate::record::jsonl::is_pair;
 use crate::report::{self, night};
@@ -155,7 +156,7 @@ fn baseline(
 fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Result<Again> {
     if let Some(made) = &args.confirm {
         return match is_pair(made) {
-            true => again_paired(made),
+            true => again_paired(made, tonight),
             false => Ok(read(made, args)?.into()),
         };
     }
@@ -172,7 +173,12 @@ fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Res
     if in_turns && is_pair(out) {
         let Pairing { a, b, .. } = pair::read(out, METRIC)?;
         let beside = out.parent().unwrap_or(out);
-        return again_paired(&ab::again(&a.header, &b.header, cells, beside)?);
+        let plan = &tonight.header.plan;
+        let wanted: Vec<usize> = (0..plan.cases.len())
+            .filter(|at| cells.contains(&plan.cases[*at]))
+            .collect();
+        let made = ab::again(&a.header, &b.header, &wanted, beside)?;
+        return again_paired(&made, tonight);
     }
     let command = prepare::worker_command(&WorkerArgs {
         engine: args.engine.clone(),
@@ -181,11 +187,16 @@ fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Res
     Ok(Side::read(&rerun, METRIC)?.into())
 }
 
-/// A pair that was measured again: its side B is tonight's, held against its own side A.
-fn again_paired(folder: &Path) -> Result<Again> {
+/// A pair that was measured again: the side that is tonight's, held against its own other side.
+fn again_paired(folder: &Path, tonight: &Side) -> Result<Again> {
     let Pairing { a, b, .. } = pair::read(folder, METRIC)?;
+    let pair = tonight.header.pair.as_ref();
+    let (run, other) = match pair.map(|pair| pair.side) {
+        Some(PairSide::A) => (a, b),
+        _ => (b, a),
+    };
     Ok(Again {
-        run: b,
-        baseline: Some(Baseline::Run(Box::new(a))),
+        run,
+        baseline: Some(Baseline::Run(Box::new(other))),
     })
 }

@@ -165,7 +165,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         models: models.iter().map(|m| m.facts.clone()).collect(),
         cases: cases(&axes, &names, &exclude, host)?,
     };
-    let fits = fits(&[&plan], &engine).remove(0);
+    let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
         program,
         rates: rates(host.n_threads),
@@ -215,53 +215,73 @@ fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
     );
 }
 
-/// Prices every case and says which do not fit the free memory of the host and of the GPUs.
-pub fn fits(plans: &[&Plan], engine: &EngineFacts) -> Vec<Fits> {
-    let host_bytes = host::available_memory_bytes();
-    let gpus: Vec<u64> = engine
-        .devices
-        .iter()
-        .filter(|d| d.kind == "gpu")
-        .map(|d| d.memory_free_bytes)
-        .collect();
-    // An integrated GPU's memory is the host's.
-    let price = |plan: &Plan, case: &Case| -> (MemoryPrice, u64, u64) {
+/// Prices every case and says which do not fit the free memory of the host and of the GPUs. Lanes, each with the engine
+/// of its workers, are loaded side by side: a cell fits in all of them or in none.
+pub fn fits(lanes: &[(&Plan, &EngineFacts)]) -> Vec<Fits> {
+    let mut fits: Vec<Fits> = lanes.iter().map(|_| Vec::new()).collect();
+    let n_cases = lanes.iter().map(|(plan, _)| plan.cases.len()).min();
+    for at in 0..n_cases.unwrap_or(0) {
+        let prices: Vec<LanePrice> = lanes
+            .iter()
+            .map(|(plan, engine)| LanePrice::of(plan, &plan.cases[at], engine))
+            .collect();
+        let outcome = over(&prices);
+        for (fits, price) in fits.iter_mut().zip(prices) {
+            fits.push((price.whole, outcome.clone()));
+        }
+    }
+    fits
+}
+
+/// What a lane's cell takes, and where.
+struct LanePrice {
+    whole: MemoryPrice,
+    on_gpu: u64,
+    on_host: u64,
+    /// Free memory of the GPUs that the cell may use.
+    gpu_bytes: u64,
+}
+
+impl LanePrice {
+    fn of(plan: &Plan, case: &Case, engine: &EngineFacts) -> Self {
+        let gpus = engine.devices.iter().filter(|d| d.kind == "gpu");
+        let gpus: Vec<u64> = gpus.map(|d| d.memory_free_bytes).collect();
         let model = plan.model_of(case);
-        let price = budget::memory(case, model);
+        let whole = budget::memory(case, model);
+        // An integrated GPU's memory is the host's.
         let (on_gpu, on_host) = if gpus.is_empty() {
-            (0, price.total_bytes())
+            (0, whole.total_bytes())
         } else {
-            price.split(case, model)
+            whole.split(case, model)
         };
-        (price, on_gpu, on_host)
-    };
-    let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
-    let fit = |at: usize, plan: &&Plan| {
-        let case = &plan.cases[at];
-        // Lanes are loaded side by side.
-        let lanes = plans.iter().map(|plan| price(plan, &plan.cases[at]));
-        let (on_gpu, on_host) = lanes.fold((0, 0), |(gpu, host), (_, on_gpu, on_host)| {
-            (gpu + on_gpu, host + on_host)
-        });
         let gpu_bytes = match case.split_mode {
             SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
             SplitMode::Layer | SplitMode::Row => gpus.iter().sum(),
         };
-        let over = |needs_bytes: u64, has_bytes: u64| {
-            (needs_bytes > has_bytes).then_some(Outcome::Skipped {
-                needs_bytes,
-                has_bytes,
-            })
-        };
-        let outcome = over(on_gpu, share(gpu_bytes))
-            .or_else(|| host_bytes.and_then(|has| over(on_host, share(has))));
-        (price(plan, case).0, outcome)
+        Self {
+            whole,
+            on_gpu,
+            on_host,
+            gpu_bytes,
+        }
+    }
+}
+
+/// The outcome of a cell that does not fit.
+fn over(lanes: &[LanePrice]) -> Option<Outcome> {
+    let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
+    let over = |needs_bytes: u64, has_bytes: u64| {
+        (needs_bytes > has_bytes).then_some(Outcome::Skipped {
+            needs_bytes,
+            has_bytes,
+        })
     };
-    let of_plan = |plan: &&Plan| {
-        let cases = 0..plan.cases.len();
-        cases.map(|at| fit(at, plan)).collect()
-    };
-    plans.iter().map(of_plan).collect()
+    let on_gpu: u64 = lanes.iter().map(|lane| lane.on_gpu).sum();
+    let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
+    let gpu_bytes = using.map(|lane| lane.gpu_bytes).max().unwrap_or(0);
+    let on_host = lanes.iter().map(|lane| lane.on_host).sum();
+    over(on_gpu, share(gpu_bytes))
+        .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has))))
 }
 
 fn axes_of(args: &AxisArgs) -> Result<Axes> {

@@ -103,7 +103,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let (machine, engine, program) = check_same_conditions(run, &header, models, &command)?;
     writer.mend()?;
     let plan = header.plan;
-    let fits = prepare::fits(&[&plan], &engine).remove(0);
+    let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
     let lane = Lane {

@@ -215,7 +215,7 @@ fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
             ),
         };
     }
-    report.rerun = Some(again.label.clone());
+    report.rerun = Some(again.header.run.clone());
     report.conclude();
 }
 

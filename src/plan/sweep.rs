@@ -464,6 +464,7 @@ mod tests {
         );
         for bad in [
             ProtocolChoice {
+                replicates: Some(3),
                 max_replicates: Some(2),
                 ..ProtocolChoice::default()
             },

@@ -98,7 +98,12 @@ impl Current {
 }
 
 fn replicate(number: u32, of: u32) -> String {
-    format!("replicate {}/{of}", number.saturating_add(1))
+    let number = number.saturating_add(1);
+    // Processes beyond the planned ones are added as the precision needs.
+    if number > of {
+        return format!("replicate {number}");
+    }
+    format!("replicate {number}/{of}")
 }
 
 /// A duration that is a guess, said as one.

@@ -101,21 +101,26 @@ impl Lane<'_> {
         self.crew = Crew::Missing;
     }
 
-    /// Opens and warms up a cell, in a new worker where there is none. Failures end the visit.
+    /// Sees to it that a worker with the model is there, or that it is known why there is none.
     ///
     /// # Errors
     /// Only the record's.
-    pub fn open(
+    pub fn staff(
         &mut self,
-        visit: &mut Visit,
+        visit: &Visit,
         load: &LoadKey,
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
         if matches!(self.crew, Crew::Missing) {
             self.crew = self.load(visit, load, course)?;
         }
+        Ok(())
+    }
+
+    /// Opens and warms up a cell. Failures end the visit.
+    pub fn open(&mut self, visit: &mut Visit, course: &mut Course<'_>) {
         match &mut self.crew {
-            Crew::Missing => Ok(()),
+            Crew::Missing => visit.outcome = Some(Outcome::Interrupted),
             Crew::Refused(refused) => {
                 visit.worker = Some(refused.worker);
                 visit.log.clone_from(&refused.log);
@@ -124,7 +129,6 @@ impl Lane<'_> {
                 if matches!(refused.error, WorkerError::Died(_)) {
                     self.dismiss();
                 }
-                Ok(())
             }
             Crew::Ready(worker, number) => {
                 visit.worker = Some(*number);
@@ -152,7 +156,6 @@ impl Lane<'_> {
                     Ok(opened) => visit.opened = Some(opened),
                     Err(e) => self.fail(visit, &e),
                 }
-                Ok(())
             }
         }
     }
@@ -301,6 +304,9 @@ impl Lane<'_> {
                     self.dismiss();
                 }
             }
+        }
+        if matches!(outcome, Outcome::Measured { .. }) {
+            self.done.finish(visit.id.clone(), visit.replicate);
         }
         let line = Line::Cell(Box::new(CellLine {
             case_id: visit.id,

@@ -151,27 +151,36 @@ impl Execution<'_> {
         let plans: Vec<&Plan> = self.lanes.iter().map(|lane| lane.plan).collect();
         schedule::groups(&plans, replicate, |cell| {
             let mut lanes = self.lanes.iter().zip(&cell.cases);
-            !wanted(cell) || lanes.all(|(lane, case)| lane.done.is_finished(&case.id(), replicate))
+            let skipped = lanes
+                .clone()
+                .any(|(lane, case)| lane.done.is_skipped(&case.id()));
+            skipped
+                || !wanted(cell)
+                || lanes.all(|(lane, case)| lane.done.is_finished(&case.id(), replicate))
         })
     }
 
-    /// Whether the processes so far agree on a cell within the precision, or can never: it was left out.
+    /// Whether a cell needs no more processes: those that finished agree within the precision, or there is no hope, since
+    /// none did.
     fn is_known(&self, cell: &Cell, protocol: &Protocol) -> bool {
-        let mut lanes = self.lanes.iter().zip(&cell.cases);
-        if lanes.any(|(lane, case)| lane.done.is_skipped(&case.id())) {
-            return true;
-        }
-        let of_process = |replicate| {
-            let lanes = self.lanes.iter().zip(&cell.cases);
-            let steps: Vec<&[f64]> = lanes
+        let lanes = || self.lanes.iter().zip(&cell.cases);
+        let finished = |replicate: &u32| {
+            lanes().all(|(lane, case)| {
+                let id = case.id();
+                !lane.done.is_skipped(&id) && lane.done.is_finished(&id, *replicate)
+            })
+        };
+        let of_process = |replicate: u32| {
+            let steps: Vec<&[f64]> = lanes()
                 .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
                 .collect();
-            summary::median(&compared(&steps))
+            summary::median(&compared(&steps)).map(|median| vec![median])
         };
         let processes: Vec<Vec<f64>> = (0..protocol.most_replicates())
-            .filter_map(|replicate| Some(vec![of_process(replicate)?]))
+            .filter(finished)
+            .filter_map(of_process)
             .collect();
-        stop::stays_within(&processes, protocol.precision)
+        processes.is_empty() || stop::stays_within(&processes, protocol.precision)
     }
 
     fn visit(&mut self, groups: &[Group], protocol: &Protocol) -> Result<(), RecordError> {
@@ -201,17 +210,23 @@ impl Execution<'_> {
         protocol: &Protocol,
     ) -> Result<(), RecordError> {
         let course = &mut self.course;
-        let begun = Instant::now();
-        let deadline = course.eta.deadline(&cell.cases, course.started, protocol);
         let mut visits: Vec<Visit> = Vec::new();
         for (at, case) in cell.cases.iter().enumerate() {
             visits.push(Visit::new(at, case, group.replicate));
         }
         for at in turns(visits.len(), group.replicate) {
-            self.lanes[at].open(&mut visits[at], &group.loads[at], course)?;
+            self.lanes[at].staff(&visits[at], &group.loads[at], course)?;
+        }
+        // Loading is no part of a visit.
+        let begun = Instant::now();
+        let deadline = course.eta.deadline(&cell.cases, course.started, protocol);
+        for at in turns(visits.len(), group.replicate) {
+            self.lanes[at].open(&mut visits[at], course);
         }
         self.repeat(&mut visits, deadline, protocol)?;
-        let took = begun.elapsed() / u32::try_from(visits.len()).unwrap_or(1);
+        let failed = |v: &&Visit| v.outcome.as_ref().is_some_and(Outcome::is_failure);
+        let ran = visits.len() - visits.iter().filter(failed).count();
+        let took = begun.elapsed() / u32::try_from(ran.max(1)).unwrap_or(1);
         for (lane, visit) in self.lanes.iter_mut().zip(visits) {
             lane.close(visit, took, &mut self.course)?;
         }

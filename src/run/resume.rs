@@ -86,6 +86,11 @@ impl Done {
         self.skipped.contains(id)
     }
 
+    /// A cell needs no further visit in a replicate.
+    pub fn finish(&mut self, id: CaseId, replicate: u32) {
+        self.finished.insert((id, replicate));
+    }
+
     /// Leaves a cell out of every replicate.
     pub fn skip(&mut self, id: CaseId) {
         self.skipped.insert(id);

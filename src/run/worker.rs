@@ -56,7 +56,11 @@ fn serve_llama(requests: &Receiver<Request>, spin: f64) -> Result<()> {
     let mut facts = llama.facts();
     if spin > 0.0 {
         // Nobody shall take such a record for the engine's own.
-        facts.version = format!("{}, slowed by {}% on purpose", facts.version, spin * 100.0);
+        facts.version = format!(
+            "{}, slowed by {:.1}% on purpose",
+            facts.version,
+            spin * 100.0
+        );
     }
     greet(facts)?;
     let clock = MonotonicClock::start();
