@@ -73,6 +73,8 @@ advice_on_inconclusive() {
     ! grep -q '(disturbed: ' "$work/gate.md" || echo "- Where the table says disturbed: measure again at a quieter time, or with --paired."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
         echo "- Where nights may differ as much: --paired tells; from seven nights of history on, the gate knows how much they do; until then --night-sd says it."
+    ! is_in_doubt ||
+        echo "- What was in doubt on the nights before: --paired tells whether it is the program. If all is well: promote."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
     echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
 }
