@@ -15,14 +15,24 @@ runs() {
     done | sort
 }
 pinned() { cat "$history/pinned" 2>/dev/null || true; }
-# The newest night that counts, of which the gate names what differs.
-newest_good_night() {
-    local night newest='' since
+# The newest $1 nights that count since the promoted one, without tonight.
+good_nights() {
+    local name since
     since=$(pinned)
-    for night in $(nights); do
-        [[ $night < $since ]] || [ -e "$history/$night/regression" ] || newest=$night
+    for name in $(nights); do
+        [[ $name < $since ]] || [ "$name" = "$night" ] || [ -e "$history/$name/regression" ] || echo "$name"
+    done | tail -n "$1"
+}
+# Whether most of the nights that a pass rests on were inconclusive: what was in doubt must not become normal.
+is_in_doubt() {
+    local name n=0 inconclusive=0
+    case $baseline in last:*) [ $paired = no ] || return 1 ;; *) return 1 ;; esac
+    for name in $(good_nights "${baseline#last:}"); do
+        n=$((n + 1))
+        ! head -n 1 "$history/$name/summary.md" 2>/dev/null | grep -q '^# Nightly: inconclusive' ||
+            inconclusive=$((inconclusive + 1))
     done
-    echo "$newest"
+    [ $((2 * inconclusive)) -gt $n ]
 }
 
 # The program of the promoted night, when it was kept.

@@ -73,12 +73,14 @@ advice_on_inconclusive() {
     ! grep -q '(disturbed: ' "$work/gate.md" || echo "- Where the table says disturbed: measure again at a quieter time, or with --paired."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
         echo "- Where nights may differ as much: --paired tells; from seven nights of history on, the gate knows how much they do; until then --night-sd says it."
+    ! is_in_doubt ||
+        echo "- What was in doubt on the nights before: --paired tells whether it is the program. If all is well: promote."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
     echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
 }
 
 print_summary() { # verdict, reason
-    local line unwanted
+    local line
     printf '# Nightly: %s\n\n%s\n\n' "$1" "$2"
     [ -z "$run" ] || printf -- '- **night**: %s\n- **machine**: %s\n- **program**: %s\n' \
         "$night" "$(fact "$run" machine)" "$(fact "$run" engine)"
@@ -86,10 +88,8 @@ print_summary() { # verdict, reason
     for line in ${notes[@]+"${notes[@]}"}; do printf -- '- **note**: %s\n' "$line"; done
     if [ -s "$work/gate.md" ]; then
         printf '\n## Cells\n'
-        # Advice is given below, and between two sides of one night no nights differ.
-        unwanted='^next: '
-        [ $paired = no ] || unwanted='^(next: |note: the baseline is a single run)'
-        sed 1d "$work/gate.md" | grep -vE "$unwanted"
+        # Its advice is for those who run it by hand; ours is below.
+        sed 1d "$work/gate.md" | grep -v '^next: '
     fi
     if [ -s "$work/failed" ]; then
         printf '\n## What could not be measured as planned\n\n'

@@ -30,7 +30,8 @@ pub enum Baseline {
         nights: Vec<Side>,
     },
     /// Earlier nights, newest first, at least one: from [`MIN_NIGHTS`] of them with the cell, each is one unit;
-    /// below, the newest stands alone.
+    /// below, the oldest stands alone. It is the promoted one: the newest may hold the very slow-down that could not
+    /// be told from a slow night, and would excuse it.
     Nights(Vec<Side>),
 }
 
@@ -95,6 +96,14 @@ impl Baseline {
         }
     }
 
+    /// The night by which other conditions are told from tonight's: the one that stands alone, else the newest.
+    pub(super) fn foremost(&self) -> Option<&Side> {
+        match self.sides() {
+            few if few.len() < MIN_NIGHTS => few.last(),
+            many => many.first(),
+        }
+    }
+
     /// Whether it was measured in turns with the night.
     pub fn is_paired_with(&self, run: &Side) -> bool {
         self.sides().iter().any(|side| side.is_paired_with(run))
@@ -147,7 +156,7 @@ impl Baseline {
     fn held_against(&self, case: &Case, run: &Side) -> Vec<(&Side, &Samples)> {
         let mut held = with_cell(self.sides(), case, run);
         if held.len() < MIN_NIGHTS {
-            held.truncate(1);
+            held.drain(..held.len().saturating_sub(1));
         }
         held
     }

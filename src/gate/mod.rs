@@ -117,11 +117,11 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         }
     }
     let looks = look(run, run.cells.iter(), baseline, rule);
-    let newest = baseline.sides().first();
+    let foremost = baseline.foremost();
     if looks.is_empty() {
         return Err(GateError::NothingInCommon {
             run: run.label.clone(),
-            baseline: newest.map_or_else(|| "no run at all".to_owned(), |s| s.label.clone()),
+            baseline: foremost.map_or_else(|| "no run at all".to_owned(), |s| s.label.clone()),
         });
     }
     let cells: Vec<CellResult> = looks.iter().map(|look| result(look, run)).collect();
@@ -130,7 +130,7 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
         rule: *rule,
-        differences: newest.map_or_else(Vec::new, |side| {
+        differences: foremost.map_or_else(Vec::new, |side| {
             Difference::between(&side.header, &run.header, run.cases())
         }),
         missing: missing(run, baseline),

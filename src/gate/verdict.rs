@@ -105,7 +105,7 @@ pub struct GateReport {
     pub baseline: Vec<String>,
     /// The rule.
     pub rule: Rule,
-    /// What else differs from the newest of the baseline.
+    /// What else differs from the baseline: from the run that stands alone, else from the newest night.
     pub differences: Vec<Difference>,
     /// The cells on both sides.
     pub cells: Vec<CellResult>,
