@@ -54,7 +54,7 @@ advice_on_regression() {
     if [ $paired = yes ]; then
         echo "Both programs were measured in turns, so it is not the machine: look at what changed between them."
     elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
-        echo "Look at the machine first: the program and the engine are those of the baseline."
+        echo "Look at the machine first (\`ggufbench doctor\`): the program and the engine are those of the baseline."
     else
         echo "Look at what changed between the two programs above, and at what the table's head lists as different."
     fi
@@ -68,8 +68,11 @@ advice_on_regression() {
 advice_on_inconclusive() {
     [ ! -s "$work/failed" ] || echo "- Mend what failed."
     ! grep -q 'would need' "$work/gate.md" ||
-        echo "- Where the table says that processes are missing: calm the machine, or raise --replicates (the baseline's too: promote)."
+        echo "- Where the table says that processes are missing: calm the machine (\`ggufbench doctor\`), or raise --replicates (the baseline's too: promote)."
     ! grep -q 'not seen again' "$work/gate.md" || echo "- What was not seen again was probably the machine: see what ran beside."
+    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- Where the table says disturbed: measure again at a quieter time, or with --paired."
+    ! grep -q '(nights may differ as much)' "$work/gate.md" ||
+        echo "- Where nights may differ as much: --paired tells; from seven nights of history on, the gate knows how much they do; until then --night-sd says it."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
     echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
 }

@@ -13,6 +13,7 @@ usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR THE MEASURING]
   --sweep FILE       what is measured [default: sweeps/nightly.toml of this script's checkout]
   --baseline WHAT    what tonight is held against: last:N nights, pinned, or a run [default: last:14]
   --tolerance SHARE  slow-down that is tolerated [default: the gate's, 3%]
+  --night-sd SHARE   how much nights are taken to differ until the history tells [default: the gate's, 3.5%]
   --paired           also measure the promoted program, in turns with tonight's, and judge the pairs
   --promote          make tonight the baseline, whatever the verdict; exit 0
   --out DIR          folder of the runs [default: out]
@@ -41,12 +42,12 @@ die() {
 }
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-sweep=$checkout/sweeps/nightly.toml baseline=last:14 tolerance='' out=out history='' summary=''
+sweep=$checkout/sweeps/nightly.toml baseline=last:14 tolerance='' night_sd='' out=out history='' summary=''
 keep_nights=60 paired=no promote=no
 typed=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
-        --sweep | --baseline | --tolerance | --out | --history | --keep-nights | --summary)
+        --sweep | --baseline | --tolerance | --night-sd | --out | --history | --keep-nights | --summary)
             [ -n "${2:-}" ] || die "$1 needs a value; --help says which"
             ;;
     esac
@@ -54,6 +55,7 @@ while [ $# -gt 0 ]; do
         --sweep) sweep=$2 && shift ;;
         --baseline) baseline=$2 && shift ;;
         --tolerance) tolerance=$2 && shift ;;
+        --night-sd) night_sd=$2 && shift ;;
         --out) out=${2%/} && shift ;;
         --history) history=${2%/} && shift ;;
         --keep-nights) keep_nights=$2 && shift ;;
@@ -260,6 +262,7 @@ judge() {
     [ $paired = no ] || against=$old_run
     set -- "$program" gate "$run" --baseline "$against" --history "$history"
     [ -z "$tolerance" ] || set -- "$@" --tolerance "$tolerance"
+    [ -z "$night_sd" ] || set -- "$@" --night-sd "$night_sd"
     gate_again=$(command_line "$@")
     [ $promote = yes ] || set -- "$@" --rerun --keep ${engine[@]+"${engine[@]}"}
     watched "$work/gate.md" "$@" -o md || code=$?

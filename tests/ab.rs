@@ -84,6 +84,12 @@ fn a_slower_side_is_found_through_noise_that_both_share() {
         found,
         "the records alone say the same"
     );
+    let report = place.run(&["report", pair.to_str().expect("text")]);
+    assert!(
+        stderr(&report).contains("holds a pair of runs"),
+        "{}",
+        stderr(&report)
+    );
     let md = std::fs::read_to_string(pair.join("comparison.md")).expect("written");
     assert!(md.contains("slower"), "{md}");
     for side in [PairSide::A, PairSide::B] {
@@ -153,7 +159,8 @@ fn a_side_that_dies_leaves_the_other_measured() {
 #[test]
 fn sides_that_make_no_pair_are_refused_in_one_line() {
     let place = Place::new();
-    let cases: [(&[&str], &[&str], &[&str], &str); 5] = [
+    type Flags<'a> = &'a [&'a str];
+    let cases: [(Flags, Flags, Flags, &str); 5] = [
         (&[], &["--seed", "1"], &[], "stands before the first --"),
         (&["-o", "csv"], &[], &[], "ab prints table, md or json"),
         (&[], &["--threads", "1,2"], &[], "one value of what differs"),

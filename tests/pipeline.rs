@@ -81,6 +81,33 @@ fn figures_are_exactly_the_cost_models() {
 }
 
 #[test]
+fn workers_are_watched_while_they_repeat() {
+    let place = Place::new();
+    let out = synthetic(
+        &place,
+        COST,
+        &["--batch", "1,2", "-n", "4", "-r", "3", "--replicates", "1"],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let cells = cells(&place);
+    assert_eq!(cells.len(), 2);
+    for cell in cells {
+        let usage = cell.usage.expect("has repetitions");
+        // One at the end of each repetition, and more where the machine is so busy that one lasts 200 ms.
+        assert!(usage.samples >= 3, "{usage:?}");
+        if cfg!(target_os = "linux") {
+            assert!(
+                usage
+                    .rss_bytes
+                    .is_some_and(|rss| rss.min > 0.0 && rss.min <= rss.max)
+            );
+            assert!(usage.process_cpu_percent.is_some() && usage.own_cost_ns.is_some());
+        }
+        assert_eq!(usage.gpu, None, "no layers on a GPU");
+    }
+}
+
+#[test]
 fn a_steady_cell_stops_at_the_asked_precision_and_a_noisy_one_at_the_most() {
     let place = Place::new();
     let out = synthetic(&place, COST, &["-n", "8", "--min-repetitions", "3"]);

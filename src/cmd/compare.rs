@@ -7,6 +7,7 @@ use crate::cli::CompareArgs;
 use crate::compare::pair;
 use crate::compare::side::Side;
 use crate::compare::{Question, compare as compare_sides, sides};
+use crate::record::jsonl::is_pair;
 use crate::report::{self, comparison};
 
 /// Prints a comparison. Its verdicts are for reading: the exit code is that of having compared.
@@ -20,7 +21,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         ..Question::default()
     };
     let (a, b) = match &args.b {
-        None if pair::is_pair(&args.a) => {
+        None if is_pair(&args.a) => {
             let pairing = pair::read(&args.a, args.metric)?;
             question.axes.extend(pairing.axes);
             (pairing.a, Some(pairing.b))

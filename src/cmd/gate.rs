@@ -13,6 +13,7 @@ use crate::gate::{Again, Baseline, CellVerdict, Rerun, Rule, gate as judge};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::history::History;
+use crate::record::jsonl::is_pair;
 use crate::report::{self, night};
 
 /// The figure that nights are judged by.
@@ -153,7 +154,7 @@ fn baseline(
 /// baseline, both are measured again.
 fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Result<Again> {
     if let Some(made) = &args.confirm {
-        return match pair::is_pair(made) {
+        return match is_pair(made) {
             true => again_paired(made),
             false => Ok(read(made, args)?.into()),
         };
@@ -168,7 +169,7 @@ fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Res
         .canonicalize()
         .with_context(|| format!("{}: cannot be found", folder.display()))?;
     let out = whole.parent().unwrap_or(&whole);
-    if in_turns && pair::is_pair(out) {
+    if in_turns && is_pair(out) {
         let Pairing { a, b, .. } = pair::read(out, METRIC)?;
         let beside = out.parent().unwrap_or(out);
         return again_paired(&ab::again(&a.header, &b.header, cells, beside)?);

@@ -149,6 +149,14 @@ fn features_apart(a: &RunHeader, b: &RunHeader) -> [Vec<String>; 2] {
     [without(&of_a, &of_b), without(&of_b, &of_a)]
 }
 
+/// What the engine says of its build, part by part: `CPU : AVX2 = 1 | FMA = 1 |`.
+fn parts(system_info: &str) -> impl Iterator<Item = &str> {
+    let features = system_info.split(['|', ':']).map(str::trim);
+    features
+        .map(|part| part.strip_suffix(" = 1").unwrap_or(part))
+        .filter(|part| !part.is_empty())
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -166,7 +174,23 @@ impl fmt::Display for Difference {
                 )
             }
             Self::Engine { a, b } => write!(f, "engines: A {a}, B {b}"),
-            Self::EngineBuild { a, b } => write!(f, "engine builds: A {a}; B {b}"),
+            Self::EngineBuild { a, b } => {
+                let only = |these: &str, those: &str| {
+                    let known: Vec<&str> = parts(those).collect();
+                    let only = parts(these).filter(|part| !known.contains(part));
+                    let only: Vec<&str> = only.collect();
+                    match only[..] {
+                        [] => "nothing more".to_owned(),
+                        _ => only.join(", "),
+                    }
+                };
+                write!(
+                    f,
+                    "engine builds: A has {}; B has {}",
+                    only(a, b),
+                    only(b, a)
+                )
+            }
             Self::Program { a, b } => write!(f, "programs: A {a}, B {b}"),
             Self::Model { name, a, b } => write!(f, "files of model {name}: A {a}, B {b}"),
             Self::Seed { a, b } => write!(f, "seeds, and so prompts and order: A {a}, B {b}"),

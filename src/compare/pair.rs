@@ -6,7 +6,6 @@ use super::CompareError;
 use super::axis::ComparedAxis;
 use super::side::Side;
 use crate::metric::Metric;
-use crate::record::jsonl;
 use crate::record::{Pair, PairSide};
 
 /// Both sides, and the axes in which they differ on purpose.
@@ -18,12 +17,6 @@ pub struct Pairing {
     pub b: Side,
     /// What differs.
     pub axes: Vec<ComparedAxis>,
-}
-
-/// Whether this is the folder of a pair, not of a run.
-pub fn is_pair(folder: &Path) -> bool {
-    let has = |side: PairSide| jsonl::locate(&folder.join(side.folder())).is_file();
-    has(PairSide::A) && has(PairSide::B)
 }
 
 /// Reads both sides of a pair's folder.

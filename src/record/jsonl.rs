@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Line, RunHeader, SCHEMA_VERSION};
+use super::{Line, PairSide, RunHeader, SCHEMA_VERSION};
 
 /// Name of the record inside a run's folder.
 pub const FILE_NAME: &str = "run.jsonl";
@@ -39,6 +39,11 @@ pub enum RecordError {
     /// The file does not begin with a run's header.
     #[error("{0}: is no run: its first line is no `run` header")]
     NoHeader(PathBuf),
+    /// The folder of two runs that were measured in turns.
+    #[error(
+        "{0}: holds a pair of runs; name one of its sides, {0}/a or {0}/b (`ggufbench compare {0}` compares them)"
+    )]
+    Pair(String),
     /// Written by a later version.
     #[error(
         "{path}: has schema {found}, this program reads up to {SCHEMA_VERSION}; use a newer ggufbench"
@@ -183,6 +188,12 @@ pub fn locate(run: &Path) -> PathBuf {
     }
 }
 
+/// Whether this is the folder of a pair, not of a run.
+pub fn is_pair(folder: &Path) -> bool {
+    let has = |side: PairSide| locate(&folder.join(side.folder())).is_file();
+    has(PairSide::A) && has(PairSide::B)
+}
+
 /// Reads a record: its header, then every further line to `each`. A last line without its newline is
 /// a crash's and left out.
 ///
@@ -190,6 +201,9 @@ pub fn locate(run: &Path) -> PathBuf {
 /// [`RecordError`]; a broken line elsewhere is an error, not a gap.
 pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordError> {
     let path = locate(run);
+    if !path.exists() && is_pair(run) {
+        return Err(RecordError::Pair(run.display().to_string()));
+    }
     let file = File::open(&path).map_err(io(&path, "cannot open the record"))?;
     let mut reader = BufReader::new(file);
     let mut header = None;

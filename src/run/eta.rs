@@ -10,6 +10,10 @@ use crate::plan::{Case, CaseId, Plan, Protocol};
 /// Share of the whole estimate that counts as seen before the first visit.
 const PRIOR_SHARE: f64 = 0.1;
 
+/// Part of an equal share of the time left that the cheapest visit may use: it buys such a cell many repetitions, and
+/// costs the dear ones little.
+const CHEAP_SHARE: f64 = 0.25;
+
 /// Estimates for every visit that is still to come.
 #[derive(Debug, Clone)]
 pub struct Eta {
@@ -167,7 +171,9 @@ impl Eta {
             1.0
         } else {
             let visit: Duration = cases.iter().map(|case| self.next_visit(&case.id())).sum();
-            visit.as_secs_f64() / remaining.as_secs_f64()
+            let to_come = self.to_come.values().sum::<u32>().max(1);
+            let equal = cases.len() as f64 / f64::from(to_come);
+            (visit.as_secs_f64() / remaining.as_secs_f64()).max(CHEAP_SHARE * equal)
         };
         Some(Instant::now() + left.mul_f64(share.min(1.0)))
     }

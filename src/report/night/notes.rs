@@ -171,7 +171,7 @@ fn next(report: &GateReport) -> Vec<&'static str> {
         ),
         (
             doubts(|d| is_disturbed(d, |tonight, baseline| tonight > baseline)),
-            "the machine was disturbed tonight: measure again at a quieter time, or paired",
+            "the machine was disturbed tonight: measure again at a quieter time, or both sides in turns (ggufbench ab)",
         ),
         (
             doubts(|d| is_disturbed(d, |tonight, baseline| tonight < baseline)),
@@ -179,8 +179,7 @@ fn next(report: &GateReport) -> Vec<&'static str> {
         ),
         (
             doubts(|d| *d == Doubt::Night),
-            "measure both paired in one night; or --keep nights until --baseline last:14 knows how much they differ, or say \
-             it with --night-sd",
+            "measure both sides in turns (ggufbench ab); or --keep nights, which tell how much they differ; or say it with --night-sd",
         ),
         (
             report.verdict == NightVerdict::Inconclusive && lacks,
