@@ -274,7 +274,7 @@ fn cells_that_are_not_known_get_more_processes() {
         (6, 6),
         "quiet: six suffice"
     );
-    let (one, eight) = measure(&engine(1000, 0.02, 1), "12");
+    let (one, eight) = measure(&engine(1000, 0.04, 1), "12");
     assert!(one > 6 && one == eight, "noisy: {one}, {eight}");
     assert!(one <= 12);
     assert_eq!(

@@ -96,16 +96,11 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
         third = nights.night(&[], &engine(3, 0));
     }
     third.is(0, "pass");
-    assert!(
-        third.summary.contains("its lock was taken"),
-        "{}",
-        third.summary
-    );
-    assert!(
-        third.summary.contains("-nightly (unfinished)"),
-        "{}",
-        third.summary
-    );
+    // Wherever the lines were broken, and whichever number a folder of the same second got.
+    let words: Vec<&str> = third.summary.split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(text.contains("its lock was taken over"), "{text}");
+    assert!(text.contains(" (unfinished)"), "{text}");
     let fourth = nights.night(&[], &engine(4, 0));
     fourth.is(0, "pass");
     assert_eq!(fourth.labelled("note"), "", "said once");

@@ -279,7 +279,7 @@ mod tests {
         let c = of("tpot=28.4ms").expect("measured");
         assert_eq!((c.batch, c.binds, c.at_least), (8, Some(Felt::Tpot), false));
         let (lo, hi) = c.interval.expect("three processes");
-        assert!(lo <= 8 && 8 <= hi && hi < 16, "{lo} {hi}");
+        assert!(lo <= 8 && (8..16).contains(&hi), "{lo} {hi}");
         assert!(c.tokens_per_s.is_some_and(|r| (200.0..400.0).contains(&r)));
         let c = of("tpot=28.4ms,ttft=500ms").expect("measured");
         assert_eq!(

@@ -146,7 +146,9 @@ fn many_nights_are_the_units_and_few_are_not() {
         (None, None, None),
         "processes are not what is missing, and the interval knows how nights differ"
     );
-    let few = judged(&tonight, &Baseline::Nights(restless[..6].to_vec()));
+    // The oldest stands alone.
+    let few: Vec<Side> = restless[..6].iter().rev().cloned().collect();
+    let few = judged(&tonight, &Baseline::Nights(few));
     let cell = &few.cells[0];
     assert_eq!(cell.against, Against::Processes(3));
     assert!(cell.p_adjusted < Some(0.001), "processes alone would say");

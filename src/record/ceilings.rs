@@ -148,7 +148,7 @@ mod tests {
     fn every_owner_has_a_file_of_its_own() {
         assert_eq!(
             owner(2).file_name(),
-            "0123456789abcdef-amd-epyc-64-cores-t2-eddad5b6.json"
+            "0123456789abcdef-amd-epyc-64-cores-t2-08a680ca.json"
         );
         assert_ne!(owner(2).file_name(), owner(4).file_name());
         let other = Owner {

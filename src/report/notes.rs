@@ -123,7 +123,8 @@ pub const TO_FIT: &str = "cells that do not fit need less memory with --kv fit, 
 /// What can be done next, most urgent first: a sentence, and the command for it.
 pub fn next_steps(view: &RunView) -> Vec<(&'static str, Option<String>)> {
     let mut steps = Vec::new();
-    if view.can_be_resumed() {
+    // A side of a pair took turns with the other: by itself it is not gone on with.
+    if view.can_be_resumed() && view.header.pair.is_none() {
         let command = format!("ggufbench --resume {}", quoted(view.folder()));
         steps.push(("measure what is missing or failed:", Some(plain(&command))));
     }

@@ -19,7 +19,7 @@ pub struct Choice {
     pub proven: bool,
 }
 
-/// Fits every form and chooses: by AICc with at least [`ENOUGH_TO_PROVE`] batch sizes, else by how well each is
+/// Fits every form and chooses: by AICc with at least `ENOUGH_TO_PROVE` batch sizes, else by how well each is
 /// predicted from the others. Needs three batch sizes; `None` with fewer.
 pub fn choose(data: &[Observation]) -> Option<Choice> {
     if data.len() < 3 {

@@ -59,10 +59,10 @@ fn solve_columns(rows: &[Vec<f64>], columns: &[usize]) -> Option<Solution> {
     let mut normal = vec![vec![0.0; k]; k];
     let mut right = vec![0.0; k];
     for row in rows {
-        for i in 0..k {
-            right[i] += column(row, i);
-            for j in 0..k {
-                normal[i][j] += column(row, i) * column(row, j);
+        for (i, (right, normal)) in right.iter_mut().zip(&mut normal).enumerate() {
+            *right += column(row, i);
+            for (j, normal) in normal.iter_mut().enumerate() {
+                *normal += column(row, i) * column(row, j);
             }
         }
     }
@@ -185,9 +185,9 @@ mod tests {
             vec![0.5, 0.2, 2.0],
         ];
         let inverse = invert(a.clone()).expect("regular");
-        for i in 0..3 {
+        for (i, row) in a.iter().enumerate() {
             for j in 0..3 {
-                let product: f64 = (0..3).map(|k| a[i][k] * inverse[k][j]).sum();
+                let product: f64 = row.iter().zip(&inverse).map(|(a, b)| a * b[j]).sum();
                 assert!((product - f64::from(u8::from(i == j))).abs() < 1e-12);
             }
         }

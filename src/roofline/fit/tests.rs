@@ -142,7 +142,8 @@ fn a_broken_line_finds_its_switch() {
 #[test]
 fn aicc_chooses_the_form_the_data_came_from() {
     let kernels = |x: &Input| 1e6 + 1.1 * x.kernels_ns.expect("has ceilings");
-    let cases: [(&dyn Fn(&Input) -> f64, Form); 4] = [
+    type Truth<'a> = &'a dyn Fn(&Input) -> f64;
+    let cases: [(Truth<'_>, Form); 4] = [
         (&roofline, Form::RooflineMax),
         (&usl, Form::Usl),
         (&kernels, Form::Kernels),
