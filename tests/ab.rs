@@ -249,6 +249,70 @@ fn the_gate_judges_a_pair_and_measures_it_again_in_turns() {
 }
 
 #[test]
+fn either_side_of_a_pair_can_be_tonight() {
+    let place = Place::new();
+    let both = ["-r", "3", "--replicates", "5", "--name", "night"];
+    // Side A is the slower one, and the sides differ in an axis too.
+    let (a, b) = (engine(1100, 0.05, 3), engine(1000, 0.05, 3));
+    let out = ab(
+        &place,
+        &both,
+        &["--engine", &a, "--threads", "1"],
+        &["--engine", &b, "--threads", "2"],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let pair = folder(&place);
+    let (a, b) = (pair.join("a"), pair.join("b"));
+    let (a, b) = (a.to_str().expect("text"), b.to_str().expect("text"));
+    let out = place.run(&["gate", a, "--baseline", b, "--rerun", "-o", "json"]);
+    assert_eq!(
+        out.status.code(),
+        Some(1),
+        "{}{}",
+        stdout(&out),
+        stderr(&out)
+    );
+    let report = json(&stdout(&out));
+    let rerun = report["rerun"].as_str().expect("made");
+    assert!(rerun.ends_with("night-rerun-a"), "{rerun}");
+    let again = &report["cells"][0]["rerun"]["slowdown"]["estimate"];
+    assert!(
+        (again.as_f64().expect("known") - 0.1).abs() < 1e-4,
+        "{again}"
+    );
+    let sides = place.run(&["compare", a, b, "-o", "json"]);
+    let sides = json(&stdout(&sides));
+    assert_eq!(
+        (&sides["paired"], verdicts(&sides)),
+        (&Value::Bool(true), vec!["faster"])
+    );
+}
+
+#[test]
+fn another_program_can_be_a_sides_worker() {
+    let place = Place::new();
+    let old = place.path().join("old-ggufbench");
+    std::fs::copy(env!("CARGO_BIN_EXE_ggufbench"), &old).expect("copied");
+    let engine = engine(1000, 0.0, 1);
+    let both = [
+        "--engine",
+        &engine,
+        "--worker-a",
+        "old-ggufbench",
+        "--replicates",
+        "2",
+    ];
+    let out = ab(&place, &both, &[], &[]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let program = |side: &str| {
+        let (header, _) = record(&folder(&place).join(side));
+        header.pair.expect("a pair").worker_program
+    };
+    assert_eq!(program("a"), old);
+    assert_ne!(program("b"), old);
+}
+
+#[test]
 fn cells_that_are_not_known_get_more_processes() {
     let place = Place::new();
     let measure = |engine: &str, most: &str| {

@@ -153,19 +153,26 @@ fn what_is_in_doubt_does_not_become_normal() {
     let nights = Nights::new();
     nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
     nights.night(&[], &engine(2, 0)).is(0, "pass");
-    // A slow-down that might be the nights', for longer than it takes to hold nights against nights.
-    for day in 3..=12 {
+    // A slow-down that might be the nights', until the last 14 nights are nothing else.
+    for day in 3..=17 {
         let night = nights.night(&[], &engine(day, 15));
         night.is(3, "inconclusive");
         if day == 3 {
             let text = &night.summary;
             assert!(text.contains("--night-sd"), "{text}");
         }
+        if day == 17 {
+            let text = &night.summary;
+            assert!(text.contains("- **verdict**: pass (2 pass)"), "{text}");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let why = "most of these were inconclusive";
+            assert!(words.join(" ").contains(why), "{text}");
+        }
     }
     nights
-        .night(&["--promote"], &engine(13, 15))
+        .night(&["--promote"], &engine(18, 15))
         .is(0, "promoted");
-    nights.night(&[], &engine(14, 15)).is(0, "pass");
+    nights.night(&[], &engine(19, 15)).is(0, "pass");
 }
 
 #[test]

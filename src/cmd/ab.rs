@@ -60,8 +60,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let code = exit_code(ended, &[&a, &b]);
     if !(a.any_measured() && b.any_measured()) {
         // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
-        let has_table = !matches!(form, Form::Json);
-        if !has_table {
+        if matches!(form, Form::Json) {
             let name = folder.display();
             eprintln!("{name}: one side has nothing measured, so there is nothing to compare");
             return Ok(code);
@@ -75,7 +74,8 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         }
         return Ok(code);
     }
-    let compared = compare_pair(&folder, args.metric, args.same_within)?;
+    let compared = compare_pair(&folder, args.metric, args.same_within)
+        .with_context(|| format!("{}: was measured, but cannot be compared", folder.display()))?;
     let mut sheet = comparison::sheet(&compared);
     for (side, view) in [("A", &a), ("B", &b)] {
         sheet.below.extend(troubles(side, view));

@@ -2,7 +2,7 @@
 
 use super::{Block, Grid};
 use crate::report::csv;
-use crate::text::{count, plain, quoted, short};
+use crate::text::{count, plain, plural, quoted, short};
 use crate::units;
 use crate::view::RunView;
 
@@ -109,8 +109,9 @@ fn software(view: &RunView) -> Grid {
         (
             "protocol",
             Some(format!(
-                "{} processes a cell, {repetitions} in each, seed {}",
-                protocol.replicates, protocol.seed
+                "{}, {repetitions} in each, seed {}",
+                plural(protocol.replicates, "process a cell", "processes a cell"),
+                protocol.seed
             )),
         ),
         ("began", Some(short(&h.started_at))),
