@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Are decode steps what this machine's ceilings and the files' headers say they should be? And what a curve fitted
+# to other batch sizes says? Prints the two tables of docs/ROOFLINE.md.
+#
+#   scripts/predict-check.sh [REPLICATES]     default 5: half an hour on two cores, which should have nothing else to do
+#
+#   GGUFBENCH        the program [default: target/release/ggufbench]
+#   CHECK_MODELS     [default: smollm2-135m-f16 -q8_0, synth:llama3.2-1b:q4_0 :q8_0]
+#   CHECK_THREADS    [default: all]
+#   CHECK_OUT        folder that keeps the runs [default: a temporary one]
+#
+# Ceilings are measured first, anew, and never see a decode call of these files. Then the files are decoded: SmolLM2
+# at eight batch sizes, of which 8, 32 and 128 are held out of the fits; the 1B at 1, 8 and 32.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+replicates=${1:-5}
+ours=${GGUFBENCH:-target/release/ggufbench}
+read -ra models <<<"${CHECK_MODELS:-smollm2-135m-f16 smollm2-135m-q8_0 synth:llama3.2-1b:q4_0 synth:llama3.2-1b:q8_0}"
+threads=(${CHECK_THREADS:+--threads "$CHECK_THREADS"})
+
+die() { printf 'predict-check: %s\n' "$*" >&2 && exit 2; }
+
+case $replicates in '' | *[!0-9]* | 0) die "'$replicates' is no number of replicates" ;; esac
+command -v "$ours" >/dev/null || die "no $ours: make build"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+out=${CHECK_OUT:-$work}
+# Ceilings of this check only: nothing kept from another day.
+export XDG_CACHE_HOME=$work/cache
+
+"$ours" ceiling "${threads[@]}" -o md
+for model in "${models[@]}"; do
+    case $model in
+        smollm2*) batches=1,2,4,8,16,32,64,128 ;;
+        *) batches=1,8,32 ;;
+    esac
+    "$ours" predict "$model" --batch "$batches" --kv fit "${threads[@]}" -o md
+done
+for model in "${models[@]}"; do
+    case $model in
+        smollm2*) batches=1,2,4,8,16,32,64,128 ;;
+        *) batches=1,8,32 ;;
+    esac
+    name=check-$(printf %s "$model" | tr -c 'a-z0-9.-' '-')
+    "$ours" --model "$model" --batch "$batches" --kv fit "${threads[@]}" --replicates "$replicates" --repetitions 2 \
+        --no-report --out "$out" --name "$name" >/dev/null
+    "$ours" predict --check "$out"/*-"$name" --hold-out 8,32,128 -o md
+done
