@@ -1,4 +1,4 @@
-//! How kernels are timed: METHODOLOGY.md, section 9.
+//! How kernels are timed: METHODOLOGY.md, "Ceilings and what follows".
 
 use std::collections::BTreeMap;
 
