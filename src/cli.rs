@@ -9,11 +9,13 @@ mod doctor;
 mod judging;
 mod measuring;
 mod reporting;
+mod roofline;
 
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use reporting::ReportArgs;
+pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 
 use crate::run::protocol::WORKER_COMMAND;
 
@@ -112,6 +114,10 @@ pub enum Command {
     /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which
     #[command(hide = true)]
     GateTrial(GateTrialArgs),
+    /// Expect rates, memory and limits of cells from this machine's ceilings; loads and downloads nothing
+    Predict(Box<PredictArgs>),
+    /// Measure what this machine can do at best: memory bandwidth, and the engine's own kernels
+    Ceiling(CeilingArgs),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),

@@ -1,6 +1,7 @@
 //! One verb a file; here the dispatch and the exit codes.
 
 mod ab;
+mod ceiling;
 mod compare;
 mod doctor;
 mod execute;
@@ -8,6 +9,7 @@ mod folder;
 mod gate;
 mod gate_trial;
 mod model;
+mod predict;
 mod prepare;
 mod report;
 mod run;
@@ -43,6 +45,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::GateTrial(args)) => gate_trial::gate_trial(&args),
+        Some(Command::Predict(args)) => predict::predict(&args),
+        Some(Command::Ceiling(args)) => ceiling::ceiling(&args),
         Some(Command::Model(command)) => model::model(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;

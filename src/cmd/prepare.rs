@@ -284,7 +284,11 @@ fn over(lanes: &[LanePrice]) -> Option<Outcome> {
         .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has))))
 }
 
-fn axes_of(args: &AxisArgs) -> Result<Axes> {
+/// The axes that flags name.
+///
+/// # Errors
+/// For values that do not parse.
+pub fn axes_of(args: &AxisArgs) -> Result<Axes> {
     fn numbers(key: &str, values: &[String]) -> Result<Option<Vec<u32>>> {
         if values.is_empty() {
             return Ok(None);

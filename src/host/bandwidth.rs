@@ -112,6 +112,7 @@ fn read_rounds(
         cache_bytes,
         n_passes: all.iter().map(|r| r.len() as u32).sum(),
         measured_at_s: 0,
+        disturbed: false,
     }
 }
 

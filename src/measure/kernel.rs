@@ -1,4 +1,4 @@
-//! How kernels are timed: METHODOLOGY.md, section 9.
+//! How kernels are timed: METHODOLOGY.md, "Ceilings and what follows".
 
 use std::collections::BTreeMap;
 
@@ -19,14 +19,56 @@ pub struct Effort {
     pub round_ns: u64,
     /// Fewest passes in a round, after an untimed one.
     pub min_passes: u32,
-    /// Distinct memory that a pass of few tokens goes through.
+    /// Distinct weights that a pass of few tokens goes through.
     pub stock_bytes: u64,
-    /// Distinct memory that a pass of many tokens goes through: it needs to outgrow the cache, not more.
+    /// Distinct memory that every other pass goes through, which must outgrow the last cache.
     pub floor_bytes: u64,
 }
 
-/// Tokens from which a pass over all the stock would take long and show nothing more.
-const MANY_TOKENS: u32 = 16;
+/// Four times the last cache, the least that shows memory and not cache; of an unknown cache 128 MiB.
+pub fn floor_bytes(cache_bytes: Option<u64>) -> u64 {
+    cache_bytes
+        .map_or(128 << 20, |bytes| bytes.saturating_mul(4))
+        .max(16 << 20)
+}
+
+impl Effort {
+    /// For a user who waits: a tenth of a second or so for each point.
+    pub fn quick(cache_bytes: Option<u64>) -> Self {
+        let floor_bytes = floor_bytes(cache_bytes);
+        Self {
+            rounds: 3,
+            round_ns: 40_000_000,
+            min_passes: 2,
+            stock_bytes: floor_bytes,
+            floor_bytes,
+        }
+    }
+
+    /// For ceilings that are kept: at least 1 GiB of distinct weights where a quarter of the available
+    /// memory holds that.
+    pub fn thorough(cache_bytes: Option<u64>, available_bytes: Option<u64>) -> Self {
+        let floor_bytes = floor_bytes(cache_bytes);
+        let room = available_bytes.map_or(u64::MAX, |bytes| bytes / 4);
+        Self {
+            rounds: 5,
+            round_ns: 100_000_000,
+            min_passes: 3,
+            stock_bytes: floor_bytes.max(1 << 30).min(room.max(floor_bytes)),
+            floor_bytes,
+        }
+    }
+
+    /// Weights that a pass of so many tokens goes through. Where each is used for hundreds of tokens, reading
+    /// it is a hundredth of the time, wherever it comes from.
+    fn weights_bytes(&self, n_tokens: u32) -> u64 {
+        match n_tokens {
+            0..16 => self.stock_bytes,
+            16..256 => self.floor_bytes,
+            256.. => self.floor_bytes / 8,
+        }
+    }
+}
 
 /// Times of one application of each point, in the order of `points`. Points whose kernel the device
 /// cannot compute carry the engine's reason.
@@ -77,23 +119,29 @@ fn time_kernel(
     effort: Effort,
     clock: &dyn Clock,
 ) -> Vec<Result<Vec<f64>, EngineError>> {
-    let stock = match backend.stock(kernel, effort.stock_bytes) {
+    let few_tokens = loads
+        .iter()
+        .any(|l| effort.weights_bytes(l.total_tokens()) > effort.floor_bytes);
+    let bytes = match kernel {
+        Kernel::MatMul { .. } | Kernel::Experts { .. } if few_tokens => effort.stock_bytes,
+        _ => effort.floor_bytes,
+    };
+    let stock = match backend.stock(kernel, bytes) {
         Ok(stock) => stock,
         Err(e) => return loads.iter().map(|_| Err(e.clone())).collect(),
     };
     let passes = |load: &Load| {
-        let at_most = if load.total_tokens() < MANY_TOKENS {
-            effort.stock_bytes
-        } else {
-            effort.floor_bytes
-        };
-        let mut graph = stock.graph(*load, at_most)?;
+        let mut graph = stock.graph(*load, effort.weights_bytes(load.total_tokens()))?;
+        let first = clock.now_ns();
         graph.pass()?;
         let n_ops = f64::from(graph.n_ops());
         let mut times = Vec::new();
         let begun = clock.now_ns();
+        // A pass of seconds tells enough by itself.
+        let is_long = begun - first > 5 * effort.round_ns;
+        let min_passes = if is_long { 1 } else { effort.min_passes.max(1) };
         let mut last = begun;
-        while times.len() < effort.min_passes.max(1) as usize || last - begun < effort.round_ns {
+        while times.len() < min_passes as usize || last - begun < effort.round_ns {
             graph.pass()?;
             let now = clock.now_ns();
             times.push((now - last) as f64 / n_ops);
@@ -117,12 +165,41 @@ fn timing(rounds: &[Vec<f64>]) -> Timing {
         n_rounds: rounds.len() as u32,
         n_passes: all.count() as u32,
         measured_at_s: 0,
+        disturbed: false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn effort_follows_the_cache_and_the_memory() {
+        const GIB: u64 = 1 << 30;
+        let quick = Effort::quick(Some(32 << 20));
+        assert_eq!(
+            (quick.stock_bytes, quick.floor_bytes),
+            (128 << 20, 128 << 20)
+        );
+        let thorough =
+            |cache, available| Effort::thorough(Some(cache), Some(available)).stock_bytes;
+        assert_eq!(thorough(32 << 20, 24 * GIB), GIB);
+        assert_eq!(thorough(GIB, 64 * GIB), 4 * GIB);
+        assert_eq!(
+            thorough(32 << 20, 2 * GIB),
+            GIB / 2,
+            "a quarter of what is available"
+        );
+        assert_eq!(
+            thorough(32 << 20, 0),
+            128 << 20,
+            "but never less than shows memory"
+        );
+        let effort = Effort::thorough(Some(32 << 20), Some(24 * GIB));
+        assert_eq!(effort.weights_bytes(15), GIB);
+        assert_eq!(effort.weights_bytes(16), 128 << 20);
+        assert_eq!(effort.weights_bytes(512), 16 << 20);
+    }
 
     #[test]
     fn the_middle_round_counts_and_the_range_is_kept() {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::ModelFacts;
 use crate::roofline::cost::{self, CallShape};
 
@@ -21,7 +23,7 @@ pub struct Rates {
 }
 
 /// Bytes a cell needs, by what they are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryPrice {
     /// The file's tensors.
     pub weights_bytes: u64,

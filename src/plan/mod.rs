@@ -4,6 +4,7 @@
 pub mod axis;
 pub mod budget;
 pub mod expand;
+pub mod forecast;
 mod setting;
 pub mod sweep;
 

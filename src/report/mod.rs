@@ -5,6 +5,8 @@
 
 mod axes;
 mod caption;
+pub mod ceiling;
+pub mod check;
 mod columns;
 pub mod comparison;
 mod csv;
@@ -17,6 +19,7 @@ pub mod night;
 mod notes;
 pub mod page;
 pub mod paper;
+pub mod prediction;
 pub mod progress;
 mod row;
 pub mod sheet;
@@ -158,6 +161,33 @@ pub enum WriteError {
     /// The page could not be made.
     #[error("cannot make the page: {0}")]
     Page(#[from] askama::Error),
+}
+
+/// Writes several tables, one under the other, as [`print_sheet`].
+///
+/// # Errors
+/// What the writer says; a closed pipe is one.
+pub fn print_sheets(
+    sheets: &[Sheet],
+    data: &impl serde::Serialize,
+    form: Form,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if form == Form::Json {
+        serde_json::to_writer_pretty(&mut *out, data)?;
+        out.write_all(b"\n")?;
+        return out.flush();
+    }
+    for (at, sheet) in sheets.iter().enumerate() {
+        let text = match form {
+            Form::Md => sheet.markdown(),
+            _ => sheet.terminal(terminal::width()),
+        };
+        let gap: &[u8] = if at > 0 { b"\n" } else { b"" };
+        out.write_all(gap)?;
+        out.write_all(text.as_bytes())?;
+    }
+    out.flush()
 }
 
 /// Writes a run's report: each file as a whole, so that none is ever seen half written.

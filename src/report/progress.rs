@@ -47,13 +47,20 @@ pub fn for_stderr(plan: &Plan, n_lanes: usize) -> Box<dyn Observer> {
 
 /// Shows how far some work on a file is, on a terminal only: bytes done, bytes in all.
 pub fn file_work(what: &str) -> Box<dyn FnMut(u64, u64)> {
+    work(what, "{wide_msg} {bytes}/{total_bytes} {eta:>4} left")
+}
+
+/// The same for work that is counted.
+pub fn counted_work(what: &str) -> Box<dyn FnMut(u64, u64)> {
+    work(what, "{wide_msg} {pos}/{len} {eta:>4} left")
+}
+
+fn work(what: &str, template: &str) -> Box<dyn FnMut(u64, u64)> {
     if !stderr().is_terminal() {
         return Box::new(|_, _| {});
     }
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{wide_msg} {bytes}/{total_bytes} {eta:>4} left")
-            .expect("the template is well-formed"),
-    );
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    let bar = ProgressBar::new(0).with_style(style);
     bar.set_message(plain(what));
     Box::new(move |done, total| {
         bar.set_length(total);

@@ -25,6 +25,8 @@ pub struct ReadRate {
     pub n_passes: u32,
     /// When, seconds since 1970.
     pub measured_at_s: u64,
+    /// Whether others disturbed the machine meanwhile.
+    pub disturbed: bool,
 }
 
 /// How long one application of a point takes.
@@ -44,6 +46,8 @@ pub struct Timing {
     pub n_passes: u32,
     /// When it was measured, seconds since 1970.
     pub measured_at_s: u64,
+    /// Whether others disturbed the machine meanwhile.
+    pub disturbed: bool,
 }
 
 /// A time and its range, nanoseconds.
@@ -143,13 +147,18 @@ impl Ceilings {
         }
     }
 
-    /// Points that must be measured before [`Ceilings::time`] knows these items at their own number of
-    /// tokens, each once.
+    /// Points whose times give those of these items at their own number of tokens, each once.
+    pub fn nodes(&self, items: &[Item]) -> Vec<Point> {
+        let mut all: Vec<Point> = items.iter().flat_map(|i| nodes(&i.point)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Those of [`Ceilings::nodes`] that must still be measured.
     pub fn missing(&self, items: &[Item]) -> Vec<Point> {
-        let mut missing: Vec<Point> = items.iter().flat_map(|i| nodes(&i.point)).collect();
+        let mut missing = self.nodes(items);
         missing.retain(|point| self.get(point).is_none());
-        missing.sort();
-        missing.dedup();
         missing
     }
 
@@ -313,6 +322,7 @@ mod tests {
             n_rounds: 3,
             n_passes: 9,
             measured_at_s: 0,
+            disturbed: false,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Bytes and FLOPs of the engine's calls, from a model's facts: METHODOLOGY.md, section 9.
+//! Bytes and FLOPs of the engine's calls, from a model's facts: METHODOLOGY.md, "Ceilings and what follows".
 
 use serde::{Deserialize, Serialize};
 

@@ -21,9 +21,6 @@ pub enum Part {
 }
 
 impl Part {
-    /// All of them, the usual largest first.
-    pub const ALL: [Self; 4] = [Self::MatMul, Self::Attention, Self::Glue, Self::Logits];
-
     fn of(kernel: &Kernel) -> Self {
         match kernel {
             Kernel::MatMul { .. } | Kernel::Experts { .. } => Self::MatMul,
@@ -31,6 +28,46 @@ impl Part {
             Kernel::Glue { .. } => Self::Glue,
             Kernel::Logits { .. } => Self::Logits,
         }
+    }
+}
+
+/// A call's time by its parts, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Parts {
+    /// [`Part::MatMul`].
+    pub mat_mul_ns: f64,
+    /// [`Part::Attention`].
+    pub attention_ns: f64,
+    /// [`Part::Glue`].
+    pub glue_ns: f64,
+    /// [`Part::Logits`].
+    pub logits_ns: f64,
+}
+
+impl Parts {
+    fn add(&mut self, part: Part, ns: f64) {
+        *match part {
+            Part::MatMul => &mut self.mat_mul_ns,
+            Part::Attention => &mut self.attention_ns,
+            Part::Glue => &mut self.glue_ns,
+            Part::Logits => &mut self.logits_ns,
+        } += ns;
+    }
+
+    /// The largest part, its time, and its share of all.
+    pub fn largest(&self) -> (Part, f64, f64) {
+        let all = [
+            (Part::MatMul, self.mat_mul_ns),
+            (Part::Attention, self.attention_ns),
+            (Part::Glue, self.glue_ns),
+            (Part::Logits, self.logits_ns),
+        ];
+        let sum: f64 = all.iter().map(|(_, ns)| ns).sum();
+        // Of equals the first.
+        let (part, ns) = all
+            .into_iter()
+            .fold(all[0], |a, b| if b.1 > a.1 { b } else { a });
+        (part, ns, ns / sum)
     }
 }
 
@@ -72,8 +109,8 @@ impl Limit {
 pub struct Prediction {
     /// All of it, with the band.
     pub total: Span,
-    /// Its parts by [`Part::ALL`].
-    pub parts_ns: [f64; 4],
+    /// Its parts.
+    pub parts: Parts,
     /// Weights read a second in the matrix kernels, as a share of what they read for a single token.
     pub weight_bandwidth_share: Option<f64>,
     /// FLOPs a second in the matrix kernels, as a share of what they reach on many tokens.
@@ -96,18 +133,13 @@ pub const METHOD_ERROR_ELSEWHERE: f64 = 0.25;
 /// known, or there are none.
 pub fn predict(ceilings: &Ceilings, items: &[Item], method_error: f64) -> Option<Prediction> {
     let sum = ceilings.total(items)?;
-    let mut parts_ns = [0.0; 4];
+    let mut parts = Parts::default();
     for item in items {
-        let part = Part::of(&item.point.kernel);
-        let index = Part::ALL.iter().position(|p| *p == part)?;
-        parts_ns[index] += ceilings.time(&item.point)?.ns * item.count;
+        let ns = ceilings.time(&item.point)?.ns * item.count;
+        parts.add(Part::of(&item.point.kernel), ns);
     }
     let (weight_bandwidth_share, compute_share) = matrix_shares(ceilings, items);
-    let largest = Part::ALL
-        .into_iter()
-        .zip(parts_ns)
-        .max_by(|a, b| a.1.total_cmp(&b.1))?
-        .0;
+    let (largest, ..) = parts.largest();
     let limit = match largest {
         Part::Attention => Limit::Attention,
         Part::Glue => Limit::Glue,
@@ -128,7 +160,7 @@ pub fn predict(ceilings: &Ceilings, items: &[Item], method_error: f64) -> Option
             low_ns: sum.low_ns * (1.0 - method_error),
             high_ns: sum.high_ns * (1.0 + method_error),
         },
-        parts_ns,
+        parts,
         weight_bandwidth_share,
         compute_share,
         limit,
@@ -216,6 +248,7 @@ mod tests {
             n_rounds: 3,
             n_passes: 3,
             measured_at_s: 0,
+            disturbed: false,
         };
         for (n, ns) in times {
             let load = Load::tokens(n);
@@ -245,7 +278,8 @@ mod tests {
     #[test]
     fn a_call_is_the_sum_of_its_kernels() {
         let p = predict(&ceilings(), &step(8, 3.0), 0.1).expect("all known");
-        assert_eq!(p.parts_ns, [4000.0, 0.0, 150.0, 0.0]);
+        assert_eq!((p.parts.mat_mul_ns, p.parts.glue_ns), (4000.0, 150.0));
+        assert_eq!(p.parts.largest(), (Part::MatMul, 4000.0, 4000.0 / 4150.0));
         close(p.total.ns, 4150.0);
         close(p.total.low_ns, 4150.0 * 0.9 * 0.9);
         close(p.total.high_ns, 4150.0 * 1.2 * 1.1);

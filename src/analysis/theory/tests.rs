@@ -14,6 +14,7 @@ fn timing(ns: f64) -> Timing {
         n_rounds: 3,
         n_passes: 1,
         measured_at_s: 0,
+        disturbed: false,
     }
 }
 
@@ -33,6 +34,7 @@ fn ceilings(view: &RunView, ns: f64) -> Ceilings {
             cache_bytes: None,
             n_passes: 3,
             measured_at_s: 0,
+            disturbed: false,
         }),
         entries: Vec::new(),
     };

@@ -110,16 +110,16 @@ impl Drop for Context {
 }
 
 impl Context {
-    /// Room for so many tensors, and a graph of so many nodes where that is not 0.
-    pub fn new(n_tensors: usize, n_nodes: usize) -> Result<Self, EngineError> {
+    /// Room for so many tensors, and for so many graphs of so many nodes.
+    pub fn new(n_tensors: usize, n_graphs: usize, n_nodes: usize) -> Result<Self, EngineError> {
         // SAFETY: table look-ups and an allocation; with `no_alloc` no data is allocated here.
         let context = unsafe {
-            let graph = match n_nodes {
+            let graphs = match n_graphs {
                 0 => 0,
-                n => sys::ggml_graph_overhead_custom(n, false),
+                n => n * sys::ggml_graph_overhead_custom(n_nodes, false),
             };
             sys::ggml_init(sys::ggml_init_params {
-                mem_size: sys::ggml_tensor_overhead() * n_tensors + graph,
+                mem_size: sys::ggml_tensor_overhead() * n_tensors + graphs,
                 mem_buffer: std::ptr::null_mut(),
                 no_alloc: true,
             })

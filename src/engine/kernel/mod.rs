@@ -4,15 +4,18 @@
 //! Works on the CPU and on any GPU backend that the engine was built with. [`crate::measure::kernel`]
 //! decides how often and how long.
 
+mod builder;
 mod ggml;
-mod graph;
+mod ops;
+mod stock;
 
 use std::ffi::CStr;
 
 use llama_cpp_sys_2 as sys;
 
+pub use self::builder::Graph;
 use self::ggml::Backend;
-pub use self::graph::Stock;
+pub use self::stock::Stock;
 use super::EngineError;
 use crate::model::synth::random_matrix;
 use crate::roofline::kernel::Kernel;
@@ -113,3 +116,6 @@ impl KernelBackend {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 //! The curve that measured steps follow over the batch size: fitted, chosen, and asked about batches that were
-//! not measured. Numbers in, numbers out; METHODOLOGY.md, section 9.
+//! not measured. Numbers in, numbers out; METHODOLOGY.md, "Ceilings and what follows".
 //!
 //! Residuals are relative: a step of 5 ms counts like one of 200. Coefficients are never negative.
 

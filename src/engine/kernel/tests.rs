@@ -1,0 +1,150 @@
+use super::*;
+use crate::roofline::kernel::Load;
+
+fn backend() -> KernelBackend {
+    KernelBackend::open(KernelDevice::Cpu, 1).expect("every build has a CPU backend")
+}
+
+fn matmul(weights: &str) -> Kernel {
+    Kernel::MatMul {
+        weights: weights.into(),
+        n_in: 256,
+        n_out: 64,
+    }
+}
+
+fn attention(type_k: &str, type_v: &str) -> Kernel {
+    Kernel::Attention {
+        n_head: 4,
+        n_head_kv: 2,
+        head_dim_k: 64,
+        head_dim_v: 64,
+        type_k: type_k.into(),
+        type_v: type_v.into(),
+    }
+}
+
+fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
+    Load {
+        n_seq,
+        n_tokens,
+        n_past,
+    }
+}
+
+/// Runs a kernel and says how many times it stands in its graph.
+fn run(kernel: &Kernel, bytes: u64, load: Load) -> Result<u32, EngineError> {
+    let backend = backend();
+    let stock = backend.stock(kernel, bytes)?;
+    let mut graph = stock.graph(load, bytes)?;
+    graph.pass()?;
+    graph.pass()?;
+    Ok(graph.n_ops())
+}
+
+#[test]
+fn matrices_of_every_kind_of_type_are_multiplied() {
+    for weights in [
+        "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K", "IQ4_NL", "IQ2_XXS",
+    ] {
+        for n in [1, 3, 33] {
+            let n_ops = run(&matmul(weights), 1 << 18, Load::tokens(n));
+            assert!(
+                n_ops.as_ref().is_ok_and(|n| *n > 1),
+                "{weights} {n}: {n_ops:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stock_holds_what_was_asked_for_and_at_least_one_matrix() {
+    let backend = backend();
+    let each = 256 * 64 * 2;
+    let stock = backend.stock(&matmul("F16"), 10 * each + 5).expect("fits");
+    assert_eq!(stock.bytes(), 10 * each);
+    let n_ops = |bytes| stock.graph(Load::tokens(1), bytes).expect("fits").n_ops();
+    assert_eq!((n_ops(u64::MAX), n_ops(3 * each), n_ops(0)), (10, 3, 1));
+    // 128 in a part; the rest that makes no part is not used.
+    let many = backend.stock(&matmul("F16"), 300 * each).expect("fits");
+    let mut graph = many.graph(Load::tokens(1), u64::MAX).expect("fits");
+    assert_eq!((graph.n_ops(), graph.n_parts()), (128, 2));
+    for _ in 0..5 {
+        graph.pass().expect("computes");
+    }
+    assert_eq!(
+        backend.stock(&matmul("F16"), 0).expect("fits").bytes(),
+        each
+    );
+}
+
+#[test]
+fn experts_attention_small_operations_and_logits_run() {
+    let experts = Kernel::Experts {
+        weights: "Q4_0".into(),
+        n_in: 128,
+        n_out: 64,
+        n_expert: 8,
+        n_used: 2,
+    };
+    for n in [1, 5, 40] {
+        assert!(run(&experts, 1 << 18, Load::tokens(n)).is_ok_and(|n| n > 1));
+    }
+    for (n_seq, n_tokens, n_past) in [
+        (1, 1, 0),
+        (1, 1, 700),
+        (3, 1, 255),
+        (2, 32, 10),
+        (1, 100, 0),
+    ] {
+        let n_ops = run(
+            &attention("F16", "F16"),
+            1 << 22,
+            load(n_seq, n_tokens, n_past),
+        );
+        assert!(
+            n_ops.as_ref().is_ok_and(|n| *n > 1),
+            "{n_seq} {n_tokens}: {n_ops:?}"
+        );
+    }
+    assert!(run(&attention("Q8_0", "Q4_0"), 1 << 20, load(2, 1, 10)).is_ok());
+    let glue = Kernel::Glue {
+        n_embd: 256,
+        n_ff: 512,
+        n_head: 4,
+        n_head_kv: 2,
+        head_dim: 64,
+    };
+    for n in [1, 7, 300] {
+        assert_eq!(run(&glue, 0, Load::tokens(n)), Ok(16));
+    }
+    assert_eq!(
+        run(&Kernel::Logits { n_vocab: 1000 }, 0, Load::tokens(3)),
+        Ok(1)
+    );
+}
+
+#[test]
+fn what_cannot_be_made_or_computed_is_an_error_with_its_name() {
+    let says = |kernel: &Kernel, what: &str| {
+        let e = run(kernel, 1 << 16, Load::tokens(1)).expect_err(what);
+        assert!(matches!(&e, EngineError::Unsupported(_)), "{e:?}");
+        assert!(e.to_string().contains(what), "{e}");
+    };
+    says(&matmul("Q9_9"), "Q9_9");
+    // Q4_K has blocks of 256, which 100 is no multiple of.
+    let narrow = Kernel::MatMul {
+        weights: "Q4_K".into(),
+        n_in: 100,
+        n_out: 8,
+    };
+    says(&narrow, "Q4_K");
+    says(&attention("nonsense", "F16"), "nonsense");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_said_so() {
+    if let Err(e) = KernelBackend::open(KernelDevice::Gpu, 1) {
+        assert!(e.to_string().contains("no GPU"), "{e}");
+    }
+}

@@ -1,0 +1,337 @@
+//! Ceilings as tables: matrices by the number of tokens, then everything else.
+
+use std::path::PathBuf;
+
+use super::sheet::{Column, Sheet};
+use crate::model::type_bytes_per_element;
+use crate::roofline::ceiling::{Ceilings, ReadRate, Timing};
+use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::text::quoted;
+use crate::units;
+
+/// Where ceilings come from, and what to know of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Source {
+    /// The file they are kept in.
+    pub path: Option<PathBuf>,
+    /// Now, seconds since 1970.
+    pub now_s: u64,
+    /// Points that have just been measured.
+    pub n_measured: usize,
+    /// What makes them deserve less trust.
+    pub notes: Vec<String>,
+}
+
+impl Source {
+    /// `measured just now`, or how old the oldest of the points is.
+    pub fn age<'a>(
+        &self,
+        ceilings: &Ceilings,
+        points: impl IntoIterator<Item = &'a Point>,
+    ) -> String {
+        let oldest = points
+            .into_iter()
+            .filter_map(|p| ceilings.get(p))
+            .map(|t| t.measured_at_s)
+            .min();
+        match oldest {
+            None => "n/a".to_owned(),
+            Some(at) => age(self.now_s.saturating_sub(at)),
+        }
+    }
+}
+
+/// What to do when points were measured at a bad time; none when they were not.
+pub fn disturbed<'a>(
+    ceilings: &Ceilings,
+    points: impl IntoIterator<Item = &'a Point>,
+) -> Option<String> {
+    let (mut all, mut bad) = (0, 0);
+    for timing in points.into_iter().filter_map(|p| ceilings.get(p)) {
+        all += 1;
+        bad += u32::from(timing.disturbed);
+    }
+    (bad > 0).then(|| {
+        format!(
+            "{bad} of {all} kernels were timed while others used the machine: --fresh measures them again, \
+             at a quieter time"
+        )
+    })
+}
+
+fn age(seconds: u64) -> String {
+    let ago = |n: u64, one: &str| {
+        let plural = if n == 1 { "" } else { "s" };
+        format!("{n} {one}{plural} ago")
+    };
+    match seconds {
+        0..600 => "just now".to_owned(),
+        600..7_200 => ago(seconds / 60, "minute"),
+        7_200..172_800 => ago(seconds / 3_600, "hour"),
+        _ => ago(seconds / 86_400, "day"),
+    }
+}
+
+/// The tables of these points, those that were measured.
+pub fn sheets(ceilings: &Ceilings, points: &[Point], source: &Source) -> Vec<Sheet> {
+    let known: Vec<&Point> = points
+        .iter()
+        .filter(|p| ceilings.get(p).is_some())
+        .collect();
+    let (matrices, others): (Vec<&Point>, Vec<&Point>) =
+        known.iter().partition(|p| is_matrix(&p.kernel));
+    let title = format!("Ceilings of {}", ceilings.device);
+    let mut above = vec![(
+        "device".to_owned(),
+        format!("{}, {} threads", ceilings.device, ceilings.n_threads),
+    )];
+    above.push(("memory".to_owned(), memory(ceilings.read.as_ref())));
+    above.push((
+        "measured".to_owned(),
+        source.age(ceilings, known.iter().copied()),
+    ));
+    let mut sheets = vec![Sheet {
+        title,
+        above,
+        columns: matrix_columns(ceilings, &matrices),
+        below: vec![(
+            String::new(),
+            "GB/s: weights read for one token. Then GFLOP/s for so many tokens at once.".to_owned(),
+        )],
+    }];
+    if !others.is_empty() {
+        sheets.push(Sheet {
+            title: "Other kernels".to_owned(),
+            above: vec![(
+                "time".to_owned(),
+                "of one layer, or of the logits of one call, in microseconds, for so many sequences".to_owned(),
+            )],
+            columns: other_columns(ceilings, &others),
+            below: Vec::new(),
+        });
+    }
+    let last = sheets.last_mut().expect("there is at least one");
+    last.below
+        .extend(source.notes.iter().map(|n| ("note".to_owned(), n.clone())));
+    last.below
+        .extend(source.path.iter().map(|p| ("kept".to_owned(), quoted(p))));
+    sheets
+}
+
+/// The memory ceiling in a sentence.
+pub fn memory(read: Option<&ReadRate>) -> String {
+    let Some(read) = read else {
+        return "n/a".to_owned();
+    };
+    let gb = |per_s: f64| units::significant(per_s / 1e9);
+    let interval = read
+        .interval_per_s
+        .map(|(low, high)| format!(", 95% {}..{}", gb(low), gb(high)))
+        .unwrap_or_default();
+    let beside_cache = read
+        .cache_bytes
+        .filter(|c| *c > 0)
+        .map(|c| {
+            let times = read.buffer_bytes as f64 / c as f64;
+            format!(", {} times the last cache", units::significant(times))
+        })
+        .unwrap_or_default();
+    format!(
+        "read at {} GB/s at best, median {}{interval}; {}{beside_cache}",
+        gb(read.best_per_s),
+        gb(read.median_per_s),
+        units::bytes(read.buffer_bytes)
+    )
+}
+
+fn is_matrix(kernel: &Kernel) -> bool {
+    matches!(kernel, Kernel::MatMul { .. } | Kernel::Experts { .. })
+}
+
+fn matrix_columns(ceilings: &Ceilings, points: &[&Point]) -> Vec<Column> {
+    let kernels = distinct(points.iter().map(|p| &p.kernel));
+    let tokens = distinct(points.iter().map(|p| p.load.total_tokens()));
+    let read = |k: &&Kernel| {
+        let rate = weights_type(k)
+            .and_then(type_bytes_per_element)
+            .and_then(|bytes| ceilings.bytes_per_s(k, bytes));
+        rate.map_or_else(|| "n/a".to_owned(), |r| units::significant(r / 1e9))
+    };
+    let mut columns = vec![
+        Column::words("weights", 0, kernels.iter().map(ToString::to_string)),
+        Column::numbers("GB/s", 0, kernels.iter().map(read)),
+    ];
+    for n in tokens {
+        let flops = |k: &&Kernel| {
+            let point = Point {
+                kernel: (*k).clone(),
+                load: Load::tokens(n),
+            };
+            let rate = ceilings.get(&point).map(|t| k.flops(n) / t.ns);
+            rate.map_or_else(|| "n/a".to_owned(), units::significant)
+        };
+        // The ends of the curve matter most.
+        let rank = match n {
+            1 | 8 | 32 | 128 => 0,
+            512 => 1,
+            _ => 2,
+        };
+        columns.push(Column::numbers(
+            &n.to_string(),
+            rank,
+            kernels.iter().map(flops),
+        ));
+    }
+    columns
+}
+
+fn weights_type(kernel: &Kernel) -> Option<&str> {
+    match kernel {
+        Kernel::MatMul { weights, .. } | Kernel::Experts { weights, .. } => Some(weights),
+        _ => None,
+    }
+}
+
+fn other_columns(ceilings: &Ceilings, points: &[&Point]) -> Vec<Column> {
+    let rows = distinct(points.iter().map(|p| (&p.kernel, p.load.n_past)));
+    let name = |(kernel, past): &(&Kernel, u32)| match kernel {
+        Kernel::Attention { .. } => format!("{kernel}, context {}", past + 1),
+        _ => kernel.to_string(),
+    };
+    let mut columns = vec![Column::words("kernel", 0, rows.iter().map(name))];
+    for n in distinct(points.iter().map(|p| p.load.total_tokens())) {
+        let time = |&(kernel, past): &(&Kernel, u32)| {
+            let found = points.iter().find(|p| {
+                let same = p.kernel == *kernel && p.load.n_past == past;
+                same && p.load.total_tokens() == n
+            });
+            let time = found.and_then(|p| ceilings.get(p)).map(|t: &Timing| t.ns);
+            time.map_or_else(|| "n/a".to_owned(), |ns| units::significant(ns / 1e3))
+        };
+        let rank = if matches!(n, 1 | 8 | 32 | 128) { 0 } else { 1 };
+        columns.push(Column::numbers(&n.to_string(), rank, rows.iter().map(time)));
+    }
+    columns
+}
+
+/// Each value once, in order.
+fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = values.collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roofline::ceiling::CEILINGS_VERSION;
+
+    fn ceilings() -> (Ceilings, Vec<Point>) {
+        let mut c = Ceilings {
+            version: CEILINGS_VERSION,
+            machine: "0123456789abcdef".into(),
+            engine: "llama.cpp".into(),
+            device: "AMD EPYC".into(),
+            n_threads: 2,
+            read: Some(ReadRate {
+                best_per_s: 44.25e9,
+                median_per_s: 42.1e9,
+                interval_per_s: Some((41.0e9, 43.4e9)),
+                buffer_bytes: 1 << 30,
+                cache_bytes: Some(32 << 20),
+                n_passes: 35,
+                measured_at_s: 1_000_000,
+                disturbed: false,
+            }),
+            entries: Vec::new(),
+        };
+        let mut points = Vec::new();
+        let mut add = |kernel: Kernel, load: Load, ns: f64| {
+            let timing = Timing {
+                ns,
+                low_ns: ns,
+                high_ns: ns,
+                best_ns: ns,
+                n_rounds: 5,
+                n_passes: 50,
+                measured_at_s: 1_000_000,
+                disturbed: false,
+            };
+            let point = Point { kernel, load };
+            points.push(point.clone());
+            c.insert(point, timing);
+        };
+        for (at, n) in [1, 2, 4, 8, 16, 32, 64, 128, 512].into_iter().enumerate() {
+            for (weights, ns) in [("Q4_0", 20e3), ("Q8_0", 40e3)] {
+                let kernel = Kernel::MatMul {
+                    weights: weights.into(),
+                    n_in: 576,
+                    n_out: 1536,
+                };
+                add(kernel, Load::tokens(n), ns * f64::from(n).powf(0.8));
+            }
+            let attention = Kernel::Attention {
+                n_head: 9,
+                n_head_kv: 3,
+                head_dim_k: 64,
+                head_dim_v: 64,
+                type_k: "F16".into(),
+                type_v: "F16".into(),
+            };
+            let load = Load {
+                n_seq: n,
+                n_tokens: 1,
+                n_past: 255,
+            };
+            if n < 512 {
+                add(attention, load, 25e3 * (at + 1) as f64);
+                add(Kernel::Logits { n_vocab: 49_152 }, Load::tokens(n), 6e3);
+            }
+        }
+        (c, points)
+    }
+
+    #[test]
+    fn both_widths_show_the_curve() {
+        let (c, points) = ceilings();
+        let source = Source {
+            path: Some("/cache/ceilings/x.json".into()),
+            now_s: 1_000_000 + 3 * 86_400,
+            n_measured: 0,
+            notes: vec!["other processes took 40% of the CPU".into()],
+        };
+        let sheets = sheets(&c, &points, &source);
+        let at = |width| {
+            sheets
+                .iter()
+                .map(|s| s.terminal(width))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        insta::assert_snapshot!(at(120));
+        let narrow = at(80);
+        assert!(
+            narrow.lines().all(|l| crate::text::width(l) <= 80),
+            "{narrow}"
+        );
+        assert!(narrow.contains("no room for"), "{narrow}");
+        assert!(narrow.contains("3 days ago"), "{narrow}");
+    }
+
+    #[test]
+    fn ages() {
+        let said = [0, 599, 600, 7_199, 7_200, 200_000].map(age);
+        assert_eq!(
+            said,
+            [
+                "just now",
+                "just now",
+                "10 minutes ago",
+                "119 minutes ago",
+                "2 hours ago",
+                "2 days ago"
+            ]
+        );
+    }
+}

@@ -1,0 +1,243 @@
+//! Expected against measured: what the ceilings said of a run's cells, and what curves fitted to some of its batch
+//! sizes say of the others.
+
+use serde::Serialize;
+
+use super::sheet::{Column, Sheet, signed_percent};
+use crate::model::ModelFacts;
+use crate::plan::forecast::{Forecast, forecast, input};
+use crate::plan::{Case, CaseId};
+use crate::roofline::ceiling::{Ceilings, Span};
+use crate::roofline::fit::{Choice, HeldOut, Observation, hold_out};
+use crate::stats::{Interval, summary};
+use crate::units;
+use crate::view::{CellView, RunView};
+
+/// A run beside what was expected of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// The run.
+    pub run: String,
+    /// Measured cells of which the ceilings know every kernel.
+    pub cells: Vec<CheckedCell>,
+    /// Curves over the batch, fitted without the batch sizes held out.
+    pub curves: Vec<HeldCurve>,
+}
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckedCell {
+    /// The cell's name.
+    pub case_id: CaseId,
+    /// The cell.
+    pub case: Case,
+    /// Median decode step, nanoseconds.
+    pub measured_ns: f64,
+    /// Its 95% interval.
+    pub measured_interval: Option<Interval>,
+    /// What was expected of it, with the band.
+    pub expected: Span,
+    /// Prompt tokens a second, measured and expected.
+    pub prefill_per_s: Option<(f64, f64)>,
+}
+
+impl CheckedCell {
+    /// Expected over measured step, less one.
+    pub fn error(&self) -> f64 {
+        self.expected.ns / self.measured_ns - 1.0
+    }
+
+    /// The same for the time of the prefill.
+    pub fn prefill_error(&self) -> Option<f64> {
+        self.prefill_per_s
+            .map(|(measured, expected)| measured / expected - 1.0)
+    }
+}
+
+/// A curve, and the batch sizes it was not shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeldCurve {
+    /// The first cell of the curve: its other axes are those of all.
+    pub case: Case,
+    /// What was chosen.
+    pub choice: Choice,
+    /// What it says of the others.
+    pub held: Vec<HeldOut>,
+}
+
+/// Holds a run against ceilings (of its numbers of threads), and its curves against themselves without the batch
+/// sizes of `held`.
+pub fn check(view: &RunView, ceilings: &[Ceilings], held: &[u32]) -> Check {
+    let measured: Vec<(&CellView, &ModelFacts)> = view
+        .cells
+        .iter()
+        .filter(|c| c.median_step_ns.is_some())
+        .filter_map(|c| Some((c, view.model(&c.case.model)?)))
+        .collect();
+    let of = |case: &Case| ceilings.iter().find(|c| c.n_threads == case.n_threads);
+    Check {
+        run: view.header.run.clone(),
+        cells: measured
+            .iter()
+            .filter_map(|(cell, model)| {
+                let expected = forecast(&cell.case, model, of(&cell.case)?)?;
+                Some(checked(cell, &expected))
+            })
+            .collect(),
+        curves: curves(&measured, &of, held),
+    }
+}
+
+fn checked(cell: &CellView, expected: &Forecast) -> CheckedCell {
+    let prefill = cell.prefill_tokens_per_s.zip(expected.prefill_tokens_per_s);
+    CheckedCell {
+        case_id: cell.case_id.clone(),
+        case: cell.case.clone(),
+        measured_ns: cell.median_step_ns.unwrap_or(0) as f64,
+        measured_interval: cell.median_step_interval,
+        expected: expected.step.total,
+        prefill_per_s: prefill.map(|(measured, expected)| (measured, expected.per_s)),
+    }
+}
+
+/// A curve for each set of cells that differ in the batch alone.
+fn curves<'c>(
+    measured: &[(&CellView, &ModelFacts)],
+    ceilings: &dyn Fn(&Case) -> Option<&'c Ceilings>,
+    held: &[u32],
+) -> Vec<HeldCurve> {
+    let alone = |case: &Case| Case {
+        n_seq: 1,
+        ..case.clone()
+    };
+    let mut groups: Vec<(Case, Vec<Observation>)> = Vec::new();
+    for (cell, model) in measured {
+        let observation = Observation {
+            input: input(&cell.case, model, ceilings(&cell.case)),
+            step_ns: cell.median_step_ns.unwrap_or(0) as f64,
+        };
+        let key = alone(&cell.case);
+        match groups.iter_mut().find(|(case, _)| *case == key) {
+            Some((_, all)) => all.push(observation),
+            None => groups.push((key, vec![observation])),
+        }
+    }
+    groups
+        .into_iter()
+        .filter_map(|(case, data)| {
+            let is_held = |batch: f64| held.iter().any(|&h| f64::from(h) == batch);
+            let (choice, held) = hold_out(&data, &|x| is_held(x.batch))?;
+            (!held.is_empty()).then_some(HeldCurve { case, choice, held })
+        })
+        .collect()
+}
+
+/// The tables: from ceilings alone, then from the run's other batch sizes.
+pub fn sheets(check: &Check) -> Vec<Sheet> {
+    let mut sheets = vec![from_ceilings(check)];
+    if !check.curves.is_empty() {
+        sheets.push(from_curves(check));
+    }
+    sheets
+}
+
+fn from_ceilings(check: &Check) -> Sheet {
+    let of =
+        |value: &dyn Fn(&CheckedCell) -> String| check.cells.iter().map(value).collect::<Vec<_>>();
+    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
+    let ns = |ns: f64| units::duration(ns.round() as u64);
+    let errors: Vec<f64> = check.cells.iter().map(CheckedCell::error).collect();
+    let prefill: Vec<f64> = check
+        .cells
+        .iter()
+        .filter_map(CheckedCell::prefill_error)
+        .collect();
+    Sheet {
+        title: format!("Expected from ceilings: {}", check.run),
+        above: vec![
+            ("run".to_owned(), check.run.clone()),
+            (
+                "expected".to_owned(),
+                "from ceilings and the files' headers alone".to_owned(),
+            ),
+        ],
+        columns: vec![
+            Column::words("model", 0, of(&|c| c.case.model.clone())),
+            Column::numbers("batch", 0, of(&|c| c.case.n_seq.to_string())),
+            Column::numbers("measured", 0, of(&|c| ns(c.measured_ns))),
+            Column::numbers("expected", 0, of(&|c| ns(c.expected.ns))),
+            Column::numbers("error", 0, of(&|c| signed_percent(c.error()))),
+            Column::numbers(
+                "measured 95%",
+                2,
+                of(&|c| {
+                    or_na(
+                        c.measured_interval
+                            .map(|i| format!("{}..{}", ns(i.lo), ns(i.hi))),
+                    )
+                }),
+            ),
+            Column::numbers(
+                "prefill error",
+                1,
+                of(&|c| or_na(c.prefill_error().map(signed_percent))),
+            ),
+        ],
+        below: vec![
+            ("step".to_owned(), sizes(&errors)),
+            ("prefill".to_owned(), sizes(&prefill)),
+        ],
+    }
+}
+
+fn from_curves(check: &Check) -> Sheet {
+    let rows: Vec<(&HeldCurve, &HeldOut)> = check
+        .curves
+        .iter()
+        .flat_map(|c| c.held.iter().map(move |h| (c, h)))
+        .collect();
+    let of = |value: &dyn Fn(&(&HeldCurve, &HeldOut)) -> String| {
+        rows.iter().map(value).collect::<Vec<_>>()
+    };
+    let ns = |ns: f64| units::duration(ns.round() as u64);
+    let errors: Vec<f64> = rows.iter().map(|(_, h)| h.error()).collect();
+    Sheet {
+        title: format!("Expected from other batch sizes: {}", check.run),
+        above: vec![(
+            "held out".to_owned(),
+            "a curve fitted to the run's other batch sizes says what these should be".to_owned(),
+        )],
+        columns: vec![
+            Column::words("model", 0, of(&|(c, _)| c.case.model.clone())),
+            Column::numbers("batch", 0, of(&|(_, h)| format!("{:.0}", h.batch))),
+            Column::numbers("measured", 0, of(&|(_, h)| ns(h.measured_ns))),
+            Column::numbers("expected", 0, of(&|(_, h)| ns(h.expected_ns))),
+            Column::numbers("error", 0, of(&|(_, h)| signed_percent(h.error()))),
+            Column::words(
+                "curve",
+                1,
+                of(&|(c, _)| c.choice.best.form.words().to_owned()),
+            ),
+            Column::numbers(
+                "fitted to",
+                2,
+                of(&|(c, _)| format!("{} batches", c.choice.best.n)),
+            ),
+        ],
+        below: vec![("step".to_owned(), sizes(&errors))],
+    }
+}
+
+/// `median 3.1%, largest 8.0% of 12`.
+fn sizes(errors: &[f64]) -> String {
+    let sizes: Vec<f64> = errors.iter().map(|e| e.abs()).collect();
+    match summary::median(&sizes) {
+        None => "n/a".to_owned(),
+        Some(median) => format!(
+            "errors of {} cells: median {}, largest {}",
+            sizes.len(),
+            units::percent(median),
+            units::percent(sizes.iter().copied().fold(0.0, f64::max))
+        ),
+    }
+}
