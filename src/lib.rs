@@ -6,6 +6,7 @@
 //!   -> plan        typed, validated, priced before anything loads
 //!   -> run         seeded random order, one worker process per model and replicate, a stopping rule
 //!   -> measure     one Call per llama_decode: build, submit, wait, sample, in integer nanoseconds
+//!   -> request     whole requests: in-process, or a server's, each a Timeline of arrivals
 //!   -> record      one JSON line per repetition, flushed, raw calls kept
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
 //!   -> roofline    bytes and FLOPs per call, ceilings, fits: what could be expected
@@ -18,7 +19,7 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `doctor`, `run`, `record`, `metric`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`,
+//! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`,
 //! `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
@@ -38,6 +39,7 @@ pub mod plan;
 pub mod plot;
 pub mod record;
 pub mod report;
+pub mod request;
 pub mod roofline;
 pub mod run;
 pub mod stats;

@@ -135,6 +135,7 @@ pub fn header(
         engine,
         missing_cpu_features,
         plan: plan.clone(),
+        requests: None,
         pair: None,
     }
 }

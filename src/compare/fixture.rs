@@ -31,6 +31,7 @@ pub fn batches(n_seq: &[u32]) -> Vec<Case> {
 
 pub fn header(run: &str, cases: &[Case]) -> RunHeader {
     RunHeader {
+        requests: None,
         pair: None,
         schema: SCHEMA_VERSION,
         run: run.to_owned(),

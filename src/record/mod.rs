@@ -8,6 +8,7 @@
 pub mod ceilings;
 pub mod history;
 pub mod jsonl;
+pub mod requests;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
+use requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 
 /// Version of the record's form; a reader refuses a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -38,6 +40,12 @@ pub enum Line {
     Repetition(Box<Repetition>),
     /// What became of a cell in one process.
     Cell(Box<CellLine>),
+    /// A target as it described itself, before or after its jobs.
+    Target(Box<TargetLine>),
+    /// A request of a job.
+    Request(Box<RequestLine>),
+    /// What became of a job at a target in one round; after its requests.
+    Job(Box<JobLine>),
     /// The run's end.
     End(EndLine),
 }
@@ -67,6 +75,9 @@ pub struct RunHeader {
     pub warnings: Vec<HostWarning>,
     /// Everything the run was to do.
     pub plan: Plan,
+    /// The requests it was to send; none for a run of cells only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsPlan>,
     /// The run it was measured in turns with; none for a run by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<Pair>,

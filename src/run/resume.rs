@@ -57,7 +57,8 @@ impl Done {
                 // Failed and interrupted cells are what resuming is for.
                 _ => {}
             },
-            Line::Run(_) | Line::End(_) => {}
+            // A run's requests are not resumed: they are short, and jobs belong together.
+            Line::Run(_) | Line::End(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) => {}
         }
     }
 

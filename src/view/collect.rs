@@ -91,7 +91,7 @@ impl Collector {
                 Line::Worker(w) => (Some(w.worker), Some(w.replicate)),
                 Line::Repetition(r) => (Some(r.worker), Some(r.replicate)),
                 Line::Cell(c) => (c.worker, c.replicate),
-                Line::Run(_) | Line::End(_) => (None, None),
+                _ => (None, None),
             };
             let after = |n: Option<u32>| n.map_or(0, |n| n.saturating_add(1));
             most.worker = most.worker.max(after(worker));
@@ -119,7 +119,7 @@ impl Collector {
         }
         let offset = self.offset;
         match line {
-            Line::Run(_) | Line::End(_) => {}
+            Line::Run(_) | Line::End(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) => {}
             Line::Worker(w) => {
                 let memory = self.loaded_rss_bytes.entry(w.load.clone()).or_default();
                 memory.extend(w.rss_bytes);

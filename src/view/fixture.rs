@@ -90,6 +90,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     machine.cpu.available_cores = Some(2);
     machine.memory.total_bytes = Some(24 << 30);
     RunHeader {
+        requests: None,
         pair: None,
         schema: SCHEMA_VERSION,
         run: "20261122-234501-quick".to_owned(),

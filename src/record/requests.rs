@@ -1,0 +1,75 @@
+//! What a run of requests leaves behind: lines of their own in the same record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::HostWarning;
+use crate::host::usage::{UsageDelta, UsageSummary};
+use crate::measure::Call;
+use crate::request::{Job, TargetFacts, Timeline};
+
+/// The requests that a run was to send: every job at every target, in every round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestsPlan {
+    /// The targets as the user named them, `in-process` among them.
+    pub targets: Vec<String>,
+    /// How often everything is done; the order of jobs is shuffled in each, and targets take turns.
+    pub rounds: u32,
+    /// The jobs.
+    pub jobs: Vec<Job>,
+}
+
+/// A target as it described itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetLine {
+    /// Its name in the plan.
+    pub target: String,
+    /// Whether all its jobs were done by then.
+    pub after: bool,
+    /// What it said; none when it did not answer.
+    pub facts: Option<TargetFacts>,
+    /// Why it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestLine {
+    /// Its job's name.
+    pub job: String,
+    /// The target.
+    pub target: String,
+    /// The round, from 0.
+    pub round: u32,
+    /// What was seen of it.
+    pub timeline: Timeline,
+}
+
+/// What became of a job at a target in one round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobLine {
+    /// Its name.
+    pub job: String,
+    /// The target.
+    pub target: String,
+    /// The round, from 0.
+    pub round: u32,
+    /// When it began, nanoseconds after the run did.
+    pub started_ns: u64,
+    /// From its begin to its last request's end; none when it could not be served.
+    pub elapsed_ns: Option<u64>,
+    /// Why it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The decode calls of an in-process target, in order.
+    pub calls: Vec<Call>,
+    /// What machine and worker did meanwhile; none for servers, whose process is not ours to watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageDelta>,
+    /// The same, sampled along the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<UsageSummary>,
+    /// What makes it deserve less trust.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<HostWarning>,
+}

@@ -1,0 +1,413 @@
+//! The per-request seam: a [`Target`] answers whole requests, and only what its side can see is written down.
+//!
+//! A server hides how requests are batched and when single decode calls run, so a request has a [`Timeline`] of its
+//! own: when it was due, when it was sent, when each piece of the answer arrived, how it ended. What a server says of
+//! itself ([`ServerTimes`]) is kept apart from what its client saw. Only [`in_process`] also gives the
+//! decode calls that the requests shared.
+
+pub mod prompts;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::measure::Call;
+use crate::plan::Case;
+use prompts::Prompt;
+
+/// How requests come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// Closed loop: so many requests are always under way; the next is due when one ends.
+    Closed {
+        /// How many.
+        concurrency: u32,
+    },
+    /// Open loop: requests come by themselves (Poisson), whatever became of the ones before. Latency counts from the
+    /// instant a request was due, so that a stalled server cannot hide (coordinated omission).
+    Open {
+        /// How many come in a second, on average.
+        rate_per_s: f64,
+        /// Most that may be under way: what comes beyond it waits, and its waiting counts.
+        most: u32,
+    },
+}
+
+impl Load {
+    /// Most requests that are under way at once.
+    pub fn most_at_once(&self) -> u32 {
+        match *self {
+            Self::Closed { concurrency } => concurrency,
+            Self::Open { most, .. } => most,
+        }
+    }
+}
+
+/// How the next token is chosen; llama.cpp's chain in llama.cpp's order: top-k, top-p, min-p, temperature, draw.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 always takes the most likely token.
+    pub temperature: f32,
+    /// Only so many of the likeliest; 0: all.
+    pub top_k: u32,
+    /// Only the likeliest that together have this probability; 1: all.
+    pub top_p: f32,
+    /// Only those at least this likely, relative to the likeliest; 0: all.
+    pub min_p: f32,
+    /// Of the draw; request `i` of a job draws with `seed + i`.
+    pub seed: u32,
+}
+
+impl Default for Sampling {
+    /// Greedy; the other values are Ollama's defaults, which matter once the temperature is not 0.
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 40,
+            top_p: 0.9,
+            min_p: 0.0,
+            seed: 42,
+        }
+    }
+}
+
+/// When an answer is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopAt {
+    /// After `n_gen` tokens, or when the model ends it.
+    #[default]
+    EndOfText,
+    /// After exactly `n_gen` tokens: the tokens that end an answer are masked.
+    Length,
+}
+
+/// The way a text reaches a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// The text is the prompt as the model sees it: Ollama's `/api/generate` with `raw`, OpenAI's `/completions`.
+    #[default]
+    Completion,
+    /// The text is a user's message and the server applies its own template: `/api/chat`, `/chat/completions`.
+    Chat,
+}
+
+/// The question that jobs answer together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Experiment {
+    /// Prompts by class, one after another: what does a request take?
+    Classes,
+    /// Prompts trimmed or padded to lengths: does TTFT follow the length?
+    PromptLength,
+    /// The same prompts at several temperatures.
+    Temperature,
+    /// The same prompts, more of them at once.
+    Concurrency,
+    /// One load for a while: what does it take of the machine?
+    Sustained,
+    /// Matched easy and hard prompts of equal length, answers of equal length.
+    DifficultyEqual,
+    /// Matched easy and hard prompts, answers as long as the model makes them.
+    DifficultyNatural,
+    /// Matched prompts of which one is a little longer: the positive control, which must show.
+    DifficultyControl,
+}
+
+/// Requests that are served together, by one target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name in the run, like `concurrency/c8`.
+    pub name: String,
+    /// What experiment it is a part of.
+    pub experiment: Experiment,
+    /// The prompts. Their texts are final: template applied, trimmed or padded.
+    pub prompts: Vec<Prompt>,
+    /// How many requests are sent at most: request `i` has prompt `i` modulo their number.
+    pub n_requests: u32,
+    /// How they come.
+    pub load: Load,
+    /// No request is sent later than this; those under way are finished. None: all are sent.
+    pub most_ns: Option<u64>,
+    /// The context that serves them. `n_seq` is [`Load::most_at_once`]; `n_prompt` is the longest prompt's tokens,
+    /// `n_gen` the most tokens of an answer; `n_ctx` and `n_threads` are also what a server is asked for, where it can be.
+    pub case: Case,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// When an answer is over.
+    pub stop_at: StopAt,
+    /// The way the text reaches a server.
+    pub endpoint: Endpoint,
+    /// Seed of the arrivals in an open loop.
+    pub seed: u64,
+}
+
+impl Job {
+    /// The prompt of request `number`.
+    ///
+    /// # Panics
+    /// When the job has no prompt.
+    pub fn prompt_of(&self, number: u32) -> &Prompt {
+        &self.prompts[number as usize % self.prompts.len()]
+    }
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Nanoseconds since the job began.
+    pub at_ns: u64,
+    /// Tokens in it; none where a server does not say. A piece without text is no arrival.
+    pub n_tokens: Option<u32>,
+}
+
+/// What a server says of a request, by its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerTimes {
+    /// From its receipt of the request to the answer's end.
+    pub total_ns: Option<u64>,
+    /// Loading the model.
+    pub load_ns: Option<u64>,
+    /// Prefill.
+    pub prompt_ns: Option<u64>,
+    /// Decoding.
+    pub eval_ns: Option<u64>,
+    /// Prompt tokens it computed (fewer than the prompt's where it had a prefix cached).
+    pub n_prompt: Option<u32>,
+    /// Prompt tokens that it took from its cache.
+    pub n_cached: Option<u32>,
+    /// Tokens it generated.
+    pub n_eval: Option<u32>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Ending {
+    /// The model ended its answer.
+    Stop,
+    /// It had as many tokens as asked for.
+    Length,
+    /// No connection: nobody listens there, or the name is unknown.
+    Refused {
+        /// The system's reason.
+        reason: String,
+    },
+    /// An answer that is not one: HTTP status 300 or above.
+    Http {
+        /// The status.
+        status: u16,
+        /// What the body says, shortened.
+        reason: String,
+    },
+    /// An error inside the stream, or something that is not the protocol.
+    Stream {
+        /// What it says, shortened.
+        reason: String,
+    },
+    /// Nothing arrived for so long; the connection was given up.
+    Stalled {
+        /// How long it was waited for.
+        after_ns: u64,
+    },
+    /// The stream ended without saying that the answer is over.
+    Truncated,
+    /// The engine said no, in-process.
+    Failed {
+        /// Its reason.
+        reason: String,
+    },
+    /// Never sent, or given up: the run was interrupted.
+    Interrupted,
+}
+
+impl Ending {
+    /// Whether the answer is whole.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Stop | Self::Length)
+    }
+
+    /// The one word of machine-readable output.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Refused { .. } => "refused",
+            Self::Http { .. } => "http_error",
+            Self::Stream { .. } => "stream_error",
+            Self::Stalled { .. } => "stalled",
+            Self::Truncated => "truncated",
+            Self::Failed { .. } => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stop => f.write_str("ended by the model"),
+            Self::Length => f.write_str("as long as asked for"),
+            Self::Refused { reason } => write!(f, "no connection: {reason}"),
+            Self::Http { status, reason } => write!(f, "HTTP {status}: {reason}"),
+            Self::Stream { reason } => write!(f, "broken stream: {reason}"),
+            Self::Stalled { after_ns } => write!(
+                f,
+                "nothing arrived for {}",
+                crate::units::duration(*after_ns)
+            ),
+            Self::Truncated => f.write_str("the stream ended in the middle of the answer"),
+            Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// One request. Instants are nanoseconds since the job began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Its number in the job, from 0; [`Job::prompt_of`] is its prompt.
+    pub number: u32,
+    /// When it was due: in a closed loop when a place fell free, in an open loop when it came.
+    pub due_ns: u64,
+    /// When it was sent: connection asked for, or given to the in-process loop.
+    pub sent_ns: u64,
+    /// When it got its sequence of the batch, in-process; a server does not say.
+    pub admitted_ns: Option<u64>,
+    /// The pieces of the answer.
+    pub arrivals: Vec<Arrival>,
+    /// When its end was known.
+    pub ended_ns: u64,
+    /// How.
+    pub ending: Ending,
+    /// Tokens of the prompt, by whoever counted them: the engine in-process, the server elsewhere.
+    pub n_prompt: Option<u32>,
+    /// Tokens of the answer, the same way. A token that ends the answer is not one of them.
+    pub n_generated: Option<u32>,
+    /// Time spent choosing its tokens, in-process.
+    pub sample_ns: Option<u64>,
+    /// What the server says.
+    pub server: Option<ServerTimes>,
+    /// The answer, its first [`KEPT_TEXT_BYTES`] or fewer.
+    pub text: String,
+}
+
+/// Most bytes of an answer that are kept.
+pub const KEPT_TEXT_BYTES: usize = 2048;
+
+impl Timeline {
+    /// From the instant it was due to the first piece of the answer.
+    pub fn ttft_ns(&self) -> Option<u64> {
+        let first = self.arrivals.first()?;
+        Some(first.at_ns.saturating_sub(self.due_ns))
+    }
+
+    /// From the instant it was due to its end: what somebody waits.
+    pub fn latency_ns(&self) -> u64 {
+        self.ended_ns.saturating_sub(self.due_ns)
+    }
+
+    /// Time per output token after the first: from the first arrival to the last, over the tokens that came after
+    /// the first. None with fewer than two tokens, or where their number is unknown.
+    pub fn tpot_ns(&self) -> Option<f64> {
+        let (first, last) = (self.arrivals.first()?, self.arrivals.last()?);
+        let after_first = self.n_generated?.checked_sub(first.n_tokens.unwrap_or(1))?;
+        (after_first > 0)
+            .then(|| last.at_ns.saturating_sub(first.at_ns) as f64 / f64::from(after_first))
+    }
+}
+
+/// What a target did for a job.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Served {
+    /// One for each request that was sent, by number.
+    pub timelines: Vec<Timeline>,
+    /// The decode calls they shared, in order; empty for servers, which hide them.
+    pub calls: Vec<Call>,
+    /// From the job's begin to its last request's end.
+    pub elapsed_ns: u64,
+}
+
+/// What kind of target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// llama.cpp linked into this program.
+    InProcess,
+    /// An Ollama server.
+    Ollama,
+    /// A server with OpenAI's completions: llama-server, vLLM.
+    Openai,
+}
+
+/// A target as it describes itself. None: it does not say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetFacts {
+    /// What kind.
+    pub kind: TargetKind,
+    /// How the user named it: `in-process`, `ollama:llama3.1:8b`.
+    pub name: String,
+    /// The server's version, or the engine's.
+    pub version: Option<String>,
+    /// The model by its own name.
+    pub model: Option<String>,
+    /// SHA-256 of the model's file, lower-case hex: proof that two targets run the same one.
+    pub sha256: Option<String>,
+    /// The file's type, `Q4_0`.
+    pub file_type: Option<String>,
+    /// Memory the loaded model takes, bytes.
+    pub size_bytes: Option<u64>,
+    /// Of it, on a GPU.
+    pub size_vram_bytes: Option<u64>,
+    /// Context of the loaded model, tokens.
+    pub n_ctx: Option<u32>,
+    /// Requests it decodes together.
+    pub n_parallel: Option<u32>,
+}
+
+/// A target that cannot be used at all; what happens to single requests is their [`Ending`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It cannot be reached.
+    #[error("{target}: {reason}")]
+    Unreachable {
+        /// Its name.
+        target: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It is there, and cannot do what the job needs.
+    #[error("{target}: {reason}")]
+    Unfit {
+        /// Its name.
+        target: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The worker process that is the in-process target failed.
+    #[error("in-process: {0}")]
+    Worker(String),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Whoever answers requests.
+pub trait Target {
+    /// What it is, as it stands now: asked before the first job and after the last.
+    ///
+    /// # Errors
+    /// [`TargetError`] when it cannot be reached or used.
+    fn facts(&mut self) -> Result<TargetFacts, TargetError>;
+
+    /// Serves a job to its end. `stop` is looked at between tokens; once it says true nothing more is sent and what is
+    /// under way ends as [`Ending::Interrupted`].
+    ///
+    /// # Errors
+    /// [`TargetError`] when nothing could be served; single requests that fail are timelines.
+    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError>;
+}
