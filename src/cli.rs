@@ -9,12 +9,14 @@ mod doctor;
 mod judging;
 mod measuring;
 mod reporting;
+mod requests;
 mod roofline;
 
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use reporting::ReportArgs;
+pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 
 use crate::run::protocol::WORKER_COMMAND;
@@ -101,6 +103,10 @@ pub enum Command {
         #[command(flatten)]
         run: Box<RunArgs>,
     },
+    /// Send real prompts and time whole requests: TTFT, TPOT, latency, by class, load, temperature, difficulty
+    Requests(Box<RequestsArgs>),
+    /// The same requests in-process and at Ollama or another server, in turns, and where the difference is
+    CompareLive(Box<RequestsArgs>),
     /// Write the report of runs, or print their table again
     Report(ReportArgs),
     /// Measure two settings, or two builds, interleaved in one run, and compare them

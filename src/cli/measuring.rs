@@ -112,7 +112,7 @@ pub struct AxisArgs {
     /// Tokens in each sequence's cache before its prompt, untimed [default: 0]
     #[arg(short = 'd', long, value_name = "LIST", help_heading = "Axes")]
     pub n_depth: Vec<String>,
-    /// Threads [default: the cores this process may use] (Ollama: --num-thread)
+    /// Threads; 0 is as many as cores this process may use [default: 0] (Ollama: --num-thread)
     #[arg(
         short,
         long,

@@ -12,6 +12,7 @@ mod model;
 mod predict;
 mod prepare;
 mod report;
+mod requests;
 mod run;
 
 use std::io::{self, Write};
@@ -39,6 +40,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
+        Some(Command::Requests(args)) => requests::requests(&args),
+        Some(Command::CompareLive(args)) => requests::compare_live(&args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),

@@ -7,6 +7,7 @@ pub mod eta;
 pub mod lane;
 pub mod log;
 pub mod protocol;
+pub mod requests;
 pub mod resume;
 pub mod schedule;
 pub mod stop;
