@@ -1,4 +1,24 @@
 //! Prompts as data: JSON Lines of texts with a class and, where it can be checked, a difficulty.
+//!
+//! | question | where |
+//! |---|---|
+//! | the sets that come with the program, and reading others | [`PromptSet`] |
+//! | a text of exactly so many tokens | [`fit`](fit()) |
+//! | pages, tables and texts turned into prompts | [`import`] |
+//!
+//! `prompts/README.md` describes the files.
+
+mod error;
+mod fit;
+pub mod import;
+mod set;
+
+pub use error::PromptError;
+pub use fit::{FitError, fit};
+pub use set::{BUNDLED, MatchedPair, PromptSet};
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +32,35 @@ pub enum Difficulty {
     Medium,
     /// The hard half of a pair.
     Hard,
+}
+
+impl Difficulty {
+    /// All, from easy to hard.
+    pub const ALL: [Self; 3] = [Self::Easy, Self::Medium, Self::Hard];
+
+    /// The word in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Easy => "easy",
+            Self::Medium => "medium",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+impl fmt::Display for Difficulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for Difficulty {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|d| d.word() == s);
+        known.ok_or_else(|| format!("'{}' is none of easy, medium, hard", crate::text::short(s)))
+    }
 }
 
 /// A prompt.
