@@ -31,7 +31,10 @@ fn list(names: &[String]) -> Result<()> {
         let bundled = BUNDLED.iter().map(|(name, _)| PromptSet::bundled(name));
         bundled.collect::<Result<_, _>>()?
     } else {
-        names.iter().map(|n| PromptSet::open(n)).collect::<Result<_, _>>()?
+        names
+            .iter()
+            .map(|n| PromptSet::open(n))
+            .collect::<Result<_, _>>()?
     };
     let texts: Result<Vec<String>> = sets.iter().map(listed).collect();
     say(texts?.join("\n\n"))
@@ -84,13 +87,20 @@ fn import_from(args: &ImportArgs) -> Result<()> {
         return Ok(());
     };
     save(&imported.prompts, path, args.force)?;
-    eprintln!("{}; use them with --prompts {}", summary(&imported), quoted(path));
+    eprintln!(
+        "{}; use them with --prompts {}",
+        summary(&imported),
+        quoted(path)
+    );
     say(path.display())
 }
 
 fn summary(imported: &Imported) -> String {
     let mut said = plural(count(imported.prompts.len()), "prompt", "prompts");
-    let left_out = [(imported.n_short, "too short"), (imported.n_repeated, "repeated")];
+    let left_out = [
+        (imported.n_short, "too short"),
+        (imported.n_repeated, "repeated"),
+    ];
     for (n, why) in left_out.into_iter().filter(|(n, _)| *n > 0) {
         said += &format!(", {n} {why} left out");
     }

@@ -42,7 +42,8 @@ fn pair(name: usize, easy: Vec<RequestFigures>, hard: Vec<RequestFigures>) -> Pa
 
 /// Pairs whose halves take the same but for these log ratios of their times per token.
 fn of_logs(logs: &[f64]) -> Vec<PairFigures> {
-    let one = |(i, log): (usize, &f64)| pair(i, vec![request(0)], vec![slower(request(0), log.exp())]);
+    let one =
+        |(i, log): (usize, &f64)| pair(i, vec![request(0)], vec![slower(request(0), log.exp())]);
     logs.iter().enumerate().map(one).collect()
 }
 
@@ -86,7 +87,9 @@ fn an_effect_is_the_mean_log_ratio_with_students_interval() {
 #[test]
 fn equal_is_inside_the_margin_and_different_beyond_it() {
     let verdict = |centre: f64, spread: f64| {
-        let logs: Vec<f64> = (0..21).map(|i| centre + spread * f64::from(i - 10)).collect();
+        let logs: Vec<f64> = (0..21)
+            .map(|i| centre + spread * f64::from(i - 10))
+            .collect();
         Effect::of(&logs).expect("enough").verdict
     };
     assert_eq!(verdict(0.0, 0.001), Verdict::Equal);
@@ -124,7 +127,10 @@ fn pairs_of_unequal_length_are_left_out_and_counted() {
         ..slower(request(0), 7.0)
     });
     let equal = Equal::of(&pairs).expect("three pairs");
-    assert_eq!((equal.n_unequal, equal.n_unknown, equal.n_broken), (2, 1, 1));
+    assert_eq!(
+        (equal.n_unequal, equal.n_unknown, equal.n_broken),
+        (2, 1, 1)
+    );
     assert_eq!(equal.step.n_pairs, 3);
     assert_eq!(equal.step.verdict, Verdict::Equal);
     let finding = only(findings(&Experiment {
@@ -133,7 +139,10 @@ fn pairs_of_unequal_length_are_left_out_and_counted() {
         ..Experiment::default()
     }));
     let all = finding.evidence.join("\n");
-    assert!(all.contains("2 pairs were left out of it: their halves differ in tokens."), "{all}");
+    assert!(
+        all.contains("2 pairs were left out of it: their halves differ in tokens."),
+        "{all}"
+    );
     assert!(all.contains("Of 1 pair not all lengths are known"), "{all}");
     assert!(all.contains("1 request was left out"), "{all}");
 }
@@ -153,8 +162,14 @@ fn without_a_control_that_shows_nothing_is_said() {
         })
         .collect();
     for (control, says) in [
-        (flat, "The measurement is too coarse to tell: even prompts 5.00% longer did not show in the time to the first token"),
-        (Vec::new(), "The measurement may be too coarse to tell: no prompts that are known to cost more were measured"),
+        (
+            flat,
+            "The measurement is too coarse to tell: even prompts 5.00% longer did not show in the time to the first token",
+        ),
+        (
+            Vec::new(),
+            "The measurement may be too coarse to tell: no prompts that are known to cost more were measured",
+        ),
     ] {
         let experiment = Experiment {
             equal: equal.clone(),
@@ -166,7 +181,13 @@ fn without_a_control_that_shows_nothing_is_said() {
         assert!(finding.claim.starts_with(says), "{}", finding.claim);
         assert_eq!(finding.sure, Sure::Undetermined);
         // What was measured is still told.
-        assert!(finding.evidence.iter().any(|e| e.contains("equal within 1%")), "{finding:?}");
+        assert!(
+            finding
+                .evidence
+                .iter()
+                .any(|e| e.contains("equal within 1%")),
+            "{finding:?}"
+        );
     }
     assert_eq!(findings(&Experiment::default()), []);
 }
@@ -206,7 +227,9 @@ fn natural(i: usize, tokens: f64) -> PairFigures {
 
 #[test]
 fn longer_answers_are_named_as_the_mechanism() {
-    let mut pairs: Vec<PairFigures> = (0..20).map(|i| natural(i, 1.6 + 0.05 * (i % 5) as f64)).collect();
+    let mut pairs: Vec<PairFigures> = (0..20)
+        .map(|i| natural(i, 1.6 + 0.05 * (i % 5) as f64))
+        .collect();
     // Cut at the limit: it would look shorter than it is.
     pairs[0].hard[0].ended = Ended::AtLimit;
     pairs[1].hard[0].ended = Ended::Broken;
@@ -219,7 +242,10 @@ fn longer_answers_are_named_as_the_mechanism() {
     let judgement = judge(&experiment);
     assert_eq!(judgement.mechanism, Mechanism::Length);
     let natural = judgement.natural.expect("measured");
-    assert_eq!((natural.n_pairs, natural.n_lost, natural.n_broken), (18, 2, 1));
+    assert_eq!(
+        (natural.n_pairs, natural.n_lost, natural.n_broken),
+        (18, 2, 1)
+    );
     assert_eq!((natural.n_censored, natural.n_requests), ([0, 1], [20, 20]));
     let product = natural.tokens.estimate * natural.per_token.estimate;
     close(product, natural.total.estimate);
@@ -227,14 +253,22 @@ fn longer_answers_are_named_as_the_mechanism() {
     close(share.estimate, 1.0);
     let finding = only(findings(&experiment));
     assert!(
-        finding.claim.contains("hard answers take more time only because they are longer: they take 1.6"),
+        finding
+            .claim
+            .contains("hard answers take more time only because they are longer: they take 1.6"),
         "{}",
         finding.claim
     );
     let all = finding.evidence.join("\n");
     assert!(all.contains("is length."), "{all}");
-    assert!(all.contains("0 of 20 easy and 1 of 20 hard answers were cut at the limit"), "{all}");
-    assert!(all.contains("Right answers: 100.0% (20 of 20) of easy"), "{all}");
+    assert!(
+        all.contains("0 of 20 easy and 1 of 20 hard answers were cut at the limit"),
+        "{all}"
+    );
+    assert!(
+        all.contains("Right answers: 100.0% (20 of 20) of easy"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -288,13 +322,22 @@ fn a_slower_sampler_is_told_from_a_slower_token() {
     let sampler = of(1.5, 1.0);
     assert_eq!(judge(&sampler).mechanism, Mechanism::Sampler);
     let claim = only(findings(&sampler)).claim;
-    assert!(claim.starts_with("Yes, in the sampler: ") && claim.contains("100% of that difference"), "{claim}");
+    assert!(
+        claim.starts_with("Yes, in the sampler: ") && claim.contains("100% of that difference"),
+        "{claim}"
+    );
     let rest = of(1.0, 1.05);
     assert_eq!(judge(&rest).mechanism, Mechanism::Unexplained);
     let claim = only(findings(&rest)).claim;
-    assert!(claim.starts_with("Yes: ") && claim.contains("neither length nor sampler explains it"), "{claim}");
+    assert!(
+        claim.starts_with("Yes: ") && claim.contains("neither length nor sampler explains it"),
+        "{claim}"
+    );
     let judged = judge(&of(1.0, 1.0));
-    close(judged.equal.expect("measured").sampler_share.expect("seen"), 0.1);
+    close(
+        judged.equal.expect("measured").sampler_share.expect("seen"),
+        0.1,
+    );
 }
 
 #[test]
@@ -314,18 +357,29 @@ fn a_slower_prefill_is_not_called_nothing() {
         ..Experiment::default()
     }))
     .claim;
-    assert!(claim.starts_with("Not in a token, but in the prefill: "), "{claim}");
+    assert!(
+        claim.starts_with("Not in a token, but in the prefill: "),
+        "{claim}"
+    );
 }
 
 /// Pairs of several rounds on a machine whose requests vary by `sd`, and on which a hard token takes `effect` longer.
-fn simulated(rng: &mut ChaCha8Rng, n_pairs: usize, rounds: u32, sd: f64, effect: f64) -> Vec<PairFigures> {
+fn simulated(
+    rng: &mut ChaCha8Rng,
+    n_pairs: usize,
+    rounds: u32,
+    sd: f64,
+    effect: f64,
+) -> Vec<PairFigures> {
     let noise = Normal::new(0.0, sd).expect("a law");
     let mut half = |effect: f64| -> Vec<RequestFigures> {
         (0..rounds)
             .map(|round| slower(request(round), (noise.sample(rng) + effect).exp()))
             .collect()
     };
-    (0..n_pairs).map(|i| pair(i, half(0.0), half(effect))).collect()
+    (0..n_pairs)
+        .map(|i| pair(i, half(0.0), half(effect)))
+        .collect()
 }
 
 fn verdicts(seed: u64, trials: usize, n_pairs: usize, effect: f64) -> [f64; 3] {
@@ -406,9 +460,16 @@ fn a_planted_length_effect_is_attributed_to_length() {
         let natural = Natural::of(&pairs).expect("measured");
         trials += 1;
         named += usize::from(natural.is_length());
-        covered += usize::from(natural.length_share.is_some_and(|s| (0.95..=1.05).contains(&s.estimate)));
+        covered += usize::from(
+            natural
+                .length_share
+                .is_some_and(|s| (0.95..=1.05).contains(&s.estimate)),
+        );
     }
-    assert!(named >= trials * 8 / 10 && covered == named, "{named}, {covered} of {trials}");
+    assert!(
+        named >= trials * 8 / 10 && covered == named,
+        "{named}, {covered} of {trials}"
+    );
 }
 
 fn at(temperature: f32, factor: f64, sampler_ns: u64) -> AtTemperature {
@@ -430,16 +491,34 @@ fn at(temperature: f32, factor: f64, sampler_ns: u64) -> AtTemperature {
 
 #[test]
 fn temperatures_are_held_against_zero() {
-    let same = temperature(&[at(0.7, 1.001, 11_000), at(0.0, 1.0, 10_000), at(1.5, 0.999, 11_000)]).expect("three");
-    assert!(same.claim.starts_with("No: the tokens per second are those of temperature 0 within 1%"), "{}", same.claim);
+    let same = temperature(&[
+        at(0.7, 1.001, 11_000),
+        at(0.0, 1.0, 10_000),
+        at(1.5, 0.999, 11_000),
+    ])
+    .expect("three");
+    assert!(
+        same.claim
+            .starts_with("No: the tokens per second are those of temperature 0 within 1%"),
+        "{}",
+        same.claim
+    );
     assert_eq!(same.sure, Sure::Shown);
-    let slow = temperature(&[at(0.0, 1.0, 10_000), at(0.7, 1.1, 110_000), at(1.0, 1.25, 10_000)]).expect("three");
+    let slow = temperature(&[
+        at(0.0, 1.0, 10_000),
+        at(0.7, 1.1, 110_000),
+        at(1.0, 1.25, 10_000),
+    ])
+    .expect("three");
     assert_eq!(
         slow.claim,
         "Yes: against temperature 0 the tokens per second are 9.09% lower (90%: -9.09% to -9.09%) at 0.7 (the sampler); \
          20.0% lower (90%: -20.0% to -20.0%) at 1 (not the sampler)."
     );
-    assert!(slow.evidence.iter().any(|e| e.contains("The sampler is")), "{slow:?}");
+    assert!(
+        slow.evidence.iter().any(|e| e.contains("The sampler is")),
+        "{slow:?}"
+    );
     assert_eq!(temperature(&[at(0.0, 1.0, 1)]), None);
     let mut other = at(0.7, 1.0, 10_000);
     for prompt in &mut other.prompts {
@@ -467,8 +546,14 @@ fn a_timeline_becomes_figures() {
         sent_ns: 200,
         admitted_ns: None,
         arrivals: vec![
-            Arrival { at_ns: 1100, n_tokens: Some(1) },
-            Arrival { at_ns: 1300, n_tokens: Some(1) },
+            Arrival {
+                at_ns: 1100,
+                n_tokens: Some(1),
+            },
+            Arrival {
+                at_ns: 1300,
+                n_tokens: Some(1),
+            },
         ],
         ended_ns: 1400,
         ending: Ending::Stop,
@@ -480,7 +565,10 @@ fn a_timeline_becomes_figures() {
     };
     let r = RequestFigures::of(1, &timeline, &prompt);
     assert_eq!((r.round, r.ended, r.total_ns), (1, Ended::ByModel, 1200));
-    assert_eq!((r.ttft_ns, r.tpot_ns, r.right), (Some(1000), Some(200.0), Some(true)));
+    assert_eq!(
+        (r.ttft_ns, r.tpot_ns, r.right),
+        (Some(1000), Some(200.0), Some(true))
+    );
     assert_eq!(r.sample_ns_per_token(), Some(25.0));
     timeline.ending = Ending::Length;
     timeline.text = "no idea".to_owned();
@@ -490,5 +578,8 @@ fn a_timeline_becomes_figures() {
     timeline.text = "x".repeat(KEPT_TEXT_BYTES - 1);
     assert_eq!(RequestFigures::of(1, &timeline, &prompt).right, None);
     timeline.ending = Ending::Truncated;
-    assert_eq!(RequestFigures::of(1, &timeline, &prompt).ended, Ended::Broken);
+    assert_eq!(
+        RequestFigures::of(1, &timeline, &prompt).ended,
+        Ended::Broken
+    );
 }

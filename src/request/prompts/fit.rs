@@ -40,7 +40,9 @@ pub enum FitError<E: fmt::Debug + fmt::Display> {
         id: String,
     },
     /// No small word makes up the difference.
-    #[error("prompt '{id}': cannot be made {n_tokens} tokens long by this model's tokenizer, only {nearest}")]
+    #[error(
+        "prompt '{id}': cannot be made {n_tokens} tokens long by this model's tokenizer, only {nearest}"
+    )]
     Inexact {
         /// The prompt.
         id: String,
@@ -225,14 +227,21 @@ mod tests {
 
     #[test]
     fn every_length_is_hit_exactly_and_the_question_stays() {
-        let p = prompt("Amber. Something happened elsewhere yesterday.\n\nHow much is 2 + 3?", true);
+        let p = prompt(
+            "Amber. Something happened elsewhere yesterday.\n\nHow much is 2 + 3?",
+            true,
+        );
         let question = tokens("How much is 2 + 3?").expect("counts");
         for n in question + 12..300 {
             let fitted = fit(&p, "", n, &mut tokens).unwrap_or_else(|e| panic!("{n}: {e}"));
             assert_eq!(tokens(&fitted.text), Ok(n));
             assert_eq!(fitted.n_tokens, Some(n));
             assert!(fitted.text.starts_with("Amber."), "{}", fitted.text);
-            assert!(fitted.text.ends_with("\n\nHow much is 2 + 3?"), "{}", fitted.text);
+            assert!(
+                fitted.text.ends_with("\n\nHow much is 2 + 3?"),
+                "{}",
+                fitted.text
+            );
         }
     }
 
@@ -240,7 +249,11 @@ mod tests {
     fn an_opening_comes_first() {
         let p = prompt("Amber. Something happened.\n\nWhy?", true);
         let fitted = fit(&p, "Round 3.", 40, &mut tokens).expect("fits");
-        assert!(fitted.text.starts_with("Round 3. Amber. "), "{}", fitted.text);
+        assert!(
+            fitted.text.starts_with("Round 3. Amber. "),
+            "{}",
+            fitted.text
+        );
         assert_eq!(tokens(&fitted.text), Ok(40));
     }
 
@@ -248,7 +261,12 @@ mod tests {
     fn what_has_the_length_is_left_alone() {
         let text = "A  text\nof  some\n\n\nlength";
         let n = tokens(text).expect("counts");
-        assert_eq!(fit(&prompt(text, false), "", n, &mut tokens).expect("fits").text, text);
+        assert_eq!(
+            fit(&prompt(text, false), "", n, &mut tokens)
+                .expect("fits")
+                .text,
+            text
+        );
     }
 
     #[test]
@@ -257,7 +275,11 @@ mod tests {
         let cut = fit(&prompt(text, false), "", 4, &mut tokens).expect("fits");
         assert_eq!(cut.text, "one two");
         let padded = fit(&prompt(text, false), "", 12, &mut tokens).expect("fits");
-        assert!(padded.text.starts_with("one two three four one"), "{}", padded.text);
+        assert!(
+            padded.text.starts_with("one two three four one"),
+            "{}",
+            padded.text
+        );
         assert_eq!(
             fit(&prompt(text, true), "", 12, &mut tokens),
             Err(FitError::NoFiller { id: "p".to_owned() })
@@ -268,7 +290,10 @@ mod tests {
     fn what_cannot_be_is_said() {
         let p = prompt("Amber. Filler.\n\nA question of some length?", true);
         let e = fit(&p, "", 5, &mut tokens).expect_err("too short");
-        assert!(matches!(e, FitError::TooShort { n_tokens: 5, at_least, .. } if at_least > 5), "{e}");
+        assert!(
+            matches!(e, FitError::TooShort { n_tokens: 5, at_least, .. } if at_least > 5),
+            "{e}"
+        );
         // A tokenizer of which every text has an even number of tokens.
         let mut even = |text: &str| Ok::<u32, String>(2 * tokens(text).unwrap_or(0));
         let e = fit(&p, "", 51, &mut even).expect_err("odd");

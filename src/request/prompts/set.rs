@@ -197,7 +197,10 @@ impl PromptSet {
             (_, None) => return Err(self.wrong_pair(pair, "it has no hard half")),
         };
         if easy.class != hard.class {
-            let reason = format!("its halves are of classes '{}' and '{}'", easy.class, hard.class);
+            let reason = format!(
+                "its halves are of classes '{}' and '{}'",
+                easy.class, hard.class
+            );
             return Err(self.wrong_pair(pair, &reason));
         }
         Ok(MatchedPair {
@@ -209,7 +212,10 @@ impl PromptSet {
     }
 
     fn wrong_pair(&self, pair: &str, reason: &str) -> PromptError {
-        PromptError::whole(&self.name, format!("pair '{}': {}", short(pair), plain(reason)))
+        PromptError::whole(
+            &self.name,
+            format!("pair '{}': {}", short(pair), plain(reason)),
+        )
     }
 }
 
@@ -235,7 +241,9 @@ pub(super) fn bytes_of(path: &Path, most: u64) -> Result<Vec<u8>, PromptError> {
     let mut bytes = Vec::new();
     // Not by its length: pipes have none.
     let file = File::open(path).map_err(failed)?;
-    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() as u64 > most {
         return Err(PromptError::whole(
             &name,
@@ -285,7 +293,10 @@ pub(super) fn in_line(error: &serde_json::Error) -> String {
     let reason = reason
         .strip_suffix(&format!(" at line {} column {column}", error.line()))
         .unwrap_or(&reason);
-    format!("{} (column {column})", cut_end(&plain(reason), REASON_COLUMNS))
+    format!(
+        "{} (column {column})",
+        cut_end(&plain(reason), REASON_COLUMNS)
+    )
 }
 
 /// What a line may hold; the reason names the key.
@@ -296,11 +307,17 @@ pub(super) fn check(prompt: &Prompt) -> Result<(), String> {
         name_is_fit("pair", pair)?;
         if prompt.difficulty.is_none() {
             let known = Difficulty::ALL.map(Difficulty::word).join(", ");
-            return Err(format!("difficulty: missing; half of a pair is one of {known}"));
+            return Err(format!(
+                "difficulty: missing; half of a pair is one of {known}"
+            ));
         }
     }
     text_is_fit(&prompt.text)?;
-    if prompt.answer.as_deref().is_some_and(|a| a.trim().is_empty()) {
+    if prompt
+        .answer
+        .as_deref()
+        .is_some_and(|a| a.trim().is_empty())
+    {
         return Err("answer: empty; leave it out where none is known".to_owned());
     }
     if prompt.n_tokens.is_some() {

@@ -118,7 +118,9 @@ pub fn save(prompts: &[Prompt], path: &Path, force: bool) -> Result<(), PromptEr
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(failed)?;
     let written = write(prompts, &mut file).and_then(|()| file.flush());
-    written.and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    written
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(failed)?;
     if force {
         return file.persist(path).map(drop).map_err(|e| failed(e.error));
     }
@@ -233,7 +235,10 @@ fn collected(
             None => PromptError::whole(source, format!("text {}: {why}", number + 1)),
         };
         let prompt = Prompt {
-            id: piece.id.clone().unwrap_or_else(|| format!("{stem}-{}", number + 1)),
+            id: piece
+                .id
+                .clone()
+                .unwrap_or_else(|| format!("{stem}-{}", number + 1)),
             class: piece.class.clone().unwrap_or_else(|| class.to_owned()),
             difficulty: piece.difficulty,
             pair: piece.pair.clone(),
@@ -245,7 +250,10 @@ fn collected(
         // What is written must be read again.
         check(&prompt).map_err(at)?;
         if !ids.insert(prompt.id.clone()) {
-            return Err(at(format!("id: '{}' is there already", crate::text::short(&prompt.id))));
+            return Err(at(format!(
+                "id: '{}' is there already",
+                crate::text::short(&prompt.id)
+            )));
         }
         imported.prompts.push(prompt);
     }
@@ -264,7 +272,11 @@ fn clean(text: &str) -> String {
 /// The source's name without folder and ending, as a part of ids.
 fn stem(source: &str) -> String {
     let end = source.trim_end_matches('/').rsplit(['/', '\\']).next();
-    let name = end.unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
+    let name = end
+        .unwrap_or_default()
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default();
     let name = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let plain: String = name
         .chars()

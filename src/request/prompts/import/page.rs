@@ -135,9 +135,39 @@ fn is_unread(tag: &str) -> bool {
 fn is_inline(tag: &str) -> bool {
     matches!(
         tag,
-        "a" | "abbr" | "b" | "bdi" | "bdo" | "big" | "cite" | "code" | "data" | "del" | "dfn" | "em"
-            | "font" | "i" | "img" | "ins" | "kbd" | "label" | "mark" | "math" | "q" | "s" | "samp"
-            | "small" | "span" | "strike" | "strong" | "sub" | "sup" | "time" | "tt" | "u" | "var" | "wbr"
+        "a" | "abbr"
+            | "b"
+            | "bdi"
+            | "bdo"
+            | "big"
+            | "cite"
+            | "code"
+            | "data"
+            | "del"
+            | "dfn"
+            | "em"
+            | "font"
+            | "i"
+            | "img"
+            | "ins"
+            | "kbd"
+            | "label"
+            | "mark"
+            | "math"
+            | "q"
+            | "s"
+            | "samp"
+            | "small"
+            | "span"
+            | "strike"
+            | "strong"
+            | "sub"
+            | "sup"
+            | "time"
+            | "tt"
+            | "u"
+            | "var"
+            | "wbr"
     )
 }
 
@@ -185,7 +215,8 @@ mod tests {
 
     #[test]
     fn texts_are_as_a_browser_shows_them() {
-        let page = "<p>One   &amp;\n two<br>three <b>f</b>our&nbsp;five</p><p>&#x41;&lt;b&gt; \u{1}x</p>";
+        let page =
+            "<p>One   &amp;\n two<br>three <b>f</b>our&nbsp;five</p><p>&#x41;&lt;b&gt; \u{1}x</p>";
         assert_eq!(read(page, "p"), ["One & two\nthree four five", "A<b> x"]);
         let list = "<ul><li>a</li><li>b <i>c</i></li></ul>";
         assert_eq!(read(list, "ul"), ["a\nb c"]);
@@ -198,7 +229,9 @@ mod tests {
                     <noscript>no</noscript><template><p>no</p></template> b<svg><text>no</text></svg></body>";
         assert_eq!(read(page, "body"), ["a b"]);
         assert_eq!(
-            pieces("p.html", page, Some("script")).expect_err("not read").to_string(),
+            pieces("p.html", page, Some("script"))
+                .expect_err("not read")
+                .to_string(),
             format!("p.html: 'script' matches none of its {} elements", 11)
         );
     }
@@ -218,8 +251,13 @@ mod tests {
     #[test]
     fn bad_selectors_are_named() {
         for css in ["", "p >", "[", ".", "p:nope(", "::before x"] {
-            let e = pieces("p.html", "<p>x", Some(css)).expect_err(css).to_string();
-            assert!(e.starts_with("p.html: --select '") && !e.contains('\n'), "{e}");
+            let e = pieces("p.html", "<p>x", Some(css))
+                .expect_err(css)
+                .to_string();
+            assert!(
+                e.starts_with("p.html: --select '") && !e.contains('\n'),
+                "{e}"
+            );
         }
     }
 
@@ -231,9 +269,22 @@ mod tests {
         // Unclosed formatting is repeated in every paragraph that follows.
         let grows: String = (0..300).map(|i| format!("<font size={i}>")).collect();
         let grows = grows + &"<p>x".repeat(40_000);
-        let e = pieces("p.html", &grows, None).expect_err("grows").to_string();
-        assert!(e.contains("nested deeper than 512") || e.contains("more than 2000000"), "{e}");
-        for garbage in ["<", "<!--", "<p", "&#", "<![CDATA[", "</body></html>x", "\u{0}\u{7}<b\u{0}>"] {
+        let e = pieces("p.html", &grows, None)
+            .expect_err("grows")
+            .to_string();
+        assert!(
+            e.contains("nested deeper than 512") || e.contains("more than 2000000"),
+            "{e}"
+        );
+        for garbage in [
+            "<",
+            "<!--",
+            "<p",
+            "&#",
+            "<![CDATA[",
+            "</body></html>x",
+            "\u{0}\u{7}<b\u{0}>",
+        ] {
             assert!(pieces("p.html", garbage, None).is_ok(), "{garbage:?}");
         }
     }

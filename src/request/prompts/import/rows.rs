@@ -13,10 +13,16 @@ const TEXT: &str = "text";
 const COLUMNS: usize = 160;
 
 /// Rows of a CSV file. Columns with other names than those of a prompt are left out.
-pub(super) fn csv(name: &str, text: &str, text_key: Option<&str>) -> Result<Vec<Piece>, PromptError> {
+pub(super) fn csv(
+    name: &str,
+    text: &str,
+    text_key: Option<&str>,
+) -> Result<Vec<Piece>, PromptError> {
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let wrong = |e: csv::Error| {
-        let line = e.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let line = e
+            .position()
+            .map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
         PromptError::line(name, line, cut_end(&plain(&e.to_string()), COLUMNS))
     };
     let header = reader.headers().map_err(wrong)?.clone();
@@ -33,7 +39,9 @@ pub(super) fn csv(name: &str, text: &str, text_key: Option<&str>) -> Result<Vec<
     let mut pieces = Vec::new();
     for row in reader.records() {
         let row = row.map_err(wrong)?;
-        let line = row.position().map_or(0, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let line = row
+            .position()
+            .map_or(0, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
         let cells = header.iter().map(str::trim).zip(row.iter());
         let filled = cells.filter(|(_, cell)| !cell.trim().is_empty());
         let piece = piece(filled, key).map_err(|why| PromptError::line(name, line, why))?;
@@ -89,10 +97,7 @@ pub(super) fn jsonl(
 /// Columns and keys that are understood, beside the text.
 const NAMES: [&str; 5] = ["id", "class", "difficulty", "pair", "answer"];
 
-fn piece<'a>(
-    cells: impl Iterator<Item = (&'a str, &'a str)>,
-    key: &str,
-) -> Result<Piece, String> {
+fn piece<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>, key: &str) -> Result<Piece, String> {
     let mut piece = Piece::default();
     for (name, cell) in cells {
         let value = || Some(cell.trim().to_owned());

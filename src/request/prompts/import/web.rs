@@ -51,13 +51,20 @@ pub(super) fn get(address: &str) -> Result<(Kind, Vec<u8>), PromptError> {
         )));
     }
     if !status.is_success() {
-        return Err(wrong(format!("answers with HTTP status {}", status.as_u16())));
+        return Err(wrong(format!(
+            "answers with HTTP status {}",
+            status.as_u16()
+        )));
     }
     let said = header("content-type").unwrap_or_default();
     let kind = kind_of(&said).ok_or_else(|| {
         wrong(format!(
             "is '{}', neither HTML nor text",
-            short(if said.is_empty() { "of unknown type" } else { &said })
+            short(if said.is_empty() {
+                "of unknown type"
+            } else {
+                &said
+            })
         ))
     })?;
     // One more than allowed is asked for, to tell a full page from a cut one.
