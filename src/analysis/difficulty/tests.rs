@@ -253,9 +253,9 @@ fn longer_answers_are_named_as_the_mechanism() {
     close(share.estimate, 1.0);
     let finding = only(findings(&experiment));
     assert!(
-        finding
-            .claim
-            .contains("hard answers take more time only because they are longer: they take 1.6"),
+        finding.claim.contains(
+            "hard answers take more time only because they are longer: they take 1.70 times as long"
+        ),
         "{}",
         finding.claim
     );
@@ -334,10 +334,8 @@ fn a_slower_sampler_is_told_from_a_slower_token() {
         "{claim}"
     );
     let judged = judge(&of(1.0, 1.0));
-    close(
-        judged.equal.expect("measured").sampler_share.expect("seen"),
-        0.1,
-    );
+    let share = judged.equal.expect("measured").sampler_share.expect("seen");
+    assert!((share - 0.1).abs() < 1e-3, "{share}");
 }
 
 #[test]

@@ -88,3 +88,15 @@ pub struct Prompt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_tokens: Option<u32>,
 }
+
+impl Prompt {
+    /// The prompt with something before it, so that its beginning is unlike that of any other request and no server finds
+    /// it in its cache. [`fit`](fit()) takes such an opening too, and counts it.
+    pub fn opened_with(&self, opening: &str) -> Self {
+        Self {
+            text: format!("{opening} {}", self.text),
+            n_tokens: None,
+            ..self.clone()
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead as _, Read as _, Write};
+use std::io::{Read as _, Write};
 use std::path::Path;
 
 use super::{Difficulty, Prompt, PromptError};
@@ -257,7 +257,8 @@ pub(super) fn bytes_of(path: &Path, most: u64) -> Result<Vec<u8>, PromptError> {
 pub(super) fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, PromptError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|e| {
-        let line = bytes[..e.valid_up_to()].lines().count().max(1);
+        let before = &bytes[..e.valid_up_to()];
+        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         PromptError::line(
             name,
             line,
