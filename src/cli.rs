@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 mod doctor;
 mod judging;
 mod measuring;
+mod prompts;
 mod reporting;
 mod requests;
 mod roofline;
@@ -15,6 +16,7 @@ mod roofline;
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use prompts::{ImportArgs, PromptsCommand};
 pub use reporting::ReportArgs;
 pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
@@ -127,6 +129,9 @@ pub enum Command {
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),
+    /// List prompts, and make them of pages, texts and tables
+    #[command(subcommand)]
+    Prompts(PromptsCommand),
     /// The child process that runs the engine.
     #[command(name = WORKER_COMMAND, hide = true)]
     Worker {

@@ -11,6 +11,7 @@ mod gate_trial;
 mod model;
 mod predict;
 mod prepare;
+mod prompts;
 mod report;
 mod requests;
 mod run;
@@ -51,6 +52,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Predict(args)) => predict::predict(&args),
         Some(Command::Ceiling(args)) => ceiling::ceiling(&args),
         Some(Command::Model(command)) => model::model(command),
+        Some(Command::Prompts(command)) => prompts::prompts(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
             crate::run::worker::serve(&engine).map(|()| DONE)
