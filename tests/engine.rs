@@ -157,7 +157,9 @@ fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
     drop(tiny);
 
     for name in ["smollm2-135m-q8_0", "smollm2-135m-f16"] {
-        let Some(path) = support::smollm2(name) else { continue };
+        let Some(path) = support::smollm2(name) else {
+            continue;
+        };
         let engine = llama.load(&path, &key).expect("loads");
         let n_plain = engine.prompt_tokens().len();
         assert!(

@@ -17,7 +17,8 @@ use ggufbench::request::fit::{FitError, FitOne, fit};
 use ggufbench::request::in_process::{serve, tokenize};
 use ggufbench::request::prompts::Prompt;
 use ggufbench::request::{
-    Endpoint, Ending, Experiment, Job, Load, Sampling, Served, StopAt, Target, TargetError, TargetKind,
+    Ending, Endpoint, Experiment, Job, Load, Sampling, Served, StopAt, Target, TargetError,
+    TargetKind,
 };
 use ggufbench::run::in_process::InProcess;
 use ggufbench::run::protocol::EngineChoice;
@@ -118,7 +119,12 @@ fn a_worker_fits_serves_and_describes_itself() {
         template: true,
     });
     let fitted = target.fit(wanted.to_vec(), &|| false).expect("fits");
-    assert!(fitted.iter().all(|f| f.n_tokens == 7 && f.text.ends_with(" answer:")), "{fitted:?}");
+    assert!(
+        fitted
+            .iter()
+            .all(|f| f.n_tokens == 7 && f.text.ends_with(" answer:")),
+        "{fitted:?}"
+    );
     let refused = target.fit(
         vec![FitOne {
             text: String::new(),
@@ -130,7 +136,10 @@ fn a_worker_fits_serves_and_describes_itself() {
     let Err(TargetError::Unfit { reason, .. }) = refused else {
         panic!("{refused:?}");
     };
-    assert!(reason.contains("text 1 of 1") && reason.contains("no word"), "{reason}");
+    assert!(
+        reason.contains("text 1 of 1") && reason.contains("no word"),
+        "{reason}"
+    );
 
     let texts: Vec<&str> = fitted.iter().map(|f| f.text.as_str()).collect();
     let mut job = job(&texts, 2, 9);
@@ -138,10 +147,19 @@ fn a_worker_fits_serves_and_describes_itself() {
     let served = target.serve(&job, &|| false).expect("serves");
     assert_accounted(&served);
     assert_eq!(served.timelines.len(), 6);
-    assert!(served.timelines.iter().all(|t| t.n_prompt == Some(7) && t.ending == Ending::Stop));
+    assert!(
+        served
+            .timelines
+            .iter()
+            .all(|t| t.n_prompt == Some(7) && t.ending == Ending::Stop)
+    );
     let usage = target.take_usage().expect("watched");
     assert!(usage.wall_ns > 0);
-    assert!(target.take_sampled().is_some_and(|s| s.wall_ns >= usage.wall_ns));
+    assert!(
+        target
+            .take_sampled()
+            .is_some_and(|s| s.wall_ns >= usage.wall_ns)
+    );
     assert!(target.take_usage().is_none(), "it is that of one job");
     let facts = target.facts().expect("known");
     assert_eq!((facts.n_ctx, facts.n_parallel), (Some(256), Some(2)));
@@ -186,8 +204,16 @@ fn a_worker_that_dies_or_hangs_is_replaced() {
     });
     let long = job(&["a"], 1, 20);
     let died = target.serve(&long, &|| false).expect_err("it aborts");
-    assert!(matches!(&died, TargetError::Worker(why) if why.contains("died")), "{died}");
-    assert!(target.take_log().iter().any(|l| l.contains("aborting at call 10")));
+    assert!(
+        matches!(&died, TargetError::Worker(why) if why.contains("died")),
+        "{died}"
+    );
+    assert!(
+        target
+            .take_log()
+            .iter()
+            .any(|l| l.contains("aborting at call 10"))
+    );
     let short = job(&["a"], 1, 2);
     assert_accounted(&target.serve(&short, &|| false).expect("a new worker"));
 
@@ -197,7 +223,10 @@ fn a_worker_that_dies_or_hangs_is_replaced() {
     })
     .with_silence(Duration::from_millis(300));
     let hung = target.serve(&long, &|| false).expect_err("it hangs");
-    assert!(matches!(&hung, TargetError::Worker(why) if why.contains("did not answer")), "{hung}");
+    assert!(
+        matches!(&hung, TargetError::Worker(why) if why.contains("did not answer")),
+        "{hung}"
+    );
     assert!(target.serve(&short, &|| false).is_ok());
 }
 
@@ -215,9 +244,9 @@ fn ten_thousand_requests_leave_nothing_in_the_worker() {
         rss.extend(target.take_usage().and_then(|u| u.rss_bytes));
     }
     println!("resident bytes after each thousand: {rss:?}");
-    if let (Some(first), Some(last)) = (rss.get(1), rss.last()) {
-        // The allocator settles in the first two.
-        assert!(last.saturating_sub(*first) * 100 <= *first, "{rss:?}");
+    if let (Some(half), Some(last)) = (rss.get(4), rss.last()) {
+        // So small a process is mostly its allocator, which settles in the first half.
+        assert!(last.saturating_sub(*half) * 100 <= *half, "{rss:?}");
     }
 }
 
@@ -268,7 +297,7 @@ fn check_greedy(engine: &LlamaEngine<'_>) {
         let bytes: Vec<u8> = plain.iter().flat_map(|t| engine.piece(*t)).collect();
         assert_eq!(t.text, String::from_utf8_lossy(&bytes), "{question}");
         assert_eq!(t.n_generated, Some(plain.len() as u32));
-        assert!(t.ttft_ns().is_some_and(|ns| ns > 0));
+        assert_eq!(t.ttft_ns().is_some_and(|ns| ns > 0), !plain.is_empty());
         assert!(t.sample_ns.is_some_and(|ns| ns > 0 && ns < t.latency_ns()));
     }
 
@@ -316,16 +345,27 @@ fn check_sampling(engine: &LlamaEngine<'_>) {
 }
 
 fn check_ends(engine: &LlamaEngine<'_>) {
-    let said = engine.apply_template("Say only: yes").expect("it has a template");
+    let said = engine
+        .apply_template("Say only: yes")
+        .expect("it has a template");
     assert_eq!(
         said,
         "<|im_start|>user\nSay only: yes<|im_end|>\n<|im_start|>assistant\n"
     );
     let tokens = engine.tokenize(&said, true, true);
     let letters = engine.tokenize(&said, true, false);
-    assert!(tokens.len() < letters.len(), "special tokens are one token each");
-    assert!(engine.ends_text(tokens[tokens.len() - 5]), "<|im_end|> ends an answer");
-    assert!(engine.piece(tokens[0]).is_empty(), "control tokens are no text");
+    assert!(
+        tokens.len() < letters.len(),
+        "special tokens are one token each"
+    );
+    assert!(
+        engine.ends_text(tokens[tokens.len() - 5]),
+        "<|im_end|> ends an answer"
+    );
+    assert!(
+        engine.piece(tokens[0]).is_empty(),
+        "control tokens are no text"
+    );
 
     let mut job = job(&[&said], 1, 100);
     let served = answer(engine, &job);
@@ -340,7 +380,10 @@ fn check_ends(engine: &LlamaEngine<'_>) {
         job.case.n_gen = n_gen;
         let served = answer(engine, &job);
         let forced = &served.timelines[0];
-        assert_eq!((forced.n_generated, &forced.ending), (Some(n_gen), &Ending::Length));
+        assert_eq!(
+            (forced.n_generated, &forced.ending),
+            (Some(n_gen), &Ending::Length)
+        );
         if temperature == 0.0 {
             assert!(forced.text.starts_with(&natural.text));
         }
@@ -367,7 +410,10 @@ fn check_fit(engine: &LlamaEngine<'_>) {
         n_tokens: Some(2),
         template: true,
     };
-    assert!(matches!(fit(engine, &too_few), Err(FitError::TooFew { .. })));
+    assert!(matches!(
+        fit(engine, &too_few),
+        Err(FitError::TooFew { .. })
+    ));
 }
 
 /// One test, since the engine initialises once a process.
@@ -377,7 +423,10 @@ fn a_real_model_answers() {
     let key = job(&["a"], 1, 1).case.load_key();
     let tiny = llama.load(support::tiny_model(), &key).expect("loads");
     let refused = tiny.apply_template("hello");
-    assert!(matches!(&refused, Err(EngineError::Template(why)) if why.contains("has none")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(EngineError::Template(why)) if why.contains("has none")),
+        "{refused:?}"
+    );
     let mut forced = job(&["one", "two words", "and three words"], 2, 5);
     forced.stop_at = StopAt::Length;
     forced.n_requests = 7;
@@ -402,7 +451,8 @@ fn ten_thousand_real_requests() {
     let facts = ModelFacts::read(&path).expect("a model");
     let mut job = job(&["a", "b c", "d e f"], 32, 4);
     let load = job.case.load_key();
-    let mut target = InProcess::start(&command(EngineChoice::default()), &facts, &load, None).expect("starts");
+    let mut target =
+        InProcess::start(&command(EngineChoice::default()), &facts, &load, None).expect("starts");
     for n_requests in [1000, 10_000] {
         job.n_requests = n_requests;
         let served = target.serve(&job, &|| false).expect("serves");

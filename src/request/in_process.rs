@@ -50,7 +50,12 @@ pub fn serve(
     }
     let mut served = serving.served;
     served.timelines.sort_by_key(|t| t.number);
-    served.elapsed_ns = served.timelines.iter().map(|t| t.ended_ns).max().unwrap_or(0);
+    served.elapsed_ns = served
+        .timelines
+        .iter()
+        .map(|t| t.ended_ns)
+        .max()
+        .unwrap_or(0);
     served
 }
 
@@ -152,7 +157,11 @@ impl<'a> Serving<'a> {
                 self.call()?;
                 continue;
             }
-            let Some(due_ns) = self.source.next_due_ns().filter(|_| !self.places.is_empty()) else {
+            let Some(due_ns) = self
+                .source
+                .next_due_ns()
+                .filter(|_| !self.places.is_empty())
+            else {
                 return Ok(());
             };
             let until_ns = due_ns.min(now_ns + NAP_NS);

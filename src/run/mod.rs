@@ -10,7 +10,7 @@ pub mod log;
 pub mod protocol;
 pub mod resume;
 pub mod schedule;
-pub mod serving;
+mod serving;
 pub mod stop;
 pub mod supervisor;
 pub mod worker;

@@ -19,7 +19,7 @@ use crate::request::{Job, Load};
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Every text fitted, or the reason why one cannot be.
-pub fn fit_all(engine: &dyn Engine, prompts: &[FitOne]) -> Reply {
+pub(super) fn fit_all(engine: &dyn Engine, prompts: &[FitOne]) -> Reply {
     let mut fitted = Vec::with_capacity(prompts.len());
     for (i, one) in prompts.iter().enumerate() {
         match fit(engine, one) {
@@ -34,7 +34,7 @@ pub fn fit_all(engine: &dyn Engine, prompts: &[FitOne]) -> Reply {
 ///
 /// # Errors
 /// When the supervisor cannot be answered, or asks for something that makes no sense here.
-pub fn serve_job(
+pub(super) fn serve_job(
     engine: &dyn Engine,
     clock: &dyn Clock,
     requests: &Requests,

@@ -122,7 +122,14 @@ fn lines(served: &Served) -> Vec<Line> {
         .iter()
         .map(|t| {
             let at = t.arrivals.iter().map(|a| a.at_ns).collect();
-            (t.due_ns, t.admitted_ns, at, t.ended_ns, t.n_generated, t.ending.clone())
+            (
+                t.due_ns,
+                t.admitted_ns,
+                at,
+                t.ended_ns,
+                t.n_generated,
+                t.ending.clone(),
+            )
         })
         .collect()
 }
@@ -133,7 +140,15 @@ fn calls(served: &Served) -> Vec<(Phase, u32, u32, u32, u64, u64, u64)> {
         .calls
         .iter()
         .map(|c| {
-            (c.phase, c.n_tokens, c.n_seq, c.n_past, c.build_ns, c.engine_ns(), c.sample_ns)
+            (
+                c.phase,
+                c.n_tokens,
+                c.n_seq,
+                c.n_past,
+                c.build_ns,
+                c.engine_ns(),
+                c.sample_ns,
+            )
         })
         .collect()
 }
@@ -150,7 +165,14 @@ fn three_requests_in_two_places() {
         lines(&served),
         [
             (0, Some(0), vec![1051, 2073], 3095, Some(2), Ending::Stop),
-            (0, Some(0), vec![1052, 2074, 3096], 3096, Some(3), Ending::Length),
+            (
+                0,
+                Some(0),
+                vec![1052, 2074, 3096],
+                3096,
+                Some(3),
+                Ending::Length
+            ),
             // Its place fell free when the first ended, and was given when the call had ended.
             (3095, Some(3096), vec![4137], 5148, Some(1), Ending::Stop),
         ]
@@ -170,7 +192,10 @@ fn three_requests_in_two_places() {
     let sampled: Vec<_> = served.timelines.iter().map(|t| t.sample_ns).collect();
     assert_eq!(sampled, [Some(3), Some(3), Some(2)]);
     let first = &served.timelines[0];
-    assert_eq!((first.ttft_ns(), first.tpot_ns()), (Some(1051), Some(1022.0)));
+    assert_eq!(
+        (first.ttft_ns(), first.tpot_ns()),
+        (Some(1051), Some(1022.0))
+    );
     assert!(first.text.starts_with(" w"), "{}", first.text);
     assert_eq!(first.text.split_whitespace().count(), 2);
 }
@@ -188,7 +213,14 @@ fn a_request_joins_while_another_is_decoded() {
         [
             (0, Some(0), at.to_vec(), 6181, Some(5), Ending::Stop),
             (0, Some(0), vec![1062], 2084, Some(1), Ending::Stop),
-            (2084, Some(2084), vec![3116, 4138, 5160, 6182], 7193, Some(4), Ending::Stop),
+            (
+                2084,
+                Some(2084),
+                vec![3116, 4138, 5160, 6182],
+                7193,
+                Some(4),
+                Ending::Stop
+            ),
         ]
     );
     assert_eq!(
@@ -218,7 +250,11 @@ fn a_long_prompt_is_computed_in_parts_beside_the_others_tokens() {
         ..cost()
     };
     let served = run_whole(cost, &job);
-    let shapes: Vec<_> = served.calls.iter().map(|c| (c.phase, c.n_tokens, c.n_seq)).collect();
+    let shapes: Vec<_> = served
+        .calls
+        .iter()
+        .map(|c| (c.phase, c.n_tokens, c.n_seq))
+        .collect();
     assert_eq!(
         shapes,
         [
@@ -289,7 +325,10 @@ fn an_open_loop_waits_for_requests_and_then_for_places() {
         })
         .collect();
     assert_eq!(lines(&served), alone);
-    assert!(served.calls.iter().all(|c| c.build_ns == 0), "waiting is no call's time");
+    assert!(
+        served.calls.iter().all(|c| c.build_ns == 0),
+        "waiting is no call's time"
+    );
 
     // So many that all have come when the first is done: one after another, each late from when it was due.
     job.load = Load::Open {
@@ -318,7 +357,11 @@ fn nothing_is_sent_after_the_end_and_what_had_come_is_told() {
     let mut closed = job(&["a", "b", "c", "d"], 1, 2);
     closed.most_ns = Some(3000);
     let served = run_whole(cost(), &closed);
-    assert_eq!(served.timelines.len(), 2, "the second was sent at 2022 and finished");
+    assert_eq!(
+        served.timelines.len(),
+        2,
+        "the second was sent at 2022 and finished"
+    );
     assert_eq!(served.elapsed_ns, 4044);
 
     let mut open = closed.clone();
@@ -376,7 +419,7 @@ fn an_engine_that_fails_ends_the_job() {
     };
     let served = run(cost, &job, &|| false);
     let endings: Vec<_> = served.timelines.iter().map(|t| t.ending.word()).collect();
-    assert_eq!(endings, ["failed", "interrupted", "interrupted", "interrupted"]);
+    assert_eq!(endings, ["failed", "failed", "interrupted", "interrupted"]);
 }
 
 #[test]
@@ -423,7 +466,11 @@ fn places_are_used_again_and_each_request_has_its_own_draw() {
     assert!((1..4).all(|i| drawn[i] != drawn[0]), "{drawn:?}");
     assert_eq!(texts(&job), drawn, "the seed decides");
     job.sampling.seed += 1;
-    assert_eq!(texts(&job)[..3], drawn[1..], "request i draws with seed + i");
+    assert_eq!(
+        texts(&job)[..3],
+        drawn[1..],
+        "request i draws with seed + i"
+    );
 }
 
 /// What of a request does not depend on the others.

@@ -55,7 +55,10 @@ mod tests {
         assert_eq!(cut.len(), KEPT_TEXT_BYTES - 1);
         assert!(cut.ends_with('ä'));
         let pieces = vec![b"xyz".as_slice(); KEPT_TEXT_BYTES];
-        assert_eq!(text(&pieces), "xyz".repeat(KEPT_TEXT_BYTES)[..KEPT_TEXT_BYTES]);
+        assert_eq!(
+            text(&pieces),
+            "xyz".repeat(KEPT_TEXT_BYTES)[..KEPT_TEXT_BYTES]
+        );
     }
 
     #[test]
