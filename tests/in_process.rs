@@ -314,7 +314,7 @@ fn check_greedy(engine: &LlamaEngine<'_>) {
 }
 
 fn check_sampling(engine: &LlamaEngine<'_>) {
-    let mut job = job(&QUESTIONS, 1, 16);
+    let mut job = job(&QUESTIONS, 1, 8);
     let greedy = answer(engine, &job);
     job.sampling = Sampling {
         temperature: 1.5,
@@ -358,10 +358,8 @@ fn check_ends(engine: &LlamaEngine<'_>) {
         tokens.len() < letters.len(),
         "special tokens are one token each"
     );
-    assert!(
-        engine.ends_text(tokens[tokens.len() - 5]),
-        "<|im_end|> ends an answer"
-    );
+    let n_ends = tokens.iter().filter(|t| engine.ends_text(**t)).count();
+    assert_eq!(n_ends, 1, "<|im_end|> would end an answer");
     assert!(
         engine.piece(tokens[0]).is_empty(),
         "control tokens are no text"

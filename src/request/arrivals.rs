@@ -1,15 +1,15 @@
 //! When requests of an open loop come: a Poisson process, drawn from the job's seed alone, so that every target gets
 //! its requests at the same instants.
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp};
+use rand_distr::Exp1;
 
 /// The instants, nanoseconds since the job began, one after another without end. None at all when the rate is not
 /// a positive number.
 #[derive(Debug, Clone)]
 pub struct Arrivals {
-    gap_s: Option<Exp<f64>>,
+    rate_per_s: f64,
     rng: ChaCha8Rng,
     at_s: f64,
 }
@@ -18,7 +18,7 @@ impl Arrivals {
     /// So many in a second, on average.
     pub fn new(rate_per_s: f64, seed: u64) -> Self {
         Self {
-            gap_s: Exp::new(rate_per_s).ok().filter(|_| rate_per_s > 0.0),
+            rate_per_s,
             rng: ChaCha8Rng::seed_from_u64(seed),
             at_s: 0.0,
         }
@@ -29,8 +29,13 @@ impl Iterator for Arrivals {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        self.at_s += self.gap_s?.sample(&mut self.rng);
-        Some((self.at_s * 1e9).round() as u64)
+        // False for NaN too.
+        if self.rate_per_s > 0.0 {
+            self.at_s += self.rng.sample::<f64, _>(Exp1) / self.rate_per_s;
+            // Beyond what fits, the conversion saturates.
+            return Some((self.at_s * 1e9) as u64);
+        }
+        None
     }
 }
 
