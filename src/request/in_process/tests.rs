@@ -6,6 +6,7 @@ use super::*;
 use crate::engine::clock::FakeClock;
 use crate::engine::sampling::Sampling;
 use crate::engine::synthetic::{Cost, SyntheticEngine};
+use crate::measure::{Call, Phase};
 use crate::plan::expand::{Axes, Host, cases};
 use crate::request::arrivals::Arrivals;
 use crate::request::prompts::Prompt;
