@@ -60,6 +60,21 @@ impl Default for Sampling {
     }
 }
 
+impl Sampling {
+    /// The same for request `number` of a job, with a seed of its own.
+    pub fn of_request(&self, number: u32) -> Self {
+        Self {
+            seed: self.seed.wrapping_add(number),
+            ..*self
+        }
+    }
+
+    /// Whether nothing is drawn.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0
+    }
+}
+
 /// When an answer is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,6 +5,9 @@
 //! itself ([`ServerTimes`]) is kept apart from what its client saw. Only [`in_process`] also gives the
 //! decode calls that the requests shared.
 
+pub mod arrivals;
+pub mod fit;
+pub mod in_process;
 pub mod plan;
 pub mod prompts;
 
