@@ -5,7 +5,14 @@
 //! itself ([`ServerTimes`]) is kept apart from what its client saw. Only [`in_process`] also gives the
 //! decode calls that the requests shared.
 
+pub mod clock;
+pub mod exchange;
+pub mod http;
+pub mod load;
+pub mod ollama;
+pub mod openai;
 pub mod prompts;
+pub mod spec;
 
 use std::fmt;
 
