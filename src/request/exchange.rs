@@ -237,7 +237,11 @@ fn ending_of(error: HttpError, dialect: &dyn Dialect) -> Ending {
 
 /// As much of a text's begin as `most` bytes hold.
 fn head(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

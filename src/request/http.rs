@@ -145,6 +145,8 @@ struct Watch {
     stall_ns: AtomicU64,
     /// Whether any byte of the present request was sent.
     sent: AtomicBool,
+    /// Whether its connection was made for it.
+    fresh: AtomicBool,
     /// When bytes last arrived.
     arrived_ns: AtomicU64,
     stop: Arc<AtomicBool>,
@@ -171,6 +173,7 @@ impl<In: Transport> Connector<In> for Watcher {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
         let watch = Arc::clone(&self.0);
+        watch.fresh.store(true, Ordering::Relaxed);
         Ok(chained.map(|inner| Watched { inner, watch }))
     }
 }
@@ -264,6 +267,7 @@ impl Client {
             clock,
             stall_ns: AtomicU64::new(0),
             sent: AtomicBool::new(false),
+            fresh: AtomicBool::new(false),
             arrived_ns: AtomicU64::new(0),
             stop,
         });
@@ -333,10 +337,22 @@ impl Client {
         })
     }
 
+    /// Asks, and asks once more by a fresh connection where the kept one turns out to be closed: a server may close one
+    /// at any time after an answer, and what was sent meanwhile it never read. All clients do so.
     fn send(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
+        match self.send_once(url, body) {
+            Err(HttpError::Closed) if !self.watch.fresh.load(Ordering::Relaxed) => {
+                self.send_once(url, body)
+            }
+            other => other,
+        }
+    }
+
+    fn send_once(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
         let stall_ns = u64::try_from(self.stall.as_nanos()).unwrap_or(u64::MAX);
         self.watch.stall_ns.store(stall_ns, Ordering::Relaxed);
         self.watch.sent.store(false, Ordering::Relaxed);
+        self.watch.fresh.store(false, Ordering::Relaxed);
         let key = self.key.as_ref().and_then(ApiKey::header);
         let answer = match body {
             None => {
