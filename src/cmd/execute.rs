@@ -113,9 +113,7 @@ pub fn make_models(
             continue;
         }
         model.ensure(&mut *progress::file_work(&format!("writing {name}")))?;
-        model
-            .facts
-            .hash(&mut *progress::file_work(&format!("hashing {name}")))?;
+        model.hash(&mut *progress::file_work(&format!("hashing {name}")))?;
         // A run may be resumed from another folder.
         model.facts.path = std::path::absolute(&model.facts.path)
             .with_context(|| format!("{}: has no absolute path", model.facts.path.display()))?;

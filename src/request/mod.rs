@@ -6,10 +6,17 @@
 //! decode calls that the requests shared.
 
 pub mod arrivals;
+pub mod clock;
+pub mod exchange;
 pub mod fit;
+pub mod http;
 pub mod in_process;
+pub mod load;
+pub mod ollama;
+pub mod openai;
 pub mod plan;
 pub mod prompts;
+pub mod spec;
 
 use std::borrow::Cow;
 use std::fmt;
