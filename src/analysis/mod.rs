@@ -6,6 +6,7 @@
 //! | which file and which batch size | [`choice`] |
 //! | what bounds a step | [`bottleneck`], with [`theory`] where the machine's ceilings are known |
 //! | how many users within limits | [`capacity`] |
+//! | whether a harder question, or a temperature, costs more | [`difficulty`] |
 //! | all of it as sentences | [`findings`] |
 //!
 //! METHODOLOGY.md, section "Findings", states the rules. Nothing is said that the data do not show: where evidence is
@@ -15,6 +16,7 @@ pub mod bottleneck;
 pub mod capacity;
 pub mod choice;
 pub mod curve;
+pub mod difficulty;
 pub mod findings;
 pub mod theory;
 

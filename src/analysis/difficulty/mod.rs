@@ -1,0 +1,179 @@
+//! Does a harder question cost more compute? Matched pairs, an equivalence test with a margin set beforehand, and a
+//! positive control: METHODOLOGY.md, section "Does a harder question cost more compute?".
+//!
+//! A dense model computes the same for every token, whatever it says, so "we saw no difference" proves nothing: the
+//! measurement may have been too coarse. Here equality is shown or it is not claimed, and nothing at all is claimed where a
+//! prompt that is known to cost more did not show.
+
+mod answer;
+mod arms;
+mod sentences;
+mod temperature;
+#[cfg(test)]
+mod tests;
+
+pub use answer::is_right;
+pub use arms::{Control, Effect, Equal, Natural, Verdict};
+pub use sentences::findings;
+pub use temperature::{AtTemperature, PromptFigures, temperature};
+
+use crate::request::prompts::Prompt;
+use crate::request::{Ending, KEPT_TEXT_BYTES, Timeline};
+
+/// Differences up to this share do not matter; set before anything was measured.
+pub const MARGIN: f64 = 0.01;
+/// Of each of the two one-sided tests, so that their interval is one of 90%.
+pub const ALPHA: f64 = 0.05;
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The model ended it.
+    ByModel,
+    /// It had as many tokens as were allowed: how long it would have become is not known.
+    AtLimit,
+    /// Anything else: an error, a stall, an interruption. Left out everywhere, and counted.
+    Broken,
+}
+
+/// What was measured of one request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestFigures {
+    /// The round, from 0: halves of a pair are compared within a round.
+    pub round: u32,
+    /// How it ended.
+    pub ended: Ended,
+    /// Tokens of the prompt.
+    pub n_prompt: Option<u32>,
+    /// Tokens of the answer.
+    pub n_generated: Option<u32>,
+    /// Time to the first token.
+    pub ttft_ns: Option<u64>,
+    /// Time per token after the first: the median step where decode calls are seen, else the mean interval.
+    pub tpot_ns: Option<f64>,
+    /// From sending it to its end.
+    pub total_ns: u64,
+    /// Time spent choosing all its tokens; none for servers.
+    pub sample_ns: Option<u64>,
+    /// Whether the right answer stands in its text; none where none is known.
+    pub right: Option<bool>,
+}
+
+impl RequestFigures {
+    /// Of a request that was made in a round with a prompt.
+    pub fn of(round: u32, timeline: &Timeline, prompt: &Prompt) -> Self {
+        let found = prompt
+            .answer
+            .as_deref()
+            .map(|answer| is_right(&timeline.text, answer));
+        // What the kept part does not hold may stand in the rest.
+        let cut = timeline.text.len() + 4 > KEPT_TEXT_BYTES;
+        Self {
+            round,
+            ended: match timeline.ending {
+                Ending::Stop => Ended::ByModel,
+                Ending::Length => Ended::AtLimit,
+                _ => Ended::Broken,
+            },
+            n_prompt: timeline.n_prompt,
+            n_generated: timeline.n_generated,
+            ttft_ns: timeline.ttft_ns(),
+            tpot_ns: timeline.tpot_ns(),
+            total_ns: timeline.ended_ns.saturating_sub(timeline.sent_ns),
+            sample_ns: timeline.sample_ns,
+            right: found.filter(|found| *found || !cut),
+        }
+    }
+
+    /// Time spent choosing a token.
+    pub fn sample_ns_per_token(&self) -> Option<f64> {
+        let n = self.n_generated.filter(|n| *n > 0)?;
+        Some(self.sample_ns? as f64 / f64::from(n))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.ended != Ended::Broken
+    }
+}
+
+/// The requests of a matched pair, over all rounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairFigures {
+    /// The pair's word, [`Prompt::pair`].
+    pub pair: String,
+    /// Those of the easy half; of the control, the shorter one.
+    pub easy: Vec<RequestFigures>,
+    /// Those of the hard half; of the control, the longer one.
+    pub hard: Vec<RequestFigures>,
+}
+
+/// What one target measured of the experiment. An arm that was not run is empty.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Experiment {
+    /// What was measured, as a reader knows it: `smollm2-135m-q4_0 in-process`. May be empty.
+    pub of: String,
+    /// Arm A: prompts of equal length, answers of equal length.
+    pub equal: Vec<PairFigures>,
+    /// Arm B: answers as long as the model makes them.
+    pub natural: Vec<PairFigures>,
+    /// Positive control: the `hard` half is the same prompt made a little longer, which must show in the TTFT.
+    pub control: Vec<PairFigures>,
+}
+
+/// What makes the difference between easy and hard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Nothing does: a token costs the same, and the answers take equally long or were not compared.
+    Nothing,
+    /// The answers are longer (or shorter); a token costs the same.
+    Length,
+    /// Choosing the token takes longer.
+    Sampler,
+    /// A token takes longer and the sampler does not explain it.
+    Unexplained,
+    /// The data do not tell.
+    Undetermined,
+}
+
+/// The experiment as figures. None: that part was not measured, or in fewer than two pairs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// Whether a prompt known to cost more was seen to.
+    pub control: Option<Control>,
+    /// Arm A.
+    pub equal: Option<Equal>,
+    /// Arm B.
+    pub natural: Option<Natural>,
+    /// What makes the difference.
+    pub mechanism: Mechanism,
+    /// Right answers and answers judged, of easy and of hard questions.
+    pub right: Option<[(usize, usize); 2]>,
+}
+
+/// Judges an experiment.
+pub fn judge(experiment: &Experiment) -> Judgement {
+    let control = Control::of(&experiment.control);
+    let equal = Equal::of(&experiment.equal);
+    let natural = Natural::of(&experiment.natural);
+    let seen = control.as_ref().is_some_and(Control::is_seen);
+    Judgement {
+        mechanism: match &equal {
+            Some(equal) if seen => mechanism(equal, natural.as_ref()),
+            _ => Mechanism::Undetermined,
+        },
+        right: answer::shares(&experiment.natural).or_else(|| answer::shares(&experiment.equal)),
+        control,
+        equal,
+        natural,
+    }
+}
+
+fn mechanism(equal: &Equal, natural: Option<&Natural>) -> Mechanism {
+    match equal.step.verdict {
+        Verdict::Undetermined { .. } => Mechanism::Undetermined,
+        Verdict::Different if equal.sampler_explains() => Mechanism::Sampler,
+        Verdict::Different => Mechanism::Unexplained,
+        Verdict::Equal if natural.is_some_and(Natural::is_length) => Mechanism::Length,
+        Verdict::Equal => Mechanism::Nothing,
+    }
+}

@@ -1,0 +1,338 @@
+//! The judgement in words: one sentence, and what it rests on.
+
+use super::arms::{Control, Effect, Equal, Natural, Verdict};
+use super::{Experiment, Judgement, MARGIN, Mechanism, judge};
+use crate::analysis::{Finding, Sure};
+use crate::stats::Interval;
+use crate::text::{plural, short};
+use crate::units;
+
+const QUESTION: &str = "Does a harder question cost more compute?";
+
+/// The experiment's answer, or nothing where no part of it was run.
+pub fn findings(experiment: &Experiment) -> Vec<Finding> {
+    let parts = [&experiment.equal, &experiment.natural, &experiment.control];
+    if parts.iter().all(|part| part.is_empty()) {
+        return Vec::new();
+    }
+    let judgement = judge(experiment);
+    let (claim, sure) = claim(&judgement);
+    let mut evidence = Vec::new();
+    if !experiment.of.is_empty() {
+        evidence.push(format!("Measured: {}.", short(&experiment.of)));
+    }
+    evidence.extend(control_says(judgement.control.as_ref()));
+    evidence.extend(equal_says(judgement.equal.as_ref()));
+    evidence.extend(natural_says(&judgement, experiment));
+    evidence.extend(judgement.right.map(right_says));
+    vec![Finding {
+        question: QUESTION,
+        claim,
+        evidence,
+        sure,
+        see: Vec::new(),
+    }]
+}
+
+fn claim(judgement: &Judgement) -> (String, Sure) {
+    let undetermined = |why: String| (why, Sure::Undetermined);
+    let Some(control) = &judgement.control else {
+        return undetermined(
+            "The measurement may be too coarse to tell: no prompts that are known to cost more were measured beside it \
+             (the positive control), at least two are needed."
+                .to_owned(),
+        );
+    };
+    if !control.is_seen() {
+        return undetermined(format!(
+            "The measurement is too coarse to tell: even {} did not show in the time to the first token, which was {}.",
+            longer_prompts(control),
+            longer(&control.ttft.ratio)
+        ));
+    }
+    let Some(equal) = &judgement.equal else {
+        return undetermined(
+            "Undetermined: fewer than two pairs were measured at equal length.".to_owned(),
+        );
+    };
+    let token = format!(
+        "at equal length a token of a hard question takes {}",
+        longer(&equal.step.ratio)
+    );
+    match judgement.mechanism {
+        Mechanism::Undetermined => undetermined(format!(
+            "Undetermined: {token}, which neither excludes nor shows a difference of {}; {}.",
+            margin(),
+            pairs_needed(&equal.step)
+        )),
+        Mechanism::Sampler => (
+            format!("Yes, in the sampler: {token}, and {}.", sampler_part(equal)),
+            Sure::Shown,
+        ),
+        Mechanism::Unexplained => {
+            // A dense model has no reason to; so it is a finding about the measurement until somebody finds the reason.
+            let why = match equal.sampler_of_difference {
+                Some(_) => format!("{}, so neither length nor sampler explains it", sampler_part(equal)),
+                None => "the sampler's part cannot be seen from here, length does not explain it".to_owned(),
+            };
+            let which = if equal.step.ratio.estimate > 1.0 { "Yes" } else { "No, less" };
+            (format!("{which}: {token}; {why}."), Sure::Shown)
+        }
+        Mechanism::Length | Mechanism::Nothing => {
+            no_difference(&token, equal, judgement.natural.as_ref(), judgement.mechanism)
+        }
+    }
+}
+
+/// A token costs the same; what of the rest?
+fn no_difference(
+    token: &str,
+    equal: &Equal,
+    natural: Option<&Natural>,
+    mechanism: Mechanism,
+) -> (String, Sure) {
+    if let Some(ttft) = equal.ttft.filter(|t| t.verdict == Verdict::Different) {
+        return (
+            format!(
+                "Not in a token, but in the prefill: {token}, equal within {}, while the first token comes {}.",
+                margin(),
+                later(&ttft.ratio)
+            ),
+            Sure::Shown,
+        );
+    }
+    let same = format!("No: {token}, equal within {}", margin());
+    let rest = match (mechanism, natural) {
+        (Mechanism::Length, Some(n)) => {
+            let (what, comparative) = if n.tokens.estimate > 1.0 {
+                ("longer", "more")
+            } else {
+                ("shorter", "less")
+            };
+            format!(
+                "; left to end by themselves hard answers take {comparative} time only because they are {what}: they \
+                 take {}, with {} tokens.",
+                times_as_long(&n.total),
+                times(&n.tokens)
+            )
+        }
+        (_, Some(n)) if n.length_share.is_some() => format!(
+            "; but left to end by themselves hard answers take {}, and length does not explain it.",
+            times_as_long(&n.total)
+        ),
+        (_, Some(n)) => format!(
+            "; left to end by themselves hard answers do not differ in time beyond chance ({}).",
+            times_as_long(&n.total)
+        ),
+        (_, None) => ".".to_owned(),
+    };
+    (same + &rest, Sure::Shown)
+}
+
+fn control_says(control: Option<&Control>) -> Option<String> {
+    let control = control?;
+    Some(format!(
+        "Positive control, {}: {} to the first token was {}: {}.",
+        plural(count(control.ttft.n_pairs), "pair", "pairs"),
+        match control.longer {
+            Some(ratio) => format!("with {} more prompt tokens the time", percent(ratio - 1.0)),
+            None => "with longer prompts the time".to_owned(),
+        },
+        longer(&control.ttft.ratio),
+        if control.is_seen() { "seen" } else { "not seen" }
+    ))
+}
+
+fn equal_says(equal: Option<&Equal>) -> Vec<String> {
+    let Some(equal) = equal else {
+        return Vec::new();
+    };
+    let mut said = vec![effect_says("time per token", &equal.step)];
+    said.extend(equal.ttft.map(|e| effect_says("time to the first token", &e)));
+    match equal.sampler {
+        Some(effect) => {
+            let share = equal
+                .sampler_share
+                .map(|share| format!(" It is {} of the time per token.", percent(share)));
+            said.push(effect_says("time of the sampler per token", &effect) + &share.unwrap_or_default());
+        }
+        None => said.push("At equal length, the sampler: cannot be seen apart from here.".to_owned()),
+    }
+    if equal.n_unequal > 0 {
+        said.push(format!(
+            "{} left out of it: their halves differ in tokens.",
+            were(equal.n_unequal, "pair")
+        ));
+    }
+    if equal.n_unknown > 0 {
+        said.push(format!(
+            "Of {} not all lengths are known: equal in what was asked for, not counted.",
+            plural(count(equal.n_unknown), "pair", "pairs")
+        ));
+    }
+    said.extend(broken_says(equal.n_broken, "At equal length"));
+    said
+}
+
+fn effect_says(what: &str, effect: &Effect) -> String {
+    let verdict = match effect.verdict {
+        Verdict::Equal => format!("equal within {}", margin()),
+        Verdict::Different => format!("different by more than {}", margin()),
+        Verdict::Undetermined { .. } => format!("undetermined, {}", pairs_needed(effect)),
+    };
+    format!(
+        "At equal length, {what} (hard over easy, {}): {}: {verdict}.",
+        plural(count(effect.n_pairs), "pair", "pairs"),
+        longer(&effect.ratio)
+    )
+}
+
+fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
+    let Some(n) = &judgement.natural else {
+        return match experiment.natural.len() {
+            0 => Vec::new(),
+            _ => vec![
+                "Left to end by themselves: fewer than two pairs had two answers that the model ended, so nothing is \
+                 said about length."
+                    .to_owned(),
+            ],
+        };
+    };
+    let mut said = vec![format!(
+        "Left to end by themselves ({}), hard answers take {}, with {} tokens and {} time per token.",
+        plural(count(n.n_pairs), "pair", "pairs"),
+        times_as_long(&n.total),
+        times(&n.tokens),
+        times(&n.per_token)
+    )];
+    said.push(match &n.length_share {
+        Some(share) => format!(
+            "Of the difference in log(time), {:.0}%{} is length.",
+            share.estimate * 100.0,
+            range(share, |v| format!("{:.0}%", v * 100.0))
+        ),
+        None => "No difference in the time of whole answers is shown, so there is nothing to share out.".to_owned(),
+    });
+    let [easy, hard] = n.n_censored;
+    if easy + hard > 0 {
+        let [of_easy, of_hard] = n.n_requests;
+        let lost = match n.n_lost {
+            0 => String::new(),
+            lost => format!(", and with them {} whole", plural(count(lost), "pair", "pairs")),
+        };
+        said.push(format!(
+            "{easy} of {of_easy} easy and {hard} of {of_hard} hard answers were cut at the limit: how long they would \
+             have become is not known, they are left out{lost}."
+        ));
+    }
+    said.extend(broken_says(n.n_broken, "Left to end by themselves"));
+    said
+}
+
+fn broken_says(n: usize, part: &str) -> Option<String> {
+    (n > 0).then(|| {
+        format!(
+            "{part}: {} left out, they failed or were given up.",
+            were(n, "request")
+        )
+    })
+}
+
+fn right_says([easy, hard]: [(usize, usize); 2]) -> String {
+    let of = |(right, judged): (usize, usize)| match judged {
+        0 => "n/a".to_owned(),
+        _ => format!(
+            "{} ({right} of {judged})",
+            percent(right as f64 / judged as f64)
+        ),
+    };
+    format!(
+        "Right answers: {} of easy, {} of hard questions; a harder question is one that is answered wrong more often.",
+        of(easy),
+        of(hard)
+    )
+}
+
+fn sampler_part(equal: &Equal) -> String {
+    let part = equal.sampler_of_difference.unwrap_or(0.0);
+    format!("choosing the token is {:.0}% of that difference", part * 100.0)
+}
+
+fn longer_prompts(control: &Control) -> String {
+    match control.longer {
+        Some(ratio) => format!("prompts {} longer", percent(ratio - 1.0)),
+        None => "longer prompts".to_owned(),
+    }
+}
+
+pub(super) fn pairs_needed(effect: &Effect) -> String {
+    match effect.verdict {
+        Verdict::Undetermined { pairs: Some(n) } => format!("about {n} pairs would tell"),
+        _ => "the estimate is so near the margin, or the spread so large, that more pairs would hardly tell".to_owned(),
+    }
+}
+
+pub(super) fn margin() -> String {
+    format!("{:.0}%", MARGIN * 100.0)
+}
+
+/// `0.31% longer (90%: -0.20% to 0.82%)`, or in times where it is much.
+pub(super) fn longer(ratio: &Interval) -> String {
+    by(ratio, "longer", "shorter")
+}
+
+fn later(ratio: &Interval) -> String {
+    by(ratio, "later", "sooner")
+}
+
+pub(super) fn by(ratio: &Interval, more: &str, less: &str) -> String {
+    if !(0.67..=1.5).contains(&ratio.estimate) {
+        return times_as_long(ratio);
+    }
+    let change = ratio.estimate - 1.0;
+    let word = if change < 0.0 { less } else { more };
+    format!(
+        "{} {word}{}",
+        percent(change.abs()),
+        range(ratio, |v| percent(v - 1.0))
+    )
+}
+
+fn times_as_long(ratio: &Interval) -> String {
+    format!(
+        "{} times as long{}",
+        units::significant(ratio.estimate),
+        range(ratio, units::significant)
+    )
+}
+
+fn times(ratio: &Interval) -> String {
+    format!(
+        "{} times the{}",
+        units::significant(ratio.estimate),
+        range(ratio, units::significant)
+    )
+}
+
+fn range(i: &Interval, show: impl Fn(f64) -> String) -> String {
+    format!(" ({:.0}%: {} to {})", i.level * 100.0, show(i.lo), show(i.hi))
+}
+
+/// Two decimals up to 10%: what is judged is 1%.
+pub(super) fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    if value.abs() < 9.995 {
+        format!("{value:.2}%")
+    } else {
+        format!("{value:.1}%")
+    }
+}
+
+fn were(n: usize, noun: &str) -> String {
+    let verb = if n == 1 { "was" } else { "were" };
+    format!("{} {verb}", plural(count(n), noun, &format!("{noun}s")))
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
