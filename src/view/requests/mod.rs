@@ -244,6 +244,9 @@ pub struct Sent {
     pub sample_ns: Option<u64>,
     /// What the server says.
     pub server: Option<ServerTimes>,
+    /// The answer, its beginning; only where the prompt has a right one that it can be held against.
+    #[serde(skip)]
+    pub text: Option<Box<str>>,
 }
 
 impl Sent {
@@ -267,6 +270,7 @@ impl Sent {
             tpot_ns: t.tpot_ns(),
             sample_ns: t.sample_ns,
             server: t.server,
+            text: Some(t.text.as_str().into()),
         }
     }
 
@@ -323,6 +327,17 @@ impl JobView {
     /// Whether an answer is whole.
     pub fn is_measured(&self) -> bool {
         self.figures.n_whole > 0
+    }
+
+    /// How many times another's value this one has: the median over rounds in which both have it. They took turns in
+    /// each, so rounds are pairs.
+    pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
+        let theirs = other.by_round(of);
+        let mine = self.by_round(of).into_iter();
+        let ratios: Vec<f64> = mine
+            .filter_map(|(round, value)| Some(value / theirs.get(&round).filter(|v| **v > 0.0)?))
+            .collect();
+        figures::over_rounds(&ratios)
     }
 
     /// A figure of each round, where it has one.
