@@ -300,7 +300,7 @@ fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
 }
 
 /// Whether a target answers requests together, judged where most are under way.
-fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
+pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
     let jobs = requests
         .measured()
         .filter(|j| j.target == target && j.is_closed());

@@ -7,13 +7,14 @@
 //! | does TTFT follow the prompt's length | [`length`] |
 //! | what does load take of the machine, and does it stay | [`sustained`] |
 //! | temperature, and easy against hard | [`questions`] |
-//! | how many meet limits | [`goodput`] |
+//! | what limits | [`limits`] |
+//! | how many meet promised latencies | [`goodput`] |
 //! | one target against another | [`live`](super::live) |
 
 pub mod concurrency;
 pub mod goodput;
 pub mod length;
-mod limits;
+pub mod limits;
 pub mod questions;
 pub mod sustained;
 #[cfg(test)]
