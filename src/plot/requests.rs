@@ -177,7 +177,7 @@ pub fn prompt_length(requests: &RequestsView) -> Option<Figure> {
             let points = points
                 .iter()
                 .filter_map(|p| {
-                    let place = format!("{name}, {} tokens", units::significant(p.n_prompt));
+                    let place = format!("{name}, {} tokens", length::tokens(p.n_prompt));
                     Some(point(p.n_prompt, seconds(of(p)?), &place, "s"))
                 })
                 .collect();

@@ -45,7 +45,7 @@ fn each(view: &RunView, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Re
     for row in rows(view, &run_warnings(view)) {
         take(&json(&row)?)?;
     }
-    for requests in &view.requests {
+    if let Some(requests) = &view.requests {
         for row in requests::row::rows(view, requests) {
             take(&json(&row)?)?;
         }

@@ -11,7 +11,7 @@ pub use overlap::{Overlap, Serving};
 pub use split::{Parts, PerToken};
 
 use super::{Finding, Sure};
-use crate::request::{TargetFacts, TargetKind};
+use crate::request::{Experiment, TargetFacts, TargetKind};
 use crate::text::{plural, short};
 use crate::units;
 use crate::view::requests::{JobView, Measured, RequestsView, Round};
@@ -92,11 +92,19 @@ pub fn findings(requests: &RequestsView) -> Vec<Finding> {
     found
 }
 
+/// The pairs that differ in the number of requests at once only, where that was measured; else all.
+fn comparable<'a>(pairs: &[Pair<'a>]) -> Vec<Pair<'a>> {
+    let is_of = |p: &&Pair<'a>| p.other.job.experiment == Experiment::Concurrency;
+    let own: Vec<Pair<'a>> = pairs.iter().filter(is_of).copied().collect();
+    if own.is_empty() { pairs.to_vec() } else { own }
+}
+
 /// How many times as long, at the fewest and at the most requests at once.
 pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
-    let last = pairs.last()?;
+    let main = comparable(pairs);
+    let last = main.last()?;
     let name = short(&last.other.target);
-    let said: Vec<String> = ends(pairs)
+    let said: Vec<String> = ends(&main)
         .filter_map(|p| {
             Some(format!(
                 "{} {}",
@@ -176,7 +184,8 @@ fn evidence(pair: &Pair<'_>) -> String {
 
 /// The split at the most requests at once.
 fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
-    let last = pairs.last()?;
+    let main = comparable(pairs);
+    let last = main.last()?;
     let Some(difference) = last.difference() else {
         return Some(Finding {
             question: "Where does the difference come from?",
@@ -200,9 +209,8 @@ fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
         .iter()
         .map(|(name, ns)| format!("{} {name}", signed(*ns)))
         .collect();
-    let evidence = pairs.iter().filter_map(split_in_words);
-    let mut evidence: Vec<String> = evidence.collect();
-    evidence.extend(engines(pairs));
+    let mut evidence: Vec<String> = main.iter().filter_map(split_in_words).collect();
+    evidence.extend(engines(&main));
     Some(Finding {
         question: "Where does the difference come from?",
         claim: format!(

@@ -69,7 +69,13 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
     };
     let mut evidence: Vec<String> = curve.windows(2).filter_map(|w| step(w[0], w[1])).collect();
     evidence.extend(queueing(last));
-    let shown = gain.interval.is_some_and(|i| i.lo > 1.0);
+    let shown = match grows < NO_GAIN {
+        true => last
+            .ratio_to(first, |r| r.tokens_per_s)
+            .and_then(|m| m.interval)
+            .is_some_and(|i| i.hi < NO_GAIN),
+        false => gain.interval.is_some_and(|i| i.lo > 1.0),
+    };
     Some(Finding {
         question: "How many requests at once?",
         claim,

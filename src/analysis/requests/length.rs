@@ -50,6 +50,11 @@ impl AtLength {
     }
 }
 
+/// A number of tokens, which a mean need not be.
+pub fn tokens(n: f64) -> String {
+    format!("{n:.0}")
+}
+
 /// The power of the length that values follow: the slope of a line through their logarithms; none with fewer than two
 /// lengths.
 pub fn exponent(points: &[(f64, f64)]) -> Option<f64> {
@@ -109,8 +114,8 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
         .iter()
         .map(|p| {
             format!(
-                "{} prompt tokens: TTFT {}, latency {} (medians).",
-                units::significant(p.n_prompt),
+                "Prompts of {} tokens: TTFT {}, latency {} (medians).",
+                tokens(p.n_prompt),
                 time(p.ttft_ns),
                 time(p.latency_ns)
             )
@@ -125,8 +130,8 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
             short(target),
             time(last.ttft_ns),
             time(first.ttft_ns),
-            units::significant(last.n_prompt),
-            units::significant(first.n_prompt),
+            tokens(last.n_prompt),
+            tokens(first.n_prompt),
             growth(ttft_exponent),
             units::significant(ttft_exponent)
         ),

@@ -14,6 +14,8 @@ pub struct Drift {
     pub rate: f64,
     /// Answers in both halves together, over all rounds.
     pub n: u32,
+    /// How far from 1 the rate can come by which answers end just before the middle and which just after.
+    pub luck: f64,
 }
 
 impl Drift {
@@ -34,6 +36,7 @@ impl Drift {
         (n_first.min(n_second) >= FEWEST && first > 0.0).then(|| Self {
             rate: second / first,
             n: n_first + n_second,
+            luck: job.rounds.len() as f64 * f64::from(job.at_once()) / f64::from(n_first),
         })
     }
 }
@@ -41,7 +44,7 @@ impl Drift {
 /// Fewer answers in half of the time say nothing of its rate.
 pub const FEWEST: u32 = 5;
 
-/// Changes of the rate up to this are the luck of which answer ends when.
+/// Changes of the rate up to this do not matter.
 const STEADY: f64 = 0.1;
 
 /// The job that loads a target for a while.
@@ -70,6 +73,9 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
     let drift = Drift::of(job);
     let stays = match drift {
         Some(d) if (d.rate - 1.0).abs() <= STEADY => " The rate stays.".to_owned(),
+        Some(d) if (d.rate - 1.0).abs() <= d.luck => {
+            " Whether the rate stays needs a longer load to tell.".to_owned()
+        }
         Some(d) => format!(
             " The second half gave {} times the tokens/s of the first.",
             units::significant(d.rate)

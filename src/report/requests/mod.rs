@@ -3,6 +3,8 @@
 
 pub(super) mod csv;
 pub(super) mod row;
+#[cfg(test)]
+mod tests;
 
 use super::sheet::{Column, Sheet};
 use super::view::RunView;
@@ -228,7 +230,7 @@ fn jobs(requests: &RequestsView) -> Vec<Column> {
         numbers("p99 s", 6, &|j| s(p99(j))),
         numbers("TTFT ms", 1, &|j| ms(j.figures.ttft_ns.median)),
         numbers("TPOT ms", 2, &|j| ms(j.figures.tpot_ns.median)),
-        numbers("ITL p99", 8, &|j| ms(j.figures.gap_ns.p99)),
+        numbers("ITL p99 ms", 8, &|j| ms(j.figures.gap_ns.p99)),
     ]);
     if queues {
         columns.push(numbers("wait ms", 7, &|j| ms(j.figures.wait_ns.median)));

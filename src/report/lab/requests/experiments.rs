@@ -44,7 +44,7 @@ fn prompt_length(requests: &RequestsView) -> Vec<Block> {
         for p in length::points(requests, target) {
             grid.rows.push(vec![
                 short(target),
-                units::significant(p.n_prompt),
+                length::tokens(p.n_prompt),
                 ms(p.ttft_ns),
                 plus_minus(p.ttft_ns),
                 s(p.latency_ns),

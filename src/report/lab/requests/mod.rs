@@ -13,7 +13,6 @@ use crate::request::TargetFacts;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
 use crate::units;
-use crate::view::RunView;
 use crate::view::requests::{Figures, JobView, RequestsView};
 
 pub(super) use experiments::blocks as experiments;
