@@ -71,6 +71,13 @@ pub struct Slo {
     limits: Vec<(Felt, u64)>,
 }
 
+impl Slo {
+    /// Each limited latency with its limit, nanoseconds.
+    pub fn limits(&self) -> &[(Felt, u64)] {
+        &self.limits
+    }
+}
+
 impl FromStr for Slo {
     type Err = String;
 

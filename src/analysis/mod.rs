@@ -7,6 +7,8 @@
 //! | what bounds a step | [`bottleneck`], with [`theory`] where the machine's ceilings are known |
 //! | how many users within limits | [`capacity`] |
 //! | whether a harder question, or a temperature, costs more | [`difficulty`] |
+//! | how long requests take, how many at once | [`requests`] |
+//! | how targets that served the same jobs differ | [`live`] |
 //! | all of it as sentences | [`findings`] |
 //!
 //! METHODOLOGY.md, section "Findings", states the rules. Nothing is said that the data do not show: where evidence is
@@ -18,6 +20,8 @@ pub mod choice;
 pub mod curve;
 pub mod difficulty;
 pub mod findings;
+pub mod live;
+pub mod requests;
 pub mod theory;
 
 use std::fmt;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -38,28 +39,29 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
             .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
         files = Files::in_folder(folder);
     }
-    let lab = write(&view, args.slo.as_ref(), &files)?;
+    let (lab, written) = write(&view, args.slo.as_ref(), &files)?;
     say(answers(&lab.lead, terminal::width()))?;
-    for path in [&files.html, &files.markdown, &files.csv]
-        .into_iter()
-        .flatten()
-    {
+    for path in written {
         say(format_args!("wrote {}", path.display()))?;
     }
     Ok(DONE)
 }
 
-/// Writes a run's report and gives it back.
+/// Writes a run's report and gives it back, with the files it is in.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) fn write(view: &RunView, slo: Option<&Slo>, files: &Files) -> Result<Lab> {
+pub(super) fn write(
+    view: &RunView,
+    slo: Option<&Slo>,
+    files: &Files,
+) -> Result<(Lab, Vec<PathBuf>)> {
     let kept = kept_ceilings(view);
     let of = |case: &Case| kept.get(&(case.n_threads, case.n_gpu_layers > 0));
     let lab = Lab::of(view, &Theory::of(view, &of), slo);
-    report::write_files(view, &lab, files)
+    let written = report::write_files(view, &lab, files)
         .context("name another place with --to, or print the table with -o table")?;
-    Ok(lab)
+    Ok((lab, written))
 }
 
 /// Ceilings of the run's machine, engine and threads that were measured here; by threads, and whether of a GPU.

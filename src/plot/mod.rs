@@ -1,5 +1,5 @@
 //! Figures: what is to be seen of a run ([`batch`], [`latency`], [`length`], [`resources`],
-//! [`roofline`]), as data, and one way of
+//! [`roofline`], [`requests`]), as data, and one way of
 //! drawing it ([`svg`], [`png`](fn@png)).
 //!
 //! A [`Figure`] holds values in the units of its axes and knows no colours or pixels. A figure whose data a run lacks
@@ -12,6 +12,7 @@ pub mod latency;
 mod legend;
 pub mod length;
 mod png;
+pub mod requests;
 pub mod resources;
 pub mod roofline;
 mod style;
@@ -28,7 +29,7 @@ pub use style::css_variables;
 pub const MOST_SERIES: usize = 8;
 
 /// The name of every figure there is.
-pub const IDS: [&str; 14] = [
+pub const IDS: [&str; 21] = [
     "throughput",
     "latency",
     "tradeoff",
@@ -43,6 +44,13 @@ pub const IDS: [&str; 14] = [
     "thread_impact",
     "memory",
     "roofline",
+    "ttft_by_class",
+    "request_latency",
+    "prompt_length_requests",
+    "temperature_impact",
+    "concurrent_impact",
+    "concurrent_latency",
+    "requests_over_time",
 ];
 
 /// The [`Series::look`] of what the others are held against.

@@ -18,7 +18,17 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
     if let [model] = axes::models(&cases)[..] {
         lines.push(("model", model_line(view, model)));
     }
+    if let (Some(requests), true) = (&view.requests, cases.is_empty()) {
+        let jobs = requests.jobs.iter().map(|j| &j.job.case);
+        let cases: Vec<&Case> = jobs.collect();
+        if let [model] = axes::models(&cases)[..] {
+            lines.push(("model", model_line(view, model)));
+        }
+    }
     lines.push(("cells", axes::constants(&cases)));
+    if let Some(requests) = &view.requests {
+        lines.push(("requests", super::requests::of_run(view, requests)));
+    }
     for (_, line) in &mut lines {
         *line = plain(line);
     }
@@ -28,6 +38,9 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
 
 fn run(view: &RunView) -> String {
     let h = &view.header;
+    if view.cells.is_empty() && view.requests.is_some() {
+        return format!("{}, {}", h.run, h.started_at);
+    }
     let replicates = plural(h.plan.protocol.replicates, "process", "processes");
     format!("{}, {}, {replicates} a cell", h.run, h.started_at)
 }

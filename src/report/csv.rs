@@ -179,7 +179,7 @@ fn flatten(key: String, value: Value, flat: &mut HashMap<String, String>) {
 
 /// A text that no spreadsheet takes for a formula: it would run whatever a file's name says
 /// (OWASP, "CSV Injection").
-fn defused(text: &str) -> String {
+pub(super) fn defused(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         format!("'{text}")
     } else {

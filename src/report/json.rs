@@ -1,8 +1,12 @@
-//! The table for programs: `-o json` is one array, `-o jsonl` one object a line; an object per cell.
+//! The table for programs: `-o json` is one array, `-o jsonl` one object a line; an object per cell, and after them one
+//! per job and target. What has a `case_id` is a cell, what has a `job` is one.
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::notes::run_warnings;
+use super::requests;
 use super::row::rows;
 use super::view::RunView;
 
@@ -12,11 +16,11 @@ use super::view::RunView;
 /// What the writer says.
 pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
     let mut separator = "[\n";
-    for row in rows(view, &run_warnings(view)) {
+    each(view, &mut |json| {
         out.write_all(separator.as_bytes())?;
-        serde_json::to_writer(&mut *out, &row)?;
         separator = ",\n";
-    }
+        out.write_all(json)
+    })?;
     // A plan without a cell is an empty array.
     out.write_all(if separator == "[\n" {
         b"[]\n"
@@ -30,9 +34,25 @@ pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// What the writer says.
 pub fn lines(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
+    each(view, &mut |json| {
+        out.write_all(json)?;
+        out.write_all(b"\n")
+    })
+}
+
+/// Every object as JSON: cells, then jobs.
+fn each(view: &RunView, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     for row in rows(view, &run_warnings(view)) {
-        serde_json::to_writer(&mut *out, &row)?;
-        out.write_all(b"\n")?;
+        take(&json(&row)?)?;
+    }
+    if let Some(requests) = &view.requests {
+        for row in requests::row::rows(view, requests) {
+            take(&json(&row)?)?;
+        }
     }
     Ok(())
+}
+
+fn json(row: &impl Serialize) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(row)?)
 }

@@ -21,6 +21,7 @@ pub mod page;
 pub mod paper;
 pub mod prediction;
 pub mod progress;
+mod requests;
 mod row;
 pub mod sheet;
 pub mod terminal;
@@ -51,11 +52,11 @@ pub enum Output {
     Table,
     /// Markdown
     Md,
-    /// Comma-separated values, one row a cell, with a header
+    /// Comma-separated values, one row a cell, or a request, with a header
     Csv,
-    /// One JSON array with an object per cell
+    /// One JSON array with an object per cell, and per job of requests and target
     Json,
-    /// One JSON object a line per cell
+    /// The same, one JSON object a line
     Jsonl,
 }
 
@@ -77,6 +78,8 @@ pub const FILE_NAME: &str = "report.md";
 pub const HTML_NAME: &str = "report.html";
 /// Name of the table of cells inside a run's folder.
 pub const CSV_NAME: &str = "cells.csv";
+/// Name of the table of requests, beside the table of cells.
+pub const REQUESTS_CSV_NAME: &str = "requests.csv";
 
 /// Writes a run's table in the asked form; the one for people fits the terminal of standard output.
 ///
@@ -85,15 +88,56 @@ pub const CSV_NAME: &str = "cells.csv";
 pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<()> {
     match output {
         Output::Table => {
-            let text = terminal::render(view, terminal::width(), terminal::colour());
+            let text = terminal_text(view, terminal::width(), terminal::colour());
             out.write_all(text.as_bytes())?;
         }
-        Output::Md => out.write_all(markdown::render(view).as_bytes())?,
-        Output::Csv => csv::write(view, out)?,
+        Output::Md => out.write_all(markdown_text(view).as_bytes())?,
+        Output::Csv => {
+            if shows_cells(view) {
+                csv::write(view, out)?;
+            }
+            if let Some(requests) = &view.requests {
+                // Two tables in one stream: an empty line parts them.
+                out.write_all(if shows_cells(view) { b"\n" } else { b"" })?;
+                requests::csv::write(view, requests, out)?;
+            }
+        }
         Output::Json => json::array(view, out)?,
         Output::Jsonl => json::lines(view, out)?,
     }
     out.flush()
+}
+
+/// Whether a run's cells are shown: a run of requests only has none to show, nor to miss.
+fn shows_cells(view: &RunView) -> bool {
+    !view.cells.is_empty() || view.requests.is_none()
+}
+
+/// The tables for people: of cells, of requests, or of both.
+fn terminal_text(view: &RunView, width: usize, colour: bool) -> String {
+    let mut parts = Vec::new();
+    if shows_cells(view) {
+        parts.push(terminal::render(view, width, colour));
+    }
+    let sheets = request_sheets(view).into_iter();
+    parts.extend(sheets.map(|sheet| sheet.terminal(width)));
+    parts.join("\n")
+}
+
+fn markdown_text(view: &RunView) -> String {
+    let mut parts = Vec::new();
+    if shows_cells(view) {
+        parts.push(markdown::render(view));
+    }
+    parts.extend(request_sheets(view).iter().map(Sheet::markdown));
+    parts.join("\n")
+}
+
+fn request_sheets(view: &RunView) -> Vec<Sheet> {
+    let requests = view.requests.iter();
+    requests
+        .flat_map(|r| requests::sheets(view, r, !shows_cells(view)))
+        .collect()
 }
 
 /// Writes a comparison or a gate's verdict in the asked form: `sheet` for people, `data` for programs.
@@ -124,7 +168,7 @@ pub struct Files {
     pub html: Option<PathBuf>,
     /// The document; its plots go into a folder beside it.
     pub markdown: Option<PathBuf>,
-    /// A row for each cell.
+    /// A row for each cell; beside it stands a file with a row for each request, where there are any.
     pub csv: Option<PathBuf>,
 }
 
@@ -190,24 +234,42 @@ pub fn print_sheets(
     out.flush()
 }
 
-/// Writes a run's report: each file as a whole, so that none is ever seen half written.
+/// Writes a run's report: each file as a whole, so that none is ever seen half written. Gives back what was written.
 ///
 /// # Errors
 /// [`WriteError`].
-pub fn write_files(view: &RunView, lab: &lab::Lab, files: &Files) -> Result<(), WriteError> {
+pub fn write_files(
+    view: &RunView,
+    lab: &lab::Lab,
+    files: &Files,
+) -> Result<Vec<PathBuf>, WriteError> {
+    let mut written = Vec::new();
     if let Some(path) = &files.html {
         write(path, page::render(lab, &view.record)?.as_bytes())?;
+        written.push(path.clone());
     }
     if let Some(path) = &files.markdown {
         write(path, paper::render(lab).as_bytes())?;
         write_plots(lab, &beside(path).join(paper::PLOTS))?;
+        written.push(path.clone());
     }
     if let Some(path) = &files.csv {
-        let mut text = Vec::new();
-        csv::write(view, &mut text).map_err(|source| io_error(path, source))?;
-        write(path, &text)?;
+        let to = |path: PathBuf, text: io::Result<Vec<u8>>| {
+            let text = text.map_err(|source| io_error(&path, source))?;
+            write(&path, &text).map(|()| path)
+        };
+        if shows_cells(view) {
+            let mut text = Vec::new();
+            let text = csv::write(view, &mut text).map(|()| text);
+            written.push(to(path.clone(), text)?);
+        }
+        if let Some(requests) = &view.requests {
+            let mut text = Vec::new();
+            let text = requests::csv::write(view, requests, &mut text).map(|()| text);
+            written.push(to(beside(path).join(REQUESTS_CSV_NAME), text)?);
+        }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Every figure as SVG and PNG; those of an earlier report that this one does not have go.

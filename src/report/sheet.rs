@@ -138,6 +138,8 @@ impl Sheet {
             }
             // A rank goes as a whole: one side's value without the other's says nothing.
             left_out.extend(columns.extract_if(.., |c| c.rank == least).map(|c| c.head));
+            // Intervals of several figures have one heading.
+            left_out.dedup();
         }
     }
 

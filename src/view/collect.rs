@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::figures::{Estimate, Steps};
 use super::usage::UsageCollector;
 use super::warning::keep_worst;
-use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView};
+use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView, requests};
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
@@ -33,6 +33,7 @@ pub(super) struct Collector {
     offset: Offset,
     /// How each run read so far ended.
     ends: Vec<Option<EndLine>>,
+    requests: requests::Collector,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -85,6 +86,7 @@ impl Collector {
     /// Takes in a run, beside those read before.
     pub(super) fn read(&mut self, run: &Path) -> Result<RunHeader, RecordError> {
         self.ends.push(None);
+        self.requests.begin_run();
         let mut most = Offset::default();
         let header = jsonl::read(run, |line| {
             let (worker, replicate) = match &line {
@@ -119,7 +121,10 @@ impl Collector {
         }
         let offset = self.offset;
         match line {
-            Line::Run(_) | Line::End(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) => {}
+            Line::Run(_) | Line::End(_) => {}
+            Line::Target(line) => self.requests.note_target(*line),
+            Line::Request(line) => self.requests.note_request(*line),
+            Line::Job(line) => self.requests.note_job(*line),
             Line::Worker(w) => {
                 let memory = self.loaded_rss_bytes.entry(w.load.clone()).or_default();
                 memory.extend(w.rss_bytes);
@@ -189,6 +194,7 @@ impl Collector {
         super::note_imprecise(&mut cells, &header.plan.protocol);
         RunView {
             record,
+            requests: self.requests.finish(header.requests.as_ref()),
             header,
             also,
             cells,

@@ -1,5 +1,7 @@
 //! Runs made by hand, for the tests of this room.
 
+pub mod requests;
+
 use std::path::PathBuf;
 
 use crate::build_info::BuildInfo;

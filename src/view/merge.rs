@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::RunView;
 use super::collect::Collector;
+use super::{RunView, requests};
 use crate::compare::difference::Difference;
 use crate::record::RunHeader;
 use crate::record::jsonl::{self, RecordError};
@@ -65,7 +65,9 @@ fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
     let serious = all
         .iter()
         .filter(|d| !matches!(d, Difference::Seed { .. } | Difference::Program { .. }));
-    serious.map(ToString::to_string).collect()
+    let mut serious: Vec<String> = serious.map(ToString::to_string).collect();
+    serious.extend(requests::unlike(&header.requests, &other.requests));
+    serious
 }
 
 fn take_in(header: &mut RunHeader, other: &RunHeader) {
@@ -84,4 +86,5 @@ fn take_in(header: &mut RunHeader, other: &RunHeader) {
             header.warnings.push(warning.clone());
         }
     }
+    requests::take_in(&mut header.requests, &other.requests);
 }

@@ -9,6 +9,7 @@ mod figures;
 pub(crate) mod fixture;
 mod merge;
 mod request;
+pub mod requests;
 mod steps;
 mod usage;
 mod warning;
@@ -26,6 +27,7 @@ use collect::Collector;
 
 pub use merge::ViewError;
 pub use request::Request;
+pub use requests::RequestsView;
 pub use steps::{Steps, StepsAt};
 pub use usage::{CellGpu, CellUsage, MeanMax, MeanMin};
 pub use warning::CellWarning;
@@ -41,6 +43,8 @@ pub struct RunView {
     pub also: Vec<RunHeader>,
     /// Every planned cell, in the plan's order.
     pub cells: Vec<CellView>,
+    /// Its requests; none for a run of cells only.
+    pub requests: Option<RequestsView>,
     /// How the run ended; none when it is still going on, or was cut off.
     pub end: Option<EndLine>,
 }

@@ -92,6 +92,18 @@ impl UsageCollector {
         add(&mut sum.quota_throttled_ns, delta.quota_throttled_ns);
     }
 
+    /// What another collector knows.
+    pub(super) fn take_in(&mut self, other: &Self) {
+        self.visits.extend(other.visits.iter().cloned());
+        let (sum, more) = (&mut self.counted, &other.counted);
+        add(&mut sum.voluntary_switches, more.voluntary_switches);
+        add(&mut sum.involuntary_switches, more.involuntary_switches);
+        add(&mut sum.major_faults, more.major_faults);
+        add(&mut sum.swapped_bytes, more.swapped_bytes);
+        add(&mut sum.throttle_events, more.throttle_events);
+        add(&mut sum.quota_throttled_ns, more.quota_throttled_ns);
+    }
+
     /// What a visit's sampler saw.
     pub(super) fn note_visit(&mut self, usage: UsageSummary) {
         self.visits.push(usage);

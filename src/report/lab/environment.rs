@@ -108,11 +108,14 @@ fn software(view: &RunView) -> Grid {
         ),
         (
             "protocol",
-            Some(format!(
-                "{}, {repetitions} in each, seed {}",
-                plural(protocol.replicates, "process a cell", "processes a cell"),
-                protocol.seed
-            )),
+            Some(match (&view.requests, view.cells.is_empty()) {
+                (Some(requests), true) => crate::report::requests::of_run(view, requests),
+                _ => format!(
+                    "{}, {repetitions} in each, seed {}",
+                    plural(protocol.replicates, "process a cell", "processes a cell"),
+                    protocol.seed
+                ),
+            }),
         ),
         ("began", Some(short(&h.started_at))),
         (
@@ -168,16 +171,26 @@ pub(super) fn raw(view: &RunView) -> Vec<Block> {
         let lines: Vec<String> = text.lines().map(plain).collect();
         Block::Folded(summary.to_owned(), lines.join("\n"))
     };
-    vec![
-        Block::Text(
-            "Every decode call in nanoseconds is in run.jsonl; everything here is computed from it.".to_owned(),
-        ),
-        cells,
+    let requests = view.requests.is_some();
+    let first = match requests {
+        true => {
+            "Every request with its arrivals, and every decode call, in nanoseconds is in run.jsonl; everything here is \
+             computed from it. requests.csv has a row for each request."
+        }
+        false => {
+            "Every decode call in nanoseconds is in run.jsonl; everything here is computed from it."
+        }
+    };
+    let cells = crate::report::shows_cells(view).then_some(cells);
+    let mut blocks = vec![Block::Text(first.to_owned())];
+    blocks.extend(cells);
+    blocks.extend([
         folded("Command line", format!("ggufbench {}", args.join(" "))),
         folded("Machine", json(serde_json::to_string_pretty(&h.machine))),
         folded("Engine", json(serde_json::to_string_pretty(&h.engine))),
         folded("Program", json(serde_json::to_string_pretty(&h.program))),
         folded("Clock", json(serde_json::to_string_pretty(&h.timer))),
         folded("Models", json(serde_json::to_string_pretty(&h.plan.models))),
-    ]
+    ]);
+    blocks
 }

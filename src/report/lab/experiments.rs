@@ -14,6 +14,20 @@ use crate::view::{CellView, RunView};
 const MOST_SENTENCES: usize = 8;
 
 pub(super) fn blocks(view: &RunView) -> Vec<Block> {
+    let mut blocks = beside_requests(view);
+    let (words, flags) = ("batch size", "--batch 1,8,32");
+    blocks.push(Block::Heading("Concurrent requests".to_owned()));
+    blocks.extend(settings(view, "batch", (words, flags)));
+    blocks.push(Block::Heading("Impact of temperature".to_owned()));
+    blocks.push(Block::Text(
+        "Not measured: the next token is always the most likely one, so a temperature has no part in these figures."
+            .to_owned(),
+    ));
+    blocks
+}
+
+/// The experiments that real requests do not make good for.
+pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
     let mut blocks = Vec::new();
     let lengths = [
         Experiment {
@@ -46,28 +60,9 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     }
     blocks.push(Block::Heading("Impact of precision".to_owned()));
     blocks.extend(precision(view));
-    for (title, name, words, flags) in [
-        (
-            "Impact of the KV cache's type",
-            "type_k",
-            "type of K cache",
-            "--batch 1,8 --n-depth 1024 --flash-attn on --type-k f16,q8_0 --type-v f16,q8_0",
-        ),
-        (
-            "Concurrent requests",
-            "batch",
-            "batch size",
-            "--batch 1,8,32",
-        ),
-    ] {
-        blocks.push(Block::Heading(title.to_owned()));
-        blocks.extend(settings(view, name, (words, flags)));
-    }
-    blocks.push(Block::Heading("Impact of temperature".to_owned()));
-    blocks.push(Block::Text(
-        "Not measured: the next token is always the most likely one, so a temperature has no part in these figures."
-            .to_owned(),
-    ));
+    blocks.push(Block::Heading("Impact of the KV cache's type".to_owned()));
+    let flags = "--batch 1,8 --n-depth 1024 --flash-attn on --type-k f16,q8_0 --type-v f16,q8_0";
+    blocks.extend(settings(view, "type_k", ("type of K cache", flags)));
     blocks
 }
 

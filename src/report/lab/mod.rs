@@ -6,6 +6,7 @@
 mod conclusions;
 mod environment;
 mod experiments;
+mod requests;
 mod resources;
 mod results;
 #[cfg(test)]
@@ -14,11 +15,12 @@ mod tests;
 use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::findings;
+use crate::analysis::requests as of_requests;
 use crate::analysis::theory::Theory;
 use crate::compare::axis::Axis;
 use crate::plot::Figure;
 use crate::text::{quoted, short};
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, RequestsView, RunView};
 
 /// A whole report.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,42 +122,42 @@ impl Block {
 }
 
 impl Lab {
-    /// Of a run.
+    /// Of a run: of cells, of requests, or of both.
     pub fn of(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Self {
-        let section = |id, title, blocks| Section { id, title, blocks };
-        let sections = vec![
-            section("environment", "Environment", environment::blocks(view)),
-            section("results", "Results", results::blocks(view, theory)),
-            section(
-                "requests",
-                "Requests by length of prompt",
-                results::requests(view),
-            ),
-            section("experiments", "Experiments", experiments::blocks(view)),
-            section(
-                "distribution",
-                "Latency distribution",
-                results::distribution(view),
-            ),
-            section("resources", "Resource usage", resources::blocks(view)),
-            section(
-                "bottleneck",
-                "Bottleneck and expectation",
-                conclusions::bottleneck(view, theory),
-            ),
-            section(
-                "opportunities",
-                "What would make it faster",
-                conclusions::opportunities(view),
-            ),
-            section("trouble", "What went wrong", conclusions::trouble(view)),
-            section("next", "What to measure next", conclusions::next(view)),
-            section("raw", "Raw data and system", environment::raw(view)),
-        ];
+        let mut sections: Vec<Section> = Vec::new();
+        let mut section = |id, title, blocks: Vec<Block>| {
+            // A part that a run of this kind does not have leaves no heading behind.
+            if !blocks.is_empty() {
+                sections.push(Section { id, title, blocks });
+            }
+        };
+        let both = Both { view, theory };
+        section("environment", "Environment", both.environment());
+        section("results", "Results", both.results());
+        section("requests", both.requests_title(), both.requests());
+        section("experiments", "Experiments", both.experiments());
+        section("targets", "Targets side by side", both.of_requests(requests::beside));
+        section(
+            "difficulty",
+            "Harder questions",
+            both.of_requests(requests::difficulty),
+        );
+        section("distribution", "Latency distribution", both.distribution());
+        section("resources", "Resource usage", both.resources());
+        section("bottleneck", "Bottleneck and expectation", both.bottleneck());
+        section(
+            "opportunities",
+            "What would make it faster",
+            both.opportunities(),
+        );
+        section("trouble", "What went wrong", both.trouble());
+        section("next", "What to measure next", both.next());
+        section("answers", "Sample answers", both.of_requests(requests::answers));
+        section("raw", "Raw data and system", environment::raw(view));
         Self {
             title: short(&view.header.plan.name),
             about: super::caption::lines(view),
-            lead: findings::lead(view, theory, slo),
+            lead: both.lead(slo),
             sections,
         }
     }
@@ -170,11 +172,119 @@ impl Lab {
     }
 }
 
+/// A run and what its sections are made of: each holds what cells say, then what requests say.
+#[derive(Clone, Copy)]
+struct Both<'a> {
+    view: &'a RunView,
+    theory: &'a Theory,
+}
+
+impl Both<'_> {
+    /// What cells say, unless the run has requests and no cell; then what requests say, where it has any.
+    fn blocks(
+        self,
+        of_cells: impl FnOnce(&RunView) -> Vec<Block>,
+        of_requests: impl FnOnce(&RunView, &RequestsView) -> Vec<Block>,
+    ) -> Vec<Block> {
+        let mut blocks = match super::shows_cells(self.view) {
+            true => of_cells(self.view),
+            false => Vec::new(),
+        };
+        if let Some(requests) = &self.view.requests {
+            blocks.extend(of_requests(self.view, requests));
+        }
+        blocks
+    }
+
+    fn of_requests(self, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
+        self.view.requests.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// What requests say comes first: it is what somebody feels.
+    fn lead(self, slo: Option<&Slo>) -> Vec<Finding> {
+        let mut lead = Vec::new();
+        if let Some(requests) = &self.view.requests {
+            lead.extend(of_requests::lead(self.view, requests, slo));
+        }
+        if super::shows_cells(self.view) {
+            lead.extend(findings::lead(self.view, self.theory, slo));
+        }
+        lead
+    }
+
+    fn environment(self) -> Vec<Block> {
+        let mut blocks = environment::blocks(self.view);
+        blocks.extend(self.of_requests(requests::target_facts));
+        blocks
+    }
+
+    fn results(self) -> Vec<Block> {
+        self.blocks(|v| results::blocks(v, self.theory), |_, _| Vec::new())
+    }
+
+    fn requests_title(self) -> &'static str {
+        match self.view.requests {
+            Some(_) => "Requests by class of prompt",
+            None => "Requests by length of prompt",
+        }
+    }
+
+    /// Requests that were sent, or else a cell's repetitions as such.
+    fn requests(self) -> Vec<Block> {
+        match &self.view.requests {
+            Some(requests) => requests::by_class(requests),
+            None => results::requests(self.view),
+        }
+    }
+
+    fn experiments(self) -> Vec<Block> {
+        match &self.view.requests {
+            None => experiments::blocks(self.view),
+            Some(requests) => {
+                let mut blocks = requests::experiments(self.view, requests);
+                if super::shows_cells(self.view) {
+                    blocks.extend(experiments::beside_requests(self.view));
+                }
+                blocks
+            }
+        }
+    }
+
+    fn distribution(self) -> Vec<Block> {
+        self.blocks(results::distribution, |_, r| requests::distribution(r))
+    }
+
+    fn resources(self) -> Vec<Block> {
+        self.blocks(resources::blocks, requests::resources)
+    }
+
+    fn bottleneck(self) -> Vec<Block> {
+        self.blocks(
+            |v| conclusions::bottleneck(v, self.theory),
+            requests::bottleneck,
+        )
+    }
+
+    fn opportunities(self) -> Vec<Block> {
+        self.blocks(conclusions::opportunities, requests::opportunities)
+    }
+
+    fn trouble(self) -> Vec<Block> {
+        self.blocks(conclusions::trouble, |_, r| requests::trouble(r))
+    }
+
+    fn next(self) -> Vec<Block> {
+        self.blocks(conclusions::next, |_, r| requests::next(r))
+    }
+}
+
 /// A command that measures something else with this run's models and settings: `flags` say what is different.
 fn command(view: &RunView, flags: &str) -> String {
     let mut parts = vec!["ggufbench".to_owned()];
     let case = view.cells.first().map(|c| &c.case);
     let model = case.and_then(|c| view.model(&c.model));
+    // A run of requests only has no cell to take it from.
+    let model = model.or_else(|| view.header.plan.models.first().filter(|_| case.is_none()));
     if let Some(model) = model
         && !flags.contains("--model")
     {

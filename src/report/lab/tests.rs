@@ -249,6 +249,108 @@ fn hostile_text_is_text_in_the_pictures_and_in_spreadsheets() {
 }
 
 #[test]
+fn page_of_requests() {
+    let (view, lab) = lab(fixture::requests::both());
+    assert_snapshot!(without_pictures(&html(&view, &lab)));
+}
+
+#[test]
+fn document_of_requests() {
+    let (_, lab) = lab(fixture::requests::both());
+    assert_snapshot!(paper::render(&lab));
+}
+
+#[test]
+fn every_picture_of_requests() {
+    let (_, lab) = lab(fixture::requests::both());
+    let ids: Vec<&str> = lab.figures().map(|f| f.id).collect();
+    assert_eq!(
+        ids,
+        [
+            "ttft_by_class",
+            "prompt_length_requests",
+            "temperature_impact",
+            "concurrent_impact",
+            "concurrent_latency",
+            "request_latency",
+            "requests_over_time"
+        ]
+    );
+    let pictures: Vec<String> = lab.figures().map(|f| plot::svg(f, Look::File)).collect();
+    assert_snapshot!(pictures.join("\n"));
+}
+
+#[test]
+fn no_section_of_requests_is_blank_or_speaks_of_cells() {
+    for view in [
+        fixture::requests::both(),
+        fixture::requests::own(),
+        fixture::requests::with_cells(),
+    ] {
+        let has_cells = !view.cells.is_empty();
+        let (_, lab) = lab(view);
+        for section in &lab.sections {
+            assert!(!section.blocks.is_empty(), "{}", section.title);
+            let ends_in_heading = matches!(section.blocks.last(), Some(Block::Heading(_)));
+            assert!(!ends_in_heading, "{}", section.title);
+        }
+        let text = paper::render(&lab);
+        assert!(!text.contains("No cell was measured"), "{text}");
+        assert_eq!(text.contains("cells.csv"), has_cells);
+        let ids: Vec<&str> = lab.figures().map(|f| f.id).collect();
+        let distinct: BTreeSet<&&str> = ids.iter().collect();
+        assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+    }
+}
+
+#[test]
+fn requests_stand_in_a_file_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (view, lab) = lab(fixture::requests::both());
+    let files = Files::in_folder(folder.path());
+    let written = write_files(&view, &lab, &files).expect("writes");
+    let names: Vec<String> = written
+        .iter()
+        .filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    assert_eq!(names, ["report.html", "report.md", "requests.csv"]);
+    assert!(!folder.path().join("cells.csv").exists());
+    let table = std::fs::read_to_string(folder.path().join("requests.csv")).expect("is there");
+    let requests = view.requests.as_ref().expect("has requests");
+    let n: usize = requests.jobs.iter().map(|j| j.requests.len()).sum();
+    assert_eq!(table.lines().count(), 1 + n);
+}
+
+#[test]
+fn hostile_requests_are_text_in_page_document_and_pictures() {
+    let attack = "=</pre></details><script>alert(1)</script><img src=x onerror=y>|\x1b[31m\u{202e}\n# ` ](";
+    let (view, lab) = lab(fixture::requests::hostile(attack));
+    let text = html(&view, &lab);
+    let (calm_view, calm) = self::lab(fixture::requests::both());
+    let known = tags(&html(&calm_view, &calm));
+    let unknown: Vec<String> = tags(&text).difference(&known).cloned().collect();
+    assert_eq!(unknown, [""; 0], "elements that only an attack has");
+    let page = Html::parse_document(&text);
+    let scripts = Selector::parse("script").expect("a selector");
+    assert_eq!(page.select(&scripts).count(), 1);
+    assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'));
+    let document = paper::render(&lab);
+    let prose: Vec<&str> = document.lines().filter(|l| !l.starts_with("    ")).collect();
+    let prose = prose.join("\n");
+    assert!(!prose.contains("<script") && !prose.contains("<img"), "{prose}");
+    assert!(!document.contains('\u{1b}') && !document.contains('\u{202e}'));
+    assert_eq!(
+        document.matches("<details>").count(),
+        document.matches("\n</details>").count()
+    );
+    for figure in lab.figures() {
+        let picture = plot::svg(figure, Look::File);
+        assert!(!picture.contains("<script") && !picture.contains("<img"));
+        plot::png(figure).expect("valid XML");
+    }
+}
+
+#[test]
 fn a_run_of_one_cell_has_a_whole_report() {
     let c = case("tiny", 4);
     let lines = [

@@ -1,0 +1,86 @@
+//! Whether a target answers requests together or one after another, from when their pieces arrive.
+
+use crate::view::requests::{JobView, Sent};
+
+/// How many requests were being answered at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlap {
+    /// Most requests between their first and last piece at one time.
+    pub answered: u32,
+    /// Most requests between sending and end at one time.
+    pub under_way: u32,
+}
+
+/// What that says of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// One after another, although more were under way.
+    OneByOne,
+    /// All that were under way together.
+    Together,
+    /// Some together, the others waited.
+    Partly,
+}
+
+impl Overlap {
+    /// Of a job's whole answers; none where fewer than two requests were under way together, or their answers came in
+    /// one piece, which has no length.
+    pub fn of(job: &JobView) -> Option<Self> {
+        let mut answered = 0;
+        let mut under_way = 0;
+        for round in &job.rounds {
+            let own = || {
+                let all = job.requests.iter();
+                all.filter(|s| s.round == round.round && s.ending.is_whole())
+            };
+            answered = answered.max(most(own().filter_map(span)));
+            under_way = under_way.max(most(own().map(|s| (s.sent_ns, s.ended_ns))));
+        }
+        (under_way > 1 && answered > 0).then_some(Self {
+            answered,
+            under_way,
+        })
+    }
+
+    /// In words' terms.
+    pub fn serving(self) -> Serving {
+        match self.answered {
+            1 => Serving::OneByOne,
+            n if n < self.under_way => Serving::Partly,
+            _ => Serving::Together,
+        }
+    }
+}
+
+fn span(sent: &Sent) -> Option<(u64, u64)> {
+    let (first, last) = (sent.first_ns?, sent.last_ns?);
+    (last > first).then_some((first, last))
+}
+
+/// Most spans that hold one instant. A span that ends when another begins does not overlap it.
+fn most(spans: impl Iterator<Item = (u64, u64)>) -> u32 {
+    let mut events: Vec<(u64, bool)> = Vec::new();
+    for (from, to) in spans {
+        // `false` sorts first: ends before beginnings.
+        events.extend([(from, true), (to, false)]);
+    }
+    events.sort_unstable();
+    let (mut now, mut most) = (0_u32, 0_u32);
+    for (_, begins) in events {
+        now = if begins { now + 1 } else { now.saturating_sub(1) };
+        most = most.max(now);
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_that_touch_do_not_overlap() {
+        assert_eq!(most([(0, 10), (10, 20), (20, 30)].into_iter()), 1);
+        assert_eq!(most([(0, 10), (9, 20), (9, 30)].into_iter()), 3);
+        assert_eq!(most(std::iter::empty()), 0);
+    }
+}

@@ -1,0 +1,140 @@
+//! How many requests at once: what throughput gains, what latency pays, and where more stop paying.
+
+use super::duration;
+use crate::analysis::choice::GOOD_ENOUGH;
+use crate::analysis::live::{Overlap, Serving};
+use crate::analysis::{Finding, Sure};
+use crate::request::Experiment;
+use crate::text::short;
+use crate::units;
+use crate::view::requests::{JobView, RequestsView};
+
+/// A target's jobs that send the same prompts, more of them at once each time; in that order. Fewer than two are none.
+pub fn curve<'a>(requests: &'a RequestsView, target: &str) -> Vec<&'a JobView> {
+    let own = requests.of(Experiment::Concurrency);
+    let mut jobs: Vec<&JobView> = own
+        .filter(|j| j.target == target && j.is_closed())
+        .filter(|j| j.tokens_per_s.is_some())
+        .collect();
+    jobs.sort_by_key(|j| j.at_once());
+    jobs.dedup_by_key(|j| j.at_once());
+    if jobs.len() < 2 { Vec::new() } else { jobs }
+}
+
+/// The job with the most tokens per second, and the first that has nearly as many.
+pub fn knee<'a>(curve: &[&'a JobView]) -> Option<(&'a JobView, &'a JobView)> {
+    let most = curve.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+    let enough = |j: &&&JobView| rate(j) >= GOOD_ENOUGH * rate(most);
+    Some((curve.iter().find(enough)?, most))
+}
+
+fn rate(job: &JobView) -> f64 {
+    job.tokens_per_s.map_or(0.0, |m| m.value)
+}
+
+fn latency(job: &JobView) -> Option<f64> {
+    Some(job.figures.latency_ns.median?.value)
+}
+
+/// What more requests at once do at a target; none with a single number of them.
+pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
+    let curve = curve(requests, target);
+    let (enough, most) = knee(&curve)?;
+    let (first, last) = (*curve.first()?, *curve.last()?);
+    let gain = enough.ratio_to(first, |r| r.tokens_per_s)?;
+    let name = short(target);
+    let grows = rate(most) / rate(first);
+    let claim = if grows < NO_GAIN {
+        format!(
+            "{name}: more than {} at once gain nothing, {} tokens/s with {} and {} with {}; each waits {} instead of {}.",
+            first.at_once(),
+            units::significant(rate(first)),
+            first.at_once(),
+            units::significant(rate(last)),
+            last.at_once(),
+            time(last),
+            time(first)
+        )
+    } else {
+        format!(
+            "{name}: {} at once, {} tokens/s, {} times those of {}, and {} a request instead of {} (median); {}.",
+            enough.at_once(),
+            units::significant(rate(enough)),
+            units::significant(gain.value),
+            first.at_once(),
+            time(enough),
+            time(first),
+            beyond(enough, most, last)
+        )
+    };
+    let mut evidence: Vec<String> = curve.windows(2).filter_map(|w| step(w[0], w[1])).collect();
+    evidence.extend(queueing(last));
+    let shown = match grows < NO_GAIN {
+        true => last
+            .ratio_to(first, |r| r.tokens_per_s)
+            .and_then(|m| m.interval)
+            .is_some_and(|i| i.hi < NO_GAIN),
+        false => gain.interval.is_some_and(|i| i.lo > 1.0),
+    };
+    Some(Finding {
+        question: "How many requests at once?",
+        claim,
+        evidence,
+        sure: if shown { Sure::Shown } else { Sure::Likely },
+        see: vec!["concurrent_impact", "concurrent_latency"],
+    })
+}
+
+/// Less than this is no growth of throughput that anybody would queue for.
+const NO_GAIN: f64 = 1.1;
+
+fn time(job: &JobView) -> String {
+    let median = job.figures.latency_ns.median;
+    median.map_or("n/a".to_owned(), duration)
+}
+
+fn beyond(enough: &JobView, most: &JobView, last: &JobView) -> String {
+    if enough.at_once() == last.at_once() {
+        return "that is the most measured, and it may still grow".to_owned();
+    }
+    if most.at_once() == enough.at_once() {
+        return "more at once give less".to_owned();
+    }
+    format!(
+        "the most is {} tokens/s with {}",
+        units::significant(rate(most)),
+        most.at_once()
+    )
+}
+
+fn step(a: &JobView, b: &JobView) -> Option<String> {
+    let more = f64::from(b.at_once()) / f64::from(a.at_once().max(1));
+    Some(format!(
+        "From {} to {} at once ({} times as many): {} times the tokens/s, {} times the latency.",
+        a.at_once(),
+        b.at_once(),
+        units::significant(more),
+        units::significant(rate(b) / rate(a)),
+        units::significant(latency(b)? / latency(a)?)
+    ))
+}
+
+/// How requests queue where most are under way.
+pub fn queueing(job: &JobView) -> Option<String> {
+    let seen = Overlap::of(job)?;
+    let n = seen.under_way;
+    let ttft = job.figures.ttft_ns.median.map(duration);
+    let ttft = ttft.map_or(String::new(), |t| {
+        format!(" The first token comes after {t} (median).")
+    });
+    Some(match seen.serving() {
+        Serving::OneByOne => {
+            format!("With {n} under way they were answered one after another: the others queue.{ttft}")
+        }
+        Serving::Partly => format!(
+            "With {n} under way at most {} were answered at a time: the others queue.{ttft}",
+            seen.answered
+        ),
+        Serving::Together => format!("All {n} under way were answered at the same time.{ttft}"),
+    })
+}

@@ -1,0 +1,97 @@
+//! Goodput: requests that meet every limit, as a share and per second.
+
+use crate::analysis::capacity::{Felt, Slo};
+use crate::analysis::{Finding, Sure};
+use crate::text::short;
+use crate::units;
+use crate::view::requests::{JobView, RequestsView, Sent};
+
+/// Requests of a job within limits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Goodput {
+    /// Requests that meet every limit.
+    pub n_met: u32,
+    /// Requests that were sent; one that failed meets nothing.
+    pub n_sent: u32,
+    /// Those that meet them, per second from the job's begin to its end; none where a round has no end.
+    pub per_s: Option<f64>,
+}
+
+impl Goodput {
+    /// Of a job at a target.
+    pub fn of(job: &JobView, slo: &Slo) -> Self {
+        let met = job.requests.iter().filter(|s| meets(s, slo)).count();
+        let elapsed: Option<Vec<u64>> = job.rounds.iter().map(|r| r.elapsed_ns).collect();
+        let elapsed = elapsed.map(|all| all.into_iter().fold(0, u64::saturating_add));
+        let elapsed = elapsed.filter(|ns| *ns > 0);
+        Self {
+            n_met: u32::try_from(met).unwrap_or(u32::MAX),
+            n_sent: job.figures.n_sent,
+            per_s: elapsed.map(|ns| met as f64 / ns as f64 * 1e9),
+        }
+    }
+
+    /// The share of all that were sent.
+    pub fn share(&self) -> Option<f64> {
+        (self.n_sent > 0).then(|| f64::from(self.n_met) / f64::from(self.n_sent))
+    }
+}
+
+fn meets(sent: &Sent, slo: &Slo) -> bool {
+    let within = |(felt, limit): &(Felt, u64)| match felt {
+        Felt::Ttft => sent.ttft_ns().is_some_and(|ns| ns <= *limit),
+        // An answer of one token has no time per further token to be too long.
+        Felt::Tpot => match sent.n_generated {
+            Some(0 | 1) => true,
+            _ => sent.tpot_ns.is_some_and(|ns| ns <= *limit as f64),
+        },
+        Felt::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
+    };
+    sent.ending.is_whole() && slo.limits().iter().all(within)
+}
+
+/// The most requests at once that nearly all meet the limits, per target's job with the best goodput.
+pub fn finding(requests: &RequestsView, slo: &Slo) -> Option<Finding> {
+    let mut all: Vec<(&JobView, Goodput)> = requests
+        .measured()
+        .map(|j| (j, Goodput::of(j, slo)))
+        .collect();
+    all.sort_by(|(_, a), (_, b)| {
+        let rate = |g: &Goodput| g.per_s.unwrap_or(0.0);
+        rate(b).total_cmp(&rate(a))
+    });
+    let (best, goodput) = all.first()?;
+    let in_words = |(job, g): &(&JobView, Goodput)| {
+        format!(
+            "{} of {} requests ({}){}: {} at {}",
+            g.n_met,
+            g.n_sent,
+            g.share().map_or("n/a".to_owned(), units::percent),
+            g.per_s.map_or(String::new(), |per_s| format!(
+                ", {} a second",
+                units::significant(per_s)
+            )),
+            short(&job.job.name),
+            short(&job.target)
+        )
+    };
+    Some(Finding {
+        question: "How many requests meet the limits?",
+        claim: if goodput.n_met == 0 {
+            format!("None of any job, with {slo}.")
+        } else {
+            format!(
+                "At best {} ({}), with {slo}.",
+                in_words(&(best, *goodput)),
+                super::load(&best.job.load)
+            )
+        },
+        evidence: all
+            .iter()
+            .take(12)
+            .map(|one| in_words(one) + ".")
+            .collect(),
+        sure: Sure::Likely,
+        see: Vec::new(),
+    })
+}

@@ -1,0 +1,154 @@
+//! What a run of requests says: how long one takes, how many at once, what limits, and what each experiment found.
+//!
+//! | question | where |
+//! |---|---|
+//! | how long does a request take, by class | [`how_long`] |
+//! | how many at once, and where more stop paying | [`concurrency`] |
+//! | does TTFT follow the prompt's length | [`length`] |
+//! | what does load take of the machine, and does it stay | [`sustained`] |
+//! | temperature, and easy against hard | [`questions`] |
+//! | what limits | [`limits`] |
+//! | how many meet promised latencies | [`goodput`] |
+//! | one target against another | [`live`](super::live) |
+
+pub mod concurrency;
+pub mod goodput;
+pub mod length;
+pub mod limits;
+pub mod questions;
+pub mod sustained;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use super::capacity::Slo;
+use super::{Finding, Sure, live};
+use crate::request::{Experiment, Load};
+use crate::text::{plural, short};
+use crate::units;
+use crate::view::RunView;
+use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times};
+
+/// The first screen: how long a request takes, how many at once, what limits, how the targets compare, how sure.
+pub fn lead(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<Finding> {
+    if requests.measured().next().is_none() {
+        return vec![trust::nothing_measured(requests)];
+    }
+    let mut found: Vec<Finding> = Vec::new();
+    found.extend(slo.and_then(|slo| goodput::finding(requests, slo)));
+    for target in targets(requests) {
+        found.extend(how_long(requests, target));
+    }
+    for target in targets(requests) {
+        found.extend(concurrency::finding(requests, target));
+    }
+    found.extend(limits::finding(view, requests));
+    for other in live::others(requests) {
+        found.extend(live::headline(&live::pairs(requests, other)));
+    }
+    found.push(trust::finding(requests));
+    found
+}
+
+/// The targets that answered, in the plan's order.
+pub fn targets(requests: &RequestsView) -> Vec<&str> {
+    let names = requests.targets.iter().map(|t| t.name.as_str());
+    names
+        .filter(|name| requests.measured().any(|j| j.target == *name))
+        .collect()
+}
+
+/// The job that tells how long a request takes: prompts by class one after another, else the one with the fewest at
+/// once.
+pub fn typical<'a>(requests: &'a RequestsView, target: &str) -> Option<&'a JobView> {
+    let own = || requests.measured().filter(|j| j.target == target);
+    let by_class = own().find(|j| j.job.experiment == Experiment::Classes);
+    by_class.or_else(|| own().min_by_key(|j| j.at_once()))
+}
+
+/// How long a request takes, by class.
+fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
+    let job = typical(requests, target)?;
+    let median = |f: &Figures| Some(duration(f.latency_ns.median?));
+    let mut said: Vec<String> = job
+        .classes
+        .iter()
+        .filter_map(|c| Some(format!("{} {}", short(&c.class), median(&c.figures)?)))
+        .collect();
+    let n = said.len();
+    if n > MOST_CLASSES {
+        said.truncate(MOST_CLASSES);
+        said.push(format!("{} more classes", n - MOST_CLASSES));
+    }
+    if said.is_empty() {
+        said.push(median(&job.figures)?);
+    }
+    let share = job.figures.ttft_share.map(|share| {
+        let percent = units::percent(share);
+        format!("Of the latency {percent} passes before the first token (prefill), the rest is decoding.")
+    });
+    let classes = job.classes.iter().take(MOST_CLASSES);
+    let mut evidence: Vec<String> = classes.map(|c| in_words(&c.class, &c.figures)).collect();
+    if job.classes.len() != 1 {
+        evidence.push(in_words("all", &job.figures));
+    }
+    evidence.extend(share);
+    let known = |t: &Times| t.median.is_some_and(|m| m.interval.is_some());
+    Some(Finding {
+        question: "How long does a request take?",
+        claim: format!(
+            "{} at {}, {}, from due to its last token (median).",
+            said.join(", "),
+            short(target),
+            load(&job.job.load)
+        ),
+        evidence,
+        sure: if known(&job.figures.latency_ns) {
+            Sure::Shown
+        } else {
+            Sure::Likely
+        },
+        see: vec!["request_latency", "ttft_by_class"],
+    })
+}
+
+/// Classes that get a part of a sentence each.
+const MOST_CLASSES: usize = 6;
+
+/// `one at a time`, `8 at a time`, `2.00 a second`.
+pub fn load(load: &Load) -> String {
+    match load {
+        Load::Closed { concurrency: 1 } => "one at a time".to_owned(),
+        Load::Closed { concurrency } => format!("{concurrency} at a time"),
+        Load::Open { rate_per_s, .. } => {
+            format!("{} a second on average", units::significant(*rate_per_s))
+        }
+    }
+}
+
+/// A duration as people read it.
+pub fn duration(m: Measured) -> String {
+    units::duration(m.value.max(0.0).round() as u64)
+}
+
+/// The figures of some requests in one sentence.
+fn in_words(name: &str, f: &Figures) -> String {
+    let times = [
+        ("mean", f.latency_ns.mean),
+        ("median", f.latency_ns.median),
+        ("p95", f.latency_ns.p95),
+        ("p99", f.latency_ns.p99),
+        ("TTFT mean", f.ttft_ns.mean),
+        ("TPOT mean", f.tpot_ns.mean),
+    ];
+    let said: Vec<String> = times
+        .into_iter()
+        .filter_map(|(name, m)| Some(format!("{name} {}", duration(m?))))
+        .collect();
+    format!(
+        "{}: {}; {}.",
+        short(name),
+        plural(f.n_whole, "answer", "answers"),
+        said.join(", ")
+    )
+}

@@ -1,0 +1,112 @@
+//! Whether temperature or a question's difficulty costs time: a run's requests as these experiments want them.
+
+use std::collections::BTreeMap;
+
+use crate::analysis::Finding;
+use crate::analysis::difficulty::{
+    self, AtTemperature, Ended, PairFigures, PromptFigures, RequestFigures, is_right,
+};
+use crate::request::prompts::{Difficulty, Prompt};
+use crate::request::{Ending, Experiment, KEPT_TEXT_BYTES};
+use crate::text::short;
+use crate::view::requests::{JobView, RequestsView, Sent};
+
+/// Whether temperature costs speed at a target; none where it was not measured.
+pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
+    let jobs = requests
+        .of(Experiment::Temperature)
+        .filter(|j| j.target == target);
+    let points: Vec<AtTemperature> = jobs
+        .map(|job| AtTemperature {
+            temperature: job.job.sampling.temperature,
+            prompts: by_prompt(job),
+        })
+        .collect();
+    let mut found = difficulty::temperature(&points)?;
+    found.see.push("temperature_impact");
+    if requests.has_several_targets() {
+        found.claim = format!("{}: {}", short(target), found.claim);
+    }
+    Some(found)
+}
+
+/// Whether a harder question costs more compute at a target; none where it was not asked.
+pub fn difficulty(requests: &RequestsView, target: &str) -> Vec<Finding> {
+    let arm = |experiment| {
+        let own = requests.of(experiment).filter(|j| j.target == target);
+        own.flat_map(pairs).collect()
+    };
+    difficulty::findings(&difficulty::Experiment {
+        of: short(target),
+        equal: arm(Experiment::DifficultyEqual),
+        natural: arm(Experiment::DifficultyNatural),
+        control: arm(Experiment::DifficultyControl),
+    })
+}
+
+fn by_prompt(job: &JobView) -> Vec<PromptFigures> {
+    let mut prompts: BTreeMap<&str, Vec<RequestFigures>> = BTreeMap::new();
+    for sent in &job.requests {
+        if let Some(prompt) = job.prompt_of(sent.number) {
+            let own = prompts.entry(&prompt.id).or_default();
+            own.push(figures(sent, prompt));
+        }
+    }
+    prompts
+        .into_iter()
+        .map(|(id, requests)| PromptFigures {
+            prompt: id.to_owned(),
+            requests,
+        })
+        .collect()
+}
+
+/// The matched pairs of a job; prompts without a pair or a half have no part in it.
+fn pairs(job: &JobView) -> Vec<PairFigures> {
+    let mut pairs: BTreeMap<&str, [Vec<RequestFigures>; 2]> = BTreeMap::new();
+    for sent in &job.requests {
+        let Some(prompt) = job.prompt_of(sent.number) else {
+            continue;
+        };
+        let half = match prompt.difficulty {
+            Some(Difficulty::Easy) => 0,
+            Some(Difficulty::Hard) => 1,
+            Some(Difficulty::Medium) | None => continue,
+        };
+        if let Some(pair) = prompt.pair.as_deref() {
+            pairs.entry(pair).or_default()[half].push(figures(sent, prompt));
+        }
+    }
+    pairs
+        .into_iter()
+        .map(|(pair, [easy, hard])| PairFigures {
+            pair: pair.to_owned(),
+            easy,
+            hard,
+        })
+        .collect()
+}
+
+fn figures(sent: &Sent, prompt: &Prompt) -> RequestFigures {
+    let right = sent.text.as_deref().zip(prompt.answer.as_deref());
+    let right = right.and_then(|(text, answer)| {
+        let found = is_right(text, answer);
+        // What the kept part does not hold may stand in the rest.
+        (found || text.len() + 4 <= KEPT_TEXT_BYTES).then_some(found)
+    });
+    RequestFigures {
+        round: sent.round,
+        ended: match sent.ending {
+            Ending::Stop => Ended::ByModel,
+            Ending::Length => Ended::AtLimit,
+            _ => Ended::Broken,
+        },
+        n_prompt: sent.n_prompt,
+        n_generated: sent.n_generated,
+        ttft_ns: sent.ttft_ns(),
+        tpot_ns: sent.tpot_ns,
+        total_ns: sent.ended_ns.saturating_sub(sent.sent_ns),
+        sample_ns: sent.sample_ns,
+        right,
+    }
+}

@@ -1,0 +1,140 @@
+//! What a run of requests says, with numbers worked out by hand from the fixture's rules.
+
+use super::*;
+use crate::analysis::capacity::Slo;
+use crate::view::fixture;
+use crate::view::fixture::requests::{OLLAMA, OWN, both, both_lines, jobs, own, request_header};
+
+fn requests(view: &RunView) -> &RequestsView {
+    view.requests.as_ref().expect("has requests")
+}
+
+#[test]
+fn the_first_screen_says_how_long_how_many_and_what_limits() {
+    let view = own();
+    let lead = lead(&view, requests(&view), None);
+    let questions: Vec<&str> = lead.iter().map(|f| f.question).collect();
+    assert_eq!(
+        questions,
+        [
+            "How long does a request take?",
+            "How many requests at once?",
+            "What limits?",
+            "How sure are the figures of requests?"
+        ]
+    );
+    assert!(
+        lead[0].claim.starts_with(
+            "short 86.1 ms, medium 134 ms, long 326 ms at in-process, one at a time"
+        ),
+        "{}",
+        lead[0].claim
+    );
+    assert_eq!(lead[0].sure, Sure::Shown);
+    // 32 tokens in 155 ms against 8 in 86.
+    let gain = units::significant(32.0 / 155.0 * 86.0 / 8.0);
+    assert!(
+        lead[1].claim.contains(&format!("{gain} times those of 1")),
+        "{}",
+        lead[1].claim
+    );
+    assert_eq!(lead[3].sure, Sure::Shown);
+}
+
+#[test]
+fn a_server_that_queues_gains_nothing_from_more_at_once() {
+    let view = both();
+    let found = concurrency::finding(requests(&view), OLLAMA).expect("two numbers");
+    assert!(found.claim.contains("more than 1 at once gain nothing"), "{}", found.claim);
+    assert!(
+        found.evidence.join(" ").contains("answered one after another"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn ttft_follows_the_length_and_the_rest_does_not() {
+    let view = own();
+    let found = length::finding(requests(&view), OWN).expect("two lengths");
+    // 128 ms against 32 ms; 198 against 102.
+    assert!(
+        found.claim.contains("128 ms instead of 32.0 ms")
+            && found.claim.contains("TTFT scales linearly (exponent 1.00)")
+            && found.claim.contains("Latency scales sub-linearly"),
+        "{}",
+        found.claim
+    );
+    assert_eq!(length::points(requests(&view), OWN).len(), 2);
+}
+
+#[test]
+fn goodput_counts_what_meets_every_limit() {
+    let view = own();
+    let slo: Slo = "ttft=65ms,tpot=10500us".parse().expect("limits");
+    let all = requests(&view);
+    let classes = all.of(Experiment::Classes).next().expect("is there");
+    let goodput = goodput::Goodput::of(classes, &slo);
+    // Short and medium prompts meet 65 ms, long ones do not.
+    assert_eq!((goodput.n_met, goodput.n_sent), (12, 18));
+    let per_s = goodput.per_s.expect("every round ended");
+    assert!((per_s - 12.0 / (1.092 * 3.003)).abs() < 1e-6, "{per_s}");
+    let none: Slo = "itl=1ms".parse().expect("a limit");
+    assert_eq!(goodput::Goodput::of(classes, &none).n_met, 0);
+    let found = goodput::finding(all, &none).expect("measured");
+    assert!(found.claim.starts_with("None of any job"), "{}", found.claim);
+}
+
+#[test]
+fn a_rate_that_falls_is_a_drift() {
+    let jobs = jobs();
+    let steady = own();
+    let job = sustained::job(requests(&steady), OWN).expect("measured");
+    let drift = sustained::Drift::of(job).expect("20 answers a round");
+    assert!((drift.rate - 1.0).abs() < 1e-9, "{drift:?}");
+    let found = sustained::finding(&steady, requests(&steady), OWN).expect("measured");
+    // 198% of a core, two cores.
+    assert!(
+        found.claim.contains("99% of 2 threads on average") && found.claim.ends_with("The rate stays."),
+        "{}",
+        found.claim
+    );
+    // The last five of the server's 20 answers come four times as late, in what is now the second half.
+    let lines = both_lines(&jobs, 1, |job, _, t| {
+        if job.name == "sustained" && t.number >= 15 {
+            t.ended_ns += 3 * t.ended_ns;
+        }
+    });
+    let lines = lines.into_iter().map(|line| match line {
+        crate::record::Line::Job(mut j) if j.job == "sustained" && j.target == OLLAMA => {
+            j.elapsed_ns = j.elapsed_ns.map(|ns| 4 * ns);
+            crate::record::Line::Job(j)
+        }
+        line => line,
+    });
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), lines);
+    let job = sustained::job(requests(&view), OLLAMA).expect("measured");
+    let drift = sustained::Drift::of(job).expect("15 a half");
+    assert!((drift.rate - 5.0 / 15.0).abs() < 1e-9, "{drift:?}");
+}
+
+#[test]
+fn nothing_answered_is_said() {
+    let jobs = jobs();
+    let lines = both_lines(&jobs, 1, |_, _, _| {});
+    let lines = lines
+        .into_iter()
+        .filter(|l| !matches!(l, crate::record::Line::Request(_)));
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), lines);
+    let lead = lead(&view, requests(&view), None);
+    assert_eq!(lead.len(), 1);
+    assert_eq!(lead[0].claim, "Undetermined: no request was answered.");
+}
+
+#[test]
+fn the_sampler_of_both_temperatures_is_told() {
+    let view = own();
+    let found = questions::temperature(requests(&view), OWN).expect("two temperatures");
+    assert_eq!(found.question, "Does temperature cost speed?");
+    assert!(found.claim.starts_with("No:"), "{}", found.claim);
+    assert!(questions::difficulty(requests(&view), OWN).is_empty());
+}

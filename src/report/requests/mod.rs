@@ -1,0 +1,324 @@
+//! Requests as tables: every job at every target, and the classes of prompts, for terminals and documents; the same
+//! for programs in [`row`]; one row a request in [`csv`].
+
+pub(super) mod csv;
+pub(super) mod row;
+#[cfg(test)]
+mod tests;
+
+use super::sheet::{Column, Sheet};
+use super::view::RunView;
+use super::{caption, notes};
+use crate::analysis::requests::{load, targets, typical};
+use crate::request::{Load, StopAt};
+use crate::stats::histogram::min_samples_for;
+use crate::text::{plural, short};
+use crate::units;
+use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times};
+
+/// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
+const MOST_ROWS: usize = 200;
+
+/// What the words above the columns mean.
+pub const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token after \
+                          the first. ITL: between two pieces of an answer. ±95%: the interval over rounds of the figure before it. \
+                          tokens/s and requests/s: of all requests of the job together. All of whole answers only.";
+
+/// The tables of a run's requests: jobs, then classes where there are several. The first says what the run is, unless
+/// a table of cells has said it.
+pub fn sheets(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Sheet> {
+    let above = match is_alone {
+        true => caption::lines(view),
+        false => vec![("requests", of_run(view, requests))],
+    };
+    let labelled = |lines: Vec<(&'static str, String)>| {
+        let lines = lines.into_iter();
+        lines.map(|(label, text)| (label.to_owned(), text)).collect()
+    };
+    let mut sheets = vec![Sheet {
+        title: match is_alone {
+            true => view.header.plan.name.clone(),
+            false => "Requests".to_owned(),
+        },
+        above: labelled(above),
+        columns: jobs(requests),
+        below: Vec::new(),
+    }];
+    let classes = classes(requests);
+    if let Some(columns) = classes {
+        sheets.push(Sheet {
+            title: "By class of prompt".to_owned(),
+            above: labelled(vec![("by class", by_class(requests))]),
+            columns,
+            below: Vec::new(),
+        });
+    }
+    if let Some(last) = sheets.last_mut() {
+        last.below = below(view, requests, is_alone);
+    }
+    sheets
+}
+
+/// `8 jobs at 2 targets in 3 rounds`.
+pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let plan = view.header.requests.as_ref();
+    let jobs = plan.map_or(0, |p| count(p.jobs.len()));
+    let rounds = plan.map_or(0, |p| p.rounds);
+    let names: Vec<String> = requests.targets.iter().map(|t| short(&t.name)).collect();
+    let shown = match names.len() {
+        0..=4 => names.join(", "),
+        n => plural(count(n), "target", "targets"),
+    };
+    format!(
+        "{} at {shown}, {}",
+        plural(jobs, "job", "jobs"),
+        plural(rounds, "round", "rounds")
+    )
+}
+
+fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String, String)> {
+    let mut below: Vec<(String, String)> = Vec::new();
+    let mut say = |label: &str, text: String| below.push((label.to_owned(), text));
+    for text in warnings(requests) {
+        say("warning", text);
+    }
+    if is_alone {
+        for text in notes::run_warnings(view) {
+            say("warning", text);
+        }
+    }
+    if let Some(text) = about_missing(requests) {
+        say("n/a", text);
+    }
+    if requests.measured().next().is_some() {
+        say("", LEGEND.to_owned());
+    }
+    if is_alone {
+        say("record", view.record.display().to_string());
+    }
+    below
+}
+
+/// What makes the figures deserve less trust, or tells what is not in them.
+pub fn warnings(requests: &RequestsView) -> Vec<String> {
+    let mut said = Vec::new();
+    for target in &requests.targets {
+        if let (None, Some(reason)) = (target.facts(), &target.reason) {
+            said.push(format!("{}: {}", short(&target.name), short(reason)));
+        }
+    }
+    for job in &requests.jobs {
+        let place = format!("{} at {}", short(&job.job.name), short(&job.target));
+        if !job.figures.failed.is_empty() {
+            said.push(format!("{place}: {}", failures(&job.figures)));
+        }
+        if job.figures.n_short > 0 {
+            said.push(format!(
+                "{place}: {} shorter than asked for",
+                plural(job.figures.n_short, "answer is", "answers are")
+            ));
+        }
+        for warning in &job.warnings {
+            said.push(format!("{place}: {warning}"));
+        }
+    }
+    if requests.n_strays > 0 {
+        said.push(format!(
+            "{} of jobs or targets that the plan does not have: left out",
+            plural(requests.n_strays, "line is", "lines are")
+        ));
+    }
+    let n = said.len();
+    if n > MOST_WARNINGS {
+        said.truncate(MOST_WARNINGS);
+        said.push(format!(
+            "{} more like these; -o json has all",
+            n - MOST_WARNINGS
+        ));
+    }
+    said
+}
+
+const MOST_WARNINGS: usize = 12;
+
+/// `2 of 8 failed: 1 stalled, 1 truncated`.
+pub fn failures(figures: &Figures) -> String {
+    let kinds: Vec<String> = figures
+        .failed
+        .iter()
+        .map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")))
+        .collect();
+    let n: u32 = figures.failed.values().sum();
+    format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", "))
+}
+
+fn about_missing(requests: &RequestsView) -> Option<String> {
+    let lacks = |of: fn(&Figures) -> bool| requests.measured().any(|j| of(&j.figures));
+    let mut said = Vec::new();
+    if lacks(|f| f.latency_ns.p95.is_none() || f.latency_ns.p99.is_none()) {
+        said.push(format!(
+            "p95 needs {} answers and p99 {}",
+            min_samples_for(0.95).unwrap_or_default(),
+            min_samples_for(0.99).unwrap_or_default()
+        ));
+    }
+    if lacks(|f| f.latency_ns.mean.is_some_and(|m| m.interval.is_none())) {
+        said.push("an interval needs three rounds".to_owned());
+    }
+    if lacks(|f| f.n_generated.is_none()) {
+        said.push("a target that does not count tokens has no TPOT and no tokens/s".to_owned());
+    }
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// A time in the unit of its column.
+fn in_unit(m: Option<Measured>, unit_ns: f64) -> String {
+    m.map_or("n/a".to_owned(), |m| units::significant(m.value / unit_ns))
+}
+
+/// Seconds.
+pub fn s(m: Option<Measured>) -> String {
+    in_unit(m, 1e9)
+}
+
+/// Milliseconds.
+pub fn ms(m: Option<Measured>) -> String {
+    in_unit(m, 1e6)
+}
+
+/// A rate.
+pub fn rate(m: Option<Measured>) -> String {
+    in_unit(m, 1.0)
+}
+
+/// The farther end of an interval, in percent of its estimate.
+pub fn plus_minus(m: Option<Measured>) -> String {
+    let width = m
+        .and_then(|m| m.interval)
+        .and_then(|i| i.relative_half_width());
+    width.map_or("n/a".to_owned(), |w| match w * 100.0 {
+        p if p >= 999.5 => ">999%".to_owned(),
+        p => format!("{p:.1}%"),
+    })
+}
+
+fn jobs(requests: &RequestsView) -> Vec<Column> {
+    let rows: Vec<&JobView> = requests.jobs.iter().take(MOST_ROWS).collect();
+    let words = |head, rank, of: &dyn Fn(&JobView) -> String| {
+        Column::words(head, rank, rows.iter().map(|j| of(j)))
+    };
+    let numbers = |head, rank, of: &dyn Fn(&JobView) -> String| {
+        Column::numbers(head, rank, rows.iter().map(|j| of(j)))
+    };
+    let of_latency = |of: fn(&Times) -> Option<Measured>| move |j: &JobView| of(&j.figures.latency_ns);
+    let (mean, median) = (of_latency(|t| t.mean), of_latency(|t| t.median));
+    let (p95, p99) = (of_latency(|t| t.p95), of_latency(|t| t.p99));
+    let several = requests.targets.len() > 1;
+    let queues = requests.jobs.iter().any(|j| j.figures.wait_ns.n > 0);
+    let mut columns = vec![words("job", 0, &|j| short(&j.job.name))];
+    if several {
+        columns.push(words("target", 0, &|j| short(&j.target)));
+    }
+    columns.extend([
+        numbers("load", 5, &|j| short_load(&j.job.load)),
+        numbers("answers", 1, &answers),
+        numbers("mean s", 3, &|j| s(mean(j))),
+        numbers("median s", 0, &|j| s(median(j))),
+        numbers("±95%", 4, &|j| plus_minus(median(j))),
+        numbers("p95 s", 2, &|j| s(p95(j))),
+        numbers("p99 s", 6, &|j| s(p99(j))),
+        numbers("TTFT ms", 1, &|j| ms(j.figures.ttft_ns.median)),
+        numbers("TPOT ms", 2, &|j| ms(j.figures.tpot_ns.median)),
+        numbers("ITL p99 ms", 8, &|j| ms(j.figures.gap_ns.p99)),
+    ]);
+    if queues {
+        columns.push(numbers("wait ms", 7, &|j| ms(j.figures.wait_ns.median)));
+    }
+    columns.extend([
+        numbers("tokens/s", 0, &|j| rate(j.tokens_per_s)),
+        numbers("±95%", 4, &|j| plus_minus(j.tokens_per_s)),
+        numbers("requests/s", 3, &|j| rate(j.requests_per_s)),
+    ]);
+    columns
+}
+
+/// `8` of a closed loop, `2.00/s` of an open one.
+fn short_load(load: &Load) -> String {
+    match load {
+        Load::Closed { concurrency } => concurrency.to_string(),
+        Load::Open { rate_per_s, .. } => format!("{}/s", units::significant(*rate_per_s)),
+    }
+}
+
+/// `24`, or `22 of 24` where some are not whole; `none` where nothing was sent.
+pub fn answers(job: &JobView) -> String {
+    let f = &job.figures;
+    match (f.n_sent, f.n_whole) {
+        (0, _) => "none".to_owned(),
+        (sent, whole) if sent == whole => whole.to_string(),
+        (sent, whole) => format!("{whole} of {sent}"),
+    }
+}
+
+/// The jobs whose classes are told apart: the typical one of each target, where it has more than one class.
+pub fn with_classes(requests: &RequestsView) -> Vec<&JobView> {
+    let jobs = targets(requests)
+        .into_iter()
+        .filter_map(|t| typical(requests, t));
+    jobs.filter(|j| j.classes.len() > 1).collect()
+}
+
+fn by_class(requests: &RequestsView) -> String {
+    let jobs = with_classes(requests);
+    let Some(first) = jobs.first() else {
+        return String::new();
+    };
+    let ends = match first.job.stop_at {
+        StopAt::Length => format!(
+            "answers of exactly {} tokens",
+            first.job.case.n_gen
+        ),
+        StopAt::EndOfText => format!(
+            "answers as long as the model makes them, at most {} tokens",
+            first.job.case.n_gen
+        ),
+    };
+    format!("{}, {}, {ends}", short(&first.job.name), load(&first.job.load))
+}
+
+fn classes(requests: &RequestsView) -> Option<Vec<Column>> {
+    let jobs = with_classes(requests);
+    let rows: Vec<(&JobView, &str, &Figures)> = jobs
+        .iter()
+        .flat_map(|j| j.classes.iter().map(|c| (*j, c.class.as_str(), &c.figures)))
+        .take(MOST_ROWS)
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let numbers = |head, rank, of: &dyn Fn(&Figures) -> String| {
+        Column::numbers(head, rank, rows.iter().map(|(_, _, f)| of(f)))
+    };
+    let tokens = |n: Option<u64>| n.map_or("n/a".to_owned(), |n| n.to_string());
+    let mut columns = vec![Column::words(
+        "class",
+        0,
+        rows.iter().map(|(_, class, _)| short(class)),
+    )];
+    if jobs.len() > 1 {
+        let targets = rows.iter().map(|(job, _, _)| short(&job.target));
+        columns.push(Column::words("target", 0, targets));
+    }
+    columns.extend([
+        numbers("answers", 2, &|f| f.n_whole.to_string()),
+        numbers("mean s", 0, &|f| s(f.latency_ns.mean)),
+        numbers("median s", 0, &|f| s(f.latency_ns.median)),
+        numbers("p95 s", 1, &|f| s(f.latency_ns.p95)),
+        numbers("p99 s", 1, &|f| s(f.latency_ns.p99)),
+        numbers("TPS mean", 0, &|f| rate(f.tokens_per_s)),
+        numbers("TTFT ms", 0, &|f| ms(f.ttft_ns.mean)),
+        numbers("tokens", 2, &|f| tokens(f.n_generated)),
+    ]);
+    Some(columns)
+}

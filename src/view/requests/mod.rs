@@ -1,0 +1,423 @@
+//! Requests as a record tells them: of every job at every target what was sent, how it ended, and how long it took.
+//!
+//! Numbers are kept, not texts, but for a few sample answers. Definitions are METHODOLOGY.md's, section "Requests".
+
+mod collect;
+mod figures;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::CellUsage;
+use crate::host::HostWarning;
+use crate::record::requests::RequestsPlan;
+use crate::request::prompts::Prompt;
+use crate::request::{
+    Ending, Experiment, Job, Load, ServerTimes, StopAt, TargetFacts, TargetKind, Timeline,
+};
+use crate::stats::Interval;
+pub(super) use collect::Collector;
+
+/// Every job at every target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestsView {
+    /// The targets in the plan's order.
+    pub targets: Vec<TargetView>,
+    /// Each job at each target, in the plan's order: a job at all its targets, then the next job.
+    pub jobs: Vec<JobView>,
+    /// Lines of jobs or targets that the plan does not have.
+    pub n_strays: u32,
+}
+
+/// A target as it described itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetView {
+    /// As the user named it.
+    pub name: String,
+    /// Before its first job.
+    pub before: Option<TargetFacts>,
+    /// After its last.
+    pub after: Option<TargetFacts>,
+    /// Why it said nothing, the last time it was asked in vain.
+    pub reason: Option<String>,
+}
+
+/// A job at a target, over all rounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// What was asked for.
+    pub job: Arc<Job>,
+    /// Of whom.
+    pub target: String,
+    /// What kind of target that is; none where it never described itself and its name does not tell.
+    pub kind: Option<TargetKind>,
+    /// Each round that left something behind, in order.
+    pub rounds: Vec<Round>,
+    /// Every request, by round and number.
+    pub requests: Vec<Sent>,
+    /// Of all its requests.
+    pub figures: Figures,
+    /// The same by class of prompt, in the order in which the job has them.
+    pub classes: Vec<ClassView>,
+    /// Tokens generated for all requests together, per second from the job's begin to its end.
+    pub tokens_per_s: Option<Measured>,
+    /// Whole requests per second, likewise.
+    pub requests_per_s: Option<Measured>,
+    /// The decode calls that the requests shared; none for servers, which hide them.
+    pub calls: Option<Calls>,
+    /// What machine and process did meanwhile.
+    pub usage: CellUsage,
+    /// What makes it deserve less trust, each kind once.
+    pub warnings: Vec<HostWarning>,
+    /// A few answers.
+    pub samples: Vec<Answer>,
+}
+
+/// A class of prompts of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassView {
+    /// Its name.
+    pub class: String,
+    /// Of its requests.
+    pub figures: Figures,
+}
+
+/// An answer that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The request's number; its prompt is [`Job::prompt_of`] it.
+    pub number: u32,
+    /// What was answered, its beginning.
+    pub text: String,
+}
+
+/// A job at a target in one round.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Round {
+    /// Its number, from 0.
+    pub round: u32,
+    /// From its begin to its last request's end; none when it could not be served.
+    pub elapsed_ns: Option<u64>,
+    /// When it began, nanoseconds after the run did.
+    pub started_ns: Option<u64>,
+    /// Means over its whole requests.
+    pub latency_ns: Option<f64>,
+    /// See `latency_ns`.
+    pub ttft_ns: Option<f64>,
+    /// See `latency_ns`.
+    pub tpot_ns: Option<f64>,
+    /// Tokens of all its requests over `elapsed_ns`.
+    pub tokens_per_s: Option<f64>,
+    /// Whole requests over `elapsed_ns`.
+    pub requests_per_s: Option<f64>,
+}
+
+/// A value, and its 95% interval over rounds where there are enough of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Over all requests of all rounds; of a rate, the median over rounds.
+    pub value: f64,
+    /// Its interval: the units are rounds.
+    pub interval: Option<Interval>,
+}
+
+/// How a duration is spread over requests, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Times {
+    /// Values there are.
+    pub n: u64,
+    /// Arithmetic mean.
+    pub mean: Option<Measured>,
+    /// The middle one.
+    pub median: Option<Measured>,
+    /// 95th percentile; none below 59 values.
+    pub p95: Option<Measured>,
+    /// 99th percentile; none below 299 values.
+    pub p99: Option<Measured>,
+    /// The longest.
+    pub max: Option<f64>,
+}
+
+/// Figures of some requests of a job. Durations are those of whole answers only.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Figures {
+    /// Requests that were sent, or were to be.
+    pub n_sent: u32,
+    /// Answers that are whole.
+    pub n_whole: u32,
+    /// Of these, those that the model ended although a length was asked for: they are no equal work.
+    pub n_short: u32,
+    /// The others by the word of their ending.
+    pub failed: BTreeMap<&'static str, u32>,
+    /// Prompt tokens of the whole ones; none where the target does not count them.
+    pub n_prompt: Option<u64>,
+    /// Generated tokens of the whole ones, likewise.
+    pub n_generated: Option<u64>,
+    /// From due to ended.
+    pub latency_ns: Times,
+    /// From due to the first piece of the answer.
+    pub ttft_ns: Times,
+    /// Per token after the first.
+    pub tpot_ns: Times,
+    /// Between two pieces of an answer.
+    pub gap_ns: Times,
+    /// From due to a place in the batch; in-process.
+    pub wait_ns: Times,
+    /// Generated tokens of a request over its latency, mean over requests.
+    pub tokens_per_s: Option<Measured>,
+    /// Sum of TTFT over sum of latency.
+    pub ttft_share: Option<f64>,
+}
+
+/// The decode calls of an in-process target.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Calls {
+    /// How many.
+    pub n: u64,
+    /// Time of those with prompt tokens only.
+    pub prefill_ns: u64,
+    /// Of those with one token of each sequence.
+    pub decode_ns: u64,
+    /// Of those with both.
+    pub mixed_ns: u64,
+    /// Of all: this program's own part.
+    pub build_ns: u64,
+    /// Of all: the engine's part.
+    pub engine_ns: u64,
+    /// Of all: choosing tokens.
+    pub sample_ns: u64,
+    /// Median of the calls that only decode.
+    pub decode_step_ns: Option<f64>,
+    /// Sequences in them, on average.
+    pub decode_n_seq: Option<f64>,
+}
+
+impl Calls {
+    /// Time of all calls.
+    pub fn whole_ns(&self) -> u64 {
+        [self.prefill_ns, self.decode_ns, self.mixed_ns]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// The part of it that went into choosing tokens.
+    pub fn sampler_share(&self) -> Option<f64> {
+        let whole = self.whole_ns();
+        (whole > 0).then(|| self.sample_ns as f64 / whole as f64)
+    }
+}
+
+/// A request, without its texts. Instants are nanoseconds since its job began.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sent {
+    /// The round.
+    pub round: u32,
+    /// Its number in the job.
+    pub number: u32,
+    /// When it was due.
+    pub due_ns: u64,
+    /// When it was sent.
+    pub sent_ns: u64,
+    /// When it got its place in the batch; in-process.
+    pub admitted_ns: Option<u64>,
+    /// First piece of the answer.
+    pub first_ns: Option<u64>,
+    /// Last piece.
+    pub last_ns: Option<u64>,
+    /// Pieces.
+    pub n_arrivals: u32,
+    /// The longest time between two of them.
+    pub longest_gap_ns: Option<u64>,
+    /// When its end was known.
+    pub ended_ns: u64,
+    /// How.
+    pub ending: Ending,
+    /// Tokens of the prompt.
+    pub n_prompt: Option<u32>,
+    /// Tokens of the answer.
+    pub n_generated: Option<u32>,
+    /// Time per output token after the first.
+    pub tpot_ns: Option<f64>,
+    /// Time spent choosing its tokens.
+    pub sample_ns: Option<u64>,
+    /// What the server says.
+    pub server: Option<ServerTimes>,
+    /// The answer, its beginning; only where the prompt has a right one that it can be held against.
+    #[serde(skip)]
+    pub text: Option<Box<str>>,
+}
+
+impl Sent {
+    fn of(round: u32, timeline: &Timeline) -> Self {
+        let t = timeline;
+        let gaps = t.arrivals.windows(2);
+        Self {
+            round,
+            number: t.number,
+            due_ns: t.due_ns,
+            sent_ns: t.sent_ns,
+            admitted_ns: t.admitted_ns,
+            first_ns: t.arrivals.first().map(|a| a.at_ns),
+            last_ns: t.arrivals.last().map(|a| a.at_ns),
+            n_arrivals: u32::try_from(t.arrivals.len()).unwrap_or(u32::MAX),
+            longest_gap_ns: gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns)).max(),
+            ended_ns: t.ended_ns,
+            ending: t.ending.clone(),
+            n_prompt: t.n_prompt,
+            n_generated: t.n_generated,
+            tpot_ns: t.tpot_ns(),
+            sample_ns: t.sample_ns,
+            server: t.server,
+            text: Some(t.text.as_str().into()),
+        }
+    }
+
+    /// From the instant it was due to its end.
+    pub fn latency_ns(&self) -> u64 {
+        self.ended_ns.saturating_sub(self.due_ns)
+    }
+
+    /// From the instant it was due to the first piece of the answer.
+    pub fn ttft_ns(&self) -> Option<u64> {
+        Some(self.first_ns?.saturating_sub(self.due_ns))
+    }
+
+    /// From the instant it was due to its place in the batch.
+    pub fn wait_ns(&self) -> Option<u64> {
+        Some(self.admitted_ns?.saturating_sub(self.due_ns))
+    }
+
+    /// Generated tokens over the latency.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        let ns = self.latency_ns();
+        (ns > 0).then_some(f64::from(self.n_generated?) / ns as f64 * 1e9)
+    }
+
+    /// Whether the model ended it before the length that was asked for.
+    pub fn is_short(&self, job: &Job) -> bool {
+        job.stop_at == StopAt::Length
+            && self.ending.is_whole()
+            && self.n_generated.is_some_and(|n| n < job.case.n_gen)
+    }
+}
+
+impl JobView {
+    /// The prompt of one of its requests; none when the job has no prompts.
+    pub fn prompt_of(&self, number: u32) -> Option<&Prompt> {
+        (!self.job.prompts.is_empty()).then(|| self.job.prompt_of(number))
+    }
+
+    /// Requests that are under way at once, at most.
+    pub fn at_once(&self) -> u32 {
+        self.job.load.most_at_once()
+    }
+
+    /// Whether the same number of requests is always under way.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.job.load, Load::Closed { .. })
+    }
+
+    /// Whether llama.cpp ran in a worker of this program.
+    pub fn is_in_process(&self) -> bool {
+        self.kind == Some(TargetKind::InProcess)
+    }
+
+    /// Whether an answer is whole.
+    pub fn is_measured(&self) -> bool {
+        self.figures.n_whole > 0
+    }
+
+    /// How many times another's value this one has: the median over rounds in which both have it. They took turns in
+    /// each, so rounds are pairs.
+    pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
+        let theirs = other.by_round(of);
+        let mine = self.by_round(of).into_iter();
+        let ratios: Vec<f64> = mine
+            .filter_map(|(round, value)| Some(value / theirs.get(&round).filter(|v| **v > 0.0)?))
+            .collect();
+        figures::over_rounds(&ratios)
+    }
+
+    /// A figure of each round, where it has one.
+    pub fn by_round(&self, of: impl Fn(&Round) -> Option<f64>) -> BTreeMap<u32, f64> {
+        let rounds = self.rounds.iter();
+        rounds.filter_map(|r| Some((r.round, of(r)?))).collect()
+    }
+}
+
+impl TargetView {
+    /// What it said of itself: before its jobs, else after them.
+    pub fn facts(&self) -> Option<&TargetFacts> {
+        self.before.as_ref().or(self.after.as_ref())
+    }
+}
+
+impl RequestsView {
+    /// The measured jobs of an experiment, in the plan's order.
+    pub fn of(&self, experiment: Experiment) -> impl Iterator<Item = &JobView> {
+        self.measured()
+            .filter(move |j| j.job.experiment == experiment)
+    }
+
+    /// The jobs with at least one whole answer.
+    pub fn measured(&self) -> impl Iterator<Item = &JobView> {
+        self.jobs.iter().filter(|j| j.is_measured())
+    }
+
+    /// A target by its name.
+    pub fn target(&self, name: &str) -> Option<&TargetView> {
+        self.targets.iter().find(|t| t.name == name)
+    }
+
+    /// Whether a request that was to be answered was not.
+    pub fn any_failed(&self) -> bool {
+        self.jobs
+            .iter()
+            .any(|j| !j.figures.failed.is_empty() || !j.is_measured())
+    }
+
+    /// Whether more than one target has answered.
+    pub fn has_several_targets(&self) -> bool {
+        let mut names = self.measured().map(|j| &j.target);
+        let first = names.next();
+        names.any(|name| Some(name) != first)
+    }
+}
+
+/// Takes another run's plan in: jobs and targets that are not there yet.
+pub(super) fn take_in(plan: &mut Option<RequestsPlan>, other: &Option<RequestsPlan>) {
+    let Some(other) = other else { return };
+    let Some(plan) = plan else {
+        *plan = Some(other.clone());
+        return;
+    };
+    plan.rounds = plan.rounds.saturating_add(other.rounds);
+    for target in &other.targets {
+        if !plan.targets.contains(target) {
+            plan.targets.push(target.clone());
+        }
+    }
+    for job in &other.jobs {
+        if plan.jobs.iter().all(|j| j.name != job.name) {
+            plan.jobs.push(job.clone());
+        }
+    }
+}
+
+/// Jobs that have one name in two plans and are not the same.
+pub(super) fn unlike(plan: &Option<RequestsPlan>, other: &Option<RequestsPlan>) -> Vec<String> {
+    let jobs = |plan: &Option<RequestsPlan>| -> Vec<Job> {
+        plan.as_ref().map(|p| p.jobs.clone()).unwrap_or_default()
+    };
+    let (mine, theirs) = (jobs(plan), jobs(other));
+    let differs = |job: &&Job| theirs.iter().any(|o| o.name == job.name && o != *job);
+    let names = mine.iter().filter(differs);
+    names
+        .map(|job| format!("job {}", crate::text::short(&job.name)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

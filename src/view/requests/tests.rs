@@ -1,0 +1,247 @@
+//! Figures held against numbers worked out by hand from the fixture's rules.
+
+use super::*;
+use crate::record::Line;
+use crate::request::Ending;
+use crate::view::fixture::requests::{
+    OLLAMA, OWN, both, both_lines, in_process, job, jobs, lines, own, prompt, request_header,
+};
+use crate::view::fixture::{self, MS};
+
+fn requests(view: &crate::view::RunView) -> &RequestsView {
+    view.requests.as_ref().expect("has requests")
+}
+
+fn find<'a>(requests: &'a RequestsView, name: &str, target: &str) -> &'a JobView {
+    let found = requests
+        .jobs
+        .iter()
+        .find(|j| j.job.name == name && j.target == target);
+    found.expect("is there")
+}
+
+fn about(m: Option<Measured>, expected: f64) {
+    let value = m.expect("a value").value;
+    assert!(
+        (value / expected - 1.0).abs() < 1e-9,
+        "{value} instead of {expected}"
+    );
+}
+
+#[test]
+fn a_request_of_each_class_takes_what_the_rules_say() {
+    let view = own();
+    let classes = find(requests(&view), "classes", OWN);
+    let names: Vec<&str> = classes.classes.iter().map(|c| c.class.as_str()).collect();
+    assert_eq!(names, ["short", "medium", "long"]);
+    // Prompt tokens at 1 ms, then 7 calls of 10 ms; rounds take 1, 1.001 and 1.002 times as long.
+    for (class, ms) in classes.classes.iter().zip([86.0, 134.0, 326.0]) {
+        let f = &class.figures;
+        assert_eq!((f.n_sent, f.n_whole, f.n_short), (6, 6, 0));
+        about(f.latency_ns.mean, ms * 1.001e6);
+        about(f.latency_ns.median, ms * 1.001e6);
+        about(f.ttft_ns.mean, (ms - 70.0) * 1.001e6);
+        about(f.tpot_ns.mean, 10.01e6);
+        assert_eq!(f.latency_ns.p95, None, "six answers");
+        assert_eq!(f.n_generated, Some(48));
+    }
+    // 48 tokens in 2 * (86 + 134 + 326) ms, the middle round.
+    about(classes.tokens_per_s, 48.0 / (1.092 * 1.001));
+    about(classes.requests_per_s, 6.0 / (1.092 * 1.001));
+    let interval = classes.tokens_per_s.and_then(|m| m.interval);
+    assert!(interval.expect("three rounds").contains(48.0 / 1.092));
+    // 70 of 86 ms and so on: 2 * 3 rounds * (16 + 64 + 256) of 2 * 3 * 546.
+    let share = classes.figures.ttft_share.expect("known");
+    assert!((share - 336.0 / 546.0).abs() < 1e-9, "{share}");
+}
+
+#[test]
+fn calls_are_divided_by_what_they_were_for() {
+    let view = own();
+    let calls = find(requests(&view), "concurrency/c4", OWN)
+        .calls
+        .expect("in-process");
+    // Two waves a round, three rounds, each one prefill and 7 decode calls.
+    assert_eq!(calls.n, 2 * 3 * 8);
+    // 64 prompt tokens a wave.
+    assert_eq!(calls.prefill_ns, 2 * 64 * MS * 3003 / 1000);
+    assert_eq!(calls.decode_ns, 2 * 7 * 13 * MS * 3003 / 1000);
+    assert_eq!(calls.mixed_ns, 0);
+    assert_eq!(calls.decode_step_ns, Some(13.013e6));
+    assert_eq!(calls.decode_n_seq, Some(4.0));
+    assert_eq!(calls.sample_ns, 48 * 100_000);
+    assert_eq!(find(requests(&both()), "concurrency/c4", OLLAMA).calls, None);
+}
+
+#[test]
+fn what_is_not_whole_is_counted_and_not_timed() {
+    let view = both();
+    let stalled = find(requests(&view), "sustained", OLLAMA);
+    let f = &stalled.figures;
+    assert_eq!((f.n_sent, f.n_whole), (60, 59));
+    assert_eq!(f.failed, [("stalled", 1)].into());
+    assert_eq!(f.latency_ns.n, 59);
+    let short = find(requests(&view), "temperature/t1", OLLAMA);
+    assert_eq!((short.figures.n_short, short.figures.n_whole), (1, 18));
+    assert!(requests(&view).any_failed());
+    assert!(!requests(&own()).any_failed());
+}
+
+#[test]
+fn percentiles_and_gaps_need_enough_values() {
+    let jobs = vec![{
+        let mut many = job("many", Experiment::Sustained, 1, vec![prompt("short", 16)]);
+        many.n_requests = 100;
+        many
+    }];
+    let mut all = Vec::new();
+    for round in 0..3 {
+        let mut served = in_process(&jobs[0], round);
+        for t in &mut served.timelines {
+            // 1 to 100 ms.
+            t.due_ns = 0;
+            t.ended_ns = u64::from(t.number + 1) * MS;
+        }
+        all.extend(lines(&jobs[0], OWN, round, served));
+    }
+    let view = fixture::view(request_header(&[OWN], 3, jobs), all);
+    let f = &find(requests(&view), "many", OWN).figures;
+    assert_eq!(f.latency_ns.n, 300);
+    let p95 = f.latency_ns.p95.expect("300 values");
+    // Place 299 * 0.95 of 300 ordered values, three of each: between 95 and 96 ms.
+    about(f.latency_ns.p95, 95.05e6);
+    assert!(p95.interval.is_some(), "each round has 100");
+    let p99 = f.latency_ns.p99.expect("300 values");
+    assert_eq!(p99.interval, None, "no round has 299");
+    assert_eq!(f.latency_ns.max, Some(100.0e6));
+    // 7 gaps an answer.
+    assert_eq!(f.gap_ns.n, 2100);
+}
+
+#[test]
+fn a_round_done_again_replaces_the_first_one() {
+    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let mut all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
+    all.truncate(4);
+    all.extend(lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0)));
+    let view = fixture::view(request_header(&[OWN], 1, jobs), all);
+    let found = find(requests(&view), "one", OWN);
+    assert_eq!((found.figures.n_sent, found.rounds.len()), (6, 1));
+    assert_eq!(
+        found.tokens_per_s.map(|m| m.interval),
+        Some(None),
+        "one round"
+    );
+}
+
+#[test]
+fn a_job_that_was_cut_off_has_no_rate() {
+    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let mut all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
+    all.retain(|l| !matches!(l, Line::Job(_)));
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 1, jobs), all);
+    let cut = find(requests(&view), "one", OWN);
+    assert_eq!((cut.tokens_per_s, cut.requests_per_s), (None, None));
+    assert!(cut.figures.latency_ns.mean.is_some());
+    let never = find(requests(&view), "one", OLLAMA);
+    assert!(!never.is_measured() && never.rounds.is_empty());
+    assert_eq!(never.kind, Some(TargetKind::Ollama), "by its name");
+}
+
+#[test]
+fn lines_of_no_job_of_the_plan_are_counted() {
+    let jobs = jobs();
+    let all = both_lines(&jobs, 1, |_, _, _| {});
+    let view = fixture::view(request_header(&[OWN], 3, jobs[1..].to_vec()), all);
+    let requests = requests(&view);
+    // At in-process the first job's 6 requests and its own line, three times; at the other target every job's.
+    let of_server: u32 = self::jobs().iter().map(|j| j.n_requests + 1).sum();
+    assert_eq!(requests.n_strays, 3 * 7 + 3 * of_server);
+    assert_eq!(requests.jobs.len(), jobs.len() - 1);
+}
+
+#[test]
+fn texts_are_kept_only_to_be_held_against_an_answer() {
+    let mut asked = prompt("sum", 16);
+    asked.answer = Some("4".to_owned());
+    let jobs = vec![job(
+        "sums",
+        Experiment::DifficultyNatural,
+        1,
+        vec![asked, prompt("open", 16)],
+    )];
+    let all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
+    let view = fixture::view(request_header(&[OWN], 1, jobs), all);
+    let found = find(requests(&view), "sums", OWN);
+    let texts: Vec<Option<&str>> = found.requests.iter().map(|s| s.text.as_deref()).collect();
+    assert_eq!(texts[..2], [Some("Answer 0."), None]);
+    assert_eq!(found.samples.len(), 3);
+}
+
+#[test]
+fn rounds_of_two_runs_follow_each_other() {
+    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|f| f.expect("a folder"));
+    for folder in &folders {
+        let header = request_header(&[OWN], 1, jobs.clone());
+        let mut writer = crate::record::jsonl::Writer::create(folder.path(), header).expect("new");
+        for line in lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0)) {
+            writer.append(&line).expect("writes");
+        }
+    }
+    let paths: Vec<_> = folders.iter().map(|f| f.path().to_owned()).collect();
+    let view = crate::view::RunView::read_all(&paths).expect("one machine");
+    let found = find(requests(&view), "one", OWN);
+    let rounds: Vec<u32> = found.rounds.iter().map(|r| r.round).collect();
+    assert_eq!((rounds, found.figures.n_sent), (vec![0, 1], 12));
+    assert_eq!(view.header.requests.as_ref().map(|p| p.rounds), Some(2));
+}
+
+#[test]
+fn an_unknown_number_of_tokens_makes_no_rate() {
+    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let mut served = in_process(&jobs[0], 0);
+    served.timelines[2].n_generated = None;
+    served.timelines[3].ending = Ending::Interrupted;
+    served.timelines[3].n_generated = None;
+    let all = lines(&jobs[0], OWN, 0, served);
+    let view = fixture::view(request_header(&[OWN], 1, jobs), all);
+    let found = find(requests(&view), "one", OWN);
+    assert_eq!(
+        (found.tokens_per_s, found.figures.n_generated),
+        (None, None)
+    );
+    assert!(found.requests_per_s.is_some());
+}
+
+/// A record, not a test: how long 10,000 requests of 64 arrivals take to read.
+/// `cargo test --release --lib ten_thousand -- --ignored --nocapture`
+#[test]
+#[ignore = "measures"]
+fn ten_thousand_requests() {
+    let mut many = job("many", Experiment::Sustained, 32, vec![prompt("short", 16)]);
+    many.n_requests = 10_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = request_header(&[OWN], 1, vec![many.clone()]);
+    let mut writer = crate::record::jsonl::Writer::create(folder.path(), header).expect("new");
+    let mut served = in_process(&many, 0);
+    for t in &mut served.timelines {
+        let first = t.arrivals[0];
+        t.arrivals = (0..64)
+            .map(|i| crate::request::Arrival {
+                at_ns: first.at_ns + i * 10 * MS,
+                ..first
+            })
+            .collect();
+    }
+    for line in lines(&many, OWN, 0, served) {
+        writer.append(&line).expect("writes");
+    }
+    let bytes = std::fs::metadata(writer.path()).expect("is there").len();
+    let began = std::time::Instant::now();
+    let view = crate::view::RunView::read(folder.path()).expect("reads");
+    let took = began.elapsed();
+    let found = find(requests(&view), "many", OWN);
+    assert_eq!(found.figures.gap_ns.n, 630_000);
+    println!("{} MiB of record: {:.2} s", bytes >> 20, took.as_secs_f64());
+}
