@@ -61,7 +61,12 @@ pub struct RequestFlags {
     #[arg(long, value_enum, value_name = "WHEN", help_heading = "Requests")]
     pub stop: Option<StopChoice>,
     /// Temperature [default: 0]; a list 0,0.7,1.5 is an experiment
-    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Requests")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        help_heading = "Requests"
+    )]
     pub temperature: Vec<f32>,
     /// Only the N likeliest tokens [default: 40]
     #[arg(long, value_name = "N", help_heading = "Requests")]
@@ -79,7 +84,12 @@ pub struct RequestFlags {
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub sustained: Option<String>,
     /// Requests a second that come by themselves in the sustained load, instead of a closed loop
-    #[arg(long, value_name = "N", requires = "sustained", help_heading = "Requests")]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "sustained",
+        help_heading = "Requests"
+    )]
     pub rate: Option<f64>,
     /// Experiment: does a harder question cost more? Matched pairs of prompts, with a positive control
     #[arg(long, help_heading = "Requests")]
@@ -106,7 +116,12 @@ pub enum StopChoice {
 
 impl RequestFlags {
     /// The flags as a sweep's table would have them. `lengths` and `concurrency` are what `--n-prompt` and `--batch` mean here.
-    pub fn choice(&self, lengths: Vec<u32>, concurrency: Vec<u32>, n_gen: Option<u32>) -> RequestsChoice {
+    pub fn choice(
+        &self,
+        lengths: Vec<u32>,
+        concurrency: Vec<u32>,
+        n_gen: Option<u32>,
+    ) -> RequestsChoice {
         let switch = |on: bool| on.then_some(true);
         let (temperature, temperatures) = match self.temperature.as_slice() {
             [] => (None, Vec::new()),

@@ -187,7 +187,11 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         // Names are unique among all models; those of this group are known by their files.
         let own = resolve(&specs_of(axes), &store)?;
         let is_own = |m: &&ResolvedModel| own.iter().any(|o| o.path == m.path);
-        let names: Vec<String> = models.iter().filter(is_own).map(|m| m.facts.name.clone()).collect();
+        let names: Vec<String> = models
+            .iter()
+            .filter(is_own)
+            .map(|m| m.facts.name.clone())
+            .collect();
         for case in cases(axes, &names, &exclude, host)? {
             if known.insert(case.clone()) {
                 planned.push(case);

@@ -10,17 +10,19 @@ use super::run::{measure, out_folder};
 use super::{DONE, say};
 use crate::cli::RequestsArgs;
 use crate::model::ModelFacts;
+use crate::plan::Case;
 use crate::plan::expand::Axes;
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::sweep::ProtocolChoice;
-use crate::plan::Case;
 use crate::record::jsonl::Writer;
 use crate::record::requests::RequestsPlan;
 use crate::report::progress::requests::for_stderr;
-use crate::request::plan::{Draft, Sources, drafts};
-use crate::request::prompts::PromptSet;
-use crate::request::spec::TargetSpec;
 use crate::request::Job;
+use crate::request::fit::FitOne;
+use crate::request::http::Patience;
+use crate::request::plan::{Draft, Sources, drafts};
+use crate::request::prompts::{Prompt, PromptSet};
+use crate::request::spec::TargetSpec;
 use crate::run::Interrupt;
 use crate::run::in_process::InProcess;
 use crate::run::requests::{Seat, Serving};
@@ -55,7 +57,9 @@ pub fn compare_live(args: &RequestsArgs) -> Result<u8> {
         "name who is compared with this program: --target ollama:llama3.1:8b or --target openai:http://127.0.0.1:8080/v1"
     );
     if axes.model.is_none() {
-        bail!("name the model file that the server has too: --model FILE, or --model ollama:NAME for the one in Ollama's store");
+        bail!(
+            "name the model file that the server has too: --model FILE, or --model ollama:NAME for the one in Ollama's store"
+        );
     }
     choice.target.insert(0, own);
     if !choice.names_experiment() {
@@ -72,7 +76,10 @@ fn asked(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
         "--n-depth and --no-sample are of cells: a request's prompt is real, and so is its answer"
     );
     let n_gen = axes.n_gen.take().unwrap_or_default();
-    ensure!(n_gen.len() < 2, "--n-gen: one number, the most tokens of an answer");
+    ensure!(
+        n_gen.len() < 2,
+        "--n-gen: one number, the most tokens of an answer"
+    );
     let (lengths, concurrency) = (axes.n_prompt.take(), axes.n_seq.take());
     let choice = args.requests.choice(
         lengths.unwrap_or_default(),
@@ -85,16 +92,28 @@ fn asked(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
 fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str) -> Result<u8> {
     let seed = args.seed.unwrap_or(42);
     let asked = choice.resolve(seed)?;
-    let has_model = axes.model.is_some() || asked.targets.iter().any(|t| *t == TargetSpec::InProcess.to_string());
+    let has_model = axes.model.is_some()
+        || asked
+            .targets
+            .iter()
+            .any(|t| *t == TargetSpec::InProcess.to_string());
     let name = args.output.name.clone().unwrap_or_else(|| name.to_owned());
     let mut prepared = prepare(
         Asked {
             name,
             // The smallest cell: its lengths and its batch are the jobs' business.
-            axes: Axes { n_prompt: Some(vec![1]), n_gen: Some(vec![1]), n_seq: Some(vec![1]), ..axes },
+            axes: Axes {
+                n_prompt: Some(vec![1]),
+                n_gen: Some(vec![1]),
+                n_seq: Some(vec![1]),
+                ..axes
+            },
             also: Vec::new(),
             exclude: Vec::new(),
-            protocol: ProtocolChoice { seed: Some(seed), ..ProtocolChoice::default() },
+            protocol: ProtocolChoice {
+                seed: Some(seed),
+                ..ProtocolChoice::default()
+            },
         },
         prepare::worker_command(&args.worker)?,
     )?;
@@ -110,13 +129,18 @@ fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str
     }
     let out = out_folder(&args.output)?;
     prepared.plan.models = match has_model {
-        true => make_models(&prepared.plan, std::mem::take(&mut prepared.models), &prepared.fits)?,
+        true => make_models(
+            &prepared.plan,
+            std::mem::take(&mut prepared.models),
+            &prepared.fits,
+        )?,
         false => Vec::new(),
     };
     prepared.plan.cases.clear();
     prepared.fits.clear();
     let interrupt = listen()?;
-    let ready = wanted.ready(&asked, prepared.plan.models.first(), &prepared.command)?;
+    let model = prepared.plan.models.first();
+    let ready = wanted.ready(&asked, model, &prepared.command, &interrupt)?;
     measure(prepared, Some(ready), &args.output, &out, &interrupt)
 }
 
@@ -136,15 +160,31 @@ impl Wanted {
         for target in &asked.targets {
             target.parse::<TargetSpec>()?;
         }
-        let set = |name: &str| -> Result<PromptSet> { Ok(PromptSet::named(name)?) };
-        let prompts = set(asked.prompts.as_deref().unwrap_or(PROMPTS))?.of_classes(&asked.class)?;
+        let set = PromptSet::open(asked.prompts.as_deref().unwrap_or(PROMPTS))?;
+        let mut prompts: Vec<Prompt> = Vec::new();
+        for class in &asked.class {
+            prompts.extend(set.of_class(class)?.into_iter().cloned());
+        }
+        if asked.class.is_empty() {
+            prompts = set.all().to_vec();
+        }
         // Prompts of the user's own may have pairs.
-        let pairs = match &asked.prompts {
-            Some(_) if asked.difficulty => prompts.pairs(),
-            _ if asked.difficulty => set(PAIRS)?.pairs(),
-            _ => Vec::new(),
+        let pairs_of = match &asked.prompts {
+            Some(_) => set,
+            None => PromptSet::bundled(PAIRS)?,
         };
-        let sources = Sources { prompts: prompts.prompts(), pairs: &pairs };
+        let pairs: Vec<(Prompt, Prompt)> = match asked.difficulty {
+            true => pairs_of
+                .pairs()?
+                .iter()
+                .map(|p| (p.easy.clone(), p.hard.clone()))
+                .collect(),
+            false => Vec::new(),
+        };
+        let sources = Sources {
+            prompts: &prompts,
+            pairs: &pairs,
+        };
         Ok(Self {
             drafts: drafts(asked, sources, template, seed)?,
             template: template.clone(),
@@ -183,18 +223,33 @@ impl Wanted {
         asked: &RequestsAsked,
         model: Option<&ModelFacts>,
         command: &WorkerCommand,
+        interrupt: &Interrupt,
     ) -> Result<Ready> {
         let load = self.template.load_key();
         let mut own = match model {
-            Some(model) => Some(InProcess::start(command, model, &load).context("cannot load the model")?),
+            Some(model) => {
+                let started = InProcess::start(command, model, &load, Some(interrupt));
+                Some(
+                    started
+                        .with_context(|| format!("{}: cannot be loaded", model.path.display()))?,
+                )
+            }
             None => None,
         };
-        let mut jobs = self.drafts.into_iter().map(|draft| fitted(draft, own.as_mut(), asked)).collect::<Result<Vec<Job>>>()?;
+        let stop = || interrupt.is_set();
+        let mut jobs = Vec::new();
+        for draft in self.drafts {
+            jobs.push(fitted(draft, own.as_mut(), asked, &stop)?);
+        }
         let mut seats = Vec::new();
         for name in &asked.targets {
-            let seat = match name.parse::<TargetSpec>()? {
-                TargetSpec::InProcess => Seat::InProcess(Box::new(own.take().context("in-process needs --model")?)),
-                server => Seat::Server(server.connect()?),
+            let seat = match name.parse::<TargetSpec>()?.server(Patience::default())? {
+                None => Seat::InProcess(Box::new(own.take().context("in-process is named twice")?)),
+                Some(mut server) => {
+                    // Whoever cannot be reached shall be told before anything is measured.
+                    server.facts()?;
+                    Seat::Server(server)
+                }
             };
             seats.push(seat);
         }
@@ -203,7 +258,11 @@ impl Wanted {
             jobs.iter_mut().for_each(|job| job.tag = Some(0));
         }
         Ok(Ready {
-            plan: RequestsPlan { targets: asked.targets.clone(), rounds: asked.rounds, jobs },
+            plan: RequestsPlan {
+                targets: asked.targets.clone(),
+                rounds: asked.rounds,
+                jobs,
+            },
             seats,
             seed: self.seed,
         })
@@ -211,16 +270,39 @@ impl Wanted {
 }
 
 /// The draft with its final texts.
-fn fitted(draft: Draft, own: Option<&mut InProcess>, asked: &RequestsAsked) -> Result<Job> {
+fn fitted(
+    draft: Draft,
+    own: Option<&mut InProcess>,
+    asked: &RequestsAsked,
+    stop: &dyn Fn() -> bool,
+) -> Result<Job> {
     let texts = match own {
-        Some(own) => own.fit(&draft, asked.chat_template)?,
+        Some(own) => {
+            let wanted = draft.job.prompts.iter().zip(&draft.n_tokens);
+            let wanted = wanted.map(|(prompt, n_tokens)| FitOne {
+                prompt: prompt.clone(),
+                n_tokens: *n_tokens,
+                template: asked.chat_template,
+            });
+            let fitted = own.fit(wanted.collect(), stop);
+            let fitted = fitted.with_context(|| format!("{}: its prompts", draft.job.name))?;
+            fitted
+                .into_iter()
+                .map(|f| (f.text, Some(f.n_tokens)))
+                .collect()
+        }
         None => {
             ensure!(
                 draft.n_tokens.iter().all(Option::is_none) && !asked.chat_template,
                 "{}: needs the model's tokenizer or template: name its file with --model",
                 draft.job.name
             );
-            draft.job.prompts.iter().map(|p| (p.text.clone(), None)).collect()
+            draft
+                .job
+                .prompts
+                .iter()
+                .map(|p| (p.text.clone(), None))
+                .collect()
         }
     };
     Ok(draft.with_texts(texts)?)
@@ -239,7 +321,12 @@ impl Ready {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub fn serve(mut self, writer: &mut Writer, started: Instant, interrupt: &Interrupt) -> Result<()> {
+    pub fn serve(
+        mut self,
+        writer: &mut Writer,
+        started: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
         let serving = Serving {
             plan: &self.plan,
             seats: &mut self.seats,

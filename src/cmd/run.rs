@@ -21,10 +21,10 @@ use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::{self, Files, dry_run};
-use crate::run::{Ended, Interrupt};
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::run::{Ended, Interrupt};
 use crate::view::RunView;
 
 /// Measures what flags and sweep describe.
@@ -43,7 +43,9 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
     asked.name = args.output.name.clone().unwrap_or(asked.name);
     let mut prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
-    let wanted = wanted.map(|asked| wanted_beside(asked, &prepared.plan)).transpose()?;
+    let wanted = wanted
+        .map(|asked| wanted_beside(asked, &prepared.plan))
+        .transpose()?;
     if args.dry_run {
         say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
         if let Some((wanted, asked)) = &wanted {
@@ -58,7 +60,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let ready = wanted.map(|(wanted, asked)| {
         let plan = &prepared.plan;
         let model = plan.models.iter().find(|m| m.name == wanted.model());
-        wanted.ready(&asked, model, &prepared.command)
+        wanted.ready(&asked, model, &prepared.command, &interrupt)
     });
     measure(prepared, ready.transpose()?, &args.output, &out, &interrupt)
 }
@@ -77,7 +79,11 @@ fn wanted_beside(choice: RequestsChoice, plan: &Plan) -> Result<(Wanted, Request
         bail!(
             "requests.model: '{}' is no model of this sweep: {}",
             choice.model.unwrap_or_default(),
-            plan.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ")
+            plan.models
+                .iter()
+                .map(|m| m.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
         );
     };
     let asked = choice.resolve(plan.protocol.seed)?;

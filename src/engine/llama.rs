@@ -17,9 +17,9 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use llama_cpp_sys_2 as sys;
 
-use crate::plan::serving::Sampling;
 use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax};
 use crate::build_info::BuildInfo;
+use crate::plan::serving::Sampling;
 use crate::plan::{Case, FlashAttn, KvType, LoadKey, SplitMode};
 use sampler::EndMask;
 

@@ -1,9 +1,9 @@
 //! An engine made slower on purpose: a planted slow-down that comparisons and the gate must find.
 
 use super::clock::Clock;
-use crate::plan::serving::Sampling;
 use super::{Engine, EngineError, Session, Token};
 use crate::plan::Case;
+use crate::plan::serving::Sampling;
 
 /// An engine whose every call takes longer by a share of its own time, spent spinning as the engine's threads do.
 pub struct SlowedEngine<'e> {

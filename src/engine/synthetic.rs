@@ -8,10 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, LogNormal};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::serving::Sampling;
 use super::{Engine, EngineError, EngineFacts, Session, Token};
 use crate::engine::clock::FakeClock;
 use crate::plan::Case;
+use crate::plan::serving::Sampling;
 
 const N_VOCAB: usize = 1000;
 

@@ -188,7 +188,10 @@ impl RequestsAsked {
                 return Err(PlanError::axis("temperature", format!("{t}; 0 to 10")));
             }
         }
-        for (key, share) in [("top_p", self.sampling.top_p), ("min_p", self.sampling.min_p)] {
+        for (key, share) in [
+            ("top_p", self.sampling.top_p),
+            ("min_p", self.sampling.min_p),
+        ] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(PlanError::axis(key, format!("{share}; 0 to 1")));
             }
@@ -258,6 +261,9 @@ mod tests {
         let flags: RequestsChoice =
             toml::from_str("concurrency = [4, 8]\nn_gen = 16").expect("valid");
         let both = sweep.overridden_by(flags);
-        assert_eq!((both.concurrency, both.rounds, both.n_gen), (vec![4, 8], Some(2), Some(16)));
+        assert_eq!(
+            (both.concurrency, both.rounds, both.n_gen),
+            (vec![4, 8], Some(2), Some(16))
+        );
     }
 }

@@ -21,10 +21,14 @@ const NAP_NS: u64 = 50_000_000;
 /// The prompts of the requests that a job has, as tokens. They are made before the job begins: choosing tokens for a text takes
 /// microseconds and belongs to no request.
 pub fn tokenize(engine: &dyn Engine, job: &Job) -> Vec<Vec<Token>> {
-    job.prompts
-        .iter()
-        .take(job.n_requests as usize)
-        .map(|prompt| engine.tokenize(&prompt.text, true, true))
+    let n_prompts = u32::try_from(job.prompts.len()).unwrap_or(u32::MAX);
+    // With a tag every request has a text of its own.
+    let n_texts = match job.tag {
+        Some(_) => job.n_requests,
+        None => job.n_requests.min(n_prompts),
+    };
+    (0..n_texts)
+        .map(|number| engine.tokenize(&job.text_of(number), true, true))
         .collect()
 }
 

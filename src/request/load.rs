@@ -12,10 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::Exp1;
-
+use super::arrivals::Arrivals;
 use super::clock::JobClock;
 use super::{Ending, Job, Load, Served, Timeline};
 
@@ -36,14 +33,9 @@ pub struct Turn {
 ///
 /// `rate_per_s` is above 0; otherwise nothing ever comes (`u64::MAX`).
 pub fn due_instants_ns(seed: u64, rate_per_s: f64, n: u32) -> Vec<u64> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut at_s = 0.0_f64;
-    (0..n)
-        .map(|_| {
-            at_s += rng.sample::<f64, _>(Exp1) / rate_per_s.max(0.0);
-            // Beyond what fits, the conversion saturates.
-            (at_s * 1e9) as u64
-        })
+    Arrivals::new(rate_per_s, seed)
+        .chain(std::iter::repeat(u64::MAX))
+        .take(n as usize)
         .collect()
 }
 

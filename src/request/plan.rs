@@ -61,10 +61,17 @@ pub fn drafts(
     template: &Case,
     seed: u64,
 ) -> Result<Vec<Draft>, PlanError> {
-    let planner = Planner { asked, template, seed };
+    let planner = Planner {
+        asked,
+        template,
+        seed,
+    };
     let mut drafts = Vec::new();
     if sources.prompts.is_empty() && (asked.classes || !asked.concurrency.is_empty()) {
-        return Err(PlanError::axis("prompts", "no prompt is left; see `ggufbench prompts list`"));
+        return Err(PlanError::axis(
+            "prompts",
+            "no prompt is left; see `ggufbench prompts list`",
+        ));
     }
     if asked.classes {
         drafts.push(planner.draft("classes", Experiment::Classes, 1, sources.prompts));
@@ -78,7 +85,10 @@ pub fn drafts(
     for &temperature in &asked.temperatures {
         let name = format!("temperature/t{temperature}");
         let mut draft = planner.draft(&name, Experiment::Temperature, 1, sources.prompts);
-        draft.job.sampling = Sampling { temperature, ..asked.sampling };
+        draft.job.sampling = Sampling {
+            temperature,
+            ..asked.sampling
+        };
         // Answers of one length: what is asked is the price of a token, not how many there are.
         draft.job.stop_at = StopAt::Length;
         drafts.push(draft);
@@ -104,7 +114,13 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     /// A closed loop of `concurrency`, the prompts of all classes mixed.
-    fn draft(&self, name: &str, experiment: Experiment, concurrency: u32, prompts: &[Prompt]) -> Draft {
+    fn draft(
+        &self,
+        name: &str,
+        experiment: Experiment,
+        concurrency: u32,
+        prompts: &[Prompt],
+    ) -> Draft {
         let asked = self.asked;
         let usual = match experiment {
             Experiment::Classes => CLASS_REQUESTS,
@@ -121,7 +137,12 @@ impl Planner<'_> {
             n_requests,
             load: Load::Closed { concurrency },
             most_ns: None,
-            case: Case { n_seq: concurrency, n_gen: asked.n_gen, n_depth: 0, ..self.template.clone() },
+            case: Case {
+                n_seq: concurrency,
+                n_gen: asked.n_gen,
+                n_depth: 0,
+                ..self.template.clone()
+            },
             sampling: asked.sampling,
             stop_at: asked.stop_at,
             endpoint: asked.endpoint,
@@ -134,7 +155,12 @@ impl Planner<'_> {
     fn sustained(&self, prompts: &[Prompt]) -> Draft {
         let places = self.asked.concurrency.iter().copied().max();
         let most = places.unwrap_or(OPEN_LOOP_PLACES);
-        let mut draft = self.draft(&format!("sustained/c{most}"), Experiment::Sustained, most, prompts);
+        let mut draft = self.draft(
+            &format!("sustained/c{most}"),
+            Experiment::Sustained,
+            most,
+            prompts,
+        );
         let length = self.asked.sustained.unwrap_or_default();
         draft.job.prompts = mixed(prompts);
         draft.n_tokens = vec![None; prompts.len()];
@@ -174,13 +200,28 @@ impl Planner<'_> {
             draft.job.stop_at = stop_at;
             draft
         };
-        let mut natural = arm("difficulty/natural", Experiment::DifficultyNatural, natural, StopAt::EndOfText);
+        let mut natural = arm(
+            "difficulty/natural",
+            Experiment::DifficultyNatural,
+            natural,
+            StopAt::EndOfText,
+        );
         // As the prompts are written: equal lengths are the other arm's business.
         natural.n_tokens.fill(None);
         Ok(vec![
-            arm("difficulty/equal", Experiment::DifficultyEqual, equal, StopAt::Length),
+            arm(
+                "difficulty/equal",
+                Experiment::DifficultyEqual,
+                equal,
+                StopAt::Length,
+            ),
             natural,
-            arm("difficulty/control", Experiment::DifficultyControl, control, StopAt::Length),
+            arm(
+                "difficulty/control",
+                Experiment::DifficultyControl,
+                control,
+                StopAt::Length,
+            ),
         ])
     }
 }
@@ -205,8 +246,15 @@ fn mixed(prompts: &[Prompt]) -> Vec<Prompt> {
         }
     }
     let longest = classes.iter().map(|(_, members)| members.len()).max();
-    let turn = |i: usize| classes.iter().filter_map(move |(_, members)| members.get(i));
-    (0..longest.unwrap_or(0)).flat_map(turn).map(|p| (*p).clone()).collect()
+    let turn = |i: usize| {
+        classes
+            .iter()
+            .filter_map(move |(_, members)| members.get(i))
+    };
+    (0..longest.unwrap_or(0))
+        .flat_map(turn)
+        .map(|p| (*p).clone())
+        .collect()
 }
 
 impl Draft {
@@ -219,7 +267,10 @@ impl Draft {
         for (prompt, (text, n_tokens)) in self.job.prompts.iter_mut().zip(texts) {
             (prompt.text, prompt.n_tokens) = (text, n_tokens);
         }
-        let length = |p: &Prompt| p.n_tokens.unwrap_or(p.text.len().try_into().unwrap_or(u32::MAX));
+        let length = |p: &Prompt| {
+            p.n_tokens
+                .unwrap_or(p.text.len().try_into().unwrap_or(u32::MAX))
+        };
         let longest = self.job.prompts.iter().max_by_key(|p| length(p));
         let n_prompt = longest.map_or(0, length).saturating_add(TAG_TOKENS);
         let case = &mut self.job.case;
@@ -246,9 +297,14 @@ pub fn warm_up(job: &Job) -> Job {
     Job {
         name: format!("{}/warm-up", job.name),
         n_requests: places,
-        load: Load::Closed { concurrency: places },
+        load: Load::Closed {
+            concurrency: places,
+        },
         most_ns: None,
-        case: Case { n_gen, ..job.case.clone() },
+        case: Case {
+            n_gen,
+            ..job.case.clone()
+        },
         // No round has this number.
         tag: job.tag.map(|_| u32::MAX),
         ..job.clone()

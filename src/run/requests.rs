@@ -42,7 +42,7 @@ impl Seat {
 
     fn take_usage(&mut self) -> (Option<UsageDelta>, Option<UsageSummary>) {
         match self {
-            Self::InProcess(target) => target.take_usage(),
+            Self::InProcess(target) => (target.take_usage(), target.take_sampled()),
             // Its process may be on another machine, and is not ours to watch.
             Self::Server(_) => (None, None),
         }
@@ -121,7 +121,10 @@ impl Serving<'_> {
         let target = self.plan.targets[seat].clone();
         let planned = &self.plan.jobs[at];
         // A round has texts of its own where there is a tag.
-        let job = Job { tag: planned.tag.map(|_| round), ..planned.clone() };
+        let job = Job {
+            tag: planned.tag.map(|_| round),
+            ..planned.clone()
+        };
         self.watcher.begun(&job, &target, round);
         let (interrupt, seat) = (self.interrupt, &mut self.seats[seat]);
         let started_ns = ns(self.started.elapsed());
@@ -157,11 +160,7 @@ impl Serving<'_> {
 }
 
 /// A server is warmed up by requests that nobody records; a worker warms its fresh context up by itself.
-fn serve_warm(
-    seat: &mut Seat,
-    job: &Job,
-    stop: &dyn Fn() -> bool,
-) -> Result<Served, TargetError> {
+fn serve_warm(seat: &mut Seat, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
     if let Seat::Server(server) = seat {
         server.serve(&warm_up(job), stop)?;
     }

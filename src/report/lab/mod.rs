@@ -136,7 +136,11 @@ impl Lab {
         section("results", "Results", both.results());
         section("requests", both.requests_title(), both.requests());
         section("experiments", "Experiments", both.experiments());
-        section("targets", "Targets side by side", both.of_requests(requests::beside));
+        section(
+            "targets",
+            "Targets side by side",
+            both.of_requests(requests::beside),
+        );
         section(
             "difficulty",
             "Harder questions",
@@ -144,7 +148,11 @@ impl Lab {
         );
         section("distribution", "Latency distribution", both.distribution());
         section("resources", "Resource usage", both.resources());
-        section("bottleneck", "Bottleneck and expectation", both.bottleneck());
+        section(
+            "bottleneck",
+            "Bottleneck and expectation",
+            both.bottleneck(),
+        );
         section(
             "opportunities",
             "What would make it faster",
@@ -152,7 +160,11 @@ impl Lab {
         );
         section("trouble", "What went wrong", both.trouble());
         section("next", "What to measure next", both.next());
-        section("answers", "Sample answers", both.of_requests(requests::answers));
+        section(
+            "answers",
+            "Sample answers",
+            both.of_requests(requests::answers),
+        );
         section("raw", "Raw data and system", environment::raw(view));
         Self {
             title: short(&view.header.plan.name),

@@ -31,7 +31,10 @@ pub fn for_stderr() -> Box<dyn Watcher> {
 /// What became of a job, in a few words.
 fn result(line: &JobLine, served: Option<&Served>) -> String {
     let Some(served) = served else {
-        return line.reason.clone().unwrap_or_else(|| "not served".to_owned());
+        return line
+            .reason
+            .clone()
+            .unwrap_or_else(|| "not served".to_owned());
     };
     let whole: Vec<f64> = served
         .timelines
@@ -72,7 +75,8 @@ impl Watcher for Bar {
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
         let name = name(&line.job, &line.target, line.round);
-        self.0.println(plain(&format!("{name}: {}", result(line, served))));
+        self.0
+            .println(plain(&format!("{name}: {}", result(line, served))));
         self.0.set_length(all as u64);
         self.0.set_position(done as u64);
     }
@@ -94,7 +98,11 @@ impl<W: Write> Watcher for Plain<W> {
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
         let name = name(&line.job, &line.target, line.round);
-        let text = format!("{} {done}/{all} {name}: {}", (self.now)(), result(line, served));
+        let text = format!(
+            "{} {done}/{all} {name}: {}",
+            (self.now)(),
+            result(line, served)
+        );
         // Nobody to tell when standard error is closed; the record has it.
         let _ = writeln!(self.out, "{}", plain(&text));
     }

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::clock::FakeClock;
-use crate::plan::serving::Sampling;
 use crate::engine::synthetic::{Cost, SyntheticEngine};
 use crate::measure::{Call, Phase};
 use crate::plan::expand::{Axes, Host, cases};
+use crate::plan::serving::Sampling;
 use crate::request::arrivals::Arrivals;
 use crate::request::prompts::Prompt;
 use crate::request::{Endpoint, Experiment, Load};
@@ -60,6 +60,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         .expect("valid")
         .remove(0);
     Job {
+        tag: None,
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: texts.iter().map(|t| prompt(t)).collect(),

@@ -38,7 +38,14 @@ fn prompt_length(requests: &RequestsView) -> Vec<Block> {
     }
     let mut grid = Grid::of(
         &["target"],
-        &["prompt tokens", "TTFT ms", "±95%", "latency s", "±95%", "TPOT ms"],
+        &[
+            "prompt tokens",
+            "TTFT ms",
+            "±95%",
+            "latency s",
+            "±95%",
+            "TPOT ms",
+        ],
     );
     for target in targets(requests) {
         for p in length::points(requests, target) {
@@ -84,7 +91,9 @@ fn temperature(requests: &RequestsView) -> Vec<Block> {
     );
     for job in jobs.into_iter().take(MOST_ROWS) {
         let f = &job.figures;
-        let each = f.n_generated.map(|n| n as f64 / f64::from(f.n_whole.max(1)));
+        let each = f
+            .n_generated
+            .map(|n| n as f64 / f64::from(f.n_whole.max(1)));
         grid.rows.push(vec![
             short(&job.target),
             job.job.sampling.temperature.to_string(),
@@ -93,7 +102,11 @@ fn temperature(requests: &RequestsView) -> Vec<Block> {
             plus_minus(f.tpot_ns.mean),
             rate(job.tokens_per_s),
             or_na(each.map(units::significant)),
-            or_na(job.calls.and_then(|c| c.sampler_share()).map(units::percent)),
+            or_na(
+                job.calls
+                    .and_then(|c| c.sampler_share())
+                    .map(units::percent),
+            ),
         ]);
     }
     let mut blocks = vec![Block::Findings(found), Block::Table(grid)];
@@ -125,7 +138,9 @@ fn concurrent(requests: &RequestsView) -> Vec<Block> {
     for target in targets(requests) {
         let curve = concurrency::curve(requests, target);
         for job in &curve {
-            let gain = curve.first().and_then(|f| job.ratio_to(f, |r| r.tokens_per_s));
+            let gain = curve
+                .first()
+                .and_then(|f| job.ratio_to(f, |r| r.tokens_per_s));
             let f = &job.figures;
             grid.rows.push(vec![
                 short(target),
@@ -186,10 +201,22 @@ fn taken(view: &RunView, job: &JobView) -> Grid {
     let gpu = usage.gpu.as_ref();
     Grid::facts([
         ("load", Some(findings::load(&job.job.load))),
-        ("average CPU", seen(cpu(usage.process_cpu_percent.map(|p| p.mean)))),
-        ("others' CPU", usage.others_cpu_percent.map(|p| format!("{:.1}%", p.mean))),
-        ("average memory", seen(usage.rss_bytes.map(|b| units::bytes(b.mean)))),
-        ("peak memory", seen(usage.rss_bytes.map(|b| units::bytes(b.max)))),
+        (
+            "average CPU",
+            seen(cpu(usage.process_cpu_percent.map(|p| p.mean))),
+        ),
+        (
+            "others' CPU",
+            usage.others_cpu_percent.map(|p| format!("{:.1}%", p.mean)),
+        ),
+        (
+            "average memory",
+            seen(usage.rss_bytes.map(|b| units::bytes(b.mean))),
+        ),
+        (
+            "peak memory",
+            seen(usage.rss_bytes.map(|b| units::bytes(b.max))),
+        ),
         (
             "average GPU",
             gpu.and_then(|g| g.utilisation_percent)
@@ -197,9 +224,16 @@ fn taken(view: &RunView, job: &JobView) -> Grid {
         ),
         (
             "peak GPU memory",
-            gpu.and_then(|g| g.memory_used_bytes).map(|b| units::bytes(b.max)),
+            gpu.and_then(|g| g.memory_used_bytes)
+                .map(|b| units::bytes(b.max)),
         ),
-        ("throughput", Some(format!("{} requests/s", rate(job.requests_per_s)))),
-        ("tokens", Some(format!("{} tokens/s", rate(job.tokens_per_s)))),
+        (
+            "throughput",
+            Some(format!("{} requests/s", rate(job.requests_per_s))),
+        ),
+        (
+            "tokens",
+            Some(format!("{} tokens/s", rate(job.tokens_per_s))),
+        ),
     ])
 }

@@ -7,7 +7,9 @@ use super::{Block, Grid, or_na};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
-use crate::report::requests::{answers as n_answers, failures, ms, rate, s, warnings, with_classes};
+use crate::report::requests::{
+    answers as n_answers, failures, ms, rate, s, warnings, with_classes,
+};
 use crate::request::Experiment;
 use crate::request::TargetFacts;
 use crate::stats::histogram::min_samples_for;
@@ -62,7 +64,9 @@ pub(super) fn by_class(requests: &RequestsView) -> Vec<Block> {
     if let Some(first) = jobs.first() {
         blocks.push(Block::List(first_prompts(first)));
     } else {
-        blocks.push(missing("Requests were not told apart by classes of prompts."));
+        blocks.push(missing(
+            "Requests were not told apart by classes of prompts.",
+        ));
     }
     blocks.extend(Block::figures([plots::ttft_by_class(requests)]));
     blocks.push(Block::Heading("Every job".to_owned()));
@@ -216,10 +220,21 @@ pub(super) fn beside(requests: &RequestsView) -> Vec<Block> {
 fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
     let mut grid = Grid::of(
         &["job", "load"],
-        &["latency, times", "TTFT, times", "TPOT, times", "tokens/s, times"],
+        &[
+            "latency, times",
+            "TTFT, times",
+            "TPOT, times",
+            "tokens/s, times",
+        ],
     );
     for pair in pairs.iter().take(MOST_ROWS) {
-        let ratio = |of| or_na(pair.ratio(of).map(live::times).map(|t| t.replace(" times", "")));
+        let ratio = |of| {
+            or_na(
+                pair.ratio(of)
+                    .map(live::times)
+                    .map(|t| t.replace(" times", "")),
+            )
+        };
         grid.rows.push(vec![
             short(&pair.other.job.name),
             load(&pair.other.job.load),
@@ -339,7 +354,8 @@ pub(super) fn trouble(requests: &RequestsView) -> Vec<Block> {
     let all = warnings(requests);
     if all.is_empty() {
         return vec![Block::Text(
-            "Nothing: every request has a whole answer, and the machine was undisturbed.".to_owned(),
+            "Nothing: every request has a whole answer, and the machine was undisturbed."
+                .to_owned(),
         )];
     }
     vec![Block::List(all)]
@@ -350,7 +366,10 @@ pub(super) fn next(requests: &RequestsView) -> Vec<Block> {
     let lacks = |e: Experiment| requests.of(e).next().is_none();
     let mut blocks = Vec::new();
     for (experiment, what) in [
-        (Experiment::Classes, "Requests by class of prompt, one after another."),
+        (
+            Experiment::Classes,
+            "Requests by class of prompt, one after another.",
+        ),
         (Experiment::PromptLength, "Prompts of several lengths."),
         (Experiment::Temperature, "Several temperatures."),
         (Experiment::Concurrency, "More requests at once."),
