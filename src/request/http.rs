@@ -1,7 +1,7 @@
 //! HTTP as far as it is needed: one question at a time to one server, and its answer line by line, each line with the
 //! instant at which its last byte was read from the socket.
 //!
-//! The client is ureq, with a layer of our own between its socket and everything else ([`Watched`]): it stamps what
+//! The client is ureq, with a layer of our own between its socket and everything else (`Watched`): it stamps what
 //! arrives, gives up when nothing does, and hears an interrupt while it waits. No redirect is followed, no proxy is
 //! used (the time would be the proxy's as well), nothing compressed is asked for.
 

@@ -273,7 +273,7 @@ struct Events {
     data: Option<String>,
     /// When its last line was read.
     at_ns: u64,
-    /// `[DONE]` was read.
+    /// Whether the last event, `[DONE]`, was read.
     is_over: bool,
     /// Tokens that the server has counted so far, where it counts along.
     n_counted: u32,

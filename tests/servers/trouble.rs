@@ -199,7 +199,7 @@ fn a_host_that_goes_down_between_requests_is_a_refusal_from_then_on() {
 #[test]
 fn a_server_that_falls_silent_is_given_up() {
     let stalled = Ending::Stalled {
-        after_ns: 60_000_000,
+        after_ns: 1_000_000_000,
     };
     // Before any answer, and in its middle.
     let fake = Fake::start(|number, _| match number {
