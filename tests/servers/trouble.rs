@@ -284,6 +284,16 @@ fn a_connection_that_closes_before_any_answer_is_told_from_a_refusal() {
 }
 
 #[test]
+fn a_server_without_tls_is_no_https_server() {
+    let fake = Fake::start(|_, _| super::ollama::answer());
+    let https = fake.url("").to_string().replace("http://", "https://");
+    let url = ggufbench::request::spec::ServerUrl::parse(&https).unwrap();
+    let mut target = OllamaTarget::new("ollama:m".into(), "m", url, PATIENT);
+    let served = serve(&mut target, &job(1));
+    assert!(!why(only(&served)).is_empty());
+}
+
+#[test]
 fn what_is_no_protocol_is_named() {
     assert!(why(&at_ollama(|| stream(NDJSON, &["<html>no</html>\n"]))).starts_with("not Ollama's"));
     assert!(why(&at_ollama(|| stream(NDJSON, &["{}\n"]))).starts_with("neither text nor end"));
