@@ -16,7 +16,7 @@ use ggufbench::plan::expand::{Axes, Host, cases};
 use ggufbench::request::arrivals::Arrivals;
 use ggufbench::request::fit::{FitError, FitOne, fit};
 use ggufbench::request::in_process::{serve, tokenize};
-use ggufbench::request::prompts::Prompt;
+use ggufbench::request::prompts::{Prompt, PromptSet, parts};
 use ggufbench::request::{
     Ending, Endpoint, Experiment, Job, Load, Sampling, Served, StopAt, Target, TargetError,
     TargetKind,
@@ -405,6 +405,19 @@ fn check_fit(engine: &LlamaEngine<'_>) {
             assert_eq!(fitted.n_tokens, n);
             assert_eq!(engine.tokenize(&fitted.text, true, true).len(), n as usize);
             assert_eq!(fitted.text.contains("<|im_start|>assistant"), template);
+        }
+    }
+    // Both halves of every pair that comes with the program, made equally long around their questions.
+    for prompt in PromptSet::bundled("difficulty").expect("reads").all() {
+        for n in [160, 401] {
+            let one = FitOne {
+                text: prompt.text.clone(),
+                n_tokens: Some(n),
+                template: true,
+            };
+            let fitted = fit(engine, &one).unwrap_or_else(|e| panic!("{} {n}: {e}", prompt.id));
+            assert_eq!(fitted.n_tokens, n, "{}", prompt.id);
+            assert!(fitted.text.contains(parts(&prompt.text).1), "{}", prompt.id);
         }
     }
     let too_few = FitOne {
