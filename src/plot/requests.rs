@@ -68,7 +68,8 @@ pub fn ttft_by_class(requests: &RequestsView) -> Option<Figure> {
                 let place = format!("{}, {class}", short(target));
                 let ttft = seconds(c.figures.ttft_ns.median?);
                 Some(Point {
-                    label: Some(class),
+                    // Once is enough: the others' points stand above or below.
+                    label: (look == 0).then_some(class),
                     ..point(tokens, ttft, &place, "s")
                 })
             })
@@ -85,7 +86,9 @@ pub fn ttft_by_class(requests: &RequestsView) -> Option<Figure> {
     Figure {
         id: "ttft_by_class",
         title: "Time to first token by class of prompt".to_owned(),
-        caption: format!("Median; {BARS}. Each point is a class, at the mean length of its prompts."),
+        caption: format!(
+            "Median; {BARS}. Each point is a class, at the mean length of its prompts."
+        ),
         x: spread("prompt tokens", &places(&series)),
         y: Axis::log("TTFT, s"),
         series,
@@ -262,7 +265,10 @@ pub fn concurrent_latency(requests: &RequestsView) -> Option<Figure> {
         let tail = p95.map_or(String::new(), |p| {
             format!(", p95 {} s", units::significant(p.value))
         });
-        let tip = format!("{place}: median {} s{tail}", units::significant(median.value));
+        let tip = format!(
+            "{place}: median {} s{tail}",
+            units::significant(median.value)
+        );
         Some(Point {
             bar: p95.map(|p| (median.value, p.value.max(median.value))),
             ..Point::at(f64::from(job.at_once()), median.value).saying(tip)
@@ -290,7 +296,12 @@ fn against_concurrency(
         look,
         points: concurrency::curve(requests, target)
             .into_iter()
-            .filter_map(|job| point(job, &format!("{}, {} at once", short(target), job.at_once())))
+            .filter_map(|job| {
+                point(
+                    job,
+                    &format!("{}, {} at once", short(target), job.at_once()),
+                )
+            })
             .collect(),
     };
     shown(requests).map(one).collect()

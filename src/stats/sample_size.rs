@@ -62,13 +62,7 @@ pub fn shown_distance(design: Design, sd: f64, n: usize, level: f64) -> Option<f
 ///
 /// `None` when more than `most` would be needed, or a number makes no sense: `sd` negative, `margin` not positive,
 /// `mean` not finite, `level` outside 0..1.
-pub fn pairs_for_margin(
-    sd: f64,
-    mean: f64,
-    margin: f64,
-    level: f64,
-    most: usize,
-) -> Option<usize> {
+pub fn pairs_for_margin(sd: f64, mean: f64, margin: f64, level: f64, most: usize) -> Option<usize> {
     let makes_sense = sd >= 0.0 && sd.is_finite() && margin > 0.0 && mean.is_finite();
     if !makes_sense || t_quantile(1.0, level).is_none() {
         return None;

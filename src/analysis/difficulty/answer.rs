@@ -85,7 +85,9 @@ mod tests {
         }
         assert!(is_right("about 1,234 in all", "1234"));
         assert!(is_right("x = -12", "-12"));
-        for text in ["112", "120", "-12", "3.12", "12.5", "a12", "12th", "", "1,200"] {
+        for text in [
+            "112", "120", "-12", "3.12", "12.5", "a12", "12th", "", "1,200",
+        ] {
             assert!(!is_right(text, "12"), "{text}");
         }
         assert!(!is_right("evergreen", "green"));

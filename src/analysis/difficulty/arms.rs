@@ -94,10 +94,7 @@ pub struct Equal {
 impl Equal {
     pub(super) fn of(pairs: &[PairFigures]) -> Option<Self> {
         let n_unequal = pairs.iter().filter(|p| lengths(p) == Some(false)).count();
-        let kept: Vec<&PairFigures> = pairs
-            .iter()
-            .filter(|p| lengths(p) != Some(false))
-            .collect();
+        let kept: Vec<&PairFigures> = pairs.iter().filter(|p| lengths(p) != Some(false)).collect();
         let whole = RequestFigures::is_whole;
         let step = log_ratios(&kept, whole, |r| r.tpot_ns);
         let ttft = log_ratios(&kept, whole, |r| r.ttft_ns.map(|ns| ns as f64));
@@ -283,7 +280,11 @@ fn lengths(pair: &PairFigures) -> Option<bool> {
         let first = known.next();
         let differ = known.any(|n| Some(n) != first);
         let all_known = whole().all(|r| f(r).is_some());
-        if differ { Some(false) } else { all_known.then_some(true) }
+        if differ {
+            Some(false)
+        } else {
+            all_known.then_some(true)
+        }
     };
     match (same(|r| r.n_prompt), same(|r| r.n_generated)) {
         (Some(false), _) | (_, Some(false)) => Some(false),

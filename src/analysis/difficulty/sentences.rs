@@ -72,15 +72,26 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
         Mechanism::Unexplained => {
             // A dense model has no reason to; so it is a finding about the measurement until somebody finds the reason.
             let why = match equal.sampler_of_difference {
-                Some(_) => format!("{}, so neither length nor sampler explains it", sampler_part(equal)),
-                None => "the sampler's part cannot be seen from here, length does not explain it".to_owned(),
+                Some(_) => format!(
+                    "{}, so neither length nor sampler explains it",
+                    sampler_part(equal)
+                ),
+                None => "the sampler's part cannot be seen from here, length does not explain it"
+                    .to_owned(),
             };
-            let which = if equal.step.ratio.estimate > 1.0 { "Yes" } else { "No, less" };
+            let which = if equal.step.ratio.estimate > 1.0 {
+                "Yes"
+            } else {
+                "No, less"
+            };
             (format!("{which}: {token}; {why}."), Sure::Shown)
         }
-        Mechanism::Length | Mechanism::Nothing => {
-            no_difference(&token, equal, judgement.natural.as_ref(), judgement.mechanism)
-        }
+        Mechanism::Length | Mechanism::Nothing => no_difference(
+            &token,
+            equal,
+            judgement.natural.as_ref(),
+            judgement.mechanism,
+        ),
     }
 }
 
@@ -139,7 +150,11 @@ fn control_says(control: Option<&Control>) -> Option<String> {
             None => "with longer prompts the time".to_owned(),
         },
         longer(&control.ttft.ratio),
-        if control.is_seen() { "seen" } else { "not seen" }
+        if control.is_seen() {
+            "seen"
+        } else {
+            "not seen"
+        }
     ))
 }
 
@@ -148,15 +163,23 @@ fn equal_says(equal: Option<&Equal>) -> Vec<String> {
         return Vec::new();
     };
     let mut said = vec![effect_says("time per token", &equal.step)];
-    said.extend(equal.ttft.map(|e| effect_says("time to the first token", &e)));
+    said.extend(
+        equal
+            .ttft
+            .map(|e| effect_says("time to the first token", &e)),
+    );
     match equal.sampler {
         Some(effect) => {
             let share = equal
                 .sampler_share
                 .map(|share| format!(" It is {} of the time per token.", percent(share)));
-            said.push(effect_says("time of the sampler per token", &effect) + &share.unwrap_or_default());
+            said.push(
+                effect_says("time of the sampler per token", &effect) + &share.unwrap_or_default(),
+            );
         }
-        None => said.push("At equal length, the sampler: cannot be seen apart from here.".to_owned()),
+        None => {
+            said.push("At equal length, the sampler: cannot be seen apart from here.".to_owned())
+        }
     }
     if equal.n_unequal > 0 {
         said.push(format!(
@@ -211,14 +234,20 @@ fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
             share.estimate * 100.0,
             range(share, |v| format!("{:.0}%", v * 100.0))
         ),
-        None => "No difference in the time of whole answers is shown, so there is nothing to share out.".to_owned(),
+        None => {
+            "No difference in the time of whole answers is shown, so there is nothing to share out."
+                .to_owned()
+        }
     });
     let [easy, hard] = n.n_censored;
     if easy + hard > 0 {
         let [of_easy, of_hard] = n.n_requests;
         let lost = match n.n_lost {
             0 => String::new(),
-            lost => format!(", and with them {} whole", plural(count(lost), "pair", "pairs")),
+            lost => format!(
+                ", and with them {} whole",
+                plural(count(lost), "pair", "pairs")
+            ),
         };
         said.push(format!(
             "{easy} of {of_easy} easy and {hard} of {of_hard} hard answers were cut at the limit: how long they would \
@@ -255,7 +284,10 @@ fn right_says([easy, hard]: [(usize, usize); 2]) -> String {
 
 fn sampler_part(equal: &Equal) -> String {
     let part = equal.sampler_of_difference.unwrap_or(0.0);
-    format!("choosing the token is {:.0}% of that difference", part * 100.0)
+    format!(
+        "choosing the token is {:.0}% of that difference",
+        part * 100.0
+    )
 }
 
 fn longer_prompts(control: &Control) -> String {
@@ -315,7 +347,12 @@ fn times(ratio: &Interval) -> String {
 }
 
 fn range(i: &Interval, show: impl Fn(f64) -> String) -> String {
-    format!(" ({:.0}%: {} to {})", i.level * 100.0, show(i.lo), show(i.hi))
+    format!(
+        " ({:.0}%: {} to {})",
+        i.level * 100.0,
+        show(i.lo),
+        show(i.hi)
+    )
 }
 
 /// Two decimals up to 10%: what is judged is 1%.

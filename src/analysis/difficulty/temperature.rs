@@ -50,7 +50,10 @@ pub fn temperature(points: &[AtTemperature]) -> Option<Finding> {
         .iter()
         .map(|point| (point.temperature, against(greedy, point)))
         .collect();
-    let mut evidence: Vec<String> = all.iter().map(|(t, a)| says(*t, a.as_ref(), greedy)).collect();
+    let mut evidence: Vec<String> = all
+        .iter()
+        .map(|(t, a)| says(*t, a.as_ref(), greedy))
+        .collect();
     if let Some(share) = sampler_share(greedy) {
         evidence.push(format!(
             "At temperature {} the sampler is {} of the time per token.",
@@ -77,7 +80,14 @@ fn claim(base: f32, known: &[&Against], asked: usize) -> (String, Sure) {
     if !different.is_empty() {
         let list: Vec<String> = different
             .iter()
-            .map(|a| format!("{} at {}{}", faster(&a.rate.ratio), a.temperature, mechanism(a)))
+            .map(|a| {
+                format!(
+                    "{} at {}{}",
+                    faster(&a.rate.ratio),
+                    a.temperature,
+                    mechanism(a)
+                )
+            })
             .collect();
         let claim = format!(
             "Yes: against temperature {base} the tokens per second are {}.",
@@ -93,11 +103,7 @@ fn claim(base: f32, known: &[&Against], asked: usize) -> (String, Sure) {
         let claim = "Undetermined: fewer than two prompts were measured at two temperatures.";
         return (claim.to_owned(), Sure::Undetermined);
     };
-    let worst = format!(
-        "{} at {}",
-        faster(&widest.rate.ratio),
-        widest.temperature
-    );
+    let worst = format!("{} at {}", faster(&widest.rate.ratio), widest.temperature);
     if known.len() == asked && known.iter().all(|a| a.rate.verdict == Verdict::Equal) {
         let claim = format!(
             "No: the tokens per second are those of temperature {base} within {}; farthest from it, {worst}.",
@@ -132,12 +138,15 @@ fn says(temperature: f32, a: Option<&Against>, greedy: &AtTemperature) -> String
         Verdict::Equal => format!("equal within {}", margin()),
         Verdict::Different => format!("different by more than {}", margin()),
         Verdict::Undetermined { .. } => {
-            format!("undetermined, {}", pairs_needed(&a.rate).replace("pairs", "prompts"))
+            format!(
+                "undetermined, {}",
+                pairs_needed(&a.rate).replace("pairs", "prompts")
+            )
         }
     };
-    let share = a.share.map(|share| {
-        format!(" The sampler is {} of the time per token.", percent(share))
-    });
+    let share = a
+        .share
+        .map(|share| format!(" The sampler is {} of the time per token.", percent(share)));
     format!(
         "At temperature {temperature} ({} prompts): tokens per second {}: {verdict}.{}",
         a.rate.n_pairs,
@@ -185,7 +194,12 @@ fn whole(r: &RequestFigures) -> bool {
 }
 
 fn middle(prompt: &PromptFigures, f: impl Fn(&RequestFigures) -> Option<f64>) -> Option<f64> {
-    let values: Vec<f64> = prompt.requests.iter().filter(|r| whole(r)).filter_map(f).collect();
+    let values: Vec<f64> = prompt
+        .requests
+        .iter()
+        .filter(|r| whole(r))
+        .filter_map(f)
+        .collect();
     median(&values)
 }
 

@@ -67,7 +67,11 @@ fn most(spans: impl Iterator<Item = (u64, u64)>) -> u32 {
     events.sort_unstable();
     let (mut now, mut most) = (0_u32, 0_u32);
     for (_, begins) in events {
-        now = if begins { now + 1 } else { now.saturating_sub(1) };
+        now = if begins {
+            now + 1
+        } else {
+            now.saturating_sub(1)
+        };
         most = most.max(now);
     }
     most

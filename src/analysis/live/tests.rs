@@ -1,11 +1,15 @@
 //! Two targets held against each other, with numbers worked out by hand from the fixture's rules.
 
+use super::sentences::same_file;
 use super::*;
+use crate::analysis::Sure;
+use crate::request::TargetKind;
+use crate::units;
 use crate::view::RunView;
+use crate::view::fixture;
 use crate::view::fixture::requests::{
     OLLAMA, OWN, both, both_lines, facts, jobs, own, request_header, target,
 };
-use crate::view::fixture;
 
 fn with_slots(slots: usize) -> RunView {
     let jobs = jobs();
@@ -48,12 +52,16 @@ fn the_parts_add_up_to_the_difference() {
         assert!((d.transport - 2.0 * 1.001e6).abs() < 1.0, "{d:?}");
     }
     // One at a time: 1.6 ms of prefill and 18 of decode (8 tokens of 11 ms, against 7 of 10 after the first).
-    let d = pair(requests(&view), "concurrency/c1").difference().expect("both");
+    let d = pair(requests(&view), "concurrency/c1")
+        .difference()
+        .expect("both");
     assert!((d.prefill - 1.6 * 1.001e6).abs() < 1.0, "{d:?}");
     assert!((d.decode - 18.0 * 1.001e6).abs() < 1.0, "{d:?}");
     assert!(d.waiting.abs() < 1.0);
     // Four at a time at one slot: most of it is waiting.
-    let d = pair(requests(&view), "concurrency/c4").difference().expect("both");
+    let d = pair(requests(&view), "concurrency/c4")
+        .difference()
+        .expect("both");
     assert!(d.waiting > 0.5 * d.whole, "{d:?}");
 }
 
@@ -83,7 +91,11 @@ fn one_slot_answers_one_after_another_and_four_together() {
 fn more_slots_are_held_against_this_machines_own_batching() {
     let view = with_slots(1);
     let found = in_parallel(requests(&view), OLLAMA).expect("seen");
-    assert!(found.claim.starts_with("No: ollama:tiny answered them one after another."));
+    assert!(
+        found
+            .claim
+            .starts_with("No: ollama:tiny answered them one after another.")
+    );
     // In-process: 4 * 8 tokens in 64 + 7 * 13 ms.
     let expected = units::significant(32.0 / (0.155 * 1.001));
     let said = found.evidence.join(" ");

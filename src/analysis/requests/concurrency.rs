@@ -129,7 +129,9 @@ pub fn queueing(job: &JobView) -> Option<String> {
     });
     Some(match seen.serving() {
         Serving::OneByOne => {
-            format!("With {n} under way they were answered one after another: the others queue.{ttft}")
+            format!(
+                "With {n} under way they were answered one after another: the others queue.{ttft}"
+            )
         }
         Serving::Partly => format!(
             "With {n} under way at most {} were answered at a time: the others queue.{ttft}",

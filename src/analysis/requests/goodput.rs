@@ -86,11 +86,7 @@ pub fn finding(requests: &RequestsView, slo: &Slo) -> Option<Finding> {
                 super::load(&best.job.load)
             )
         },
-        evidence: all
-            .iter()
-            .take(12)
-            .map(|one| in_words(one) + ".")
-            .collect(),
+        evidence: all.iter().take(12).map(|one| in_words(one) + ".").collect(),
         sure: Sure::Likely,
         see: Vec::new(),
     })

@@ -25,7 +25,7 @@ fn the_first_screen_says_how_long_how_many_and_what_limits() {
     );
     assert!(
         lead[0].claim.starts_with(
-            "short 86.1 ms, medium 134 ms, long 326 ms at in-process, one at a time"
+            "short 86.1 ms, medium 134 ms, long 326 ms at in-process, one at a time: from when"
         ),
         "{}",
         lead[0].claim
@@ -45,9 +45,16 @@ fn the_first_screen_says_how_long_how_many_and_what_limits() {
 fn a_server_that_queues_gains_nothing_from_more_at_once() {
     let view = both();
     let found = concurrency::finding(requests(&view), OLLAMA).expect("two numbers");
-    assert!(found.claim.contains("more than 1 at once gain nothing"), "{}", found.claim);
     assert!(
-        found.evidence.join(" ").contains("answered one after another"),
+        found.claim.contains("more than 1 at once gain nothing"),
+        "{}",
+        found.claim
+    );
+    assert!(
+        found
+            .evidence
+            .join(" ")
+            .contains("answered one after another"),
         "{found:?}"
     );
 }
@@ -81,7 +88,11 @@ fn goodput_counts_what_meets_every_limit() {
     let none: Slo = "itl=1ms".parse().expect("a limit");
     assert_eq!(goodput::Goodput::of(classes, &none).n_met, 0);
     let found = goodput::finding(all, &none).expect("measured");
-    assert!(found.claim.starts_with("None of any job"), "{}", found.claim);
+    assert!(
+        found.claim.starts_with("None of any job"),
+        "{}",
+        found.claim
+    );
 }
 
 #[test]
@@ -94,7 +105,8 @@ fn a_rate_that_falls_is_a_drift() {
     let found = sustained::finding(&steady, requests(&steady), OWN).expect("measured");
     // 198% of a core, two cores.
     assert!(
-        found.claim.contains("99% of 2 threads on average") && found.claim.ends_with("The rate stays."),
+        found.claim.contains("99% of 2 threads on average")
+            && found.claim.ends_with("The rate stays."),
         "{}",
         found.claim
     );

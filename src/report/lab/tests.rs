@@ -323,7 +323,8 @@ fn requests_stand_in_a_file_of_their_own() {
 
 #[test]
 fn hostile_requests_are_text_in_page_document_and_pictures() {
-    let attack = "=</pre></details><script>alert(1)</script><img src=x onerror=y>|\x1b[31m\u{202e}\n# ` ](";
+    let attack =
+        "=</pre></details><script>alert(1)</script><img src=x onerror=y>|\x1b[31m\u{202e}\n# ` ](";
     let (view, lab) = lab(fixture::requests::hostile(attack));
     let text = html(&view, &lab);
     let (calm_view, calm) = self::lab(fixture::requests::both());
@@ -335,9 +336,15 @@ fn hostile_requests_are_text_in_page_document_and_pictures() {
     assert_eq!(page.select(&scripts).count(), 1);
     assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'));
     let document = paper::render(&lab);
-    let prose: Vec<&str> = document.lines().filter(|l| !l.starts_with("    ")).collect();
+    let prose: Vec<&str> = document
+        .lines()
+        .filter(|l| !l.starts_with("    "))
+        .collect();
     let prose = prose.join("\n");
-    assert!(!prose.contains("<script") && !prose.contains("<img"), "{prose}");
+    assert!(
+        !prose.contains("<script") && !prose.contains("<img"),
+        "{prose}"
+    );
     assert!(!document.contains('\u{1b}') && !document.contains('\u{202e}'));
     assert_eq!(
         document.matches("<details>").count(),

@@ -33,7 +33,9 @@ pub fn sheets(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Sh
     };
     let labelled = |lines: Vec<(&'static str, String)>| {
         let lines = lines.into_iter();
-        lines.map(|(label, text)| (label.to_owned(), text)).collect()
+        lines
+            .map(|(label, text)| (label.to_owned(), text))
+            .collect()
     };
     let mut sheets = vec![Sheet {
         title: match is_alone {
@@ -211,7 +213,8 @@ fn jobs(requests: &RequestsView) -> Vec<Column> {
     let numbers = |head, rank, of: &dyn Fn(&JobView) -> String| {
         Column::numbers(head, rank, rows.iter().map(|j| of(j)))
     };
-    let of_latency = |of: fn(&Times) -> Option<Measured>| move |j: &JobView| of(&j.figures.latency_ns);
+    let of_latency =
+        |of: fn(&Times) -> Option<Measured>| move |j: &JobView| of(&j.figures.latency_ns);
     let (mean, median) = (of_latency(|t| t.mean), of_latency(|t| t.median));
     let (p95, p99) = (of_latency(|t| t.p95), of_latency(|t| t.p99));
     let several = requests.targets.len() > 1;
@@ -275,16 +278,17 @@ fn by_class(requests: &RequestsView) -> String {
         return String::new();
     };
     let ends = match first.job.stop_at {
-        StopAt::Length => format!(
-            "answers of exactly {} tokens",
-            first.job.case.n_gen
-        ),
+        StopAt::Length => format!("answers of exactly {} tokens", first.job.case.n_gen),
         StopAt::EndOfText => format!(
             "answers as long as the model makes them, at most {} tokens",
             first.job.case.n_gen
         ),
     };
-    format!("{}, {}, {ends}", short(&first.job.name), load(&first.job.load))
+    format!(
+        "{}, {}, {ends}",
+        short(&first.job.name),
+        load(&first.job.load)
+    )
 }
 
 fn classes(requests: &RequestsView) -> Option<Vec<Column>> {

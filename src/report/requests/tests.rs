@@ -73,7 +73,10 @@ fn cells_and_requests_stand_below_each_other() {
     assert!(first.starts_with("run,machine,") && second.starts_with("run,job,"));
     let json: Value = serde_json::from_str(&written(&view, Output::Json)).expect("JSON");
     let rows = json.as_array().expect("an array");
-    assert_eq!(rows.iter().filter(|r| r.get("case_id").is_some()).count(), 2);
+    assert_eq!(
+        rows.iter().filter(|r| r.get("case_id").is_some()).count(),
+        2
+    );
     assert_eq!(rows.iter().filter(|r| r.get("job").is_some()).count(), 16);
     assert_eq!(written(&view, Output::Jsonl).lines().count(), 18);
 }
@@ -84,7 +87,9 @@ fn a_run_of_requests_has_no_cells_to_miss() {
         for output in [Output::Table, Output::Md, Output::Csv] {
             let text = written(&view, output);
             assert!(
-                !text.contains("decode\n") && !text.contains("No cell") && !text.contains("process a cell"),
+                !text.contains("decode\n")
+                    && !text.contains("No cell")
+                    && !text.contains("process a cell"),
                 "{text}"
             );
         }

@@ -211,7 +211,11 @@ impl Pending {
         let mut requests: Vec<Kept> = self.requests.into_values().collect();
         let has_answer = |number| !job.prompts.is_empty() && job.prompt_of(number).answer.is_some();
         for kept in &mut requests {
-            kept.sent.text = kept.sent.text.take().filter(|_| has_answer(kept.sent.number));
+            kept.sent.text = kept
+                .sent
+                .text
+                .take()
+                .filter(|_| has_answer(kept.sent.number));
         }
         let mut numbers: Vec<u32> = self.rounds.keys().copied().collect();
         numbers.extend(requests.iter().map(|k| k.sent.round));

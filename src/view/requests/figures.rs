@@ -44,7 +44,11 @@ pub(super) fn round(number: u32, all: &[Kept], times: Option<(u64, Option<u64>)>
         mean(&values)
     };
     let elapsed_ns = times.and_then(|(_, elapsed)| elapsed);
-    let per_s = |n: f64| elapsed_ns.filter(|ns| *ns > 0).map(|ns| n / ns as f64 * 1e9);
+    let per_s = |n: f64| {
+        elapsed_ns
+            .filter(|ns| *ns > 0)
+            .map(|ns| n / ns as f64 * 1e9)
+    };
     // What an interrupted answer has is work done too; a whole answer of unknown length makes the sum unknown.
     let tokens = own().try_fold(0.0, |sum, s| match s.n_generated {
         Some(n) => Some(sum + f64::from(n)),

@@ -70,7 +70,10 @@ fn calls_are_divided_by_what_they_were_for() {
     assert_eq!(calls.decode_step_ns, Some(13.013e6));
     assert_eq!(calls.decode_n_seq, Some(4.0));
     assert_eq!(calls.sample_ns, 48 * 100_000);
-    assert_eq!(find(requests(&both()), "concurrency/c4", OLLAMA).calls, None);
+    assert_eq!(
+        find(requests(&both()), "concurrency/c4", OLLAMA).calls,
+        None
+    );
 }
 
 #[test]
@@ -120,7 +123,12 @@ fn percentiles_and_gaps_need_enough_values() {
 
 #[test]
 fn a_round_done_again_replaces_the_first_one() {
-    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let jobs = vec![job(
+        "one",
+        Experiment::Classes,
+        1,
+        vec![prompt("short", 16)],
+    )];
     let mut all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
     all.truncate(4);
     all.extend(lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0)));
@@ -136,7 +144,12 @@ fn a_round_done_again_replaces_the_first_one() {
 
 #[test]
 fn a_job_that_was_cut_off_has_no_rate() {
-    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let jobs = vec![job(
+        "one",
+        Experiment::Classes,
+        1,
+        vec![prompt("short", 16)],
+    )];
     let mut all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
     all.retain(|l| !matches!(l, Line::Job(_)));
     let view = fixture::view(request_header(&[OWN, OLLAMA], 1, jobs), all);
@@ -180,7 +193,12 @@ fn texts_are_kept_only_to_be_held_against_an_answer() {
 
 #[test]
 fn rounds_of_two_runs_follow_each_other() {
-    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let jobs = vec![job(
+        "one",
+        Experiment::Classes,
+        1,
+        vec![prompt("short", 16)],
+    )];
     let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|f| f.expect("a folder"));
     for folder in &folders {
         let header = request_header(&[OWN], 1, jobs.clone());
@@ -199,7 +217,12 @@ fn rounds_of_two_runs_follow_each_other() {
 
 #[test]
 fn an_unknown_number_of_tokens_makes_no_rate() {
-    let jobs = vec![job("one", Experiment::Classes, 1, vec![prompt("short", 16)])];
+    let jobs = vec![job(
+        "one",
+        Experiment::Classes,
+        1,
+        vec![prompt("short", 16)],
+    )];
     let mut served = in_process(&jobs[0], 0);
     served.timelines[2].n_generated = None;
     served.timelines[3].ending = Ending::Interrupted;

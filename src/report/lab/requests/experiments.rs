@@ -19,9 +19,12 @@ pub(in super::super) fn blocks(view: &RunView, requests: &RequestsView) -> Vec<B
         blocks.push(Block::Heading(text.to_owned()));
         blocks.extend(of);
     };
-    heading("Experiment 1: prompt length", prompt_length(requests));
-    heading("Experiment 2: temperature", temperature(requests));
-    heading("Experiment 3: concurrent requests", concurrent(requests));
+    heading("Experiment 1: prompt length", prompt_length(view, requests));
+    heading("Experiment 2: temperature", temperature(view, requests));
+    heading(
+        "Experiment 3: concurrent requests",
+        concurrent(view, requests),
+    );
     heading("Experiment 4: sustained load", load(view, requests));
     blocks
 }
@@ -31,14 +34,21 @@ fn of_targets(requests: &RequestsView, of: impl Fn(&str) -> Option<Finding>) -> 
     targets(requests).into_iter().filter_map(of).collect()
 }
 
-fn prompt_length(requests: &RequestsView) -> Vec<Block> {
+fn prompt_length(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let found = of_targets(requests, |t| length::finding(requests, t));
     if found.is_empty() {
-        return vec![missing("The prompt's length was not varied.")];
+        return vec![missing(view, Experiment::PromptLength)];
     }
     let mut grid = Grid::of(
         &["target"],
-        &["prompt tokens", "TTFT ms", "±95%", "latency s", "±95%", "TPOT ms"],
+        &[
+            "prompt tokens",
+            "TTFT ms",
+            "±95%",
+            "latency s",
+            "±95%",
+            "TPOT ms",
+        ],
     );
     for target in targets(requests) {
         for p in length::points(requests, target) {
@@ -58,10 +68,10 @@ fn prompt_length(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-fn temperature(requests: &RequestsView) -> Vec<Block> {
+fn temperature(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut jobs: Vec<&JobView> = requests.of(Experiment::Temperature).collect();
     if jobs.len() < 2 {
-        return vec![missing("Temperature was not varied.")];
+        return vec![missing(view, Experiment::Temperature)];
     }
     let all = targets(requests);
     let place = |j: &JobView| all.iter().position(|t| *t == j.target);
@@ -84,7 +94,9 @@ fn temperature(requests: &RequestsView) -> Vec<Block> {
     );
     for job in jobs.into_iter().take(MOST_ROWS) {
         let f = &job.figures;
-        let each = f.n_generated.map(|n| n as f64 / f64::from(f.n_whole.max(1)));
+        let each = f
+            .n_generated
+            .map(|n| n as f64 / f64::from(f.n_whole.max(1)));
         grid.rows.push(vec![
             short(&job.target),
             job.job.sampling.temperature.to_string(),
@@ -93,7 +105,11 @@ fn temperature(requests: &RequestsView) -> Vec<Block> {
             plus_minus(f.tpot_ns.mean),
             rate(job.tokens_per_s),
             or_na(each.map(units::significant)),
-            or_na(job.calls.and_then(|c| c.sampler_share()).map(units::percent)),
+            or_na(
+                job.calls
+                    .and_then(|c| c.sampler_share())
+                    .map(units::percent),
+            ),
         ]);
     }
     let mut blocks = vec![Block::Findings(found), Block::Table(grid)];
@@ -101,10 +117,10 @@ fn temperature(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-fn concurrent(requests: &RequestsView) -> Vec<Block> {
+fn concurrent(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut found = of_targets(requests, |t| concurrency::finding(requests, t));
     if found.is_empty() {
-        return vec![missing("The number of requests at once was not varied.")];
+        return vec![missing(view, Experiment::Concurrency)];
     }
     found.extend(of_targets(requests, |t| live::in_parallel(requests, t)));
     let mut grid = Grid::of(
@@ -125,7 +141,9 @@ fn concurrent(requests: &RequestsView) -> Vec<Block> {
     for target in targets(requests) {
         let curve = concurrency::curve(requests, target);
         for job in &curve {
-            let gain = curve.first().and_then(|f| job.ratio_to(f, |r| r.tokens_per_s));
+            let gain = curve
+                .first()
+                .and_then(|f| job.ratio_to(f, |r| r.tokens_per_s));
             let f = &job.figures;
             grid.rows.push(vec![
                 short(target),
@@ -153,7 +171,7 @@ fn concurrent(requests: &RequestsView) -> Vec<Block> {
 fn load(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let found = of_targets(requests, |t| sustained::finding(view, requests, t));
     if found.is_empty() {
-        return vec![missing("Sustained load was not measured.")];
+        return vec![missing(view, Experiment::Sustained)];
     }
     let jobs: Vec<&JobView> = targets(requests)
         .into_iter()
@@ -186,10 +204,22 @@ fn taken(view: &RunView, job: &JobView) -> Grid {
     let gpu = usage.gpu.as_ref();
     Grid::facts([
         ("load", Some(findings::load(&job.job.load))),
-        ("average CPU", seen(cpu(usage.process_cpu_percent.map(|p| p.mean)))),
-        ("others' CPU", usage.others_cpu_percent.map(|p| format!("{:.1}%", p.mean))),
-        ("average memory", seen(usage.rss_bytes.map(|b| units::bytes(b.mean)))),
-        ("peak memory", seen(usage.rss_bytes.map(|b| units::bytes(b.max)))),
+        (
+            "average CPU",
+            seen(cpu(usage.process_cpu_percent.map(|p| p.mean))),
+        ),
+        (
+            "others' CPU",
+            usage.others_cpu_percent.map(|p| format!("{:.1}%", p.mean)),
+        ),
+        (
+            "average memory",
+            seen(usage.rss_bytes.map(|b| units::bytes(b.mean))),
+        ),
+        (
+            "peak memory",
+            seen(usage.rss_bytes.map(|b| units::bytes(b.max))),
+        ),
         (
             "average GPU",
             gpu.and_then(|g| g.utilisation_percent)
@@ -197,9 +227,16 @@ fn taken(view: &RunView, job: &JobView) -> Grid {
         ),
         (
             "peak GPU memory",
-            gpu.and_then(|g| g.memory_used_bytes).map(|b| units::bytes(b.max)),
+            gpu.and_then(|g| g.memory_used_bytes)
+                .map(|b| units::bytes(b.max)),
         ),
-        ("throughput", Some(format!("{} requests/s", rate(job.requests_per_s)))),
-        ("tokens", Some(format!("{} tokens/s", rate(job.tokens_per_s)))),
+        (
+            "throughput",
+            Some(format!("{} requests/s", rate(job.requests_per_s))),
+        ),
+        (
+            "tokens",
+            Some(format!("{} tokens/s", rate(job.tokens_per_s))),
+        ),
     ])
 }

@@ -87,7 +87,11 @@ fn phases(jobs: &[&JobView]) -> Grid {
     for job in jobs {
         let parts = Parts::of(job).filter(|p| p.whole > 0.0);
         let share = |of: fn(&Parts) -> f64| {
-            or_na(parts.as_ref().map(|p| units::percent(of(p).max(0.0) / p.whole)))
+            or_na(
+                parts
+                    .as_ref()
+                    .map(|p| units::percent(of(p).max(0.0) / p.whole)),
+            )
         };
         let mut row = names(job);
         row.extend([
@@ -96,8 +100,16 @@ fn phases(jobs: &[&JobView]) -> Grid {
             share(|p| p.decode),
             share(|p| p.transport),
             or_na(job.figures.ttft_share.map(units::percent)),
-            or_na(job.calls.and_then(|c| c.sampler_share()).map(units::percent)),
-            or_na(job.calls.and_then(|c| c.decode_n_seq).map(units::significant)),
+            or_na(
+                job.calls
+                    .and_then(|c| c.sampler_share())
+                    .map(units::percent),
+            ),
+            or_na(
+                job.calls
+                    .and_then(|c| c.decode_n_seq)
+                    .map(units::significant),
+            ),
         ]);
         grid.rows.push(row);
     }
@@ -116,7 +128,13 @@ fn kv_per_token(model: &ModelFacts, case: &Case) -> Option<f64> {
 fn memory(view: &RunView, jobs: &[&JobView]) -> Grid {
     let mut grid = Grid::of(
         &["job"],
-        &["at once", "peak", "weights", "KV cache, by shape", "the rest"],
+        &[
+            "at once",
+            "peak",
+            "weights",
+            "KV cache, by shape",
+            "the rest",
+        ],
     );
     for job in jobs.iter().filter(|j| j.is_in_process()) {
         let case = &job.job.case;
@@ -165,14 +183,12 @@ fn per_token(view: &RunView, jobs: &[&JobView]) -> Option<Block> {
 
 /// What limits, with its evidence.
 pub(in super::super) fn bottleneck(view: &RunView, requests: &RequestsView) -> Vec<Block> {
-    let Some(found) = limits::finding(view, requests) else {
+    let Some(mut found) = limits::finding(view, requests) else {
         return vec![Block::Text("No request was answered.".to_owned())];
     };
-    let evidence = found.evidence.clone();
-    let mut blocks = vec![
-        Block::Findings(vec![found]),
-        Block::List(evidence),
-    ];
+    // Here the evidence is what one looks for: it is not folded away.
+    let evidence = std::mem::take(&mut found.evidence);
+    let mut blocks = vec![Block::Findings(vec![found]), Block::List(evidence)];
     if view.cells.is_empty() {
         blocks.push(Block::Missing(
             "What a step should take by this machine's ceilings, and whether weights or arithmetic bound it, follows from \
