@@ -8,13 +8,17 @@ use clap::{Args, Parser, Subcommand};
 mod doctor;
 mod judging;
 mod measuring;
+mod prompts;
 mod reporting;
+mod requests;
 mod roofline;
 
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use prompts::{ImportArgs, PromptsCommand};
 pub use reporting::ReportArgs;
+pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 
 use crate::run::protocol::WORKER_COMMAND;
@@ -101,6 +105,10 @@ pub enum Command {
         #[command(flatten)]
         run: Box<RunArgs>,
     },
+    /// Send real prompts and time whole requests: TTFT, TPOT, latency, by class, load, temperature, difficulty
+    Requests(Box<RequestsArgs>),
+    /// The same requests in-process and at Ollama or another server, in turns, and where the difference is
+    CompareLive(Box<RequestsArgs>),
     /// Write the report of runs, or print their table again
     Report(ReportArgs),
     /// Measure two settings, or two builds, interleaved in one run, and compare them
@@ -121,6 +129,9 @@ pub enum Command {
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),
+    /// List prompts, and make them of pages, texts and tables
+    #[command(subcommand)]
+    Prompts(PromptsCommand),
     /// The child process that runs the engine.
     #[command(name = WORKER_COMMAND, hide = true)]
     Worker {

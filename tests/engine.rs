@@ -2,8 +2,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use ggufbench::engine::clock::MonotonicClock;
 use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
@@ -135,26 +134,6 @@ fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32) {
     }
 }
 
-/// The real SmolLM2-135M, fetched once into the checkout's model folder.
-fn smollm2(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let fetched = Command::new(env!("CARGO_BIN_EXE_ggufbench"))
-        .current_dir(root)
-        .args(["model", "fetch", name])
-        .output()
-        .expect("the program starts");
-    if fetched.status.success() {
-        return Some(PathBuf::from(support::stdout(&fetched).trim()));
-    }
-    assert!(
-        std::env::var_os("GGUFBENCH_OFFLINE").is_some(),
-        "cannot fetch {name} (set GGUFBENCH_OFFLINE=1 to test without a network): {}",
-        support::stderr(&fetched)
-    );
-    eprintln!("skipped: no network, no {name}");
-    None
-}
-
 /// One test, since the engine initialises once a process.
 #[test]
 fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
@@ -171,12 +150,16 @@ fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
     let key = case(1, 1, 1).load_key();
     let tiny = llama.load(support::tiny_model(), &key).expect("loads");
     let text = "Zwölf Boxkämpfer, 12 €\n";
-    assert!(!tiny.tokenize(text).is_empty());
+    let tokens = tiny.tokenize(text, false, false);
+    let bytes: Vec<u8> = tokens.iter().flat_map(|t| tiny.piece(*t)).collect();
+    assert_eq!(String::from_utf8_lossy(&bytes).trim_start(), text);
     check(&tiny, 7, 12);
     drop(tiny);
 
     for name in ["smollm2-135m-q8_0", "smollm2-135m-f16"] {
-        let Some(path) = smollm2(name) else { continue };
+        let Some(path) = support::smollm2(name) else {
+            continue;
+        };
         let engine = llama.load(&path, &key).expect("loads");
         let n_plain = engine.prompt_tokens().len();
         assert!(

@@ -97,7 +97,7 @@ pub struct WorkerArgs {
 /// The axes: every combination of their values is a cell.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AxisArgs {
-    /// GGUF file, folder, glob, name in gguf/models.toml, or synth:PRESET:TYPE; repeatable
+    /// GGUF file, folder, glob, name in gguf/models.toml, synth:PRESET:TYPE or ollama:NAME; repeatable
     #[arg(short, long, value_name = "MODEL", help_heading = "Axes")]
     pub model: Vec<String>,
     /// Sequences decoded together [default: 1] (llama-batched-bench: -npl)
@@ -112,7 +112,7 @@ pub struct AxisArgs {
     /// Tokens in each sequence's cache before its prompt, untimed [default: 0]
     #[arg(short = 'd', long, value_name = "LIST", help_heading = "Axes")]
     pub n_depth: Vec<String>,
-    /// Threads [default: the cores this process may use] (Ollama: --num-thread)
+    /// Threads; 0 is as many as cores this process may use [default: 0] (Ollama: --num-thread)
     #[arg(
         short,
         long,

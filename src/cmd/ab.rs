@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use super::execute::{
-    check_same_conditions, execute, header, make_models, name_of, record_skipped,
+    check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
@@ -312,7 +313,8 @@ fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
         });
     }
     let hint = "what was measured is in the records; measure the pair again";
-    let ended = execute(lanes, &a.rates, hint)?;
+    let interrupt = listen()?;
+    let ended = execute(lanes, &a.rates, (Instant::now(), &interrupt), hint)?;
     Ok((folder.path, ended))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
@@ -22,11 +23,11 @@ use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Course, Ended, Execution, Interrupt};
 
-/// Measures the lanes' plans until they are done or Ctrl-C. `hint` says how to go on when a record cannot be written.
+/// Listens to Ctrl-C: the first sets the interrupt, the second leaves at once. Once a process.
 ///
 /// # Errors
-/// When a record cannot be written.
-pub fn execute(lanes: Vec<Lane<'_>>, rates: &Rates, hint: &str) -> Result<Ended> {
+/// When the system does not let it.
+pub fn listen() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
     ctrlc::set_handler(move || {
@@ -35,15 +36,28 @@ pub fn execute(lanes: Vec<Lane<'_>>, rates: &Rates, hint: &str) -> Result<Ended>
             std::process::exit(INTERRUPTED.into());
         }
         flag.set();
-        eprintln!("\ninterrupted: finishing the repetition in hand (again to leave at once)");
+        eprintln!("\ninterrupted: finishing what is in hand (again to leave at once)");
     })
     .context("cannot listen to Ctrl-C")?;
+    Ok(interrupt)
+}
+
+/// Measures the lanes' plans until they are done or Ctrl-C. `hint` says how to go on when a record cannot be written.
+///
+/// # Errors
+/// When a record cannot be written.
+pub fn execute(
+    lanes: Vec<Lane<'_>>,
+    rates: &Rates,
+    (started, interrupt): (Instant, &Interrupt),
+    hint: &str,
+) -> Result<Ended> {
     let plans: Vec<&Plan> = lanes.iter().map(|lane| lane.plan).collect();
     let mut observer = progress::for_stderr(plans[0], plans.len());
     let course = Course {
-        started: std::time::Instant::now(),
+        started,
         observer: observer.as_mut(),
-        interrupt,
+        interrupt: interrupt.clone(),
         eta: Eta::of(&plans, rates),
     };
     let run = Execution { lanes, course }.run();
@@ -99,9 +113,7 @@ pub fn make_models(
             continue;
         }
         model.ensure(&mut *progress::file_work(&format!("writing {name}")))?;
-        model
-            .facts
-            .hash(&mut *progress::file_work(&format!("hashing {name}")))?;
+        model.hash(&mut *progress::file_work(&format!("hashing {name}")))?;
         // A run may be resumed from another folder.
         model.facts.path = std::path::absolute(&model.facts.path)
             .with_context(|| format!("{}: has no absolute path", model.facts.path.display()))?;

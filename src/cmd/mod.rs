@@ -11,7 +11,9 @@ mod gate_trial;
 mod model;
 mod predict;
 mod prepare;
+mod prompts;
 mod report;
+mod requests;
 mod run;
 
 use std::io::{self, Write};
@@ -39,6 +41,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
+        Some(Command::Requests(args)) => requests::requests(&args),
+        Some(Command::CompareLive(args)) => requests::compare_live(&args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
@@ -48,6 +52,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Predict(args)) => predict::predict(&args),
         Some(Command::Ceiling(args)) => ceiling::ceiling(&args),
         Some(Command::Model(command)) => model::model(command),
+        Some(Command::Prompts(command)) => prompts::prompts(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
             crate::run::worker::serve(&engine).map(|()| DONE)

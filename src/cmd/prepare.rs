@@ -1,6 +1,8 @@
 //! From what was typed to what is meant: the plan, priced, with everything wrong refused before
 //! anything is written or loaded.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result, bail};
 
 use crate::build_info::BuildInfo;
@@ -55,6 +57,8 @@ pub struct Asked {
     pub name: String,
     /// The axes.
     pub axes: Axes,
+    /// Axes of further cells, whole.
+    pub also: Vec<Axes>,
     /// Combinations that are left out.
     pub exclude: Vec<Exclude>,
     /// The protocol.
@@ -75,12 +79,20 @@ impl Asked {
         let sweep = sweep.unwrap_or_else(|| Sweep {
             name: name.to_owned(),
             axes: Axes::default(),
+            also: Vec::new(),
             exclude: Vec::new(),
             protocol: ProtocolChoice::default(),
+            requests: None,
+        });
+        let flags = axes_of(axes)?;
+        let also = sweep.also.into_iter().map(|also| {
+            let over = sweep.axes.clone().overridden_by(also);
+            over.overridden_by(flags.clone())
         });
         Ok(Self {
             name: sweep.name,
-            axes: sweep.axes.overridden_by(axes_of(axes)?),
+            also: also.collect(),
+            axes: sweep.axes.clone().overridden_by(flags.clone()),
             exclude: sweep.exclude,
             protocol: sweep.protocol.overridden_by(protocol_of(protocol)?),
         })
@@ -91,8 +103,11 @@ impl Asked {
     /// # Errors
     /// For flags that do not parse.
     pub fn with(&self, axes: &AxisArgs) -> Result<Self> {
+        let flags = axes_of(axes)?;
+        let over = |axes: &Axes| axes.clone().overridden_by(flags.clone());
         Ok(Self {
-            axes: self.axes.clone().overridden_by(axes_of(axes)?),
+            axes: over(&self.axes),
+            also: self.also.iter().map(over).collect(),
             ..self.clone()
         })
     }
@@ -128,9 +143,11 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     let Asked {
         name,
         axes,
+        also,
         exclude,
         protocol,
     } = asked;
+    let groups: Vec<&Axes> = std::iter::once(&axes).chain(&also).collect();
     let protocol = protocol.resolve()?;
     // What needs no model is checked first: a wrong batch is told before a missing file.
     let machine = Machine::probe();
@@ -143,13 +160,19 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         .filter(|x| x.model.is_none())
         .cloned()
         .collect();
-    cases(&axes, &["any".to_owned()], &of_any_model, default_host)?;
+    for axes in &groups {
+        cases(axes, &["any".to_owned()], &of_any_model, default_host)?;
+    }
 
     let default_model = [DEFAULT_MODEL.to_owned()];
-    let specs = axes.model.as_deref().unwrap_or(&default_model);
-    let models = resolve(specs, &ModelStore::locate()?)?;
+    let store = ModelStore::locate()?;
+    let specs_of = |axes: &&Axes| axes.model.as_deref().unwrap_or(&default_model).to_vec();
+    let all_specs: Vec<String> = groups.iter().flat_map(specs_of).collect();
+    let models = resolve(&all_specs, &store)?;
     let (engine, program) = describe(&command)?;
-    check_gpu(&axes, &engine)?;
+    for axes in &groups {
+        check_gpu(axes, &engine)?;
+    }
     let host = Host {
         n_gpu_layers: if engine.supports_gpu_offload {
             ALL_LAYERS
@@ -158,12 +181,28 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         },
         ..default_host
     };
-    let names: Vec<String> = models.iter().map(|m| m.facts.name.clone()).collect();
+    let mut planned: Vec<Case> = Vec::new();
+    let mut known = HashSet::new();
+    for axes in &groups {
+        // Names are unique among all models; those of this group are known by their files.
+        let own = resolve(&specs_of(axes), &store)?;
+        let is_own = |m: &&ResolvedModel| own.iter().any(|o| o.path == m.path);
+        let names: Vec<String> = models
+            .iter()
+            .filter(is_own)
+            .map(|m| m.facts.name.clone())
+            .collect();
+        for case in cases(axes, &names, &exclude, host)? {
+            if known.insert(case.clone()) {
+                planned.push(case);
+            }
+        }
+    }
     let plan = Plan {
         name: sanitize_name(&name),
         protocol,
         models: models.iter().map(|m| m.facts.clone()).collect(),
-        cases: cases(&axes, &names, &exclude, host)?,
+        cases: planned,
     };
     let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {

@@ -2,26 +2,29 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 
 use super::execute::{
-    check_same_conditions, execute, header, make_models, name_of, record_skipped,
+    check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
+use super::requests::{Ready, Wanted};
 use super::{DONE, FAILED_CELLS, INTERRUPTED, say, unless_closed};
 use crate::cli::{OutputArgs, RunArgs};
 use crate::model::ModelFacts;
+use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::{self, Files, dry_run};
-use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::run::{Ended, Interrupt};
 use crate::view::RunView;
 
 /// Measures what flags and sweep describe.
@@ -36,16 +39,72 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         );
         return resume(args, run);
     }
+    let wanted = sweep.as_ref().and_then(|s| s.requests.clone());
     let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
     asked.name = args.output.name.clone().unwrap_or(asked.name);
-    let prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
+    let mut prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
+    let wanted = wanted
+        .map(|asked| wanted_beside(asked, &prepared.plan))
+        .transpose()?;
     if args.dry_run {
         say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
+        if let Some((wanted, asked)) = &wanted {
+            say(wanted.dry_run(asked))?;
+        }
         return Ok(DONE);
     }
+    let out = out_folder(&args.output)?;
+    let models = std::mem::take(&mut prepared.models);
+    prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
+    let interrupt = listen()?;
+    let ready = wanted.map(|(wanted, asked)| {
+        let plan = &prepared.plan;
+        let model = plan.models.iter().find(|m| m.name == wanted.model());
+        wanted.ready(&asked, model, &prepared.command, &interrupt)
+    });
+    measure(prepared, ready.transpose()?, &args.output, &out, &interrupt)
+}
+
+/// The folder that gets runs' folders.
+pub(super) fn out_folder(args: &OutputArgs) -> Result<PathBuf> {
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out"));
+    check_writable(&out)?;
+    Ok(out)
+}
+
+/// The requests of a sweep, in the context of its first cell.
+fn wanted_beside(choice: RequestsChoice, plan: &Plan) -> Result<(Wanted, RequestsAsked)> {
+    let of_model = |case: &&Case| choice.model.as_ref().is_none_or(|m| *m == case.model);
+    let Some(template) = plan.cases.iter().find(of_model) else {
+        bail!(
+            "requests.model: '{}' is no model of this sweep: {}",
+            choice.model.unwrap_or_default(),
+            plan.models
+                .iter()
+                .map(|m| m.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    };
+    let asked = choice.resolve(plan.protocol.seed)?;
+    let wanted = Wanted::of(&asked, template, plan.protocol.seed)?;
+    Ok((wanted, asked))
+}
+
+/// Sends requests and measures cells, into one record, which is then shown.
+///
+/// # Errors
+/// When the record cannot be written.
+pub(super) fn measure(
+    prepared: Prepared,
+    ready: Option<Ready>,
+    args: &OutputArgs,
+    out: &Path,
+    interrupt: &Interrupt,
+) -> Result<u8> {
     let Prepared {
-        mut plan,
-        models,
+        plan,
+        models: _,
         command,
         machine,
         engine,
@@ -53,16 +112,17 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         rates,
         fits,
     } = prepared;
-    let out = args.output.out.clone();
-    let out = out.unwrap_or_else(|| PathBuf::from("out"));
-    check_writable(&out)?;
-    plan.models = make_models(&plan, models, &fits)?;
-    let folder = Folder::create(&out, &plan.name)?;
+    let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
-    let header = header(name, &plan, machine, engine.clone(), program.clone());
+    let mut header = header(name, &plan, machine, engine.clone(), program.clone());
+    header.requests = ready.as_ref().map(|r| r.plan.clone());
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
     let mut done = Done::default();
     record_skipped(&plan, fits, &mut done, &mut writer)?;
+    let started = Instant::now();
+    if let Some(ready) = ready {
+        ready.serve(&mut writer, started, interrupt)?;
+    }
     let lane = Lane {
         plan: &plan,
         command: &command,
@@ -72,8 +132,9 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         done,
         crew: Crew::default(),
     };
-    let ended = execute(vec![lane], &rates, &resume_hint(&folder.path))?;
-    finish(&args.output, &folder.path, ended)
+    let hint = resume_hint(&folder.path);
+    let ended = execute(vec![lane], &rates, (started, interrupt), &hint)?;
+    finish(args, &folder.path, ended)
 }
 
 /// Measures what an interrupted run lacks. Nothing is written before it is sure that it is a run, and that
@@ -115,7 +176,9 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         done,
         crew: Crew::default(),
     };
-    let ended = execute(vec![lane], &rates, &resume_hint(folder))?;
+    let interrupt = listen()?;
+    let hint = resume_hint(folder);
+    let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
     finish(&args.output, folder, ended)
 }
 
@@ -153,7 +216,9 @@ pub(super) fn again(
         done: Done::default(),
         crew: Crew::default(),
     };
-    let ended = execute(vec![lane], &rates, &resume_hint(&folder.path))?;
+    let interrupt = listen()?;
+    let hint = resume_hint(&folder.path);
+    let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
     ensure!(
         !ended.interrupted,
         "{}: the rerun was interrupted",

@@ -2,12 +2,15 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A monotonic clock in integer nanoseconds from an arbitrary origin.
 pub trait Clock {
     /// Now, nanoseconds since the clock's origin.
     fn now_ns(&self) -> u64;
+
+    /// Returns once it is `at_ns`, or somewhat later; at once when that is past.
+    fn wait_until_ns(&self, at_ns: u64);
 }
 
 /// The machine's monotonic clock.
@@ -30,6 +33,10 @@ impl Clock for MonotonicClock {
         // 2^64 ns are 584 years.
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
+
+    fn wait_until_ns(&self, at_ns: u64) {
+        std::thread::sleep(Duration::from_nanos(at_ns.saturating_sub(self.now_ns())));
+    }
 }
 
 /// A clock that stands still until it is moved; clones share the time.
@@ -48,5 +55,9 @@ impl FakeClock {
 impl Clock for FakeClock {
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
+    }
+
+    fn wait_until_ns(&self, at_ns: u64) {
+        self.now_ns.set(self.now_ns.get().max(at_ns));
     }
 }

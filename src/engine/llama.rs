@@ -1,5 +1,7 @@
 //! llama.cpp in this process. The only file that calls llama_cpp_2 once per decode call.
 
+mod sampler;
+
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -8,15 +10,18 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
+use llama_cpp_2::model::{LlamaChatMessage, LlamaModel};
+use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use llama_cpp_sys_2 as sys;
 
 use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax};
 use crate::build_info::BuildInfo;
+use crate::plan::serving::Sampling;
 use crate::plan::{Case, FlashAttn, KvType, LoadKey, SplitMode};
+use sampler::EndMask;
 
 /// llama.cpp, initialised. One a process: the engine keeps global state.
 #[derive(Debug)]
@@ -106,6 +111,7 @@ impl Llama {
         }
         Ok(LlamaEngine {
             backend: &self.backend,
+            end_mask: EndMask::of(&model),
             model,
             prompt_tokens,
         })
@@ -157,23 +163,45 @@ pub struct LlamaEngine<'b> {
     backend: &'b LlamaBackend,
     model: LlamaModel,
     prompt_tokens: Vec<Token>,
-}
-
-impl LlamaEngine<'_> {
-    /// Text as the model's tokens, without special ones.
-    pub fn tokenize(&self, text: &str) -> Vec<Token> {
-        self.model
-            .vocab()
-            .tokenize(text.as_bytes(), false, false)
-            .into_iter()
-            .map(|t| t.0)
-            .collect()
-    }
+    end_mask: EndMask,
 }
 
 impl Engine for LlamaEngine<'_> {
     fn prompt_tokens(&self) -> &[Token] {
         &self.prompt_tokens
+    }
+
+    fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
+        self.model
+            .vocab()
+            .tokenize(text.as_bytes(), add_special, parse_special)
+            .into_iter()
+            .map(|t| t.0)
+            .collect()
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        self.model
+            .vocab()
+            .token_to_piece(LlamaToken(token), false, None)
+    }
+
+    fn ends_text(&self, token: Token) -> bool {
+        self.model.vocab().is_eog(LlamaToken(token))
+    }
+
+    fn apply_template(&self, user_text: &str) -> Result<String, EngineError> {
+        let template = self
+            .model
+            .chat_template(None)
+            .map_err(|e| EngineError::Template(format!("the model file has none ({e})")))?;
+        let said = LlamaChatMessage::new("user".to_owned(), user_text.to_owned())
+            .map_err(|e| EngineError::Template(e.to_string()))?;
+        self.model
+            .apply_chat_template(&template, &[said], true)
+            .map_err(|e| {
+                EngineError::Template(format!("llama.cpp cannot apply the model's own: {e}"))
+            })
     }
 
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
@@ -212,6 +240,8 @@ impl Engine for LlamaEngine<'_> {
             batch: LlamaBatch::new(case.largest_call() as usize, 1),
             n_ctx_seq,
             n_seq: case.n_seq,
+            end_mask: &self.end_mask,
+            samplers: (0..case.n_seq).map(|_| None).collect(),
         }))
     }
 }
@@ -235,6 +265,9 @@ struct LlamaSession<'a> {
     batch: LlamaBatch<'static>,
     n_ctx_seq: u32,
     n_seq: u32,
+    end_mask: &'a EndMask,
+    /// Of each sequence that was given one.
+    samplers: Vec<Option<LlamaSampler>>,
 }
 
 /// Positions and sequence ids are bounded by the plan (at most 2^31 cells, 256 sequences).
@@ -254,6 +287,12 @@ impl Session for LlamaSession<'_> {
                 .clear_kv_cache_seq(Some(seq), Some(n_past), None)
                 .unwrap_or(false)
         })
+    }
+
+    fn remove(&mut self, seq: u32) -> bool {
+        self.context
+            .clear_kv_cache_seq(Some(seq), None, None)
+            .unwrap_or(false)
     }
 
     fn begin(&mut self) {
@@ -279,6 +318,26 @@ impl Session for LlamaSession<'_> {
     fn greedy(&mut self, row: i32) -> Result<Token, EngineError> {
         let best = argmax(self.context.get_logits_ith(row)).ok_or(EngineError::Logits { row })?;
         Ok(Token::try_from(best).expect("a vocabulary is smaller than 2^31"))
+    }
+
+    fn set_sampler(&mut self, seq: u32, sampling: &Sampling, mask_end: bool) {
+        let mask = mask_end.then_some(self.end_mask);
+        self.samplers[seq as usize] = Some(sampler::chain(sampling, mask));
+    }
+
+    fn sample(&mut self, row: i32, seq: u32) -> Result<Token, EngineError> {
+        let sampler = self.samplers[seq as usize]
+            .as_mut()
+            .ok_or_else(|| EngineError::Decode(format!("sequence {seq} has no sampler")))?;
+        let LlamaToken(token) = sampler.sample(&self.context, row);
+        // The chain itself takes whatever it is given, and of nothing but NaN it takes the first.
+        let logit = usize::try_from(token)
+            .ok()
+            .and_then(|t| self.context.get_logits_ith(row).get(t));
+        match logit {
+            Some(logit) if logit.is_finite() => Ok(token),
+            _ => Err(EngineError::Logits { row }),
+        }
     }
 
     fn logits(&mut self, row: i32) -> &[f32] {

@@ -12,6 +12,7 @@ pub mod synthetic;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Case;
+use crate::plan::serving::Sampling;
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -39,6 +40,9 @@ pub enum EngineError {
     /// The model has no way to do what the case needs.
     #[error("{0}")]
     Unsupported(String),
+    /// The model file has no chat template, or one that the engine cannot apply.
+    #[error("chat template: {0}")]
+    Template(String),
 }
 
 /// A device the engine can compute on.
@@ -97,6 +101,22 @@ pub trait Engine {
     /// Tokens that a prompt may hold: no control, unknown, unused or end-of-generation token.
     fn prompt_tokens(&self) -> &[Token];
 
+    /// A text as tokens. `add_special` lets the model put before and after it what it wants there (BOS, EOS);
+    /// `parse_special` reads `<|im_start|>` and the like as the tokens they name, not as letters.
+    fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token>;
+
+    /// What a token adds to a text; nothing for control tokens. It may begin or end inside a UTF-8 character.
+    fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// Whether the token ends an answer (llama.cpp: an end-of-generation token).
+    fn ends_text(&self, token: Token) -> bool;
+
+    /// What a user says as the model's own chat template puts it, up to where the answer begins.
+    ///
+    /// # Errors
+    /// [`EngineError::Template`] when the file has none, or one that the engine cannot apply.
+    fn apply_template(&self, user_text: &str) -> Result<String, EngineError>;
+
     /// A fresh context for the case; it costs memory for the KV cache and the compute buffers.
     ///
     /// # Errors
@@ -106,7 +126,7 @@ pub trait Engine {
 
 /// A context: the KV cache of all sequences, and one batch under construction.
 ///
-/// The order of calls is `begin`, `push`..., `submit`, `wait`, then `greedy` or `logits`. They are
+/// The order of calls is `begin`, `push`..., `submit`, `wait`, then `greedy`, `sample` or `logits`. They are
 /// separate so that each can be timed by itself.
 pub trait Session {
     /// Cells of the KV cache each sequence has.
@@ -115,6 +135,9 @@ pub trait Session {
     /// Forgets every sequence's tokens from position `n_past` on; 0 forgets everything and always
     /// succeeds. False when the model's memory cannot forget a part (recurrent models).
     fn truncate(&mut self, n_past: u32) -> bool;
+
+    /// Forgets one sequence wholly, so that another can take its place. False when the engine could not.
+    fn remove(&mut self, seq: u32) -> bool;
 
     /// Empties the batch.
     fn begin(&mut self);
@@ -139,6 +162,16 @@ pub trait Session {
     /// # Errors
     /// [`EngineError::Logits`] when no logit is finite.
     fn greedy(&mut self, row: i32) -> Result<Token, EngineError>;
+
+    /// Decides how the sequence's tokens are chosen from now on; its draw begins anew. With `mask_end` no token that ends
+    /// an answer can be chosen.
+    fn set_sampler(&mut self, seq: u32, sampling: &Sampling, mask_end: bool);
+
+    /// A next token for sequence `seq` from batch row `row`, which asked for logits, as its sampler chooses.
+    ///
+    /// # Errors
+    /// [`EngineError::Logits`] when what it chose has no finite logit; [`EngineError::Decode`] when it has no sampler.
+    fn sample(&mut self, row: i32, seq: u32) -> Result<Token, EngineError>;
 
     /// The logits after the token in batch row `row`, `n_vocab` of them.
     fn logits(&mut self, row: i32) -> &[f32];

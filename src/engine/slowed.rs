@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::{Engine, EngineError, Session, Token};
 use crate::plan::Case;
+use crate::plan::serving::Sampling;
 
 /// An engine whose every call takes longer by a share of its own time, spent spinning as the engine's threads do.
 pub struct SlowedEngine<'e> {
@@ -25,6 +26,22 @@ impl<'e> SlowedEngine<'e> {
 impl Engine for SlowedEngine<'_> {
     fn prompt_tokens(&self) -> &[Token] {
         self.inner.prompt_tokens()
+    }
+
+    fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
+        self.inner.tokenize(text, add_special, parse_special)
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        self.inner.piece(token)
+    }
+
+    fn ends_text(&self, token: Token) -> bool {
+        self.inner.ends_text(token)
+    }
+
+    fn apply_template(&self, user_text: &str) -> Result<String, EngineError> {
+        self.inner.apply_template(user_text)
     }
 
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
@@ -50,6 +67,10 @@ impl Session for SlowedSession<'_> {
 
     fn truncate(&mut self, n_past: u32) -> bool {
         self.inner.truncate(n_past)
+    }
+
+    fn remove(&mut self, seq: u32) -> bool {
+        self.inner.remove(seq)
     }
 
     fn begin(&mut self) {
@@ -83,6 +104,14 @@ impl Session for SlowedSession<'_> {
         self.inner.greedy(row)
     }
 
+    fn set_sampler(&mut self, seq: u32, sampling: &Sampling, mask_end: bool) {
+        self.inner.set_sampler(seq, sampling, mask_end);
+    }
+
+    fn sample(&mut self, row: i32, seq: u32) -> Result<Token, EngineError> {
+        self.inner.sample(row, seq)
+    }
+
     fn logits(&mut self, row: i32) -> &[f32] {
         self.inner.logits(row)
     }
@@ -105,6 +134,10 @@ mod tests {
             self.0.advance_ns(1);
             self.1.set(self.1.get() + 1);
             self.0.now_ns()
+        }
+
+        fn wait_until_ns(&self, at_ns: u64) {
+            self.0.wait_until_ns(at_ns);
         }
     }
 

@@ -11,8 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, EngineError, EngineFacts, Session, Token};
 use crate::engine::clock::FakeClock;
 use crate::plan::Case;
+use crate::plan::serving::Sampling;
 
 const N_VOCAB: usize = 1000;
+
+/// The token that ends an answer: outside the vocabulary, so that only [`Session::sample`] gives it.
+pub const END: Token = N_VOCAB as Token;
+
+/// Most bytes of one token.
+const TOKEN_BYTES: usize = 4;
 
 /// What a decode call costs, and what goes wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +45,8 @@ pub struct Cost {
     pub hang_at_call: Option<u64>,
     /// The call at which the engine answers with an error.
     pub fail_at_call: Option<u64>,
+    /// Answers end when their sequence holds so many tokens, prompt and answer together. None: never.
+    pub end_at: Option<u32>,
 }
 
 impl Default for Cost {
@@ -53,6 +62,7 @@ impl Default for Cost {
             abort_at_call: None,
             hang_at_call: None,
             fail_at_call: None,
+            end_at: None,
         }
     }
 }
@@ -112,9 +122,37 @@ impl SyntheticEngine {
     }
 }
 
+/// A token for each word, long words cut every few bytes; which one, the bytes decide.
+fn tokenize(text: &str) -> Vec<Token> {
+    text.split_whitespace()
+        .flat_map(|word| word.as_bytes().chunks(TOKEN_BYTES))
+        .map(|part| (hash(part.iter().map(|&b| u64::from(b))) % N_VOCAB as u64) as Token)
+        .collect()
+}
+
+fn hash(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(17, |h, v| h.wrapping_mul(31).wrapping_add(v))
+}
+
 impl Engine for SyntheticEngine {
     fn prompt_tokens(&self) -> &[Token] {
         &self.tokens
+    }
+
+    fn tokenize(&self, text: &str, _add_special: bool, _parse_special: bool) -> Vec<Token> {
+        tokenize(text)
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        format!(" w{token}").into_bytes()
+    }
+
+    fn ends_text(&self, token: Token) -> bool {
+        token == END
+    }
+
+    fn apply_template(&self, user_text: &str) -> Result<String, EngineError> {
+        Ok(format!("user: {user_text} answer:"))
     }
 
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
@@ -123,10 +161,18 @@ impl Engine for SyntheticEngine {
             n_ctx_seq: case.n_ctx_seq(),
             n_batch: case.n_batch as usize,
             cached: vec![Vec::new(); case.n_seq as usize],
+            samplers: vec![None; case.n_seq as usize],
             batch: Vec::new(),
             logits: Vec::new(),
         }))
     }
+}
+
+/// How a sequence's tokens are chosen.
+#[derive(Debug, Clone, Copy)]
+struct Sampler {
+    sampling: Sampling,
+    mask_end: bool,
 }
 
 struct SyntheticSession<'e> {
@@ -135,6 +181,7 @@ struct SyntheticSession<'e> {
     n_batch: usize,
     /// Each sequence's tokens; a position must follow the last, as in the real cache.
     cached: Vec<Vec<Token>>,
+    samplers: Vec<Option<Sampler>>,
     batch: Vec<(Token, u32, u32, bool)>,
     logits: Vec<f32>,
 }
@@ -166,10 +213,13 @@ impl SyntheticSession<'_> {
         if !logits {
             return Err(missing());
         }
-        let hash = self.cached[seq as usize]
-            .iter()
-            .fold(17_u64, |h, &t| h.wrapping_mul(31).wrapping_add(t as u64));
+        let hash = hash(self.cached[seq as usize].iter().map(|&t| t as u64));
         Ok((hash % N_VOCAB as u64) as Token)
+    }
+
+    fn pass_sampling_time(&self) {
+        let ns = self.engine.cost.sample_ns.round() as u64;
+        self.engine.clock.advance_ns(ns);
     }
 }
 
@@ -182,6 +232,11 @@ impl Session for SyntheticSession<'_> {
         for seq in &mut self.cached {
             seq.truncate(n_past as usize);
         }
+        true
+    }
+
+    fn remove(&mut self, seq: u32) -> bool {
+        self.cached[seq as usize].clear();
         true
     }
 
@@ -225,10 +280,37 @@ impl Session for SyntheticSession<'_> {
     fn wait(&mut self) {}
 
     fn greedy(&mut self, row: i32) -> Result<Token, EngineError> {
-        self.engine
-            .clock
-            .advance_ns(self.engine.cost.sample_ns.round() as u64);
+        self.pass_sampling_time();
         self.next_token(row)
+    }
+
+    fn set_sampler(&mut self, seq: u32, sampling: &Sampling, mask_end: bool) {
+        self.samplers[seq as usize] = Some(Sampler {
+            sampling: *sampling,
+            mask_end,
+        });
+    }
+
+    /// As [`Session::greedy`], and with a temperature a token that the seed decides too.
+    fn sample(&mut self, row: i32, seq: u32) -> Result<Token, EngineError> {
+        self.pass_sampling_time();
+        let likeliest = self.next_token(row)?;
+        let sampler = self.samplers[seq as usize]
+            .ok_or_else(|| EngineError::Decode(format!("sequence {seq} has no sampler")))?;
+        let n_cached = self.cached[seq as usize].len();
+        let is_over = self
+            .engine
+            .cost
+            .end_at
+            .is_some_and(|end| n_cached >= end as usize);
+        if is_over && !sampler.mask_end {
+            return Ok(END);
+        }
+        if sampler.sampling.is_greedy() {
+            return Ok(likeliest);
+        }
+        let drawn = [likeliest as u64, u64::from(sampler.sampling.seed)];
+        Ok((hash(drawn.into_iter()) % N_VOCAB as u64) as Token)
     }
 
     fn logits(&mut self, row: i32) -> &[f32] {

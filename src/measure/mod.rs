@@ -21,6 +21,9 @@ pub enum Phase {
     Prefill,
     /// One token of every sequence.
     Decode,
+    /// Both: some sequences are decoded while the prompts of others, which joined later, are computed. Only whole
+    /// requests have such calls.
+    Mixed,
 }
 
 /// One `llama_decode` and what stands around it. The four spans follow each other without a gap, so

@@ -133,6 +133,24 @@ pub enum ModelError {
         /// Near names, or what to type.
         hint: String,
     },
+    /// Ollama's store does not have it, or not as a file that can be loaded.
+    #[error("model `{spec}`: {detail}")]
+    Ollama {
+        /// As typed.
+        spec: String,
+        /// What was looked for and where, and what is there.
+        detail: String,
+    },
+    /// A blob of Ollama's store is not what its name says.
+    #[error("{}: sha256 is {found}, Ollama's manifest says {expected}; remove the model and pull it again", path.display())]
+    OllamaBlob {
+        /// The file.
+        path: PathBuf,
+        /// From the manifest.
+        expected: String,
+        /// Measured.
+        found: String,
+    },
     /// In the catalogue, but not on this machine.
     #[error("model `{name}` is not here yet; get it with: ggufbench model fetch {name}")]
     NotFetched {

@@ -2,7 +2,7 @@
 //!
 //! - [`ModelFacts`] are read with the engine's own GGUF reader, so that this program and the
 //!   engine never disagree about a file.
-//! - [`resolve`] turns what `--model` takes (paths, globs, folders, `synth:PRESET:TYPE`,
+//! - [`resolve`] turns what `--model` takes (paths, globs, folders, `synth:PRESET:TYPE`, `ollama:NAME`,
 //!   catalogue names) into models without writing or downloading anything.
 //! - [`synth`] writes random weights in a real model's shape, [`quantize`] converts a file
 //!   to another type, [`fetch`] obtains what `gguf/models.toml` lists.
@@ -21,6 +21,7 @@ mod hash;
 mod kv_heads;
 mod log_capture;
 mod names;
+pub mod ollama;
 pub mod quantize;
 mod source;
 mod store;

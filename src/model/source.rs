@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::names::split_suffix;
 use super::synth::{PRESETS, SynthSpec};
-use super::{FileType, ModelError, ModelFacts, ModelStore, Progress, sanitize_name};
+use super::{FileType, ModelError, ModelFacts, ModelStore, Progress, ollama, sanitize_name};
 
 /// One thing that a user names after `--model`.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub enum ModelSpec {
     Glob(String),
     /// `synth:PRESET` or `synth:PRESET:TYPE`.
     Synth(SynthSpec),
+    /// `ollama:NAME`: a model that Ollama has on this machine.
+    Ollama(String),
     /// A name in the store or the catalogue.
     Name(String),
 }
@@ -41,6 +43,8 @@ pub struct ResolvedModel {
     pub facts: ModelFacts,
     /// What is missing.
     pub ensure: Ensure,
+    /// What the file's sha256 must be, where whoever wrote it there says so.
+    pub expected_sha256: Option<String>,
 }
 
 impl ResolvedModel {
@@ -59,6 +63,22 @@ impl ResolvedModel {
             self.ensure = Ensure::Nothing;
         }
         Ok(())
+    }
+
+    /// Fills the facts' sha256, and holds it against the one that the file must have.
+    ///
+    /// # Errors
+    /// As [`ModelFacts::hash`], and [`ModelError::OllamaBlob`].
+    pub fn hash(&mut self, progress: Progress) -> Result<(), ModelError> {
+        self.facts.hash(progress)?;
+        match (&self.expected_sha256, &self.facts.sha256) {
+            (Some(expected), Some(found)) if expected != found => Err(ModelError::OllamaBlob {
+                path: self.path.clone(),
+                expected: expected.clone(),
+                found: found.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -87,6 +107,9 @@ impl ModelSpec {
                 preset,
                 FileType::parse(type_name)?,
             )?));
+        }
+        if let Some(name) = text.strip_prefix("ollama:") {
+            return Ok(Self::Ollama(name.to_owned()));
         }
         if Path::new(text).exists() {
             return Ok(Self::Path(text.into()));
@@ -153,6 +176,7 @@ fn resolve_one(
             path,
             facts,
             ensure: Ensure::Nothing,
+            expected_sha256: None,
         })
     };
     match spec {
@@ -162,6 +186,14 @@ fn resolve_one(
         ModelSpec::Path(file) => Ok(vec![read(file)?]),
         ModelSpec::Glob(pattern) => glob_models(&pattern)?.into_iter().map(read).collect(),
         ModelSpec::Name(name) => Ok(vec![read(named(&name, store)?)?]),
+        ModelSpec::Ollama(name) => {
+            let blob = ollama::find(text, &name, &ollama::stores())?;
+            let mut model = read(blob.path)?;
+            // A blob's own name is its hash.
+            model.facts.name = sanitize_name(&format!("ollama-{}", blob.name));
+            model.expected_sha256 = Some(blob.sha256);
+            Ok(vec![model])
+        }
         ModelSpec::Synth(spec) => {
             let path = store.root.join(spec.file_name());
             if spec.is_current(&path) {
@@ -174,6 +206,7 @@ fn resolve_one(
                 path,
                 facts,
                 ensure,
+                expected_sha256: None,
             }])
         }
     }

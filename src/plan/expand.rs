@@ -241,6 +241,12 @@ pub fn cases(
         n_gen = d.n_gen,
         n_seq = d.n_seq,
     );
+    for case in &mut cases {
+        // As Ollama's num_thread: 0 is for this program to choose.
+        if case.n_threads == 0 {
+            case.n_threads = host.n_threads;
+        }
+    }
     cases.retain(|case| !exclude.iter().any(|x| x.matches(case)));
     if cases.is_empty() {
         return Err(PlanError::NothingLeft);

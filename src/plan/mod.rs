@@ -5,6 +5,8 @@ pub mod axis;
 pub mod budget;
 pub mod expand;
 pub mod forecast;
+pub mod requests;
+pub mod serving;
 mod setting;
 pub mod sweep;
 

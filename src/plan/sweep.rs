@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::expand::{Axes, Exclude};
+use super::requests::RequestsChoice;
 use super::{PlanError, Protocol, axis};
 
 /// Processes a cell begins with when it may get more: METHODOLOGY.md, section 2, has the coverage.
@@ -18,10 +19,14 @@ pub struct Sweep {
     pub name: String,
     /// The axes it spans.
     pub axes: Axes,
+    /// Further cells: each a table of axes that stand over the sweep's.
+    pub also: Vec<Axes>,
     /// Combinations left out.
     pub exclude: Vec<Exclude>,
     /// How it is measured, where it says.
     pub protocol: ProtocolChoice,
+    /// Requests that are sent besides.
+    pub requests: Option<RequestsChoice>,
 }
 
 /// The protocol's settings as asked for; `None` leaves the default.
@@ -235,9 +240,20 @@ table_with_axes!(
         #[serde(alias = "models")]
         model: Option<Values>,
         #[serde(default)]
+        also: Vec<WireAlso>,
+        #[serde(default)]
         exclude: Vec<WireExclude>,
         #[serde(default)]
         protocol: WireProtocol,
+        requests: Option<RequestsChoice>,
+    }
+);
+
+table_with_axes!(
+    /// Further cells.
+    WireAlso {
+        #[serde(alias = "models")]
+        model: Option<Values>,
     }
 );
 
@@ -304,11 +320,14 @@ pub fn parse(text: &str, path: &str, stem: &str) -> Result<Sweep, PlanError> {
                 model: wire.model.as_ref().map(Values::strings),
                 ..wire.axes("")?
             },
+            also: wire.also.iter().map(also).collect::<Result<_, _>>()?,
             exclude: wire.exclude.iter().map(exclude).collect::<Result<_, _>>()?,
             protocol: protocol(&wire.protocol)?,
+            requests: wire.requests.clone(),
         };
         // Flags may override it later; what is wrong in the file is told with the file's name.
         sweep.protocol.clone().resolve()?;
+        sweep.requests.clone().map(|r| r.resolve(0)).transpose()?;
         Ok(sweep)
     };
     understood().map_err(|e| wrong(None, e.to_string()))
@@ -329,6 +348,13 @@ where
         .as_ref()
         .map(|v| axis::words(key, &v.text()))
         .transpose()
+}
+
+fn also(w: &WireAlso) -> Result<Axes, PlanError> {
+    Ok(Axes {
+        model: w.model.as_ref().map(Values::strings),
+        ..w.axes("also.")?
+    })
 }
 
 fn exclude(w: &WireExclude) -> Result<Exclude, PlanError> {
@@ -410,8 +436,26 @@ mod tests {
     }
 
     #[test]
+    fn further_cells_and_requests_stand_in_tables_of_their_own() {
+        let text = "batch = [1, 8]\n[[also]]\nbatch = 1\nn_gen = [16, 64]\n[requests]\nconcurrency = [1, 8]\ndifficulty = true";
+        let s = parse(text, "x.toml", "x").expect("valid");
+        assert_eq!(s.also.len(), 1);
+        assert_eq!(
+            (s.also[0].n_seq.clone(), s.also[0].n_gen.clone()),
+            (Some(vec![1]), Some(vec![16, 64]))
+        );
+        let requests = s.requests.expect("named").resolve(42).expect("valid");
+        assert_eq!(requests.concurrency, [1, 8]);
+        assert!(requests.difficulty && !requests.classes);
+        assert_eq!(parse("", "x.toml", "x").expect("valid").requests, None);
+    }
+
+    #[test]
     fn mistakes_name_the_file_and_the_line() {
         for (text, needle) in [
+            ("[[also]]\nspeed = 1", "x.toml:2: unknown field `speed`"),
+            ("[requests]\nspeed = 1", "x.toml:2: unknown field `speed`"),
+            ("[requests]\nrounds = 0", "x.toml: rounds: 0; 1 to 1000"),
             (
                 "batch = 1\nbatches = 2",
                 "x.toml:2: unknown field `batches`",

@@ -296,5 +296,6 @@ impl<W: Write> Observer for Plain<W> {
     }
 }
 
+pub mod requests;
 #[cfg(test)]
 mod tests;

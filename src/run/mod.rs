@@ -4,11 +4,14 @@
 //! and its record. All lanes have the same cells, one for one.
 
 pub mod eta;
+pub mod in_process;
 pub mod lane;
 pub mod log;
 pub mod protocol;
+pub mod requests;
 pub mod resume;
 pub mod schedule;
+mod serving;
 pub mod stop;
 pub mod supervisor;
 pub mod worker;

@@ -13,6 +13,8 @@ use crate::host::usage::UsageDelta;
 use crate::measure::Call;
 use crate::plan::{Case, LoadKey};
 use crate::record::Opened;
+use crate::request::fit::{FitOne, Fitted};
+use crate::request::{Job, Served};
 
 /// The hidden subcommand that makes this program a worker.
 pub const WORKER_COMMAND: &str = "__worker";
@@ -123,6 +125,23 @@ pub enum Request {
     Repeat,
     /// Drop the context. Answered by [`Reply::Closed`].
     Close,
+    /// Apply the template, trim and pad, count. Answered by [`Reply::Fitted`].
+    Fit {
+        /// The texts.
+        prompts: Vec<FitOne>,
+    },
+    /// Make a context for whole requests and tokenise their prompts. Answered by [`Reply::Prepared`]; then comes
+    /// [`Request::Serve`] or [`Request::Close`].
+    Prepare {
+        /// The requests.
+        job: Box<Job>,
+        /// Whether the context is warmed up, untimed.
+        warm_up: bool,
+    },
+    /// Serve the requests and drop the context. Answered by [`Reply::Served`], with [`Reply::Serving`] now and then before it.
+    Serve,
+    /// Read at any time: what is being warmed up or served ends early, and is answered all the same. Has no answer of its own.
+    Stop,
 }
 
 /// From the worker.
@@ -157,11 +176,42 @@ pub enum Reply {
     },
     /// The context is dropped.
     Closed,
+    /// The finished texts, in order.
+    Fitted {
+        /// One for each.
+        prompts: Vec<Fitted>,
+    },
+    /// The context for a job is made and, if asked for, warm.
+    Prepared(Prepared),
+    /// Requests are still being served: the worker is alive.
+    Serving,
+    /// What became of a job.
+    Served {
+        /// Its requests and calls.
+        served: Served,
+        /// What the machine did meanwhile.
+        usage: UsageDelta,
+    },
     /// What was asked for failed; the context, if any, is dropped.
     Error {
         /// Why.
         reason: String,
     },
+}
+
+/// A context made for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Cells of the KV cache each sequence has.
+    pub n_ctx_seq: u32,
+    /// Making the context.
+    pub context_ns: u64,
+    /// Tokenising the prompts.
+    pub tokenize_ns: u64,
+    /// Warming up.
+    pub warm_up_ns: u64,
+    /// Resident memory now.
+    pub rss_bytes: Option<u64>,
 }
 
 #[cfg(test)]

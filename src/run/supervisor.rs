@@ -88,7 +88,7 @@ pub struct Worker {
     engine: EngineFacts,
     program: Option<BuildInfo>,
     oom_kills_before: Option<u64>,
-    /// Watches the process during repetitions, from a thread of this one; none before it loads.
+    /// Watches the process during repetitions and jobs, from a thread of this one; none before it loads.
     sampler: Option<UsageSampler>,
 }
 
@@ -199,16 +199,61 @@ impl Worker {
             .as_ref()
             .filter(|_| is_timed)
             .map(UsageSampler::window);
+        self.send(request)?;
+        let reply = self.answer(timeout, interrupt)?;
+        self.unless_refused(reply)
+    }
+
+    /// Asks for something of which nobody can say how long it takes: the worker must only say something at least every
+    /// `silence`. Once `stop` says true it is asked to end early, and answers all the same.
+    ///
+    /// # Errors
+    /// As [`Worker::ask`]'s.
+    pub fn ask_patiently(
+        &mut self,
+        request: &Request,
+        silence: Duration,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Reply, WorkerError> {
+        let is_timed = matches!(request, Request::Serve);
+        let _watched = self
+            .sampler
+            .as_ref()
+            .filter(|_| is_timed)
+            .map(UsageSampler::window);
+        self.send(request)?;
+        let mut is_stopped = false;
+        let mut heard = Instant::now();
+        loop {
+            if !is_stopped && stop() {
+                self.send(&Request::Stop)?;
+                is_stopped = true;
+            }
+            match self.replies.recv_timeout(INTERRUPT_POLL) {
+                Ok(Reply::Serving) => heard = Instant::now(),
+                Ok(reply) => return self.unless_refused(reply),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.bury()),
+                Err(RecvTimeoutError::Timeout) if heard.elapsed() < silence => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.stop();
+                    return Err(WorkerError::TimedOut(silence));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, request: &Request) -> Result<(), WorkerError> {
         let mut text = serde_json::to_string(request).expect("a request is always JSON");
         text.push('\n');
         let sent = self
             .stdin
             .as_mut()
             .is_some_and(|stdin| stdin.write_all(text.as_bytes()).is_ok());
-        if !sent {
-            return Err(self.bury());
-        }
-        match self.answer(timeout, interrupt)? {
+        if sent { Ok(()) } else { Err(self.bury()) }
+    }
+
+    fn unless_refused(&mut self, reply: Reply) -> Result<Reply, WorkerError> {
+        match reply {
             Reply::Error { reason } => {
                 self.refusals += 1;
                 self.log.wait_for_marks(self.refusals, LOG_TIMEOUT);
@@ -271,7 +316,7 @@ impl Worker {
         self.log.take()
     }
 
-    /// What process and machine did during the repetitions since the last call.
+    /// What process and machine did during the repetitions or jobs since the last call.
     pub fn take_usage(&self) -> Option<UsageSummary> {
         self.sampler.as_ref()?.take()
     }

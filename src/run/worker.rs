@@ -2,17 +2,20 @@
 //! a time, and decides nothing.
 
 use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
+use super::serving;
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{Llama, Log};
 use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
-use crate::engine::{Engine, EngineError, EngineFacts};
+use crate::engine::{Engine, EngineFacts};
 use crate::host::process;
 use crate::host::usage::{UsageSnapshot, rss_bytes};
 use crate::measure::{Buffers, Run, Workload, steady};
@@ -33,7 +36,7 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
         EngineChoice::Llama { spin } => serve_llama(&requests, *spin),
         EngineChoice::Synthetic(cost) => {
             greet(SyntheticEngine::facts())?;
-            let Some(Request::Load { worker, .. }) = next(&requests) else {
+            let Some(Request::Load { worker, .. }) = requests.next() else {
                 return Ok(());
             };
             let clock = FakeClock::default();
@@ -51,7 +54,7 @@ fn greet(engine: EngineFacts) -> Result<()> {
     })
 }
 
-fn serve_llama(requests: &Receiver<Request>, spin: f64) -> Result<()> {
+fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
     let llama = Llama::init(Log::Stderr)?;
     let mut facts = llama.facts();
     if spin > 0.0 {
@@ -64,7 +67,7 @@ fn serve_llama(requests: &Receiver<Request>, spin: f64) -> Result<()> {
     }
     greet(facts)?;
     let clock = MonotonicClock::start();
-    let Some(request) = next(requests) else {
+    let Some(request) = requests.next() else {
         return Ok(());
     };
     let Request::Load { path, key, .. } = request else {
@@ -86,15 +89,21 @@ fn serve_llama(requests: &Receiver<Request>, spin: f64) -> Result<()> {
 
 /// A thread reads standard input, so that the end of it, which is the end of the supervisor, ends this
 /// process even in the middle of a long repetition.
-fn read_requests() -> Receiver<Request> {
-    let (sender, receiver) = channel();
+fn read_requests() -> Requests {
+    let (sender, requests) = channel();
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let stop = is_stopped.clone();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(request) = line.map(|l| serde_json::from_str(&l)) else {
                 break;
             };
             match request {
+                Ok(Request::Stop) => stop.store(true, Ordering::SeqCst),
                 Ok(request) => {
+                    // A stop is meant for what was asked for before it. It is forgotten here, not when the next thing is begun:
+                    // its own stop may have come by then.
+                    stop.store(false, Ordering::SeqCst);
                     if sender.send(request).is_err() {
                         return;
                     }
@@ -107,14 +116,31 @@ fn read_requests() -> Receiver<Request> {
         }
         process::leave_at_once(0);
     });
-    receiver
+    Requests {
+        requests,
+        is_stopped,
+    }
 }
 
-fn next(requests: &Receiver<Request>) -> Option<Request> {
-    requests.recv().ok()
+/// What the supervisor says.
+pub(super) struct Requests {
+    requests: Receiver<Request>,
+    is_stopped: Arc<AtomicBool>,
 }
 
-fn reply(reply: &Reply) -> Result<()> {
+impl Requests {
+    /// The next thing to do; none when the supervisor is gone.
+    pub(super) fn next(&self) -> Option<Request> {
+        self.requests.recv().ok()
+    }
+
+    /// Whether what is being done shall end early.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) fn reply(reply: &Reply) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let text = serde_json::to_string(reply).context("a reply is always JSON")?;
     // A line of its own, even after a library's chatter that did not end its line.
@@ -123,7 +149,7 @@ fn reply(reply: &Reply) -> Result<()> {
         .context("cannot answer the supervisor")
 }
 
-fn error(e: &EngineError) -> Reply {
+pub(super) fn error(e: &impl std::fmt::Display) -> Reply {
     // The engine's own reason is on standard error, which another thread of the supervisor reads: this
     // mark tells it that all of it has been said.
     eprintln!("\n{MARK}");
@@ -135,16 +161,20 @@ fn error(e: &EngineError) -> Reply {
 fn serve_model(
     engine: &dyn Engine,
     clock: &dyn Clock,
-    requests: &Receiver<Request>,
+    requests: &Requests,
     load_ns: u64,
 ) -> Result<()> {
     reply(&Reply::Loaded {
         load_ns,
         rss_bytes: rss_bytes(),
     })?;
-    while let Some(request) = next(requests) {
+    while let Some(request) = requests.next() {
         match request {
             Request::Open { case, seed } => serve_case(engine, clock, requests, &case, seed)?,
+            Request::Fit { prompts } => reply(&serving::fit_all(engine, &prompts))?,
+            Request::Prepare { job, warm_up } => {
+                serving::serve_job(engine, clock, requests, &job, warm_up)?;
+            }
             // After a failed case the supervisor may still close it.
             Request::Close => reply(&Reply::Closed)?,
             other => bail!("no case is open, but the supervisor asked for {other:?}"),
@@ -156,7 +186,7 @@ fn serve_model(
 fn serve_case(
     engine: &dyn Engine,
     clock: &dyn Clock,
-    requests: &Receiver<Request>,
+    requests: &Requests,
     case: &Case,
     seed: u64,
 ) -> Result<()> {
@@ -180,7 +210,7 @@ fn serve_case(
         })))?,
         Err(e) => return reply(&error(&e)),
     }
-    while let Some(request) = next(requests) {
+    while let Some(request) = requests.next() {
         match request {
             Request::Repeat => {
                 let before = UsageSnapshot::take();

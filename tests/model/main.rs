@@ -2,6 +2,7 @@
 
 mod engine;
 mod files;
+mod ollama;
 mod sources;
 
 use std::path::{Path, PathBuf};

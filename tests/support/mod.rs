@@ -115,3 +115,23 @@ pub fn repetitions(lines: &[Line]) -> Vec<(String, u32, u32)> {
 pub fn json_lines_or_empty(run: &Path) -> usize {
     std::fs::read(locate(run)).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
 }
+
+/// The real SmolLM2-135M, fetched once into the checkout's model folder.
+pub fn smollm2(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fetched = Command::new(env!("CARGO_BIN_EXE_ggufbench"))
+        .current_dir(root)
+        .args(["model", "fetch", name])
+        .output()
+        .expect("the program starts");
+    if fetched.status.success() {
+        return Some(PathBuf::from(stdout(&fetched).trim()));
+    }
+    assert!(
+        std::env::var_os("GGUFBENCH_OFFLINE").is_some(),
+        "cannot fetch {name} (set GGUFBENCH_OFFLINE=1 to test without a network): {}",
+        stderr(&fetched)
+    );
+    eprintln!("skipped: no network, no {name}");
+    None
+}

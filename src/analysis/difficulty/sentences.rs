@@ -122,9 +122,9 @@ fn no_difference(
             };
             format!(
                 "; left to end by themselves hard answers take {comparative} time only because they are {what}: they \
-                 take {}, with {} tokens.",
+                 take {}, with {}.",
                 times_as_long(&n.total),
-                times(&n.tokens)
+                times(&n.tokens, "tokens")
             )
         }
         (_, Some(n)) if n.length_share.is_some() => format!(
@@ -222,11 +222,11 @@ fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
         };
     };
     let mut said = vec![format!(
-        "Left to end by themselves ({}), hard answers take {}, with {} tokens and {} time per token.",
+        "Left to end by themselves ({}), hard answers take {}, with {} and {}.",
         plural(count(n.n_pairs), "pair", "pairs"),
         times_as_long(&n.total),
-        times(&n.tokens),
-        times(&n.per_token)
+        times(&n.tokens, "tokens"),
+        times(&n.per_token, "time per token")
     )];
     said.push(match &n.length_share {
         Some(share) => format!(
@@ -338,9 +338,9 @@ fn times_as_long(ratio: &Interval) -> String {
     )
 }
 
-fn times(ratio: &Interval) -> String {
+fn times(ratio: &Interval, what: &str) -> String {
     format!(
-        "{} times the{}",
+        "{} times the {what}{}",
         units::significant(ratio.estimate),
         range(ratio, units::significant)
     )

@@ -1,1 +1,583 @@
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, Normal};
 
+use super::*;
+use crate::analysis::{Finding, Sure};
+use crate::request::Arrival;
+
+const STEP_NS: f64 = 1e6;
+const TTFT_NS: f64 = 5e7;
+const N: u32 = 64;
+
+/// A request of 64 tokens that takes what the machine always takes.
+fn request(round: u32) -> RequestFigures {
+    RequestFigures {
+        round,
+        ended: Ended::AtLimit,
+        n_prompt: Some(100),
+        n_generated: Some(N),
+        ttft_ns: Some(TTFT_NS as u64),
+        tpot_ns: Some(STEP_NS),
+        total_ns: (TTFT_NS + STEP_NS * f64::from(N - 1)) as u64,
+        sample_ns: Some(u64::from(N) * 10_000),
+        right: None,
+    }
+}
+
+fn slower(r: RequestFigures, factor: f64) -> RequestFigures {
+    RequestFigures {
+        tpot_ns: r.tpot_ns.map(|ns| ns * factor),
+        ..r
+    }
+}
+
+fn pair(name: usize, easy: Vec<RequestFigures>, hard: Vec<RequestFigures>) -> PairFigures {
+    PairFigures {
+        pair: format!("p{name}"),
+        easy,
+        hard,
+    }
+}
+
+/// Pairs whose halves take the same but for these log ratios of their times per token.
+fn of_logs(logs: &[f64]) -> Vec<PairFigures> {
+    let one =
+        |(i, log): (usize, &f64)| pair(i, vec![request(0)], vec![slower(request(0), log.exp())]);
+    logs.iter().enumerate().map(one).collect()
+}
+
+/// A control in which 5% more tokens took 5% longer.
+fn seen_control() -> Vec<PairFigures> {
+    (0..20)
+        .map(|i| {
+            let wobble = 1.0 + 0.001 * (i % 3) as f64;
+            let longer = RequestFigures {
+                n_prompt: Some(105),
+                ttft_ns: Some((TTFT_NS * 1.05 * wobble) as u64),
+                ..request(0)
+            };
+            pair(i, vec![request(0)], vec![longer])
+        })
+        .collect()
+}
+
+fn only(findings: Vec<Finding>) -> Finding {
+    assert_eq!(findings.len(), 1);
+    findings.into_iter().next().expect("one")
+}
+
+fn close(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-6 * b.abs().max(1e-3), "{a} is not {b}");
+}
+
+#[test]
+fn an_effect_is_the_mean_log_ratio_with_students_interval() {
+    // Logs 0, 0.01, 0.02: mean 0.01, sd 0.01, t(0.95, 2) = 2.919986, half-width 2.919986 * 0.01 / sqrt(3) = 0.0168585.
+    let equal = Equal::of(&of_logs(&[0.0, 0.01, 0.02])).expect("three pairs");
+    let ratio = equal.step.ratio;
+    close(ratio.estimate, 0.01f64.exp());
+    close(ratio.lo, (0.01f64 - 0.016_858_5).exp());
+    close(ratio.hi, (0.01f64 + 0.016_858_5).exp());
+    close(ratio.level, 0.9);
+    assert_eq!(equal.step.n_pairs, 3);
+    assert!(matches!(equal.step.verdict, Verdict::Undetermined { .. }));
+}
+
+#[test]
+fn equal_is_inside_the_margin_and_different_beyond_it() {
+    let verdict = |centre: f64, spread: f64| {
+        let logs: Vec<f64> = (0..21)
+            .map(|i| centre + spread * f64::from(i - 10))
+            .collect();
+        Effect::of(&logs).expect("enough").verdict
+    };
+    assert_eq!(verdict(0.0, 0.001), Verdict::Equal);
+    // Shown to be more than nothing and less than what matters: still equal.
+    assert_eq!(verdict(0.005, 0.0001), Verdict::Equal);
+    assert_eq!(verdict(0.03, 0.001), Verdict::Different);
+    assert_eq!(verdict(-0.03, 0.001), Verdict::Different);
+    assert!(matches!(verdict(0.01, 0.001), Verdict::Undetermined { .. }));
+    assert!(matches!(verdict(0.0, 0.01), Verdict::Undetermined { pairs: Some(n) } if n > 21));
+    assert_eq!(Effect::of(&[0.0]), None);
+}
+
+#[test]
+fn halves_are_compared_within_a_round() {
+    // The machine is twice as slow in round 1, and the easy half is missing from round 2.
+    let easy = vec![request(0), slower(request(1), 2.0)];
+    let hard = vec![
+        slower(request(0), 1.02),
+        slower(request(1), 2.0 * 1.04),
+        slower(request(2), 9.0),
+    ];
+    let pairs = vec![pair(0, easy.clone(), hard.clone()), pair(1, easy, hard)];
+    let equal = Equal::of(&pairs).expect("two pairs");
+    close(equal.step.ratio.estimate, (1.02f64 * 1.04).sqrt());
+}
+
+#[test]
+fn pairs_of_unequal_length_are_left_out_and_counted() {
+    let mut pairs = of_logs(&[0.001, 0.0, -0.001, 5.0, 5.0]);
+    pairs[3].hard[0].n_prompt = Some(101);
+    pairs[4].hard[0].n_generated = Some(N - 1);
+    pairs[0].easy[0].n_prompt = None;
+    pairs[1].hard.push(RequestFigures {
+        ended: Ended::Broken,
+        ..slower(request(0), 7.0)
+    });
+    let equal = Equal::of(&pairs).expect("three pairs");
+    assert_eq!(
+        (equal.n_unequal, equal.n_unknown, equal.n_broken),
+        (2, 1, 1)
+    );
+    assert_eq!(equal.step.n_pairs, 3);
+    assert_eq!(equal.step.verdict, Verdict::Equal);
+    let finding = only(findings(&Experiment {
+        equal: pairs,
+        control: seen_control(),
+        ..Experiment::default()
+    }));
+    let all = finding.evidence.join("\n");
+    assert!(
+        all.contains("2 pairs were left out of it: their halves differ in tokens."),
+        "{all}"
+    );
+    assert!(all.contains("Of 1 pair not all lengths are known"), "{all}");
+    assert!(all.contains("1 request was left out"), "{all}");
+}
+
+#[test]
+fn without_a_control_that_shows_nothing_is_said() {
+    let equal = of_logs(&[0.0; 20]);
+    let flat: Vec<PairFigures> = (0..20)
+        .map(|i| {
+            let off = if i % 2 == 0 { 1.03 } else { 0.97 };
+            let longer = RequestFigures {
+                n_prompt: Some(105),
+                ttft_ns: Some((TTFT_NS * off) as u64),
+                ..request(0)
+            };
+            pair(i, vec![request(0)], vec![longer])
+        })
+        .collect();
+    for (control, says) in [
+        (
+            flat,
+            "The measurement is too coarse to tell: even prompts 5.00% longer did not show in the time to the first token",
+        ),
+        (
+            Vec::new(),
+            "The measurement may be too coarse to tell: no prompts that are known to cost more were measured",
+        ),
+    ] {
+        let experiment = Experiment {
+            equal: equal.clone(),
+            control,
+            ..Experiment::default()
+        };
+        assert_eq!(judge(&experiment).mechanism, Mechanism::Undetermined);
+        let finding = only(findings(&experiment));
+        assert!(finding.claim.starts_with(says), "{}", finding.claim);
+        assert_eq!(finding.sure, Sure::Undetermined);
+        // What was measured is still told.
+        assert!(
+            finding
+                .evidence
+                .iter()
+                .any(|e| e.contains("equal within 1%")),
+            "{finding:?}"
+        );
+    }
+    assert_eq!(findings(&Experiment::default()), []);
+}
+
+#[test]
+fn equal_tokens_and_no_natural_arm_is_no_in_one_sentence() {
+    let experiment = Experiment {
+        of: "tiny in-process".to_owned(),
+        equal: of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001, 0.0, -0.001]),
+        control: seen_control(),
+        ..Experiment::default()
+    };
+    assert_eq!(judge(&experiment).mechanism, Mechanism::Nothing);
+    let finding = only(findings(&experiment));
+    assert_eq!(
+        finding.claim,
+        "No: at equal length a token of a hard question takes 0.00% longer (90%: -0.09% to 0.09%), equal within 1%."
+    );
+    assert_eq!(finding.sure, Sure::Shown);
+    assert_eq!(finding.evidence[0], "Measured: tiny in-process.");
+    assert!(finding.evidence[1].starts_with("Positive control, 20 pairs: with 5.00% more prompt tokens the time to the first token was 5.1"), "{finding:?}");
+    assert!(finding.evidence[1].ends_with(": seen."), "{finding:?}");
+}
+
+/// A hard question whose answer has `tokens` times the tokens.
+fn natural(i: usize, tokens: f64) -> PairFigures {
+    let of = |n: u32| RequestFigures {
+        ended: Ended::ByModel,
+        n_generated: Some(n),
+        total_ns: (STEP_NS * f64::from(n)) as u64,
+        right: Some(n < 100),
+        ..request(0)
+    };
+    let n = 40 + 5 * u32::try_from(i % 7).expect("small");
+    pair(i, vec![of(n)], vec![of((f64::from(n) * tokens) as u32)])
+}
+
+#[test]
+fn longer_answers_are_named_as_the_mechanism() {
+    let mut pairs: Vec<PairFigures> = (0..20)
+        .map(|i| natural(i, 1.6 + 0.05 * (i % 5) as f64))
+        .collect();
+    // Cut at the limit: it would look shorter than it is.
+    pairs[0].hard[0].ended = Ended::AtLimit;
+    pairs[1].hard[0].ended = Ended::Broken;
+    let experiment = Experiment {
+        equal: of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001]),
+        natural: pairs,
+        control: seen_control(),
+        ..Experiment::default()
+    };
+    let judgement = judge(&experiment);
+    assert_eq!(judgement.mechanism, Mechanism::Length);
+    let natural = judgement.natural.expect("measured");
+    assert_eq!(
+        (natural.n_pairs, natural.n_lost, natural.n_broken),
+        (18, 2, 1)
+    );
+    assert_eq!((natural.n_censored, natural.n_requests), ([0, 1], [20, 20]));
+    let product = natural.tokens.estimate * natural.per_token.estimate;
+    close(product, natural.total.estimate);
+    let share = natural.length_share.expect("shown");
+    close(share.estimate, 1.0);
+    let finding = only(findings(&experiment));
+    assert!(
+        finding.claim.contains(
+            "hard answers take more time only because they are longer: they take 1.70 times as long"
+        ),
+        "{}",
+        finding.claim
+    );
+    let all = finding.evidence.join("\n");
+    assert!(all.contains("is length."), "{all}");
+    assert!(
+        all.contains("0 of 20 easy and 1 of 20 hard answers were cut at the limit"),
+        "{all}"
+    );
+    assert!(
+        all.contains("Right answers: 100.0% (20 of 20) of easy"),
+        "{all}"
+    );
+}
+
+#[test]
+fn half_of_a_difference_can_be_length() {
+    // By hand: total e^0.4 and tokens e^0.2 in every pair, but for a sign that keeps the spread: share 0.5.
+    let of = |i: usize| {
+        let wobble = 0.01 * ((i % 3) as f64 - 1.0);
+        let long = RequestFigures {
+            ended: Ended::ByModel,
+            n_generated: Some((100_000.0 * (0.2 + wobble).exp()) as u32),
+            total_ns: (1e12 * (0.4 + 2.0 * wobble).exp()) as u64,
+            ..request(0)
+        };
+        let short = RequestFigures {
+            ended: Ended::ByModel,
+            n_generated: Some(100_000),
+            total_ns: 1_000_000_000_000,
+            ..request(0)
+        };
+        pair(i, vec![short], vec![long])
+    };
+    let pairs: Vec<PairFigures> = (0..12).map(of).collect();
+    let natural = Natural::of(&pairs).expect("enough");
+    let share = natural.length_share.expect("shown");
+    assert!((share.estimate - 0.5).abs() < 1e-4, "{share:?}");
+    assert!(share.lo <= share.estimate && share.estimate <= share.hi);
+    assert!((natural.per_token.estimate - 0.2f64.exp()).abs() < 1e-4);
+}
+
+#[test]
+fn a_slower_sampler_is_told_from_a_slower_token() {
+    let pairs = |sampler: f64, rest: f64| -> Vec<PairFigures> {
+        (0..12)
+            .map(|i| {
+                let wobble = 1.0 + 0.0005 * (i % 3) as f64;
+                let sample = 100_000.0;
+                let half = |sampler: f64, rest: f64| RequestFigures {
+                    tpot_ns: Some((sample * sampler + (STEP_NS - sample) * rest) * wobble),
+                    sample_ns: Some((sample * sampler * f64::from(N)) as u64),
+                    ..request(0)
+                };
+                pair(i, vec![half(1.0, 1.0)], vec![half(sampler, rest)])
+            })
+            .collect()
+    };
+    let of = |sampler, rest| Experiment {
+        equal: pairs(sampler, rest),
+        control: seen_control(),
+        ..Experiment::default()
+    };
+    let sampler = of(1.5, 1.0);
+    assert_eq!(judge(&sampler).mechanism, Mechanism::Sampler);
+    let claim = only(findings(&sampler)).claim;
+    assert!(
+        claim.starts_with("Yes, in the sampler: ") && claim.contains("100% of that difference"),
+        "{claim}"
+    );
+    let rest = of(1.0, 1.05);
+    assert_eq!(judge(&rest).mechanism, Mechanism::Unexplained);
+    let claim = only(findings(&rest)).claim;
+    assert!(
+        claim.starts_with("Yes: ") && claim.contains("neither length nor sampler explains it"),
+        "{claim}"
+    );
+    let judged = judge(&of(1.0, 1.0));
+    let share = judged.equal.expect("measured").sampler_share.expect("seen");
+    assert!((share - 0.1).abs() < 1e-3, "{share}");
+}
+
+#[test]
+fn a_slower_prefill_is_not_called_nothing() {
+    let pairs: Vec<PairFigures> = (0..12)
+        .map(|i| {
+            let late = RequestFigures {
+                ttft_ns: Some((TTFT_NS * (1.1 + 0.001 * (i % 3) as f64)) as u64),
+                ..request(0)
+            };
+            pair(i, vec![request(0)], vec![late])
+        })
+        .collect();
+    let claim = only(findings(&Experiment {
+        equal: pairs,
+        control: seen_control(),
+        ..Experiment::default()
+    }))
+    .claim;
+    assert!(
+        claim.starts_with("Not in a token, but in the prefill: "),
+        "{claim}"
+    );
+}
+
+/// Pairs of several rounds on a machine whose requests vary by `sd`, and on which a hard token takes `effect` longer.
+fn simulated(
+    rng: &mut ChaCha8Rng,
+    n_pairs: usize,
+    rounds: u32,
+    sd: f64,
+    effect: f64,
+) -> Vec<PairFigures> {
+    let noise = Normal::new(0.0, sd).expect("a law");
+    let mut half = |effect: f64| -> Vec<RequestFigures> {
+        (0..rounds)
+            .map(|round| slower(request(round), (noise.sample(rng) + effect).exp()))
+            .collect()
+    };
+    (0..n_pairs)
+        .map(|i| pair(i, half(0.0), half(effect)))
+        .collect()
+}
+
+fn verdicts(seed: u64, trials: usize, n_pairs: usize, effect: f64) -> [f64; 3] {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut counts = [0.0; 3];
+    for _ in 0..trials {
+        // Paired SD of log ratios: 1.4% with one round of requests that vary by 0.99% each.
+        let pairs = simulated(&mut rng, n_pairs, 1, 0.014 / 2f64.sqrt(), effect);
+        let verdict = Equal::of(&pairs).expect("measured").step.verdict;
+        counts[match verdict {
+            Verdict::Equal => 0,
+            Verdict::Different => 1,
+            Verdict::Undetermined { .. } => 2,
+        }] += 1.0 / trials as f64;
+    }
+    counts
+}
+
+#[test]
+fn without_an_effect_different_is_rarely_said_and_equal_often() {
+    let [equal, different, _] = verdicts(1, 2000, 20, 0.0);
+    assert!(different <= 0.05, "false alarms: {different}");
+    assert!(equal >= 0.77, "power of equality with 20 pairs: {equal}");
+}
+
+#[test]
+fn at_the_margin_either_is_said_by_mistake_once_in_twenty() {
+    // Standard error of 2000 trials at 5%: 0.5%.
+    let [equal, different, _] = verdicts(2, 2000, 20, MARGIN.ln_1p());
+    assert!(equal <= 0.065 && different <= 0.065, "{equal} {different}");
+}
+
+#[test]
+fn a_planted_effect_of_three_percent_is_found() {
+    let [equal, different, _] = verdicts(3, 1000, 20, 0.03);
+    assert_eq!(equal, 0.0);
+    assert!(different >= 0.95, "power: {different}");
+}
+
+#[test]
+fn more_rounds_narrow_the_interval() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let mut width = |rounds| {
+        let pairs = simulated(&mut rng, 200, rounds, 0.01, 0.0);
+        let ratio = Equal::of(&pairs).expect("measured").step.ratio;
+        ratio.hi - ratio.lo
+    };
+    let (one, seven) = (width(1), width(7));
+    assert!(seven < 0.6 * one, "{one} {seven}");
+}
+
+#[test]
+fn a_planted_length_effect_is_attributed_to_length() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let tokens = Normal::new(0.4, 0.5).expect("a law");
+    let noise = Normal::new(0.0, 0.01).expect("a law");
+    let (mut named, mut covered, mut trials) = (0, 0, 0);
+    for _ in 0..40 {
+        let pairs: Vec<PairFigures> = (0..24)
+            .map(|i| {
+                let mut half = |n: u32| RequestFigures {
+                    ended: Ended::ByModel,
+                    n_generated: Some(n),
+                    total_ns: (f64::from(n) * STEP_NS * f64::exp(noise.sample(&mut rng))) as u64,
+                    ..request(0)
+                };
+                let easy = half(200);
+                let factor = f64::exp(tokens.sample(&mut rng));
+                let mut half = |n: u32| RequestFigures {
+                    ended: Ended::ByModel,
+                    n_generated: Some(n),
+                    total_ns: (f64::from(n) * STEP_NS * f64::exp(noise.sample(&mut rng))) as u64,
+                    ..request(0)
+                };
+                pair(i, vec![easy], vec![half((200.0 * factor) as u32)])
+            })
+            .collect();
+        let natural = Natural::of(&pairs).expect("measured");
+        trials += 1;
+        named += usize::from(natural.is_length());
+        covered += usize::from(
+            natural
+                .length_share
+                .is_some_and(|s| (0.95..=1.05).contains(&s.estimate)),
+        );
+    }
+    assert!(
+        named >= trials * 8 / 10 && covered == named,
+        "{named}, {covered} of {trials}"
+    );
+}
+
+fn at(temperature: f32, factor: f64, sampler_ns: u64) -> AtTemperature {
+    let prompts = (0..12)
+        .map(|i| PromptFigures {
+            prompt: format!("q{i}"),
+            requests: vec![RequestFigures {
+                tpot_ns: Some(STEP_NS * factor * (1.0 + 0.01 * f64::from(i))),
+                sample_ns: Some(u64::from(N) * sampler_ns),
+                ..request(0)
+            }],
+        })
+        .collect();
+    AtTemperature {
+        temperature,
+        prompts,
+    }
+}
+
+#[test]
+fn temperatures_are_held_against_zero() {
+    let same = temperature(&[
+        at(0.7, 1.001, 11_000),
+        at(0.0, 1.0, 10_000),
+        at(1.5, 0.999, 11_000),
+    ])
+    .expect("three");
+    assert!(
+        same.claim
+            .starts_with("No: the tokens per second are those of temperature 0 within 1%"),
+        "{}",
+        same.claim
+    );
+    assert_eq!(same.sure, Sure::Shown);
+    let slow = temperature(&[
+        at(0.0, 1.0, 10_000),
+        at(0.7, 1.1, 110_000),
+        at(1.0, 1.25, 10_000),
+    ])
+    .expect("three");
+    assert_eq!(
+        slow.claim,
+        "Yes: against temperature 0 the tokens per second are 9.09% lower (90%: -9.09% to -9.09%) at 0.7 (the sampler); \
+         20.0% lower (90%: -20.0% to -20.0%) at 1 (not the sampler)."
+    );
+    assert!(
+        slow.evidence.iter().any(|e| e.contains("The sampler is")),
+        "{slow:?}"
+    );
+    assert_eq!(temperature(&[at(0.0, 1.0, 1)]), None);
+    let mut other = at(0.7, 1.0, 10_000);
+    for prompt in &mut other.prompts {
+        prompt.prompt.push('x');
+    }
+    let apart = temperature(&[at(0.0, 1.0, 10_000), other]).expect("two");
+    assert_eq!(apart.sure, Sure::Undetermined);
+}
+
+#[test]
+fn a_timeline_becomes_figures() {
+    let prompt = Prompt {
+        id: "a".to_owned(),
+        class: "c".to_owned(),
+        difficulty: None,
+        pair: None,
+        text: "t".to_owned(),
+        answer: Some("42".to_owned()),
+        source: "s".to_owned(),
+        n_tokens: None,
+    };
+    let mut timeline = Timeline {
+        number: 0,
+        due_ns: 100,
+        sent_ns: 200,
+        admitted_ns: None,
+        arrivals: vec![
+            Arrival {
+                at_ns: 1100,
+                n_tokens: Some(1),
+            },
+            Arrival {
+                at_ns: 1300,
+                n_tokens: Some(1),
+            },
+        ],
+        ended_ns: 1400,
+        ending: Ending::Stop,
+        n_prompt: Some(3),
+        n_generated: Some(2),
+        sample_ns: Some(50),
+        server: None,
+        text: "It is 42.".to_owned(),
+    };
+    let r = RequestFigures::of(1, &timeline, &prompt);
+    assert_eq!((r.round, r.ended, r.total_ns), (1, Ended::ByModel, 1200));
+    assert_eq!(
+        (r.ttft_ns, r.tpot_ns, r.right),
+        (Some(1000), Some(200.0), Some(true))
+    );
+    assert_eq!(r.sample_ns_per_token(), Some(25.0));
+    timeline.ending = Ending::Length;
+    timeline.text = "no idea".to_owned();
+    let r = RequestFigures::of(1, &timeline, &prompt);
+    assert_eq!((r.ended, r.right), (Ended::AtLimit, Some(false)));
+    // The rest of it was not kept.
+    timeline.text = "x".repeat(KEPT_TEXT_BYTES - 1);
+    assert_eq!(RequestFigures::of(1, &timeline, &prompt).right, None);
+    timeline.ending = Ending::Truncated;
+    assert_eq!(
+        RequestFigures::of(1, &timeline, &prompt).ended,
+        Ended::Broken
+    );
+}

@@ -11,11 +11,12 @@ use std::collections::HashMap;
 use super::bottleneck::{Bound, Evidence, Kind, MOST_RESIDUAL};
 use super::curve::is_measured;
 use crate::model::ModelFacts;
+use crate::plan::forecast::method_error;
 use crate::plan::{Case, CaseId};
 use crate::roofline::ceiling::{Ceilings, Span};
 use crate::roofline::cost::{self, CallShape, Cost};
 use crate::roofline::kernel::Kernel;
-use crate::roofline::predict::{Limit, METHOD_ERROR, METHOD_ERROR_ELSEWHERE, Prediction, predict};
+use crate::roofline::predict::{Limit, Prediction, predict};
 use crate::roofline::work;
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -167,16 +168,6 @@ fn expect(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> Expec
         })
     });
     expected
-}
-
-/// How far off the method may be: it is checked for dense models with layers like Llama's.
-fn method_error(model: &ModelFacts) -> f64 {
-    let is_dense = model.n_expert.unwrap_or(0) == 0;
-    if is_dense && model.architecture == "llama" {
-        METHOD_ERROR
-    } else {
-        METHOD_ERROR_ELSEWHERE
-    }
 }
 
 /// The decode step of a case by the ceilings, nanoseconds.

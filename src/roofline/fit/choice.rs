@@ -7,6 +7,11 @@ use super::{Fit, Form, Input, Observation, fit};
 /// With fewer batch sizes a form can be chosen, but not shown to be right.
 pub const ENOUGH_TO_PROVE: usize = 8;
 
+/// With too few batch sizes to prove anything, how much worse than the best the scaled ceilings may predict the data and
+/// still be believed: they know each batch's kernels by a measurement of their own, the other forms know a shape only,
+/// and bend to the noise of a single batch.
+const TRUST_IN_CEILINGS: f64 = 2.0;
+
 /// The forms that could be fitted, and the one to believe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
@@ -15,18 +20,23 @@ pub struct Choice {
     /// All of them, the chosen one first, then by how they were judged.
     pub all: Vec<Fit>,
     /// Whether AICc chose among at least eight batch sizes. Otherwise the form that predicted each batch size
-    /// best from the others was taken: it describes the data, and is not proven.
+    /// best from the others was taken, the scaled ceilings where they come near to it: it describes the data, and is
+    /// not proven.
     pub proven: bool,
 }
 
 /// Fits every form and chooses: by AICc with at least `ENOUGH_TO_PROVE` batch sizes, else by how well each is
-/// predicted from the others. Needs three batch sizes; `None` with fewer.
+/// predicted from the others, with a head start for the scaled ceilings. Needs three batch sizes; `None` with fewer.
 pub fn choose(data: &[Observation]) -> Option<Choice> {
     if data.len() < 3 {
         return None;
     }
     let proven = data.len() >= ENOUGH_TO_PROVE;
-    let judged = |f: &Fit| if proven { f.aicc } else { f.left_out_error };
+    let judged = |f: &Fit| match (proven, f.form) {
+        (true, _) => f.aicc,
+        (false, Form::Kernels) => f.left_out_error.map(|e| e / TRUST_IN_CEILINGS),
+        (false, _) => f.left_out_error,
+    };
     let mut all: Vec<Fit> = Form::ALL
         .iter()
         .filter_map(|&form| fit(form, data))

@@ -170,6 +170,26 @@ fn few_batches_choose_by_prediction_and_prove_nothing() {
 }
 
 #[test]
+fn the_noise_of_single_batches_does_not_talk_the_ceilings_out() {
+    // A machine whose steps are off by this much from batch to batch, as shared ones are.
+    let noise = [0.94, 1.07, 0.96, 1.03, 0.92];
+    let batches = [1.0, 2.0, 4.0, 16.0, 64.0];
+    let mut noisy = data(&batches, |x| x.kernels_ns.expect("has ceilings"));
+    for (o, factor) in noisy.iter_mut().zip(noise) {
+        o.step_ns *= factor;
+    }
+    let choice = choose(&noisy).expect("five are enough to choose");
+    assert_eq!(choice.best.form, Form::Kernels, "{:#?}", choice.all);
+    // Ceilings that say nothing of the data are not believed for all that.
+    for o in &mut noisy {
+        o.step_ns = affine(&o.input);
+        o.input.kernels_ns = Some(1e9 / o.input.batch);
+    }
+    let choice = choose(&noisy).expect("five are enough to choose");
+    assert_ne!(choice.best.form, Form::Kernels);
+}
+
+#[test]
 fn held_out_batches_are_predicted_from_the_others() {
     let time = |x: &Input| 1e6 + 1.1 * x.kernels_ns.expect("has ceilings");
     let held = |x: &Input| [8.0, 32.0, 128.0].contains(&x.batch);

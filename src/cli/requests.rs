@@ -1,0 +1,161 @@
+//! What can be typed to send requests.
+
+use clap::{Args, ValueEnum};
+
+use super::{AxisArgs, OutputArgs, WorkerArgs};
+use crate::plan::requests::RequestsChoice;
+use crate::plan::serving::{Endpoint, StopAt};
+
+/// Whole requests: real prompts, a real sampler, one target or several in turns.
+///
+/// Without an experiment it is --classes: one request after another, by class of prompt. Here --batch is how many
+/// requests are under way at once, --n-prompt trims or pads every prompt to exactly so many tokens, --n-gen is the
+/// most tokens of an answer; every other setting takes one value.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RequestsArgs {
+    /// Model and context.
+    #[command(flatten)]
+    pub axes: AxisArgs,
+    /// Requests.
+    #[command(flatten)]
+    pub requests: RequestFlags,
+    /// What becomes of it.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Seed of the order, the draws and the arrivals [default: 42]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub seed: Option<u64>,
+    /// Say what would be sent, and send nothing
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
+    /// The workers.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+}
+
+/// The flags that are about requests.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RequestFlags {
+    /// Who answers: in-process, ollama:MODEL[@URL], openai:URL[#MODEL]; repeatable [default: in-process]
+    #[arg(long, value_name = "TARGET", help_heading = "Requests")]
+    pub target: Vec<String>,
+    /// How often everything is done; intervals need 3 [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub rounds: Option<u32>,
+    /// A bundled set of prompts, or a JSON Lines file (`ggufbench prompts`) [default: lab]
+    #[arg(long, value_name = "SET|FILE", help_heading = "Requests")]
+    pub prompts: Option<String>,
+    /// Only prompts of this class; repeatable
+    #[arg(long, value_name = "CLASS", help_heading = "Requests")]
+    pub class: Vec<String>,
+    /// Put the model's chat template around each prompt
+    #[arg(long, help_heading = "Requests")]
+    pub chat_template: bool,
+    /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion]
+    #[arg(long, value_enum, value_name = "WAY", help_heading = "Requests")]
+    pub endpoint: Option<EndpointChoice>,
+    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub n_requests: Option<u32>,
+    /// When an answer is over: at its end, or at exactly --n-gen tokens [default: end]
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Requests")]
+    pub stop: Option<StopChoice>,
+    /// Temperature [default: 0]; a list 0,0.7,1.5 is an experiment
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        help_heading = "Requests"
+    )]
+    pub temperature: Vec<f32>,
+    /// Only the N likeliest tokens [default: 40]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub top_k: Option<u32>,
+    /// Only the likeliest tokens with this probability together [default: 0.9]
+    #[arg(long, value_name = "SHARE", help_heading = "Requests")]
+    pub top_p: Option<f32>,
+    /// Only tokens at least this likely, relative to the likeliest [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Requests")]
+    pub min_p: Option<f32>,
+    /// Experiment: one request after another, by class of prompt
+    #[arg(long, help_heading = "Requests")]
+    pub classes: bool,
+    /// Experiment: one load for this long, such as 60s
+    #[arg(long, value_name = "TIME", help_heading = "Requests")]
+    pub sustained: Option<String>,
+    /// Requests a second that come by themselves in the sustained load, instead of a closed loop
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "sustained",
+        help_heading = "Requests"
+    )]
+    pub rate: Option<f64>,
+    /// Experiment: does a harder question cost more? Matched pairs of prompts, with a positive control
+    #[arg(long, help_heading = "Requests")]
+    pub difficulty: bool,
+}
+
+/// [`Endpoint`] as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EndpointChoice {
+    /// The text is the prompt
+    Completion,
+    /// The text is a user's message
+    Chat,
+}
+
+/// [`StopAt`] as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StopChoice {
+    /// When the model ends it
+    End,
+    /// At exactly so many tokens
+    Length,
+}
+
+impl RequestFlags {
+    /// The flags as a sweep's table would have them. `lengths` and `concurrency` are what `--n-prompt` and `--batch` mean here.
+    pub fn choice(
+        &self,
+        lengths: Vec<u32>,
+        concurrency: Vec<u32>,
+        n_gen: Option<u32>,
+    ) -> RequestsChoice {
+        let switch = |on: bool| on.then_some(true);
+        let (temperature, temperatures) = match self.temperature.as_slice() {
+            [] => (None, Vec::new()),
+            [one] => (Some(*one), Vec::new()),
+            many => (None, many.to_vec()),
+        };
+        RequestsChoice {
+            target: self.target.clone(),
+            model: None,
+            rounds: self.rounds,
+            prompts: self.prompts.clone(),
+            class: self.class.clone(),
+            chat_template: switch(self.chat_template),
+            endpoint: self.endpoint.map(|e| match e {
+                EndpointChoice::Completion => Endpoint::Completion,
+                EndpointChoice::Chat => Endpoint::Chat,
+            }),
+            n_requests: self.n_requests,
+            n_gen,
+            stop: self.stop.map(|s| match s {
+                StopChoice::End => StopAt::EndOfText,
+                StopChoice::Length => StopAt::Length,
+            }),
+            temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            classes: switch(self.classes),
+            prompt_lengths: lengths,
+            temperatures,
+            concurrency,
+            sustained: self.sustained.clone(),
+            rate_per_s: self.rate,
+            difficulty: switch(self.difficulty),
+        }
+    }
+}

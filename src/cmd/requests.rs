@@ -1,0 +1,341 @@
+//! `requests` and `compare-live`: real prompts, whole requests, one target or several in turns.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::execute::{listen, make_models};
+use super::prepare::{self, Asked, axes_of, prepare};
+use super::run::{measure, out_folder};
+use super::{DONE, say};
+use crate::cli::RequestsArgs;
+use crate::model::ModelFacts;
+use crate::plan::Case;
+use crate::plan::expand::Axes;
+use crate::plan::requests::{RequestsAsked, RequestsChoice};
+use crate::plan::sweep::ProtocolChoice;
+use crate::record::jsonl::Writer;
+use crate::record::requests::RequestsPlan;
+use crate::report::progress::requests::for_stderr;
+use crate::request::Job;
+use crate::request::fit::FitOne;
+use crate::request::http::Patience;
+use crate::request::plan::{Draft, Sources, drafts};
+use crate::request::prompts::{Prompt, PromptSet};
+use crate::request::spec::TargetSpec;
+use crate::run::Interrupt;
+use crate::run::in_process::InProcess;
+use crate::run::requests::{Seat, Serving};
+use crate::run::supervisor::WorkerCommand;
+
+/// Requests at once in `compare-live` when nobody says how many.
+const LIVE_CONCURRENCY: [u32; 3] = [1, 8, 32];
+
+/// The set that is used when none is named, and the one with matched pairs.
+const PROMPTS: &str = "lab";
+const PAIRS: &str = "difficulty";
+
+/// Sends what flags describe.
+///
+/// # Errors
+/// When nothing could be sent, or the record could not be written.
+pub fn requests(args: &RequestsArgs) -> Result<u8> {
+    let (axes, choice) = asked(args)?;
+    carry_out(args, axes, choice, "requests")
+}
+
+/// The same requests in-process and at servers, in turns.
+///
+/// # Errors
+/// As [`requests`], and when no server is named.
+pub fn compare_live(args: &RequestsArgs) -> Result<u8> {
+    let (axes, mut choice) = asked(args)?;
+    let own = TargetSpec::InProcess.to_string();
+    choice.target.retain(|t| *t != own);
+    ensure!(
+        !choice.target.is_empty(),
+        "name who is compared with this program: --target ollama:llama3.1:8b or --target openai:http://127.0.0.1:8080/v1"
+    );
+    if axes.model.is_none() {
+        bail!(
+            "name the model file that the server has too: --model FILE, or --model ollama:NAME for the one in Ollama's store"
+        );
+    }
+    choice.target.insert(0, own);
+    if !choice.names_experiment() {
+        choice.concurrency = LIVE_CONCURRENCY.to_vec();
+    }
+    carry_out(args, axes, choice, "compare-live")
+}
+
+/// The flags: those about the context, and those about requests.
+fn asked(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
+    let mut axes = axes_of(&args.axes)?;
+    ensure!(
+        axes.n_depth.is_none() && axes.sample.is_none(),
+        "--n-depth and --no-sample are of cells: a request's prompt is real, and so is its answer"
+    );
+    let n_gen = axes.n_gen.take().unwrap_or_default();
+    ensure!(
+        n_gen.len() < 2,
+        "--n-gen: one number, the most tokens of an answer"
+    );
+    let (lengths, concurrency) = (axes.n_prompt.take(), axes.n_seq.take());
+    let choice = args.requests.choice(
+        lengths.unwrap_or_default(),
+        concurrency.unwrap_or_default(),
+        n_gen.first().copied(),
+    );
+    Ok((axes, choice))
+}
+
+fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str) -> Result<u8> {
+    let seed = args.seed.unwrap_or(42);
+    let asked = choice.resolve(seed)?;
+    let has_model = axes.model.is_some()
+        || asked
+            .targets
+            .iter()
+            .any(|t| *t == TargetSpec::InProcess.to_string());
+    let name = args.output.name.clone().unwrap_or_else(|| name.to_owned());
+    let mut prepared = prepare(
+        Asked {
+            name,
+            // The smallest cell: its lengths and its batch are the jobs' business.
+            axes: Axes {
+                n_prompt: Some(vec![1]),
+                n_gen: Some(vec![1]),
+                n_seq: Some(vec![1]),
+                ..axes
+            },
+            also: Vec::new(),
+            exclude: Vec::new(),
+            protocol: ProtocolChoice {
+                seed: Some(seed),
+                ..ProtocolChoice::default()
+            },
+        },
+        prepare::worker_command(&args.worker)?,
+    )?;
+    ensure!(
+        prepared.plan.cases.len() == 1,
+        "requests are served by one model in one setting: give --model, --threads, --n-ctx and the like one value each"
+    );
+    let template = prepared.plan.cases[0].clone();
+    let wanted = Wanted::of(&asked, &template, seed)?;
+    if args.dry_run {
+        say(wanted.dry_run(&asked))?;
+        return Ok(DONE);
+    }
+    let out = out_folder(&args.output)?;
+    prepared.plan.models = match has_model {
+        true => make_models(
+            &prepared.plan,
+            std::mem::take(&mut prepared.models),
+            &prepared.fits,
+        )?,
+        false => Vec::new(),
+    };
+    prepared.plan.cases.clear();
+    prepared.fits.clear();
+    let interrupt = listen()?;
+    let model = prepared.plan.models.first();
+    let ready = wanted.ready(&asked, model, &prepared.command, &interrupt)?;
+    measure(prepared, Some(ready), &args.output, &out, &interrupt)
+}
+
+/// The jobs that are wanted, before their model is there.
+pub struct Wanted {
+    drafts: Vec<Draft>,
+    template: Case,
+    seed: u64,
+}
+
+impl Wanted {
+    /// Of what is asked for; `template` has model and context.
+    ///
+    /// # Errors
+    /// For prompts that cannot be read, and targets that are none.
+    pub fn of(asked: &RequestsAsked, template: &Case, seed: u64) -> Result<Self> {
+        for target in &asked.targets {
+            target.parse::<TargetSpec>()?;
+        }
+        let set = PromptSet::open(asked.prompts.as_deref().unwrap_or(PROMPTS))?;
+        let mut prompts: Vec<Prompt> = Vec::new();
+        for class in &asked.class {
+            prompts.extend(set.of_class(class)?.into_iter().cloned());
+        }
+        if asked.class.is_empty() {
+            prompts = set.all().to_vec();
+        }
+        // Prompts of the user's own may have pairs.
+        let pairs_of = match &asked.prompts {
+            Some(_) => set,
+            None => PromptSet::bundled(PAIRS)?,
+        };
+        let pairs: Vec<(Prompt, Prompt)> = match asked.difficulty {
+            true => pairs_of
+                .pairs()?
+                .iter()
+                .map(|p| (p.easy.clone(), p.hard.clone()))
+                .collect(),
+            false => Vec::new(),
+        };
+        let sources = Sources {
+            prompts: &prompts,
+            pairs: &pairs,
+        };
+        Ok(Self {
+            drafts: drafts(asked, sources, template, seed)?,
+            template: template.clone(),
+            seed,
+        })
+    }
+
+    /// The model that answers in-process.
+    pub fn model(&self) -> &str {
+        &self.template.model
+    }
+
+    /// A line for each job.
+    pub fn dry_run(&self, asked: &RequestsAsked) -> String {
+        let mut lines = Vec::new();
+        for Draft { job, .. } in &self.drafts {
+            lines.push(format!(
+                "{}: {} requests at most, {} at once, {} tokens at most each, x {} rounds x {}",
+                job.name,
+                job.n_requests,
+                job.load.most_at_once(),
+                job.case.n_gen,
+                asked.rounds,
+                asked.targets.join(", ")
+            ));
+        }
+        lines.join("\n")
+    }
+
+    /// Everything that is needed to serve them: targets that answer, texts with their lengths.
+    ///
+    /// # Errors
+    /// When a target cannot be reached, or a prompt does not fit the context.
+    pub fn ready(
+        self,
+        asked: &RequestsAsked,
+        model: Option<&ModelFacts>,
+        command: &WorkerCommand,
+        interrupt: &Interrupt,
+    ) -> Result<Ready> {
+        let load = self.template.load_key();
+        let mut own = match model {
+            Some(model) => {
+                let started = InProcess::start(command, model, &load, Some(interrupt));
+                Some(
+                    started
+                        .with_context(|| format!("{}: cannot be loaded", model.path.display()))?,
+                )
+            }
+            None => None,
+        };
+        let stop = || interrupt.is_set();
+        let mut jobs = Vec::new();
+        for draft in self.drafts {
+            jobs.push(fitted(draft, own.as_mut(), asked, &stop)?);
+        }
+        let mut seats = Vec::new();
+        for name in &asked.targets {
+            let seat = match name.parse::<TargetSpec>()?.server(Patience::default())? {
+                None => Seat::InProcess(Box::new(own.take().context("in-process is named twice")?)),
+                Some(mut server) => {
+                    // Whoever cannot be reached shall be told before anything is measured.
+                    server.facts()?;
+                    Seat::Server(server)
+                }
+            };
+            seats.push(seat);
+        }
+        if seats.iter().any(|s| matches!(s, Seat::Server(_))) {
+            // The same text twice would be answered from a server's cache of prefixes.
+            jobs.iter_mut().for_each(|job| job.tag = Some(0));
+        }
+        Ok(Ready {
+            plan: RequestsPlan {
+                targets: asked.targets.clone(),
+                rounds: asked.rounds,
+                jobs,
+            },
+            seats,
+            seed: self.seed,
+        })
+    }
+}
+
+/// The draft with its final texts.
+fn fitted(
+    draft: Draft,
+    own: Option<&mut InProcess>,
+    asked: &RequestsAsked,
+    stop: &dyn Fn() -> bool,
+) -> Result<Job> {
+    let texts = match own {
+        Some(own) => {
+            let wanted = draft.job.prompts.iter().zip(&draft.n_tokens);
+            let wanted = wanted.map(|(prompt, n_tokens)| FitOne {
+                prompt: prompt.clone(),
+                n_tokens: *n_tokens,
+                template: asked.chat_template,
+            });
+            let fitted = own.fit(wanted.collect(), stop);
+            let fitted = fitted.with_context(|| format!("{}: its prompts", draft.job.name))?;
+            fitted
+                .into_iter()
+                .map(|f| (f.text, Some(f.n_tokens)))
+                .collect()
+        }
+        None => {
+            ensure!(
+                draft.n_tokens.iter().all(Option::is_none) && !asked.chat_template,
+                "{}: needs the model's tokenizer or template: name its file with --model",
+                draft.job.name
+            );
+            draft
+                .job
+                .prompts
+                .iter()
+                .map(|p| (p.text.clone(), None))
+                .collect()
+        }
+    };
+    Ok(draft.with_texts(texts)?)
+}
+
+/// Jobs with everybody who serves them.
+pub struct Ready {
+    /// What goes into the record's header.
+    pub plan: RequestsPlan,
+    seats: Vec<Seat>,
+    seed: u64,
+}
+
+impl Ready {
+    /// Serves everything into the record.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn serve(
+        mut self,
+        writer: &mut Writer,
+        started: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let serving = Serving {
+            plan: &self.plan,
+            seats: &mut self.seats,
+            writer,
+            started,
+            seed: self.seed,
+            interrupt,
+            watcher: &mut *for_stderr(),
+        };
+        Ok(serving.run()?)
+    }
+}

@@ -1,0 +1,269 @@
+//! Requests to send, as asked for: the keys of a sweep's `[requests]`, which are also the flags of `requests`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::serving::{Endpoint, Sampling, StopAt};
+use super::sweep::duration;
+use super::{MAX_SEQ, PlanError};
+
+/// Most requests of a job: their timelines are kept in memory until it ends.
+const MOST_REQUESTS: u32 = 1_000_000;
+
+/// What is asked for; `None` and empty lists are what nobody named.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestsChoice {
+    /// Who answers: `in-process`, `ollama:MODEL`, `openai:URL`.
+    pub target: Vec<String>,
+    /// Of a sweep with several models, the one that answers; its first otherwise.
+    pub model: Option<String>,
+    /// How often everything is done.
+    pub rounds: Option<u32>,
+    /// The prompts: the name of a bundled set, or a JSON Lines file.
+    pub prompts: Option<String>,
+    /// Only prompts of these classes.
+    pub class: Vec<String>,
+    /// Whether the model's chat template stands around them.
+    pub chat_template: Option<bool>,
+    /// Which way they reach a server.
+    pub endpoint: Option<Endpoint>,
+    /// Requests of each job in each round.
+    pub n_requests: Option<u32>,
+    /// Most tokens of an answer.
+    pub n_gen: Option<u32>,
+    /// When an answer is over.
+    pub stop: Option<StopAt>,
+    /// Temperature of every experiment but the one about it.
+    pub temperature: Option<f32>,
+    /// See [`Sampling`].
+    pub top_k: Option<u32>,
+    /// See [`Sampling`].
+    pub top_p: Option<f32>,
+    /// See [`Sampling`].
+    pub min_p: Option<f32>,
+    /// The experiment: one request after another, by class of prompt.
+    pub classes: Option<bool>,
+    /// The experiment: prompts of exactly so many tokens.
+    pub prompt_lengths: Vec<u32>,
+    /// The experiment: these temperatures.
+    pub temperatures: Vec<f32>,
+    /// The experiment: so many requests at once.
+    pub concurrency: Vec<u32>,
+    /// The experiment: one load for so long, such as `60s`.
+    pub sustained: Option<String>,
+    /// Of the sustained load: requests a second that come by themselves, instead of a closed loop.
+    pub rate_per_s: Option<f64>,
+    /// The experiment: does a harder question cost more?
+    pub difficulty: Option<bool>,
+}
+
+impl RequestsChoice {
+    /// This choice, each setting taken from `over` where that names one.
+    #[must_use]
+    pub fn overridden_by(self, over: Self) -> Self {
+        fn list<T>(over: Vec<T>, own: Vec<T>) -> Vec<T> {
+            if over.is_empty() { own } else { over }
+        }
+        Self {
+            target: list(over.target, self.target),
+            model: over.model.or(self.model),
+            rounds: over.rounds.or(self.rounds),
+            prompts: over.prompts.or(self.prompts),
+            class: list(over.class, self.class),
+            chat_template: over.chat_template.or(self.chat_template),
+            endpoint: over.endpoint.or(self.endpoint),
+            n_requests: over.n_requests.or(self.n_requests),
+            n_gen: over.n_gen.or(self.n_gen),
+            stop: over.stop.or(self.stop),
+            temperature: over.temperature.or(self.temperature),
+            top_k: over.top_k.or(self.top_k),
+            top_p: over.top_p.or(self.top_p),
+            min_p: over.min_p.or(self.min_p),
+            classes: over.classes.or(self.classes),
+            prompt_lengths: list(over.prompt_lengths, self.prompt_lengths),
+            temperatures: list(over.temperatures, self.temperatures),
+            concurrency: list(over.concurrency, self.concurrency),
+            sustained: over.sustained.or(self.sustained),
+            rate_per_s: over.rate_per_s.or(self.rate_per_s),
+            difficulty: over.difficulty.or(self.difficulty),
+        }
+    }
+
+    /// Whether it names an experiment.
+    pub fn names_experiment(&self) -> bool {
+        self.classes == Some(true)
+            || !self.prompt_lengths.is_empty()
+            || !self.temperatures.is_empty()
+            || !self.concurrency.is_empty()
+            || self.sustained.is_some()
+            || self.difficulty == Some(true)
+    }
+
+    /// What is meant, defaults filled in. Without an experiment it is the one by class.
+    ///
+    /// # Errors
+    /// [`PlanError::Axis`] for a value out of range.
+    pub fn resolve(self, seed: u64) -> Result<RequestsAsked, PlanError> {
+        let classes = self.classes == Some(true) || !self.names_experiment();
+        let d = Sampling::default();
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(d.temperature),
+            top_k: self.top_k.unwrap_or(d.top_k),
+            top_p: self.top_p.unwrap_or(d.top_p),
+            min_p: self.min_p.unwrap_or(d.min_p),
+            // A server takes 32 bits, some of them signed.
+            seed: (seed % (1 << 31)) as u32,
+        };
+        let sustained = self.sustained.as_deref();
+        let asked = RequestsAsked {
+            targets: match self.target.is_empty() {
+                true => vec!["in-process".to_owned()],
+                false => self.target,
+            },
+            rounds: self.rounds.unwrap_or(3),
+            prompts: self.prompts,
+            class: self.class,
+            chat_template: self.chat_template.unwrap_or(false),
+            endpoint: self.endpoint.unwrap_or_default(),
+            n_requests: self.n_requests,
+            n_gen: self.n_gen.unwrap_or(64),
+            stop_at: self.stop.unwrap_or_default(),
+            sampling,
+            classes,
+            prompt_lengths: self.prompt_lengths,
+            temperatures: self.temperatures,
+            concurrency: self.concurrency,
+            sustained: sustained.map(|t| duration("sustained", t)).transpose()?,
+            rate_per_s: self.rate_per_s,
+            difficulty: self.difficulty == Some(true),
+        };
+        asked.check()?;
+        Ok(asked)
+    }
+}
+
+/// What is meant: every value is there and in range.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // named as the fields of `RequestsChoice`, which has their docs
+pub struct RequestsAsked {
+    pub targets: Vec<String>,
+    pub rounds: u32,
+    pub prompts: Option<String>,
+    pub class: Vec<String>,
+    pub chat_template: bool,
+    pub endpoint: Endpoint,
+    pub n_requests: Option<u32>,
+    pub n_gen: u32,
+    pub stop_at: StopAt,
+    pub sampling: Sampling,
+    pub classes: bool,
+    pub prompt_lengths: Vec<u32>,
+    pub temperatures: Vec<f32>,
+    pub concurrency: Vec<u32>,
+    pub sustained: Option<Duration>,
+    pub rate_per_s: Option<f64>,
+    pub difficulty: bool,
+}
+
+impl RequestsAsked {
+    fn check(&self) -> Result<(), PlanError> {
+        let range = |key: &str, n: u32, most: u32| match (1..=most).contains(&n) {
+            true => Ok(()),
+            false => Err(PlanError::axis(key, format!("{n}; 1 to {most}"))),
+        };
+        range("rounds", self.rounds, 1000)?;
+        range("n_requests", self.n_requests.unwrap_or(1), MOST_REQUESTS)?;
+        range("n_gen", self.n_gen, 1 << 20)?;
+        for n in &self.prompt_lengths {
+            range("prompt_lengths", *n, 1 << 20)?;
+        }
+        for n in &self.concurrency {
+            range("concurrency", *n, MAX_SEQ)?;
+        }
+        let one = [self.sampling.temperature];
+        for t in self.temperatures.iter().chain(&one) {
+            if !(0.0..=10.0).contains(t) {
+                return Err(PlanError::axis("temperature", format!("{t}; 0 to 10")));
+            }
+        }
+        for (key, share) in [
+            ("top_p", self.sampling.top_p),
+            ("min_p", self.sampling.min_p),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(PlanError::axis(key, format!("{share}; 0 to 1")));
+            }
+        }
+        let rate = self.rate_per_s.unwrap_or(1.0);
+        if !(rate.is_finite() && rate > 0.0 && rate <= 1e4) {
+            return Err(PlanError::axis(
+                "rate_per_s",
+                format!("{rate}; more than 0, at most 10000 requests a second"),
+            ));
+        }
+        if self.rate_per_s.is_some() && self.sustained.is_none() {
+            return Err(PlanError::axis(
+                "rate_per_s",
+                "is the rate of a sustained load: name its length too, such as sustained = \"60s\"",
+            ));
+        }
+        if self.sustained.is_some_and(|t| t.is_zero()) {
+            return Err(PlanError::axis("sustained", "0 is no load; such as 60s"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(toml: &str) -> Result<RequestsAsked, String> {
+        let choice: RequestsChoice = toml::from_str(toml).map_err(|e| e.message().to_owned())?;
+        choice.resolve(42).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn without_an_experiment_it_is_the_one_by_class() {
+        assert!(of("").expect("valid").classes);
+        assert!(!of("concurrency = [1, 8]").expect("valid").classes);
+        let both = of("concurrency = [1, 8]\nclasses = true").expect("valid");
+        assert!(both.classes && both.concurrency == [1, 8]);
+        assert_eq!(of("").expect("valid").targets, ["in-process"]);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        for (toml, needle) in [
+            ("rounds = 0", "rounds"),
+            ("concurrency = [0]", "concurrency"),
+            ("concurrency = [257]", "concurrency"),
+            ("temperature = -1.0", "temperature"),
+            ("temperatures = [nan]", "temperature"),
+            ("top_p = 1.5", "top_p"),
+            ("rate_per_s = 2.0", "sustained"),
+            ("sustained = \"60s\"\nrate_per_s = 0.0", "rate_per_s"),
+            ("sustained = \"soon\"", "sustained"),
+            ("stop = \"never\"", "unknown variant"),
+            ("colour = 1", "unknown field"),
+        ] {
+            let error = of(toml).expect_err(toml);
+            assert!(error.contains(needle), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_stand_over_the_sweep() {
+        let sweep: RequestsChoice =
+            toml::from_str("concurrency = [1]\nrounds = 2\nn_gen = 8").expect("valid");
+        let flags: RequestsChoice =
+            toml::from_str("concurrency = [4, 8]\nn_gen = 16").expect("valid");
+        let both = sweep.overridden_by(flags);
+        assert_eq!(
+            (both.concurrency, both.rounds, both.n_gen),
+            (vec![4, 8], Some(2), Some(16))
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! What is seen on standard error while requests are served: a spinner on a terminal, a line for each job.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::super::text::plain;
+use crate::record::requests::JobLine;
+use crate::request::{Job, Served};
+use crate::run::requests::Watcher;
+use crate::stats::summary;
+use crate::units;
+
+/// A watcher for standard error.
+pub fn for_stderr() -> Box<dyn Watcher> {
+    if stderr().is_terminal() {
+        let style = ProgressStyle::with_template("{spinner} {wide_msg} {pos}/{len} {elapsed}")
+            .expect("the template is well-formed");
+        let bar = ProgressBar::new(0).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Box::new(Bar(bar))
+    } else {
+        Box::new(Plain {
+            out: stderr(),
+            now: crate::record::timestamp,
+        })
+    }
+}
+
+/// What became of a job, in a few words.
+fn result(line: &JobLine, served: Option<&Served>) -> String {
+    let Some(served) = served else {
+        return line
+            .reason
+            .clone()
+            .unwrap_or_else(|| "not served".to_owned());
+    };
+    let whole: Vec<f64> = served
+        .timelines
+        .iter()
+        .filter(|t| t.ending.is_whole())
+        .map(|t| t.latency_ns() as f64)
+        .collect();
+    let failed = served.timelines.len() - whole.len();
+    let median = summary::median(&whole).map(|ns| {
+        let rate = whole.len() as f64 / (served.elapsed_ns.max(1) as f64 / 1e9);
+        format!(
+            ", median {}, {} requests/s",
+            units::duration(ns.round() as u64),
+            units::significant(rate)
+        )
+    });
+    let failed = match failed {
+        0 => String::new(),
+        n => format!(", {n} failed"),
+    };
+    format!(
+        "{} requests{}{failed}",
+        whole.len(),
+        median.unwrap_or_default()
+    )
+}
+
+fn name(job: &str, target: &str, round: u32) -> String {
+    format!("{job} at {target}, round {}", round + 1)
+}
+
+struct Bar(ProgressBar);
+
+impl Watcher for Bar {
+    fn begun(&mut self, job: &Job, target: &str, round: u32) {
+        self.0.set_message(plain(&name(&job.name, target, round)));
+    }
+
+    fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
+        let name = name(&line.job, &line.target, line.round);
+        self.0
+            .println(plain(&format!("{name}: {}", result(line, served))));
+        self.0.set_length(all as u64);
+        self.0.set_position(done as u64);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+struct Plain<W> {
+    out: W,
+    now: fn() -> String,
+}
+
+impl<W: Write> Watcher for Plain<W> {
+    fn begun(&mut self, _: &Job, _: &str, _: u32) {}
+
+    fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
+        let name = name(&line.job, &line.target, line.round);
+        let text = format!(
+            "{} {done}/{all} {name}: {}",
+            (self.now)(),
+            result(line, served)
+        );
+        // Nobody to tell when standard error is closed; the record has it.
+        let _ = writeln!(self.out, "{}", plain(&text));
+    }
+}

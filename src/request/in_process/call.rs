@@ -1,0 +1,151 @@
+//! One decode call that whole requests share: what it holds, and what it brings.
+
+use super::Serving;
+use crate::engine::EngineError;
+use crate::measure::{Call, Phase};
+use crate::request::{Arrival, Ending, StopAt};
+
+/// What a batch holds.
+#[derive(Default)]
+struct Shape {
+    n_prompt: u32,
+    n_decode: u32,
+    n_seq: u32,
+    n_past: u32,
+}
+
+impl Shape {
+    fn phase(&self) -> Phase {
+        match (self.n_prompt, self.n_decode) {
+            (_, 0) => Phase::Prefill,
+            (0, _) => Phase::Decode,
+            _ => Phase::Mixed,
+        }
+    }
+}
+
+impl Serving<'_> {
+    /// One decode call: tokens of all places, as many as a call may have.
+    pub(super) fn call(&mut self) -> Result<(), EngineError> {
+        self.divide();
+        let shape = self.build()?;
+        let built_ns = self.now_ns();
+        self.session.submit()?;
+        let submitted_ns = self.now_ns();
+        self.session.wait();
+        let waited_ns = self.now_ns();
+        let sampled = self.sample_rows();
+        let sampled_ns = self.now_ns();
+        self.served.calls.push(Call {
+            phase: shape.phase(),
+            n_tokens: shape.n_prompt + shape.n_decode,
+            n_seq: shape.n_seq,
+            n_past: shape.n_past,
+            build_ns: built_ns - self.last_ns,
+            submit_ns: submitted_ns - built_ns,
+            wait_ns: waited_ns - submitted_ns,
+            sample_ns: sampled_ns - waited_ns,
+        });
+        self.last_ns = sampled_ns;
+        sampled?;
+        self.forget()
+    }
+
+    /// How many tokens each place gets: those that are decoded one, and what is left of a call goes to the prompts of those that
+    /// joined, the oldest first.
+    fn divide(&mut self) {
+        let mut left = self.job.case.largest_call();
+        self.joining.clear();
+        for (place, active) in self.places.iter().enumerate() {
+            let decodes = active.as_ref().is_some_and(|a| a.next.is_some());
+            self.shares[place] = u32::from(decodes);
+            left -= u32::from(decodes);
+            if active.is_some() && !decodes {
+                self.joining.push(place);
+            }
+        }
+        let number = |place: &usize| self.places[*place].as_ref().map(|a| a.timeline.number);
+        self.joining.sort_by_key(number);
+        for &place in &self.joining {
+            let Some(active) = &self.places[place] else {
+                continue;
+            };
+            let missing = self.prompts[active.prompt].len() as u32 - active.n_past;
+            self.shares[place] = missing.min(left);
+            left -= self.shares[place];
+        }
+    }
+
+    /// The batch, in order of the sequences: llama.cpp computes neighbours together (`llama_batch_allocr::split_equal`), and a
+    /// batch out of order in more parts than needed.
+    fn build(&mut self) -> Result<Shape, EngineError> {
+        let mut shape = Shape::default();
+        self.session.begin();
+        self.rows.clear();
+        for (place, active) in self.places.iter_mut().enumerate() {
+            let (Some(active), share @ 1..) = (active, self.shares[place]) else {
+                continue;
+            };
+            shape.n_seq += 1;
+            shape.n_past = shape.n_past.max(active.n_past);
+            let prompt = &self.prompts[active.prompt];
+            let tokens = match &active.next {
+                Some(token) => {
+                    shape.n_decode += 1;
+                    std::slice::from_ref(token)
+                }
+                None => {
+                    shape.n_prompt += share;
+                    &prompt[active.n_past as usize..(active.n_past + share) as usize]
+                }
+            };
+            let first = active.n_past;
+            active.n_past += share;
+            for (pos, &token) in (first..).zip(tokens) {
+                let is_last = pos + 1 == active.n_past && active.n_past as usize >= prompt.len();
+                if is_last {
+                    let row = shape.n_prompt + shape.n_decode - 1;
+                    self.rows.push((row as i32, place));
+                }
+                self.session.push(token, pos, place as u32, is_last)?;
+            }
+            active.next = None;
+        }
+        Ok(shape)
+    }
+
+    /// Chooses the next token of every sequence that has come so far.
+    fn sample_rows(&mut self) -> Result<(), EngineError> {
+        for i in 0..self.rows.len() {
+            let (row, place) = self.rows[i];
+            if self.job.case.n_gen == 0 {
+                let now_ns = self.now_ns();
+                self.end(place, now_ns, Ending::Length);
+                continue;
+            }
+            let started_ns = self.now_ns();
+            let token = self.session.sample(row, place as u32)?;
+            let at_ns = self.now_ns();
+            let Some(active) = &mut self.places[place] else {
+                continue;
+            };
+            let sample_ns = &mut active.timeline.sample_ns;
+            *sample_ns = sample_ns.map(|ns| ns + (at_ns - started_ns));
+            if self.job.stop_at == StopAt::EndOfText && self.engine.ends_text(token) {
+                self.end(place, at_ns, Ending::Stop);
+                continue;
+            }
+            active.timeline.arrivals.push(Arrival {
+                at_ns,
+                n_tokens: Some(1),
+            });
+            active.n_generated += 1;
+            active.next = Some(token);
+            active.text.push(|| self.engine.piece(token));
+            if active.n_generated == self.job.case.n_gen {
+                self.end(place, at_ns, Ending::Length);
+            }
+        }
+        Ok(())
+    }
+}

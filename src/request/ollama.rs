@@ -1,0 +1,384 @@
+//! An Ollama server: `/api/generate` and `/api/chat`, one JSON document a line.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::exchange::{Answer, Dialect, Finish, Question, Reader, json, serve};
+use super::http::{Client, HttpError, Patience, message_of, shortened};
+use super::spec::ServerUrl;
+use super::{Endpoint, Job, Served, ServerTimes, Target, TargetError, TargetFacts, TargetKind};
+
+/// How long the server keeps the model loaded after a request: longer than any pause of a run.
+const KEEP_ALIVE: &str = "30m";
+
+/// An Ollama server and one of its models.
+#[derive(Debug)]
+pub struct OllamaTarget {
+    name: String,
+    dialect: Ollama,
+    patience: Patience,
+}
+
+impl OllamaTarget {
+    /// The model `model` of the server at `url`; `name` is how the user named them.
+    pub fn new(name: String, model: &str, url: ServerUrl, patience: Patience) -> Self {
+        Self {
+            name,
+            dialect: Ollama {
+                model: model.to_owned(),
+                url,
+            },
+            patience,
+        }
+    }
+
+    fn unfit(&self, reason: String) -> TargetError {
+        TargetError::Unfit {
+            target: self.name.clone(),
+            reason,
+        }
+    }
+
+    /// An error of a question about the server itself.
+    fn failed(&self, error: &HttpError) -> TargetError {
+        match error {
+            HttpError::Status { .. } | HttpError::Protocol(_) => self.unfit(format!(
+                "{} does not answer as Ollama does: {error}",
+                self.dialect.url
+            )),
+            _ => TargetError::Unreachable {
+                target: self.name.clone(),
+                reason: format!(
+                    "{}: {error}; start it with `ollama serve`, or name its address: \
+                     ollama:MODEL@http://HOST:PORT",
+                    self.dialect.url
+                ),
+            },
+        }
+    }
+}
+
+impl Target for OllamaTarget {
+    fn facts(&mut self) -> Result<TargetFacts, TargetError> {
+        let mut client = Client::of_facts(self.patience, None);
+        let url = &self.dialect.url;
+        let version = client.get(url, "/api/version");
+        let version = version.map_err(|error| self.failed(&error))?;
+        let asked = Model {
+            model: &self.dialect.model,
+        };
+        let shown = match client.post(url, "/api/show", &json(&asked)) {
+            Ok(shown) => shown,
+            Err(HttpError::Status { status: 404, .. }) => {
+                let model = &self.dialect.model;
+                return Err(self.unfit(format!(
+                    "the server has no model `{model}`; get it with `ollama pull {model}`, or make it of a \
+                     file with `ollama create {model} -f Modelfile`"
+                )));
+            }
+            Err(error) => return Err(self.failed(&error)),
+        };
+        if let Some(host) = shown["remote_host"]
+            .as_str()
+            .filter(|host| !host.is_empty())
+        {
+            let host = shortened(host);
+            return Err(self.unfit(format!(
+                "the server passes this model's requests on to {host}"
+            )));
+        }
+        let loaded = client.get(url, "/api/ps");
+        let loaded = loaded.map_err(|error| self.failed(&error))?;
+        Ok(facts(
+            &self.name,
+            &self.dialect.model,
+            &version,
+            &shown,
+            &loaded,
+        ))
+    }
+
+    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+        serve(&self.dialect, &self.name, self.patience, None, job, stop)
+    }
+}
+
+/// What the four documents say.
+fn facts(name: &str, model: &str, version: &Value, shown: &Value, loaded: &Value) -> TargetFacts {
+    let text = |value: &Value| value.as_str().map(shortened);
+    let same = |other: &Value| {
+        ["name", "model"]
+            .iter()
+            .filter_map(|key| other[*key].as_str())
+            .any(|other| full_name(other) == full_name(model))
+    };
+    let here = loaded["models"].as_array();
+    let here = here.and_then(|models| models.iter().find(|other| same(other)));
+    let number = |key: &str| here.and_then(|here| here[key].as_u64());
+    TargetFacts {
+        kind: TargetKind::Ollama,
+        name: name.to_owned(),
+        version: text(&version["version"]),
+        model: Some(model.to_owned()),
+        sha256: shown["modelfile"].as_str().and_then(blob_of),
+        file_type: text(&shown["details"]["quantization_level"]),
+        size_bytes: number("size"),
+        size_vram_bytes: number("size_vram"),
+        n_ctx: number("context_length").and_then(|n| u32::try_from(n).ok()),
+        // OLLAMA_NUM_PARALLEL is told nowhere.
+        n_parallel: None,
+    }
+}
+
+/// A model's name as Ollama completes it, in lower case.
+fn full_name(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let short = name
+        .strip_prefix("registry.ollama.ai/")
+        .unwrap_or(&name)
+        .trim_start_matches("library/");
+    let (path, model) = short.rsplit_once('/').unwrap_or(("", short));
+    let tag = if model.contains(':') { "" } else { ":latest" };
+    format!("{path}/{model}{tag}")
+}
+
+/// The sha256 in the first `FROM .../blobs/sha256-...` of a modelfile: that of the model's file. (`/api/tags` has only
+/// the manifest's.)
+fn blob_of(modelfile: &str) -> Option<String> {
+    let from = modelfile
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("FROM "))?;
+    let (_, hex) = from.trim().trim_matches('"').rsplit_once("sha256")?;
+    let hex = hex.strip_prefix(['-', ':'])?;
+    let valid = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    valid.then(|| hex.to_ascii_lowercase())
+}
+
+/// The protocol.
+#[derive(Debug)]
+struct Ollama {
+    model: String,
+    url: ServerUrl,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    model: &'a str,
+}
+
+/// Everything a request says: the options are named one by one, since a Modelfile may have others as its defaults.
+#[derive(Serialize)]
+struct Ask<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    text: Text<'a>,
+    stream: bool,
+    keep_alive: &'a str,
+    options: Options,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Text<'a> {
+    Raw { prompt: &'a str, raw: bool },
+    Chat { messages: [Message<'a>; 1] },
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+#[derive(Serialize)]
+struct Options {
+    num_ctx: u32,
+    num_thread: u32,
+    num_predict: u32,
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    seed: u32,
+    // The in-process sampler has no penalties; older versions have 1.1 as their default.
+    repeat_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+}
+
+impl Dialect for Ollama {
+    fn url(&self) -> &ServerUrl {
+        &self.url
+    }
+
+    fn question(&self, job: &Job, number: u32) -> Question {
+        let text = &job.prompt_of(number).text;
+        let sampling = &job.sampling;
+        let (path, text) = match job.endpoint {
+            Endpoint::Completion => (
+                "/api/generate",
+                Text::Raw {
+                    prompt: text,
+                    raw: true,
+                },
+            ),
+            Endpoint::Chat => (
+                "/api/chat",
+                Text::Chat {
+                    messages: [Message {
+                        role: "user",
+                        content: text,
+                    }],
+                },
+            ),
+        };
+        let ask = Ask {
+            model: &self.model,
+            text,
+            stream: true,
+            keep_alive: KEEP_ALIVE,
+            options: Options {
+                num_ctx: job.case.n_ctx,
+                num_thread: job.case.n_threads,
+                // It cannot be told to go on at the end of a text: StopAt::Length may end short, as Ending::Stop.
+                num_predict: job.case.n_gen,
+                temperature: sampling.temperature,
+                top_k: sampling.top_k,
+                top_p: sampling.top_p,
+                min_p: sampling.min_p,
+                seed: sampling.seed.wrapping_add(number),
+                repeat_penalty: 1.0,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+            },
+        };
+        Question {
+            path,
+            body: json(&ask),
+        }
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(Documents)
+    }
+}
+
+/// The lines of an answer.
+#[derive(Debug)]
+struct Documents;
+
+#[derive(Deserialize)]
+struct Chunk {
+    error: Option<Value>,
+    response: Option<String>,
+    message: Option<Said>,
+    #[serde(default)]
+    done: bool,
+    done_reason: Option<String>,
+    total_duration: Option<u64>,
+    load_duration: Option<u64>,
+    prompt_eval_count: Option<u32>,
+    prompt_eval_duration: Option<u64>,
+    eval_count: Option<u32>,
+    eval_duration: Option<u64>,
+}
+
+/// What is thought is no part of the answer, so it is not even read.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    content: String,
+}
+
+impl Reader for Documents {
+    fn line(&mut self, at_ns: u64, line: &str, answer: &mut Answer) -> Result<(), String> {
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        if answer.is_finished() {
+            return Err(format!("after the answer's end: {line}"));
+        }
+        let chunk: Chunk =
+            serde_json::from_str(line).map_err(|why| format!("not Ollama's ({why}): {line}"))?;
+        if let Some(error) = &chunk.error {
+            return Err(message_of(error).unwrap_or_else(|| error.to_string()));
+        }
+        let text = chunk.response.as_deref();
+        let text = text.or(chunk.message.as_ref().map(|said| said.content.as_str()));
+        if text.is_none() && !chunk.done {
+            return Err(format!("neither text nor end: {line}"));
+        }
+        // How many tokens a piece has is not told: several where letters or stop words were waited for.
+        answer.piece(at_ns, text.unwrap_or(""), None);
+        if chunk.done {
+            end(at_ns, &chunk, answer)?;
+        }
+        Ok(())
+    }
+}
+
+fn end(at_ns: u64, chunk: &Chunk, answer: &mut Answer) -> Result<(), String> {
+    let finish = match chunk.done_reason.as_deref() {
+        Some("length") => Finish::Length,
+        // Versions before 0.1.40 give no reason.
+        Some("stop") | None => Finish::Stop,
+        Some(other) => return Err(format!("ended by `{other}`, which is no end of an answer")),
+    };
+    answer.finish(at_ns, finish);
+    answer.n_prompt = chunk.prompt_eval_count;
+    answer.n_counted = chunk.eval_count;
+    answer.server = Some(ServerTimes {
+        total_ns: chunk.total_duration,
+        load_ns: chunk.load_duration,
+        prompt_ns: chunk.prompt_eval_duration,
+        eval_ns: chunk.eval_duration,
+        n_prompt: chunk.prompt_eval_count,
+        // Newer versions count the prompt's cached tokens with the others, and never tell them apart.
+        n_cached: None,
+        n_eval: chunk.eval_count,
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const HEX: &str = "667b0c1932bc6ffc593ed1d03f895bf2dc8dc6df21db3042284a6f4416b06a29";
+
+    #[test]
+    fn the_files_hash_is_in_the_modelfile() {
+        let from = |path: &str| format!("# generated\nFROM {path}\nTEMPLATE x\nFROM other\n");
+        let unix = format!("/usr/share/ollama/.ollama/models/blobs/sha256-{HEX}");
+        assert_eq!(blob_of(&from(&unix)), Some(HEX.into()));
+        let windows = format!(r#""C:\Users\a b\blobs\sha256-{}""#, HEX.to_uppercase());
+        assert_eq!(blob_of(&from(&windows)), Some(HEX.into()));
+        assert_eq!(blob_of(&from("llama3.1:8b")), None);
+        assert_eq!(blob_of(&from(&format!("sha256-{HEX}0"))), None);
+        assert_eq!(blob_of("TEMPLATE x"), None);
+    }
+
+    #[test]
+    fn names_are_completed_as_ollama_does() {
+        assert_eq!(full_name("llama3.1"), full_name("Llama3.1:latest"));
+        assert_eq!(
+            full_name("registry.ollama.ai/library/m:8b"),
+            full_name("m:8b")
+        );
+        assert_ne!(full_name("m:8b"), full_name("m:7b"));
+        assert_ne!(full_name("me/m"), full_name("m"));
+    }
+
+    #[test]
+    fn a_model_that_is_not_loaded_has_no_size() {
+        let shown = json!({"details": {"quantization_level": "Q4_0"}});
+        let loaded =
+            json!({"models": [{"name": "other:latest", "size": 5, "context_length": 4096}]});
+        let facts = facts("ollama:m", "m", &json!({}), &shown, &loaded);
+        assert_eq!(facts.size_bytes, None);
+        assert_eq!(facts.n_ctx, None);
+        assert_eq!(facts.version, None);
+        assert_eq!(facts.file_type, Some("Q4_0".into()));
+    }
+}

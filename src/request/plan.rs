@@ -1,0 +1,315 @@
+//! From what is asked for to jobs: which prompts, how many, how long, at which load.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::prompts::{Difficulty, Prompt};
+use super::{Experiment, Job, Load, Sampling, StopAt};
+use crate::plan::requests::RequestsAsked;
+use crate::plan::{Case, PlanError};
+
+/// Requests of a job when nobody says how many: enough for a median, few enough to wait for.
+const N_REQUESTS: u32 = 12;
+
+/// Of the experiment by class: with three rounds a hundred, of which a p95 can be told.
+const CLASS_REQUESTS: u32 = 34;
+
+/// Rounds of places that a load of many at once has at least: the first one starts all together, as no later one does.
+const TURNS: u32 = 2;
+
+/// Requests that may wait or be under way in an open loop, unless a concurrency is named.
+const OPEN_LOOP_PLACES: u32 = 8;
+
+/// Most requests of a sustained load; its length ends it.
+const SUSTAINED_REQUESTS: u32 = 100_000;
+
+/// Tokens of the easy and the hard prompts of a pair, so that both have the same number.
+const PAIR_TOKENS: u32 = 192;
+
+/// How much longer the control's prompts are.
+const CONTROL_LONGER: f64 = 1.05;
+
+/// Tokens that [`tag`] may take.
+const TAG_TOKENS: u32 = 12;
+
+/// A job whose prompts the tokenizer has not seen yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// The job, its prompts as they are written.
+    pub job: Job,
+    /// Tokens that each prompt shall have; none: as many as it has.
+    pub n_tokens: Vec<Option<u32>>,
+}
+
+/// The prompts that experiments draw from.
+#[derive(Debug, Clone, Copy)]
+pub struct Sources<'a> {
+    /// Of every experiment but the one about difficulty.
+    pub prompts: &'a [Prompt],
+    /// Matched pairs.
+    pub pairs: &'a [(Prompt, Prompt)],
+}
+
+/// The jobs that are asked for. `template` has everything about the context but its size.
+///
+/// # Errors
+/// [`PlanError`] when there is no prompt, or no pair, for an experiment.
+pub fn drafts(
+    asked: &RequestsAsked,
+    sources: Sources<'_>,
+    template: &Case,
+    seed: u64,
+) -> Result<Vec<Draft>, PlanError> {
+    let planner = Planner {
+        asked,
+        template,
+        seed,
+    };
+    let mut drafts = Vec::new();
+    if sources.prompts.is_empty() && (asked.classes || !asked.concurrency.is_empty()) {
+        return Err(PlanError::axis(
+            "prompts",
+            "no prompt is left; see `ggufbench prompts list`",
+        ));
+    }
+    if asked.classes {
+        drafts.push(planner.draft("classes", Experiment::Classes, 1, sources.prompts));
+    }
+    for &n in &asked.prompt_lengths {
+        let name = format!("prompt-length/p{n}");
+        let mut draft = planner.draft(&name, Experiment::PromptLength, 1, sources.prompts);
+        draft.n_tokens = vec![Some(n); draft.job.prompts.len()];
+        drafts.push(draft);
+    }
+    for &temperature in &asked.temperatures {
+        let name = format!("temperature/t{temperature}");
+        let mut draft = planner.draft(&name, Experiment::Temperature, 1, sources.prompts);
+        draft.job.sampling = Sampling {
+            temperature,
+            ..asked.sampling
+        };
+        // Answers of one length: what is asked is the price of a token, not how many there are.
+        draft.job.stop_at = StopAt::Length;
+        drafts.push(draft);
+    }
+    for &n in &asked.concurrency {
+        let name = format!("concurrency/c{n}");
+        drafts.push(planner.draft(&name, Experiment::Concurrency, n, sources.prompts));
+    }
+    if asked.sustained.is_some() {
+        drafts.push(planner.sustained(sources.prompts));
+    }
+    if asked.difficulty {
+        drafts.extend(planner.difficulty(sources.pairs)?);
+    }
+    Ok(drafts)
+}
+
+struct Planner<'a> {
+    asked: &'a RequestsAsked,
+    template: &'a Case,
+    seed: u64,
+}
+
+impl Planner<'_> {
+    /// A closed loop of `concurrency`, the prompts of all classes mixed.
+    fn draft(
+        &self,
+        name: &str,
+        experiment: Experiment,
+        concurrency: u32,
+        prompts: &[Prompt],
+    ) -> Draft {
+        let asked = self.asked;
+        let usual = match experiment {
+            Experiment::Classes => CLASS_REQUESTS,
+            _ => N_REQUESTS,
+        };
+        let n_requests = asked.n_requests.unwrap_or(usual).max(TURNS * concurrency);
+        let mut prompts = mixed(prompts);
+        prompts.truncate(n_requests as usize);
+        let n_tokens = vec![None; prompts.len()];
+        let job = Job {
+            name: name.to_owned(),
+            experiment,
+            prompts,
+            n_requests,
+            load: Load::Closed { concurrency },
+            most_ns: None,
+            case: Case {
+                n_seq: concurrency,
+                n_gen: asked.n_gen,
+                n_depth: 0,
+                ..self.template.clone()
+            },
+            sampling: asked.sampling,
+            stop_at: asked.stop_at,
+            endpoint: asked.endpoint,
+            tag: None,
+            seed: self.seed,
+        };
+        Draft { job, n_tokens }
+    }
+
+    fn sustained(&self, prompts: &[Prompt]) -> Draft {
+        let places = self.asked.concurrency.iter().copied().max();
+        let most = places.unwrap_or(OPEN_LOOP_PLACES);
+        let mut draft = self.draft(
+            &format!("sustained/c{most}"),
+            Experiment::Sustained,
+            most,
+            prompts,
+        );
+        let length = self.asked.sustained.unwrap_or_default();
+        draft.job.prompts = mixed(prompts);
+        draft.n_tokens = vec![None; prompts.len()];
+        draft.job.most_ns = u64::try_from(length.as_nanos()).ok();
+        draft.job.n_requests = SUSTAINED_REQUESTS;
+        if let Some(rate_per_s) = self.asked.rate_per_s {
+            draft.job.name = format!("sustained/r{rate_per_s}");
+            draft.job.load = Load::Open { rate_per_s, most };
+        }
+        draft
+    }
+
+    /// Both arms and the control, each in one job: easy and hard in random order.
+    fn difficulty(&self, pairs: &[(Prompt, Prompt)]) -> Result<Vec<Draft>, PlanError> {
+        if pairs.is_empty() {
+            return Err(PlanError::axis(
+                "difficulty",
+                "the prompts have no pair of an easy and a hard one",
+            ));
+        }
+        let both = |(easy, hard): &(Prompt, Prompt)| [easy.clone(), hard.clone()];
+        let mut equal: Vec<Prompt> = pairs.iter().flat_map(both).collect();
+        equal.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        let natural = equal.clone();
+        let mut control: Vec<Prompt> = pairs.iter().flat_map(longer).collect();
+        control.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        let control_tokens = (f64::from(PAIR_TOKENS) * CONTROL_LONGER).ceil() as u32;
+        let arm = |name: &str, experiment, prompts: Vec<Prompt>, stop_at| {
+            let mut draft = self.draft(name, experiment, 1, &[]);
+            draft.job.n_requests = prompts.len() as u32;
+            let length = |p: &Prompt| match (experiment, p.difficulty) {
+                (Experiment::DifficultyControl, Some(Difficulty::Hard)) => control_tokens,
+                _ => PAIR_TOKENS,
+            };
+            draft.n_tokens = prompts.iter().map(|p| Some(length(p))).collect();
+            draft.job.prompts = prompts;
+            draft.job.stop_at = stop_at;
+            draft
+        };
+        let mut natural = arm(
+            "difficulty/natural",
+            Experiment::DifficultyNatural,
+            natural,
+            StopAt::EndOfText,
+        );
+        // As the prompts are written: equal lengths are the other arm's business.
+        natural.n_tokens.fill(None);
+        Ok(vec![
+            arm(
+                "difficulty/equal",
+                Experiment::DifficultyEqual,
+                equal,
+                StopAt::Length,
+            ),
+            natural,
+            arm(
+                "difficulty/control",
+                Experiment::DifficultyControl,
+                control,
+                StopAt::Length,
+            ),
+        ])
+    }
+}
+
+/// The control's pair: the easy prompt, and the same one made longer in the hard one's place.
+fn longer((easy, _): &(Prompt, Prompt)) -> [Prompt; 2] {
+    let longer = Prompt {
+        id: format!("{}-longer", easy.id),
+        difficulty: Some(Difficulty::Hard),
+        ..easy.clone()
+    };
+    [easy.clone(), longer]
+}
+
+/// The prompts so that classes follow each other in turn: any few of them are of all classes.
+fn mixed(prompts: &[Prompt]) -> Vec<Prompt> {
+    let mut classes: Vec<(&str, Vec<&Prompt>)> = Vec::new();
+    for prompt in prompts {
+        match classes.iter_mut().find(|(class, _)| *class == prompt.class) {
+            Some((_, members)) => members.push(prompt),
+            None => classes.push((&prompt.class, vec![prompt])),
+        }
+    }
+    let longest = classes.iter().map(|(_, members)| members.len()).max();
+    let turn = |i: usize| {
+        classes
+            .iter()
+            .filter_map(move |(_, members)| members.get(i))
+    };
+    (0..longest.unwrap_or(0))
+        .flat_map(turn)
+        .map(|p| (*p).clone())
+        .collect()
+}
+
+impl Draft {
+    /// The job with its final texts and their lengths in tokens; none where no tokenizer was at hand, and the context
+    /// is then sized by bytes, of which a token has at least one.
+    ///
+    /// # Errors
+    /// [`PlanError`] when a prompt and its answer do not fit `n_ctx`.
+    pub fn with_texts(mut self, texts: Vec<(String, Option<u32>)>) -> Result<Job, PlanError> {
+        for (prompt, (text, n_tokens)) in self.job.prompts.iter_mut().zip(texts) {
+            (prompt.text, prompt.n_tokens) = (text, n_tokens);
+        }
+        let length = |p: &Prompt| {
+            p.n_tokens
+                .unwrap_or(p.text.len().try_into().unwrap_or(u32::MAX))
+        };
+        let longest = self.job.prompts.iter().max_by_key(|p| length(p));
+        let n_prompt = longest.map_or(0, length).saturating_add(TAG_TOKENS);
+        let case = &mut self.job.case;
+        let needed = n_prompt.saturating_add(case.n_gen);
+        if needed > case.n_ctx {
+            return Err(PlanError::Impossible(format!(
+                "{}: prompt '{}' has {} tokens, with {} of an answer {needed}, more than n_ctx {}: raise --n-ctx",
+                self.job.name,
+                longest.map_or("", |p| &p.id),
+                n_prompt - TAG_TOKENS,
+                case.n_gen,
+                case.n_ctx
+            )));
+        }
+        case.n_prompt = n_prompt;
+        Ok(self.job)
+    }
+}
+
+/// A short job of the same shape that nobody records: it loads what is loaded late, and fills caches of code.
+pub fn warm_up(job: &Job) -> Job {
+    let n_gen = job.case.n_gen.min(8);
+    let places = job.load.most_at_once();
+    Job {
+        name: format!("{}/warm-up", job.name),
+        n_requests: places,
+        load: Load::Closed {
+            concurrency: places,
+        },
+        most_ns: None,
+        case: Case {
+            n_gen,
+            ..job.case.clone()
+        },
+        // No round has this number.
+        tag: job.tag.map(|_| u32::MAX),
+        ..job.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

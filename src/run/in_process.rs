@@ -1,0 +1,240 @@
+//! The in-process target: a worker with a loaded model that serves whole requests.
+
+use std::time::Duration;
+
+use super::Interrupt;
+use super::protocol::{Prepared, Reply, Request};
+use super::supervisor::{Worker, WorkerCommand, WorkerError};
+use crate::engine::EngineFacts;
+use crate::host::usage::{UsageDelta, UsageSummary};
+use crate::model::ModelFacts;
+use crate::plan::LoadKey;
+use crate::request::fit::{FitOne, Fitted};
+use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind};
+
+/// How the target is named in plans and records.
+pub const NAME: &str = "in-process";
+
+/// How long loading may take: large files come from slow disks.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// How long the worker may be silent: as long as a single decode call takes on the slowest machine.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// llama.cpp in a worker process, its model loaded. A worker that died is replaced when it is needed again.
+pub struct InProcess {
+    command: WorkerCommand,
+    model: ModelFacts,
+    load: LoadKey,
+    engine: EngineFacts,
+    /// Number of the next process.
+    n_started: u32,
+    worker: Option<Worker>,
+    silence: Duration,
+    job: Option<JobFacts>,
+    usage: Option<UsageDelta>,
+    sampled: Option<UsageSummary>,
+    log: Vec<String>,
+}
+
+/// What is known of the last job's context.
+#[derive(Debug, Clone, Copy)]
+struct JobFacts {
+    prepared: Prepared,
+    n_parallel: u32,
+}
+
+impl InProcess {
+    /// Starts a worker and loads the model. With an `interrupt`, Ctrl-C ends the wait.
+    ///
+    /// # Errors
+    /// [`WorkerError`].
+    pub fn start(
+        command: &WorkerCommand,
+        facts: &ModelFacts,
+        load: &LoadKey,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Self, WorkerError> {
+        let worker = loaded(command, facts, load, 0, interrupt)?;
+        Ok(Self {
+            command: command.clone(),
+            model: facts.clone(),
+            load: load.clone(),
+            engine: worker.engine().clone(),
+            n_started: 1,
+            worker: Some(worker),
+            silence: SILENCE,
+            job: None,
+            usage: None,
+            sampled: None,
+            log: Vec::new(),
+        })
+    }
+
+    /// Another time that the worker may be silent before it counts as hanging.
+    #[must_use]
+    pub fn with_silence(mut self, silence: Duration) -> Self {
+        self.silence = silence;
+        self
+    }
+
+    /// The engine that the worker runs.
+    pub fn engine(&self) -> &EngineFacts {
+        &self.engine
+    }
+
+    /// Texts made ready for this model: template applied, trimmed or padded to exact counts.
+    ///
+    /// # Errors
+    /// [`TargetError::Unfit`] when a text cannot have that many tokens, or the model has no template.
+    pub fn fit(
+        &mut self,
+        prompts: Vec<FitOne>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Vec<Fitted>, TargetError> {
+        match self.ask(&Request::Fit { prompts }, stop)? {
+            Reply::Fitted { prompts } => Ok(prompts),
+            other => Err(self.out_of_turn(&other)),
+        }
+    }
+
+    /// What machine and worker did during the last job; none when it was not served.
+    pub fn take_usage(&mut self) -> Option<UsageDelta> {
+        self.usage.take()
+    }
+
+    /// The same, sampled along the way.
+    pub fn take_sampled(&mut self) -> Option<UsageSummary> {
+        self.sampled.take()
+    }
+
+    /// The last job's context: what making it, tokenising and warming up took.
+    pub fn prepared(&self) -> Option<Prepared> {
+        self.job.map(|job| job.prepared)
+    }
+
+    /// The engine's log since the last call, oldest line first.
+    pub fn take_log(&mut self) -> Vec<String> {
+        let mut log = std::mem::take(&mut self.log);
+        log.extend(self.worker.iter().flat_map(Worker::take_log));
+        log
+    }
+
+    /// Asks the worker, a new one if the last is gone.
+    fn ask(&mut self, request: &Request, stop: &dyn Fn() -> bool) -> Result<Reply, TargetError> {
+        let worker = match &mut self.worker {
+            Some(worker) => worker,
+            none => {
+                let number = self.n_started;
+                self.n_started += 1;
+                let worker = loaded(&self.command, &self.model, &self.load, number, None)
+                    .map_err(|e| TargetError::Worker(e.to_string()))?;
+                none.insert(worker)
+            }
+        };
+        worker
+            .ask_patiently(request, self.silence, stop)
+            .map_err(|e| self.failed(e))
+    }
+
+    /// An engine that says no lives on; any other worker is gone.
+    fn failed(&mut self, e: WorkerError) -> TargetError {
+        if let WorkerError::Engine(reason) = e {
+            return TargetError::Unfit {
+                target: NAME.to_owned(),
+                reason,
+            };
+        }
+        if let Some(worker) = self.worker.take() {
+            self.log.extend(worker.take_log());
+        }
+        match e {
+            WorkerError::Interrupted => TargetError::Interrupted,
+            e => TargetError::Worker(e.to_string()),
+        }
+    }
+
+    fn out_of_turn(&mut self, reply: &Reply) -> TargetError {
+        match &mut self.worker {
+            Some(worker) => {
+                let e = worker.out_of_turn(reply);
+                self.failed(e)
+            }
+            None => TargetError::Worker(format!("an answer out of turn: {reply:?}")),
+        }
+    }
+
+    /// A context for the job, made and warm.
+    fn prepare(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<(), TargetError> {
+        let request = Request::Prepare {
+            job: Box::new(job.clone()),
+            warm_up: true,
+        };
+        match self.ask(&request, stop)? {
+            Reply::Prepared(prepared) => {
+                self.job = Some(JobFacts {
+                    prepared,
+                    n_parallel: job.case.n_seq.min(job.load.most_at_once()),
+                });
+                Ok(())
+            }
+            other => Err(self.out_of_turn(&other)),
+        }
+    }
+}
+
+/// A new worker with the model.
+fn loaded(
+    command: &WorkerCommand,
+    facts: &ModelFacts,
+    load: &LoadKey,
+    number: u32,
+    interrupt: Option<&Interrupt>,
+) -> Result<Worker, WorkerError> {
+    let mut worker = Worker::start(command)?;
+    let request = Request::Load {
+        path: facts.path.clone(),
+        key: load.clone(),
+        worker: number,
+    };
+    match worker.ask(&request, LOAD_TIMEOUT, interrupt)? {
+        Reply::Loaded { .. } => Ok(worker),
+        other => Err(worker.out_of_turn(&other)),
+    }
+}
+
+impl Target for InProcess {
+    fn facts(&mut self) -> Result<TargetFacts, TargetError> {
+        Ok(TargetFacts {
+            kind: TargetKind::InProcess,
+            name: NAME.to_owned(),
+            version: Some(self.engine.version.clone()),
+            model: Some(self.model.name.clone()),
+            sha256: self.model.sha256.clone(),
+            file_type: Some(self.model.file_type.clone()),
+            size_bytes: None,
+            size_vram_bytes: None,
+            n_ctx: self.job.map(|job| job.prepared.n_ctx_seq),
+            n_parallel: self.job.map(|job| job.n_parallel),
+        })
+    }
+
+    /// Makes the job's context, warms it up and tokenises, all untimed; then serves.
+    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+        (self.usage, self.sampled) = (None, None);
+        self.prepare(job, stop)?;
+        if stop() {
+            self.ask(&Request::Close, stop)?;
+            return Err(TargetError::Interrupted);
+        }
+        let reply = self.ask(&Request::Serve, stop)?;
+        self.sampled = self.worker.as_ref().and_then(Worker::take_usage);
+        match reply {
+            Reply::Served { served, usage } => {
+                self.usage = Some(usage);
+                Ok(served)
+            }
+            other => Err(self.out_of_turn(&other)),
+        }
+    }
+}
