@@ -68,7 +68,8 @@ pub fn ttft_by_class(requests: &RequestsView) -> Option<Figure> {
                 let place = format!("{}, {class}", short(target));
                 let ttft = seconds(c.figures.ttft_ns.median?);
                 Some(Point {
-                    label: Some(class),
+                    // Once is enough: the others' points stand above or below.
+                    label: (look == 0).then_some(class),
                     ..point(tokens, ttft, &place, "s")
                 })
             })

@@ -1,6 +1,10 @@
 //! Two targets held against each other, with numbers worked out by hand from the fixture's rules.
 
+use super::sentences::same_file;
 use super::*;
+use crate::analysis::Sure;
+use crate::request::TargetKind;
+use crate::units;
 use crate::view::RunView;
 use crate::view::fixture;
 use crate::view::fixture::requests::{

@@ -19,20 +19,18 @@ pub struct AtLength {
     pub tpot_ns: Option<Measured>,
 }
 
-/// A target's prompts by length, ascending: the experiment's jobs, or their classes where a job has several.
+/// A target's prompts by length, ascending: the experiment's jobs, or the classes of the only one.
 pub fn points(requests: &RequestsView, target: &str) -> Vec<AtLength> {
     let jobs: Vec<_> = requests
         .of(Experiment::PromptLength)
         .filter(|j| j.target == target)
         .collect();
     let mut points: Vec<AtLength> = Vec::new();
-    for job in jobs {
-        if job.classes.len() > 1 {
-            let classes = job.classes.iter();
-            points.extend(classes.filter_map(|c| AtLength::of(&c.figures)));
-        } else {
-            points.extend(AtLength::of(&job.figures));
-        }
+    if let [job] = jobs[..] {
+        let classes = job.classes.iter();
+        points.extend(classes.filter_map(|c| AtLength::of(&c.figures)));
+    } else {
+        points.extend(jobs.iter().filter_map(|j| AtLength::of(&j.figures)));
     }
     points.sort_by(|a, b| a.n_prompt.total_cmp(&b.n_prompt));
     points

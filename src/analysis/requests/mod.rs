@@ -9,7 +9,7 @@
 //! | temperature, and easy against hard | [`questions`] |
 //! | what limits | [`limits`] |
 //! | how many meet promised latencies | [`goodput`] |
-//! | one target against another | [`live`](super::live) |
+//! | one target against another | [`live`] |
 
 pub mod concurrency;
 pub mod goodput;
@@ -97,7 +97,7 @@ fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
     Some(Finding {
         question: "How long does a request take?",
         claim: format!(
-            "{} at {}, {}, from due to its last token (median).",
+            "{} at {}, {}: from when it was due to its last token (median).",
             said.join(", "),
             short(target),
             load(&job.job.load)

@@ -71,17 +71,7 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
         )
     });
     let drift = Drift::of(job);
-    let stays = match drift {
-        Some(d) if (d.rate - 1.0).abs() <= STEADY => " The rate stays.".to_owned(),
-        Some(d) if (d.rate - 1.0).abs() <= d.luck => {
-            " Whether the rate stays needs a longer load to tell.".to_owned()
-        }
-        Some(d) => format!(
-            " The second half gave {} times the tokens/s of the first.",
-            units::significant(d.rate)
-        ),
-        None => String::new(),
-    };
+    let stays = stays(drift);
     let mut evidence: Vec<String> = job
         .rounds
         .iter()
@@ -120,4 +110,19 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
         },
         see: vec!["requests_over_time"],
     })
+}
+
+/// What the drift says, in a sentence; nothing where there is none to say.
+fn stays(drift: Option<Drift>) -> String {
+    match drift {
+        Some(d) if (d.rate - 1.0).abs() <= STEADY => " The rate stays.".to_owned(),
+        Some(d) if (d.rate - 1.0).abs() <= d.luck => {
+            " Whether the rate stays needs a longer load to tell.".to_owned()
+        }
+        Some(d) => format!(
+            " The second half gave {} times the tokens/s of the first.",
+            units::significant(d.rate)
+        ),
+        None => String::new(),
+    }
 }

@@ -24,9 +24,9 @@ fn the_first_screen_says_how_long_how_many_and_what_limits() {
         ]
     );
     assert!(
-        lead[0]
-            .claim
-            .starts_with("short 86.1 ms, medium 134 ms, long 326 ms at in-process, one at a time"),
+        lead[0].claim.starts_with(
+            "short 86.1 ms, medium 134 ms, long 326 ms at in-process, one at a time: from when"
+        ),
         "{}",
         lead[0].claim
     );

@@ -244,7 +244,7 @@ impl Both<'_> {
     /// Requests that were sent, or else a cell's repetitions as such.
     fn requests(self) -> Vec<Block> {
         match &self.view.requests {
-            Some(requests) => requests::by_class(requests),
+            Some(requests) => requests::by_class(self.view, requests),
             None => results::requests(self.view),
         }
     }
@@ -286,13 +286,19 @@ impl Both<'_> {
     }
 
     fn next(self) -> Vec<Block> {
-        self.blocks(conclusions::next, |_, r| requests::next(r))
+        self.blocks(conclusions::next, requests::next)
     }
 }
 
 /// A command that measures something else with this run's models and settings: `flags` say what is different.
 fn command(view: &RunView, flags: &str) -> String {
+    verb_command(view, None, flags)
+}
+
+/// The same with a verb of its own.
+fn verb_command(view: &RunView, verb: Option<&str>, flags: &str) -> String {
     let mut parts = vec!["ggufbench".to_owned()];
+    parts.extend(verb.map(str::to_owned));
     let case = view.cells.first().map(|c| &c.case);
     let model = case.and_then(|c| view.model(&c.model));
     // A run of requests only has no cell to take it from.

@@ -4,21 +4,20 @@
 
 mod collect;
 mod figures;
+mod merge;
+mod sent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::CellUsage;
 use crate::host::HostWarning;
-use crate::record::requests::RequestsPlan;
 use crate::request::prompts::Prompt;
-use crate::request::{
-    Ending, Experiment, Job, Load, ServerTimes, StopAt, TargetFacts, TargetKind, Timeline,
-};
+use crate::request::{Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::stats::Interval;
 pub(super) use collect::Collector;
+pub(super) use merge::{take_in, unlike};
+pub use sent::Sent;
 
 /// Every job at every target.
 #[derive(Debug, Clone, PartialEq)]
@@ -209,100 +208,6 @@ impl Calls {
     }
 }
 
-/// A request, without its texts. Instants are nanoseconds since its job began.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sent {
-    /// The round.
-    pub round: u32,
-    /// Its number in the job.
-    pub number: u32,
-    /// When it was due.
-    pub due_ns: u64,
-    /// When it was sent.
-    pub sent_ns: u64,
-    /// When it got its place in the batch; in-process.
-    pub admitted_ns: Option<u64>,
-    /// First piece of the answer.
-    pub first_ns: Option<u64>,
-    /// Last piece.
-    pub last_ns: Option<u64>,
-    /// Pieces.
-    pub n_arrivals: u32,
-    /// The longest time between two of them.
-    pub longest_gap_ns: Option<u64>,
-    /// When its end was known.
-    pub ended_ns: u64,
-    /// How.
-    pub ending: Ending,
-    /// Tokens of the prompt.
-    pub n_prompt: Option<u32>,
-    /// Tokens of the answer.
-    pub n_generated: Option<u32>,
-    /// Time per output token after the first.
-    pub tpot_ns: Option<f64>,
-    /// Time spent choosing its tokens.
-    pub sample_ns: Option<u64>,
-    /// What the server says.
-    pub server: Option<ServerTimes>,
-    /// The answer, its beginning; only where the prompt has a right one that it can be held against.
-    #[serde(skip)]
-    pub text: Option<Box<str>>,
-}
-
-impl Sent {
-    fn of(round: u32, timeline: &Timeline) -> Self {
-        let t = timeline;
-        let gaps = t.arrivals.windows(2);
-        Self {
-            round,
-            number: t.number,
-            due_ns: t.due_ns,
-            sent_ns: t.sent_ns,
-            admitted_ns: t.admitted_ns,
-            first_ns: t.arrivals.first().map(|a| a.at_ns),
-            last_ns: t.arrivals.last().map(|a| a.at_ns),
-            n_arrivals: u32::try_from(t.arrivals.len()).unwrap_or(u32::MAX),
-            longest_gap_ns: gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns)).max(),
-            ended_ns: t.ended_ns,
-            ending: t.ending.clone(),
-            n_prompt: t.n_prompt,
-            n_generated: t.n_generated,
-            tpot_ns: t.tpot_ns(),
-            sample_ns: t.sample_ns,
-            server: t.server,
-            text: Some(t.text.as_str().into()),
-        }
-    }
-
-    /// From the instant it was due to its end.
-    pub fn latency_ns(&self) -> u64 {
-        self.ended_ns.saturating_sub(self.due_ns)
-    }
-
-    /// From the instant it was due to the first piece of the answer.
-    pub fn ttft_ns(&self) -> Option<u64> {
-        Some(self.first_ns?.saturating_sub(self.due_ns))
-    }
-
-    /// From the instant it was due to its place in the batch.
-    pub fn wait_ns(&self) -> Option<u64> {
-        Some(self.admitted_ns?.saturating_sub(self.due_ns))
-    }
-
-    /// Generated tokens over the latency.
-    pub fn tokens_per_s(&self) -> Option<f64> {
-        let ns = self.latency_ns();
-        (ns > 0).then_some(f64::from(self.n_generated?) / ns as f64 * 1e9)
-    }
-
-    /// Whether the model ended it before the length that was asked for.
-    pub fn is_short(&self, job: &Job) -> bool {
-        job.stop_at == StopAt::Length
-            && self.ending.is_whole()
-            && self.n_generated.is_some_and(|n| n < job.case.n_gen)
-    }
-}
-
 impl JobView {
     /// The prompt of one of its requests; none when the job has no prompts.
     pub fn prompt_of(&self, number: u32) -> Option<&Prompt> {
@@ -384,39 +289,6 @@ impl RequestsView {
         let first = names.next();
         names.any(|name| Some(name) != first)
     }
-}
-
-/// Takes another run's plan in: jobs and targets that are not there yet.
-pub(super) fn take_in(plan: &mut Option<RequestsPlan>, other: &Option<RequestsPlan>) {
-    let Some(other) = other else { return };
-    let Some(plan) = plan else {
-        *plan = Some(other.clone());
-        return;
-    };
-    plan.rounds = plan.rounds.saturating_add(other.rounds);
-    for target in &other.targets {
-        if !plan.targets.contains(target) {
-            plan.targets.push(target.clone());
-        }
-    }
-    for job in &other.jobs {
-        if plan.jobs.iter().all(|j| j.name != job.name) {
-            plan.jobs.push(job.clone());
-        }
-    }
-}
-
-/// Jobs that have one name in two plans and are not the same.
-pub(super) fn unlike(plan: &Option<RequestsPlan>, other: &Option<RequestsPlan>) -> Vec<String> {
-    let jobs = |plan: &Option<RequestsPlan>| -> Vec<Job> {
-        plan.as_ref().map(|p| p.jobs.clone()).unwrap_or_default()
-    };
-    let (mine, theirs) = (jobs(plan), jobs(other));
-    let differs = |job: &&Job| theirs.iter().any(|o| o.name == job.name && o != *job);
-    let names = mine.iter().filter(differs);
-    names
-        .map(|job| format!("job {}", crate::text::short(&job.name)))
-        .collect()
 }
 
 #[cfg(test)]

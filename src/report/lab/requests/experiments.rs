@@ -19,9 +19,12 @@ pub(in super::super) fn blocks(view: &RunView, requests: &RequestsView) -> Vec<B
         blocks.push(Block::Heading(text.to_owned()));
         blocks.extend(of);
     };
-    heading("Experiment 1: prompt length", prompt_length(requests));
-    heading("Experiment 2: temperature", temperature(requests));
-    heading("Experiment 3: concurrent requests", concurrent(requests));
+    heading("Experiment 1: prompt length", prompt_length(view, requests));
+    heading("Experiment 2: temperature", temperature(view, requests));
+    heading(
+        "Experiment 3: concurrent requests",
+        concurrent(view, requests),
+    );
     heading("Experiment 4: sustained load", load(view, requests));
     blocks
 }
@@ -31,10 +34,10 @@ fn of_targets(requests: &RequestsView, of: impl Fn(&str) -> Option<Finding>) -> 
     targets(requests).into_iter().filter_map(of).collect()
 }
 
-fn prompt_length(requests: &RequestsView) -> Vec<Block> {
+fn prompt_length(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let found = of_targets(requests, |t| length::finding(requests, t));
     if found.is_empty() {
-        return vec![missing("The prompt's length was not varied.")];
+        return vec![missing(view, Experiment::PromptLength)];
     }
     let mut grid = Grid::of(
         &["target"],
@@ -65,10 +68,10 @@ fn prompt_length(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-fn temperature(requests: &RequestsView) -> Vec<Block> {
+fn temperature(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut jobs: Vec<&JobView> = requests.of(Experiment::Temperature).collect();
     if jobs.len() < 2 {
-        return vec![missing("Temperature was not varied.")];
+        return vec![missing(view, Experiment::Temperature)];
     }
     let all = targets(requests);
     let place = |j: &JobView| all.iter().position(|t| *t == j.target);
@@ -114,10 +117,10 @@ fn temperature(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-fn concurrent(requests: &RequestsView) -> Vec<Block> {
+fn concurrent(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut found = of_targets(requests, |t| concurrency::finding(requests, t));
     if found.is_empty() {
-        return vec![missing("The number of requests at once was not varied.")];
+        return vec![missing(view, Experiment::Concurrency)];
     }
     found.extend(of_targets(requests, |t| live::in_parallel(requests, t)));
     let mut grid = Grid::of(
@@ -168,7 +171,7 @@ fn concurrent(requests: &RequestsView) -> Vec<Block> {
 fn load(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let found = of_targets(requests, |t| sustained::finding(view, requests, t));
     if found.is_empty() {
-        return vec![missing("Sustained load was not measured.")];
+        return vec![missing(view, Experiment::Sustained)];
     }
     let jobs: Vec<&JobView> = targets(requests)
         .into_iter()

@@ -2,8 +2,9 @@
 
 mod experiments;
 mod takes;
+mod targets;
 
-use super::{Block, Grid, or_na};
+use super::{Block, Grid, or_na, verb_command};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
@@ -11,14 +12,15 @@ use crate::report::requests::{
     answers as n_answers, failures, ms, rate, s, warnings, with_classes,
 };
 use crate::request::Experiment;
-use crate::request::TargetFacts;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
 use crate::units;
+use crate::view::RunView;
 use crate::view::requests::{Figures, JobView, RequestsView};
 
 pub(super) use experiments::blocks as experiments;
 pub(super) use takes::{bottleneck, opportunities, resources};
+pub(super) use targets::{beside, facts as target_facts};
 
 /// Columns of a prompt that are quoted.
 const QUOTED: usize = 140;
@@ -27,12 +29,28 @@ const MOST_ROWS: usize = 100;
 /// Answers that are shown of a target.
 const MOST_ANSWERS: usize = 6;
 
-/// The command that measures what a run of requests lacks.
-fn missing(what: &str) -> Block {
-    Block::Missing(
-        what.to_owned(),
-        "ggufbench sweep sweeps/day1.toml".to_owned(),
-    )
+/// What this run did not ask of its targets, and the flags that would.
+fn missing(view: &RunView, experiment: Experiment) -> Block {
+    let (what, flags) = match experiment {
+        Experiment::Classes => (
+            "Requests were not told apart by class of prompt.",
+            "--classes",
+        ),
+        Experiment::PromptLength => (
+            "The prompt's length was not varied.",
+            "--n-prompt 16,64,256,1024",
+        ),
+        Experiment::Temperature => ("Temperature was not varied.", "--temperature 0,0.7,1.0,1.5"),
+        Experiment::Concurrency => (
+            "The number of requests at once was not varied.",
+            "--batch 1,8,32",
+        ),
+        Experiment::Sustained => ("Sustained load was not measured.", "--sustained 60s"),
+        Experiment::DifficultyEqual
+        | Experiment::DifficultyNatural
+        | Experiment::DifficultyControl => ("Harder questions were not asked.", "--difficulty"),
+    };
+    Block::Missing(what.to_owned(), verb_command(view, Some("requests"), flags))
 }
 
 /// The beginning of a prompt, of at most so many columns.
@@ -44,7 +62,7 @@ fn beginning(text: &str, columns: usize) -> String {
 }
 
 /// Requests by class of prompt, as the one who waits feels them.
-pub(super) fn by_class(requests: &RequestsView) -> Vec<Block> {
+pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut blocks = Vec::new();
     let jobs = with_classes(requests);
     for job in &jobs {
@@ -64,9 +82,7 @@ pub(super) fn by_class(requests: &RequestsView) -> Vec<Block> {
     if let Some(first) = jobs.first() {
         blocks.push(Block::List(first_prompts(first)));
     } else {
-        blocks.push(missing(
-            "Requests were not told apart by classes of prompts.",
-        ));
+        blocks.push(missing(view, Experiment::Classes));
     }
     blocks.extend(Block::figures([plots::ttft_by_class(requests)]));
     blocks.push(Block::Heading("Every job".to_owned()));
@@ -77,13 +93,16 @@ pub(super) fn by_class(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
+/// A row of a class's table: its name, and a class's value.
+type MetricRow<'a> = (&'a str, &'a dyn Fn(&Figures) -> String);
+
 /// A column a class.
 fn class_table(job: &JobView) -> Grid {
     let names: Vec<String> = job.classes.iter().map(|c| short(&c.class)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut grid = Grid::of(&["metric"], &names);
     let tokens = |n: Option<u64>| or_na(n.map(|n| n.to_string()));
-    let rows: [(&str, &dyn Fn(&Figures) -> String); 12] = [
+    let rows: [MetricRow<'_>; 12] = [
         ("answers", &|f| f.n_whole.to_string()),
         ("mean latency, s", &|f| s(f.latency_ns.mean)),
         ("median latency, s", &|f| s(f.latency_ns.median)),
@@ -190,98 +209,6 @@ pub(super) fn distribution(requests: &RequestsView) -> Vec<Block> {
     Block::figures(figures).into_iter().collect()
 }
 
-/// Targets beside each other; nothing where there is one.
-pub(super) fn beside(requests: &RequestsView) -> Vec<Block> {
-    let others = live::others(requests);
-    if others.is_empty() {
-        return Vec::new();
-    }
-    let mut blocks = vec![Block::Findings(live::findings(requests))];
-    for other in others {
-        let pairs = live::pairs(requests, other);
-        let Some(first) = pairs.first() else { continue };
-        blocks.push(Block::Heading(format!(
-            "{} against {}",
-            short(other),
-            short(&first.base.target)
-        )));
-        blocks.push(Block::Table(ratios(&pairs)));
-        blocks.push(Block::Table(split(&pairs)));
-    }
-    blocks.push(Block::Text(
-        "Ratios are medians over rounds, in which the targets took turns; in brackets their 95% interval, where there are \
-         three rounds. Waiting is the time before the engine began with a request, as the server's own durations leave \
-         it; transport is what the client saw beyond the server's total. The parts are means and add up."
-            .to_owned(),
-    ));
-    blocks
-}
-
-fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
-    let mut grid = Grid::of(
-        &["job", "load"],
-        &[
-            "latency, times",
-            "TTFT, times",
-            "TPOT, times",
-            "tokens/s, times",
-        ],
-    );
-    for pair in pairs.iter().take(MOST_ROWS) {
-        let ratio = |of| {
-            or_na(
-                pair.ratio(of)
-                    .map(live::times)
-                    .map(|t| t.replace(" times", "")),
-            )
-        };
-        grid.rows.push(vec![
-            short(&pair.other.job.name),
-            load(&pair.other.job.load),
-            ratio(|r| r.latency_ns),
-            ratio(|r| r.ttft_ns),
-            ratio(|r| r.tpot_ns),
-            ratio(|r| r.tokens_per_s),
-        ]);
-    }
-    grid
-}
-
-/// The parts of a request at both targets, and their difference.
-fn split(pairs: &[live::Pair<'_>]) -> Grid {
-    let mut grid = Grid::of(
-        &["job", "target"],
-        &[
-            "latency",
-            "waiting",
-            "prefill",
-            "decode",
-            "loading",
-            "transport",
-            "engine's token",
-        ],
-    );
-    let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
-    for pair in pairs.iter().take(MOST_ROWS / 2) {
-        for job in [pair.base, pair.other] {
-            let parts = live::Parts::of(job);
-            let of = |part: fn(&live::Parts) -> f64| or_na(parts.as_ref().map(part).map(time));
-            let mut row = vec![short(&job.job.name), short(&job.target)];
-            row.extend([
-                or_na(job.figures.latency_ns.mean.map(|m| time(m.value))),
-                of(|p| p.waiting),
-                of(|p| p.prefill),
-                of(|p| p.decode),
-                of(|p| p.loading),
-                of(|p| p.transport),
-                or_na(live::PerToken::of(job).map(|t| time(t.ns))),
-            ]);
-            grid.rows.push(row);
-        }
-    }
-    grid
-}
-
 /// Whether harder questions cost more; nothing where they were not asked.
 pub(super) fn difficulty(requests: &RequestsView) -> Vec<Block> {
     let all = targets(requests);
@@ -293,60 +220,6 @@ pub(super) fn difficulty(requests: &RequestsView) -> Vec<Block> {
         true => Vec::new(),
         false => vec![Block::Findings(findings)],
     }
-}
-
-/// The targets as they described themselves.
-pub(super) fn target_facts(requests: &RequestsView) -> Vec<Block> {
-    let mut grid = Grid::of(
-        &["target", "version", "model", "type", "SHA-256"],
-        &["memory", "on a GPU", "context", "in parallel"],
-    );
-    let mut changed = Vec::new();
-    for target in &requests.targets {
-        let Some(facts) = target.facts() else {
-            let reason = target.reason.as_deref().map(short);
-            grid.rows.push(vec![
-                short(&target.name),
-                reason.unwrap_or_else(|| "it said nothing of itself".to_owned()),
-            ]);
-            continue;
-        };
-        let text = |t: &Option<String>| or_na(t.as_deref().map(short));
-        // The model may be loaded by the first job only.
-        let later = target.after.as_ref().unwrap_or(facts);
-        let hash = facts.sha256.as_deref().map(|h| cut_end(&plain(h), 13));
-        grid.rows.push(vec![
-            short(&target.name),
-            text(&facts.version),
-            text(&facts.model),
-            text(&facts.file_type),
-            or_na(hash),
-            or_na(later.size_bytes.map(units::bytes)),
-            or_na(later.size_vram_bytes.map(units::bytes)),
-            or_na(later.n_ctx.map(|n| n.to_string())),
-            or_na(later.n_parallel.map(|n| n.to_string())),
-        ]);
-        if let (Some(before), Some(after)) = (&target.before, &target.after)
-            && identity(before) != identity(after)
-        {
-            changed.push(format!(
-                "{} was not the same before its jobs and after them: another version or file.",
-                short(&target.name)
-            ));
-        }
-    }
-    let mut blocks = vec![
-        Block::Heading("Targets of requests".to_owned()),
-        Block::Table(grid),
-    ];
-    if !changed.is_empty() {
-        blocks.push(Block::List(changed));
-    }
-    blocks
-}
-
-fn identity(facts: &TargetFacts) -> (&Option<String>, &Option<String>) {
-    (&facts.version, &facts.sha256)
 }
 
 /// What was not answered as planned.
@@ -361,33 +234,22 @@ pub(super) fn trouble(requests: &RequestsView) -> Vec<Block> {
     vec![Block::List(all)]
 }
 
-/// Experiments that this run has not done.
-pub(super) fn next(requests: &RequestsView) -> Vec<Block> {
-    let lacks = |e: Experiment| requests.of(e).next().is_none();
+/// What would tell more than this run does.
+pub(super) fn next(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut blocks = Vec::new();
-    for (experiment, what) in [
-        (
-            Experiment::Classes,
-            "Requests by class of prompt, one after another.",
-        ),
-        (Experiment::PromptLength, "Prompts of several lengths."),
-        (Experiment::Temperature, "Several temperatures."),
-        (Experiment::Concurrency, "More requests at once."),
-        (Experiment::Sustained, "Sustained load."),
-    ] {
-        if lacks(experiment) {
-            blocks.push(missing(&format!("Not in this run: {}", what)));
-        }
+    if requests.of(Experiment::DifficultyEqual).next().is_none() {
+        blocks.push(missing(view, Experiment::DifficultyEqual));
     }
     if requests.measured().any(|j| j.rounds.len() < 3) {
-        blocks.push(Block::Text(
-            "Intervals: three rounds or more; five or more make them narrow.".to_owned(),
+        blocks.push(Block::Missing(
+            "Intervals need three rounds.".to_owned(),
+            verb_command(view, Some("requests"), "--rounds 3"),
         ));
     }
     if live::others(requests).is_empty() {
-        blocks.push(Block::Text(
-            "Another server, Ollama or one that speaks OpenAI's completions, named as a further target would be measured in \
-             turns with this one."
+        blocks.push(Block::Missing(
+            "Is a server as fast with the same file? In turns with this program:".to_owned(),
+            "ggufbench compare-live --model ollama:llama3.1:8b --target ollama:llama3.1:8b"
                 .to_owned(),
         ));
     }
@@ -398,9 +260,14 @@ pub(super) fn next(requests: &RequestsView) -> Vec<Block> {
 pub(super) fn answers(requests: &RequestsView) -> Vec<Block> {
     let mut blocks = Vec::new();
     for target in targets(requests) {
-        let own = requests.measured().filter(|j| j.target == target);
-        let all = own.flat_map(|j| j.samples.iter().map(move |a| (j, a)));
-        for (job, answer) in all.take(MOST_ANSWERS) {
+        let own: Vec<&JobView> = requests.measured().filter(|j| j.target == target).collect();
+        // One of each job before a second of any.
+        let most = own.iter().map(|j| j.samples.len()).max().unwrap_or(0);
+        let nth = |n: usize| {
+            own.iter()
+                .filter_map(move |j| Some((*j, j.samples.get(n)?)))
+        };
+        for (job, answer) in (0..most).flat_map(nth).take(MOST_ANSWERS) {
             let prompt = job.prompt_of(answer.number);
             let asked = prompt.map(|p| beginning(&p.text, QUOTED));
             let lines: Vec<String> = answer.text.lines().map(plain).collect();

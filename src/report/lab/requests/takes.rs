@@ -183,10 +183,11 @@ fn per_token(view: &RunView, jobs: &[&JobView]) -> Option<Block> {
 
 /// What limits, with its evidence.
 pub(in super::super) fn bottleneck(view: &RunView, requests: &RequestsView) -> Vec<Block> {
-    let Some(found) = limits::finding(view, requests) else {
+    let Some(mut found) = limits::finding(view, requests) else {
         return vec![Block::Text("No request was answered.".to_owned())];
     };
-    let evidence = found.evidence.clone();
+    // Here the evidence is what one looks for: it is not folded away.
+    let evidence = std::mem::take(&mut found.evidence);
     let mut blocks = vec![Block::Findings(vec![found]), Block::List(evidence)];
     if view.cells.is_empty() {
         blocks.push(Block::Missing(

@@ -1,0 +1,340 @@
+//! What can be said of targets that served the same jobs.
+
+use super::{Overlap, Pair, Parts, PerToken, Serving, base, others, pairs};
+use crate::analysis::{Finding, Sure};
+use crate::request::{Experiment, TargetFacts, TargetKind};
+use crate::text::{plural, short};
+use crate::units;
+use crate::view::requests::{JobView, Measured, RequestsView};
+
+/// Everything that can be said of the targets, one beside the other.
+pub fn findings(requests: &RequestsView) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for other in others(requests) {
+        let pairs = pairs(requests, other);
+        found.extend(headline(&pairs));
+        found.extend(where_from(&pairs));
+    }
+    for target in &requests.targets {
+        found.extend(in_parallel(requests, &target.name));
+    }
+    found.extend(others(requests).into_iter().map(|o| same_file(requests, o)));
+    found
+}
+
+/// The pairs that differ in the number of requests at once only, where that was measured; else all.
+fn comparable<'a>(pairs: &[Pair<'a>]) -> Vec<Pair<'a>> {
+    let is_of = |p: &&Pair<'a>| p.other.job.experiment == Experiment::Concurrency;
+    let own: Vec<Pair<'a>> = pairs.iter().filter(is_of).copied().collect();
+    if own.is_empty() { pairs.to_vec() } else { own }
+}
+
+/// How many times as long, at the fewest and at the most requests at once.
+pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
+    let main = comparable(pairs);
+    let last = main.last()?;
+    let name = short(&last.other.target);
+    let said: Vec<String> = ends(&main)
+        .filter_map(|p| {
+            Some(format!(
+                "{} {}",
+                times(p.ratio(|r| r.latency_ns)?),
+                at_once(p.other)
+            ))
+        })
+        .collect();
+    let evidence: Vec<String> = pairs.iter().map(evidence).collect();
+    let latency = last.ratio(|r| r.latency_ns)?;
+    let sure = match latency.interval {
+        Some(i) if i.lo > 1.0 || i.hi < 1.0 => Sure::Shown,
+        Some(_) => Sure::Undetermined,
+        None => Sure::Likely,
+    };
+    Some(Finding {
+        question: "How do the targets compare?",
+        claim: format!(
+            "A request at {name} takes {} the time it takes at {}.",
+            said.join(", "),
+            short(&last.base.target)
+        ),
+        evidence,
+        sure,
+        see: vec!["concurrent_impact", "concurrent_latency"],
+    })
+}
+
+/// The first and the last, or the only one.
+fn ends<'p, 'a>(pairs: &'p [Pair<'a>]) -> impl Iterator<Item = &'p Pair<'a>> {
+    let last = pairs.last().filter(|_| pairs.len() > 1);
+    pairs.first().into_iter().chain(last)
+}
+
+fn at_once(job: &JobView) -> String {
+    match job.at_once() {
+        1 => "one at a time".to_owned(),
+        n => format!("with {n} at once"),
+    }
+}
+
+/// `1.31 times (95%: 1.29 to 1.34)`.
+pub fn times(m: Measured) -> String {
+    let range = m.interval.map_or(String::new(), |i| {
+        format!(
+            " (95%: {} to {})",
+            units::significant(i.lo),
+            units::significant(i.hi)
+        )
+    });
+    format!("{} times{range}", units::significant(m.value))
+}
+
+fn evidence(pair: &Pair<'_>) -> String {
+    let ratios = [
+        ("latency", pair.ratio(|r| r.latency_ns)),
+        ("TTFT", pair.ratio(|r| r.ttft_ns)),
+        ("TPOT", pair.ratio(|r| r.tpot_ns)),
+        ("tokens/s", pair.ratio(|r| r.tokens_per_s)),
+    ];
+    let said: Vec<String> = ratios
+        .into_iter()
+        .filter_map(|(name, ratio)| Some(format!("{name} {}", times(ratio?))))
+        .collect();
+    format!(
+        "{} ({}, {}): {}.",
+        short(&pair.other.job.name),
+        at_once(pair.other),
+        plural(
+            u32::try_from(pair.other.rounds.len()).unwrap_or(u32::MAX),
+            "round",
+            "rounds"
+        ),
+        said.join("; ")
+    )
+}
+
+/// The split at the most requests at once.
+fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
+    let main = comparable(pairs);
+    let last = main.last()?;
+    let Some(difference) = last.difference() else {
+        return Some(Finding {
+            question: "Where does the difference come from?",
+            claim: format!(
+                "Undetermined: {} does not say how long prefill and decoding took it.",
+                short(&last.other.target)
+            ),
+            evidence: Vec::new(),
+            sure: Sure::Undetermined,
+            see: Vec::new(),
+        });
+    };
+    let more = if difference.whole < 0.0 {
+        "shorter"
+    } else {
+        "longer"
+    };
+    let mut parts = named(&difference);
+    parts.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
+    let said: Vec<String> = parts
+        .iter()
+        .map(|(name, ns)| format!("{} {name}", signed(*ns)))
+        .collect();
+    let mut evidence: Vec<String> = main.iter().filter_map(split_in_words).collect();
+    evidence.extend(engines(&main));
+    Some(Finding {
+        question: "Where does the difference come from?",
+        claim: format!(
+            "{}, {} a request takes {} {more} than at {}: {}.",
+            capitalised(&at_once(last.other)),
+            format_args!("at {}", short(&last.other.target)),
+            units::duration(difference.whole.abs().round() as u64),
+            short(&last.base.target),
+            said.join(", ")
+        ),
+        evidence,
+        sure: Sure::Likely,
+        see: Vec::new(),
+    })
+}
+
+/// The three parts that a difference is split into; loading, where there is any, is a fourth.
+fn named(difference: &Parts) -> Vec<(&'static str, f64)> {
+    let mut parts = vec![
+        ("engine", difference.engine()),
+        ("queueing", difference.waiting),
+        ("transport", difference.transport),
+    ];
+    if difference.loading.abs() >= 1.0 {
+        parts.push(("loading the model", difference.loading));
+    }
+    parts
+}
+
+fn signed(ns: f64) -> String {
+    let sign = if ns < 0.0 { "-" } else { "+" };
+    format!("{sign}{}", units::duration(ns.abs().round() as u64))
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+fn split_in_words(pair: &Pair<'_>) -> Option<String> {
+    let of = |job: &JobView| {
+        let parts = Parts::of(job)?;
+        let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
+        Some(format!(
+            "{} {} = waiting {} + prefill {} + decode {} + loading {} + transport {}",
+            short(&job.target),
+            time(parts.whole),
+            time(parts.waiting),
+            time(parts.prefill),
+            time(parts.decode),
+            time(parts.loading),
+            time(parts.transport)
+        ))
+    };
+    Some(format!(
+        "{}, mean of a request: {}; {}.",
+        short(&pair.other.job.name),
+        of(pair.base)?,
+        of(pair.other)?
+    ))
+}
+
+/// The engines' own time for a token, at the widths at which they really ran.
+fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
+    let mut said = Vec::new();
+    for pair in ends(pairs) {
+        let both = PerToken::of(pair.base).zip(PerToken::of(pair.other));
+        let Some((base, other)) = both else { continue };
+        let time = |t: PerToken| units::duration(t.ns.round() as u64);
+        let whose = |t: PerToken| match t.by_server {
+            true => "by its own clock",
+            false => "median decode call",
+        };
+        let width = Overlap::of(pair.other).map(Overlap::serving);
+        let caution = match width {
+            Some(Serving::OneByOne | Serving::Partly) => {
+                " They did not run at equal width: a call for more sequences takes longer and gives more tokens."
+            }
+            _ => "",
+        };
+        said.push(format!(
+            "A token {} takes {} {} ({}) and {} {} ({}), {} times.{caution}",
+            at_once(pair.other),
+            short(&pair.base.target),
+            time(base),
+            whose(base),
+            short(&pair.other.target),
+            time(other),
+            whose(other),
+            units::significant(other.ns / base.ns)
+        ));
+    }
+    said
+}
+
+/// Whether a target answers requests together, judged where most are under way.
+pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
+    let jobs = requests
+        .measured()
+        .filter(|j| j.target == target && j.is_closed());
+    let (job, seen) = jobs
+        .filter_map(|j| Some((j, Overlap::of(j)?)))
+        .max_by_key(|(_, seen)| seen.under_way)?;
+    let name = short(target);
+    let claim = match seen.serving() {
+        Serving::OneByOne => format!(
+            "No: {name} answered them one after another. Of {} requests under way never more than one was being answered.",
+            seen.under_way
+        ),
+        Serving::Partly => format!(
+            "In part: {name} answered at most {} of {} requests under way at the same time; the others waited.",
+            seen.answered, seen.under_way
+        ),
+        Serving::Together => format!(
+            "Yes: {name} answered {} requests at the same time.",
+            seen.answered
+        ),
+    };
+    let mut evidence = vec![format!(
+        "{}: counted are answers between their first and their last piece at one instant.",
+        short(&job.job.name)
+    )];
+    if seen.serving() != Serving::Together {
+        evidence.extend(more_slots(requests, job, seen));
+    }
+    Some(Finding {
+        question: "Are requests answered in parallel?",
+        claim,
+        evidence,
+        sure: Sure::Shown,
+        see: vec!["concurrent_impact"],
+    })
+}
+
+/// What more slots would give, by this machine's own batching at that number.
+fn more_slots(requests: &RequestsView, job: &JobView, seen: Overlap) -> Option<String> {
+    let setting = match job.kind? {
+        TargetKind::Ollama => format!("OLLAMA_NUM_PARALLEL={}", seen.under_way),
+        TargetKind::Openai => format!("as many slots (llama-server: -np {})", seen.under_way),
+        TargetKind::InProcess => return None,
+    };
+    let mut jobs = requests.measured();
+    let own = jobs.find(|j| j.is_in_process() && j.job.name == job.job.name);
+    let (Some(own), Some(now)) = (own.and_then(|j| j.tokens_per_s), job.tokens_per_s) else {
+        return Some(format!(
+            "With {setting} it could decode them in one batch; what that gives here was not measured in-process."
+        ));
+    };
+    Some(format!(
+        "With {setting} it could decode them in one batch: in-process batching of {} gives {} tokens/s here, {} times the {} \
+         tokens/s measured, and that is about what to expect, less its transport.",
+        seen.under_way,
+        units::significant(own.value),
+        units::significant(own.value / now.value),
+        units::significant(now.value)
+    ))
+}
+
+/// Whether the other target runs the base's file, by its SHA-256.
+pub(super) fn same_file(requests: &RequestsView, other: &str) -> Finding {
+    let facts = |name: &str| requests.target(name).and_then(|t| t.facts());
+    let base = base(requests).unwrap_or_default();
+    let hash = |facts: Option<&TargetFacts>| {
+        let hash = facts?.sha256.as_deref()?.trim().to_ascii_lowercase();
+        (!hash.is_empty()).then_some(hash)
+    };
+    let (a, b) = (hash(facts(base)), hash(facts(other)));
+    let (base_name, name) = (short(base), short(other));
+    let (claim, sure) = match (&a, &b) {
+        (Some(a), Some(b)) if a == b => (
+            format!("Yes: {base_name} and {name} ran the same file."),
+            Sure::Shown,
+        ),
+        (Some(_), Some(_)) => (
+            format!(
+                "No: {base_name} and {name} ran different files, so the figures do not compare the engines alone."
+            ),
+            Sure::Shown,
+        ),
+        _ => (
+            format!("Undetermined: the file of {name} or of {base_name} is not known."),
+            Sure::Undetermined,
+        ),
+    };
+    let says = |name: &str, hash: &Option<String>| {
+        let hash = hash.as_deref().map_or("unknown".to_owned(), short);
+        format!("SHA-256 at {name}: {hash}.")
+    };
+    Finding {
+        question: "Is it the same file?",
+        claim,
+        evidence: vec![says(&base_name, &a), says(&name, &b)],
+        sure,
+        see: Vec::new(),
+    }
+}

@@ -1,0 +1,99 @@
+//! A request as it is kept: numbers, and no text but what an answer is judged by.
+
+use serde::Serialize;
+
+use crate::request::{Ending, Job, ServerTimes, StopAt, Timeline};
+
+/// A request, without its texts. Instants are nanoseconds since its job began.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sent {
+    /// The round.
+    pub round: u32,
+    /// Its number in the job.
+    pub number: u32,
+    /// When it was due.
+    pub due_ns: u64,
+    /// When it was sent.
+    pub sent_ns: u64,
+    /// When it got its place in the batch; in-process.
+    pub admitted_ns: Option<u64>,
+    /// First piece of the answer.
+    pub first_ns: Option<u64>,
+    /// Last piece.
+    pub last_ns: Option<u64>,
+    /// Pieces.
+    pub n_arrivals: u32,
+    /// The longest time between two of them.
+    pub longest_gap_ns: Option<u64>,
+    /// When its end was known.
+    pub ended_ns: u64,
+    /// How.
+    pub ending: Ending,
+    /// Tokens of the prompt.
+    pub n_prompt: Option<u32>,
+    /// Tokens of the answer.
+    pub n_generated: Option<u32>,
+    /// Time per output token after the first.
+    pub tpot_ns: Option<f64>,
+    /// Time spent choosing its tokens.
+    pub sample_ns: Option<u64>,
+    /// What the server says.
+    pub server: Option<ServerTimes>,
+    /// The answer, its beginning; only where the prompt has a right one that it can be held against.
+    #[serde(skip)]
+    pub text: Option<Box<str>>,
+}
+
+impl Sent {
+    pub(super) fn of(round: u32, timeline: &Timeline) -> Self {
+        let t = timeline;
+        let gaps = t.arrivals.windows(2);
+        Self {
+            round,
+            number: t.number,
+            due_ns: t.due_ns,
+            sent_ns: t.sent_ns,
+            admitted_ns: t.admitted_ns,
+            first_ns: t.arrivals.first().map(|a| a.at_ns),
+            last_ns: t.arrivals.last().map(|a| a.at_ns),
+            n_arrivals: u32::try_from(t.arrivals.len()).unwrap_or(u32::MAX),
+            longest_gap_ns: gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns)).max(),
+            ended_ns: t.ended_ns,
+            ending: t.ending.clone(),
+            n_prompt: t.n_prompt,
+            n_generated: t.n_generated,
+            tpot_ns: t.tpot_ns(),
+            sample_ns: t.sample_ns,
+            server: t.server,
+            text: Some(t.text.as_str().into()),
+        }
+    }
+
+    /// From the instant it was due to its end.
+    pub fn latency_ns(&self) -> u64 {
+        self.ended_ns.saturating_sub(self.due_ns)
+    }
+
+    /// From the instant it was due to the first piece of the answer.
+    pub fn ttft_ns(&self) -> Option<u64> {
+        Some(self.first_ns?.saturating_sub(self.due_ns))
+    }
+
+    /// From the instant it was due to its place in the batch.
+    pub fn wait_ns(&self) -> Option<u64> {
+        Some(self.admitted_ns?.saturating_sub(self.due_ns))
+    }
+
+    /// Generated tokens over the latency.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        let ns = self.latency_ns();
+        (ns > 0).then_some(f64::from(self.n_generated?) / ns as f64 * 1e9)
+    }
+
+    /// Whether the model ended it before the length that was asked for.
+    pub fn is_short(&self, job: &Job) -> bool {
+        job.stop_at == StopAt::Length
+            && self.ending.is_whole()
+            && self.n_generated.is_some_and(|n| n < job.case.n_gen)
+    }
+}
