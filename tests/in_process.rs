@@ -57,6 +57,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         n_tokens: None,
     });
     Job {
+        tag: None,
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: prompts.collect(),
