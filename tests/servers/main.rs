@@ -44,6 +44,7 @@ fn prompt(text: &str) -> Prompt {
 /// `n_requests` after each other, with the prompts "one" and "two".
 fn job(n_requests: u32) -> Job {
     Job {
+        tag: None,
         name: "test".into(),
         experiment: Experiment::Classes,
         prompts: vec![prompt("one"), prompt("two")],
