@@ -48,9 +48,9 @@ pub struct RequestFlags {
     /// Only prompts of this class; repeatable
     #[arg(long, value_name = "CLASS", help_heading = "Requests")]
     pub class: Vec<String>,
-    /// Put the model's chat template around each prompt
-    #[arg(long, help_heading = "Requests")]
-    pub chat_template: bool,
+    /// Whether the model's chat template stands around each prompt [default: where it has one]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
+    pub chat_template: Option<bool>,
     /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion]
     #[arg(long, value_enum, value_name = "WAY", help_heading = "Requests")]
     pub endpoint: Option<EndpointChoice>,
@@ -134,7 +134,7 @@ impl RequestFlags {
             rounds: self.rounds,
             prompts: self.prompts.clone(),
             class: self.class.clone(),
-            chat_template: switch(self.chat_template),
+            chat_template: self.chat_template,
             endpoint: self.endpoint.map(|e| match e {
                 EndpointChoice::Completion => Endpoint::Completion,
                 EndpointChoice::Chat => Endpoint::Chat,

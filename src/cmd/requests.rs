@@ -17,12 +17,12 @@ use crate::plan::sweep::ProtocolChoice;
 use crate::record::jsonl::Writer;
 use crate::record::requests::RequestsPlan;
 use crate::report::progress::requests::for_stderr;
-use crate::request::Job;
 use crate::request::fit::FitOne;
 use crate::request::http::Patience;
 use crate::request::plan::{Draft, Sources, drafts};
 use crate::request::prompts::{Prompt, PromptSet};
 use crate::request::spec::TargetSpec;
+use crate::request::{Endpoint, Job};
 use crate::run::Interrupt;
 use crate::run::in_process::InProcess;
 use crate::run::requests::{Seat, Serving};
@@ -237,9 +237,15 @@ impl Wanted {
             None => None,
         };
         let stop = || interrupt.is_set();
+        // A server's own template is the server's business.
+        let template = match (asked.chat_template, asked.endpoint, own.as_mut()) {
+            (Some(asked), ..) => asked,
+            (None, Endpoint::Chat, _) | (None, _, None) => false,
+            (None, Endpoint::Completion, Some(own)) => own.has_template(&stop)?,
+        };
         let mut jobs = Vec::new();
         for draft in self.drafts {
-            jobs.push(fitted(draft, own.as_mut(), asked, &stop)?);
+            jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
         let mut seats = Vec::new();
         for name in &asked.targets {
@@ -273,7 +279,7 @@ impl Wanted {
 fn fitted(
     draft: Draft,
     own: Option<&mut InProcess>,
-    asked: &RequestsAsked,
+    template: bool,
     stop: &dyn Fn() -> bool,
 ) -> Result<Job> {
     let texts = match own {
@@ -282,7 +288,7 @@ fn fitted(
             let wanted = wanted.map(|(prompt, n_tokens)| FitOne {
                 text: prompt.text.clone(),
                 n_tokens: *n_tokens,
-                template: asked.chat_template,
+                template,
             });
             let fitted = own.fit(wanted.collect(), stop);
             let fitted = fitted.with_context(|| format!("{}: its prompts", draft.job.name))?;
@@ -293,7 +299,7 @@ fn fitted(
         }
         None => {
             ensure!(
-                draft.n_tokens.iter().all(Option::is_none) && !asked.chat_template,
+                draft.n_tokens.iter().all(Option::is_none) && !template,
                 "{}: needs the model's tokenizer or template: name its file with --model",
                 draft.job.name
             );

@@ -25,7 +25,7 @@ pub struct RequestsChoice {
     pub prompts: Option<String>,
     /// Only prompts of these classes.
     pub class: Vec<String>,
-    /// Whether the model's chat template stands around them.
+    /// Whether the model's chat template stands around them; unnamed: where it has one.
     pub chat_template: Option<bool>,
     /// Which way they reach a server.
     pub endpoint: Option<Endpoint>,
@@ -125,7 +125,7 @@ impl RequestsChoice {
             rounds: self.rounds.unwrap_or(3),
             prompts: self.prompts,
             class: self.class,
-            chat_template: self.chat_template.unwrap_or(false),
+            chat_template: self.chat_template,
             endpoint: self.endpoint.unwrap_or_default(),
             n_requests: self.n_requests,
             n_gen: self.n_gen.unwrap_or(64),
@@ -152,7 +152,7 @@ pub struct RequestsAsked {
     pub rounds: u32,
     pub prompts: Option<String>,
     pub class: Vec<String>,
-    pub chat_template: bool,
+    pub chat_template: Option<bool>,
     pub endpoint: Endpoint,
     pub n_requests: Option<u32>,
     pub n_gen: u32,

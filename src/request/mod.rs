@@ -52,10 +52,13 @@ pub struct Job {
     pub stop_at: StopAt,
     /// The way the text reaches a server.
     pub endpoint: Endpoint,
-    /// A number that, with the request's own, stands before each text, so that no server has it in its cache; none:
-    /// the texts are sent as they are.
+    /// A number that, with the request's own, stands at the beginning of what is said, so that no server has it in its
+    /// cache; none: the texts are sent as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
+    /// Where in each text what is said begins, bytes: a chat template has a beginning of its own. Missing ones are 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said_at: Vec<u32>,
     /// Seed of the arrivals in an open loop.
     pub seed: u64,
 }
@@ -75,10 +78,13 @@ impl Job {
     /// When the job has no prompt.
     pub fn text_of(&self, number: u32) -> Cow<'_, str> {
         let text = self.prompt_of(number).text.as_str();
-        match self.tag {
-            None => text.into(),
-            Some(tag) => format!("{tag}-{number}. {text}").into(),
-        }
+        let Some(tag) = self.tag else {
+            return text.into();
+        };
+        let at = number as usize % self.prompts.len();
+        let at = self.said_at.get(at).map_or(0, |at| *at as usize);
+        let (before, said) = text.split_at_checked(at).unwrap_or(("", text));
+        format!("{before}{tag}-{number}. {said}").into()
     }
 }
 

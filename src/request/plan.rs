@@ -147,6 +147,7 @@ impl Planner<'_> {
             stop_at: asked.stop_at,
             endpoint: asked.endpoint,
             tag: None,
+            said_at: Vec::new(),
             seed: self.seed,
         };
         Draft { job, n_tokens }
@@ -262,7 +263,11 @@ impl Draft {
     /// [`PlanError`] when a prompt and its answer do not fit `n_ctx`.
     pub fn with_texts(mut self, texts: Vec<(String, Option<u32>)>) -> Result<Job, PlanError> {
         for (prompt, (text, n_tokens)) in self.job.prompts.iter_mut().zip(texts) {
+            self.job.said_at.push(said_at(&prompt.text, &text));
             (prompt.text, prompt.n_tokens) = (text, n_tokens);
+        }
+        if self.job.said_at.iter().all(|at| *at == 0) {
+            self.job.said_at.clear();
         }
         let length = |p: &Prompt| {
             p.n_tokens
@@ -285,6 +290,19 @@ impl Draft {
         case.n_prompt = n_prompt;
         Ok(self.job)
     }
+}
+
+/// Where a prompt begins in the finished text: behind what a template puts before it.
+fn said_at(said: &str, finished: &str) -> u32 {
+    /// Longer than any beginning that a template has by chance.
+    const OPENING: usize = 24;
+    let opening: String = said.trim_start().chars().take(OPENING).collect();
+    // A text that was cut shorter has less of it.
+    let first_word = opening.split_whitespace().next().unwrap_or_default();
+    let at = finished
+        .find(&opening)
+        .or_else(|| finished.find(first_word));
+    at.and_then(|at| u32::try_from(at).ok()).unwrap_or(0)
 }
 
 /// A short job of the same shape that nobody records: it loads what is loaded late, and fills caches of code.

@@ -106,6 +106,19 @@ fn halves_of_a_pair_are_equally_long_and_the_control_is_not() {
 }
 
 #[test]
+fn a_tag_stands_behind_the_templates_beginning() {
+    let draft = plan("").expect("valid").remove(0);
+    let texts = draft.job.prompts.iter();
+    let texts = texts.map(|p| (format!("<user> {} <model>", p.text), Some(9)));
+    let job = draft.clone().with_texts(texts.collect()).expect("fits");
+    let tagged = Job {
+        tag: Some(7),
+        ..job
+    };
+    assert_eq!(tagged.text_of(3), "<user> 7-3. text of s1 <model>");
+}
+
+#[test]
 fn an_open_loop_has_places_and_a_rate() {
     let drafts = plan("sustained = \"10s\"\nrate_per_s = 2.5").expect("valid");
     assert_eq!(
