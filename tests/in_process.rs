@@ -16,7 +16,7 @@ use ggufbench::plan::expand::{Axes, Host, cases};
 use ggufbench::request::arrivals::Arrivals;
 use ggufbench::request::fit::{FitError, FitOne, fit};
 use ggufbench::request::in_process::{serve, tokenize};
-use ggufbench::request::prompts::Prompt;
+use ggufbench::request::prompts::{Prompt, PromptSet, parts};
 use ggufbench::request::{
     Ending, Endpoint, Experiment, Job, Load, Sampling, Served, StopAt, Target, TargetError,
     TargetKind,
@@ -57,6 +57,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         n_tokens: None,
     });
     Job {
+        tag: None,
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: prompts.collect(),
@@ -407,6 +408,19 @@ fn check_fit(engine: &LlamaEngine<'_>) {
             assert_eq!(fitted.text.contains("<|im_start|>assistant"), template);
         }
     }
+    // Both halves of every pair that comes with the program, made equally long around their questions.
+    for prompt in PromptSet::bundled("difficulty").expect("reads").all() {
+        for n in [160, 401] {
+            let one = FitOne {
+                text: prompt.text.clone(),
+                n_tokens: Some(n),
+                template: true,
+            };
+            let fitted = fit(engine, &one).unwrap_or_else(|e| panic!("{} {n}: {e}", prompt.id));
+            assert_eq!(fitted.n_tokens, n, "{}", prompt.id);
+            assert!(fitted.text.contains(parts(&prompt.text).1), "{}", prompt.id);
+        }
+    }
     let too_few = FitOne {
         text: text.to_owned(),
         n_tokens: Some(2),
@@ -469,7 +483,7 @@ fn ten_thousand_real_requests() {
     let load = job.case.load_key();
     let mut target =
         InProcess::start(&command(EngineChoice::default()), &facts, &load, None).expect("starts");
-    for n_requests in [1000, 10_000] {
+    for n_requests in [1000, 10_000, 1000] {
         job.n_requests = n_requests;
         let served = target.serve(&job, &|| false).expect("serves");
         assert_accounted(&served);

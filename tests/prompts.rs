@@ -162,10 +162,10 @@ fn texts_and_tables() {
     write(
         &place,
         "t.csv",
-        b"id,text,difficulty,pair,answer,note\nq1,\"two,\nlines\",easy,p,4,x\n,plain,,,,\nq2,hard one,Hard,p,5,\n",
+        b"id,text,difficulty,pair,answer,note\nq1,\"two,\n\nparagraphs\",easy,p,4,x\n,plain,,,,\nq2,\"hard\n\none\",Hard,p,5,\n",
     );
     let rows = imported(&place, &["t.csv", "--class", "sums"]);
-    assert_eq!(rows[0], ("q1".to_owned(), "two,\nlines".to_owned()));
+    assert_eq!(rows[0], ("q1".to_owned(), "two,\n\nparagraphs".to_owned()));
     assert_eq!(rows[1].0, "t-2");
     let set = PromptSet::read(&place.path().join("out.jsonl")).expect("reads");
     assert_eq!(

@@ -280,7 +280,7 @@ fn fitted(
         Some(own) => {
             let wanted = draft.job.prompts.iter().zip(&draft.n_tokens);
             let wanted = wanted.map(|(prompt, n_tokens)| FitOne {
-                prompt: prompt.clone(),
+                text: prompt.text.clone(),
                 n_tokens: *n_tokens,
                 template: asked.chat_template,
             });

@@ -25,7 +25,7 @@ use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
-use crate::view::RunView;
+use crate::view::{RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
 ///
@@ -249,7 +249,11 @@ fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
 
 /// The exit code of runs that ended so.
 pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
-    let is_whole = |view: &&RunView| view.any_measured() && !view.any_failed();
+    let is_whole = |view: &&RunView| {
+        let requests = view.requests.as_ref();
+        let any = view.any_measured() || requests.is_some_and(RequestsView::any_whole);
+        any && !view.any_failed() && !requests.is_some_and(RequestsView::any_failed)
+    };
     if ended.interrupted {
         INTERRUPTED
     } else if views.iter().all(is_whole) {

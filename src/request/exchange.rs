@@ -264,8 +264,10 @@ mod tests {
 
     #[test]
     fn the_token_that_ends_an_answer_is_not_one_of_it() {
-        let mut answer = Answer::default();
-        answer.n_counted = Some(3);
+        let mut answer = Answer {
+            n_counted: Some(3),
+            ..Answer::default()
+        };
         answer.piece(1, "a", None);
         answer.piece(2, "b", None);
         answer.finish(3, Finish::Stop);

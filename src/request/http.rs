@@ -1,26 +1,30 @@
 //! HTTP as far as it is needed: one question at a time to one server, and its answer line by line, each line with the
 //! instant at which its last byte was read from the socket.
 //!
-//! The client is ureq, with a layer of our own between its socket and everything else ([`Watched`]): it stamps what
-//! arrives, gives up when nothing does, and hears an interrupt while it waits. No redirect is followed, no proxy is
+//! The client is ureq, with a layer of our own (`watched`) between its socket and everything else. No redirect is followed, no proxy is
 //! used (the time would be the proxy's as well), nothing compressed is asked for.
 
-use std::fmt;
+mod key;
+mod said;
+mod watched;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ureq::http::{HeaderValue, Response, StatusCode, header};
+use ureq::http::{HeaderValue, Response, header};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
-};
-use ureq::{Agent, Body, BodyReader, Error};
+use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
+use ureq::{Agent, Body, BodyReader};
 
 use super::clock::JobClock;
 use super::spec::ServerUrl;
-use crate::text::{cut_end, plain};
+use said::words_of;
+use watched::{Watch, Watcher};
+
+pub use key::ApiKey;
+pub use said::{message_of, shortened};
 
 /// Longest line: above the list of a whole context's tokens that Ollama sends at an answer's end.
 const LINE_BYTES: usize = 4 << 20;
@@ -33,12 +37,6 @@ const WHOLE_BYTES: u64 = 16 << 20;
 
 /// Most bytes of an error's body that are looked at.
 const ERROR_BYTES: u64 = 64 << 10;
-
-/// Columns of a server's words that are kept.
-const REASON_COLUMNS: usize = 300;
-
-/// How often a waiting client looks whether it was interrupted.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// A connection idle for longer is not used again: llama-server and uvicorn close theirs after five seconds, and a
 /// request that meets the closing is lost.
@@ -65,41 +63,6 @@ impl Default for Patience {
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(300),
         }
-    }
-}
-
-/// A key that opens a server. It is shown nowhere: not by `Debug`, and [`ApiKey::hide`] takes it out of what a server
-/// says.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// A key, where it can stand in a header.
-    pub fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// The text without the key.
-    pub fn hide(&self, text: String) -> String {
-        if text.contains(&self.0) {
-            text.replace(&self.0, "[key]")
-        } else {
-            text
-        }
-    }
-
-    fn header(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(hidden)")
     }
 }
 
@@ -135,107 +98,6 @@ pub enum HttpError {
     /// Not HTTP, not text, or too much of it.
     #[error("{0}")]
     Protocol(String),
-}
-
-/// What the layer at the socket knows and is told.
-#[derive(Debug)]
-struct Watch {
-    clock: JobClock,
-    /// Nanoseconds without anything after which a wait is given up.
-    stall_ns: AtomicU64,
-    /// Whether any byte of the present request was sent.
-    sent: AtomicBool,
-    /// Whether its connection was made for it.
-    fresh: AtomicBool,
-    /// When bytes last arrived.
-    arrived_ns: AtomicU64,
-    stop: Arc<AtomicBool>,
-}
-
-impl Watch {
-    fn stalled(&self) -> HttpError {
-        HttpError::Stalled {
-            after_ns: self.stall_ns.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// Puts [`Watched`] around each connection, below TLS.
-#[derive(Debug)]
-struct Watcher(Arc<Watch>);
-
-impl<In: Transport> Connector<In> for Watcher {
-    type Out = Watched<In>;
-
-    fn connect(
-        &self,
-        _: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        let watch = Arc::clone(&self.0);
-        watch.fresh.store(true, Ordering::Relaxed);
-        Ok(chained.map(|inner| Watched { inner, watch }))
-    }
-}
-
-/// A connection under watch.
-#[derive(Debug)]
-struct Watched<T> {
-    inner: T,
-    watch: Arc<Watch>,
-}
-
-impl<T: Transport> Transport for Watched<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.inner.buffers()
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.watch.sent.store(true, Ordering::Relaxed);
-        let stall = Duration::from_nanos(self.watch.stall_ns.load(Ordering::Relaxed));
-        let timeout = NextTimeout {
-            after: stall.into(),
-            ..timeout
-        };
-        match self.inner.transmit_output(amount, timeout) {
-            Err(Error::Timeout(_)) => Err(Error::Other(Box::new(self.watch.stalled()))),
-            other => other,
-        }
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let begin = Instant::now();
-        let stall = Duration::from_nanos(self.watch.stall_ns.load(Ordering::Relaxed));
-        loop {
-            if self.watch.stop.load(Ordering::Relaxed) {
-                return Err(Error::Other(Box::new(HttpError::Interrupted)));
-            }
-            let left = stall.saturating_sub(begin.elapsed());
-            if left.is_zero() {
-                return Err(Error::Other(Box::new(self.watch.stalled())));
-            }
-            let look = NextTimeout {
-                after: left.min(LOOK).into(),
-                ..timeout
-            };
-            match self.inner.await_input(look) {
-                Err(Error::Timeout(_)) => {}
-                other => {
-                    let now = self.watch.clock.now_ns();
-                    self.watch.arrived_ns.store(now, Ordering::Relaxed);
-                    return other;
-                }
-            }
-        }
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.inner.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.inner.is_tls()
-    }
 }
 
 /// A client of one server, with a connection that it keeps between requests, as real clients do.
@@ -425,38 +287,6 @@ impl Client {
     }
 }
 
-impl Watch {
-    fn classify(&self, error: Error, answered: bool) -> HttpError {
-        use std::io::ErrorKind as Kind;
-        match error {
-            Error::Other(inner) => match inner.downcast::<HttpError>() {
-                Ok(own) => *own,
-                Err(other) => HttpError::Protocol(shortened(&other.to_string())),
-            },
-            Error::Io(error) if self.sent.load(Ordering::Relaxed) => match error.kind() {
-                Kind::UnexpectedEof
-                | Kind::ConnectionReset
-                | Kind::ConnectionAborted
-                | Kind::BrokenPipe => {
-                    if answered {
-                        HttpError::Cut
-                    } else {
-                        HttpError::Closed
-                    }
-                }
-                _ => HttpError::Protocol(shortened(&error.to_string())),
-            },
-            error if self.sent.load(Ordering::Relaxed) => {
-                HttpError::Protocol(shortened(&error.to_string()))
-            }
-            Error::Io(error) => HttpError::Refused(shortened(&error.to_string())),
-            Error::Timeout(_) => HttpError::Refused("no answer to the connection".into()),
-            Error::HostNotFound => HttpError::Refused("no host of this name".into()),
-            error => HttpError::Refused(shortened(&error.to_string())),
-        }
-    }
-}
-
 /// A line of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -544,69 +374,5 @@ impl Lines {
                 None => text,
             },
         })
-    }
-}
-
-/// What an error's body says: the message of the JSON that servers send, or the text.
-fn words_of(body: &[u8], status: StatusCode) -> String {
-    let text = String::from_utf8_lossy(body);
-    let said = serde_json::from_str(&text)
-        .ok()
-        .and_then(|value| message_of(&value));
-    let said = said.unwrap_or_else(|| text.trim().to_owned());
-    if said.is_empty() {
-        status.canonical_reason().unwrap_or("no reason").to_owned()
-    } else {
-        said
-    }
-}
-
-/// The message in the forms that servers give an error: `{"error": "..."}`, `{"error": {"message": "..."}}`,
-/// `{"message": "..."}`, `{"detail": "..."}`.
-pub fn message_of(value: &serde_json::Value) -> Option<String> {
-    if let Some(text) = value.as_str() {
-        return Some(text.to_owned());
-    }
-    ["error", "message", "detail"]
-        .iter()
-        .find_map(|key| value.get(key))
-        .map(|inner| message_of(inner).unwrap_or_else(|| inner.to_string()))
-}
-
-/// A server's words, fit to be shown and not too many.
-pub fn shortened(text: &str) -> String {
-    // Only what can be shown is made fit: texts may be huge.
-    let head: String = text.trim().chars().take(4 * REASON_COLUMNS).collect();
-    cut_end(&plain(&head), REASON_COLUMNS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_key_is_shown_nowhere() {
-        let key = ApiKey::new(" sk-1234 \n").unwrap();
-        assert_eq!(format!("{key:?}"), "ApiKey(hidden)");
-        assert_eq!(key.hide("bad key sk-1234!".into()), "bad key [key]!");
-        assert_eq!(format!("{:?}", key.header().unwrap()), "Sensitive");
-        assert_eq!(ApiKey::new("a b"), None);
-        assert_eq!(ApiKey::new("\n"), None);
-    }
-
-    #[test]
-    fn errors_are_found_in_every_form() {
-        let says = |value| message_of(&value);
-        assert_eq!(says(json!({"error": "a"})), Some("a".into()));
-        assert_eq!(says(json!({"error": {"message": "b"}})), Some("b".into()));
-        assert_eq!(says(json!({"message": "c"})), Some("c".into()));
-        assert_eq!(says(json!({"detail": [1]})), Some("[1]".into()));
-        assert_eq!(says(json!({"ok": 1})), None);
-        assert_eq!(words_of(b"", StatusCode::BAD_GATEWAY), "Bad Gateway");
-        assert_eq!(words_of(b"<html>", StatusCode::BAD_GATEWAY), "<html>");
-        let long = shortened(&format!("\x1b[31m{}", "x".repeat(100_000)));
-        assert_eq!(crate::text::width(&long), REASON_COLUMNS);
-        assert!(!long.contains('\x1b'));
     }
 }

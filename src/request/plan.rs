@@ -200,14 +200,6 @@ impl Planner<'_> {
             draft.job.stop_at = stop_at;
             draft
         };
-        let mut natural = arm(
-            "difficulty/natural",
-            Experiment::DifficultyNatural,
-            natural,
-            StopAt::EndOfText,
-        );
-        // As the prompts are written: equal lengths are the other arm's business.
-        natural.n_tokens.fill(None);
         Ok(vec![
             arm(
                 "difficulty/equal",
@@ -215,7 +207,12 @@ impl Planner<'_> {
                 equal,
                 StopAt::Length,
             ),
-            natural,
+            arm(
+                "difficulty/natural",
+                Experiment::DifficultyNatural,
+                natural,
+                StopAt::EndOfText,
+            ),
             arm(
                 "difficulty/control",
                 Experiment::DifficultyControl,
@@ -305,8 +302,8 @@ pub fn warm_up(job: &Job) -> Job {
             n_gen,
             ..job.case.clone()
         },
-        // No round has this number.
-        tag: job.tag.map(|_| u32::MAX),
+        // From the other end, so that no job has this number.
+        tag: job.tag.map(|tag| u32::MAX - tag),
         ..job.clone()
     }
 }

@@ -7,10 +7,11 @@ use super::protocol::{Prepared, Reply, Request};
 use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
+use crate::measure::Call;
 use crate::model::ModelFacts;
 use crate::plan::LoadKey;
 use crate::request::fit::{FitOne, Fitted};
-use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind};
+use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind, Timeline};
 
 /// How the target is named in plans and records.
 pub const NAME: &str = "in-process";
@@ -120,8 +121,18 @@ impl InProcess {
         log
     }
 
-    /// Asks the worker, a new one if the last is gone.
+    /// Asks for something that is answered in one piece.
     fn ask(&mut self, request: &Request, stop: &dyn Fn() -> bool) -> Result<Reply, TargetError> {
+        self.ask_for_parts(request, stop, &mut |_, _| {})
+    }
+
+    /// Asks the worker, a new one if the last is gone.
+    fn ask_for_parts(
+        &mut self,
+        request: &Request,
+        stop: &dyn Fn() -> bool,
+        part: &mut dyn FnMut(Vec<Timeline>, Vec<Call>),
+    ) -> Result<Reply, TargetError> {
         let worker = match &mut self.worker {
             Some(worker) => worker,
             none => {
@@ -133,7 +144,7 @@ impl InProcess {
             }
         };
         worker
-            .ask_patiently(request, self.silence, stop)
+            .ask_patiently(request, self.silence, stop, part)
             .map_err(|e| self.failed(e))
     }
 
@@ -227,11 +238,16 @@ impl Target for InProcess {
             self.ask(&Request::Close, stop)?;
             return Err(TargetError::Interrupted);
         }
-        let reply = self.ask(&Request::Serve, stop)?;
+        let mut served = Served::default();
+        let reply = self.ask_for_parts(&Request::Serve, stop, &mut |timelines, calls| {
+            served.timelines.extend(timelines);
+            served.calls.extend(calls);
+        })?;
         self.sampled = self.worker.as_ref().and_then(Worker::take_usage);
         match reply {
-            Reply::Served { served, usage } => {
+            Reply::Served { elapsed_ns, usage } => {
                 self.usage = Some(usage);
+                served.elapsed_ns = elapsed_ns;
                 Ok(served)
             }
             other => Err(self.out_of_turn(&other)),

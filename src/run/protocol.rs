@@ -14,7 +14,7 @@ use crate::measure::Call;
 use crate::plan::{Case, LoadKey};
 use crate::record::Opened;
 use crate::request::fit::{FitOne, Fitted};
-use crate::request::{Job, Served};
+use crate::request::{Job, Timeline};
 
 /// The hidden subcommand that makes this program a worker.
 pub const WORKER_COMMAND: &str = "__worker";
@@ -138,7 +138,8 @@ pub enum Request {
         /// Whether the context is warmed up, untimed.
         warm_up: bool,
     },
-    /// Serve the requests and drop the context. Answered by [`Reply::Served`], with [`Reply::Serving`] now and then before it.
+    /// Serve the requests and drop the context. Answered by [`Reply::Served`]; before it come [`Reply::Serving`], now and
+    /// then, and what was seen, in [`Reply::Part`]s.
     Serve,
     /// Read at any time: what is being warmed up or served ends early, and is answered all the same. Has no answer of its own.
     Stop,
@@ -185,10 +186,17 @@ pub enum Reply {
     Prepared(Prepared),
     /// Requests are still being served: the worker is alive.
     Serving,
-    /// What became of a job.
+    /// A part of what was seen of a job, in order. In one piece it could take more memory than the job itself.
+    Part {
+        /// Its next requests, by number.
+        timelines: Vec<Timeline>,
+        /// Its next calls.
+        calls: Vec<Call>,
+    },
+    /// A job is over, and all its parts were said.
     Served {
-        /// Its requests and calls.
-        served: Served,
+        /// From its begin to its last request's end.
+        elapsed_ns: u64,
         /// What the machine did meanwhile.
         usage: UsageDelta,
     },

@@ -120,9 +120,11 @@ impl Serving<'_> {
     ) -> Result<(), RecordError> {
         let target = self.plan.targets[seat].clone();
         let planned = &self.plan.jobs[at];
-        // A round has texts of its own where there is a tag.
+        // Every job of every round has texts of its own where there is a tag.
+        let n_jobs = self.plan.jobs.len() as u32;
+        let own = round.wrapping_mul(n_jobs).wrapping_add(at as u32);
         let job = Job {
-            tag: planned.tag.map(|_| round),
+            tag: planned.tag.map(|_| own),
             ..planned.clone()
         };
         self.watcher.begun(&job, &target, round);

@@ -9,11 +9,11 @@ use super::protocol::{Prepared, Reply, Request};
 use super::worker::{Requests, error, reply};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Session, Token};
-use crate::host::usage::{UsageSnapshot, rss_bytes};
+use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
 use crate::plan::WARMUP_STEPS;
 use crate::request::fit::{FitOne, fit};
 use crate::request::in_process::{serve, tokenize};
-use crate::request::{Job, Load};
+use crate::request::{Job, Load, Served};
 
 /// How often the supervisor hears that a job goes on.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -77,12 +77,31 @@ pub(super) fn serve_job(
             let before = UsageSnapshot::take();
             let served = serve(engine, session.as_mut(), clock, job, &prompts, &stop);
             let usage = UsageSnapshot::take().since(&before);
-            reply(&Reply::Served { served, usage })
+            tell(served, usage)
         }
         Some(Request::Close) => reply(&Reply::Closed),
         Some(other) => bail!("a job is prepared, but the supervisor asked for {other:?}"),
         None => Ok(()),
     }
+}
+
+/// Requests, and calls, in one message.
+const PART: usize = 64;
+
+/// Says what was seen of a job, part by part.
+fn tell(served: Served, usage: UsageDelta) -> Result<()> {
+    let mut timelines = served.timelines.into_iter().peekable();
+    let mut calls = served.calls.into_iter().peekable();
+    while timelines.peek().is_some() || calls.peek().is_some() {
+        reply(&Reply::Part {
+            timelines: timelines.by_ref().take(PART).collect(),
+            calls: calls.by_ref().take(PART).collect(),
+        })?;
+    }
+    reply(&Reply::Served {
+        elapsed_ns: served.elapsed_ns,
+        usage,
+    })
 }
 
 /// A prompt in every place and a few steps: the job's own shape, because buffers, page tables and clocks depend on it. The prompts are

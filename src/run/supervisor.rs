@@ -17,7 +17,9 @@ use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::process;
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
+use crate::measure::Call;
 use crate::plan::LoadKey;
+use crate::request::Timeline;
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -205,7 +207,8 @@ impl Worker {
     }
 
     /// Asks for something of which nobody can say how long it takes: the worker must only say something at least every
-    /// `silence`. Once `stop` says true it is asked to end early, and answers all the same.
+    /// `silence`. Once `stop` says true it is asked to end early, and answers all the same. Parts that come before the answer go to
+    /// `part`.
     ///
     /// # Errors
     /// As [`Worker::ask`]'s.
@@ -214,6 +217,7 @@ impl Worker {
         request: &Request,
         silence: Duration,
         stop: &dyn Fn() -> bool,
+        part: &mut dyn FnMut(Vec<Timeline>, Vec<Call>),
     ) -> Result<Reply, WorkerError> {
         let is_timed = matches!(request, Request::Serve);
         let _watched = self
@@ -231,6 +235,10 @@ impl Worker {
             }
             match self.replies.recv_timeout(INTERRUPT_POLL) {
                 Ok(Reply::Serving) => heard = Instant::now(),
+                Ok(Reply::Part { timelines, calls }) => {
+                    part(timelines, calls);
+                    heard = Instant::now();
+                }
                 Ok(reply) => return self.unless_refused(reply),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.bury()),
                 Err(RecvTimeoutError::Timeout) if heard.elapsed() < silence => {}

@@ -199,7 +199,7 @@ fn a_host_that_goes_down_between_requests_is_a_refusal_from_then_on() {
 #[test]
 fn a_server_that_falls_silent_is_given_up() {
     let stalled = Ending::Stalled {
-        after_ns: 60_000_000,
+        after_ns: 1_000_000_000,
     };
     // Before any answer, and in its middle.
     let fake = Fake::start(|number, _| match number {
@@ -281,6 +281,16 @@ fn a_connection_that_closes_before_any_answer_is_told_from_a_refusal() {
         timeline.ending,
         broken("the connection was closed before any answer")
     );
+}
+
+#[test]
+fn a_server_without_tls_is_no_https_server() {
+    let fake = Fake::start(|_, _| super::ollama::answer());
+    let https = fake.url("").to_string().replace("http://", "https://");
+    let url = ggufbench::request::spec::ServerUrl::parse(&https).unwrap();
+    let mut target = OllamaTarget::new("ollama:m".into(), "m", url, PATIENT);
+    let served = serve(&mut target, &job(1));
+    assert!(!why(only(&served)).is_empty());
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn every_experiment_has_its_jobs() {
 fn halves_of_a_pair_are_equally_long_and_the_control_is_not() {
     let drafts = plan("difficulty = true").expect("valid");
     assert_eq!(drafts[0].n_tokens, [Some(PAIR_TOKENS); 2]);
-    assert_eq!(drafts[1].n_tokens, [None; 2]);
+    assert_eq!(drafts[1].n_tokens, [Some(PAIR_TOKENS); 2]);
     let control = &drafts[2];
     let longer = control
         .job

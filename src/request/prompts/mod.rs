@@ -3,18 +3,16 @@
 //! | question | where |
 //! |---|---|
 //! | the sets that come with the program, and reading others | [`PromptSet`] |
-//! | a text of exactly so many tokens | [`fit`](fit()) |
+//! | what of a text may be cut or repeated to make a length | [`parts`]; [`fit`](super::fit) does it |
 //! | pages, tables and texts turned into prompts | [`import`] |
 //!
 //! `prompts/README.md` describes the files.
 
 mod error;
-mod fit;
 pub mod import;
 mod set;
 
 pub use error::PromptError;
-pub use fit::{FitError, fit};
 pub use set::{BUNDLED, MatchedPair, PromptSet};
 
 use std::fmt;
@@ -89,9 +87,19 @@ pub struct Prompt {
     pub n_tokens: Option<u32>,
 }
 
+/// What of a text may be cut or repeated, and the question after it that may not: its last paragraph. A text with a single
+/// paragraph is filler as a whole.
+pub fn parts(text: &str) -> (&str, &str) {
+    let text = text.trim_end();
+    match text.rsplit_once("\n\n") {
+        Some((filler, question)) if !filler.trim().is_empty() => (filler.trim_end(), question),
+        _ => (text, ""),
+    }
+}
+
 impl Prompt {
     /// The prompt with something before it, so that its beginning is unlike that of any other request and no server finds
-    /// it in its cache. [`fit`](fit()) takes such an opening too, and counts it.
+    /// it in its cache.
     pub fn opened_with(&self, opening: &str) -> Self {
         Self {
             text: format!("{opening} {}", self.text),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Write};
 use std::path::Path;
 
-use super::{Difficulty, Prompt, PromptError};
+use super::{Difficulty, Prompt, PromptError, parts};
 use crate::text::{cut_end, plain, short};
 
 /// The sets that come with the program: name and content.
@@ -163,7 +163,7 @@ impl PromptSet {
     /// The matched pairs, in the order of their first halves.
     ///
     /// # Errors
-    /// [`PromptError::Whole`] for a pair without an easy or a hard half, with two of one, or of two classes.
+    /// [`PromptError::Whole`] for a pair without an easy or a hard half, with two of one, of two classes, or without filler.
     pub fn pairs(&self) -> Result<Vec<MatchedPair<'_>>, PromptError> {
         let mut order: Vec<&str> = Vec::new();
         let mut halves: HashMap<&str, [Option<&Prompt>; 3]> = HashMap::new();
@@ -202,6 +202,15 @@ impl PromptSet {
                 easy.class, hard.class
             );
             return Err(self.wrong_pair(pair, &reason));
+        }
+        for half in [Some(easy), medium, Some(hard)].into_iter().flatten() {
+            if parts(&half.text).1.is_empty() {
+                let reason = format!(
+                    "'{}' is all question, so it cannot be made as long as the others; put a paragraph of filler before it",
+                    half.id
+                );
+                return Err(self.wrong_pair(pair, &reason));
+            }
         }
         Ok(MatchedPair {
             pair,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::CellUsage;
 use crate::host::HostWarning;
 use crate::request::prompts::Prompt;
-use crate::request::{Experiment, Job, Load, TargetFacts, TargetKind};
+use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::stats::Interval;
 pub(super) use collect::Collector;
 pub(super) use merge::{take_in, unlike};
@@ -276,11 +276,16 @@ impl RequestsView {
         self.targets.iter().find(|t| t.name == name)
     }
 
-    /// Whether a request that was to be answered was not.
+    /// Whether there is a whole answer.
+    pub fn any_whole(&self) -> bool {
+        self.jobs.iter().any(|j| j.figures.n_whole > 0)
+    }
+
+    /// Whether a request went wrong, or a job has no answer. What still waited when a load's time was over did not.
     pub fn any_failed(&self) -> bool {
-        self.jobs
-            .iter()
-            .any(|j| !j.figures.failed.is_empty() || !j.is_measured())
+        let interrupted = Ending::Interrupted.word();
+        let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| *how != interrupted);
+        self.jobs.iter().any(|j| went_wrong(j) || !j.is_measured())
     }
 
     /// Whether more than one target has answered.

@@ -7,8 +7,8 @@ fn bundled(name: &str) -> PromptSet {
 }
 
 /// What stands before the question, without the prompt's own first word, and the question.
-fn parts(prompt: &Prompt) -> (&str, &str) {
-    let (filler, question) = prompt.text.rsplit_once("\n\n").expect("a filler");
+fn split(prompt: &Prompt) -> (&str, &str) {
+    let (filler, question) = parts(&prompt.text);
     let (_, filler) = filler.split_once(' ').expect("more than an opening");
     (filler, question)
 }
@@ -28,7 +28,7 @@ fn the_lab_set_has_three_lengths() {
     assert!(words("medium").iter().all(|n| (20..=40).contains(n)));
     assert!(words("long").iter().all(|n| (300..=500).contains(n)));
     for prompt in lab.of_class("long").expect("known") {
-        let (_, question) = parts(prompt);
+        let (_, question) = split(prompt);
         assert!(
             question.contains('?')
                 || question.starts_with("Explain")
@@ -69,7 +69,7 @@ fn pairs_are_matched_and_differ_in_the_question_only() {
         .sum();
     assert_eq!(halves, set.all().len(), "every prompt is half of a pair");
     for pair in &pairs {
-        assert_eq!(parts(pair.easy).0, parts(pair.hard).0, "{}", pair.pair);
+        assert_eq!(split(pair.easy).0, split(pair.hard).0, "{}", pair.pair);
         for half in [pair.easy, pair.hard].into_iter().chain(pair.medium) {
             let answer = half.answer.as_deref().expect("an answer");
             assert!(!answer.is_empty() && half.text.is_ascii(), "{}", half.id);
@@ -81,7 +81,7 @@ fn pairs_are_matched_and_differ_in_the_question_only() {
 fn every_sum_has_its_number_of_operations_and_its_answer() {
     let set = bundled("difficulty");
     for prompt in set.of_class("arithmetic").expect("known") {
-        let (_, question) = parts(prompt);
+        let (_, question) = split(prompt);
         let sum = question
             .strip_prefix("Calculate ")
             .and_then(|q| q.strip_suffix(" and give the result as a number."))
@@ -129,7 +129,7 @@ fn evaluated(words: &[&str]) -> i64 {
 fn every_program_has_its_number_of_steps_and_prints_its_answer() {
     let set = bundled("difficulty");
     for prompt in set.of_class("code").expect("known") {
-        let (_, question) = parts(prompt);
+        let (_, question) = split(prompt);
         let program = question
             .strip_prefix("Which number does this program print?\n")
             .expect("a program");
@@ -182,7 +182,7 @@ fn reading_questions_share_their_text_which_holds_the_answer() {
     let pairs = set.pairs().expect("complete");
     for pair in pairs.iter().filter(|p| p.easy.class == "reading") {
         let story = |prompt: &Prompt| {
-            let (story, question) = parts(prompt)
+            let (story, question) = split(prompt)
                 .1
                 .split_once(" Question: ")
                 .expect("a question");
@@ -340,12 +340,18 @@ fn a_class_that_is_not_there_is_named_with_those_that_are() {
 
 #[test]
 fn pairs_that_are_none_are_named() {
-    let half = |id: &str, class: &str, difficulty: &str| {
+    let with = |id: &str, class: &str, difficulty: &str, text: &str| {
         format!(
-            r#"{{"id":"{id}","class":"{class}","text":"t","source":"s","pair":"p","difficulty":"{difficulty}"}}"#
+            r#"{{"id":"{id}","class":"{class}","text":"{text}","source":"s","pair":"p","difficulty":"{difficulty}"}}"#
         )
     };
+    let half = |id: &str, class: &str, difficulty: &str| with(id, class, difficulty, r"f\n\nt");
     for (halves, says) in [
+        (
+            vec![half("a", "c", "easy"), with("b", "c", "hard", "t")],
+            "f: pair 'p': 'b' is all question, so it cannot be made as long as the others; put a paragraph of filler \
+             before it",
+        ),
         (
             vec![half("a", "c", "easy")],
             "f: pair 'p': it has no hard half",
