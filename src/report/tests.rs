@@ -218,6 +218,7 @@ fn lines_of_requests() -> Vec<Line> {
     use crate::request::{Ending, Load};
     let mut jobs = fixture::requests::jobs();
     jobs.truncate(2);
+    jobs[1].tag = Some(3);
     jobs[1].load = Load::Open {
         rate_per_s: 2.5,
         most: 4,

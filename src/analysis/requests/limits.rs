@@ -88,7 +88,15 @@ fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
             ),
             Sure::Likely,
         ),
-        _ => (
+        Some(gain) => (
+            format!(
+                "decoding, {decode} of a request. Sharing the weights' reading gives {} times the tokens/s only, which tells \
+                 neither weights nor arithmetic.{queue}",
+                units::significant(gain)
+            ),
+            Sure::Undetermined,
+        ),
+        None => (
             format!(
                 "decoding, {decode} of a request. Whether weights or arithmetic bound it was not told apart: that needs \
                  several requests at once, or several batch sizes.{queue}"

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::analysis::Finding;
 use crate::analysis::difficulty::{
     self, AtTemperature, Ended, PairFigures, PromptFigures, RequestFigures, is_right,
 };
+use crate::analysis::{Finding, Sure};
 use crate::request::prompts::{Difficulty, Prompt};
 use crate::request::{Ending, Experiment, KEPT_TEXT_BYTES};
 use crate::text::short;
@@ -13,10 +13,12 @@ use crate::view::requests::{JobView, RequestsView, Sent};
 
 /// Whether temperature costs speed at a target; none where it was not measured.
 pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
-    let jobs = requests
+    let jobs: Vec<&JobView> = requests
         .of(Experiment::Temperature)
-        .filter(|j| j.target == target);
+        .filter(|j| j.target == target)
+        .collect();
     let points: Vec<AtTemperature> = jobs
+        .iter()
         .map(|job| AtTemperature {
             temperature: job.job.sampling.temperature,
             prompts: by_prompt(job),
@@ -24,11 +26,36 @@ pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
         .collect();
     let mut found = difficulty::temperature(&points)?;
     found.see.push("temperature_impact");
+    if let Some(doubt) = doubt(&jobs) {
+        found.evidence.push(doubt);
+        if found.sure == Sure::Shown {
+            found.sure = Sure::Likely;
+        }
+    }
     if requests.has_several_targets() {
         found.claim = format!("{}: {}", short(target), found.claim);
     }
     Some(found)
 }
+
+/// Why nothing counts as shown between jobs: each temperature has its own time, and all its prompts share what the
+/// machine did then.
+fn doubt(jobs: &[&JobView]) -> Option<String> {
+    let rounds = jobs.iter().map(|j| j.rounds.len()).min().unwrap_or(0);
+    if rounds < FEWEST_ROUNDS {
+        return Some(format!(
+            "Temperatures were measured one after another, in fewer than {FEWEST_ROUNDS} rounds: what the machine did in \
+             the meantime is not told from temperature, so nothing counts as shown."
+        ));
+    }
+    let disturbed = jobs.iter().any(|j| !j.warnings.is_empty());
+    disturbed.then(|| {
+        "The machine was disturbed at some temperature, so nothing counts as shown.".to_owned()
+    })
+}
+
+/// Rounds in which chance would have to repeat itself.
+const FEWEST_ROUNDS: usize = 3;
 
 /// Whether a harder question costs more compute at a target; none where it was not asked.
 pub fn difficulty(requests: &RequestsView, target: &str) -> Vec<Finding> {

@@ -148,5 +148,22 @@ fn the_sampler_of_both_temperatures_is_told() {
     let found = questions::temperature(requests(&view), OWN).expect("two temperatures");
     assert_eq!(found.question, "Does temperature cost speed?");
     assert!(found.claim.starts_with("No:"), "{}", found.claim);
+    assert_eq!(found.sure, Sure::Shown);
     assert!(questions::difficulty(requests(&view), OWN).is_empty());
+}
+
+#[test]
+fn one_round_shows_nothing_of_temperature() {
+    let jobs = jobs();
+    let lines = both_lines(&jobs, 1, |_, _, _| {}).into_iter();
+    let first = lines.filter(|l| match l {
+        crate::record::Line::Request(r) => r.round == 0,
+        crate::record::Line::Job(j) => j.round == 0,
+        _ => true,
+    });
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 1, jobs), first);
+    let found = questions::temperature(requests(&view), OWN).expect("two temperatures");
+    assert_eq!(found.sure, Sure::Likely);
+    let said = found.evidence.join(" ");
+    assert!(said.contains("fewer than 3 rounds"), "{said}");
 }

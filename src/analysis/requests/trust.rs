@@ -33,7 +33,7 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
     let rounds = plural(u32::try_from(rounds).unwrap_or(u32::MAX), "round", "rounds");
     let (claim, sure) = match widths[..] {
         [] => (
-            format!("Undetermined: {rounds} give no interval; three would."),
+            format!("Undetermined: there is no interval from {rounds}; three give one."),
             Sure::Undetermined,
         ),
         [least, ..] => {

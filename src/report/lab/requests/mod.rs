@@ -237,7 +237,7 @@ pub(super) fn trouble(requests: &RequestsView) -> Vec<Block> {
 /// What would tell more than this run does.
 pub(super) fn next(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut blocks = Vec::new();
-    if requests.of(Experiment::DifficultyEqual).next().is_none() {
+    if difficulty(requests).is_empty() {
         blocks.push(missing(view, Experiment::DifficultyEqual));
     }
     if requests.measured().any(|j| j.rounds.len() < 3) {
