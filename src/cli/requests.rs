@@ -91,6 +91,9 @@ pub struct RequestFlags {
         help_heading = "Requests"
     )]
     pub rate: Option<f64>,
+    /// Give a server up that sends nothing for this long; its queue and loading count [default: 5m]
+    #[arg(long, value_name = "TIME", help_heading = "Requests")]
+    pub timeout: Option<String>,
     /// Experiment: does a harder question cost more? Matched pairs of prompts, with a positive control
     #[arg(long, help_heading = "Requests")]
     pub difficulty: bool,
@@ -155,6 +158,7 @@ impl RequestFlags {
             concurrency,
             sustained: self.sustained.clone(),
             rate_per_s: self.rate,
+            timeout: self.timeout.clone(),
             difficulty: switch(self.difficulty),
         }
     }

@@ -247,9 +247,13 @@ impl Wanted {
         for draft in self.drafts {
             jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
+        let patience = Patience {
+            stall: asked.timeout.unwrap_or(Patience::default().stall),
+            ..Patience::default()
+        };
         let mut seats = Vec::new();
         for name in &asked.targets {
-            let seat = match name.parse::<TargetSpec>()?.server(Patience::default())? {
+            let seat = match name.parse::<TargetSpec>()?.server(patience)? {
                 None => Seat::InProcess(Box::new(own.take().context("in-process is named twice")?)),
                 Some(mut server) => {
                     // Whoever cannot be reached shall be told before anything is measured.

@@ -55,6 +55,8 @@ pub struct RequestsChoice {
     pub sustained: Option<String>,
     /// Of the sustained load: requests a second that come by themselves, instead of a closed loop.
     pub rate_per_s: Option<f64>,
+    /// A server that sends nothing for so long is given up.
+    pub timeout: Option<String>,
     /// The experiment: does a harder question cost more?
     pub difficulty: Option<bool>,
 }
@@ -87,6 +89,7 @@ impl RequestsChoice {
             concurrency: list(over.concurrency, self.concurrency),
             sustained: over.sustained.or(self.sustained),
             rate_per_s: over.rate_per_s.or(self.rate_per_s),
+            timeout: over.timeout.or(self.timeout),
             difficulty: over.difficulty.or(self.difficulty),
         }
     }
@@ -117,7 +120,9 @@ impl RequestsChoice {
             seed: (seed % (1 << 31)) as u32,
         };
         let sustained = self.sustained.as_deref();
+        let timeout = self.timeout.as_deref();
         let asked = RequestsAsked {
+            timeout: timeout.map(|t| duration("timeout", t)).transpose()?,
             targets: match self.target.is_empty() {
                 true => vec!["in-process".to_owned()],
                 false => self.target,
@@ -164,6 +169,7 @@ pub struct RequestsAsked {
     pub concurrency: Vec<u32>,
     pub sustained: Option<Duration>,
     pub rate_per_s: Option<f64>,
+    pub timeout: Option<Duration>,
     pub difficulty: bool,
 }
 
@@ -209,6 +215,12 @@ impl RequestsAsked {
                 "is the rate of a sustained load: name its length too, such as sustained = \"60s\"",
             ));
         }
+        if self.timeout.is_some_and(|t| t.is_zero()) {
+            return Err(PlanError::axis(
+                "timeout",
+                "0 gives every server up at once; leave it out for the default",
+            ));
+        }
         if self.sustained.is_some_and(|t| t.is_zero()) {
             return Err(PlanError::axis("sustained", "0 is no load; such as 60s"));
         }
@@ -246,6 +258,7 @@ mod tests {
             ("rate_per_s = 2.0", "sustained"),
             ("sustained = \"60s\"\nrate_per_s = 0.0", "rate_per_s"),
             ("sustained = \"soon\"", "sustained"),
+            ("timeout = \"0s\"", "timeout"),
             ("stop = \"never\"", "unknown variant"),
             ("colour = 1", "unknown field"),
         ] {
