@@ -1,9 +1,9 @@
 //! `requests`, `compare-live` and a sweep with requests, as a user sees them.
 
-mod support;
 #[allow(dead_code)] // other tests use the rest of it
 #[path = "servers/fake.rs"]
 mod fake;
+mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -71,7 +71,9 @@ fn every_experiment_is_served_recorded_and_reported() {
     let (requests, jobs) = record(&run);
     assert_eq!(jobs.len(), 3 * 10, "ten jobs in three rounds");
     for job in &jobs {
-        let own = requests.iter().filter(|r| (&r.job, r.round) == (&job.job, job.round));
+        let own = requests
+            .iter()
+            .filter(|r| (&r.job, r.round) == (&job.job, job.round));
         let own: Vec<_> = own.map(|r| &r.timeline).collect();
         assert!(own.iter().all(|t| t.ending.is_whole()), "{own:?}");
         // No token is lost or counted twice: what was computed is the prompts, and every token of an answer but the
@@ -95,7 +97,11 @@ fn every_experiment_is_served_recorded_and_reported() {
     assert_eq!(lengths, [Some(256)].into());
 
     let report = std::fs::read_to_string(run.join("report.md")).expect("a report");
-    for needle in ["Impact of temperature", "harder question", "Concurrent requests"] {
+    for needle in [
+        "Impact of temperature",
+        "harder question",
+        "Concurrent requests",
+    ] {
         assert!(report.contains(needle), "{needle}");
     }
     let csv = std::fs::read_to_string(run.join("requests.csv")).expect("a row for each request");
@@ -113,7 +119,11 @@ fn a_sweep_may_have_requests_beside_its_cells() {
     std::fs::write(&sweep, text).expect("writable");
     let sweep = sweep.to_str().expect("text");
     let dry = place.run(&["sweep", sweep, "--engine", "synthetic", "--dry-run"]);
-    assert!(stdout(&dry).contains("concurrency/c2: 12 requests"), "{}", stdout(&dry));
+    assert!(
+        stdout(&dry).contains("concurrency/c2: 12 requests"),
+        "{}",
+        stdout(&dry)
+    );
     let ran = place.run(&["sweep", sweep, "--engine", "synthetic"]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     let (requests, jobs) = record(&place.the_run());
@@ -166,7 +176,9 @@ fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
         .command()
         .args(["compare-live", "--engine", "synthetic", "--model"])
         .arg(tiny_model())
-        .args(["--target", &target, "--batch", "1,2", "--n-gen", "3", "--rounds", "3"])
+        .args([
+            "--target", &target, "--batch", "1,2", "--n-gen", "3", "--rounds", "3",
+        ])
         .output()
         .expect("the program starts");
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
@@ -188,9 +200,13 @@ fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
     let n = texts.len();
     texts.sort();
     texts.dedup();
-    assert_eq!(texts.len(), n, "a text sent twice would be answered from a cache");
+    assert_eq!(
+        texts.len(),
+        n,
+        "a text sent twice would be answered from a cache"
+    );
     let report = std::fs::read_to_string(place.the_run().join("report.md")).expect("a report");
-    assert!(report.contains("the same file"), "{report}");
+    assert!(report.contains("ran the same file"), "{report}");
 }
 
 #[test]
@@ -198,20 +214,44 @@ fn what_cannot_be_is_said_before_anything_is_sent() {
     let place = Place::new();
     let tiny = tiny_model().to_str().expect("text");
     for (args, needle) in [
-        (vec!["requests", "-m", tiny, "--target", "vllm:x"], "target `vllm:x`"),
+        (
+            vec!["requests", "-m", tiny, "--target", "vllm:x"],
+            "target `vllm:x`",
+        ),
         (vec!["requests", "-m", tiny, "-t", "1,2"], "one value each"),
         (vec!["requests", "-m", tiny, "--n-depth", "8"], "--n-depth"),
-        (vec!["requests", "-m", tiny, "--class", "nonsense"], "no prompt of class 'nonsense'"),
-        (vec!["requests", "-m", tiny, "--prompts", "nowhere.jsonl"], "nowhere.jsonl"),
-        (vec!["requests", "-m", tiny, "--n-gen", "2000"], "n_ctx 2048"),
+        (
+            vec!["requests", "-m", tiny, "--class", "nonsense"],
+            "no prompt of class 'nonsense'",
+        ),
+        (
+            vec!["requests", "-m", tiny, "--prompts", "nowhere.jsonl"],
+            "nowhere.jsonl",
+        ),
+        (
+            vec!["requests", "-m", tiny, "--n-gen", "2000"],
+            "n_ctx 2048",
+        ),
         (vec!["compare-live", "-m", tiny], "--target"),
         (vec!["compare-live", "--target", "ollama:m"], "--model"),
         (
-            vec!["requests", "-m", tiny, "--target", "openai:http://127.0.0.1:9/v1"],
+            vec![
+                "requests",
+                "-m",
+                tiny,
+                "--target",
+                "openai:http://127.0.0.1:9/v1",
+            ],
             "127.0.0.1:9",
         ),
         (
-            vec!["requests", "--target", "openai:http://127.0.0.1:9/v1", "--n-prompt", "16"],
+            vec![
+                "requests",
+                "--target",
+                "openai:http://127.0.0.1:9/v1",
+                "--n-prompt",
+                "16",
+            ],
             "name its file with --model",
         ),
     ] {

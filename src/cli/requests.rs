@@ -54,7 +54,8 @@ pub struct RequestFlags {
     /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion]
     #[arg(long, value_enum, value_name = "WAY", help_heading = "Requests")]
     pub endpoint: Option<EndpointChoice>,
-    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]
+    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]; pairs and
+    /// sustained loads have numbers of their own
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub n_requests: Option<u32>,
     /// When an answer is over: at its end, or at exactly --n-gen tokens [default: end]
@@ -80,7 +81,7 @@ pub struct RequestFlags {
     /// Experiment: one request after another, by class of prompt
     #[arg(long, help_heading = "Requests")]
     pub classes: bool,
-    /// Experiment: one load for this long, such as 60s
+    /// Experiment: one load for this long, such as 60s: of 8 at once, or of a single --batch
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub sustained: Option<String>,
     /// Requests a second that come by themselves in the sustained load, instead of a closed loop

@@ -11,6 +11,9 @@ use super::{MAX_SEQ, PlanError};
 /// Most requests of a job: their timelines are kept in memory until it ends.
 const MOST_REQUESTS: u32 = 1_000_000;
 
+/// Most requests of a sustained load.
+const MOST_SUSTAINED: f64 = 50_000.0;
+
 /// What is asked for; `None` and empty lists are what nobody named.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,38 +65,6 @@ pub struct RequestsChoice {
 }
 
 impl RequestsChoice {
-    /// This choice, each setting taken from `over` where that names one.
-    #[must_use]
-    pub fn overridden_by(self, over: Self) -> Self {
-        fn list<T>(over: Vec<T>, own: Vec<T>) -> Vec<T> {
-            if over.is_empty() { own } else { over }
-        }
-        Self {
-            target: list(over.target, self.target),
-            model: over.model.or(self.model),
-            rounds: over.rounds.or(self.rounds),
-            prompts: over.prompts.or(self.prompts),
-            class: list(over.class, self.class),
-            chat_template: over.chat_template.or(self.chat_template),
-            endpoint: over.endpoint.or(self.endpoint),
-            n_requests: over.n_requests.or(self.n_requests),
-            n_gen: over.n_gen.or(self.n_gen),
-            stop: over.stop.or(self.stop),
-            temperature: over.temperature.or(self.temperature),
-            top_k: over.top_k.or(self.top_k),
-            top_p: over.top_p.or(self.top_p),
-            min_p: over.min_p.or(self.min_p),
-            classes: over.classes.or(self.classes),
-            prompt_lengths: list(over.prompt_lengths, self.prompt_lengths),
-            temperatures: list(over.temperatures, self.temperatures),
-            concurrency: list(over.concurrency, self.concurrency),
-            sustained: over.sustained.or(self.sustained),
-            rate_per_s: over.rate_per_s.or(self.rate_per_s),
-            timeout: over.timeout.or(self.timeout),
-            difficulty: over.difficulty.or(self.difficulty),
-        }
-    }
-
     /// Whether it names an experiment.
     pub fn names_experiment(&self) -> bool {
         self.classes == Some(true)
@@ -188,6 +159,23 @@ impl RequestsAsked {
         for n in &self.concurrency {
             range("concurrency", *n, MAX_SEQ)?;
         }
+        fn twice<T: PartialEq + std::fmt::Display>(
+            key: &str,
+            values: &[T],
+        ) -> Result<(), PlanError> {
+            let again = values
+                .iter()
+                .enumerate()
+                .find(|(i, v)| values[..*i].contains(v));
+            match again {
+                Some((_, v)) => Err(PlanError::axis(key, format!("{v} is named twice"))),
+                None => Ok(()),
+            }
+        }
+        twice("target", &self.targets)?;
+        twice("prompt_lengths", &self.prompt_lengths)?;
+        twice("temperatures", &self.temperatures)?;
+        twice("concurrency", &self.concurrency)?;
         let one = [self.sampling.temperature];
         for t in self.temperatures.iter().chain(&one) {
             if !(0.0..=10.0).contains(t) {
@@ -207,6 +195,16 @@ impl RequestsAsked {
             return Err(PlanError::axis(
                 "rate_per_s",
                 format!("{rate}; more than 0, at most 10000 requests a second"),
+            ));
+        }
+        let length_s = self.sustained.map_or(0.0, |t| t.as_secs_f64());
+        if self
+            .rate_per_s
+            .is_some_and(|rate| rate * length_s > MOST_SUSTAINED)
+        {
+            return Err(PlanError::axis(
+                "rate_per_s",
+                format!("{rate} a second for {length_s} s are more than {MOST_SUSTAINED} requests"),
             ));
         }
         if self.rate_per_s.is_some() && self.sustained.is_none() {
@@ -254,6 +252,9 @@ mod tests {
             ("concurrency = [257]", "concurrency"),
             ("temperature = -1.0", "temperature"),
             ("temperatures = [nan]", "temperature"),
+            ("concurrency = [8, 8]", "8 is named twice"),
+            ("target = [\"in-process\", \"in-process\"]", "named twice"),
+            ("sustained = \"1h\"\nrate_per_s = 100.0", "more than 50000"),
             ("top_p = 1.5", "top_p"),
             ("rate_per_s = 2.0", "sustained"),
             ("sustained = \"60s\"\nrate_per_s = 0.0", "rate_per_s"),
@@ -265,18 +266,5 @@ mod tests {
             let error = of(toml).expect_err(toml);
             assert!(error.contains(needle), "{toml}: {error}");
         }
-    }
-
-    #[test]
-    fn flags_stand_over_the_sweep() {
-        let sweep: RequestsChoice =
-            toml::from_str("concurrency = [1]\nrounds = 2\nn_gen = 8").expect("valid");
-        let flags: RequestsChoice =
-            toml::from_str("concurrency = [4, 8]\nn_gen = 16").expect("valid");
-        let both = sweep.overridden_by(flags);
-        assert_eq!(
-            (both.concurrency, both.rounds, both.n_gen),
-            (vec![4, 8], Some(2), Some(16))
-        );
     }
 }

@@ -72,6 +72,20 @@ impl Job {
         &self.prompts[number as usize % self.prompts.len()]
     }
 
+    /// What the prompt of request `number` says, without what a chat template puts before it.
+    ///
+    /// # Panics
+    /// When the job has no prompt.
+    pub fn said_of(&self, number: u32) -> &str {
+        let text = self.prompt_of(number).text.as_str();
+        text.get(self.said_at(number)..).unwrap_or(text)
+    }
+
+    fn said_at(&self, number: u32) -> usize {
+        let at = number as usize % self.prompts.len();
+        self.said_at.get(at).map_or(0, |at| *at as usize)
+    }
+
     /// The text of request `number` as it is sent.
     ///
     /// # Panics
@@ -81,10 +95,10 @@ impl Job {
         let Some(tag) = self.tag else {
             return text.into();
         };
-        let at = number as usize % self.prompts.len();
-        let at = self.said_at.get(at).map_or(0, |at| *at as usize);
+        let at = self.said_at(number);
         let (before, said) = text.split_at_checked(at).unwrap_or(("", text));
-        format!("{before}{tag}-{number}. {said}").into()
+        // Of one width: a number more must not be a token more.
+        format!("{before}{tag:04}-{number:06}. {said}").into()
     }
 }
 

@@ -18,8 +18,8 @@ const CLASS_REQUESTS: u32 = 34;
 /// Rounds of places that a load of many at once has at least: the first one starts all together, as no later one does.
 const TURNS: u32 = 2;
 
-/// Requests that may wait or be under way in an open loop, unless a concurrency is named.
-const OPEN_LOOP_PLACES: u32 = 8;
+/// Requests under way in a sustained load, unless a single concurrency is named.
+const SUSTAINED_PLACES: u32 = 8;
 
 /// Most requests of a sustained load; its length ends it.
 const SUSTAINED_REQUESTS: u32 = 100_000;
@@ -30,8 +30,11 @@ const PAIR_TOKENS: u32 = 192;
 /// How much longer the control's prompts are.
 const CONTROL_LONGER: f64 = 1.05;
 
-/// Tokens that [`tag`] may take.
-const TAG_TOKENS: u32 = 12;
+/// Tokens that a job's tag may take.
+const TAG_TOKENS: u32 = 16;
+
+/// The largest tag that has the width of the others.
+const MOST_TAG: u32 = 9999;
 
 /// A job whose prompts the tokenizer has not seen yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,8 +157,10 @@ impl Planner<'_> {
     }
 
     fn sustained(&self, prompts: &[Prompt]) -> Draft {
-        let places = self.asked.concurrency.iter().copied().max();
-        let most = places.unwrap_or(OPEN_LOOP_PLACES);
+        let most = match self.asked.concurrency[..] {
+            [one] => one,
+            _ => SUSTAINED_PLACES,
+        };
         let mut draft = self.draft(
             &format!("sustained/c{most}"),
             Experiment::Sustained,
@@ -321,7 +326,7 @@ pub fn warm_up(job: &Job) -> Job {
             ..job.case.clone()
         },
         // From the other end, so that no job has this number.
-        tag: job.tag.map(|tag| u32::MAX - tag),
+        tag: job.tag.map(|tag| MOST_TAG.saturating_sub(tag)),
         ..job.clone()
     }
 }

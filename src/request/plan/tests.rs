@@ -69,7 +69,7 @@ fn every_experiment_has_its_jobs() {
             "temperature/t1.5",
             "concurrency/c1",
             "concurrency/c32",
-            "sustained/c32",
+            "sustained/c8",
             "difficulty/equal",
             "difficulty/natural",
             "difficulty/control",
@@ -115,7 +115,7 @@ fn a_tag_stands_behind_the_templates_beginning() {
         tag: Some(7),
         ..job
     };
-    assert_eq!(tagged.text_of(3), "<user> 7-3. text of s1 <model>");
+    assert_eq!(tagged.text_of(3), "<user> 0007-000003. text of s1 <model>");
 }
 
 #[test]
@@ -156,7 +156,11 @@ fn the_context_holds_the_longest_prompt_and_a_tag() {
         tag: Some(2),
         ..job
     };
-    assert_eq!(tagged.text_of(4), "2-4. b", "request 4 has prompt 1 of 3");
+    assert_eq!(
+        tagged.text_of(4),
+        "0002-000004. b",
+        "request 4 has prompt 1 of 3"
+    );
     assert_ne!(
         tagged.text_of(1),
         tagged.text_of(4),
