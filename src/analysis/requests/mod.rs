@@ -67,7 +67,7 @@ pub fn typical<'a>(requests: &'a RequestsView, target: &str) -> Option<&'a JobVi
 }
 
 /// How long a request takes, by class.
-fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
+pub fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
     let job = typical(requests, target)?;
     let median = |f: &Figures| Some(duration(f.latency_ns.median?));
     let mut said: Vec<String> = job
