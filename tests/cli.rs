@@ -69,7 +69,6 @@ fn values_that_no_cell_can_have() {
         (vec!["-n", "0"], "n_gen: 0"),
         (vec!["-p", "2000", "-n", "100"], "do not fit n_ctx 2048"),
         (vec!["-b", "32"], "--batch N"),
-        (vec!["-t", "0"], "threads: 0"),
         (vec!["--replicates", "0"], "replicates"),
         (vec!["-r", "0"], "repetitions"),
         (vec!["--precision", "2"], "precision"),

@@ -48,13 +48,14 @@ pub struct RequestFlags {
     /// Only prompts of this class; repeatable
     #[arg(long, value_name = "CLASS", help_heading = "Requests")]
     pub class: Vec<String>,
-    /// Put the model's chat template around each prompt
-    #[arg(long, help_heading = "Requests")]
-    pub chat_template: bool,
+    /// Whether the model's chat template stands around each prompt [default: where it has one]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
+    pub chat_template: Option<bool>,
     /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion]
     #[arg(long, value_enum, value_name = "WAY", help_heading = "Requests")]
     pub endpoint: Option<EndpointChoice>,
-    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]
+    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]; pairs and
+    /// sustained loads have numbers of their own
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub n_requests: Option<u32>,
     /// When an answer is over: at its end, or at exactly --n-gen tokens [default: end]
@@ -80,7 +81,7 @@ pub struct RequestFlags {
     /// Experiment: one request after another, by class of prompt
     #[arg(long, help_heading = "Requests")]
     pub classes: bool,
-    /// Experiment: one load for this long, such as 60s
+    /// Experiment: one load for this long, such as 60s: of 8 at once, or of a single --batch
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub sustained: Option<String>,
     /// Requests a second that come by themselves in the sustained load, instead of a closed loop
@@ -91,6 +92,9 @@ pub struct RequestFlags {
         help_heading = "Requests"
     )]
     pub rate: Option<f64>,
+    /// Give a server up that sends nothing for this long; its queue and loading count [default: 5m]
+    #[arg(long, value_name = "TIME", help_heading = "Requests")]
+    pub timeout: Option<String>,
     /// Experiment: does a harder question cost more? Matched pairs of prompts, with a positive control
     #[arg(long, help_heading = "Requests")]
     pub difficulty: bool,
@@ -134,7 +138,7 @@ impl RequestFlags {
             rounds: self.rounds,
             prompts: self.prompts.clone(),
             class: self.class.clone(),
-            chat_template: switch(self.chat_template),
+            chat_template: self.chat_template,
             endpoint: self.endpoint.map(|e| match e {
                 EndpointChoice::Completion => Endpoint::Completion,
                 EndpointChoice::Chat => Endpoint::Chat,
@@ -155,6 +159,7 @@ impl RequestFlags {
             concurrency,
             sustained: self.sustained.clone(),
             rate_per_s: self.rate,
+            timeout: self.timeout.clone(),
             difficulty: switch(self.difficulty),
         }
     }

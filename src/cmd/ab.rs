@@ -173,6 +173,10 @@ type Side = Prepared;
 /// What each side is, from the flags for both and those of its own.
 fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
     let sweep = args.sweep.as_deref().map(sweep::read).transpose()?;
+    ensure!(
+        sweep.as_ref().is_none_or(|s| s.requests.is_none()),
+        "the sweep has [requests], which are not measured in turns here: leave them out (`compare-live` has targets take turns)"
+    );
     let mut both = Asked::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
     let [of_a, of_b] = side_flags(&args.sides)?;

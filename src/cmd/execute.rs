@@ -56,6 +56,7 @@ pub fn execute(
     let mut observer = progress::for_stderr(plans[0], plans.len());
     let course = Course {
         started,
+        measuring: started,
         observer: observer.as_mut(),
         interrupt: interrupt.clone(),
         eta: Eta::of(&plans, rates),

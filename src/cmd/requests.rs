@@ -5,31 +5,35 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::execute::{listen, make_models};
-use super::prepare::{self, Asked, axes_of, prepare};
+use super::prepare::{self, Asked, Prepared, axes_of, prepare};
 use super::run::{measure, out_folder};
-use super::{DONE, say};
+use super::{DONE, INTERRUPTED, say};
 use crate::cli::RequestsArgs;
-use crate::model::ModelFacts;
-use crate::plan::Case;
+use crate::model::sanitize_name;
 use crate::plan::expand::Axes;
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::sweep::ProtocolChoice;
+use crate::plan::{Case, Plan};
+use crate::record::Outcome;
 use crate::record::jsonl::Writer;
 use crate::record::requests::RequestsPlan;
 use crate::report::progress::requests::for_stderr;
-use crate::request::Job;
 use crate::request::fit::FitOne;
 use crate::request::http::Patience;
 use crate::request::plan::{Draft, Sources, drafts};
 use crate::request::prompts::{Prompt, PromptSet};
 use crate::request::spec::TargetSpec;
+use crate::request::{Endpoint, Job};
 use crate::run::Interrupt;
 use crate::run::in_process::InProcess;
 use crate::run::requests::{Seat, Serving};
-use crate::run::supervisor::WorkerCommand;
+use crate::units;
 
 /// Requests at once in `compare-live` when nobody says how many.
 const LIVE_CONCURRENCY: [u32; 3] = [1, 8, 32];
+
+/// Most requests of a job whose texts are all different.
+const MOST_TAGGED: u32 = 20_000;
 
 /// The set that is used when none is named, and the one with matched pairs.
 const PROMPTS: &str = "lab";
@@ -121,7 +125,11 @@ fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str
         prepared.plan.cases.len() == 1,
         "requests are served by one model in one setting: give --model, --threads, --n-ctx and the like one value each"
     );
-    let template = prepared.plan.cases[0].clone();
+    let mut template = prepared.plan.cases[0].clone();
+    if !has_model {
+        // No model of ours has a part in it.
+        template.model = sanitize_name(&asked.targets.join("-"));
+    }
     let wanted = Wanted::of(&asked, &template, seed)?;
     if args.dry_run {
         say(wanted.dry_run(&asked))?;
@@ -139,8 +147,9 @@ fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str
     prepared.plan.cases.clear();
     prepared.fits.clear();
     let interrupt = listen()?;
-    let model = prepared.plan.models.first();
-    let ready = wanted.ready(&asked, model, &prepared.command, &interrupt)?;
+    let Some(ready) = wanted.ready(&asked, &prepared, &interrupt)? else {
+        return Ok(INTERRUPTED);
+    };
     measure(prepared, Some(ready), &args.output, &out, &interrupt)
 }
 
@@ -192,11 +201,6 @@ impl Wanted {
         })
     }
 
-    /// The model that answers in-process.
-    pub fn model(&self) -> &str {
-        &self.template.model
-    }
-
     /// A line for each job.
     pub fn dry_run(&self, asked: &RequestsAsked) -> String {
         let mut lines = Vec::new();
@@ -214,48 +218,61 @@ impl Wanted {
         lines.join("\n")
     }
 
-    /// Everything that is needed to serve them: targets that answer, texts with their lengths.
+    /// Everything that is needed to serve them: targets that answer, texts with their lengths. None when Ctrl-C came first.
     ///
     /// # Errors
-    /// When a target cannot be reached, or a prompt does not fit the context.
+    /// When a target cannot be reached, or a prompt fits neither the context nor the memory.
     pub fn ready(
         self,
         asked: &RequestsAsked,
-        model: Option<&ModelFacts>,
-        command: &WorkerCommand,
+        prepared: &Prepared,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Ready>> {
+        let ready = self.set_up(asked, prepared, interrupt);
+        match ready {
+            Err(_) if interrupt.is_set() => Ok(None),
+            ready => ready.map(Some),
+        }
+    }
+
+    fn set_up(
+        self,
+        asked: &RequestsAsked,
+        prepared: &Prepared,
         interrupt: &Interrupt,
     ) -> Result<Ready> {
-        let load = self.template.load_key();
-        let mut own = match model {
+        let models = &prepared.plan.models;
+        let mut own = match models.iter().find(|m| m.name == self.template.model) {
             Some(model) => {
-                let started = InProcess::start(command, model, &load, Some(interrupt));
-                Some(
-                    started
-                        .with_context(|| format!("{}: cannot be loaded", model.path.display()))?,
-                )
+                let load = self.template.load_key();
+                let started = InProcess::start(&prepared.command, model, &load, Some(interrupt));
+                let path = model.path.display();
+                Some(started.with_context(|| format!("{path}: cannot be loaded"))?)
             }
             None => None,
         };
         let stop = || interrupt.is_set();
+        // A server's own template is the server's business.
+        let template = match (asked.chat_template, asked.endpoint, own.as_mut()) {
+            (Some(asked), ..) => asked,
+            (None, Endpoint::Chat, _) | (None, _, None) => false,
+            (None, Endpoint::Completion, Some(own)) => own.has_template(&stop)?,
+        };
         let mut jobs = Vec::new();
         for draft in self.drafts {
-            jobs.push(fitted(draft, own.as_mut(), asked, &stop)?);
+            jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
-        let mut seats = Vec::new();
-        for name in &asked.targets {
-            let seat = match name.parse::<TargetSpec>()?.server(Patience::default())? {
-                None => Seat::InProcess(Box::new(own.take().context("in-process is named twice")?)),
-                Some(mut server) => {
-                    // Whoever cannot be reached shall be told before anything is measured.
-                    server.facts()?;
-                    Seat::Server(server)
-                }
-            };
-            seats.push(seat);
+        let seats = seats(asked, own)?;
+        if seats.iter().any(|s| matches!(s, Seat::InProcess(_))) {
+            check_memory(&jobs, prepared)?;
         }
         if seats.iter().any(|s| matches!(s, Seat::Server(_))) {
             // The same text twice would be answered from a server's cache of prefixes.
-            jobs.iter_mut().for_each(|job| job.tag = Some(0));
+            for job in &mut jobs {
+                job.tag = Some(0);
+                // Every request has a text of its own then, which is made beforehand.
+                job.n_requests = job.n_requests.min(MOST_TAGGED);
+            }
         }
         Ok(Ready {
             plan: RequestsPlan {
@@ -269,11 +286,57 @@ impl Wanted {
     }
 }
 
+/// The targets in the order in which they are named.
+fn seats(asked: &RequestsAsked, mut own: Option<InProcess>) -> Result<Vec<Seat>> {
+    let patience = Patience {
+        stall: asked.timeout.unwrap_or(Patience::default().stall),
+        ..Patience::default()
+    };
+    let mut seats = Vec::new();
+    for name in &asked.targets {
+        seats.push(match name.parse::<TargetSpec>()?.server(patience)? {
+            None => Seat::InProcess(Box::new(own.take().context("in-process needs --model")?)),
+            Some(mut server) => {
+                // Whoever cannot be reached shall be told before anything is measured.
+                server.facts()?;
+                Seat::Server(server)
+            }
+        });
+    }
+    Ok(seats)
+}
+
+/// Whether every job's context fits the memory, as cells' contexts must.
+fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
+    let plan = Plan {
+        cases: jobs.iter().map(|job| job.case.clone()).collect(),
+        ..prepared.plan.clone()
+    };
+    let fits = prepare::fits(&[(&plan, &prepared.engine)]).remove(0);
+    for (job, (_, outcome)) in jobs.iter().zip(fits) {
+        if let Some(Outcome::Skipped {
+            needs_bytes,
+            has_bytes,
+        }) = outcome
+        {
+            bail!(
+                "{}: {} sequences of {} tokens need {} of memory, there are {}: fewer at once, a smaller --n-ctx, or --kv fit",
+                job.name,
+                job.case.n_seq,
+                job.case.n_ctx_seq(),
+                units::bytes(needs_bytes),
+                units::bytes(has_bytes)
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The draft with its final texts.
 fn fitted(
     draft: Draft,
     own: Option<&mut InProcess>,
-    asked: &RequestsAsked,
+    template: bool,
     stop: &dyn Fn() -> bool,
 ) -> Result<Job> {
     let texts = match own {
@@ -282,7 +345,7 @@ fn fitted(
             let wanted = wanted.map(|(prompt, n_tokens)| FitOne {
                 text: prompt.text.clone(),
                 n_tokens: *n_tokens,
-                template: asked.chat_template,
+                template,
             });
             let fitted = own.fit(wanted.collect(), stop);
             let fitted = fitted.with_context(|| format!("{}: its prompts", draft.job.name))?;
@@ -293,7 +356,7 @@ fn fitted(
         }
         None => {
             ensure!(
-                draft.n_tokens.iter().all(Option::is_none) && !asked.chat_template,
+                draft.n_tokens.iter().all(Option::is_none) && !template,
                 "{}: needs the model's tokenizer or template: name its file with --model",
                 draft.job.name
             );

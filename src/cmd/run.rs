@@ -57,12 +57,14 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let models = std::mem::take(&mut prepared.models);
     prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
     let interrupt = listen()?;
-    let ready = wanted.map(|(wanted, asked)| {
-        let plan = &prepared.plan;
-        let model = plan.models.iter().find(|m| m.name == wanted.model());
-        wanted.ready(&asked, model, &prepared.command, &interrupt)
-    });
-    measure(prepared, ready.transpose()?, &args.output, &out, &interrupt)
+    let ready = match wanted {
+        None => None,
+        Some((wanted, asked)) => match wanted.ready(&asked, &prepared, &interrupt)? {
+            None => return Ok(INTERRUPTED),
+            ready => ready,
+        },
+    };
+    measure(prepared, ready, &args.output, &out, &interrupt)
 }
 
 /// The folder that gets runs' folders.
@@ -156,6 +158,11 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let mut writer = Writer::open(folder)?;
     let (header, mut done) = Done::read(folder)?;
     ensure!(
+        !header.plan.cases.is_empty(),
+        "{}: has requests only, which are sent in one go: send them again",
+        run.display()
+    );
+    ensure!(
         header.pair.is_none(),
         "{}: is one side of a pair, which was measured in turns with the other; measure the pair again",
         run.display()
@@ -164,6 +171,9 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let (machine, engine, program) = check_same_conditions(run, &header, models, &command)?;
     writer.mend()?;
     let plan = header.plan;
+    if header.requests.is_some() {
+        eprintln!("resuming its cells: requests are sent in one go, or not at all");
+    }
     let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));

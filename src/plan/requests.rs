@@ -11,6 +11,9 @@ use super::{MAX_SEQ, PlanError};
 /// Most requests of a job: their timelines are kept in memory until it ends.
 const MOST_REQUESTS: u32 = 1_000_000;
 
+/// Most requests of a sustained load.
+const MOST_SUSTAINED: f64 = 50_000.0;
+
 /// What is asked for; `None` and empty lists are what nobody named.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,7 +28,7 @@ pub struct RequestsChoice {
     pub prompts: Option<String>,
     /// Only prompts of these classes.
     pub class: Vec<String>,
-    /// Whether the model's chat template stands around them.
+    /// Whether the model's chat template stands around them; unnamed: where it has one.
     pub chat_template: Option<bool>,
     /// Which way they reach a server.
     pub endpoint: Option<Endpoint>,
@@ -55,42 +58,13 @@ pub struct RequestsChoice {
     pub sustained: Option<String>,
     /// Of the sustained load: requests a second that come by themselves, instead of a closed loop.
     pub rate_per_s: Option<f64>,
+    /// A server that sends nothing for so long is given up.
+    pub timeout: Option<String>,
     /// The experiment: does a harder question cost more?
     pub difficulty: Option<bool>,
 }
 
 impl RequestsChoice {
-    /// This choice, each setting taken from `over` where that names one.
-    #[must_use]
-    pub fn overridden_by(self, over: Self) -> Self {
-        fn list<T>(over: Vec<T>, own: Vec<T>) -> Vec<T> {
-            if over.is_empty() { own } else { over }
-        }
-        Self {
-            target: list(over.target, self.target),
-            model: over.model.or(self.model),
-            rounds: over.rounds.or(self.rounds),
-            prompts: over.prompts.or(self.prompts),
-            class: list(over.class, self.class),
-            chat_template: over.chat_template.or(self.chat_template),
-            endpoint: over.endpoint.or(self.endpoint),
-            n_requests: over.n_requests.or(self.n_requests),
-            n_gen: over.n_gen.or(self.n_gen),
-            stop: over.stop.or(self.stop),
-            temperature: over.temperature.or(self.temperature),
-            top_k: over.top_k.or(self.top_k),
-            top_p: over.top_p.or(self.top_p),
-            min_p: over.min_p.or(self.min_p),
-            classes: over.classes.or(self.classes),
-            prompt_lengths: list(over.prompt_lengths, self.prompt_lengths),
-            temperatures: list(over.temperatures, self.temperatures),
-            concurrency: list(over.concurrency, self.concurrency),
-            sustained: over.sustained.or(self.sustained),
-            rate_per_s: over.rate_per_s.or(self.rate_per_s),
-            difficulty: over.difficulty.or(self.difficulty),
-        }
-    }
-
     /// Whether it names an experiment.
     pub fn names_experiment(&self) -> bool {
         self.classes == Some(true)
@@ -117,7 +91,9 @@ impl RequestsChoice {
             seed: (seed % (1 << 31)) as u32,
         };
         let sustained = self.sustained.as_deref();
+        let timeout = self.timeout.as_deref();
         let asked = RequestsAsked {
+            timeout: timeout.map(|t| duration("timeout", t)).transpose()?,
             targets: match self.target.is_empty() {
                 true => vec!["in-process".to_owned()],
                 false => self.target,
@@ -125,7 +101,7 @@ impl RequestsChoice {
             rounds: self.rounds.unwrap_or(3),
             prompts: self.prompts,
             class: self.class,
-            chat_template: self.chat_template.unwrap_or(false),
+            chat_template: self.chat_template,
             endpoint: self.endpoint.unwrap_or_default(),
             n_requests: self.n_requests,
             n_gen: self.n_gen.unwrap_or(64),
@@ -152,7 +128,7 @@ pub struct RequestsAsked {
     pub rounds: u32,
     pub prompts: Option<String>,
     pub class: Vec<String>,
-    pub chat_template: bool,
+    pub chat_template: Option<bool>,
     pub endpoint: Endpoint,
     pub n_requests: Option<u32>,
     pub n_gen: u32,
@@ -164,6 +140,7 @@ pub struct RequestsAsked {
     pub concurrency: Vec<u32>,
     pub sustained: Option<Duration>,
     pub rate_per_s: Option<f64>,
+    pub timeout: Option<Duration>,
     pub difficulty: bool,
 }
 
@@ -182,6 +159,23 @@ impl RequestsAsked {
         for n in &self.concurrency {
             range("concurrency", *n, MAX_SEQ)?;
         }
+        fn twice<T: PartialEq + std::fmt::Display>(
+            key: &str,
+            values: &[T],
+        ) -> Result<(), PlanError> {
+            let again = values
+                .iter()
+                .enumerate()
+                .find(|(i, v)| values[..*i].contains(v));
+            match again {
+                Some((_, v)) => Err(PlanError::axis(key, format!("{v} is named twice"))),
+                None => Ok(()),
+            }
+        }
+        twice("target", &self.targets)?;
+        twice("prompt_lengths", &self.prompt_lengths)?;
+        twice("temperatures", &self.temperatures)?;
+        twice("concurrency", &self.concurrency)?;
         let one = [self.sampling.temperature];
         for t in self.temperatures.iter().chain(&one) {
             if !(0.0..=10.0).contains(t) {
@@ -203,10 +197,26 @@ impl RequestsAsked {
                 format!("{rate}; more than 0, at most 10000 requests a second"),
             ));
         }
+        let length_s = self.sustained.map_or(0.0, |t| t.as_secs_f64());
+        if self
+            .rate_per_s
+            .is_some_and(|rate| rate * length_s > MOST_SUSTAINED)
+        {
+            return Err(PlanError::axis(
+                "rate_per_s",
+                format!("{rate} a second for {length_s} s are more than {MOST_SUSTAINED} requests"),
+            ));
+        }
         if self.rate_per_s.is_some() && self.sustained.is_none() {
             return Err(PlanError::axis(
                 "rate_per_s",
                 "is the rate of a sustained load: name its length too, such as sustained = \"60s\"",
+            ));
+        }
+        if self.timeout.is_some_and(|t| t.is_zero()) {
+            return Err(PlanError::axis(
+                "timeout",
+                "0 gives every server up at once; leave it out for the default",
             ));
         }
         if self.sustained.is_some_and(|t| t.is_zero()) {
@@ -242,28 +252,19 @@ mod tests {
             ("concurrency = [257]", "concurrency"),
             ("temperature = -1.0", "temperature"),
             ("temperatures = [nan]", "temperature"),
+            ("concurrency = [8, 8]", "8 is named twice"),
+            ("target = [\"in-process\", \"in-process\"]", "named twice"),
+            ("sustained = \"1h\"\nrate_per_s = 100.0", "more than 50000"),
             ("top_p = 1.5", "top_p"),
             ("rate_per_s = 2.0", "sustained"),
             ("sustained = \"60s\"\nrate_per_s = 0.0", "rate_per_s"),
             ("sustained = \"soon\"", "sustained"),
+            ("timeout = \"0s\"", "timeout"),
             ("stop = \"never\"", "unknown variant"),
             ("colour = 1", "unknown field"),
         ] {
             let error = of(toml).expect_err(toml);
             assert!(error.contains(needle), "{toml}: {error}");
         }
-    }
-
-    #[test]
-    fn flags_stand_over_the_sweep() {
-        let sweep: RequestsChoice =
-            toml::from_str("concurrency = [1]\nrounds = 2\nn_gen = 8").expect("valid");
-        let flags: RequestsChoice =
-            toml::from_str("concurrency = [4, 8]\nn_gen = 16").expect("valid");
-        let both = sweep.overridden_by(flags);
-        assert_eq!(
-            (both.concurrency, both.rounds, both.n_gen),
-            (vec![4, 8], Some(2), Some(16))
-        );
     }
 }

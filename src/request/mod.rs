@@ -52,10 +52,13 @@ pub struct Job {
     pub stop_at: StopAt,
     /// The way the text reaches a server.
     pub endpoint: Endpoint,
-    /// A number that, with the request's own, stands before each text, so that no server has it in its cache; none:
-    /// the texts are sent as they are.
+    /// A number that, with the request's own, stands at the beginning of what is said, so that no server has it in its
+    /// cache; none: the texts are sent as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<u32>,
+    /// Where in each text what is said begins, bytes: a chat template has a beginning of its own. Missing ones are 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said_at: Vec<u32>,
     /// Seed of the arrivals in an open loop.
     pub seed: u64,
 }
@@ -69,16 +72,33 @@ impl Job {
         &self.prompts[number as usize % self.prompts.len()]
     }
 
+    /// What the prompt of request `number` says, without what a chat template puts before it.
+    ///
+    /// # Panics
+    /// When the job has no prompt.
+    pub fn said_of(&self, number: u32) -> &str {
+        let text = self.prompt_of(number).text.as_str();
+        text.get(self.said_at(number)..).unwrap_or(text)
+    }
+
+    fn said_at(&self, number: u32) -> usize {
+        let at = number as usize % self.prompts.len();
+        self.said_at.get(at).map_or(0, |at| *at as usize)
+    }
+
     /// The text of request `number` as it is sent.
     ///
     /// # Panics
     /// When the job has no prompt.
     pub fn text_of(&self, number: u32) -> Cow<'_, str> {
         let text = self.prompt_of(number).text.as_str();
-        match self.tag {
-            None => text.into(),
-            Some(tag) => format!("{tag}-{number}. {text}").into(),
-        }
+        let Some(tag) = self.tag else {
+            return text.into();
+        };
+        let at = self.said_at(number);
+        let (before, said) = text.split_at_checked(at).unwrap_or(("", text));
+        // Of one width: a number more must not be a token more.
+        format!("{before}{tag:04}-{number:06}. {said}").into()
     }
 }
 

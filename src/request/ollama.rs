@@ -212,13 +212,13 @@ impl Dialect for Ollama {
     }
 
     fn question(&self, job: &Job, number: u32) -> Question {
-        let text = &job.prompt_of(number).text;
+        let text = job.text_of(number);
         let sampling = &job.sampling;
         let (path, text) = match job.endpoint {
             Endpoint::Completion => (
                 "/api/generate",
                 Text::Raw {
-                    prompt: text,
+                    prompt: &text,
                     raw: true,
                 },
             ),
@@ -227,7 +227,7 @@ impl Dialect for Ollama {
                 Text::Chat {
                     messages: [Message {
                         role: "user",
-                        content: text,
+                        content: &text,
                     }],
                 },
             ),

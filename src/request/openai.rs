@@ -216,16 +216,16 @@ impl Dialect for Openai {
     }
 
     fn question(&self, job: &Job, number: u32) -> Question {
-        let text = &job.prompt_of(number).text;
+        let text = job.text_of(number);
         let sampling = &job.sampling;
         let (path, text) = match job.endpoint {
-            Endpoint::Completion => ("/completions", Text::Plain { prompt: text }),
+            Endpoint::Completion => ("/completions", Text::Plain { prompt: &text }),
             Endpoint::Chat => (
                 "/chat/completions",
                 Text::Chat {
                     messages: [Message {
                         role: "user",
-                        content: text,
+                        content: &text,
                     }],
                 },
             ),

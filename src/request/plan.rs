@@ -18,8 +18,8 @@ const CLASS_REQUESTS: u32 = 34;
 /// Rounds of places that a load of many at once has at least: the first one starts all together, as no later one does.
 const TURNS: u32 = 2;
 
-/// Requests that may wait or be under way in an open loop, unless a concurrency is named.
-const OPEN_LOOP_PLACES: u32 = 8;
+/// Requests under way in a sustained load, unless a single concurrency is named.
+const SUSTAINED_PLACES: u32 = 8;
 
 /// Most requests of a sustained load; its length ends it.
 const SUSTAINED_REQUESTS: u32 = 100_000;
@@ -30,8 +30,11 @@ const PAIR_TOKENS: u32 = 192;
 /// How much longer the control's prompts are.
 const CONTROL_LONGER: f64 = 1.05;
 
-/// Tokens that [`tag`] may take.
-const TAG_TOKENS: u32 = 12;
+/// Tokens that a job's tag may take.
+const TAG_TOKENS: u32 = 16;
+
+/// The largest tag that has the width of the others.
+const MOST_TAG: u32 = 9999;
 
 /// A job whose prompts the tokenizer has not seen yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,14 +150,17 @@ impl Planner<'_> {
             stop_at: asked.stop_at,
             endpoint: asked.endpoint,
             tag: None,
+            said_at: Vec::new(),
             seed: self.seed,
         };
         Draft { job, n_tokens }
     }
 
     fn sustained(&self, prompts: &[Prompt]) -> Draft {
-        let places = self.asked.concurrency.iter().copied().max();
-        let most = places.unwrap_or(OPEN_LOOP_PLACES);
+        let most = match self.asked.concurrency[..] {
+            [one] => one,
+            _ => SUSTAINED_PLACES,
+        };
         let mut draft = self.draft(
             &format!("sustained/c{most}"),
             Experiment::Sustained,
@@ -262,7 +268,11 @@ impl Draft {
     /// [`PlanError`] when a prompt and its answer do not fit `n_ctx`.
     pub fn with_texts(mut self, texts: Vec<(String, Option<u32>)>) -> Result<Job, PlanError> {
         for (prompt, (text, n_tokens)) in self.job.prompts.iter_mut().zip(texts) {
+            self.job.said_at.push(said_at(&prompt.text, &text));
             (prompt.text, prompt.n_tokens) = (text, n_tokens);
+        }
+        if self.job.said_at.iter().all(|at| *at == 0) {
+            self.job.said_at.clear();
         }
         let length = |p: &Prompt| {
             p.n_tokens
@@ -287,6 +297,19 @@ impl Draft {
     }
 }
 
+/// Where a prompt begins in the finished text: behind what a template puts before it.
+fn said_at(said: &str, finished: &str) -> u32 {
+    /// Longer than any beginning that a template has by chance.
+    const OPENING: usize = 24;
+    let opening: String = said.trim_start().chars().take(OPENING).collect();
+    // A text that was cut shorter has less of it.
+    let first_word = opening.split_whitespace().next().unwrap_or_default();
+    let at = finished
+        .find(&opening)
+        .or_else(|| finished.find(first_word));
+    at.and_then(|at| u32::try_from(at).ok()).unwrap_or(0)
+}
+
 /// A short job of the same shape that nobody records: it loads what is loaded late, and fills caches of code.
 pub fn warm_up(job: &Job) -> Job {
     let n_gen = job.case.n_gen.min(8);
@@ -303,7 +326,7 @@ pub fn warm_up(job: &Job) -> Job {
             ..job.case.clone()
         },
         // From the other end, so that no job has this number.
-        tag: job.tag.map(|tag| u32::MAX - tag),
+        tag: job.tag.map(|tag| MOST_TAG.saturating_sub(tag)),
         ..job.clone()
     }
 }

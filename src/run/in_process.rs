@@ -99,6 +99,23 @@ impl InProcess {
         }
     }
 
+    /// Whether the model has a chat template that the engine can apply.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the worker is gone.
+    pub fn has_template(&mut self, stop: &dyn Fn() -> bool) -> Result<bool, TargetError> {
+        let one = FitOne {
+            text: "hello".to_owned(),
+            n_tokens: None,
+            template: true,
+        };
+        match self.fit(vec![one], stop) {
+            Ok(_) => Ok(true),
+            Err(TargetError::Unfit { .. }) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// What machine and worker did during the last job; none when it was not served.
     pub fn take_usage(&mut self) -> Option<UsageDelta> {
         self.usage.take()

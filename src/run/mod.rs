@@ -109,6 +109,8 @@ pub struct Execution<'a> {
 pub struct Course<'a> {
     /// When it began.
     pub started: Instant,
+    /// When its cells did, for which the budget is: requests came before them. Set when they begin.
+    pub measuring: Instant,
     /// Who watches.
     pub observer: &'a mut dyn Observer,
     /// Ctrl-C.
@@ -123,7 +125,7 @@ impl Execution<'_> {
     /// # Errors
     /// Only when a record cannot be written: a cell's failure is a line of it.
     pub fn run(mut self) -> Result<Ended, RecordError> {
-        self.course.started = Instant::now();
+        self.course.measuring = Instant::now();
         let protocol = self.protocol().clone();
         let planned = (0..protocol.replicates).flat_map(|r| self.groups(r, |_| true));
         let planned: Vec<Group> = planned.collect();
@@ -131,7 +133,7 @@ impl Execution<'_> {
         for replicate in protocol.replicates..protocol.most_replicates() {
             let more = self.groups(replicate, |cell| !self.is_known(cell, &protocol));
             let budget = protocol.budget_ns.map(Duration::from_nanos);
-            let is_over = budget.is_some_and(|b| self.course.started.elapsed() >= b);
+            let is_over = budget.is_some_and(|b| self.course.measuring.elapsed() >= b);
             if more.is_empty() || is_over || self.course.interrupt.is_set() {
                 break;
             }
@@ -222,7 +224,7 @@ impl Execution<'_> {
         }
         // Loading is no part of a visit.
         let begun = Instant::now();
-        let deadline = course.eta.deadline(&cell.cases, course.started, protocol);
+        let deadline = course.eta.deadline(&cell.cases, course.measuring, protocol);
         for at in turns(visits.len(), group.replicate) {
             self.lanes[at].open(&mut visits[at], course);
         }

@@ -45,6 +45,7 @@ fn prompt(text: &str) -> Prompt {
 fn job(n_requests: u32) -> Job {
     Job {
         tag: None,
+        said_at: Vec::new(),
         name: "test".into(),
         experiment: Experiment::Classes,
         prompts: vec![prompt("one"), prompt("two")],

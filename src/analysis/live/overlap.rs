@@ -22,6 +22,9 @@ pub enum Serving {
     Partly,
 }
 
+/// Share of the requests under way that must be answered at one instant to say that all are.
+const TOGETHER: f64 = 0.9;
+
 impl Overlap {
     /// Of a job's whole answers; none where fewer than two requests were under way together, or their answers came in
     /// one piece, which has no length.
@@ -46,7 +49,8 @@ impl Overlap {
     pub fn serving(self) -> Serving {
         match self.answered {
             1 => Serving::OneByOne,
-            n if n < self.under_way => Serving::Partly,
+            // Somebody's prompt is always being computed, which is no answer yet.
+            n if f64::from(n) < TOGETHER * f64::from(self.under_way) => Serving::Partly,
             _ => Serving::Together,
         }
     }

@@ -71,6 +71,8 @@ impl Parts {
             // The clock of a server may run apart by a little: the parts still add up to what the client saw.
             Some(total) => {
                 let waiting = (total as f64 - loading - prefill - decode).max(0.0);
+                // Before it was sent it waited for a client of ours, which is no transport either.
+                let waiting = waiting + sent.sent_ns.saturating_sub(sent.due_ns) as f64;
                 (waiting, whole - loading - prefill - decode - waiting)
             }
             None => {
@@ -119,7 +121,9 @@ impl PerToken {
         let whole = job.requests.iter().filter(|s| s.ending.is_whole());
         let both = whole.filter_map(|s| {
             let server = s.server?;
-            Some((server.eval_ns? as f64, f64::from(server.n_eval?)))
+            // The server's clock starts with the first token: it spans the gaps between tokens.
+            let n_gaps = server.n_eval?.checked_sub(1).filter(|n| *n > 0)?;
+            Some((server.eval_ns? as f64, f64::from(n_gaps)))
         });
         let (ns, n) = both.fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
         (n > 0.0).then(|| Self {

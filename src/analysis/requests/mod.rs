@@ -2,7 +2,7 @@
 //!
 //! | question | where |
 //! |---|---|
-//! | how long does a request take, by class | [`how_long`] |
+//! | how long does a request take, by class | `how_long` |
 //! | how many at once, and where more stop paying | [`concurrency`] |
 //! | does TTFT follow the prompt's length | [`length`] |
 //! | what does load take of the machine, and does it stay | [`sustained`] |

@@ -89,6 +89,10 @@ fn failures(requests: &RequestsView) -> Vec<String> {
         let kinds: Vec<String> = kinds.iter().map(|(k, n)| format!("{n} {k}")).collect();
         said.push(format!("The others: {}.", kinds.join(", ")));
     }
+    let rounds: usize = requests.jobs.iter().map(|j| j.unserved.len()).sum();
+    if rounds > 0 {
+        said.push(format!("Not served at all: {rounds} rounds of jobs."));
+    }
     let lost: Vec<String> = requests
         .jobs
         .iter()

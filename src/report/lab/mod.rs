@@ -19,7 +19,7 @@ use crate::analysis::requests as of_requests;
 use crate::analysis::theory::Theory;
 use crate::compare::axis::Axis;
 use crate::plot::Figure;
-use crate::text::{quoted, short};
+use crate::text::{plain, quoted, short};
 use crate::view::{CellView, RequestsView, RunView};
 
 /// A whole report.
@@ -290,6 +290,9 @@ impl Both<'_> {
     }
 }
 
+/// Longest path that a command shows whole.
+const COMMAND_BYTES: usize = 300;
+
 /// A command that measures something else with this run's models and settings: `flags` say what is different.
 fn command(view: &RunView, flags: &str) -> String {
     verb_command(view, None, flags)
@@ -307,7 +310,10 @@ fn verb_command(view: &RunView, verb: Option<&str>, flags: &str) -> String {
         && !flags.contains("--model")
     {
         parts.push("--model".to_owned());
-        parts.push(short(&quoted(&model.path)));
+        // Whole, to be copied; whoever gives a file a name of kilobytes types it himself.
+        let path = quoted(&model.path);
+        let is_usual = path.len() <= COMMAND_BYTES;
+        parts.push(if is_usual { plain(&path) } else { short(&path) });
     }
     parts.push(flags.to_owned());
     parts.join(" ")

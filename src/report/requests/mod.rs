@@ -115,6 +115,13 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
         if !job.figures.failed.is_empty() {
             said.push(format!("{place}: {}", failures(&job.figures)));
         }
+        for (round, reason) in &job.unserved {
+            let reason = short(reason);
+            said.push(format!(
+                "{place}: not served in round {}: {reason}",
+                round.saturating_add(1)
+            ));
+        }
         if job.figures.n_short > 0 {
             said.push(format!(
                 "{place}: {} shorter than asked for",

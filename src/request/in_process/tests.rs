@@ -61,6 +61,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         .remove(0);
     Job {
         tag: None,
+        said_at: Vec::new(),
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: texts.iter().map(|t| prompt(t)).collect(),

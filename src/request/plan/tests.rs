@@ -69,7 +69,7 @@ fn every_experiment_has_its_jobs() {
             "temperature/t1.5",
             "concurrency/c1",
             "concurrency/c32",
-            "sustained/c32",
+            "sustained/c8",
             "difficulty/equal",
             "difficulty/natural",
             "difficulty/control",
@@ -103,6 +103,19 @@ fn halves_of_a_pair_are_equally_long_and_the_control_is_not() {
         "5% more than 192, rounded up"
     );
     assert_eq!(control.n_tokens[1 - longer], Some(192));
+}
+
+#[test]
+fn a_tag_stands_behind_the_templates_beginning() {
+    let draft = plan("").expect("valid").remove(0);
+    let texts = draft.job.prompts.iter();
+    let texts = texts.map(|p| (format!("<user> {} <model>", p.text), Some(9)));
+    let job = draft.clone().with_texts(texts.collect()).expect("fits");
+    let tagged = Job {
+        tag: Some(7),
+        ..job
+    };
+    assert_eq!(tagged.text_of(3), "<user> 0007-000003. text of s1 <model>");
 }
 
 #[test]
@@ -143,7 +156,11 @@ fn the_context_holds_the_longest_prompt_and_a_tag() {
         tag: Some(2),
         ..job
     };
-    assert_eq!(tagged.text_of(4), "2-4. b", "request 4 has prompt 1 of 3");
+    assert_eq!(
+        tagged.text_of(4),
+        "0002-000004. b",
+        "request 4 has prompt 1 of 3"
+    );
     assert_ne!(
         tagged.text_of(1),
         tagged.text_of(4),

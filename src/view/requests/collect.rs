@@ -43,6 +43,7 @@ struct Pending {
 struct Ended {
     started_ns: u64,
     elapsed_ns: Option<u64>,
+    reason: Option<String>,
     calls: Calls,
     /// Steps of the calls that only decode.
     steps_ns: Vec<f64>,
@@ -167,6 +168,7 @@ impl Ended {
         let mut ended = Self {
             started_ns: line.started_ns,
             elapsed_ns: line.elapsed_ns,
+            reason: line.reason,
             warnings: line.warnings,
             ..Self::default()
         };
@@ -228,6 +230,8 @@ impl Pending {
             let values: Vec<f64> = rounds.iter().filter_map(of).collect();
             figures::over_rounds(&values)
         };
+        let unserved = |(round, e): (&u32, &Ended)| Some((*round, e.reason.clone()?));
+        let unserved = self.rounds.iter().filter_map(unserved).collect();
         let mut usage = UsageCollector::default();
         let mut warnings: Vec<HostWarning> = Vec::new();
         for ended in self.rounds.values() {
@@ -249,6 +253,7 @@ impl Pending {
             calls: merged(self.rounds.values()),
             usage: usage.finish(),
             warnings,
+            unserved,
             samples: self.samples,
             rounds,
             requests: requests.into_iter().map(|k| k.sent).collect(),

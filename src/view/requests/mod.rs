@@ -70,6 +70,8 @@ pub struct JobView {
     pub usage: CellUsage,
     /// What makes it deserve less trust, each kind once.
     pub warnings: Vec<HostWarning>,
+    /// Rounds in which it could not be served, and why.
+    pub unserved: Vec<(u32, String)>,
     /// A few answers.
     pub samples: Vec<Answer>,
 }
@@ -285,7 +287,8 @@ impl RequestsView {
     pub fn any_failed(&self) -> bool {
         let interrupted = Ending::Interrupted.word();
         let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| *how != interrupted);
-        self.jobs.iter().any(|j| went_wrong(j) || !j.is_measured())
+        let is_lost = |j: &JobView| !j.is_measured() || !j.unserved.is_empty();
+        self.jobs.iter().any(|j| went_wrong(j) || is_lost(j))
     }
 
     /// Whether more than one target has answered.

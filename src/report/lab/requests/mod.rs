@@ -131,8 +131,12 @@ fn first_prompts(job: &JobView) -> Vec<String> {
     let classes = job.classes.iter().take(MOST_ROWS);
     classes
         .filter_map(|c| {
-            let own = || job.job.prompts.iter().filter(|p| p.class == c.class);
-            let first = own().next()?;
+            let own = || {
+                (0..)
+                    .zip(&job.job.prompts)
+                    .filter(|(_, p)| p.class == c.class)
+            };
+            let (first, _) = own().next()?;
             let n = plural(
                 u32::try_from(own().count()).unwrap_or(u32::MAX),
                 "prompt",
@@ -141,7 +145,7 @@ fn first_prompts(job: &JobView) -> Vec<String> {
             Some(format!(
                 "{} ({n}): \u{201c}{}\u{201d}",
                 short(&c.class),
-                beginning(&first.text, QUOTED)
+                beginning(job.job.said_of(first), QUOTED)
             ))
         })
         .collect()
@@ -268,8 +272,8 @@ pub(super) fn answers(requests: &RequestsView) -> Vec<Block> {
                 .filter_map(move |j| Some((*j, j.samples.get(n)?)))
         };
         for (job, answer) in (0..most).flat_map(nth).take(MOST_ANSWERS) {
-            let prompt = job.prompt_of(answer.number);
-            let asked = prompt.map(|p| beginning(&p.text, QUOTED));
+            let has_prompt = job.prompt_of(answer.number).is_some();
+            let asked = has_prompt.then(|| beginning(job.job.said_of(answer.number), QUOTED));
             let lines: Vec<String> = answer.text.lines().map(plain).collect();
             blocks.push(Block::Folded(
                 format!(

@@ -1,0 +1,265 @@
+//! `requests`, `compare-live` and a sweep with requests, as a user sees them.
+
+#[allow(dead_code)] // other tests use the rest of it
+#[path = "servers/fake.rs"]
+mod fake;
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use fake::{Fake, Seen, Step, stream, whole};
+use ggufbench::record::Line;
+use ggufbench::record::jsonl;
+use ggufbench::record::requests::{JobLine, RequestLine};
+use serde_json::{Value, json};
+use support::{Place, stderr, stdout, tiny_model};
+
+/// A run's requests and jobs, every line of its record held against the schema.
+fn record(run: &Path) -> (Vec<RequestLine>, Vec<JobLine>) {
+    let schema: Value =
+        serde_json::from_str(include_str!("../schema/run.schema.json")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a valid schema");
+    let text = std::fs::read_to_string(run.join(jsonl::FILE_NAME)).expect("a record");
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let errors: Vec<String> = schema.iter_errors(&line).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}: {line}");
+    }
+    let (mut requests, mut jobs) = (Vec::new(), Vec::new());
+    jsonl::read(run, |line| match line {
+        Line::Request(r) => requests.push(*r),
+        Line::Job(j) => jobs.push(*j),
+        _ => {}
+    })
+    .expect("readable");
+    (requests, jobs)
+}
+
+const ALL: [&str; 14] = [
+    "--classes",
+    "--batch",
+    "1,4",
+    "--temperature",
+    "0,1",
+    "--n-prompt",
+    "256",
+    "--sustained",
+    "2s",
+    "--difficulty",
+    "--n-gen",
+    "8",
+    "--rounds",
+    "3",
+];
+
+#[test]
+fn every_experiment_is_served_recorded_and_reported() {
+    let place = Place::new();
+    let ran = place
+        .command()
+        .args(["requests", "--engine", "synthetic"])
+        .args(ALL)
+        .output()
+        .expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let shown = stdout(&ran);
+    for job in ["classes", "concurrency/c4", "difficulty/control"] {
+        assert!(shown.contains(job), "{job}: {shown}");
+    }
+    let run = place.the_run();
+    let (requests, jobs) = record(&run);
+    assert_eq!(jobs.len(), 3 * 10, "ten jobs in three rounds");
+    for job in &jobs {
+        let own = requests
+            .iter()
+            .filter(|r| (&r.job, r.round) == (&job.job, job.round));
+        let own: Vec<_> = own.map(|r| &r.timeline).collect();
+        assert!(own.iter().all(|t| t.ending.is_whole()), "{own:?}");
+        // No token is lost or counted twice: what was computed is the prompts, and every token of an answer but the
+        // last of those that ended by their length.
+        let computed: u64 = job.calls.iter().map(|c| u64::from(c.n_tokens)).sum();
+        let told: u64 = own
+            .iter()
+            .map(|t| {
+                let n_generated = t.n_generated.expect("counted");
+                let is_cut = t.ending == ggufbench::request::Ending::Length;
+                u64::from(t.n_prompt.expect("counted") + n_generated - u32::from(is_cut))
+            })
+            .sum();
+        assert_eq!(computed, told, "{}", job.job);
+    }
+    let lengths: BTreeSet<_> = requests
+        .iter()
+        .filter(|r| r.job == "prompt-length/p256")
+        .map(|r| r.timeline.n_prompt)
+        .collect();
+    assert_eq!(lengths, [Some(256)].into());
+
+    let report = std::fs::read_to_string(run.join("report.md")).expect("a report");
+    for needle in [
+        "Impact of temperature",
+        "harder question",
+        "Concurrent requests",
+    ] {
+        assert!(report.contains(needle), "{needle}");
+    }
+    let csv = std::fs::read_to_string(run.join("requests.csv")).expect("a row for each request");
+    assert_eq!(csv.lines().count(), 1 + requests.len());
+    let again = place.run(&["report", run.to_str().expect("text"), "-o", "table"]);
+    assert_eq!(stdout(&again), shown, "the same from the record alone");
+}
+
+#[test]
+fn a_sweep_may_have_requests_beside_its_cells() {
+    let place = Place::new();
+    let sweep = place.path().join("both.toml");
+    let text = "batch = [1, 2]\nn_prompt = 8\nn_gen = 8\n[[also]]\nbatch = 1\nn_gen = [16]\n[protocol]\nreplicates = 1\n\
+                repetitions = 2\n[requests]\nconcurrency = [1, 2]\nrounds = 1\nn_gen = 4\n";
+    std::fs::write(&sweep, text).expect("writable");
+    let sweep = sweep.to_str().expect("text");
+    let dry = place.run(&["sweep", sweep, "--engine", "synthetic", "--dry-run"]);
+    assert!(
+        stdout(&dry).contains("concurrency/c2: 12 requests"),
+        "{}",
+        stdout(&dry)
+    );
+    let ran = place.run(&["sweep", sweep, "--engine", "synthetic"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let (requests, jobs) = record(&place.the_run());
+    assert_eq!((requests.len(), jobs.len()), (24, 2));
+    let mut cells = BTreeSet::new();
+    jsonl::read(&place.the_run(), |line| {
+        if let Line::Cell(c) = line {
+            cells.insert((c.case.n_seq, c.case.n_gen));
+        }
+    })
+    .expect("readable");
+    assert_eq!(cells, [(1, 8), (2, 8), (1, 16)].into());
+}
+
+/// An Ollama that has the model, and answers three tokens.
+fn ollama(sha256: String) -> Fake {
+    Fake::start(move |_, seen: &Seen| -> Vec<Step> {
+        let model = json!({"name": "m:latest", "model": "m:latest", "size": 1000, "size_vram": 0, "context_length": 2048});
+        match seen.path.as_str() {
+            "/api/version" => whole("200 OK", &json!({"version": "1.2.3"}).to_string()),
+            "/api/ps" => whole("200 OK", &json!({"models": [model]}).to_string()),
+            "/api/show" => whole(
+                "200 OK",
+                &json!({"modelfile": format!("FROM /store/blobs/sha256-{sha256}\n"), "details": {"quantization_level": "F16"}})
+                    .to_string(),
+            ),
+            _ => {
+                let piece = |text| json!({"response": text, "done": false}).to_string() + "\n";
+                let done = json!({
+                    "response": "", "done": true, "done_reason": "length", "total_duration": 9_000_000,
+                    "load_duration": 1, "prompt_eval_count": 9, "prompt_eval_duration": 3_000_000, "eval_count": 3,
+                    "eval_duration": 2_000_000,
+                });
+                let pieces = [piece("a"), piece("b"), piece("c"), done.to_string() + "\n"];
+                stream("application/x-ndjson", &pieces)
+            }
+        }
+    })
+}
+
+#[test]
+fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
+    let place = Place::new();
+    let facts = ggufbench::model::ModelFacts::read(tiny_model());
+    let mut facts = facts.expect("a model");
+    facts.hash(&mut |_, _| {}).expect("readable");
+    let fake = ollama(facts.sha256.expect("hashed"));
+    let target = format!("ollama:m@{}", fake.url(""));
+    let ran = place
+        .command()
+        .args(["compare-live", "--engine", "synthetic", "--model"])
+        .arg(tiny_model())
+        .args([
+            "--target", &target, "--batch", "1,2", "--n-gen", "3", "--rounds", "3",
+        ])
+        .output()
+        .expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let (requests, jobs) = record(&place.the_run());
+    assert_eq!(jobs.len(), 2 * 2 * 3);
+    assert!(requests.iter().all(|r| r.timeline.ending.is_whole()));
+    // In each round and job one comes first, and then the other; neither is always the first.
+    let first: BTreeSet<&str> = jobs.chunks(2).map(|turn| turn[0].target.as_str()).collect();
+    assert_eq!(first.len(), 2, "{first:?}");
+    for turn in jobs.chunks(2) {
+        assert_eq!((&turn[0].job, turn[0].round), (&turn[1].job, turn[1].round));
+    }
+    let asked = fake.seen();
+    let mut texts: Vec<String> = asked
+        .iter()
+        .filter(|seen| seen.path == "/api/generate")
+        .map(|seen| seen.json()["prompt"].as_str().expect("a prompt").to_owned())
+        .collect();
+    let n = texts.len();
+    texts.sort();
+    texts.dedup();
+    assert_eq!(
+        texts.len(),
+        n,
+        "a text sent twice would be answered from a cache"
+    );
+    let report = std::fs::read_to_string(place.the_run().join("report.md")).expect("a report");
+    assert!(report.contains("ran the same file"), "{report}");
+}
+
+#[test]
+fn what_cannot_be_is_said_before_anything_is_sent() {
+    let place = Place::new();
+    let tiny = tiny_model().to_str().expect("text");
+    for (args, needle) in [
+        (
+            vec!["requests", "-m", tiny, "--target", "vllm:x"],
+            "target `vllm:x`",
+        ),
+        (vec!["requests", "-m", tiny, "-t", "1,2"], "one value each"),
+        (vec!["requests", "-m", tiny, "--n-depth", "8"], "--n-depth"),
+        (
+            vec!["requests", "-m", tiny, "--class", "nonsense"],
+            "no prompt of class 'nonsense'",
+        ),
+        (
+            vec!["requests", "-m", tiny, "--prompts", "nowhere.jsonl"],
+            "nowhere.jsonl",
+        ),
+        (
+            vec!["requests", "-m", tiny, "--n-gen", "2000"],
+            "n_ctx 2048",
+        ),
+        (vec!["compare-live", "-m", tiny], "--target"),
+        (vec!["compare-live", "--target", "ollama:m"], "--model"),
+        (
+            vec![
+                "requests",
+                "-m",
+                tiny,
+                "--target",
+                "openai:http://127.0.0.1:9/v1",
+            ],
+            "127.0.0.1:9",
+        ),
+        (
+            vec![
+                "requests",
+                "--target",
+                "openai:http://127.0.0.1:9/v1",
+                "--n-prompt",
+                "16",
+            ],
+            "name its file with --model",
+        ),
+    ] {
+        let refused = place.run(&[&args[..], &["--engine", "synthetic"]].concat());
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains(needle), "{args:?}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(!place.out().exists(), "{args:?} left something behind");
+    }
+}
