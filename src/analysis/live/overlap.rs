@@ -22,8 +22,12 @@ pub enum Serving {
     Partly,
 }
 
-/// Share of the requests under way that must be answered at one instant to say that all are.
-const TOGETHER: f64 = 0.9;
+/// Of many requests under way so few in a hundred need not be answered at the instant when most are: somebody's prompt
+/// is being computed, which is no answer yet.
+const JOINING_PERCENT: u32 = 10;
+
+/// Few requests under way are all answered at one instant, or the others waited.
+const MANY: u32 = 8;
 
 impl Overlap {
     /// Of a job's whole answers; none where fewer than two requests were under way together, or their answers came in
@@ -49,9 +53,17 @@ impl Overlap {
     pub fn serving(self) -> Serving {
         match self.answered {
             1 => Serving::OneByOne,
-            // Somebody's prompt is always being computed, which is no answer yet.
-            n if f64::from(n) < TOGETHER * f64::from(self.under_way) => Serving::Partly,
+            n if n.saturating_add(self.joining()) < self.under_way => Serving::Partly,
             _ => Serving::Together,
+        }
+    }
+}
+
+impl Overlap {
+    fn joining(self) -> u32 {
+        match self.under_way {
+            n if n < MANY => 0,
+            n => n.saturating_mul(JOINING_PERCENT).div_ceil(100),
         }
     }
 }
@@ -84,6 +96,23 @@ fn most(spans: impl Iterator<Item = (u64, u64)>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_one_may_just_be_joining() {
+        let seen = |answered, under_way| {
+            Overlap {
+                answered,
+                under_way,
+            }
+            .serving()
+        };
+        assert_eq!(seen(7, 8), Serving::Together);
+        assert_eq!(seen(28, 32), Serving::Together);
+        assert_eq!(seen(27, 32), Serving::Partly);
+        assert_eq!(seen(3, 4), Serving::Partly);
+        assert_eq!(seen(4, 8), Serving::Partly);
+        assert_eq!(seen(1, 8), Serving::OneByOne);
+    }
 
     #[test]
     fn spans_that_touch_do_not_overlap() {

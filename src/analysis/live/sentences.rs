@@ -256,8 +256,8 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
             seen.answered, seen.under_way
         ),
         Serving::Together => format!(
-            "Yes: {name} answered {} requests at the same time.",
-            seen.answered
+            "Yes: {name} answered {} of {} requests under way at the same time.",
+            seen.answered, seen.under_way
         ),
     };
     let mut evidence = vec![format!(

@@ -76,6 +76,8 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
             .is_some_and(|i| i.hi < NO_GAIN),
         false => gain.interval.is_some_and(|i| i.lo > 1.0),
     };
+    let shown = shown && super::disturbed(&curve).is_none();
+    evidence.extend(super::disturbed(&curve));
     Some(Finding {
         question: "How many requests at once?",
         claim,
@@ -137,6 +139,9 @@ pub fn queueing(job: &JobView) -> Option<String> {
             "With {n} under way at most {} were answered at a time: the others queue.{ttft}",
             seen.answered
         ),
-        Serving::Together => format!("All {n} under way were answered at the same time.{ttft}"),
+        Serving::Together => format!(
+            "Of {n} under way {} were answered at the same time.{ttft}",
+            seen.answered
+        ),
     })
 }

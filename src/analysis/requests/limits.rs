@@ -166,7 +166,12 @@ fn of_processor(view: &RunView, job: &JobView) -> Option<String> {
 fn batching(requests: &RequestsView, target: &str) -> Option<(f64, String)> {
     let curve = curve(requests, target);
     let (enough, _) = knee(&curve)?;
-    let first = *curve.first()?;
+    let (first, last) = (*curve.first()?, *curve.last()?);
+    // Where more gain nothing, that is what is told.
+    let enough = match enough.at_once() == first.at_once() {
+        true => last,
+        false => enough,
+    };
     let seen = Overlap::of(enough)?;
     if seen.serving() == Serving::OneByOne {
         return None;

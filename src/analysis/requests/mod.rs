@@ -67,7 +67,7 @@ pub fn typical<'a>(requests: &'a RequestsView, target: &str) -> Option<&'a JobVi
 }
 
 /// How long a request takes, by class.
-fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
+pub fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
     let job = typical(requests, target)?;
     let median = |f: &Figures| Some(duration(f.latency_ns.median?));
     let mut said: Vec<String> = job
@@ -93,7 +93,10 @@ fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
         evidence.push(in_words("all", &job.figures));
     }
     evidence.extend(share);
+    let disturbed = disturbed(&[job]);
     let known = |t: &Times| t.median.is_some_and(|m| m.interval.is_some());
+    let known = known(&job.figures.latency_ns) && disturbed.is_none();
+    evidence.extend(disturbed);
     Some(Finding {
         question: "How long does a request take?",
         claim: format!(
@@ -103,12 +106,19 @@ fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
             load(&job.job.load)
         ),
         evidence,
-        sure: if known(&job.figures.latency_ns) {
-            Sure::Shown
-        } else {
-            Sure::Likely
-        },
+        sure: if known { Sure::Shown } else { Sure::Likely },
         see: vec!["request_latency", "ttft_by_class"],
+    })
+}
+
+/// Why figures of these jobs show nothing, when others used the machine during some of them.
+fn disturbed(jobs: &[&JobView]) -> Option<String> {
+    let n = jobs.iter().filter(|j| !j.warnings.is_empty()).count();
+    (n > 0).then(|| {
+        format!(
+            "The machine was disturbed in {n} of {}, so nothing counts as shown.",
+            plural(u32::try_from(jobs.len()).unwrap_or(u32::MAX), "job", "jobs")
+        )
     })
 }
 

@@ -103,7 +103,7 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
             memory.unwrap_or_default()
         ),
         evidence,
-        sure: if rate.interval.is_some() {
+        sure: if rate.interval.is_some() && job.warnings.is_empty() {
             Sure::Shown
         } else {
             Sure::Likely

@@ -38,7 +38,10 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
         ),
         [least, ..] => {
             let (middle, widest) = (widths[widths.len() / 2], widths[widths.len() - 1]);
-            let percent = |share: f64| format!("{}%", units::significant(share * 100.0));
+            let percent = |share: f64| match share > 10.0 {
+                true => "more than 1000%".to_owned(),
+                false => format!("{}%", units::significant(share * 100.0)),
+            };
             let sure = match middle {
                 w if w <= NARROW => Sure::Shown,
                 w if w <= 4.0 * NARROW => Sure::Likely,
