@@ -100,7 +100,7 @@ fn every_experiment_is_served_recorded_and_reported() {
     for needle in [
         "Impact of temperature",
         "harder question",
-        "Concurrent requests",
+        "concurrent requests",
     ] {
         assert!(report.contains(needle), "{needle}");
     }
