@@ -106,7 +106,8 @@ fn every_experiment_is_served_recorded_and_reported() {
     }
     let csv = std::fs::read_to_string(run.join("requests.csv")).expect("a row for each request");
     assert_eq!(csv.lines().count(), 1 + requests.len());
-    let again = place.run(&["report", run.to_str().expect("text"), "-o", "table"]);
+    let name = run.file_name().expect("a folder").to_string_lossy();
+    let again = place.run(&["report", &format!("out/{name}"), "-o", "table"]);
     assert_eq!(stdout(&again), shown, "the same from the record alone");
 }
 
