@@ -23,6 +23,9 @@ use crate::view::{CellView, RunView};
 
 pub use fitted::Fitted;
 
+/// Share of the memory bandwidth from which on a step that mostly reads weights is bounded by the memory.
+const MEMORY_BOUND: f64 = 0.5;
+
 /// Everything that is computed rather than measured.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Theory {
@@ -104,8 +107,11 @@ impl Theory {
         let actual = cell.median_step_ns? as f64;
         let off = (step.total.ns / actual - 1.0).abs();
         let explains = off <= MOST_RESIDUAL;
+        let used = self.utilisation(cell);
         let leaves = match step.limit {
             _ if !explains => Vec::new(),
+            // Reading as fast as the kernels ever do is not yet reading as fast as the memory can: they may be busy unpacking.
+            Limit::WeightBandwidth if used.is_some_and(|(mbu, _)| mbu < MEMORY_BOUND) => Vec::new(),
             Limit::WeightBandwidth => vec![Bound::Weights],
             Limit::Compute => vec![Bound::Compute],
             Limit::Attention => vec![Bound::KvCache],
@@ -114,7 +120,7 @@ impl Theory {
             // Neither rate is reached: the kernels are not made for this batch.
             Limit::Kernels => Vec::new(),
         };
-        let used = self.utilisation(cell).map_or(String::new(), |(mbu, mfu)| {
+        let used = used.map_or(String::new(), |(mbu, mfu)| {
             format!(
                 "; it uses {} of the memory bandwidth and {} of the arithmetic measured here",
                 units::percent(mbu),

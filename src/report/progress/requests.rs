@@ -53,7 +53,7 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
     });
     let failed = match failed {
         0 => String::new(),
-        n => format!(", {n} failed"),
+        n => format!(", {n} not whole"),
     };
     format!(
         "{} requests{}{failed}",
