@@ -213,7 +213,7 @@ fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
         let time = |t: PerToken| units::duration(t.ns.round() as u64);
         let whose = |t: PerToken| match t.by_server {
             true => "by its own clock",
-            false => "median decode call",
+            false => "by ours",
         };
         let width = Overlap::of(pair.other).map(Overlap::serving);
         let caution = match width {

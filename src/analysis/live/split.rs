@@ -20,12 +20,12 @@ pub struct Parts {
     pub whole: f64,
 }
 
-/// What the engine takes for a token, as the target itself says, nanoseconds.
+/// What a target takes from one token of an answer to the next, by its own clock, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PerToken {
-    /// Mean over tokens.
+    /// Mean over all gaps of all answers.
     pub ns: f64,
-    /// Whether it is a server's own word, rather than the decode calls that were timed here.
+    /// Whether it is a server's own word, rather than what was timed here.
     pub by_server: bool,
 }
 
@@ -111,24 +111,21 @@ impl Parts {
 impl PerToken {
     /// Of a job at a target.
     pub fn of(job: &JobView) -> Option<Self> {
-        if job.is_in_process() {
-            let ns = job.calls?.decode_step_ns?;
-            return Some(Self {
-                ns,
-                by_server: false,
-            });
-        }
         let whole = job.requests.iter().filter(|s| s.ending.is_whole());
+        let by_server = !job.is_in_process();
+        // Both clocks start with the first token and span the gaps between tokens.
         let both = whole.filter_map(|s| {
-            let server = s.server?;
-            // The server's clock starts with the first token: it spans the gaps between tokens.
-            let n_gaps = server.n_eval?.checked_sub(1).filter(|n| *n > 0)?;
-            Some((server.eval_ns? as f64, f64::from(n_gaps)))
+            let (ns, n_tokens) = match by_server {
+                true => (s.server?.eval_ns?, s.server?.n_eval?),
+                false => (s.last_ns?.saturating_sub(s.first_ns?), s.n_generated?),
+            };
+            let n_gaps = n_tokens.checked_sub(1).filter(|n| *n > 0)?;
+            Some((ns as f64, f64::from(n_gaps)))
         });
         let (ns, n) = both.fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
         (n > 0.0).then(|| Self {
             ns: ns / n,
-            by_server: true,
+            by_server,
         })
     }
 }
