@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use ggufbench::record::{Line, Outcome};
@@ -65,15 +65,6 @@ fn spawn(place: &Place, args: &[&str]) -> Child {
 /// What the program last said on standard error.
 fn said(place: &Place) -> String {
     std::fs::read_to_string(place.path().join("stderr")).unwrap_or_default()
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([name, &pid.to_string()])
-        .stderr(Stdio::null())
-        .status();
-    // It may be gone already; the test then killed nobody, which is a moment too.
-    let _ = status.expect("kill exists");
 }
 
 fn is_running(child: &mut Child) -> bool {
@@ -169,7 +160,8 @@ fn a_killed_worker_costs_its_cell_and_nothing_else() {
         let mut killed_here = 0;
         while random_moment(&mut rng, &mut child, 300) && kills < KILLS {
             for worker in workers(child.id()) {
-                signal(worker, "-KILL");
+                // It may be gone already; then nobody is killed, which is a moment too.
+                let _ = support::signal(worker, "-KILL");
                 killed_here += 1;
                 kills += 1;
             }
@@ -220,7 +212,7 @@ fn ctrl_c_finishes_the_repetition_in_hand() {
     {
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    signal(child.id(), "-INT");
+    assert!(support::signal(child.id(), "-INT"));
     let code = child.wait().expect("a child of ours").code();
     assert_eq!(code, Some(130), "{}", said(&place));
     let run = place.the_run();

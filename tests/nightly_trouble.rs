@@ -33,11 +33,6 @@ fn hanging(nights: &Nights) -> Child {
     child
 }
 
-fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
-    assert!(sent.expect("kill exists").success());
-}
-
 /// The measuring that a script has started.
 fn measuring_of(script: u32) -> u32 {
     let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children"));
@@ -79,7 +74,7 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
     assert!(other.complaints()[0].starts_with(holder), "{}", other.said);
 
     let orphan = measuring_of(first.id());
-    signal(first.id(), "-KILL");
+    assert!(support::signal(first.id(), "-KILL"));
     first.wait().expect("a child of ours");
     let while_measuring = nights.night(&[], &engine(3, 0));
     assert_eq!(while_measuring.code, 2, "{}", while_measuring.said);
@@ -89,7 +84,7 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
         "{complaint}"
     );
 
-    signal(orphan, "-KILL");
+    assert!(support::signal(orphan, "-KILL"));
     let mut third = nights.night(&[], &engine(3, 0));
     // Its worker needs a moment to see that nobody is there any more.
     while third.said.contains("still measures") {
@@ -121,12 +116,12 @@ fn an_interrupted_night_says_so() {
     let nights = Nights::new();
     nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
     let child = hanging(&nights);
-    signal(child.id(), "-TERM");
+    assert!(support::signal(child.id(), "-TERM"));
     // The first asks it to finish the repetition in hand, which this engine never does.
     let measuring = measuring_of(child.id());
     while Path::new(&format!("/proc/{measuring}/exe")).exists() {
         std::thread::park_timeout(Duration::from_millis(50));
-        signal(child.id(), "-TERM");
+        assert!(support::signal(child.id(), "-TERM"));
     }
     let output = child.wait_with_output().expect("a child of ours");
     assert_eq!(output.status.code(), Some(130));
@@ -177,8 +172,8 @@ fn without_flock_perl_keeps_nights_apart() {
         stderr(&second)
     );
     let measuring = measuring_of(first.id());
-    signal(first.id(), "-KILL");
-    signal(measuring, "-KILL");
+    assert!(support::signal(first.id(), "-KILL"));
+    assert!(support::signal(measuring, "-KILL"));
     first.wait().expect("a child of ours");
     std::fs::remove_file(programs.join("perl")).expect("there");
     let neither = night(&nights);

@@ -210,6 +210,50 @@ fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
     assert!(report.contains("ran the same file"), "{report}");
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_job_in_hand_and_keeps_what_was_answered() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let place = Place::new();
+    let mut child = place
+        .command()
+        .args([
+            "requests", "--batch", "2", "--rounds", "1000", "--n-gen", "4", "-m",
+        ])
+        .arg(tiny_model())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut lines = said.lines().map_while(Result::ok);
+    // The first job is in the record when its line is told.
+    let first = lines.find(|line| line.contains("concurrency/c2"));
+    assert!(first.is_some(), "a job ends");
+    assert!(support::signal(child.id(), "-INT"));
+    let rest: Vec<String> = lines.collect();
+    let status = child.wait().expect("a child of ours");
+    assert_eq!(status.code(), Some(130), "{rest:?}");
+    let run = place.the_run();
+    let (requests, jobs) = record(&run);
+    assert!(
+        !requests.is_empty() && jobs.len() < 1000,
+        "{} jobs",
+        jobs.len()
+    );
+    let mut ends = Vec::new();
+    jsonl::read(&run, |line| {
+        if let Line::End(end) = line {
+            ends.push(end.interrupted);
+        }
+    })
+    .expect("readable");
+    assert_eq!(ends, [true]);
+    assert!(run.join("report.md").exists(), "what there is, is reported");
+}
+
 #[test]
 fn what_cannot_be_is_said_before_anything_is_sent() {
     let place = Place::new();

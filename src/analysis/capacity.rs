@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::curve::Curve;
-use crate::plan::sweep::duration;
+use crate::plan::protocol::duration;
 use crate::stats::Interval;
 use crate::stats::histogram::min_samples_for;
 use crate::units;

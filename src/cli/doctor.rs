@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::WorkerArgs;
-use crate::plan::sweep::duration;
+use crate::plan::protocol::duration;
 use crate::report::Form;
 
 /// Shorter looks see no tick of others' work; longer ones see no more.

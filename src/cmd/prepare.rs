@@ -12,7 +12,8 @@ use crate::host::{self, Machine, QuickRates};
 use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
 use crate::plan::budget::{self, MemoryPrice, Rates};
 use crate::plan::expand::{Axes, Exclude, Host, cases};
-use crate::plan::sweep::{ProtocolChoice, Sweep, duration};
+use crate::plan::protocol::{ProtocolChoice, duration};
+use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan, SplitMode, axis};
 use crate::record::Outcome;
 use crate::run::protocol::EngineChoice;
@@ -164,11 +165,8 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         cases(axes, &["any".to_owned()], &of_any_model, default_host)?;
     }
 
-    let default_model = [DEFAULT_MODEL.to_owned()];
-    let store = ModelStore::locate()?;
-    let specs_of = |axes: &&Axes| axes.model.as_deref().unwrap_or(&default_model).to_vec();
-    let all_specs: Vec<String> = groups.iter().flat_map(specs_of).collect();
-    let models = resolve(&all_specs, &store)?;
+    let all_specs: Vec<String> = groups.iter().flat_map(|axes| specs(axes)).collect();
+    let models = resolve(&all_specs, &ModelStore::locate()?)?;
     let (engine, program) = describe(&command)?;
     for axes in &groups {
         check_gpu(axes, &engine)?;
@@ -181,28 +179,11 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         },
         ..default_host
     };
-    let mut planned: Vec<Case> = Vec::new();
-    let mut known = HashSet::new();
-    for axes in &groups {
-        // Names are unique among all models; those of this group are known by their files.
-        let own = resolve(&specs_of(axes), &store)?;
-        let is_own = |m: &&ResolvedModel| own.iter().any(|o| o.path == m.path);
-        let names: Vec<String> = models
-            .iter()
-            .filter(is_own)
-            .map(|m| m.facts.name.clone())
-            .collect();
-        for case in cases(axes, &names, &exclude, host)? {
-            if known.insert(case.clone()) {
-                planned.push(case);
-            }
-        }
-    }
     let plan = Plan {
         name: sanitize_name(&name),
         protocol,
         models: models.iter().map(|m| m.facts.clone()).collect(),
-        cases: planned,
+        cases: planned(&groups, &models, &exclude, host)?,
     };
     let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
@@ -215,6 +196,37 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         engine,
         fits,
     })
+}
+
+/// What `--model` was given, or the default.
+fn specs(axes: &Axes) -> Vec<String> {
+    let default = || vec![DEFAULT_MODEL.to_owned()];
+    axes.model.clone().unwrap_or_else(default)
+}
+
+/// The cells of all groups of axes, each once.
+fn planned(
+    groups: &[&Axes],
+    models: &[ResolvedModel],
+    exclude: &[Exclude],
+    host: Host,
+) -> Result<Vec<Case>> {
+    let store = ModelStore::locate()?;
+    let mut planned: Vec<Case> = Vec::new();
+    let mut known = HashSet::new();
+    for axes in groups {
+        // Names are unique among all models; those of this group are known by their files.
+        let own = resolve(&specs(axes), &store)?;
+        let is_own = |m: &&ResolvedModel| own.iter().any(|o| o.path == m.path);
+        let names = models.iter().filter(is_own).map(|m| m.facts.name.clone());
+        let names: Vec<String> = names.collect();
+        for case in cases(axes, &names, exclude, host)? {
+            if known.insert(case.clone()) {
+                planned.push(case);
+            }
+        }
+    }
+    Ok(planned)
 }
 
 /// The machine's quickly measured rates in the form the budget takes.

@@ -26,6 +26,12 @@ impl MonotonicClock {
             origin: Instant::now(),
         }
     }
+
+    /// How long it is until then; none when it is past.
+    pub fn until(&self, at_ns: u64) -> Option<Duration> {
+        let left = at_ns.checked_sub(self.now_ns()).filter(|left| *left > 0);
+        left.map(Duration::from_nanos)
+    }
 }
 
 impl Clock for MonotonicClock {

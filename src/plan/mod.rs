@@ -5,6 +5,7 @@ pub mod axis;
 pub mod budget;
 pub mod expand;
 pub mod forecast;
+pub mod protocol;
 pub mod requests;
 pub mod serving;
 mod setting;

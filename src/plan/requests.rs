@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::protocol::duration;
 use super::serving::{Endpoint, Sampling, StopAt};
-use super::sweep::duration;
 use super::{MAX_SEQ, PlanError};
 
 /// Most requests of a job: their timelines are kept in memory until it ends.
@@ -146,6 +146,12 @@ pub struct RequestsAsked {
 
 impl RequestsAsked {
     fn check(&self) -> Result<(), PlanError> {
+        self.check_counts()?;
+        self.check_sampling()?;
+        self.check_times()
+    }
+
+    fn check_counts(&self) -> Result<(), PlanError> {
         let range = |key: &str, n: u32, most: u32| match (1..=most).contains(&n) {
             true => Ok(()),
             false => Err(PlanError::axis(key, format!("{n}; 1 to {most}"))),
@@ -159,23 +165,13 @@ impl RequestsAsked {
         for n in &self.concurrency {
             range("concurrency", *n, MAX_SEQ)?;
         }
-        fn twice<T: PartialEq + std::fmt::Display>(
-            key: &str,
-            values: &[T],
-        ) -> Result<(), PlanError> {
-            let again = values
-                .iter()
-                .enumerate()
-                .find(|(i, v)| values[..*i].contains(v));
-            match again {
-                Some((_, v)) => Err(PlanError::axis(key, format!("{v} is named twice"))),
-                None => Ok(()),
-            }
-        }
         twice("target", &self.targets)?;
         twice("prompt_lengths", &self.prompt_lengths)?;
         twice("temperatures", &self.temperatures)?;
-        twice("concurrency", &self.concurrency)?;
+        twice("concurrency", &self.concurrency)
+    }
+
+    fn check_sampling(&self) -> Result<(), PlanError> {
         let one = [self.sampling.temperature];
         for t in self.temperatures.iter().chain(&one) {
             if !(0.0..=10.0).contains(t) {
@@ -190,6 +186,10 @@ impl RequestsAsked {
                 return Err(PlanError::axis(key, format!("{share}; 0 to 1")));
             }
         }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), PlanError> {
         let rate = self.rate_per_s.unwrap_or(1.0);
         if !(rate.is_finite() && rate > 0.0 && rate <= 1e4) {
             return Err(PlanError::axis(
@@ -223,6 +223,15 @@ impl RequestsAsked {
             return Err(PlanError::axis("sustained", "0 is no load; such as 60s"));
         }
         Ok(())
+    }
+}
+
+/// Two jobs of one name could not be told apart in the record.
+fn twice<T: PartialEq + std::fmt::Display>(key: &str, values: &[T]) -> Result<(), PlanError> {
+    let mut numbered = values.iter().enumerate();
+    match numbered.find(|(i, v)| values[..*i].contains(v)) {
+        Some((_, v)) => Err(PlanError::axis(key, format!("{v} is named twice"))),
+        None => Ok(()),
     }
 }
 

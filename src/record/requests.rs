@@ -69,6 +69,9 @@ pub struct JobLine {
     /// The same, sampled along the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<UsageSummary>,
+    /// The engine's log meanwhile, in-process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
     /// What makes it deserve less trust.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<HostWarning>,

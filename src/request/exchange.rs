@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::clock::JobClock;
 use super::http::{ApiKey, Client, HttpError, Patience, shortened};
 use super::load::{Turn, drive};
 use super::spec::ServerUrl;
 use super::{Arrival, Ending, Job, KEPT_TEXT_BYTES, Served, ServerTimes, TargetError, Timeline};
+use crate::engine::clock::MonotonicClock;
 
 /// A question as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub fn serve(
             job.name
         )));
     }
-    let clock = JobClock::start();
+    let clock = MonotonicClock::start();
     let connect = |stopped| Client::new(patience, key.cloned(), clock, stopped);
     drive(job, clock, stop, &connect, &|client, turn| {
         exchange(client, dialect, job, turn)

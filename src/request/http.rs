@@ -18,8 +18,8 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, BodyReader};
 
-use super::clock::JobClock;
 use super::spec::ServerUrl;
+use crate::engine::clock::{Clock, MonotonicClock};
 use said::words_of;
 use watched::{Watch, Watcher};
 
@@ -114,7 +114,7 @@ impl Client {
     pub fn new(
         patience: Patience,
         key: Option<ApiKey>,
-        clock: JobClock,
+        clock: MonotonicClock,
         stop: Arc<AtomicBool>,
     ) -> Self {
         let config = Agent::config_builder()
@@ -151,7 +151,7 @@ impl Client {
             stall: patience.stall.min(FACTS_STALL),
             ..patience
         };
-        Self::new(patience, key, JobClock::start(), Arc::default())
+        Self::new(patience, key, MonotonicClock::start(), Arc::default())
     }
 
     /// Nanoseconds since the job began.

@@ -12,7 +12,7 @@ mod text;
 use super::{Ending, Job, Served, StopAt, Timeline};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, EngineError, Session, Token};
-use source::{Source, Taken};
+use source::Source;
 use text::Text;
 
 /// How long the loop may sleep before it looks whether it shall stop.
@@ -167,7 +167,8 @@ impl<'a> Serving<'a> {
                 return;
             };
             let prompt = taken.number as usize % self.prompts.len();
-            let mut timeline = unsent(taken, now_ns, Ending::Interrupted);
+            let mut timeline =
+                Timeline::unanswered(taken.number, taken.due_ns, now_ns, Ending::Interrupted);
             timeline.n_prompt = Some(self.prompts[prompt].len() as u32);
             if let Err(reason) = self.check(&self.prompts[prompt]) {
                 timeline.ending = Ending::Failed { reason };
@@ -246,28 +247,10 @@ impl<'a> Serving<'a> {
 
     fn end_waiting(&mut self, now_ns: u64) {
         let waiting = self.source.close(now_ns);
-        let ended = waiting
-            .into_iter()
-            .map(|taken| unsent(taken, now_ns, Ending::Interrupted));
+        let ended = waiting.into_iter().map(|taken| {
+            Timeline::unanswered(taken.number, taken.due_ns, now_ns, Ending::Interrupted)
+        });
         self.served.timelines.extend(ended);
-    }
-}
-
-/// A request of which nothing is known but when it came, ended `now_ns`.
-fn unsent(taken: Taken, now_ns: u64, ending: Ending) -> Timeline {
-    Timeline {
-        number: taken.number,
-        due_ns: taken.due_ns,
-        sent_ns: now_ns,
-        admitted_ns: None,
-        arrivals: Vec::new(),
-        ended_ns: now_ns,
-        ending,
-        n_prompt: None,
-        n_generated: None,
-        sample_ns: None,
-        server: None,
-        text: String::new(),
     }
 }
 

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::arrivals::Arrivals;
-use super::clock::JobClock;
 use super::{Ending, Job, Load, Served, Timeline};
+use crate::engine::clock::{Clock, MonotonicClock};
 
 /// How often is looked whether the run was interrupted.
 const LOOK: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ pub fn due_instants_ns(seed: u64, rate_per_s: f64, n: u32) -> Vec<u64> {
 /// When the system gives no threads.
 pub fn drive<C>(
     job: &Job,
-    clock: JobClock,
+    clock: MonotonicClock,
     stop: &dyn Fn() -> bool,
     connect: &(dyn Fn(Arc<AtomicBool>) -> C + Sync),
     ask: &(dyn Fn(&mut C, Turn) -> Timeline + Sync),
@@ -101,7 +101,12 @@ fn client<C>(
     loop {
         let timeline = match queue.next() {
             Next::Nothing => return,
-            Next::Missed(turn) => unanswered(turn, queue.clock.now_ns(), Ending::Interrupted),
+            Next::Missed(turn) => Timeline::unanswered(
+                turn.number,
+                turn.due_ns,
+                queue.clock.now_ns(),
+                Ending::Interrupted,
+            ),
             Next::Send(turn) => {
                 let asking = AssertUnwindSafe(|| {
                     let client = connected.get_or_insert_with(|| connect(queue.stopped.clone()));
@@ -110,7 +115,12 @@ fn client<C>(
                 catch_unwind(asking).unwrap_or_else(|panic| {
                     connected = None;
                     let reason = said(panic.as_ref());
-                    unanswered(turn, queue.clock.now_ns(), Ending::Failed { reason })
+                    Timeline::unanswered(
+                        turn.number,
+                        turn.due_ns,
+                        queue.clock.now_ns(),
+                        Ending::Failed { reason },
+                    )
                 })
             }
         };
@@ -129,23 +139,6 @@ fn said(panic: &(dyn Any + Send)) -> String {
     )
 }
 
-fn unanswered(turn: Turn, now_ns: u64, ending: Ending) -> Timeline {
-    Timeline {
-        number: turn.number,
-        due_ns: turn.due_ns,
-        sent_ns: now_ns,
-        admitted_ns: None,
-        arrivals: Vec::new(),
-        ended_ns: now_ns,
-        ending,
-        n_prompt: None,
-        n_generated: None,
-        sample_ns: None,
-        server: None,
-        text: String::new(),
-    }
-}
-
 /// What a thread is to do next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
@@ -157,7 +150,7 @@ enum Next {
 
 /// The requests of a job that were not taken yet.
 struct Queue {
-    clock: JobClock,
+    clock: MonotonicClock,
     n_requests: u32,
     most_ns: u64,
     /// When each is due in an open loop; none in a closed one, where it is when it is taken.
@@ -167,7 +160,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn new(job: &Job, clock: JobClock) -> Self {
+    fn new(job: &Job, clock: MonotonicClock) -> Self {
         let due_ns = match job.load {
             Load::Closed { .. } => None,
             Load::Open { rate_per_s, .. } => {

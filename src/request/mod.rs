@@ -6,7 +6,6 @@
 //! decode calls that the requests shared.
 
 pub mod arrivals;
-pub mod clock;
 pub mod exchange;
 pub mod fit;
 pub mod http;
@@ -247,6 +246,24 @@ pub struct Timeline {
 pub const KEPT_TEXT_BYTES: usize = 2048;
 
 impl Timeline {
+    /// A request of which nothing is known but when it was due, over at `now_ns`.
+    pub fn unanswered(number: u32, due_ns: u64, now_ns: u64, ending: Ending) -> Self {
+        Self {
+            number,
+            due_ns,
+            sent_ns: now_ns,
+            admitted_ns: None,
+            arrivals: Vec::new(),
+            ended_ns: now_ns,
+            ending,
+            n_prompt: None,
+            n_generated: None,
+            sample_ns: None,
+            server: None,
+            text: String::new(),
+        }
+    }
+
     /// From the instant it was due to the first piece of the answer.
     pub fn ttft_ns(&self) -> Option<u64> {
         let first = self.arrivals.first()?;

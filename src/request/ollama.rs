@@ -213,7 +213,7 @@ impl Dialect for Ollama {
 
     fn question(&self, job: &Job, number: u32) -> Question {
         let text = job.text_of(number);
-        let sampling = &job.sampling;
+        let sampling = job.sampling.of_request(number);
         let (path, text) = match job.endpoint {
             Endpoint::Completion => (
                 "/api/generate",
@@ -246,7 +246,7 @@ impl Dialect for Ollama {
                 top_k: sampling.top_k,
                 top_p: sampling.top_p,
                 min_p: sampling.min_p,
-                seed: sampling.seed.wrapping_add(number),
+                seed: sampling.seed,
                 repeat_penalty: 1.0,
                 presence_penalty: 0.0,
                 frequency_penalty: 0.0,

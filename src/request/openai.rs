@@ -217,7 +217,7 @@ impl Dialect for Openai {
 
     fn question(&self, job: &Job, number: u32) -> Question {
         let text = job.text_of(number);
-        let sampling = &job.sampling;
+        let sampling = job.sampling.of_request(number);
         let (path, text) = match job.endpoint {
             Endpoint::Completion => ("/completions", Text::Plain { prompt: &text }),
             Endpoint::Chat => (
@@ -236,7 +236,7 @@ impl Dialect for Openai {
             max_tokens: job.case.n_gen,
             temperature: sampling.temperature,
             top_p: sampling.top_p,
-            seed: sampling.seed.wrapping_add(number),
+            seed: sampling.seed,
             stream: true,
             stream_options: StreamOptions {
                 include_usage: true,

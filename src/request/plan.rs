@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::prompts::{Difficulty, Prompt};
 use super::{Experiment, Job, Load, Sampling, StopAt};
 use crate::plan::requests::RequestsAsked;
-use crate::plan::{Case, PlanError};
+use crate::plan::{Case, PlanError, WARMUP_STEPS};
 
 /// Requests of a job when nobody says how many: enough for a median, few enough to wait for.
 const N_REQUESTS: u32 = 12;
@@ -48,7 +48,7 @@ pub struct Draft {
 /// The prompts that experiments draw from.
 #[derive(Debug, Clone, Copy)]
 pub struct Sources<'a> {
-    /// Of every experiment but the one about difficulty.
+    /// Of every experiment but the one about difficulty; at least one.
     pub prompts: &'a [Prompt],
     /// Matched pairs.
     pub pairs: &'a [(Prompt, Prompt)],
@@ -57,7 +57,7 @@ pub struct Sources<'a> {
 /// The jobs that are asked for. `template` has everything about the context but its size.
 ///
 /// # Errors
-/// [`PlanError`] when there is no prompt, or no pair, for an experiment.
+/// [`PlanError`] when the prompts have no pair for the experiment that needs pairs.
 pub fn drafts(
     asked: &RequestsAsked,
     sources: Sources<'_>,
@@ -70,12 +70,6 @@ pub fn drafts(
         seed,
     };
     let mut drafts = Vec::new();
-    if sources.prompts.is_empty() && (asked.classes || !asked.concurrency.is_empty()) {
-        return Err(PlanError::axis(
-            "prompts",
-            "no prompt is left; see `ggufbench prompts list`",
-        ));
-    }
     if asked.classes {
         drafts.push(planner.draft("classes", Experiment::Classes, 1, sources.prompts));
     }
@@ -312,7 +306,7 @@ fn said_at(said: &str, finished: &str) -> u32 {
 
 /// A short job of the same shape that nobody records: it loads what is loaded late, and fills caches of code.
 pub fn warm_up(job: &Job) -> Job {
-    let n_gen = job.case.n_gen.min(8);
+    let n_gen = job.case.n_gen.min(WARMUP_STEPS);
     let places = job.load.most_at_once();
     Job {
         name: format!("{}/warm-up", job.name),

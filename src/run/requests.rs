@@ -40,6 +40,13 @@ impl Seat {
         }
     }
 
+    fn take_log(&mut self) -> Vec<String> {
+        match self {
+            Self::InProcess(target) => target.take_log(),
+            Self::Server(_) => Vec::new(),
+        }
+    }
+
     fn take_usage(&mut self) -> (Option<UsageDelta>, Option<UsageSummary>) {
         match self {
             Self::InProcess(target) => (target.take_usage(), target.take_sampled()),
@@ -155,6 +162,7 @@ impl Serving<'_> {
             warnings: usage.as_ref().map_or_else(Vec::new, noise_warnings),
             usage,
             sampled,
+            log: seat.take_log(),
         };
         self.watcher.ended(&line, served.as_ref(), done, all);
         self.writer.append(&Line::Job(Box::new(line)))

@@ -10,10 +10,10 @@ use super::worker::{Requests, error, reply};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Session, Token};
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
-use crate::plan::WARMUP_STEPS;
 use crate::request::fit::{FitOne, fit};
 use crate::request::in_process::{serve, tokenize};
-use crate::request::{Job, Load, Served};
+use crate::request::plan::warm_up;
+use crate::request::{Job, Served};
 
 /// How often the supervisor hears that a job goes on.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -115,23 +115,11 @@ fn warm(
     prompts: &[Vec<Token>],
     stop: &dyn Fn() -> bool,
 ) {
-    let job = warm_up_job(job);
+    let job = warm_up(job);
     let each = (job.case.n_batch / job.n_requests.max(1)).max(1) as usize;
     let prompts: Vec<Vec<Token>> = (0..job.n_requests as usize)
         .map(|i| &prompts[i % prompts.len()])
         .map(|prompt| prompt[..prompt.len().min(each)].to_vec())
         .collect();
     serve(engine, session, clock, &job, &prompts, stop);
-}
-
-fn warm_up_job(job: &Job) -> Job {
-    let places = job.case.n_seq.min(job.load.most_at_once());
-    let mut warm = job.clone();
-    warm.n_requests = places;
-    warm.load = Load::Closed {
-        concurrency: places,
-    };
-    warm.most_ns = None;
-    warm.case.n_gen = job.case.n_gen.min(WARMUP_STEPS);
-    warm
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use ggufbench::request::clock::JobClock;
+use ggufbench::engine::clock::{Clock, MonotonicClock};
 use ggufbench::request::load::{Turn, drive, due_instants_ns};
 use ggufbench::request::{Ending, Job, Load, Target, TargetError, Timeline};
 
@@ -32,7 +32,7 @@ fn words(timelines: &[Timeline]) -> Vec<&str> {
 }
 
 /// A request that takes no time.
-fn instant(clock: JobClock, turn: Turn) -> Timeline {
+fn instant(clock: MonotonicClock, turn: Turn) -> Timeline {
     let now_ns = clock.now_ns();
     Timeline {
         number: turn.number,
@@ -74,7 +74,7 @@ fn as_many_are_under_way_as_the_loop_is_wide() {
 #[test]
 fn never_more_are_under_way_than_the_loop_is_wide() {
     let (now, most) = (AtomicU32::new(0), AtomicU32::new(0));
-    let clock = JobClock::start();
+    let clock = MonotonicClock::start();
     let served = drive(&closed(200, 3), clock, &|| false, &|_| (), &|(), turn| {
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         thread::yield_now();
@@ -150,7 +150,7 @@ fn an_open_loop_counts_from_when_a_request_was_due() {
     // One client, and more requests than it can send in time: each waits for the one before.
     let job = open(50, 1e6, 1);
     let due = due_instants_ns(job.seed, 1e6, 50);
-    let clock = JobClock::start();
+    let clock = MonotonicClock::start();
     let served = drive(&job, clock, &|| false, &|_| (), &|(), turn| {
         let before = clock.now_ns();
         while clock.now_ns() < before + 50_000 {
@@ -173,7 +173,7 @@ fn an_open_loop_counts_from_when_a_request_was_due() {
 fn nothing_is_sent_after_its_time_and_what_was_due_is_not_forgotten() {
     let mut job = closed(1000, 1);
     job.most_ns = Some(0);
-    let clock = JobClock::start();
+    let clock = MonotonicClock::start();
     let none = drive(&job, clock, &|| false, &|_| (), &|(), turn| {
         instant(clock, turn)
     })
@@ -183,7 +183,7 @@ fn nothing_is_sent_after_its_time_and_what_was_due_is_not_forgotten() {
     let mut job = open(100, 1e6, 1);
     let due = due_instants_ns(job.seed, 1e6, 100);
     job.most_ns = Some(due[49]);
-    let clock = JobClock::start();
+    let clock = MonotonicClock::start();
     let served = drive(&job, clock, &|| false, &|_| (), &|(), turn| {
         while clock.now_ns() <= due[49] {
             thread::yield_now();
@@ -237,7 +237,7 @@ fn an_interrupt_before_the_next_is_due_ends_an_open_loop() {
 
 #[test]
 fn a_client_that_panics_is_a_failed_request() {
-    let clock = JobClock::start();
+    let clock = MonotonicClock::start();
     let made = AtomicU32::new(0);
     let connect = |_| made.fetch_add(1, Ordering::SeqCst);
     let served = drive(&closed(3, 1), clock, &|| false, &connect, &|_, turn| {

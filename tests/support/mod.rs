@@ -76,6 +76,15 @@ pub fn tiny_model() -> &'static Path {
     path
 }
 
+/// Sends a process a signal such as `-INT`; false when it is gone already.
+pub fn signal(pid: u32, name: &str) -> bool {
+    let sent = Command::new("kill")
+        .args([name, &pid.to_string()])
+        .stderr(std::process::Stdio::null())
+        .status();
+    sent.expect("kill exists").success()
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-use super::super::clock::JobClock;
 use super::{HttpError, shortened};
+use crate::engine::clock::{Clock, MonotonicClock};
 
 /// How often a waiting client looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(200);
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What the layer at the socket knows and is told.
 #[derive(Debug)]
 pub(super) struct Watch {
-    pub(super) clock: JobClock,
+    pub(super) clock: MonotonicClock,
     /// Nanoseconds without anything after which a wait is given up.
     pub(super) stall_ns: AtomicU64,
     /// Whether any byte of the present request was sent.

@@ -96,15 +96,3 @@ pub fn parts(text: &str) -> (&str, &str) {
         _ => (text, ""),
     }
 }
-
-impl Prompt {
-    /// The prompt with something before it, so that its beginning is unlike that of any other request and no server finds
-    /// it in its cache.
-    pub fn opened_with(&self, opening: &str) -> Self {
-        Self {
-            text: format!("{opening} {}", self.text),
-            n_tokens: None,
-            ..self.clone()
-        }
-    }
-}
