@@ -23,6 +23,11 @@ fn main() {
     export("LLAMA_CPP_SYS_2", locked_version(&lock, "llama-cpp-sys-2"));
     export_engine();
 
+    if env::var_os("CARGO_FEATURE_PORTABLE").is_some() {
+        // The engine's libraries lie beside the program, wherever that is unpacked.
+        println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN");
+    }
+
     export("TARGET", env::var("TARGET").ok());
     export("PROFILE", env::var("PROFILE").ok());
     export("OPT_LEVEL", env::var("OPT_LEVEL").ok());

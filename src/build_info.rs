@@ -27,7 +27,7 @@ pub struct BuildInfo {
     pub opt_level: Option<String>,
     /// Whether debug assertions were compiled in.
     pub debug_assertions: bool,
-    /// Enabled features of this crate: `cuda`, `dynamic-backends` and so on.
+    /// Enabled features of this crate: `cuda`, `portable` and so on.
     pub features: Vec<String>,
     /// Value of `-C target-cpu`; the engine's C++ is compiled for the same CPU. None: plain baseline.
     pub target_cpu: Option<String>,

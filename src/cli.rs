@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod devices;
 mod doctor;
 mod judging;
 mod measuring;
@@ -13,6 +14,7 @@ mod reporting;
 mod requests;
 mod roofline;
 
+pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
 pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
@@ -90,6 +92,10 @@ pub struct Cli {
     /// The measurement, without a subcommand.
     #[command(flatten)]
     pub run: RunArgs,
+    /// Also look for the engine's plug-ins (libggml-cuda.so and others) in this folder; they are always looked for beside
+    /// the program. Only for a portable build
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Engine")]
+    pub backends: Option<PathBuf>,
 }
 
 /// The verbs.
@@ -117,6 +123,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     Gate(Box<GateArgs>),
+    /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
+    Devices(DevicesArgs),
     /// Say whether this machine is fit to measure, what to change, and what that would bring
     Doctor(DoctorArgs),
     /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which

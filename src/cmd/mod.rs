@@ -3,6 +3,7 @@
 mod ab;
 mod ceiling;
 mod compare;
+mod devices;
 mod doctor;
 mod execute;
 mod folder;
@@ -21,6 +22,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{Cli, Command};
+use crate::engine::plugins;
 use crate::plan::sweep;
 
 /// Everything was done.
@@ -37,6 +39,9 @@ pub const INTERRUPTED: u8 = 130;
 /// # Errors
 /// With the reason in one line; the exit code is then [`BAD_INPUT`].
 pub fn dispatch(cli: Cli) -> Result<u8> {
+    if let Some(folder) = &cli.backends {
+        plugins::look_also_in(folder).map_err(|reason| anyhow!(reason))?;
+    }
     match cli.command {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),
@@ -47,6 +52,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Devices(args)) => devices::devices(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::GateTrial(args)) => gate_trial::gate_trial(&args),
         Some(Command::Predict(args)) => predict::predict(&args),

@@ -53,6 +53,7 @@ pub fn header(run: &str, cases: &[Case]) -> RunHeader {
             system_info: String::new(),
             devices: Vec::new(),
             supports_gpu_offload: false,
+            plugins: Vec::new(),
         },
         missing_cpu_features: Vec::new(),
         warnings: Vec::new(),

@@ -17,7 +17,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use llama_cpp_sys_2 as sys;
 
-use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax};
+use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax, plugins};
 use crate::build_info::BuildInfo;
 use crate::plan::serving::Sampling;
 use crate::plan::{Case, FlashAttn, KvType, LoadKey, SplitMode};
@@ -48,6 +48,8 @@ impl Llama {
             Log::Stderr => log_to_stderr,
             Log::Off => log_to_nowhere,
         };
+        // Before the log is directed: loading collects what the engine says of each file.
+        plugins::load();
         // SAFETY: the callbacks are plain functions without state and never unwind into C.
         unsafe { sys::llama_log_set(Some(callback), std::ptr::null_mut()) };
         let backend = LlamaBackend::init().map_err(|e| EngineError::Load(e.to_string()))?;
@@ -84,6 +86,7 @@ impl Llama {
             system_info: info.to_string_lossy().trim().to_owned(),
             devices,
             supports_gpu_offload: self.backend.supports_gpu_offload(),
+            plugins: plugins::load().to_vec(),
         }
     }
 

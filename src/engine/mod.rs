@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod kernel;
 pub mod llama;
+pub mod plugins;
 pub mod slowed;
 pub mod synthetic;
 
@@ -73,8 +74,11 @@ pub struct EngineFacts {
     pub system_info: String,
     /// Every device of every compiled backend.
     pub devices: Vec<Device>,
-    /// Whether layers can be offloaded: a GPU backend is compiled in and found a device.
+    /// Whether layers can be offloaded: a GPU backend is there and found a device.
     pub supports_gpu_offload: bool,
+    /// Backends that were looked for as files, where the build loads them so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<plugins::Plugin>,
 }
 
 impl EngineFacts {

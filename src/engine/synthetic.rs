@@ -118,6 +118,7 @@ impl SyntheticEngine {
             system_info: String::new(),
             devices: Vec::new(),
             supports_gpu_offload: false,
+            plugins: Vec::new(),
         }
     }
 }

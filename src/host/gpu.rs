@@ -48,6 +48,8 @@ pub struct Gpu {
     pub max_memory_clock_hz: Option<u64>,
     /// Power limit in force, in milliwatts.
     pub power_limit_mw: Option<u32>,
+    /// Power draw in milliwatts; before a run, that of the idle device.
+    pub power_mw: Option<u32>,
     /// Degrees Celsius.
     pub temperature_c: Option<u32>,
     /// Generation of the PCIe link; idle devices often lower it.
@@ -78,6 +80,14 @@ impl GpuReport {
             devices: (0..count).map(|index| Gpu::probe(&nvml, index)).collect(),
             none_because: (count == 0).then(|| "NVML finds no GPU".to_owned()),
         }
+    }
+
+    /// Watts that one device drew when it was asked, or all of them together. `None` when one of these does not say.
+    pub fn power_w(&self, only: Option<u32>) -> Option<f64> {
+        let mut of = self.devices.iter().filter(|gpu| only.is_none_or(|index| gpu.index == index));
+        let first = of.next()?.power_mw?;
+        let total = of.try_fold(u64::from(first), |sum, gpu| Some(sum + u64::from(gpu.power_mw?)))?;
+        Some(total as f64 / 1000.0)
     }
 
     fn none(error: &NvmlError) -> Self {
@@ -117,6 +127,7 @@ impl Gpu {
             max_sm_clock_hz: device.max_clock_info(Clock::SM).ok().map(hertz),
             max_memory_clock_hz: device.max_clock_info(Clock::Memory).ok().map(hertz),
             power_limit_mw: device.enforced_power_limit().ok(),
+            power_mw: device.power_usage().ok(),
             temperature_c: device.temperature(TemperatureSensor::Gpu).ok(),
             pcie_generation: device.current_pcie_link_gen().ok(),
             pcie_width: device.current_pcie_link_width().ok(),
@@ -175,6 +186,46 @@ impl GpuMeter {
                 .ok()
                 .map(|reasons| reasons.bits()),
         })
+    }
+}
+
+/// Energy counters of the GPUs that a model computes on, read by whoever submits the work.
+///
+/// The counter (`nvmlDeviceGetTotalEnergyConsumption`) moves about every 100 ms, so a difference over a short time is
+/// coarse; over [`LEAST_ENERGY_NS`] and more it is good to a few percent. METHODOLOGY.md says how it is used.
+pub struct EnergyMeter {
+    nvml: Nvml,
+    indices: Vec<u32>,
+}
+
+impl std::fmt::Debug for EnergyMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnergyMeter")
+            .field("indices", &self.indices)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EnergyMeter {
+    /// For one GPU by NVML's number, or for all of them. `None` where any of them has no such counter.
+    pub fn open(only: Option<u32>) -> Option<Self> {
+        let nvml = Nvml::init().ok()?;
+        let indices = match only {
+            Some(index) => vec![index],
+            None => (0..nvml.device_count().ok()?).collect(),
+        };
+        let meter = Self { nvml, indices };
+        (!meter.indices.is_empty() && meter.total_mj().is_some()).then_some(meter)
+    }
+
+    /// Millijoules since the driver was loaded, of all these GPUs. `None` when one does not answer.
+    pub fn total_mj(&self) -> Option<u64> {
+        let mut total = 0_u64;
+        for &index in &self.indices {
+            let device = self.nvml.device_by_index(index).ok()?;
+            total = total.checked_add(device.total_energy_consumption().ok()?)?;
+        }
+        Some(total)
     }
 }
 

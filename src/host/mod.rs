@@ -37,7 +37,7 @@ mod garbage_tests;
 pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
 pub use cpu::{Cache, Cpu};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
-pub use gpu::{Gpu, GpuReport, throttle_names};
+pub use gpu::{EnergyMeter, Gpu, GpuReport, throttle_names};
 pub use kernel::{KernelSettings, Limit, context_switches};
 pub use memory::{Memory, available_memory_bytes};
 pub use neighbours::{Neighbour, ProcessTimes};

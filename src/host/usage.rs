@@ -64,6 +64,19 @@ pub struct UsageDelta {
     pub throttle_events: Option<u64>,
     /// Time a container's CPU quota kept our threads off the CPU.
     pub quota_throttled_ns: Option<u64>,
+    /// Energy that the GPUs took, by their own counters. `None`: no GPU was used, or it has no counter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_energy: Option<PhaseEnergy>,
+}
+
+/// Energy by phase, millijoules. Each is the difference of a counter that moves about every 100 ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PhaseEnergy {
+    /// While the prompts were computed.
+    pub prefill_mj: u64,
+    /// While tokens were generated.
+    pub decode_mj: u64,
 }
 
 /// Memory this process holds now.
@@ -132,6 +145,7 @@ impl UsageSnapshot {
             swap_out_bytes: grown(self.swap_out_bytes, earlier.swap_out_bytes),
             throttle_events: grown(self.throttle_events, earlier.throttle_events),
             quota_throttled_ns: grown(self.quota_throttled_ns, earlier.quota_throttled_ns),
+            gpu_energy: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::row::rows;
 use super::view::RunView;
 
 /// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 117] = [
+const COLUMNS: [&str; 123] = [
     "run",
     "machine",
     "engine",
@@ -120,6 +120,12 @@ const COLUMNS: [&str; 117] = [
     "usage_gpu_utilisation_percent_mean",
     "usage_gpu_utilisation_percent_max",
     "usage_gpu_throttle_reasons",
+    "usage_gpu_energy_decode_j_per_token",
+    "usage_gpu_energy_decode_j_per_token_above_idle",
+    "usage_gpu_energy_prefill_j_per_token",
+    "usage_gpu_energy_decode_power_w",
+    "usage_gpu_energy_idle_power_w",
+    "usage_gpu_energy_decode_ns",
     "usage_sampler_cost_percent",
     "load_ns",
     "load_ns_ci_lo",

@@ -10,6 +10,7 @@ pub mod check;
 mod columns;
 pub mod comparison;
 mod csv;
+pub mod devices;
 pub mod diagnosis;
 pub mod dry_run;
 mod json;

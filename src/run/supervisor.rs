@@ -14,7 +14,7 @@ use super::Interrupt;
 use super::log::{Log, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
 use crate::build_info::BuildInfo;
-use crate::engine::EngineFacts;
+use crate::engine::{EngineFacts, plugins};
 use crate::host::process;
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
 use crate::measure::Call;
@@ -105,6 +105,7 @@ impl Worker {
             .arg(WORKER_COMMAND)
             .arg("--engine")
             .arg(command.engine.to_argument())
+            .args(plugins::extra_folder().map(|folder| ["--backends".as_ref(), folder.as_os_str()]).into_iter().flatten())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -17,9 +17,10 @@ use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts};
 use crate::host::process;
-use crate::host::usage::{UsageSnapshot, rss_bytes};
+use crate::host::EnergyMeter;
+use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
 use crate::measure::{Buffers, Run, Workload, steady};
-use crate::plan::Case;
+use crate::plan::{Case, SplitMode};
 use crate::record::Opened;
 
 /// Serves requests until standard input ends.
@@ -183,6 +184,15 @@ fn serve_model(
     Ok(())
 }
 
+/// Of the GPUs that the case computes on: one, or all that its layers are spread over.
+fn energy_meter(case: &Case) -> Option<EnergyMeter> {
+    if case.n_gpu_layers == 0 {
+        return None;
+    }
+    let only = (case.split_mode == SplitMode::None).then_some(case.main_gpu);
+    EnergyMeter::open(only)
+}
+
 fn serve_case(
     engine: &dyn Engine,
     clock: &dyn Clock,
@@ -199,7 +209,9 @@ fn serve_case(
     let n_ctx_seq = session.n_ctx_seq();
     let workload = Workload::draw(case, engine.prompt_tokens(), seed);
     let mut buffers = Buffers::for_case(case);
-    let mut run = Run::new(case, &workload, session.as_mut(), clock);
+    let meter = energy_meter(case);
+    let mut run =
+        Run::new(case, &workload, session.as_mut(), clock).with_meter(meter.as_ref());
     match steady::warm_up(&mut run, case, &mut buffers) {
         Ok((warmup_calls, steadiness)) => reply(&Reply::Opened(Box::new(Opened {
             n_ctx_seq,
@@ -214,10 +226,14 @@ fn serve_case(
         match request {
             Request::Repeat => {
                 let before = UsageSnapshot::take();
-                if let Err(e) = run.repetition(case.n_gen, &mut buffers) {
-                    return reply(&error(&e));
-                }
-                let usage = UsageSnapshot::take().since(&before);
+                let gpu_energy = match run.repetition(case.n_gen, &mut buffers) {
+                    Ok(energy) => energy,
+                    Err(e) => return reply(&error(&e)),
+                };
+                let usage = UsageDelta {
+                    gpu_energy,
+                    ..UsageSnapshot::take().since(&before)
+                };
                 reply(&Reply::Repetition {
                     usage,
                     calls: buffers.calls.clone(),

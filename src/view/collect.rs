@@ -12,7 +12,7 @@ use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView, request
 use crate::host::HostWarning;
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
-use crate::plan::{Case, CaseId, LoadKey};
+use crate::plan::{Case, CaseId, LoadKey, SplitMode};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
 use crate::stats::summary;
@@ -73,6 +73,8 @@ struct RunFacts {
     planned: u32,
     /// The fastest mean clock of a visit with as many threads.
     fastest_hz: Option<f64>,
+    /// What the GPUs drew before the run.
+    idle_power_w: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -186,6 +188,7 @@ impl Collector {
                 let run = RunFacts {
                     planned,
                     fastest_hz: fastest_hz.get(&case.n_threads).copied(),
+                    idle_power_w: header.machine.gpus.power_w(only_gpu(&case)),
                 };
                 collected.finish(case, load, run)
             })
@@ -213,6 +216,11 @@ impl Collector {
         }
         fastest
     }
+}
+
+/// The GPU of a model that is not spread over several.
+fn only_gpu(case: &Case) -> Option<u32> {
+    (case.split_mode == SplitMode::None).then_some(case.main_gpu)
 }
 
 /// What loading a cell's model took.
@@ -247,7 +255,7 @@ impl Collected {
             let values = process.figures.entry(metric).or_default();
             values.extend(metric.measured(&r.case, &r.calls));
         }
-        self.usage.note_repetition(&r.usage);
+        self.usage.note_repetition(&r.usage, &r.calls);
         // The memory held just after it. The kernel's own peak would count the cells that the worker
         // measured before; within a repetition the engine allocates nothing.
         self.saw_memory(r.usage.rss_bytes);
@@ -344,7 +352,7 @@ impl Collected {
             speedup: None,
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
-            usage: self.usage.finish(),
+            usage: self.usage.finish(run.idle_power_w),
             load_ns: load.ns.map(Estimate::ns),
             context_ns: context.map(Estimate::ns),
             requests: self.requests,

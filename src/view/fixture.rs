@@ -17,7 +17,7 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::view::{CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView};
+use crate::view::{CellEnergy, CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView};
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;
@@ -122,6 +122,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
                 memory_free_bytes: 20 << 30,
             }],
             supports_gpu_offload: false,
+            plugins: Vec::new(),
         },
         missing_cpu_features: Vec::new(),
         warnings: Vec::new(),
@@ -338,6 +339,14 @@ pub fn fill(cell: &mut CellView) {
             memory_used_bytes: whole(),
             utilisation_percent: percent(),
             throttle_reasons: vec!["power limit".to_owned()],
+        }),
+        gpu_energy: Some(CellEnergy {
+            decode_j_per_token: Some(2.5),
+            decode_j_per_token_above_idle: Some(1.5),
+            prefill_j_per_token: Some(0.5),
+            decode_power_w: Some(250.0),
+            idle_power_w: Some(100.0),
+            decode_ns: 10_000_000_000,
         }),
         sampler_cost_percent: Some(0.05),
     };

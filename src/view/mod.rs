@@ -4,6 +4,7 @@
 //! repetition. Several runs of one machine can be read as one. Definitions follow METHODOLOGY.md, sections 1 and 3.
 
 mod collect;
+mod energy;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -25,6 +26,7 @@ use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
+pub use energy::CellEnergy;
 pub use merge::ViewError;
 pub use request::Request;
 pub use requests::RequestsView;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::energy::{CellEnergy, EnergyCollector};
+use crate::measure::Call;
 use crate::host::usage::{GpuSummary, Spread, UsageDelta, UsageSummary};
 
 /// Mean and largest.
@@ -51,6 +53,8 @@ pub struct CellUsage {
     pub quota_throttled_ns: Option<u64>,
     /// The GPU that it computed on.
     pub gpu: Option<CellGpu>,
+    /// Energy of the GPUs that it computed on.
+    pub gpu_energy: Option<CellEnergy>,
     /// CPU time of the sampler while the process worked, in percent of that time.
     pub sampler_cost_percent: Option<f64>,
 }
@@ -77,11 +81,15 @@ pub struct CellGpu {
 pub(super) struct UsageCollector {
     visits: Vec<UsageSummary>,
     counted: CellUsage,
+    energy: EnergyCollector,
 }
 
 impl UsageCollector {
-    /// What a repetition counted.
-    pub(super) fn note_repetition(&mut self, delta: &UsageDelta) {
+    /// What a repetition counted during its calls.
+    pub(super) fn note_repetition(&mut self, delta: &UsageDelta, calls: &[Call]) {
+        if let Some(energy) = delta.gpu_energy {
+            self.energy.note(energy, calls);
+        }
         let sum = &mut self.counted;
         add(&mut sum.voluntary_switches, delta.voluntary_switches);
         add(&mut sum.involuntary_switches, delta.involuntary_switches);
@@ -122,7 +130,8 @@ impl UsageCollector {
         (gpus().count() as u32, held_down.count() as u32)
     }
 
-    pub(super) fn finish(&self) -> CellUsage {
+    /// `idle_power_w` is what the GPUs drew before the run.
+    pub(super) fn finish(&self, idle_power_w: Option<f64>) -> CellUsage {
         let over = |of: fn(&UsageSummary) -> Option<Spread>| self.merged(of);
         let costs = self.visits.iter().map(|v| v.beside_cost_ns as f64);
         let wall: f64 = self.visits.iter().map(|v| v.wall_ns as f64).sum();
@@ -134,6 +143,7 @@ impl UsageCollector {
             frequency_hz: over(|v| v.frequency_hz).map(whole_mean_min),
             temperature_c: over(|v| v.temperature_c).map(mean_max),
             gpu: self.gpu(),
+            gpu_energy: self.energy.finish(idle_power_w),
             sampler_cost_percent: (wall > 0.0).then(|| 100.0 * costs.sum::<f64>() / wall),
             ..self.counted.clone()
         }
@@ -253,7 +263,7 @@ mod tests {
             }),
             ..UsageSummary::default()
         });
-        let cell = usage.finish();
+        let cell = usage.finish(None);
         // (3 * 200 + 100) / 4.
         let expected = MeanMax {
             mean: 175.0,
@@ -279,10 +289,10 @@ mod tests {
             swap_out_bytes: Some(2),
             ..UsageDelta::default()
         };
-        usage.note_repetition(&delta);
-        usage.note_repetition(&delta);
-        usage.note_repetition(&UsageDelta::default());
-        let cell = usage.finish();
+        usage.note_repetition(&delta, &[]);
+        usage.note_repetition(&delta, &[]);
+        usage.note_repetition(&UsageDelta::default(), &[]);
+        let cell = usage.finish(None);
         assert_eq!(
             (cell.involuntary_switches, cell.swapped_bytes),
             (Some(14), Some(6))

@@ -16,7 +16,7 @@ use llama_cpp_sys_2 as sys;
 pub use self::builder::Graph;
 use self::ggml::Backend;
 pub use self::stock::Stock;
-use super::EngineError;
+use super::{EngineError, plugins};
 use crate::model::synth::random_matrix;
 use crate::roofline::kernel::Kernel;
 
@@ -43,8 +43,7 @@ impl KernelBackend {
     /// # Errors
     /// [`EngineError::Unsupported`] when the engine has no such device.
     pub fn open(device: KernelDevice, n_threads: u32) -> Result<Self, EngineError> {
-        // SAFETY: only looks for plug-ins where backends are plug-ins; does nothing the second time.
-        unsafe { sys::ggml_backend_load_all() };
+        plugins::load();
         let kinds: &[sys::ggml_backend_dev_type] = match device {
             KernelDevice::Cpu => &[sys::GGML_BACKEND_DEVICE_TYPE_CPU],
             KernelDevice::Gpu => &[

@@ -30,7 +30,7 @@ impl Collected {
         }));
         warnings.extend(run.fastest_hz.and_then(|hz| self.slow_clock(hz)));
         if let (of, processes @ 1..) = self.usage.gpu_visits() {
-            let reasons = self.usage.finish().gpu.map(|gpu| gpu.throttle_reasons);
+            let reasons = self.usage.finish(None).gpu.map(|gpu| gpu.throttle_reasons);
             warnings.push(CellWarning::GpuThrottled {
                 reasons: reasons.unwrap_or_default(),
                 processes,

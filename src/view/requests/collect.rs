@@ -176,7 +176,7 @@ impl Ended {
             ended.note(call);
         }
         if let Some(delta) = &line.usage {
-            ended.usage.note_repetition(delta);
+            ended.usage.note_repetition(delta, &[]);
         }
         if let Some(sampled) = line.sampled {
             ended.usage.note_visit(sampled);
@@ -251,7 +251,7 @@ impl Pending {
             tokens_per_s: rate(|r| r.tokens_per_s),
             requests_per_s: rate(|r| r.requests_per_s),
             calls: merged(self.rounds.values()),
-            usage: usage.finish(),
+            usage: usage.finish(None),
             warnings,
             unserved,
             samples: self.samples,

@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# Everything that is worth knowing of a CUDA machine, from the kit of scripts/gpu-kit.sh alone: no Rust, no network.
+#
+#   ./gpu-check.sh [OUT]          [default: gpu-check-out]; records and reports, under 10 MB
+#
+#   GPU_CHECK_SECONDS   time for all of it [default: 520]. The most valuable steps come first; the rest says that
+#                       there was no time for it
+#   GPU_CHECK_STEPS     only these steps, e.g. "devices throughput" [default: all]
+#   GPU_CHECK_MODELS    where the models of 30 GB are made [default: /dev/shm where it has room, otherwise OUT]
+#   GPU_CHECK_SHAPE     their shape [default: llama3-8b]
+#   GPU_CHECK_LAYERS    layers on the GPU [default: 99]; 0 tries the script on a machine without one
+#   GPU_CHECK_LLAMA_CPP a folder of llama.cpp's own tools [default: the kit's llama.cpp]
+#
+# Exit code: 0 when each step that had time did what it should, 1 otherwise.
+set -uo pipefail
+
+kit=$(cd "$(dirname "$0")" && pwd)
+out=${1:-gpu-check-out}
+mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
+limit=${GPU_CHECK_SECONDS:-520}
+steps=${GPU_CHECK_STEPS:-devices agree throughput parity ceilings predict energy memory report}
+shape=${GPU_CHECK_SHAPE:-llama3-8b}
+layers=${GPU_CHECK_LAYERS:-99}
+theirs=${GPU_CHECK_LLAMA_CPP:-$kit/llama.cpp}/llama-batched-bench
+batches=${GPU_CHECK_BATCHES:-1,2,4,8,16,32,64,128}
+ours=$kit/ggufbench
+types="q4_k_m q8_0 f16"
+largest=$((5 + 9 + 17))
+log=$out/log
+: >"$log"
+declare -A made
+
+say() { printf '[%4d s] %s\n' "$SECONDS" "$*" | tee -a "$log"; }
+left() { echo $((limit - SECONDS)); }
+wanted() { case " $steps " in *" $1 "*) ;; *) return 1 ;; esac; }
+
+# The CUDA libraries that the plug-in asks for: where the system's loader does not know them, a toolkit or a Python package
+# may have them.
+find_cuda() {
+    local name folder
+    for name in libcudart.so.13 libcublas.so.13 libcublasLt.so.13; do
+        ldconfig -p 2>/dev/null | grep -q "$name" && continue
+        folder=$(find /usr/local /usr/lib /opt "$kit" -name "$name" -printf '%h\n' 2>/dev/null | head -n 1)
+        if [ -n "$folder" ]; then
+            case ":${LD_LIBRARY_PATH:-}:" in *":$folder:"*) ;; *) export LD_LIBRARY_PATH="$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" ;; esac
+        else
+            say "$name was not found: the CUDA plug-in will not load"
+        fi
+    done
+}
+
+models_folder() {
+    local free
+    free=$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1)
+    if [ "${free:-0}" -gt $(((largest + 4) * 1024 * 1024)) ]; then echo /dev/shm/gpu-check-models; else echo "$out/models"; fi
+}
+
+# All files side by side, in the background: making them is bound by one core each.
+make_models() {
+    models=${GPU_CHECK_MODELS:-$(models_folder)}
+    mkdir -p "$models"
+    say "making $shape as $types in $models"
+    for type in $types; do
+        "$ours" model synth "$shape" "$type" --output "$models/$shape-$type.gguf" --force >"$out/synth-$type.log" 2>&1 &
+        made[$type]=$!
+    done
+}
+
+# Waits for a model; its file's name, or nothing when it could not be made.
+model() {
+    local file=$models/$shape-$1.gguf
+    if [ -n "${made[$1]:-}" ]; then wait "${made[$1]}" 2>/dev/null; made[$1]=; fi
+    if [ -f "$file" ]; then found=$file; else found=; say "no $shape-$1: $(tail -n 1 "$out/synth-$1.log")"; fi
+}
+
+failed=0
+# step NAME SECONDS COMMAND...: runs it when it is wanted and there is time for it.
+step() {
+    local name=$1 needs=$2 began=$SECONDS code
+    shift 2
+    wanted "$name" || return 0
+    if [ "$(left)" -lt "$needs" ]; then
+        say "$name: no time left (it needs about $needs s, there are $(left))"
+        return 0
+    fi
+    say "$name"
+    "$@" >"$out/$name.txt" 2>"$out/$name.err"
+    code=$?
+    [ -s "$out/$name.err" ] || rm -f "$out/$name.err"
+    if [ $code -ne 0 ]; then
+        failed=1
+        say "$name: exit code $code: $(tail -n 1 "$out/$name.err" 2>/dev/null)"
+    fi
+    say "$name took $((SECONDS - began)) s"
+    return $code
+}
+
+bench() { # with a time limit of what is left
+    timeout -s INT -k 10 "$(($(left) > 10 ? $(left) - 5 : 5))" "$ours" "$@"
+}
+
+devices() {
+    "$ours" devices && "$ours" devices -o json >"$out/devices.json"
+    nvidia-smi 2>/dev/null || echo "no nvidia-smi"
+}
+
+# The same greedy answers on both: of the real model where the kit has one.
+agree() {
+    local real=$kit/model.gguf
+    [ -f "$real" ] || { echo "the kit has no real model"; return 0; }
+    local flags="--n-requests 8 --n-gen 48 --temperature 0 --rounds 1 --class short --kv fit --no-report --out $out/agree"
+    bench requests --model "$real" --n-gpu-layers 0 $flags --name cpu || return
+    bench requests --model "$real" --n-gpu-layers "$layers" $flags --name gpu || return
+    python3 - "$out"/agree/*cpu/run.jsonl "$out"/agree/*gpu/run.jsonl <<'PYTHON'
+import json, sys
+def texts(path):
+    found = {}
+    for line in open(path):
+        line = json.loads(line)
+        if line.get("kind") == "request":
+            found[line["number"] if "number" in line else len(found)] = line.get("timeline", line).get("text", "")
+    return found
+cpu, gpu = map(texts, sys.argv[1:3])
+same = sum(cpu[k] == gpu.get(k) for k in cpu)
+for k in cpu:
+    n = next((i for i, (a, b) in enumerate(zip(cpu[k], gpu.get(k, ""))) if a != b), min(len(cpu[k]), len(gpu.get(k, ""))))
+    print("request %s: equal for %d of %d characters" % (k, n, len(cpu[k])))
+print("%d of %d greedy answers are equal to the last character" % (same, len(cpu)))
+sys.exit(0 if cpu and same * 2 >= len(cpu) else 1)
+PYTHON
+}
+
+files() { list=; for type in $types; do model "$type"; [ -z "$found" ] || list=${list:+$list,}$found; done; }
+
+throughput() {
+    files
+    bench --model "$list" --batch "$batches" --n-prompt 128 --n-gen 64 --kv fit --n-gpu-layers "$layers" --threads 8 \
+        --replicates 2 --min-repetitions 3 --max-repetitions 5 --budget "$(($(left) * 45 / 100))s" --out "$out/runs" --name throughput
+}
+
+# Both decode the same file with the same geometry, in turns; each is one process for all batches.
+parity() {
+    [ -x "$theirs" ] || { echo "the kit has no llama-batched-bench"; return 0; }
+    model "${1:-q8_0}"
+    local pair n_threads=8 few=${GPU_CHECK_PARITY_BATCHES:-1,8,32,128} cells
+    cells=$((${few##*,} * 256))
+    for pair in 1 2 3; do
+        local order="ours theirs"
+        [ $((pair % 2)) -eq 1 ] || order="theirs ours"
+        for tool in $order; do
+            if [ $tool = ours ]; then
+                bench --model "$found" --batch "$few" --n-prompt 128 --n-gen 64 --no-sample --kv fit --n-gpu-layers "$layers" \
+                    --threads $n_threads --replicates 1 --repetitions 1 --no-report --out "$out/parity" --name "ours$pair" -o json >"$out/ours$pair.json" || return
+            else
+                LD_LIBRARY_PATH="$(dirname "$theirs"):$kit${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout "$(left)" "$theirs" -m "$found" -c "$cells" -no-kvu -npp 128 -ntg 64 -npl "$few" \
+                    -ngl "$layers" -t $n_threads --output-format jsonl >"$out/theirs$pair.jsonl" || return
+            fi
+        done
+    done
+    python3 - "$out" <<'PYTHON'
+import json, sys
+from statistics import median
+out, rates = sys.argv[1], {}
+for pair in (1, 2, 3):
+    for row in json.load(open(f"{out}/ours{pair}.json")):
+        rates.setdefault(row["n_seq"], {}).setdefault("ours", []).append(row["decode_tokens_per_s"])
+    for line in open(f"{out}/theirs{pair}.jsonl"):
+        if line.startswith("{"):
+            row = json.loads(line)
+            rates.setdefault(row["pl"], {}).setdefault("theirs", []).append(row["speed_tg"])
+print("batch  ggufbench  llama-batched-bench  median ratio  min..max   (decode tokens/s)")
+for batch, of in sorted(rates.items()):
+    ratios = [a / b for a, b in zip(of["ours"], of["theirs"])]
+    print("%5d %10.1f %20.1f %13.4f  %.3f..%.3f" % (batch, median(of["ours"]), median(of["theirs"]), median(ratios), min(ratios), max(ratios)))
+PYTHON
+}
+
+ceilings() {
+    files
+    local type models=
+    for type in ${list//,/ }; do models="$models --model $type"; done
+    bench ceiling $models --device gpu -o json >"$out/ceilings.json" && "$ours" ceiling $models --device gpu
+}
+
+predict() { bench predict --check "$(ls -d "$out"/runs/*throughput | tail -n 1)"; }
+
+# Ten seconds and more of identical steps, since the energy counter is coarse.
+energy() {
+    files
+    bench --model "$list" --batch 1,32,128 --n-prompt 16 --n-gen 480 --kv fit --n-gpu-layers "$layers" --threads 8 \
+        --replicates 1 --repetitions 3 --budget "$(($(left) * 60 / 100))s" --no-report --out "$out/runs" --name energy
+}
+
+# One cell that cannot fit, which must be skipped unloaded, and one that runs out of memory while it is opened.
+memory() {
+    model q4_k_m
+    bench --model "$found" --batch 256 --n-ctx 131072 --n-prompt 16 --n-gen 8 --n-gpu-layers "$layers" --replicates 1 -r 1 \
+        --no-report --out "$out/runs" --name too-large
+    [ $? -eq 1 ] || return
+    grep -q '"skipped"' "$out"/runs/*too-large/run.jsonl
+}
+
+report() {
+    "$ours" report "$(ls -d "$out"/runs/*throughput | tail -n 1)" && ls -l "$out"/runs/*
+}
+
+find_cuda
+make_models
+step devices 5 devices
+step agree 30 agree
+step throughput 60 throughput
+step parity 60 parity q8_0
+step ceilings 40 ceilings
+step predict 5 predict
+step energy 40 energy
+step memory 15 memory
+step report 5 report
+for type in $types; do [ -z "${made[$type]:-}" ] || kill "${made[$type]}" 2>/dev/null; done
+case $models in "$out"/* | /dev/shm/gpu-check-models) rm -rf "$models" ;; esac
+say "done"
+exit $failed

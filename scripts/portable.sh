@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# A folder and a tar.gz that run on any x86-64 Linux whose C library is at least as new as this machine's: the program,
+# llama.cpp's libraries, a CPU backend for every kind of x86-64, and the plug-ins named on the command line.
+#
+#   scripts/portable.sh [PLUGIN.so ...]     e.g. scripts/portable.sh target/cuda-plugin/libggml-cuda.so
+#
+# At run time the program looks for plug-ins beside itself and in the folder of --backends. What it needs of the system,
+# beside the C and C++ libraries, is libgomp (Debian and Ubuntu: apt-get install libgomp1).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+die() { printf 'portable: %s\n' "$*" >&2 && exit 2; }
+
+[ "$(uname -sm)" = "Linux x86_64" ] || die "only on x86-64 Linux: this is $(uname -sm)"
+for plugin in "$@"; do
+    case $(basename "$plugin") in
+        libggml-*.so) [ -f "$plugin" ] || die "$plugin: no such file" ;;
+        *) die "$plugin: a plug-in is a file libggml-NAME.so" ;;
+    esac
+done
+
+build=${CARGO_TARGET_DIR:-target}/portable
+PATH=$(scripts/setup.sh --path)
+export PATH
+# An old x86-64 (2009) for this program's own code; the engine's kernels come as CPU backends, each for its own kind of CPU.
+RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build"
+
+# The newest of the engine's build folders belongs to the build just made.
+engine=$(ls -td "$build"/release/build/llama-cpp-sys-2-*/out/backends | head -n 1)
+[ -n "$engine" ] || die "the engine's build folder was not found in $build"
+engine=$(dirname "$engine")
+
+version=$(sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
+name=ggufbench-$version-x86_64-linux
+folder=$build/$name
+rm -rf "$folder"
+mkdir -p "$folder"
+cp "$build/release/ggufbench" "$folder/"
+for library in libllama libggml libggml-base; do
+    # The name that the program asks the loader for (libllama.so.0), as a plain file: archives lose links.
+    soname=$(cd "$engine/lib" && readelf -d "$library.so" | sed -n 's/.*SONAME.*\[\(.*\)\].*/\1/p')
+    cp -L "$engine/lib/$library.so" "$folder/${soname:-$library.so}"
+done
+find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-cpu-*.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
+[ -n "$(find "$folder" -name 'libggml-cpu-*.so')" ] || die "no CPU backend was found in $engine"
+[ $# -eq 0 ] || cp -L "$@" "$folder/"
+cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
+strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"
+
+"$folder/ggufbench" --version >/dev/null || die "the program does not start from $folder"
+tar -C "$build" -czf "$build/$name.tar.gz" "$name"
+printf 'portable: %s (%s)\n' "$build/$name.tar.gz" "$(du -h "$build/$name.tar.gz" | cut -f1)"
