@@ -4,6 +4,8 @@
 SETUP := yes
 # CUDA=1 builds for NVIDIA GPUs.
 CUDA :=
+# Plug-ins that `make portable` puts beside the program: PLUGINS=target/cuda-plugin/libggml-cuda.so.
+PLUGINS :=
 # More flags for the sweep of `make bench`: ARGS="--budget 1m --batch 1,4".
 ARGS :=
 
@@ -17,7 +19,7 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build bench test clean-out
+.PHONY: help setup build portable bench test clean-out
 
 help: ## Print this
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +32,9 @@ endif
 
 build: setup ## Build target/release/ggufbench
 	$(CARGO) build --release $(if $(with_cuda),--features cuda)
+
+portable: setup ## Build a folder and a tar.gz that run on any x86-64 Linux (docs/GPU.md)
+	scripts/portable.sh $(PLUGINS)
 
 bench: build ## Build, fetch a small real model, measure this machine
 ifneq ($(names_a_model),)

@@ -151,7 +151,7 @@ pub struct AxisArgs {
     /// Layers on the GPU [default: all where there is one] (-ngl)
     #[arg(long, value_name = "LIST", help_heading = "Axes")]
     pub n_gpu_layers: Vec<String>,
-    /// Several GPUs: none, layer or row [default: layer] (-sm)
+    /// Several GPUs: none, layer, row or tensor [default: layer] (-sm)
     #[arg(long, value_name = "MODE", help_heading = "Axes")]
     pub split_mode: Vec<String>,
     /// The GPU of a model that is not split [default: 0] (-mg)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
-use crate::engine::EngineFacts;
+use crate::engine::{Device, EngineFacts};
 use crate::host::{self, Machine, QuickRates};
 use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
 use crate::plan::budget::{self, MemoryPrice, Rates};
@@ -250,6 +250,7 @@ fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
     if main_gpu > 0 && main_gpu as usize >= n_gpus {
         bail!("main_gpu {main_gpu}: the engine found {n_gpus} GPUs, counted from 0");
     }
+    check_split_mode(axes, engine)?;
     let asked = largest(&axes.n_gpu_layers);
     if asked == 0 || engine.supports_gpu_offload {
         return Ok(());
@@ -264,6 +265,19 @@ fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
         "n_gpu_layers {asked}: this build has no GPU backend; build it with `make build CUDA=1` (needs \
          NVIDIA's toolkit), or ask for 0"
     );
+}
+
+/// Otherwise the engine loads and then throws "does not support split buffers" (CUDA lost them with llama.cpp PR 24216).
+fn check_split_mode(axes: &Axes, engine: &EngineFacts) -> Result<()> {
+    let asks_for_rows = axes.split_mode.iter().flatten().any(|m| *m == SplitMode::Row);
+    let cannot = |d: &&Device| d.kind.ends_with("gpu") && !d.can_split_rows;
+    match engine.devices.iter().find(cannot) {
+        Some(device) if asks_for_rows => bail!(
+            "split_mode row: the {} backend of this engine cannot split rows; use layer, or tensor (experimental)",
+            device.backend
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Prices every case and says which do not fit the free memory of the host and of the GPUs. Lanes, each with the engine
@@ -307,7 +321,7 @@ impl LanePrice {
         };
         let gpu_bytes = match case.split_mode {
             SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
-            SplitMode::Layer | SplitMode::Row => gpus.iter().sum(),
+            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => gpus.iter().sum(),
         };
         Self {
             whole,

@@ -76,6 +76,7 @@ impl Llama {
                 .to_owned(),
                 memory_total_bytes: d.memory_total as u64,
                 memory_free_bytes: d.memory_free as u64,
+                can_split_rows: can_split_rows(d.index),
             })
             .collect();
         EngineFacts {
@@ -102,6 +103,7 @@ impl Llama {
                 SplitMode::None => LlamaSplitMode::None,
                 SplitMode::Layer => LlamaSplitMode::Layer,
                 SplitMode::Row => LlamaSplitMode::Row,
+                SplitMode::Tensor => LlamaSplitMode::Tensor,
             });
         let model = LlamaModel::load_from_file(&self.backend, path, &params)
             .map_err(|e| EngineError::Load(format!("{}: {e}", path.display())))?;
@@ -118,6 +120,17 @@ impl Llama {
             model,
             prompt_tokens,
         })
+    }
+}
+
+/// Whether the backend of the registry's device `index` registers a buffer type for split matrices.
+fn can_split_rows(index: usize) -> bool {
+    // SAFETY: the index is one that the registry's list gave; devices and registries live as long as the process, and the
+    // name is NUL-terminated.
+    unsafe {
+        let registry = sys::ggml_backend_dev_backend_reg(sys::ggml_backend_dev_get(index));
+        let name = c"ggml_backend_split_buffer_type".as_ptr();
+        !sys::ggml_backend_reg_get_proc_address(registry, name).is_null()
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Device {
     pub memory_total_bytes: u64,
     /// Its free memory when the engine started, bytes.
     pub memory_free_bytes: u64,
+    /// Whether its backend can spread the rows of a matrix over several devices (`--split-mode row`).
+    #[serde(default)]
+    pub can_split_rows: bool,
 }
 
 /// The engine as it was built and as it found the machine; the same for every model.

@@ -125,8 +125,10 @@ pub enum SplitMode {
     None,
     /// Layers and their KV cache across GPUs.
     Layer,
-    /// Rows of the weights across GPUs.
+    /// Rows of the weights across GPUs, where the backend can.
     Row,
+    /// Each tensor across GPUs, computed in parallel; experimental in the engine.
+    Tensor,
 }
 
 impl fmt::Display for SplitMode {
@@ -135,6 +137,7 @@ impl fmt::Display for SplitMode {
             Self::None => "none",
             Self::Layer => "layer",
             Self::Row => "row",
+            Self::Tensor => "tensor",
         })
     }
 }
@@ -147,7 +150,8 @@ impl FromStr for SplitMode {
             "none" => Ok(Self::None),
             "layer" => Ok(Self::Layer),
             "row" => Ok(Self::Row),
-            _ => Err(format!("'{s}' is not one of none, layer, row")),
+            "tensor" => Ok(Self::Tensor),
+            _ => Err(format!("'{s}' is not one of none, layer, row, tensor")),
         }
     }
 }

@@ -120,6 +120,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
                 kind: "cpu".to_owned(),
                 memory_total_bytes: 24 << 30,
                 memory_free_bytes: 20 << 30,
+                can_split_rows: false,
             }],
             supports_gpu_offload: false,
             plugins: Vec::new(),
