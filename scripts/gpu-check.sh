@@ -61,6 +61,7 @@ make_models() {
     mkdir -p "$models"
     say "making $shape as $types in $models"
     for type in $types; do
+        [ -f "$models/$shape-$type.gguf" ] && continue
         "$ours" model synth "$shape" "$type" --output "$models/$shape-$type.gguf" --force >"$out/synth-$type.log" 2>&1 &
         made[$type]=$!
     done
@@ -70,7 +71,7 @@ make_models() {
 model() {
     local file=$models/$shape-$1.gguf
     if [ -n "${made[$1]:-}" ]; then wait "${made[$1]}" 2>/dev/null; made[$1]=; fi
-    if [ -f "$file" ]; then found=$file; else found=; say "no $shape-$1: $(tail -n 1 "$out/synth-$1.log")"; fi
+    if [ -f "$file" ]; then found=$file; else found=; say "no $shape-$1: $(tail -n 1 "$out/synth-$1.log" 2>/dev/null)"; fi
 }
 
 failed=0
@@ -134,8 +135,8 @@ files() { list=; for type in $types; do model "$type"; [ -z "$found" ] || list=$
 
 throughput() {
     files
-    bench --model "$list" --batch "$batches" --n-prompt 128 --n-gen 64 --kv fit --n-gpu-layers "$layers" --threads 8 \
-        --replicates 2 --min-repetitions 3 --max-repetitions 5 --budget "$(($(left) * 45 / 100))s" --out "$out/runs" --name throughput
+    bench --model "$list" --batch "$batches" --n-prompt 32 --n-gen 80 --kv fit --n-gpu-layers "$layers" --threads 8 \
+        --replicates 2 --min-repetitions 2 --max-repetitions 4 --budget "$(($(left) * 45 / 100))s" --out "$out/runs" --name throughput
 }
 
 # Both decode the same file with the same geometry, in turns; each is one process for all batches.
@@ -149,10 +150,10 @@ parity() {
         [ $((pair % 2)) -eq 1 ] || order="theirs ours"
         for tool in $order; do
             if [ $tool = ours ]; then
-                bench --model "$found" --batch "$few" --n-prompt 128 --n-gen 64 --no-sample --kv fit --n-gpu-layers "$layers" \
+                bench --model "$found" --batch "$few" --n-prompt 32 --n-gen 80 --no-sample --kv fit --n-gpu-layers "$layers" \
                     --threads $n_threads --replicates 1 --repetitions 1 --no-report --out "$out/parity" --name "ours$pair" -o json >"$out/ours$pair.json" || return
             else
-                LD_LIBRARY_PATH="$(dirname "$theirs"):$kit${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout "$(left)" "$theirs" -m "$found" -c "$cells" -no-kvu -npp 128 -ntg 64 -npl "$few" \
+                LD_LIBRARY_PATH="$(dirname "$theirs"):$kit${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout "$(left)" "$theirs" -m "$found" -c "$cells" -no-kvu -npp 32 -ntg 80 -npl "$few" \
                     -ngl "$layers" -t $n_threads --output-format jsonl >"$out/theirs$pair.jsonl" || return
             fi
         done

@@ -41,8 +41,8 @@ for library in libllama libggml libggml-base; do
     soname=$(cd "$engine/lib" && readelf -d "$library.so" | sed -n 's/.*SONAME.*\[\(.*\)\].*/\1/p')
     cp -L "$engine/lib/$library.so" "$folder/${soname:-$library.so}"
 done
-find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-cpu-*.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
-[ -n "$(find "$folder" -name 'libggml-cpu-*.so')" ] || die "no CPU backend was found in $engine"
+find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-cpu*.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
+[ -n "$(find "$folder" -name 'libggml-cpu*.so')" ] || die "no CPU backend was found in $engine"
 [ $# -eq 0 ] || cp -L "$@" "$folder/"
 cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"

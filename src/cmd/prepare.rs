@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
 use crate::engine::{Device, EngineFacts};
-use crate::host::{self, Machine, QuickRates};
+use crate::host::{self, Gpu, GpuReport, Machine, QuickRates};
 use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
-use crate::plan::budget::{self, MemoryPrice, Rates};
+use crate::plan::budget::{self, GpuRates, MemoryPrice, Rates};
 use crate::plan::expand::{Axes, Exclude, Host, cases};
 use crate::plan::protocol::{ProtocolChoice, duration};
 use crate::plan::sweep::Sweep;
@@ -188,7 +188,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
         program,
-        rates: rates(host.n_threads),
+        rates: rates(host.n_threads, &machine.gpus),
         plan,
         models,
         command,
@@ -230,13 +230,22 @@ fn planned(
 }
 
 /// The machine's quickly measured rates in the form the budget takes.
-pub fn rates(n_threads: u32) -> Rates {
+pub fn rates(n_threads: u32, gpus: &GpuReport) -> Rates {
     let quick = QuickRates::measure(n_threads);
     Rates {
         read_bytes_per_s: quick.read_bytes_per_s,
         flops_per_s: quick.flops_per_s,
         n_threads,
+        gpu: gpus.devices.first().and_then(gpu_rates),
     }
+}
+
+/// Of the first GPU: the others of a machine are mostly like it, and a model is computed by one after the other.
+fn gpu_rates(gpu: &Gpu) -> Option<GpuRates> {
+    Some(GpuRates {
+        read_bytes_per_s: gpu.nameplate_bytes_per_s()?,
+        flops_per_s: gpu.nameplate_f32_flops_per_s()?,
+    })
 }
 
 fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {

@@ -176,7 +176,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     }
     let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
+    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus);
     let lane = Lane {
         plan: &plan,
         command: &command,
@@ -212,7 +212,7 @@ pub(super) fn again(
 ) -> Result<PathBuf> {
     let plan = plan_of_some(&header.plan, cases);
     let (machine, engine, program) = check_same_conditions(run, header, &plan.models, command)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
+    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus);
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
     let own = self::header(name, &plan, machine, engine.clone(), program.clone());

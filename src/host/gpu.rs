@@ -46,6 +46,10 @@ pub struct Gpu {
     pub max_sm_clock_hz: Option<u64>,
     /// Highest clock of the memory.
     pub max_memory_clock_hz: Option<u64>,
+    /// Width of the memory bus, in bits.
+    pub memory_bus_width_bits: Option<u32>,
+    /// CUDA cores.
+    pub n_cores: Option<u32>,
     /// Power limit in force, in milliwatts.
     pub power_limit_mw: Option<u32>,
     /// Power draw in milliwatts; before a run, that of the idle device.
@@ -106,6 +110,20 @@ impl GpuReport {
 }
 
 impl Gpu {
+    /// Bandwidth of the device's memory by its data sheet: twice its highest clock (double data rate) times the bus. An
+    /// H200's 3,201 MHz and 6,144 bits give 4.92 TB/s, where NVIDIA says 4.8.
+    pub fn nameplate_bytes_per_s(&self) -> Option<f64> {
+        let clock_hz = self.max_memory_clock_hz? as f64;
+        Some(2.0 * clock_hz * f64::from(self.memory_bus_width_bits?) / 8.0)
+    }
+
+    /// Single precision FLOP/s without tensor cores by the data sheet: a multiply-add for each core and cycle. An H200's 16,896
+    /// cores at 1,980 MHz give 67 TFLOP/s, as NVIDIA says.
+    pub fn nameplate_f32_flops_per_s(&self) -> Option<f64> {
+        let clock_hz = self.max_sm_clock_hz? as f64;
+        Some(2.0 * clock_hz * f64::from(self.n_cores?))
+    }
+
     fn probe(nvml: &Nvml, index: u32) -> Self {
         let Ok(device) = nvml.device_by_index(index) else {
             return Self {
@@ -126,6 +144,8 @@ impl Gpu {
             memory_clock_hz: device.clock_info(Clock::Memory).ok().map(hertz),
             max_sm_clock_hz: device.max_clock_info(Clock::SM).ok().map(hertz),
             max_memory_clock_hz: device.max_clock_info(Clock::Memory).ok().map(hertz),
+            memory_bus_width_bits: device.memory_bus_width().ok(),
+            n_cores: device.num_cores().ok(),
             power_limit_mw: device.enforced_power_limit().ok(),
             power_mw: device.power_usage().ok(),
             temperature_c: device.temperature(TemperatureSensor::Gpu).ok(),
@@ -280,6 +300,23 @@ mod tests {
                 .none_because
                 .is_some_and(|text| text.starts_with("NVML does not work: "))
         );
+    }
+
+    #[test]
+    fn nameplate_rates_are_the_data_sheets() {
+        let h200 = Gpu {
+            max_memory_clock_hz: Some(3_201_000_000),
+            memory_bus_width_bits: Some(6144),
+            max_sm_clock_hz: Some(1_980_000_000),
+            n_cores: Some(16_896),
+            ..Gpu::default()
+        };
+        let near = |value: Option<f64>, wanted: f64| {
+            value.is_some_and(|v| (v / wanted - 1.0).abs() < 0.03)
+        };
+        assert!(near(h200.nameplate_bytes_per_s(), 4.8e12));
+        assert!(near(h200.nameplate_f32_flops_per_s(), 67e12));
+        assert_eq!(Gpu::default().nameplate_bytes_per_s(), None);
     }
 
     #[test]

@@ -191,6 +191,7 @@ mod tests {
         read_bytes_per_s: 1e10,
         flops_per_s: 1e11,
         n_threads: 1,
+        gpu: None,
     };
 
     fn plan() -> Plan {

@@ -11,6 +11,7 @@ fn eta(plan: &Plan) -> Eta {
         read_bytes_per_s: 10e9,
         flops_per_s: 100e9,
         n_threads: 2,
+        gpu: None,
     };
     let mut eta = Eta::of(&[plan], &rates);
     for replicate in 0..plan.protocol.replicates {
