@@ -278,7 +278,11 @@ fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
 
 /// Otherwise the engine loads and then throws "does not support split buffers" (CUDA lost them with llama.cpp PR 24216).
 fn check_split_mode(axes: &Axes, engine: &EngineFacts) -> Result<()> {
-    let asks_for_rows = axes.split_mode.iter().flatten().any(|m| *m == SplitMode::Row);
+    let asks_for_rows = axes
+        .split_mode
+        .iter()
+        .flatten()
+        .any(|m| *m == SplitMode::Row);
     let cannot = |d: &&Device| d.kind.ends_with("gpu") && !d.can_split_rows;
     match engine.devices.iter().find(cannot) {
         Some(device) if asks_for_rows => bail!(

@@ -189,7 +189,9 @@ unsafe extern "C" fn collect(
 /// Without the name of ggml's function at its beginning, which tells a user nothing.
 fn in_short(line: &str) -> String {
     let rest = match line.split_once(": ") {
-        Some((function, rest)) if function.starts_with("ggml_") || function == "load_backend" => rest,
+        Some((function, rest)) if function.starts_with("ggml_") || function == "load_backend" => {
+            rest
+        }
         _ => line,
     };
     rest.trim().to_owned()
@@ -211,7 +213,12 @@ mod tests {
         for name in ["base", "cpu", "cpu-zen4", "cpu-x64"] {
             assert!(!is_backend(&file(name)), "{name}");
         }
-        for name in ["libllama.so", "libggml.so", "readme.md", "libggml-cuda.so.bak"] {
+        for name in [
+            "libllama.so",
+            "libggml.so",
+            "readme.md",
+            "libggml-cuda.so.bak",
+        ] {
             assert!(!is_backend(name), "{name}");
         }
     }
@@ -222,11 +229,17 @@ mod tests {
             file: "libggml-cuda.so".to_owned(),
             backend: backend.map(str::to_owned),
             n_devices,
-            messages: if message.is_empty() { vec![] } else { vec![message.to_owned()] },
+            messages: if message.is_empty() {
+                vec![]
+            } else {
+                vec![message.to_owned()]
+            },
         };
         assert_eq!(plugin(Some("CUDA"), 1, "found 1").unusable_because(), None);
         assert_eq!(
-            plugin(Some("CUDA"), 0, "no driver").unusable_because().as_deref(),
+            plugin(Some("CUDA"), 0, "no driver")
+                .unusable_because()
+                .as_deref(),
             Some("CUDA found no device: no driver")
         );
         assert_eq!(
@@ -234,15 +247,26 @@ mod tests {
             Some("CUDA found no device")
         );
         assert_eq!(
-            plugin(None, 0, "libcublas.so.13: cannot open").unusable_because().as_deref(),
+            plugin(None, 0, "libcublas.so.13: cannot open")
+                .unusable_because()
+                .as_deref(),
             Some("libcublas.so.13: cannot open")
         );
     }
 
     #[test]
     fn messages_lose_the_name_of_the_function() {
-        assert_eq!(in_short("ggml_cuda_init: found 1 CUDA devices"), "found 1 CUDA devices");
-        assert_eq!(in_short("load_backend: failed to load x.so: why"), "failed to load x.so: why");
-        assert_eq!(in_short("  Device 0: NVIDIA H200, compute capability 9.0"), "Device 0: NVIDIA H200, compute capability 9.0");
+        assert_eq!(
+            in_short("ggml_cuda_init: found 1 CUDA devices"),
+            "found 1 CUDA devices"
+        );
+        assert_eq!(
+            in_short("load_backend: failed to load x.so: why"),
+            "failed to load x.so: why"
+        );
+        assert_eq!(
+            in_short("  Device 0: NVIDIA H200, compute capability 9.0"),
+            "Device 0: NVIDIA H200, compute capability 9.0"
+        );
     }
 }

@@ -88,9 +88,14 @@ impl GpuReport {
 
     /// Watts that one device drew when it was asked, or all of them together. `None` when one of these does not say.
     pub fn power_w(&self, only: Option<u32>) -> Option<f64> {
-        let mut of = self.devices.iter().filter(|gpu| only.is_none_or(|index| gpu.index == index));
+        let mut of = self
+            .devices
+            .iter()
+            .filter(|gpu| only.is_none_or(|index| gpu.index == index));
         let first = of.next()?.power_mw?;
-        let total = of.try_fold(u64::from(first), |sum, gpu| Some(sum + u64::from(gpu.power_mw?)))?;
+        let total = of.try_fold(u64::from(first), |sum, gpu| {
+            Some(sum + u64::from(gpu.power_mw?))
+        })?;
         Some(total as f64 / 1000.0)
     }
 

@@ -157,7 +157,8 @@ pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
     let call = |shape: &CallShape| {
         let cost = cost::of(model, case.kv_element(), shape);
         let bytes = cost.weight_bytes + cost.kv_used_bytes;
-        let on = |bytes_rate: f64, flops_rate: f64| (bytes / bytes_rate).max(cost.flops() / flops_rate);
+        let on =
+            |bytes_rate: f64, flops_rate: f64| (bytes / bytes_rate).max(cost.flops() / flops_rate);
         let on_cpu = on(bytes_rate, flops_rate);
         let seconds = match offloaded {
             Some((gpu, share)) => {

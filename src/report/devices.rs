@@ -33,14 +33,27 @@ pub fn sheet(found: &Found) -> Sheet {
             Column::words("device", 0, devices.iter().map(|d| d.name.clone())),
             Column::words("kind", 0, devices.iter().map(|d| d.kind.clone())),
             Column::words("backend", 0, devices.iter().map(|d| d.backend.clone())),
-            Column::words("what it is", 0, devices.iter().map(|d| d.description.clone())),
-            Column::numbers("memory", 0, devices.iter().map(|d| memory(d.memory_total_bytes))),
-            Column::numbers("free", 0, devices.iter().map(|d| memory(d.memory_free_bytes))),
+            Column::words(
+                "what it is",
+                0,
+                devices.iter().map(|d| d.description.clone()),
+            ),
+            Column::numbers(
+                "memory",
+                0,
+                devices.iter().map(|d| memory(d.memory_total_bytes)),
+            ),
+            Column::numbers(
+                "free",
+                0,
+                devices.iter().map(|d| memory(d.memory_free_bytes)),
+            ),
             Column::words(
                 "capability",
                 1,
                 devices.iter().map(|d| {
-                    let known = nvidia(&d.description).and_then(|gpu| gpu.compute_capability.clone());
+                    let known =
+                        nvidia(&d.description).and_then(|gpu| gpu.compute_capability.clone());
                     known.unwrap_or_else(|| "n/a".to_owned())
                 }),
             ),

@@ -105,7 +105,12 @@ impl Worker {
             .arg(WORKER_COMMAND)
             .arg("--engine")
             .arg(command.engine.to_argument())
-            .args(plugins::extra_folder().map(|folder| ["--backends".as_ref(), folder.as_os_str()]).into_iter().flatten())
+            .args(
+                plugins::extra_folder()
+                    .map(|folder| ["--backends".as_ref(), folder.as_os_str()])
+                    .into_iter()
+                    .flatten(),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

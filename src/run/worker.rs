@@ -16,8 +16,8 @@ use crate::engine::llama::{Llama, Log};
 use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts};
-use crate::host::process;
 use crate::host::EnergyMeter;
+use crate::host::process;
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
 use crate::measure::{Buffers, Run, Workload, steady};
 use crate::plan::{Case, SplitMode};
@@ -210,8 +210,7 @@ fn serve_case(
     let workload = Workload::draw(case, engine.prompt_tokens(), seed);
     let mut buffers = Buffers::for_case(case);
     let meter = energy_meter(case);
-    let mut run =
-        Run::new(case, &workload, session.as_mut(), clock).with_meter(meter.as_ref());
+    let mut run = Run::new(case, &workload, session.as_mut(), clock).with_meter(meter.as_ref());
     match steady::warm_up(&mut run, case, &mut buffers) {
         Ok((warmup_calls, steadiness)) => reply(&Reply::Opened(Box::new(Opened {
             n_ctx_seq,

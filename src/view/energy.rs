@@ -147,11 +147,24 @@ mod tests {
         let calls = [call(Phase::Decode, 8, 500_000_000)];
         short.note(PhaseEnergy::default(), &calls);
         let known = short.finish(None).expect("a counter was read");
-        assert_eq!((known.decode_j_per_token, known.decode_power_w), (None, None));
+        assert_eq!(
+            (known.decode_j_per_token, known.decode_power_w),
+            (None, None)
+        );
         // The doubt grows with the root of the repetitions, the time with their number: 0.5 s each needs 27 of them.
         for _ in 0..26 {
-            short.note(PhaseEnergy { prefill_mj: 0, decode_mj: 50_000 }, &calls);
+            short.note(
+                PhaseEnergy {
+                    prefill_mj: 0,
+                    decode_mj: 50_000,
+                },
+                &calls,
+            );
         }
-        assert!(short.finish(None).is_some_and(|e| e.decode_power_w.is_some()));
+        assert!(
+            short
+                .finish(None)
+                .is_some_and(|e| e.decode_power_w.is_some())
+        );
     }
 }

@@ -17,7 +17,9 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::view::{CellEnergy, CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView};
+use crate::view::{
+    CellEnergy, CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView,
+};
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::energy::{CellEnergy, EnergyCollector};
-use crate::measure::Call;
 use crate::host::usage::{GpuSummary, Spread, UsageDelta, UsageSummary};
+use crate::measure::Call;
 
 /// Mean and largest.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -6,6 +6,7 @@
 mod conclusions;
 mod environment;
 mod experiments;
+mod gpu;
 mod requests;
 mod resources;
 mod results;

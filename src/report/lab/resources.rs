@@ -1,6 +1,6 @@
 //! What cells take: processor, memory, and how the time divides into prefill and decode.
 
-use super::{Block, Grid, Places, or_na};
+use super::{Block, Grid, Places, gpu, or_na};
 use crate::analysis::Line;
 use crate::analysis::curve::is_measured;
 use crate::plot::resources::kv_bytes;
@@ -14,7 +14,7 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     if measured.is_empty() {
         return vec![Block::Text("No cell was measured.".to_owned())];
     }
-    vec![
+    let mut blocks = vec![
         Block::Heading("During the measurement".to_owned()),
         Block::Table(usage(view, &measured)),
         Block::Heading("Prefill and decode".to_owned()),
@@ -22,7 +22,9 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
         Block::Heading("Memory".to_owned()),
         Block::List(growth(view, &measured)),
         Block::Table(memory_table(view, &measured)),
-    ]
+    ];
+    blocks.extend(gpu::blocks(view, &measured));
+    blocks
 }
 
 /// Rows of the tables here; runs of many cells have all of it in cells.csv.
