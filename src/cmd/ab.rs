@@ -29,6 +29,7 @@ use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::streams::note;
 use crate::view::{CellView, RunView};
 
 /// Name of the comparison inside a pair's folder.
@@ -63,7 +64,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
         if matches!(form, Form::Json) {
             let name = folder.display();
-            eprintln!("{name}: one side has nothing measured, so there is nothing to compare");
+            note(format_args!("{name}: one side has nothing measured, so there is nothing to compare"));
             return Ok(code);
         }
         for view in [&a, &b] {

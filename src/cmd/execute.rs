@@ -22,6 +22,7 @@ use crate::run::lane::Lane;
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Course, Ended, Execution, Interrupt};
+use crate::streams::note;
 
 /// Listens to Ctrl-C: the first sets the interrupt, the second leaves at once. Once a process.
 ///
@@ -36,7 +37,7 @@ pub fn listen() -> Result<Interrupt> {
             std::process::exit(INTERRUPTED.into());
         }
         flag.set();
-        eprintln!("\ninterrupted: finishing what is in hand (again to leave at once)");
+        note("\ninterrupted: finishing what is in hand (again to leave at once)");
     })
     .context("cannot listen to Ctrl-C")?;
     Ok(interrupt)

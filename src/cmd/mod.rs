@@ -16,12 +16,13 @@ mod report;
 mod requests;
 mod run;
 
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{Cli, Command};
 use crate::plan::sweep;
+use crate::streams;
 
 /// Everything was done.
 pub const DONE: u8 = 0;
@@ -62,12 +63,9 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
 fn say(text: impl std::fmt::Display) -> Result<()> {
-    unless_closed(writeln!(io::stdout(), "{text}"))
+    streams::say(text).context("cannot write to standard output")
 }
 
 fn unless_closed(written: io::Result<()>) -> Result<()> {
-    match written {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to standard output"),
-    }
+    streams::unless_closed(written).context("cannot write to standard output")
 }

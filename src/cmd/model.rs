@@ -12,6 +12,7 @@ use crate::model::quantize::quantize;
 use crate::model::synth::{Shape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
 use crate::report::progress;
+use crate::streams::note;
 use crate::units;
 
 /// Does what was asked with model files.
@@ -138,7 +139,7 @@ fn facts_text(m: &ModelFacts) -> String {
 fn fetch_all(names: &[String]) -> Result<()> {
     let store = ModelStore::locate()?;
     for name in names {
-        let fetched = fetch(&store, name, &mut |text| eprintln!("{text}"))?;
+        let fetched = fetch(&store, name, &mut |text| note(text))?;
         say(fetched.path.display())?;
     }
     Ok(())

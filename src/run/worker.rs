@@ -21,6 +21,7 @@ use crate::host::usage::{UsageSnapshot, rss_bytes};
 use crate::measure::{Buffers, Run, Workload, steady};
 use crate::plan::Case;
 use crate::record::Opened;
+use crate::streams::note;
 
 /// Serves requests until standard input ends.
 ///
@@ -109,7 +110,7 @@ fn read_requests() -> Requests {
                     }
                 }
                 Err(e) => {
-                    eprintln!("worker: not a request: {e}");
+                    note(format_args!("worker: not a request: {e}"));
                     process::leave_at_once(2);
                 }
             }
@@ -152,7 +153,7 @@ pub(super) fn reply(reply: &Reply) -> Result<()> {
 pub(super) fn error(e: &impl std::fmt::Display) -> Reply {
     // The engine's own reason is on standard error, which another thread of the supervisor reads: this
     // mark tells it that all of it has been said.
-    eprintln!("\n{MARK}");
+    let _ = writeln!(std::io::stderr(), "\n{MARK}");
     Reply::Error {
         reason: e.to_string(),
     }
