@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use ggufbench::cli::{Cli, normalize};
+use ggufbench::cli::{self, normalize};
 use ggufbench::cmd;
 use ggufbench::streams::{self, note};
+use ggufbench::text::plain;
 
 fn main() -> ExitCode {
     let args = match normalize(std::env::args_os()) {
         Ok(args) => args,
         Err(reason) => return refuse(reason),
     };
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err(told) => {
             return match streams::show_parsed(&told) {
@@ -29,7 +29,8 @@ fn main() -> ExitCode {
 }
 
 fn refuse(reason: impl std::fmt::Display) -> ExitCode {
-    note(format_args!("error: {reason}"));
+    // One line, whatever a name in it holds.
+    note(format_args!("error: {}", plain(&reason.to_string())));
     cmd::BAD_INPUT.into()
 }
 

@@ -35,6 +35,32 @@ pub fn shown(text: &str, columns: usize) -> String {
     lines.join("\n")
 }
 
+/// A whole document: its lines stay as they are, and what would steer or hide stands as `?`.
+pub fn document(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        c if is_harmless(c) => c,
+        _ => '?',
+    };
+    text.chars().map(shown).collect()
+}
+
+/// JSON whose strings show all that they hold: what would steer a terminal or hide stands as `\u009b`. The values are the same.
+pub fn shown_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        // JSON's own line breaks; those of strings are escaped already.
+        if c == '\n' || is_harmless(c) {
+            shown.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    shown
+}
+
 /// The most columns of a name in a sentence or a table: whatever a file calls itself, the page stays readable.
 const NAME_COLUMNS: usize = 64;
 
@@ -52,7 +78,10 @@ pub fn brief(text: &str, columns: usize) -> String {
     }
     let n = text.chars().count();
     let head: String = text.chars().take(most).collect();
-    let tail: String = text.chars().skip(n.saturating_sub(most).max(most)).collect();
+    let tail: String = text
+        .chars()
+        .skip(n.saturating_sub(most).max(most))
+        .collect();
     cut_middle(&plain(&(head + &tail)), columns)
 }
 
@@ -162,8 +191,14 @@ mod tests {
     #[test]
     fn nothing_steers_a_terminal() {
         assert_eq!(plain("a\x1b[31mb\u{202e}c\nd"), "a?[31mb?c d");
-        assert_eq!(plain("\x1b]52;c;eA==\x07\u{9b}2J\u{9d}0;x\u{9c}\x7f"), "?]52;c;eA==??2J?0;x??");
-        assert_eq!(plain("zero\u{200b}width\u{feff}\u{2066}\u{e0041}"), "zero?width???");
+        assert_eq!(
+            plain("\x1b]52;c;eA==\x07\u{9b}2J\u{9d}0;x\u{9c}\x7f"),
+            "?]52;c;eA==??2J?0;x??"
+        );
+        assert_eq!(
+            plain("zero\u{200b}width\u{feff}\u{2066}\u{e0041}"),
+            "zero?width???"
+        );
         assert_eq!(plain("größer 日本語 é 👍"), "größer 日本語 é 👍");
     }
 
@@ -174,6 +209,20 @@ mod tests {
         let cut = shown(&huge, 200);
         assert!(cut.starts_with("begins x") && cut.ends_with("x ends"));
         assert_eq!(super::width(&cut), 200);
+    }
+
+    #[test]
+    fn json_keeps_its_values_and_steers_nothing() {
+        let value = serde_json::json!({"name": "a\u{9b}2J\x1b\u{202e}\u{e0041}ö\n"});
+        for text in [value.to_string(), format!("{value:#}")] {
+            let shown = shown_json(&text);
+            assert!(
+                shown.chars().all(|c| c == '\n' || is_harmless(c)),
+                "{shown}"
+            );
+            let back: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+            assert_eq!(back, value);
+        }
     }
 
     #[test]
@@ -219,6 +268,9 @@ mod tests {
         assert_eq!(quoted(Path::new("my out/it's")), r"'my out/it'\''s'");
         assert_eq!(quoted(Path::new("")), "''");
         assert_eq!(quoted(Path::new("~/o")), "'~/o'");
-        assert_eq!(quoted(Path::new("a\x1b[2J'\u{202e}")), r"$'a\x1b[2J\'\U0000202e'");
+        assert_eq!(
+            quoted(Path::new("a\x1b[2J'\u{202e}")),
+            r"$'a\x1b[2J\'\U0000202e'"
+        );
     }
 }

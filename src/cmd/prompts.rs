@@ -5,8 +5,9 @@ use std::io;
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{DONE, say, unless_closed};
+use super::{DONE, say, say_path, unless_closed};
 use crate::cli::{ImportArgs, PromptsCommand};
+use crate::file::is_standard_output;
 use crate::request::prompts::import::{Imported, Selection, import, print, save};
 use crate::request::prompts::{BUNDLED, PromptSet};
 use crate::streams::note;
@@ -93,7 +94,10 @@ fn import_from(args: &ImportArgs) -> Result<()> {
         summary(&imported),
         quoted(path)
     ));
-    say(path.display())
+    if is_standard_output(path) {
+        return Ok(());
+    }
+    say_path(path)
 }
 
 fn summary(imported: &Imported) -> String {

@@ -191,7 +191,9 @@ impl SyntheticSession<'_> {
     fn disturb(&self, n_calls: u64) -> Result<(), EngineError> {
         let cost = &self.engine.cost;
         if cost.abort_at_call == Some(n_calls) {
-            note(format_args!("synthetic engine: aborting at call {n_calls} as asked"));
+            note(format_args!(
+                "synthetic engine: aborting at call {n_calls} as asked"
+            ));
             std::process::abort();
         }
         if cost.hang_at_call == Some(n_calls) {
