@@ -16,8 +16,8 @@ use crate::engine::llama::{Llama, Log};
 use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts};
-use crate::host::process;
 use crate::host::usage::{UsageSnapshot, rss_bytes};
+use crate::host::{process, signals};
 use crate::measure::{Buffers, Run, Workload, steady};
 use crate::plan::Case;
 use crate::record::Opened;
@@ -28,6 +28,7 @@ use crate::streams::note;
 /// # Errors
 /// When standard output is closed or a request makes no sense.
 pub fn serve(engine: &EngineChoice) -> Result<()> {
+    signals::leave_to_parent();
     // Should memory run out, this process must go, never the one that keeps the record.
     // Where the system does not offer it, a run is only less robust.
     let _ = process::lower_oom_priority_of_self();
