@@ -27,7 +27,12 @@ exit codes: 0 pass, first night or promoted; 1 regression, seen twice; 3 inconcl
 TEXT
 }
 
-say() { printf 'nightly: %s\n' "$*" >&2; }
+# What is shown may hold names of others: what would steer a terminal, turn the reading direction or hide stands as `?`.
+harmless() {
+    tr '\000-\010\013-\037\177' '?' |
+        sed -e $'s/\xc2[\x80-\x9f]/?/g' -e $'s/\xe2\x80[\x8b-\x8f\xa8-\xae]/?/g' -e $'s/\xe2\x81[\xa0-\xaf]/?/g' -e $'s/\xef\xbb\xbf/?/g'
+}
+say() { printf 'nightly: %s\n' "${*//$'\n'/ }" | harmless >&2; }
 # A mistake of this script must not look like a regression, which bash's exit code 1 would.
 orderly=no
 trap '[ $orderly = yes ] || exit 2' EXIT
@@ -80,8 +85,16 @@ case $baseline in
         ;;
 esac
 [ -f "$sweep" ] || die "$sweep: no such sweep"
+for folder in "$out" "$history" "$summary"; do
+    case $folder in '~'*) die "$folder: ~ is not expanded here; write the whole path, or ./$folder for a file of this name" ;; esac
+done
 # Told now rather than after the measuring.
-if [ -n "$summary" ]; then
+is_stream() { [ -e "$1" ] && [ ! -f "$1" ]; }
+if [ -d "$summary" ]; then
+    die "$summary: is a folder; name a file"
+elif is_stream "$summary"; then
+    [ -w "$summary" ] || die "$summary: cannot be written"
+elif [ -n "$summary" ]; then
     mkdir -p "$(dirname "$summary")" 2>/dev/null || true
     [ -d "$(dirname "$summary")" ] && [ -w "$(dirname "$summary")" ] || die "$summary: cannot be written there"
 fi
@@ -152,7 +165,8 @@ mkfifo "$work/stderr" && : >"$work/log" && : >"$work/gate.md" && : >"$work/faile
 interrupted=no child=''
 on_signal() {
     interrupted=yes
-    [ -z "$child" ] || kill -INT "$child" 2>/dev/null || true
+    # Not -INT: a shell ignores it in what it starts in the background, and so would the child.
+    [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
 }
 trap on_signal INT TERM HUP
 
@@ -168,7 +182,7 @@ watched() {
     "$@" </dev/null >"$to" 2>"$work/stderr" &
     child=$!
     set +m
-    [ $interrupted = no ] || kill -INT "$child" 2>/dev/null || true
+    [ $interrupted = no ] || kill -TERM "$child" 2>/dev/null || true
     while :; do
         code=0
         wait "$child" || code=$?
@@ -194,9 +208,26 @@ last_words() {
 # shellcheck source=scripts/nightly-summary.sh
 . "$checkout/scripts/nightly-summary.sh"
 
-# Puts file $1 in the place of $2 at once, so that a reader sees the old one or the new one.
+# Puts file $1 in the place of $2 at once, so that a reader sees the old one or the new one. A device or a pipe is written to, and of
+# a link the file that it names is replaced.
 put() {
-    mkdir -p "$(dirname "$2")" && new_file=$2.new.$$ && cp "$1" "$new_file" && mv -f "$new_file" "$2" && new_file=''
+    local to=$2 next hops=0
+    case $to in
+        /dev/std* | /dev/fd/* | /proc/*/fd/*)
+            cat "$1" >>"$to"
+            return
+            ;;
+    esac
+    if is_stream "$to"; then
+        cat "$1" >"$to"
+        return
+    fi
+    while next=$(readlink "$to"); do
+        case $next in /*) to=$next ;; *) to=$(dirname "$to")/$next ;; esac
+        hops=$((hops + 1))
+        [ $hops -lt 40 ] || return 1
+    done
+    mkdir -p "$(dirname "$to")" && new_file=$to.new.$$ && cp "$1" "$new_file" && mv -f "$new_file" "$to" && new_file=''
 }
 
 # Ends the night: verdict, exit code, and why in one line.
@@ -204,10 +235,10 @@ finish() {
     local code=$2
     trap '' INT TERM HUP
     [ "$1" != error ] || say "$3"
-    if print_summary "$1" "$3" | wrapped >"$work/summary.md"; then
+    if print_summary "$1" "$3" | harmless | wrapped >"$work/summary.md"; then
         cat "$work/summary.md" || true
     else
-        print_summary "$1" "$3" || true
+        print_summary "$1" "$3" | harmless || true
     fi
     if [ -n "$summary" ] && ! put "$work/summary.md" "$summary" 2>"$work/log"; then
         say "$summary: the summary cannot be written: $(tail -n 1 "$work/log")"

@@ -1,9 +1,11 @@
 //! What can be typed: clap's types, and the table of llama.cpp and Ollama spellings they accept.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod devices;
 mod doctor;
@@ -23,6 +25,7 @@ pub use reporting::ReportArgs;
 pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 
+use crate::file::home;
 use crate::run::protocol::WORKER_COMMAND;
 
 /// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
@@ -77,6 +80,27 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
         }
     }
     Ok(normal)
+}
+
+/// Understands a command line whose spellings are ours.
+///
+/// # Errors
+/// With what is wrong, or with the help or version that was asked for.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = at_home(Cli::command());
+    let matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+}
+
+/// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
+fn at_home(command: clap::Command) -> clap::Command {
+    let is_path = |arg: &Arg| arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    command
+        .mut_args(|arg| match is_path(&arg) {
+            true => arg.value_parser(PathBufValueParser::new().try_map(|p| home::expanded(&p))),
+            false => arg,
+        })
+        .mut_subcommands(at_home)
 }
 
 /// Measures how fast this machine generates text with a GGUF model, and explains why.
@@ -230,17 +254,38 @@ pub struct SynthArgs {
 mod tests {
     use super::*;
     use crate::report::Output;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, String> {
         let args = line.split_whitespace().map(OsString::from);
         let args = normalize(std::iter::once(OsString::from("ggufbench")).chain(args))?;
-        Cli::try_parse_from(args).map_err(|e| e.to_string())
+        super::parse(args).map_err(|e| e.to_string())
     }
 
     #[test]
     fn clap_agrees_with_itself() {
-        Cli::command().debug_assert();
+        at_home(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder_in_every_path() {
+        let home = std::env::home_dir().expect("tests have a home");
+        let out = |line: &str| parse(line).expect("parses").run.output.out;
+        assert_eq!(out("--out=~/o"), Some(home.join("o")));
+        assert_eq!(out("--out ~"), Some(home.clone()));
+        assert_eq!(out("--out ./~"), Some("./~".into()));
+        let e = parse("--out ~nobody-of-this-name/o").expect_err("another's");
+        assert!(e.contains("write the whole path"), "{e}");
+        let report = match parse("report ~/a --csv=~/b.csv").expect("parses").command {
+            Some(Command::Report(report)) => report,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(report.runs, [home.join("a")]);
+        assert_eq!(report.csv, Some(home.join("b.csv")));
+        let gate = match parse("gate ~/a --baseline ~/b").expect("parses").command {
+            Some(Command::Gate(gate)) => gate,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(gate.baseline, BaselineChoice::Run(home.join("b")));
     }
 
     #[test]

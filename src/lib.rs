@@ -19,7 +19,8 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `text`, `units`,
+//! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`,
+//! `file`, `streams`, `text`, `units`,
 //! `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
@@ -30,6 +31,7 @@ pub mod cmd;
 pub mod compare;
 pub mod doctor;
 pub mod engine;
+pub mod file;
 pub mod gate;
 pub mod host;
 pub mod measure;
@@ -43,6 +45,7 @@ pub mod request;
 pub mod roofline;
 pub mod run;
 pub mod stats;
+pub mod streams;
 pub mod text;
 pub mod units;
 pub mod view;

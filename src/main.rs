@@ -2,25 +2,36 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use ggufbench::cli::{Cli, normalize};
+use ggufbench::cli::{self, normalize};
 use ggufbench::cmd;
+use ggufbench::streams::{self, note};
+use ggufbench::text::plain;
 
 fn main() -> ExitCode {
-    let cli = match normalize(std::env::args_os()) {
-        Ok(args) => Cli::parse_from(args),
-        Err(reason) => {
-            eprintln!("error: {reason}");
-            return cmd::BAD_INPUT.into();
+    let args = match normalize(std::env::args_os()) {
+        Ok(args) => args,
+        Err(reason) => return refuse(reason),
+    };
+    let cli = match cli::parse(args) {
+        Ok(cli) => cli,
+        Err(told) => {
+            return match streams::show_parsed(&told) {
+                Ok(()) if told.use_stderr() => cmd::BAD_INPUT.into(),
+                Ok(()) => cmd::DONE.into(),
+                Err(e) => refuse(format_args!("cannot write to standard output: {e}")),
+            };
         }
     };
     match cmd::dispatch(cli) {
         Ok(code) => code.into(),
-        Err(error) => {
-            eprintln!("error: {}", in_one_line(&error));
-            cmd::BAD_INPUT.into()
-        }
+        Err(error) => refuse(in_one_line(&error)),
     }
+}
+
+fn refuse(reason: impl std::fmt::Display) -> ExitCode {
+    // One line, whatever a name in it holds.
+    note(format_args!("error: {}", plain(&reason.to_string())));
+    cmd::BAD_INPUT.into()
 }
 
 /// The chain's messages name the file, the value and the remedy themselves; one that ends with its cause is not

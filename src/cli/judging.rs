@@ -1,11 +1,12 @@
 //! What can be typed after `compare` and `gate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
 
 use crate::compare::axis::ComparedAxis;
+use crate::file::home;
 use crate::metric::Metric;
 use crate::report::Form;
 
@@ -51,7 +52,7 @@ impl FromStr for BaselineChoice {
                 Ok(n) if n > 0 => Ok(Self::Last(n)),
                 _ => Err(format!("'{n}' is no number of nights; say last:14")),
             },
-            _ => Ok(Self::Run(PathBuf::from(s))),
+            _ => Ok(Self::Run(home::expanded(Path::new(s))?)),
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct ReportArgs {
     /// Write a row for each cell here
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     pub csv: Option<PathBuf>,
+    /// Replace files of these names that ggufbench did not write
+    #[arg(long, conflicts_with = "output")]
+    pub force: bool,
     /// Limits on latency: say the largest batch within tpot=50ms,ttft=2s (also itl=100ms, a p99)
     #[arg(long, value_name = "LIMITS")]
     pub slo: Option<Slo>,
@@ -45,6 +48,7 @@ impl ReportArgs {
             html: self.html.clone(),
             markdown: self.md.clone(),
             csv: self.csv.clone(),
+            force: self.force,
         }
     }
 }

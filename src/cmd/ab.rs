@@ -1,8 +1,7 @@
 //! `ab`: two settings, or two builds, measured in turns and compared.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,6 +19,7 @@ use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
 use crate::compare::axis::Axis;
 use crate::compare::pair::{self, Pairing};
 use crate::compare::{Comparison, Question, compare};
+use crate::file::{OutputFile, Replace};
 use crate::metric::Metric;
 use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
@@ -29,6 +29,7 @@ use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::streams::note;
 use crate::view::{CellView, RunView};
 
 /// Name of the comparison inside a pair's folder.
@@ -63,7 +64,9 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
         if matches!(form, Form::Json) {
             let name = folder.display();
-            eprintln!("{name}: one side has nothing measured, so there is nothing to compare");
+            note(format_args!(
+                "{name}: one side has nothing measured, so there is nothing to compare"
+            ));
             return Ok(code);
         }
         for view in [&a, &b] {
@@ -86,8 +89,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         .push(("record".to_owned(), folder.display().to_string()));
     let path = folder.join(COMPARISON);
     if !args.output.no_report {
-        fs::write(&path, sheet.markdown())
+        let mut file = OutputFile::create(&path, Replace::Always)?;
+        file.write_all(sheet.markdown().as_bytes())
             .with_context(|| format!("{}: cannot write", path.display()))?;
+        file.commit()?;
     }
     let out = &mut io::stdout().lock();
     unless_closed(report::print_sheet(&sheet, &compared, form, out))?;

@@ -21,6 +21,7 @@ use crate::record::ceilings::{self as kept, Found, Owner};
 use crate::report::{self, ceiling as sheet, progress};
 use crate::roofline::ceiling::{Ceilings, ReadRate};
 use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::streams::note;
 
 /// Tokens that kernels are timed with.
 const TOKENS: [u32; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 512];
@@ -166,7 +167,7 @@ impl<'p> Desk<'p> {
         }
         let effort = self.effort(quick);
         if !unknown.is_empty() {
-            eprintln!("{}", announcement(unknown.len(), effort));
+            note(announcement(unknown.len(), effort));
         }
         let before = UsageSnapshot::take();
         if wants_read {

@@ -9,6 +9,7 @@ use crate::cli::DoctorArgs;
 use crate::doctor::{Engine, Facts, examine, observe};
 use crate::report::{self, Form, diagnosis};
 use crate::run::supervisor::{Worker, WorkerCommand};
+use crate::streams::note;
 use crate::units;
 
 /// Looks at the machine and says what it is fit for. Having looked is success, whatever was found.
@@ -20,7 +21,9 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     let facts = Facts::probe(ask_engine(&command), args.threads);
     if io::stderr().is_terminal() {
         let time = units::duration(u64::try_from(args.lasting.as_nanos()).unwrap_or(u64::MAX));
-        eprintln!("looking at this machine for about {time}: leave it alone meanwhile");
+        note(format_args!(
+            "looking at this machine for about {time}: leave it alone meanwhile"
+        ));
     }
     let observed = observe(&facts.question(args.lasting));
     let examination = examine(&facts, &observed);

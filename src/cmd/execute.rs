@@ -10,6 +10,7 @@ use super::INTERRUPTED;
 use super::prepare::{self, Fits};
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
+use crate::host::signals::{self, Ending};
 use crate::host::{Machine, TimerFacts, machine_warnings, missing_engine_features};
 use crate::model::{ModelFacts, ResolvedModel};
 use crate::plan::Plan;
@@ -22,21 +23,26 @@ use crate::run::lane::Lane;
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Course, Ended, Execution, Interrupt};
+use crate::streams::note;
 
-/// Listens to Ctrl-C: the first sets the interrupt, the second leaves at once. Once a process.
+/// Listens to Ctrl-C and its like: the first sets the interrupt, the second leaves at once. Once a process.
 ///
 /// # Errors
 /// When the system does not let it.
 pub fn listen() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
-    ctrlc::set_handler(move || {
+    signals::on_ending(move |signal| {
         if flag.is_set() {
+            // A terminal that closes says so twice: the kernel to what is in front, the shell to its jobs.
+            if signal == Ending::HungUp {
+                return;
+            }
             // The workers see their standard input end and go too.
             std::process::exit(INTERRUPTED.into());
         }
         flag.set();
-        eprintln!("\ninterrupted: finishing what is in hand (again to leave at once)");
+        note("\ninterrupted: finishing what is in hand (again to leave at once)");
     })
     .context("cannot listen to Ctrl-C")?;
     Ok(interrupt)

@@ -21,7 +21,8 @@ pub fn check_writable(out: &Path) -> Result<()> {
                 p
             }
         })
-        .find(|p| p.exists())
+        // A link to nothing is there, and nothing can be made in it.
+        .find(|p| p.symlink_metadata().is_ok())
         .unwrap_or(Path::new("."));
     tempfile::tempfile_in(existing)
         .map(drop)

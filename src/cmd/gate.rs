@@ -16,6 +16,7 @@ use crate::record::PairSide;
 use crate::record::history::History;
 use crate::record::jsonl::is_pair;
 use crate::report::{self, night};
+use crate::streams::note;
 
 /// The figure that nights are judged by.
 pub(super) const METRIC: Metric = Metric::StepNs;
@@ -99,7 +100,7 @@ struct Night {
 /// verdict, so one that cannot be read is named and left out.
 fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let folders = history.nights(&tonight.header.run).unwrap_or_else(|e| {
-        eprintln!("warning: {e}");
+        note(format_args!("warning: {e}"));
         Vec::new()
     });
     let newest = folders.iter().take(drift::MOST_NIGHTS - 1);
@@ -113,7 +114,7 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
                     failed: history.has_failed(folder),
                 });
             }
-            Err(e) => eprintln!("warning: left out of the history: {e}"),
+            Err(e) => note(format_args!("warning: left out of the history: {e}")),
         }
     }
     let here = &tonight.header.machine.fingerprint;

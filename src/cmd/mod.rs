@@ -17,13 +17,14 @@ mod report;
 mod requests;
 mod run;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{Cli, Command};
 use crate::engine::plugins;
 use crate::plan::sweep;
+use crate::streams;
 
 /// Everything was done.
 pub const DONE: u8 = 0;
@@ -68,12 +69,20 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
 fn say(text: impl std::fmt::Display) -> Result<()> {
-    unless_closed(writeln!(io::stdout(), "{text}"))
+    streams::say(text).context("cannot write to standard output")
+}
+
+/// Writes the path of a file that was made: for `$(...)` as it is, for a terminal fit to be shown.
+fn say_path(path: &std::path::Path) -> Result<()> {
+    let mut out = io::stdout();
+    if out.is_terminal() {
+        return say(path.display());
+    }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let written = out.write_all(&[bytes, b"\n"].concat());
+    unless_closed(written.and_then(|()| out.flush()))
 }
 
 fn unless_closed(written: io::Result<()>) -> Result<()> {
-    match written {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to standard output"),
-    }
+    streams::unless_closed(written).context("cannot write to standard output")
 }

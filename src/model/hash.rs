@@ -7,9 +7,9 @@ use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
-use super::atomic::AtomicFile;
 use super::store::cache_dir;
 use super::{ModelError, Progress};
+use crate::file::{OutputFile, Replace, make_folder_of};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -61,7 +61,8 @@ fn sha256_cached_in(
     }
     let hash = sha256_file(path, progress)?;
     if let Some(entry) = entry
-        && let Ok(mut file) = AtomicFile::create(&entry)
+        && make_folder_of(&entry).is_ok()
+        && let Ok(mut file) = OutputFile::create(&entry, Replace::Always)
         && writeln!(file, "{hash}").is_ok()
     {
         let _ = file.commit();

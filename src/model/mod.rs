@@ -10,7 +10,6 @@
 //! `unsafe` is confined to the GGUF context, the log capture, the quantiser, the free-space query
 //! and the generator: everything else works on plain values.
 
-mod atomic;
 mod error;
 mod facts;
 pub mod fetch;
@@ -24,6 +23,7 @@ mod names;
 pub mod ollama;
 pub mod quantize;
 mod source;
+mod space;
 mod store;
 mod sums;
 pub mod synth;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ModelError;
+use crate::file::home;
 
 /// Where manifests of models without a host are.
 const HOST: &str = "registry.ollama.ai";
@@ -44,7 +45,9 @@ pub struct OllamaBlob {
 #[must_use]
 pub fn stores() -> Vec<PathBuf> {
     if let Some(folder) = std::env::var_os("OLLAMA_MODELS").filter(|value| !value.is_empty()) {
-        return vec![PathBuf::from(folder)];
+        let folder = PathBuf::from(folder);
+        // What cannot be expanded is looked for as it stands, and named in the message.
+        return vec![home::expanded(&folder).unwrap_or(folder)];
     }
     let home = std::env::home_dir().map(|home| home.join(".ollama/models"));
     let service = cfg!(unix).then(|| PathBuf::from("/usr/share/ollama/.ollama/models"));

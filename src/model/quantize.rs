@@ -4,9 +4,10 @@ use std::path::Path;
 
 use llama_cpp_sys_2 as sys;
 
-use super::atomic::{AtomicFile, check_space};
 use super::gguf::{block_bytes, block_elements, c_path};
+use super::space::check_space;
 use super::{FileType, LogCapture, ModelError, ModelFacts};
+use crate::file::{OutputFile, Replace, make_folder_of};
 
 /// Writes `input`, converted to `file_type`, as `output`, which appears only when it is complete.
 ///
@@ -26,27 +27,30 @@ pub fn quantize(
     force: bool,
 ) -> Result<ModelFacts, ModelError> {
     file_type.writable()?;
-    if output.exists() && !force {
-        return Err(ModelError::Exists {
-            path: output.to_owned(),
-        });
-    }
+    let replace = if force {
+        Replace::Always
+    } else {
+        Replace::Never
+    };
+    crate::file::check(output, replace)?;
     // Before the engine sees the file: it aborts the process on some contents.
     let facts = ModelFacts::read(input)?;
     check_space(output, expected_bytes(&facts, file_type))?;
-    let file = AtomicFile::create(output)?;
+    make_folder_of(output)?;
+    let file = OutputFile::create(output, replace)?;
+    let temp = file.temp_path()?;
     // SAFETY: no preconditions.
     let mut params = unsafe { sys::llama_model_quantize_default_params() };
     params.ftype = file_type.engine_number();
     params.nthread = i32::try_from(threads).unwrap_or(0);
     params.allow_requantize = true;
-    run(input, file.temp_path(), &params)
+    run(input, temp, &params)
         .map_err(|log| ModelError::Quantize {
             input: input.to_owned(),
             type_name: file_type.name().to_owned(),
             detail: reason(&log),
         })
-        .and_then(|_| ModelFacts::read(file.temp_path()))?;
+        .and_then(|_| ModelFacts::read(temp))?;
     file.commit()?;
     ModelFacts::read(output)
 }

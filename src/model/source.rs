@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::names::split_suffix;
 use super::synth::{PRESETS, SynthSpec};
 use super::{FileType, ModelError, ModelFacts, ModelStore, Progress, ollama, sanitize_name};
+use crate::file::home::expanded_text;
 
 /// One thing that a user names after `--model`.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,7 @@ impl ModelSpec {
         if let Some(name) = text.strip_prefix("ollama:") {
             return Ok(Self::Ollama(name.to_owned()));
         }
+        let text = &*expanded_text(text).map_err(|why| bad(&why))?;
         if Path::new(text).exists() {
             return Ok(Self::Path(text.into()));
         }
@@ -131,7 +133,7 @@ impl ModelSpec {
     /// As [`ModelSpec::parse`].
     pub fn parse_list(text: &str) -> Result<Vec<(String, Self)>, ModelError> {
         let one = |part: &str| Ok((part.trim().to_owned(), Self::parse(part)?));
-        if Path::new(text).exists() {
+        if expanded_text(text).is_ok_and(|text| Path::new(&*text).exists()) {
             return Ok(vec![one(text)?]);
         }
         text.split(',').map(one).collect()

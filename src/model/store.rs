@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{FileType, ModelError, sanitize_name};
+use crate::file::home;
 
 /// The catalogue compiled in, for when the program runs elsewhere than in its repository.
 const EMBEDDED: &str = include_str!("../../gguf/models.toml");
@@ -155,7 +156,13 @@ impl ModelStore {
     pub fn locate() -> Result<Self, ModelError> {
         let local = PathBuf::from("gguf");
         let root = match env::var_os("GGUFBENCH_MODELS").filter(|value| !value.is_empty()) {
-            Some(folder) => PathBuf::from(folder),
+            Some(folder) => {
+                let path = PathBuf::from(folder);
+                home::expanded(&path).map_err(|why| ModelError::Unreadable {
+                    path,
+                    source: std::io::Error::other(format!("GGUFBENCH_MODELS: {why}")),
+                })?
+            }
             None if local.is_dir() => local.clone(),
             None => cache_dir().map_or_else(|| local.clone(), |dir| dir.join("models")),
         };

@@ -29,6 +29,9 @@ pub(super) struct Page {
     size: (i32, i32),
 }
 
+/// The letters of a drawing in a file of its own.
+pub(super) const FONT: &str = "font-family=\"DejaVu Sans, Verdana, sans-serif\"";
+
 /// Drawing cannot fail: it writes into memory.
 pub(super) type Never = std::convert::Infallible;
 
@@ -56,9 +59,7 @@ impl Page {
         );
         let font = match self.look {
             Look::Inline => String::new(),
-            Look::File => format!(
-                " width=\"{w}\" height=\"{h}\" font-family=\"DejaVu Sans, Verdana, sans-serif\""
-            ),
+            Look::File => format!(" width=\"{w}\" height=\"{h}\" {FONT}"),
         };
         svg.push_str(&font);
         svg.push_str(">\n");

@@ -25,6 +25,11 @@ pub(crate) use legend::sample;
 pub use png::{PngError, png};
 pub use style::css_variables;
 
+/// Whether a drawing's text is that of a file that [`svg`] made.
+pub(crate) fn is_file(svg: &str) -> bool {
+    svg.starts_with("<svg xmlns=") && svg.contains(canvas::FONT)
+}
+
 /// Most series of a figure: more cannot be told apart.
 pub const MOST_SERIES: usize = 8;
 

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+use crate::file::{OutputFile, Replace, make_folder_of};
 use crate::model::{cache_dir, sanitize_name};
 use crate::roofline::ceiling::{CEILINGS_VERSION, Ceilings};
 
@@ -95,12 +96,10 @@ impl Owner {
 /// # Errors
 /// The file system's.
 pub fn write(ceilings: &Ceilings, path: &Path) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&file, ceilings)?;
-    file.persist(path)?;
-    Ok(())
+    make_folder_of(path)?;
+    let mut file = OutputFile::create(path, Replace::Always)?;
+    serde_json::to_writer_pretty(&mut file, ceilings)?;
+    Ok(file.commit()?)
 }
 
 /// Now, in seconds since 1970.

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::jsonl::{self, FILE_NAME, RecordError};
+use crate::file::{OutputFile, Replace};
 
 const PINNED: &str = "pinned";
 const REGRESSION: &str = "regression";
@@ -182,13 +183,10 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Writes a file beside its name and renames it, so that a reader sees the old one or the new one.
-fn replace(path: &Path, fill: impl FnOnce(&mut fs::File) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temp = tempfile::NamedTempFile::new_in(folder)?;
-    fill(temp.as_file_mut())?;
-    temp.as_file().sync_all()?;
-    temp.persist(path).map_err(|e| e.error)?;
-    Ok(())
+fn replace(path: &Path, fill: impl FnOnce(&mut OutputFile) -> io::Result<()>) -> io::Result<()> {
+    let mut file = OutputFile::create(path, Replace::Always)?;
+    fill(&mut file)?;
+    Ok(file.commit()?)
 }
 
 fn failed(path: &Path, action: &'static str, source: io::Error) -> HistoryError {

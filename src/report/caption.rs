@@ -1,11 +1,14 @@
 //! What all cells of a run have in common, said once above the table.
 
 use super::axes;
-use super::text::{count, plain, plural};
+use super::text::{brief, count, plain, plural};
 use super::view::RunView;
 use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::units;
+
+/// The most columns of a line, before it is wrapped.
+const LINE_COLUMNS: usize = 1000;
 
 /// Labelled lines: run, machine, engine, models, cells.
 pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
@@ -30,7 +33,7 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
         lines.push(("requests", super::requests::of_run(view, requests)));
     }
     for (_, line) in &mut lines {
-        *line = plain(line);
+        *line = brief(line, LINE_COLUMNS);
     }
     lines.retain(|(_, line)| !line.is_empty());
     lines

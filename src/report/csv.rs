@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::notes::run_warnings;
 use super::row::rows;
 use super::view::RunView;
+use crate::text::brief;
 
 /// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
 const COLUMNS: [&str; 123] = [
@@ -183,13 +184,20 @@ fn flatten(key: String, value: Value, flat: &mut HashMap<String, String>) {
     }
 }
 
-/// A text that no spreadsheet takes for a formula: it would run whatever a file's name says
-/// (OWASP, "CSV Injection").
+/// The most columns of a text in a field.
+const FIELD_COLUMNS: usize = 2000;
+
+/// A text that no terminal obeys and no spreadsheet takes for a formula: it would run whatever a file's name says
+/// (OWASP, "CSV Injection"; the wide forms count in some languages' spreadsheets).
 pub(super) fn defused(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    let text = brief(text, FIELD_COLUMNS);
+    if text
+        .trim_start()
+        .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
+    {
         format!("'{text}")
     } else {
-        text.to_owned()
+        text
     }
 }
 
@@ -219,9 +227,12 @@ mod tests {
 
     #[test]
     fn formulas_are_texts() {
-        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "＝1"] {
             assert_eq!(defused(text), format!("'{text}"));
         }
+        assert_eq!(defused("\t=1"), "' =1");
+        assert_eq!(defused("\r\n@x\x1b[2J"), "'  @x?[2J");
         assert_eq!(defused("q4_0"), "q4_0");
+        assert!(defused(&"x".repeat(100_000)).len() < 10_000);
     }
 }

@@ -9,6 +9,7 @@ use super::notes::run_warnings;
 use super::requests;
 use super::row::rows;
 use super::view::RunView;
+use crate::text::shown_json;
 
 /// One array, an object a line.
 ///
@@ -54,5 +55,15 @@ fn each(view: &RunView, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Re
 }
 
 fn json(row: &impl Serialize) -> io::Result<Vec<u8>> {
-    Ok(serde_json::to_vec(row)?)
+    Ok(shown_json(&serde_json::to_string(row)?).into_bytes())
+}
+
+/// Anything as JSON for people and programs: indented, and a line break at its end.
+///
+/// # Errors
+/// What the writer says.
+pub fn pretty(data: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(data)?;
+    out.write_all(shown_json(&text).as_bytes())?;
+    out.write_all(b"\n")
 }

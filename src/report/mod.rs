@@ -13,7 +13,8 @@ mod csv;
 pub mod devices;
 pub mod diagnosis;
 pub mod dry_run;
-mod json;
+mod files;
+pub mod json;
 pub mod lab;
 mod markdown;
 pub mod night;
@@ -31,11 +32,10 @@ pub mod trial;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+pub use files::{Files, WriteError, write_files};
 use sheet::Sheet;
 
 use crate::plot;
@@ -73,15 +73,6 @@ pub enum Form {
     Json,
 }
 
-/// Name of the document inside a run's folder.
-pub const FILE_NAME: &str = "report.md";
-/// Name of the page inside a run's folder.
-pub const HTML_NAME: &str = "report.html";
-/// Name of the table of cells inside a run's folder.
-pub const CSV_NAME: &str = "cells.csv";
-/// Name of the table of requests, beside the table of cells.
-pub const REQUESTS_CSV_NAME: &str = "requests.csv";
-
 /// Writes a run's table in the asked form; the one for people fits the terminal of standard output.
 ///
 /// # Errors
@@ -89,24 +80,31 @@ pub const REQUESTS_CSV_NAME: &str = "requests.csv";
 pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<()> {
     match output {
         Output::Table => {
-            let text = terminal_text(view, terminal::width(), terminal::colour());
+            let colour = terminal::colour();
+            let text = terminal_text(view, terminal::width(), colour);
+            // The colours are this program's own: what comes from elsewhere is fit to be shown where it is put in.
+            let text = if colour { text } else { text::document(&text) };
             out.write_all(text.as_bytes())?;
         }
-        Output::Md => out.write_all(markdown_text(view).as_bytes())?,
-        Output::Csv => {
-            if shows_cells(view) {
-                csv::write(view, out)?;
-            }
-            if let Some(requests) = &view.requests {
-                // Two tables in one stream: an empty line parts them.
-                out.write_all(if shows_cells(view) { b"\n" } else { b"" })?;
-                requests::csv::write(view, requests, out)?;
-            }
-        }
+        Output::Md => out.write_all(text::document(&markdown_text(view)).as_bytes())?,
+        Output::Csv => csv_tables(view, out)?,
         Output::Json => json::array(view, out)?,
         Output::Jsonl => json::lines(view, out)?,
     }
     out.flush()
+}
+
+/// The tables of cells and of requests in one stream.
+fn csv_tables(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
+    if shows_cells(view) {
+        csv::write(view, out)?;
+    }
+    if let Some(requests) = &view.requests {
+        // An empty line parts the two.
+        out.write_all(if shows_cells(view) { b"\n" } else { b"" })?;
+        requests::csv::write(view, requests, out)?;
+    }
+    Ok(())
 }
 
 /// Whether a run's cells are shown: a run of requests only has none to show, nor to miss.
@@ -154,58 +152,9 @@ pub fn print_sheet(
     match form {
         Form::Table => out.write_all(sheet.terminal(terminal::width()).as_bytes())?,
         Form::Md => out.write_all(sheet.markdown().as_bytes())?,
-        Form::Json => {
-            serde_json::to_writer_pretty(&mut *out, data)?;
-            out.write_all(b"\n")?;
-        }
+        Form::Json => json::pretty(data, out)?,
     }
     out.flush()
-}
-
-/// Files of a report, where each is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files {
-    /// The page.
-    pub html: Option<PathBuf>,
-    /// The document; its plots go into a folder beside it.
-    pub markdown: Option<PathBuf>,
-    /// A row for each cell; beside it stands a file with a row for each request, where there are any.
-    pub csv: Option<PathBuf>,
-}
-
-impl Files {
-    /// All of them, under their own names in a folder.
-    pub fn in_folder(folder: &Path) -> Self {
-        Self {
-            html: Some(folder.join(HTML_NAME)),
-            markdown: Some(folder.join(FILE_NAME)),
-            csv: Some(folder.join(CSV_NAME)),
-        }
-    }
-
-    /// Whether none is asked for.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// A report that cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The file system said no.
-    #[error("{path}: cannot write the report: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Its reason.
-        source: io::Error,
-    },
-    /// A plot could not be drawn.
-    #[error(transparent)]
-    Png(#[from] plot::PngError),
-    /// The page could not be made.
-    #[error("cannot make the page: {0}")]
-    Page(#[from] askama::Error),
 }
 
 /// Writes several tables, one under the other, as [`print_sheet`].
@@ -219,8 +168,7 @@ pub fn print_sheets(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     if form == Form::Json {
-        serde_json::to_writer_pretty(&mut *out, data)?;
-        out.write_all(b"\n")?;
+        json::pretty(data, out)?;
         return out.flush();
     }
     for (at, sheet) in sheets.iter().enumerate() {
@@ -233,98 +181,6 @@ pub fn print_sheets(
         out.write_all(text.as_bytes())?;
     }
     out.flush()
-}
-
-/// Writes a run's report: each file as a whole, so that none is ever seen half written. Gives back what was written.
-///
-/// # Errors
-/// [`WriteError`].
-pub fn write_files(
-    view: &RunView,
-    lab: &lab::Lab,
-    files: &Files,
-) -> Result<Vec<PathBuf>, WriteError> {
-    let mut written = Vec::new();
-    if let Some(path) = &files.html {
-        write(path, page::render(lab, &view.record)?.as_bytes())?;
-        written.push(path.clone());
-    }
-    if let Some(path) = &files.markdown {
-        write(path, paper::render(lab).as_bytes())?;
-        write_plots(lab, &beside(path).join(paper::PLOTS))?;
-        written.push(path.clone());
-    }
-    if let Some(path) = &files.csv {
-        let to = |path: PathBuf, text: io::Result<Vec<u8>>| {
-            let text = text.map_err(|source| io_error(&path, source))?;
-            write(&path, &text).map(|()| path)
-        };
-        if shows_cells(view) {
-            let mut text = Vec::new();
-            let text = csv::write(view, &mut text).map(|()| text);
-            written.push(to(path.clone(), text)?);
-        }
-        if let Some(requests) = &view.requests {
-            let mut text = Vec::new();
-            let text = requests::csv::write(view, requests, &mut text).map(|()| text);
-            written.push(to(beside(path).join(REQUESTS_CSV_NAME), text)?);
-        }
-    }
-    Ok(written)
-}
-
-/// Every figure as SVG and PNG; those of an earlier report that this one does not have go.
-fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), WriteError> {
-    fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
-    let kept: Vec<&str> = lab.figures().map(|f| f.id).collect();
-    for id in plot::IDS.iter().filter(|id| !kept.contains(id)) {
-        for ending in ["svg", "png"] {
-            // It may never have been there.
-            let _ = fs::remove_file(folder.join(format!("{id}.{ending}")));
-        }
-    }
-    for figure in lab.figures() {
-        let svg = plot::svg(figure, plot::Look::File);
-        write(&folder.join(format!("{}.svg", figure.id)), svg.as_bytes())?;
-        write(
-            &folder.join(format!("{}.png", figure.id)),
-            &plot::png(figure)?,
-        )?;
-    }
-    Ok(())
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let whole = || -> io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(permissions());
-        let mut file = builder.tempfile_in(beside(path))?;
-        file.write_all(bytes)?;
-        file.persist(path).map(drop).map_err(|e| e.error)
-    };
-    whole().map_err(|source| io_error(path, source))
-}
-
-/// A report is there to be read by others; temporary files by default are not.
-#[cfg(unix)]
-fn permissions() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::Permissions::from_mode(0o644)
-}
-
-fn beside(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-fn io_error(path: &Path, source: io::Error) -> WriteError {
-    WriteError::Io {
-        path: path.to_owned(),
-        source,
-    }
 }
 
 /// Lines of text as HTML: nothing in them is markup, and nothing steers what shows them.

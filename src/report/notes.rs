@@ -1,9 +1,12 @@
 //! What stands below the table: footnotes to cells, the run's warnings, and what to do next.
 
 use super::columns::{self, Column};
-use super::text::{plain, plural, quoted};
+use super::text::{brief, plain, plural, quoted};
 use super::view::{CellOutcome, CellView, CellWarning, RunView};
 use crate::units;
+
+/// The most columns of a note, before it is wrapped: engines and servers may have much to say.
+const NOTE_COLUMNS: usize = 600;
 
 /// Footnotes, each once, and the cells' marks that point to them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -52,7 +55,12 @@ impl Notes {
     pub fn footnotes(&self) -> Vec<(String, String)> {
         let numbered = self.footnotes.iter().enumerate();
         numbered
-            .map(|(at, note)| (format!("[{}] ", at + 1), plain(&note.to_string())))
+            .map(|(at, note)| {
+                (
+                    format!("[{}] ", at + 1),
+                    brief(&note.to_string(), NOTE_COLUMNS),
+                )
+            })
             .collect()
     }
 }
@@ -69,7 +77,7 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
     }
     texts.extend(columns::without_p99(view));
     for warning in &view.header.warnings {
-        let text = plain(&warning.to_string());
+        let text = brief(&warning.to_string(), NOTE_COLUMNS);
         if !texts.contains(&text) {
             texts.push(text);
         }
@@ -105,11 +113,8 @@ pub fn outcome(cell: &CellView) -> String {
         let n = plural(cell.n_repetitions, "repetition", "repetitions");
         format!("; {n} before gave {} t/s", units::significant(rate))
     });
-    plain(&format!(
-        "{}{}",
-        cell.outcome_detail,
-        partly.unwrap_or_default()
-    ))
+    let detail = brief(&cell.outcome_detail, NOTE_COLUMNS);
+    detail + &partly.unwrap_or_default()
 }
 
 /// What the words above the columns mean.

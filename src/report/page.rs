@@ -36,12 +36,13 @@ struct Cell<'a> {
 /// When the template engine says so, which for this template and text in memory it does not.
 pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Error> {
     let name = record.file_name().unwrap_or(record.as_os_str());
-    Page {
+    let page = Page {
         lab,
         version: env!("CARGO_PKG_VERSION"),
         record: crate::text::short(&name.to_string_lossy()),
     }
-    .render()
+    .render()?;
+    Ok(crate::text::document(&page))
 }
 
 impl Page<'_> {

@@ -4,7 +4,7 @@ use super::lab::{Block, Grid, Lab};
 use super::markdown::escaped;
 use crate::analysis::Finding;
 use crate::plot::Figure;
-use crate::text::plain;
+use crate::text::{document, plain};
 
 /// Folder of the plots, beside the Markdown file.
 pub const PLOTS: &str = "plots";
@@ -27,7 +27,7 @@ pub fn render(lab: &Lab) -> String {
     }
     out.truncate(out.trim_end().len());
     out.push('\n');
-    out
+    document(&out)
 }
 
 fn write_finding(finding: &Finding, out: &mut String) {

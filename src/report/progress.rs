@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use terminal_size::terminal_size_of;
 
-use super::text::{cut_end, cut_middle, plain};
+use super::text::{brief, cut_end, cut_middle, plain};
 use crate::measure::Call;
 use crate::metric::Metric;
 use crate::plan::{Case, Plan};
@@ -19,6 +19,9 @@ use crate::units;
 
 /// How often the bar is drawn anew when nothing happens: seldom, the machine is being measured.
 const TICK: Duration = Duration::from_millis(500);
+
+/// The most columns of a line about a cell or a job: engines and servers may have much to say.
+const NOTE_COLUMNS: usize = 600;
 
 /// Columns that the bar needs beside the cell's name.
 const BESIDE_NAME: usize = 28;
@@ -227,7 +230,10 @@ impl Observer for Bar {
             Event::RepetitionDone { lane, case, calls } => self.current[lane].note(case, calls),
             Event::CellDone { lane, line } => {
                 let side = side(lane, self.current.len());
-                let result = format!("  {}", plain(&self.current[lane].result(line)));
+                let result = format!(
+                    "  {}",
+                    brief(&self.current[lane].result(line), NOTE_COLUMNS)
+                );
                 let width = (self.width)();
                 let taken = super::text::width(&result) + side.len();
                 let room = width.saturating_sub(taken).max(8);
@@ -289,7 +295,7 @@ impl<W: Write> Observer for Plain<W> {
                     self.current[lane].result(line),
                 );
                 // Nobody to tell when standard error is closed; the record has it.
-                let _ = writeln!(self.out, "{}", plain(&text));
+                let _ = writeln!(self.out, "{}", brief(&text, NOTE_COLUMNS));
                 self.current[lane] = Current::default();
             }
         }

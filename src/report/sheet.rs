@@ -3,7 +3,12 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::markdown::escaped;
-use super::text::{cut_end, paragraph, plain, width as width_of};
+use super::text::{brief, cut_end, paragraph, short, width as width_of};
+
+/// The most columns of a text above or below a table, before it is wrapped.
+const TEXT_COLUMNS: usize = 1000;
+/// The most columns of a table's cell.
+const CELL_COLUMNS: usize = 160;
 
 /// A column with a heading of one line.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +85,11 @@ impl Sheet {
             .max()
             .unwrap_or(0);
         for (label, text) in &self.above {
-            lines.extend(paragraph(&format!("{label:<room$}  "), &plain(text), width));
+            lines.extend(paragraph(
+                &format!("{label:<room$}  "),
+                &brief(text, TEXT_COLUMNS),
+                width,
+            ));
         }
         lines.push(String::new());
         let (table, left_out) = self.fitted(width);
@@ -110,7 +119,7 @@ impl Sheet {
             } else {
                 format!("{label}: ")
             };
-            lines.extend(paragraph(&label, &plain(text), width));
+            lines.extend(paragraph(&label, &brief(text, TEXT_COLUMNS), width));
         }
         let mut text = String::new();
         for line in lines {
@@ -200,14 +209,15 @@ impl Sheet {
 fn grid(columns: &[Column]) -> Vec<String> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(columns.iter().map(|c| plain(&c.head)));
+    table.set_header(columns.iter().map(|c| short(&c.head)));
     let rows = columns.iter().map(|c| c.values.len()).max().unwrap_or(0);
     for row in 0..rows {
-        table.add_row(
-            columns
-                .iter()
-                .map(|c| c.values.get(row).map(|v| plain(v)).unwrap_or_default()),
-        );
+        table.add_row(columns.iter().map(|c| {
+            c.values
+                .get(row)
+                .map(|v| brief(v, CELL_COLUMNS))
+                .unwrap_or_default()
+        }));
     }
     for (column, aligned) in columns.iter().zip(table.column_iter_mut()) {
         aligned.set_padding((0, 2));

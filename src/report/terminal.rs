@@ -9,7 +9,7 @@ use terminal_size::terminal_size;
 
 use super::columns::{Column, Detail};
 use super::notes::{self, Notes};
-use super::text::{cut_end, cut_middle, paragraph, plain, width as width_of};
+use super::text::{cut_end, cut_middle, paragraph, plain, short, width as width_of};
 use super::view::{CellView, RunView};
 use super::{axes, caption, columns};
 use crate::plan::Case;
@@ -121,9 +121,9 @@ impl FittedTable {
             let is_row = notes::is_row(cell);
             table.add_row(self.columns.iter().enumerate().map(|(at, column)| {
                 match column.values.get(row).and_then(Option::as_deref) {
-                    Some(value) if is_row || at < self.n_axes => value,
-                    None if is_row && column.why_missing.is_some() => "n/a",
-                    _ => "",
+                    Some(value) if is_row || at < self.n_axes => short(value),
+                    None if is_row && column.why_missing.is_some() => "n/a".to_owned(),
+                    _ => String::new(),
                 }
             }));
         }

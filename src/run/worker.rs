@@ -17,17 +17,19 @@ use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts};
 use crate::host::EnergyMeter;
-use crate::host::process;
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
+use crate::host::{process, signals};
 use crate::measure::{Buffers, Run, Workload, steady};
 use crate::plan::{Case, SplitMode};
 use crate::record::Opened;
+use crate::streams::note;
 
 /// Serves requests until standard input ends.
 ///
 /// # Errors
 /// When standard output is closed or a request makes no sense.
 pub fn serve(engine: &EngineChoice) -> Result<()> {
+    signals::leave_to_parent();
     // Should memory run out, this process must go, never the one that keeps the record.
     // Where the system does not offer it, a run is only less robust.
     let _ = process::lower_oom_priority_of_self();
@@ -110,7 +112,7 @@ fn read_requests() -> Requests {
                     }
                 }
                 Err(e) => {
-                    eprintln!("worker: not a request: {e}");
+                    note(format_args!("worker: not a request: {e}"));
                     process::leave_at_once(2);
                 }
             }
@@ -153,7 +155,7 @@ pub(super) fn reply(reply: &Reply) -> Result<()> {
 pub(super) fn error(e: &impl std::fmt::Display) -> Reply {
     // The engine's own reason is on standard error, which another thread of the supervisor reads: this
     // mark tells it that all of it has been said.
-    eprintln!("\n{MARK}");
+    let _ = writeln!(std::io::stderr(), "\n{MARK}");
     Reply::Error {
         reason: e.to_string(),
     }

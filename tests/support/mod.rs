@@ -1,5 +1,6 @@
 //! What every integration test needs: the program, a tiny real model, and a run's record.
 #![allow(dead_code)] // each test file uses its own part
+#![allow(clippy::print_stderr)] // for whoever runs the tests
 
 pub mod nights;
 

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use llama_cpp_sys_2 as sys;
 
 use self::values::Values;
-use super::atomic::{AtomicFile, check_space};
 use super::gguf::{Gguf, TensorInfo, block_elements};
+use super::space::check_space;
 use super::{FileType, ModelError, ModelFacts, Progress, sanitize_name};
+use crate::file::{OutputFile, Replace, make_folder_of};
 
 pub use shape::{PRESETS, Shape};
 pub use values::random_matrix;
@@ -124,7 +125,7 @@ impl SynthSpec {
     /// [`ModelError::DiskSpace`] before anything is written, [`ModelError::Write`].
     pub fn write(&self, folder: &Path, progress: Progress) -> Result<PathBuf, ModelError> {
         let path = folder.join(self.file_name());
-        self.write_as(&path, progress)?;
+        self.write_as(&path, Replace::Always, progress)?;
         Ok(path)
     }
 
@@ -132,16 +133,23 @@ impl SynthSpec {
     ///
     /// # Errors
     /// As [`SynthSpec::write`].
-    pub fn write_as(&self, path: &Path, progress: Progress) -> Result<(), ModelError> {
+    pub fn write_as(
+        &self,
+        path: &Path,
+        replace: Replace,
+        progress: Progress,
+    ) -> Result<(), ModelError> {
         let planned = self.facts(path)?;
+        crate::file::check(path, replace)?;
         check_space(path, planned.file_bytes)?;
-        let mut file = AtomicFile::create(path)?;
+        make_folder_of(path)?;
+        let mut file = OutputFile::create(path, replace)?;
         self.write_to(&mut file, progress)
             .map_err(|source| ModelError::Write {
                 path: path.to_owned(),
                 source,
             })?;
-        file.commit()
+        Ok(file.commit()?)
     }
 
     /// Writes the bytes of the file, tensor after tensor; never more than a few tens of MB are in

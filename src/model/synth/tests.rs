@@ -127,7 +127,7 @@ fn equal_specs_give_equal_bytes_and_progress_ends_at_the_size() {
 
 /// Takes so many bytes, then fails like a full disk.
 struct Failing<'a> {
-    inner: &'a mut AtomicFile,
+    inner: &'a mut OutputFile,
     room: usize,
 }
 
@@ -153,7 +153,7 @@ fn a_write_that_fails_midway_leaves_no_file() {
     let target = dir.path().join(spec.file_name());
     let size = spec.facts(&target).unwrap().file_bytes as usize;
     for room in [0, 100, size / 2, size - 1] {
-        let mut file = AtomicFile::create(&target).unwrap();
+        let mut file = OutputFile::create(&target, Replace::Always).unwrap();
         let mut out = Failing {
             inner: &mut file,
             room,

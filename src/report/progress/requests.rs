@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::super::text::plain;
+use super::super::text::{brief, plain};
+use super::NOTE_COLUMNS;
 use crate::record::requests::JobLine;
 use crate::request::{Job, Served};
 use crate::run::requests::Watcher;
@@ -75,8 +76,10 @@ impl Watcher for Bar {
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
         let name = name(&line.job, &line.target, line.round);
-        self.0
-            .println(plain(&format!("{name}: {}", result(line, served))));
+        self.0.println(brief(
+            &format!("{name}: {}", result(line, served)),
+            NOTE_COLUMNS,
+        ));
         self.0.set_length(all as u64);
         self.0.set_position(done as u64);
     }
@@ -104,6 +107,6 @@ impl<W: Write> Watcher for Plain<W> {
             result(line, served)
         );
         // Nobody to tell when standard error is closed; the record has it.
-        let _ = writeln!(self.out, "{}", plain(&text));
+        let _ = writeln!(self.out, "{}", brief(&text, NOTE_COLUMNS));
     }
 }

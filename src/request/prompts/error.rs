@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::file::WriteError;
+
 /// Why a set of prompts is none. Messages name the file, and the line and key where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
@@ -31,6 +33,21 @@ pub enum PromptError {
         /// The key and what is wrong with it.
         reason: String,
     },
+    /// It cannot be written there.
+    #[error(transparent)]
+    Output(WriteError),
+}
+
+impl From<WriteError> for PromptError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Io { path, source } => Self::Io {
+                name: path.display().to_string(),
+                source,
+            },
+            other => Self::Output(other),
+        }
+    }
 }
 
 impl PromptError {

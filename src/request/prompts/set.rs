@@ -6,6 +6,7 @@ use std::io::{Read as _, Write};
 use std::path::Path;
 
 use super::{Difficulty, Prompt, PromptError, parts};
+use crate::file::home::expanded_text;
 use crate::text::{cut_end, plain, short};
 
 /// The sets that come with the program: name and content.
@@ -57,7 +58,8 @@ impl PromptSet {
         if BUNDLED.iter().any(|(name, _)| *name == what) {
             return Self::bundled(what);
         }
-        let path = Path::new(what);
+        let path = expanded_text(what).map_err(|why| PromptError::whole(&short(what), why))?;
+        let path = Path::new(&*path);
         if !path.exists() {
             let names: Vec<&str> = BUNDLED.iter().map(|(name, _)| *name).collect();
             let reason = format!(

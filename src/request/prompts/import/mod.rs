@@ -10,6 +10,8 @@ use std::path::Path;
 
 use super::set::{bytes_of, check, name_is_fit, utf8, write};
 use super::{Difficulty, Prompt, PromptError};
+use crate::file::home::expanded_text;
+use crate::file::{OutputFile, Replace};
 
 /// Largest page or file.
 pub(super) const MOST_BYTES: u64 = 16 << 20;
@@ -72,7 +74,8 @@ pub fn import(source: &str, selection: &Selection) -> Result<Imported, PromptErr
     let (kind, bytes) = if web::is_address(source) {
         web::get(source)?
     } else {
-        let path = Path::new(source);
+        let path = expanded_text(source).map_err(|why| PromptError::whole(source, why))?;
+        let path = Path::new(&*path);
         (kind_of(path)?, bytes_of(path, MOST_BYTES)?)
     };
     suits(source, kind, selection)?;
@@ -103,34 +106,19 @@ pub fn import(source: &str, selection: &Selection) -> Result<Imported, PromptErr
 /// # Errors
 /// [`PromptError`] when the file exists and `force` is not given, or cannot be written.
 pub fn save(prompts: &[Prompt], path: &Path, force: bool) -> Result<(), PromptError> {
-    let name = path.display().to_string();
-    let failed = |source| PromptError::Io {
-        name: name.clone(),
-        source,
+    let replace = if force {
+        Replace::Always
+    } else {
+        Replace::Never
     };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    // Prompts may be shared: the umask decides, as for any file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    let written = write(prompts, &mut file).and_then(|()| file.flush());
-    written
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(failed)?;
-    if force {
-        return file.persist(path).map(drop).map_err(|e| failed(e.error));
-    }
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(PromptError::whole(&name, "exists; --force replaces it"))
-        }
-        Err(e) => Err(failed(e.error)),
-    }
+    let mut file = OutputFile::create(path, replace)?;
+    write(prompts, &mut file)
+        .and_then(|()| file.flush())
+        .map_err(|source| PromptError::Io {
+            name: path.display().to_string(),
+            source,
+        })?;
+    Ok(file.commit()?)
 }
 
 /// The prompts as the lines of such a file.

@@ -1,0 +1,68 @@
+//! The signals that end a run in order: Ctrl-C, `kill`, and a terminal that closes.
+//!
+//! A signal that is ignored when the program starts was meant to be ignored: `nohup` ignores SIGHUP, a shell without job control
+//! ignores SIGINT in what it starts in the background. Such a signal stays ignored, here and in the workers, which inherit it.
+
+use std::io;
+
+/// Which of them came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Ctrl-C, or `kill`.
+    Asked,
+    /// The terminal is gone.
+    HungUp,
+}
+
+#[cfg(unix)]
+const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// Calls `act`, in a thread of its own, for every such signal from now on. Once a process.
+///
+/// # Errors
+/// When the system does not let it.
+#[cfg(unix)]
+pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
+    let heeded = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
+    let mut signals = signal_hook::iterator::Signals::new(heeded)?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            signals.forever().for_each(|signal| {
+                act(match signal {
+                    libc::SIGHUP => Ending::HungUp,
+                    _ => Ending::Asked,
+                });
+            });
+        })
+        .map(drop)
+}
+
+/// Calls `act`, in a thread of its own, for Ctrl-C and for a console that closes. Once a process.
+///
+/// # Errors
+/// When the system does not let it.
+#[cfg(not(unix))]
+pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
+    ctrlc::set_handler(move || act(Ending::Asked)).map_err(io::Error::other)
+}
+
+/// Leaves these signals to the parent, which knows what is to be finished and ends this process by closing its standard input: a
+/// service manager sends them to both.
+pub fn leave_to_parent() {
+    #[cfg(unix)]
+    for signal in ENDING {
+        // SAFETY: no handler is installed that could be called; a wrong number would only be refused.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: `sigaction` is plain data, for which zeroes are valid; with no new action the call only fills it.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    }
+}
