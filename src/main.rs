@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use ggufbench::cli::{Cli, normalize};
+use ggufbench::cli::{normalize, parse};
 use ggufbench::cmd;
 
 fn main() -> ExitCode {
-    let cli = match normalize(std::env::args_os()) {
-        Ok(args) => Cli::parse_from(args),
+    let cli = match normalize(std::env::args_os()).and_then(|args| parse(&args)) {
+        Ok(cli) => cli,
         Err(reason) => {
             eprintln!("error: {reason}");
             return cmd::BAD_INPUT.into();

@@ -65,6 +65,14 @@ fn say(text: impl std::fmt::Display) -> Result<()> {
     unless_closed(writeln!(io::stdout(), "{text}"))
 }
 
+/// Says on standard error what the user should know, and goes on.
+fn note(notes: &[String]) {
+    for text in notes {
+        // A closed standard error is no reason to stop.
+        let _ = writeln!(io::stderr(), "note: {text}");
+    }
+}
+
 fn unless_closed(written: io::Result<()>) -> Result<()> {
     match written {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),

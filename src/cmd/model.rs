@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{DONE, say};
+use super::{DONE, note, say};
 use crate::cli::{ModelCommand, SynthArgs};
 use crate::model::fetch::fetch;
 use crate::model::quantize::quantize;
@@ -78,12 +78,13 @@ fn info(models: &[String], json: bool) -> Result<()> {
     if models.is_empty() {
         bail!("name a model, as for --model");
     }
-    let resolved = resolve(models, &ModelStore::locate()?)?;
+    let found = resolve(models, &ModelStore::locate()?)?;
+    note(&found.notes);
     if json {
-        let facts: Vec<&ModelFacts> = resolved.iter().map(|m| &m.facts).collect();
+        let facts: Vec<&ModelFacts> = found.models.iter().map(|m| &m.facts).collect();
         return say(serde_json::to_string_pretty(&facts)?);
     }
-    let texts: Vec<String> = resolved.iter().map(|m| facts_text(&m.facts)).collect();
+    let texts: Vec<String> = found.models.iter().map(|m| facts_text(&m.facts)).collect();
     say(texts.join("\n\n"))
 }
 

@@ -12,9 +12,9 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::requests::{Ready, Wanted};
-use super::{DONE, FAILED_CELLS, INTERRUPTED, say, unless_closed};
+use super::{DONE, FAILED_CELLS, INTERRUPTED, note, say, unless_closed};
 use crate::cli::{OutputArgs, RunArgs};
-use crate::model::ModelFacts;
+use crate::model::{FileWatch, ModelFacts};
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
@@ -43,6 +43,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
     asked.name = args.output.name.clone().unwrap_or(asked.name);
     let mut prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
+    note(&prepared.notes);
     let wanted = wanted
         .map(|asked| wanted_beside(asked, &prepared.plan))
         .transpose()?;
@@ -107,6 +108,7 @@ pub(super) fn measure(
     let Prepared {
         plan,
         models: _,
+        notes: _,
         command,
         machine,
         engine,
@@ -133,6 +135,7 @@ pub(super) fn measure(
         writer: &mut writer,
         done,
         crew: Crew::default(),
+        watch: FileWatch::default(),
     };
     let hint = resume_hint(&folder.path);
     let ended = execute(vec![lane], &rates, (started, interrupt), &hint)?;
@@ -156,7 +159,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     };
     let command = prepare::worker_command(&args.worker)?;
     let mut writer = Writer::open(folder)?;
-    let (header, mut done) = Done::read(folder)?;
+    let (mut header, mut done) = Done::read(folder)?;
     ensure!(
         !header.plan.cases.is_empty(),
         "{}: has requests only, which are sent in one go: send them again",
@@ -167,8 +170,9 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         "{}: is one side of a pair, which was measured in turns with the other; measure the pair again",
         run.display()
     );
-    let models = &header.plan.models;
-    let (machine, engine, program) = check_same_conditions(run, &header, models, &command)?;
+    let mut models = std::mem::take(&mut header.plan.models);
+    let (machine, engine, program) = check_same_conditions(run, &header, &mut models, &command)?;
+    header.plan.models = models;
     writer.mend()?;
     let plan = header.plan;
     if header.requests.is_some() {
@@ -185,6 +189,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         writer: &mut writer,
         done,
         crew: Crew::default(),
+        watch: FileWatch::default(),
     };
     let interrupt = listen()?;
     let hint = resume_hint(folder);
@@ -210,8 +215,8 @@ pub(super) fn again(
     command: &WorkerCommand,
     out: &Path,
 ) -> Result<PathBuf> {
-    let plan = plan_of_some(&header.plan, cases);
-    let (machine, engine, program) = check_same_conditions(run, header, &plan.models, command)?;
+    let mut plan = plan_of_some(&header.plan, cases);
+    let (machine, engine, program) = check_same_conditions(run, header, &mut plan.models, command)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
@@ -225,6 +230,7 @@ pub(super) fn again(
         writer: &mut writer,
         done: Done::default(),
         crew: Crew::default(),
+        watch: FileWatch::default(),
     };
     let interrupt = listen()?;
     let hint = resume_hint(&folder.path);
