@@ -78,6 +78,22 @@ fn models_that_no_record_can_name_are_refused_before_anything_is_made() {
     }
     let store = place.command().env("GGUFBENCH_MODELS", &folder).output();
     assert_refused(&store.expect("the program starts"));
+    let ollama = place.path().join(name("-ollama"));
+    let manifests = ollama.join("manifests/registry.ollama.ai/library/m");
+    let blobs = ollama.join("blobs");
+    fs::create_dir_all(&manifests).expect("folders");
+    fs::create_dir(&blobs).expect("a folder");
+    let hex = "0".repeat(64);
+    let size = fs::copy(&model, blobs.join(format!("sha256-{hex}"))).expect("a copy");
+    let layer = format!(
+        r#"{{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:{hex}","size":{size}}}"#
+    );
+    let manifest = format!(r#"{{"layers":[{layer}]}}"#);
+    fs::write(manifests.join("latest"), manifest).expect("writable");
+    let mut command = place.command();
+    command.env("OLLAMA_MODELS", &ollama);
+    command.args(["--model", "ollama:m"]);
+    assert_refused(&command.output().expect("the program starts"));
     let sides = run(
         &place,
         "ab --model tiny.gguf --worker-b",
@@ -157,7 +173,7 @@ fn files_of_prompts_and_sweeps_are_read_or_refused() {
         &[prompts.as_os_str()],
     );
     assert_refused(&asked);
-    assert_refused(&run(&place, "prompts list", &[prompts.as_os_str()]));
+    assert_refused(&run(&place, "prompts list --prompts", &[prompts.as_os_str()]));
     let sweep = place.path().join(name(".toml"));
     fs::write(&sweep, "model = \"tiny.gguf\"\nbatch = 1\n").expect("writable");
     let planned = run(&place, "sweep --dry-run", &[sweep.as_os_str()]);

@@ -16,7 +16,7 @@ use support::{Place, json_lines_or_empty, record, repetitions, stderr, tiny_mode
 
 const QUICK: &str = "-p 8 -n 4 --n-ctx 64 -r 1 --replicates 1 -t 1 --no-report";
 /// Seconds long, so that the file changes while it is measured.
-const LONG: &str = "-p 8 -n 2000 --n-ctx 4096 -r 12 --replicates 2 -t 1 --no-report";
+const LONG: &str = "-p 8 -n 500 --n-ctx 1024 -r 40 --replicates 2 -t 1 --no-report";
 
 /// A tiny model of the test's own.
 fn model(place: &Place) -> PathBuf {
@@ -90,7 +90,7 @@ fn changed_in_a_run(change: impl Fn(&Place, &Path)) {
         "{reasons:?}"
     );
     let n = repetitions(&lines).len();
-    assert!(n < 12, "{n} repetitions of what has changed");
+    assert!(n < 40, "{n} repetitions of what has changed");
     assert!(
         support::stdout(&ended).contains("mine.gguf"),
         "the reason is shown"
@@ -122,7 +122,7 @@ fn a_model_edited_during_a_run_fails_its_cells_even_when_its_times_are_put_back(
 fn a_model_replaced_by_a_copy_of_itself_is_the_same() {
     let place = Place::new();
     let model = model(&place);
-    let mut child = start(&place, &model, &LONG.replace("-r 12", "-r 4"));
+    let mut child = start(&place, &model, &LONG.replace("-r 40", "-r 4"));
     assert!(has_begun(&place, &mut child), "it ended before the change");
     let copy = place.path().join("copy");
     fs::copy(&model, &copy).expect("a copy");

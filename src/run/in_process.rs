@@ -183,7 +183,11 @@ impl InProcess {
         }
         match e {
             WorkerError::Interrupted => TargetError::Interrupted,
-            e => TargetError::Worker(e.to_string()),
+            // Whoever reads a file that is cut short dies: then the file is the reason.
+            e => TargetError::Worker(match self.watch.check(&self.model) {
+                Err(changed) => changed.to_string(),
+                Ok(()) => e.to_string(),
+            }),
         }
     }
 

@@ -207,8 +207,11 @@ impl Lane<'_> {
         };
         let timeout = timeout(self.plan, course.eta.load(facts.file_bytes));
         let answer = worker.ask(&request, timeout, Some(&course.interrupt));
-        // What took long may have read two files.
-        let answer = answer.and_then(|reply| self.check_files(&visit.case).map(|()| reply));
+        let answer = match answer {
+            Err(WorkerError::Interrupted) => answer,
+            // What takes long may have read two files, or have died of a file cut short.
+            answer => self.check_files(&visit.case).and(answer),
+        };
         let log = worker.take_log();
         course.eta.loaded(started.elapsed());
         let (load_ns, rss_bytes) = match &answer {
@@ -358,8 +361,14 @@ impl Lane<'_> {
         checked.map_err(|e| WorkerError::Model(e.to_string()))
     }
 
-    /// Ends a visit by a failure; a worker that only said no lives on.
+    /// Ends a visit by a failure; a worker that only said no lives on. Whoever reads a file that is cut short dies: then the
+    /// file is the reason.
     fn fail(&mut self, visit: &mut Visit, error: &WorkerError) {
+        let changed = match error {
+            WorkerError::Interrupted | WorkerError::Model(_) => None,
+            _ => self.check_files(&visit.case).err(),
+        };
+        let error = changed.as_ref().unwrap_or(error);
         if let Crew::Ready(worker, _) = &mut self.crew {
             visit.log.extend(worker.take_log());
             visit.usage = worker.take_usage();
