@@ -173,7 +173,11 @@ fn files_of_prompts_and_sweeps_are_read_or_refused() {
         &[prompts.as_os_str()],
     );
     assert_refused(&asked);
-    assert_refused(&run(&place, "prompts list --prompts", &[prompts.as_os_str()]));
+    assert_refused(&run(
+        &place,
+        "prompts list --prompts",
+        &[prompts.as_os_str()],
+    ));
     let sweep = place.path().join(name(".toml"));
     fs::write(&sweep, "model = \"tiny.gguf\"\nbatch = 1\n").expect("writable");
     let planned = run(&place, "sweep --dry-run", &[sweep.as_os_str()]);
