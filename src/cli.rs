@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::error::ErrorKind;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod devices;
@@ -27,6 +28,7 @@ pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 
 use crate::file::home;
 use crate::run::protocol::WORKER_COMMAND;
+use crate::text::short;
 
 /// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
 /// they mean here. Single letters are clap's own.
@@ -87,9 +89,15 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 /// # Errors
 /// With what is wrong, or with the help or version that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let args: Vec<OsString> = args.into_iter().collect();
     let mut command = at_home(Cli::command());
-    let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    match command.try_get_matches_from_mut(&args) {
+        Ok(matches) => Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command)),
+        Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
+            Err(command.error(ErrorKind::InvalidUtf8, not_utf8(&args)))
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
@@ -171,6 +179,25 @@ pub enum Command {
         #[arg(long)]
         engine: String,
     },
+}
+
+fn not_utf8(args: &[OsString]) -> String {
+    let lossy = |arg: &OsString| OsString::from(arg.to_string_lossy().into_owned());
+    let is_refused = |at: &usize| {
+        // Paths may have any name: the others shall not be why clap refuses.
+        let alone = args.iter().enumerate();
+        let alone = alone.map(|(i, arg)| if i == *at { arg.clone() } else { lossy(arg) });
+        let parsed = Cli::try_parse_from(alone);
+        parsed.is_err_and(|e| e.kind() == ErrorKind::InvalidUtf8)
+    };
+    let refused = (0..args.len()).filter(is_refused);
+    let names: Vec<String> = refused
+        .map(|at| format!("'{}'", short(&args[at].to_string_lossy())))
+        .collect();
+    format!(
+        "{}: not UTF-8, and the record cannot name it; rename it, or name a link to it",
+        names.join(", ")
+    )
 }
 
 /// What can be done with model files.
@@ -321,6 +348,34 @@ mod tests {
             (ollama.threads, ollama.n_ctx),
             (vec!["4".into()], vec!["2048".into()])
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_argument_that_is_not_utf_8_is_named_and_only_that() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
+        let parse = |args: &[&[u8]]| {
+            let args: Vec<OsString> = args.iter().map(|arg| bytes(arg)).collect();
+            super::parse(args).map_err(|e| e.to_string())
+        };
+        let e = parse(&[
+            b"ggufbench",
+            b"--out",
+            b"o\xe9",
+            b"--model",
+            b"caf\xe9.gguf",
+        ]);
+        let e = e.expect_err("not UTF-8");
+        assert!(e.contains("caf\u{fffd}.gguf") && e.contains("UTF-8"), "{e}");
+        assert!(!e.contains("o\u{fffd}'"), "{e}");
+        let e = parse(&[b"ggufbench", b"requests", b"--prompts=p\xe9.jsonl"]);
+        assert!(e.expect_err("not UTF-8").contains("p\u{fffd}.jsonl"));
+        let run = parse(&[b"ggufbench", b"--out", b"o\xe9"])
+            .expect("any name")
+            .run;
+        assert_eq!(run.output.out, Some(PathBuf::from(bytes(b"o\xe9"))));
     }
 
     #[test]

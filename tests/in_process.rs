@@ -199,6 +199,29 @@ fn stop_reaches_the_worker_and_it_lives_on() {
 }
 
 #[test]
+fn a_job_whose_model_changes_is_not_served_and_the_file_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mine.gguf");
+    std::fs::copy(support::tiny_model(), &path).expect("a copy");
+    let facts = ModelFacts::read(&path).expect("a model");
+    let job = job(&["a"], 1, 2);
+    let engine = command(EngineChoice::Synthetic(Cost::default()));
+    let start = || InProcess::start(&engine, &facts, &job.case.load_key(), None);
+    let mut target = start().expect("starts");
+    assert!(target.serve(&job, &|| false).is_ok());
+    let longer = [std::fs::read(&path).expect("readable"), vec![0]].concat();
+    std::fs::write(&path, longer).expect("writable");
+    for _ in 0..2 {
+        let refused = target.serve(&job, &|| false).expect_err("another file");
+        assert!(
+            matches!(&refused, TargetError::Worker(why) if why.contains("mine.gguf")),
+            "{refused}"
+        );
+    }
+    assert!(start().is_err_and(|e| e.to_string().contains("mine.gguf")));
+}
+
+#[test]
 fn a_worker_that_dies_or_hangs_is_replaced() {
     // The first call is the warm-up's.
     let mut target = synthetic(Cost {

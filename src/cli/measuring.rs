@@ -97,7 +97,8 @@ pub struct WorkerArgs {
 /// The axes: every combination of their values is a cell.
 #[derive(Debug, Clone, Default, Args)]
 pub struct AxisArgs {
-    /// GGUF file, folder, glob, name in gguf/models.toml, synth:PRESET:TYPE or ollama:NAME; repeatable
+    /// GGUF file, folder (without its subfolders), glob ('models/**/*.gguf'), name in gguf/models.toml, synth:PRESET:TYPE or
+    /// ollama:NAME; repeatable
     #[arg(short, long, value_name = "MODEL", help_heading = "Axes")]
     pub model: Vec<String>,
     /// Sequences decoded together [default: 1] (llama-batched-bench: -npl)

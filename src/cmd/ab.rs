@@ -14,13 +14,14 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::run::{exit_code, plan_of_some};
-use super::unless_closed;
+use super::{note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
 use crate::compare::axis::Axis;
 use crate::compare::pair::{self, Pairing};
 use crate::compare::{Comparison, Question, compare};
 use crate::file::{OutputFile, Replace};
 use crate::metric::Metric;
+use crate::model::FileWatch;
 use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
@@ -140,10 +141,10 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
             .iter()
             .map(|at| header.plan.cases[*at].clone())
             .collect();
-        let plan = plan_of_some(&header.plan, &cases);
+        let mut plan = plan_of_some(&header.plan, &cases);
         let run = Path::new(&header.run);
         let (machine, engine, program) =
-            check_same_conditions(run, header, &plan.models, &command)?;
+            check_same_conditions(run, header, &mut plan.models, &command)?;
         ensure!(
             program == header.program,
             "{}: is not the program that measured side {} any more; measure the pair again",
@@ -155,6 +156,7 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
         Ok(Prepared {
             plan,
             models: Vec::new(),
+            notes: Vec::new(),
             command,
             machine,
             engine,
@@ -193,12 +195,24 @@ fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
             command.program = std::path::absolute(program)
                 .with_context(|| format!("{}: has no absolute path", program.display()))?;
         }
+        // The record names it.
+        ensure!(
+            command.program.to_str().is_some(),
+            "{}: the program's path is not UTF-8; rename it, or name a link to it",
+            command.program.display()
+        );
         prepare(both.with(&own.axes)?, command)
     };
     let sides = [
         side(&of_a, &args.worker_a).context("side A")?,
         side(&of_b, &args.worker_b).context("side B")?,
     ];
+    let [mut notes, of_b] = [&sides[0], &sides[1]].map(|side| side.notes.clone());
+    notes.extend(
+        of_b.into_iter()
+            .filter(|text| !sides[0].notes.contains(text)),
+    );
+    note_all(&notes);
     check_alike(&sides[0].plan, &sides[1].plan)?;
     Ok(sides)
 }
@@ -319,6 +333,7 @@ fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
             writer,
             done,
             crew: Crew::default(),
+            watch: FileWatch::default(),
         });
     }
     let hint = "what was measured is in the records; measure the pair again";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{DONE, unless_closed};
+use super::{DONE, note_all, unless_closed};
 use crate::cli::{CeilingArgs, DeviceChoice};
 use crate::engine::clock::MonotonicClock;
 use crate::engine::kernel::{KernelBackend, KernelDevice};
@@ -290,7 +290,9 @@ fn points(args: &CeilingArgs, n_threads: u32) -> Result<Vec<Point>> {
             .collect::<Result<Vec<_>>>()
             .map(|all| all.concat());
     }
-    let models = resolve(&args.model, &ModelStore::locate()?)?;
+    let found = resolve(&args.model, &ModelStore::locate()?)?;
+    note_all(&found.notes);
+    let models = found.models;
     let mut kernels: Vec<Kernel> = Vec::new();
     for model in &models {
         // Any cell names the model's kernels.

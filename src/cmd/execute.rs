@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::INTERRUPTED;
 use super::prepare::{self, Fits};
@@ -12,7 +12,7 @@ use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::signals::{self, Ending};
 use crate::host::{Machine, TimerFacts, machine_warnings, missing_engine_features};
-use crate::model::{ModelFacts, ResolvedModel};
+use crate::model::{ModelFacts, ModelFile, ResolvedModel};
 use crate::plan::Plan;
 use crate::plan::budget::Rates;
 use crate::record::jsonl::Writer;
@@ -122,8 +122,7 @@ pub fn make_models(
         model.ensure(&mut *progress::file_work(&format!("writing {name}")))?;
         model.hash(&mut *progress::file_work(&format!("hashing {name}")))?;
         // A run may be resumed from another folder.
-        model.facts.path = std::path::absolute(&model.facts.path)
-            .with_context(|| format!("{}: has no absolute path", model.facts.path.display()))?;
+        model.facts.make_path_absolute();
         facts.push(model.facts);
     }
     Ok(facts)
@@ -165,14 +164,15 @@ pub fn name_of(folder: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// What is measured now belongs to a run only on its machine, with its engine and its model files.
+/// What is measured now belongs to a run only on its machine, with its engine and its model files, whose stamps become
+/// those of today.
 ///
 /// # Errors
 /// When it does not.
 pub fn check_same_conditions(
     run: &Path,
     header: &RunHeader,
-    models: &[ModelFacts],
+    models: &mut [ModelFacts],
     command: &WorkerCommand,
 ) -> Result<(Machine, EngineFacts, BuildInfo)> {
     let (engine, program) = prepare::describe(command)?;
@@ -191,7 +191,7 @@ pub fn check_same_conditions(
         header.machine.cpu.model.as_deref().unwrap_or("unknown CPU")
     );
     for model in models {
-        check_same_file(model)?;
+        model.files = same_files(model)?;
     }
     Ok((machine, engine, program))
 }
@@ -206,16 +206,18 @@ fn engine_text(engine: &EngineFacts) -> String {
     )
 }
 
-fn check_same_file(model: &ModelFacts) -> Result<()> {
+/// The files of a model, when all have the bytes they had; one whose hash is kept for its stamp is not read.
+fn same_files(model: &ModelFacts) -> Result<Vec<ModelFile>> {
     let mut now = ModelFacts::read(&model.path)?;
     // A model of which no cell fitted was never hashed.
     if model.sha256.is_some() {
-        now.hash(&mut |_, _| {})?;
+        now.hash(&mut *progress::file_work(&format!(
+            "hashing {}",
+            model.name
+        )))?;
     }
-    ensure!(
-        now.sha256 == model.sha256 && now.file_bytes == model.file_bytes,
-        "{}: is not the file the run began with",
-        model.path.display()
-    );
-    Ok(())
+    if let Some(path) = now.first_difference(model) {
+        bail!("{}: is not the file the run began with", path.display());
+    }
+    Ok(now.files)
 }

@@ -83,6 +83,13 @@ fn say_path(path: &std::path::Path) -> Result<()> {
     unless_closed(written.and_then(|()| out.flush()))
 }
 
+/// Says on standard error what the user should know, and goes on.
+fn note_all(notes: &[String]) {
+    for text in notes {
+        streams::note(format_args!("note: {text}"));
+    }
+}
+
 fn unless_closed(written: io::Result<()>) -> Result<()> {
     streams::unless_closed(written).context("cannot write to standard output")
 }

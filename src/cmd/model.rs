@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{DONE, say, say_path, unless_closed};
+use super::{DONE, note_all, say, say_path, unless_closed};
 use crate::cli::{ModelCommand, SynthArgs};
 use crate::file::{Replace, is_standard_output};
 use crate::model::fetch::fetch;
@@ -85,13 +85,14 @@ fn info(models: &[String], json: bool) -> Result<()> {
     if models.is_empty() {
         bail!("name a model, as for --model");
     }
-    let resolved = resolve(models, &ModelStore::locate()?)?;
+    let found = resolve(models, &ModelStore::locate()?)?;
+    note_all(&found.notes);
     if json {
-        let facts: Vec<&ModelFacts> = resolved.iter().map(|m| &m.facts).collect();
+        let facts: Vec<&ModelFacts> = found.models.iter().map(|m| &m.facts).collect();
         let out = &mut std::io::stdout().lock();
         return unless_closed(json::pretty(&facts, out));
     }
-    let texts: Vec<String> = resolved.iter().map(|m| facts_text(&m.facts)).collect();
+    let texts: Vec<String> = found.models.iter().map(|m| facts_text(&m.facts)).collect();
     say(texts.join("\n\n"))
 }
 

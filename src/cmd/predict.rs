@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::ceiling::{Desk, Place};
-use super::{DONE, prepare, unless_closed};
+use super::{DONE, note_all, prepare, unless_closed};
 use crate::cli::{AxisArgs, PredictArgs};
 use crate::engine::kernel::KernelDevice;
 use crate::host;
@@ -33,7 +33,9 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         ..args.axes()
     };
     let axes = prepare::axes_of(&flags)?;
-    let models = resolve(&flags.model, &ModelStore::locate()?)?;
+    let found = resolve(&flags.model, &ModelStore::locate()?)?;
+    note_all(&found.notes);
+    let models = found.models;
     let place = Place::probe()?;
     let host = Host {
         n_threads: place.default_threads(),

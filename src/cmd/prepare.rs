@@ -9,7 +9,7 @@ use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
 use crate::engine::{Device, EngineFacts};
 use crate::host::{self, Gpu, GpuReport, Machine, QuickRates};
-use crate::model::{ModelStore, ResolvedModel, resolve, sanitize_name};
+use crate::model::{ModelStore, Resolution, ResolvedModel, resolve, sanitize_name};
 use crate::plan::budget::{self, GpuRates, MemoryPrice, Rates};
 use crate::plan::expand::{Axes, Exclude, Host, cases};
 use crate::plan::protocol::{ProtocolChoice, duration};
@@ -37,6 +37,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// The models, some still to be made.
     pub models: Vec<ResolvedModel>,
+    /// What the user should know of the models: files that were left out.
+    pub notes: Vec<String>,
     /// How to start workers.
     pub command: WorkerCommand,
     /// The machine.
@@ -166,7 +168,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     }
 
     let all_specs: Vec<String> = groups.iter().flat_map(|axes| specs(axes)).collect();
-    let models = resolve(&all_specs, &ModelStore::locate()?)?;
+    let found = resolve(&all_specs, &ModelStore::locate()?)?;
     let (engine, program) = describe(&command)?;
     for axes in &groups {
         check_gpu(axes, &engine)?;
@@ -182,15 +184,16 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     let plan = Plan {
         name: sanitize_name(&name),
         protocol,
-        models: models.iter().map(|m| m.facts.clone()).collect(),
-        cases: planned(&groups, &models, &exclude, host)?,
+        models: found.models.iter().map(|m| m.facts.clone()).collect(),
+        cases: planned(&groups, &found, &exclude, host)?,
     };
     let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
         program,
         rates: rates(host.n_threads, &machine.gpus),
         plan,
-        models,
+        models: found.models,
+        notes: found.notes,
         command,
         machine,
         engine,
@@ -207,19 +210,16 @@ fn specs(axes: &Axes) -> Vec<String> {
 /// The cells of all groups of axes, each once.
 fn planned(
     groups: &[&Axes],
-    models: &[ResolvedModel],
+    models: &Resolution,
     exclude: &[Exclude],
     host: Host,
 ) -> Result<Vec<Case>> {
-    let store = ModelStore::locate()?;
     let mut planned: Vec<Case> = Vec::new();
     let mut known = HashSet::new();
     for axes in groups {
-        // Names are unique among all models; those of this group are known by their files.
-        let own = resolve(&specs(axes), &store)?;
-        let is_own = |m: &&ResolvedModel| own.iter().any(|o| o.path == m.path);
-        let names = models.iter().filter(is_own).map(|m| m.facts.name.clone());
-        let names: Vec<String> = names.collect();
+        let specs = specs(axes);
+        let own = models.meant_by(&specs);
+        let names: Vec<String> = own.map(|m| m.facts.name.clone()).collect();
         for case in cases(axes, &names, exclude, host)? {
             if known.insert(case.clone()) {
                 planned.push(case);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::execute::{listen, make_models};
 use super::prepare::{self, Asked, Prepared, axes_of, prepare};
 use super::run::{measure, out_folder};
-use super::{DONE, INTERRUPTED, say};
+use super::{DONE, INTERRUPTED, note_all, say};
 use crate::cli::RequestsArgs;
 use crate::model::sanitize_name;
 use crate::plan::expand::Axes;
@@ -121,6 +121,7 @@ fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str
         },
         prepare::worker_command(&args.worker)?,
     )?;
+    note_all(&prepared.notes);
     ensure!(
         prepared.plan.cases.len() == 1,
         "requests are served by one model in one setting: give --model, --threads, --n-ctx and the like one value each"

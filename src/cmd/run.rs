@@ -12,9 +12,9 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::requests::{Ready, Wanted};
-use super::{DONE, FAILED_CELLS, INTERRUPTED, say, unless_closed};
+use super::{DONE, FAILED_CELLS, INTERRUPTED, note_all, say, unless_closed};
 use crate::cli::{OutputArgs, RunArgs};
-use crate::model::ModelFacts;
+use crate::model::{FileWatch, ModelFacts};
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
@@ -44,6 +44,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
     asked.name = args.output.name.clone().unwrap_or(asked.name);
     let mut prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
+    note_all(&prepared.notes);
     let wanted = wanted
         .map(|asked| wanted_beside(asked, &prepared.plan))
         .transpose()?;
@@ -108,6 +109,7 @@ pub(super) fn measure(
     let Prepared {
         plan,
         models: _,
+        notes: _,
         command,
         machine,
         engine,
@@ -134,6 +136,7 @@ pub(super) fn measure(
         writer: &mut writer,
         done,
         crew: Crew::default(),
+        watch: FileWatch::default(),
     };
     let hint = resume_hint(&folder.path);
     let ended = execute(vec![lane], &rates, (started, interrupt), &hint)?;
@@ -157,7 +160,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     };
     let command = prepare::worker_command(&args.worker)?;
     let mut writer = Writer::open(folder)?;
-    let (header, mut done) = Done::read(folder)?;
+    let (mut header, mut done) = Done::read(folder)?;
     ensure!(
         !header.plan.cases.is_empty(),
         "{}: has requests only, which are sent in one go: send them again",
@@ -168,8 +171,9 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         "{}: is one side of a pair, which was measured in turns with the other; measure the pair again",
         run.display()
     );
-    let models = &header.plan.models;
-    let (machine, engine, program) = check_same_conditions(run, &header, models, &command)?;
+    let mut models = std::mem::take(&mut header.plan.models);
+    let (machine, engine, program) = check_same_conditions(run, &header, &mut models, &command)?;
+    header.plan.models = models;
     writer.mend()?;
     let plan = header.plan;
     if header.requests.is_some() {
@@ -186,6 +190,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         writer: &mut writer,
         done,
         crew: Crew::default(),
+        watch: FileWatch::default(),
     };
     let interrupt = listen()?;
     let hint = resume_hint(folder);
@@ -211,8 +216,8 @@ pub(super) fn again(
     command: &WorkerCommand,
     out: &Path,
 ) -> Result<PathBuf> {
-    let plan = plan_of_some(&header.plan, cases);
-    let (machine, engine, program) = check_same_conditions(run, header, &plan.models, command)?;
+    let mut plan = plan_of_some(&header.plan, cases);
+    let (machine, engine, program) = check_same_conditions(run, header, &mut plan.models, command)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus);
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
@@ -226,6 +231,7 @@ pub(super) fn again(
         writer: &mut writer,
         done: Done::default(),
         crew: Crew::default(),
+        watch: FileWatch::default(),
     };
     let interrupt = listen()?;
     let hint = resume_hint(&folder.path);

@@ -67,6 +67,54 @@ pub enum ModelError {
         /// The GGUF key.
         key: String,
     },
+    /// A symbolic link that leads to nothing.
+    #[error("{}: a link to {}, which is not there", path.display(), target.display())]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A path that neither the record nor the engine can name.
+    #[error("{}: the path is not UTF-8; rename it, or name a link to it", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another GGUF file begins where this one ends.
+    #[error("{}: another GGUF file begins after byte {at}: files were joined (cat), and only the first can be read; merge the parts of a split model with: llama-gguf-split --merge FIRST-PART OUTPUT", path.display())]
+    Joined {
+        /// The file.
+        path: PathBuf,
+        /// Where the other one begins.
+        at: u64,
+    },
+    /// Bytes that belong to no tensor.
+    #[error("{}: {bytes} bytes after the last tensor, which ends at byte {end}; download or copy it again", path.display())]
+    BytesAfterTensors {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        bytes: u64,
+        /// Where they begin.
+        end: u64,
+    },
+    /// A file under a part's name that is not this part.
+    #[error("{}: not the part of a split model that its name says: {detail}; copy or download this part again", path.display())]
+    WrongPart {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        detail: String,
+    },
+    /// A file that changed while it was used.
+    #[error("{}: the file changed after the run began: {how}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// In which way.
+        how: String,
+    },
     /// A later part of a split model was given.
     #[error("{}: part {part} of a split model; name the first part (-00001-of-) instead", path.display())]
     LaterPart {
@@ -117,10 +165,20 @@ pub enum ModelError {
         spec: String,
     },
     /// A folder without models.
-    #[error("{}: no .gguf file in this folder", path.display())]
+    #[error("{}: no .gguf file in this folder{subfolders}", path.display())]
     EmptyFolder {
         /// The folder.
         path: PathBuf,
+        /// What to do about its folders, where it has some.
+        subfolders: String,
+    },
+    /// A folder or pattern whose files cannot be used, none of them.
+    #[error("model `{spec}`: no file can be used: {left_out}")]
+    NothingUsable {
+        /// As typed.
+        spec: String,
+        /// Every file with its reason.
+        left_out: String,
     },
     /// Something `--model` cannot mean.
     #[error("model `{spec}`: {detail}")]

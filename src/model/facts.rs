@@ -1,14 +1,14 @@
 //! What a GGUF file says about itself, read with the engine's own reader.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::generative::language_model;
 use super::gguf::{Gguf, TensorInfo};
-use super::names::{later_parts, model_name};
+use super::names::model_name;
+use super::parts::{Headers, ModelFile};
 use super::sums::{Matrices, Sums};
 use super::{FileType, ModelError, Progress, hash, kv_heads};
 
@@ -23,9 +23,13 @@ pub struct ModelFacts {
     pub file_bytes: u64,
     /// Files the model is split into; 1 when it is not.
     pub n_parts: u32,
-    /// Of the whole file, lower-case hex; `None` until [`ModelFacts::hash`] was called, and for
-    /// split models.
+    /// Of the whole file, lower-case hex; `None` until [`ModelFacts::hash`] was called. Of a split model, the sha256 of
+    /// its parts' sha256 in their order, one a line.
     pub sha256: Option<String>,
+    /// The file, or every part in order. Empty for a file that is still to be written, and in records of programs that did
+    /// not list them.
+    #[serde(default)]
+    pub files: Vec<ModelFile>,
     /// `general.architecture`, as `llama`.
     pub architecture: String,
     /// `general.name`.
@@ -92,25 +96,13 @@ impl ModelFacts {
     /// One [`ModelError`] for each way in which a file can fail to be a language model. The
     /// engine's own log lines are kept back.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let gguf = Gguf::open(path)?;
-        let mut file_bytes = checked_size(path, &gguf)?;
-        let mut tensors = gguf.tensors();
-        let n_parts = gguf.uint("split.count").unwrap_or(1).max(1);
-        if n_parts > 1 {
-            let part = gguf.uint("split.no").unwrap_or(0) + 1;
-            if part != 1 {
-                return Err(ModelError::LaterPart {
-                    path: path.to_owned(),
-                    part,
-                });
-            }
-            for part in later_parts(path, n_parts)? {
-                let later = Gguf::open(&part)?;
-                file_bytes += checked_size(&part, &later)?;
-                tensors.extend(later.tensors());
-            }
-        }
-        Self::from_parts(path, &gguf, &tensors, file_bytes, n_parts)
+        let headers = Headers::read(path)?;
+        let (n_parts, bytes) = (headers.files.len() as u64, headers.bytes());
+        let facts = Self::from_parts(path, &headers.first, &headers.tensors, bytes, n_parts)?;
+        Ok(Self {
+            files: headers.files,
+            ..facts
+        })
     }
 
     /// Facts of a header that may not be on disk yet.
@@ -155,6 +147,7 @@ impl ModelFacts {
             file_bytes,
             n_parts: narrow(n_parts).unwrap_or(u32::MAX),
             sha256: None,
+            files: Vec::new(),
             general_name: gguf.string("general.name").filter(|name| !name.is_empty()),
             file_type: gguf
                 .uint("general.file_type")
@@ -203,52 +196,65 @@ impl ModelFacts {
             + self.v_elements_per_token as f64 * v_bytes_per_element
     }
 
-    /// Fills `sha256`, from the cache where the file has not changed since it was last hashed.
-    /// Does nothing for split models.
+    /// Fills the `sha256` of every file and of the model, from the cache where a file has not changed since it was last
+    /// hashed.
     ///
     /// # Errors
-    /// [`ModelError::Unreadable`].
+    /// [`ModelError::Unreadable`], and [`ModelError::Changed`] for a file that is not the one whose header was read.
     pub fn hash(&mut self, progress: Progress) -> Result<(), ModelError> {
-        if self.n_parts == 1 {
-            self.sha256 = Some(hash::sha256_cached(&self.path, progress)?);
+        let all = self.files.iter().map(|f| f.stamp.bytes).sum();
+        let mut before = 0;
+        for file in &mut self.files {
+            let path = file.path(&self.path);
+            let mut of_all = |done: u64, _: u64| progress(before + done, all);
+            file.sha256 = Some(hash::sha256_cached(&path, &file.stamp, &mut of_all)?);
+            before += file.stamp.bytes;
         }
+        let hashes: Vec<&str> = self
+            .files
+            .iter()
+            .flat_map(|f| f.sha256.as_deref())
+            .collect();
+        self.sha256 = match hashes[..] {
+            [] => None,
+            [alone] => Some(alone.to_owned()),
+            _ => Some(hash::sha256_of_hashes(hashes)),
+        };
         Ok(())
+    }
+
+    /// The first file that is not as `recorded` has it.
+    #[must_use]
+    pub fn first_difference(&self, recorded: &Self) -> Option<PathBuf> {
+        let same = |(now, then): &(&ModelFile, &ModelFile)| {
+            now.sha256 == then.sha256 && now.stamp.bytes == then.stamp.bytes
+        };
+        let pairs = || self.files.iter().zip(&recorded.files);
+        if let Some((file, _)) = pairs().find(|pair| !same(pair)) {
+            return Some(file.path(&self.path));
+        }
+        // Records of earlier programs have no hash of split models, and list no files.
+        let hash = |m: &Self| {
+            m.sha256
+                .clone()
+                .filter(|_| m.n_parts == 1 || !recorded.files.is_empty())
+        };
+        let is_same = self.file_bytes == recorded.file_bytes && hash(self) == hash(recorded);
+        (!is_same).then(|| self.path.clone())
+    }
+
+    /// Makes the path one that leads to the file from every folder; a working folder whose name is not UTF-8 leaves it as it
+    /// is, since records are UTF-8.
+    pub fn make_path_absolute(&mut self) {
+        let absolute = std::path::absolute(&self.path);
+        if let Some(absolute) = absolute.ok().filter(|path| path.to_str().is_some()) {
+            self.path = absolute;
+        }
     }
 }
 
 fn narrow(n: u64) -> Option<u32> {
     u32::try_from(n).ok()
-}
-
-/// The file's size, after checking that it holds all that the tensor table promises. The last
-/// tensor's padding may be missing.
-fn checked_size(path: &Path, gguf: &Gguf) -> Result<u64, ModelError> {
-    let size = fs::metadata(path)
-        .map_err(|source| ModelError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?
-        .len();
-    let end = gguf.tensors().iter().try_fold(0_u64, |end, t| {
-        Some(
-            end.max(
-                gguf.data_offset_bytes()
-                    .checked_add(t.offset_bytes)?
-                    .checked_add(t.bytes)?,
-            ),
-        )
-    });
-    match end {
-        Some(end) if end <= size => Ok(size),
-        Some(end) => Err(ModelError::Truncated {
-            path: path.to_owned(),
-            detail: format!("the tensors need {end} bytes, the file has {size}"),
-        }),
-        None => Err(ModelError::Malformed {
-            path: path.to_owned(),
-            detail: "tensor offsets overflow".to_owned(),
-        }),
-    }
 }
 
 fn n_vocab(gguf: &Gguf, arch: &str, tensors: &[TensorInfo]) -> Option<u32> {

@@ -21,12 +21,16 @@ mod kv_heads;
 mod log_capture;
 mod names;
 pub mod ollama;
+mod parts;
 pub mod quantize;
+mod scan;
 mod source;
 mod space;
+mod stamp;
 mod store;
 mod sums;
 pub mod synth;
+mod watch;
 
 pub use error::ModelError;
 pub use facts::ModelFacts;
@@ -35,9 +39,12 @@ pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
 pub use names::sanitize_name;
-pub use source::{Ensure, ModelSpec, ResolvedModel, resolve};
+pub use parts::ModelFile;
+pub use source::{Ensure, ModelSpec, Resolution, ResolvedModel, resolve};
+pub use stamp::FileStamp;
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
 pub use sums::{Matrices, type_bytes_per_element};
+pub use watch::FileWatch;
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

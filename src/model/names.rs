@@ -39,6 +39,19 @@ pub(super) fn split_suffix(stem: &str) -> Option<(&str, u64, u64)> {
     (five(part) && five(count)).then(|| Some((base, part.parse().ok()?, count.parse().ok()?)))?
 }
 
+/// Which part of a split model a file is by its name, from 1.
+pub(super) fn part_number(path: &Path) -> Option<u64> {
+    let stem = path.file_stem()?.to_str()?;
+    split_suffix(stem).map(|(_, part, _)| part)
+}
+
+/// The first part of the split model that a later part is of, by its name; `None` for any other file.
+pub(super) fn first_part(path: &Path) -> Option<PathBuf> {
+    let stem = path.file_stem()?.to_str()?;
+    let (base, part, count) = split_suffix(stem)?;
+    (part > 1).then(|| path.with_file_name(format!("{base}-00001-of-{count:05}.gguf")))
+}
+
 /// The other files of a split model, by the naming of the engine's `llama_split_path`.
 pub(super) fn later_parts(first: &Path, n_parts: u64) -> Result<Vec<PathBuf>, ModelError> {
     let stem = first.file_stem().unwrap_or_default().to_string_lossy();

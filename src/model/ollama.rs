@@ -3,8 +3,10 @@
 //! A manifest names the layers of a model by their sha256; the layer that is the GGUF file lies among the blobs under
 //! that name. So nobody downloads a model twice, and the name is the proof that both programs run the same file.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,6 +16,9 @@ use crate::file::home;
 
 /// Where manifests of models without a host are.
 const HOST: &str = "registry.ollama.ai";
+
+/// Hosts with the same models.
+const HUGGING_FACE: [&str; 2] = ["hf.co", "huggingface.co"];
 
 /// The namespace of models without one.
 const NAMESPACE: &str = "library";
@@ -65,7 +70,9 @@ pub fn find(spec: &str, name: &str, stores: &[PathBuf]) -> Result<OllamaBlob, Mo
     };
     let name = Name::parse(name).map_err(fail)?;
     for store in stores {
-        let path = store.join("manifests").join(name.path());
+        let Some((name, path)) = manifest_of(store, &name) else {
+            continue;
+        };
         match read_manifest(&path) {
             Ok(text) => {
                 let layer =
@@ -82,6 +89,47 @@ pub fn find(spec: &str, name: &str, stores: &[PathBuf]) -> Result<OllamaBlob, Mo
         }
     }
     Err(fail(absent(&name, stores)))
+}
+
+/// The manifest of a model and its name as it stands there. Ollama finds a model whatever the case of its name, and
+/// Hugging Face has two names.
+fn manifest_of(store: &Path, name: &Name) -> Option<(Name, PathBuf)> {
+    let manifests = store.join("manifests");
+    let is_hugging_face = |host: &&str| host.eq_ignore_ascii_case(&name.host);
+    let others: &[&str] = match HUGGING_FACE.iter().any(is_hugging_face) {
+        true => &HUGGING_FACE,
+        false => &[],
+    };
+    let hosts = iter::once(name.host.as_str()).chain(others.iter().copied());
+    let mut paths = hosts.filter_map(|host| {
+        let parts = [host, &name.namespace, &name.model, &name.tag];
+        in_any_case(&manifests, &parts)
+    });
+    let path = paths.next()?;
+    let name = Name::of_path(path.strip_prefix(&manifests).ok()?)?;
+    Some((name, path))
+}
+
+/// The path of these parts below a folder: as they are written, or in another case where nothing has that name.
+fn in_any_case(folder: &Path, parts: &[&str]) -> Option<PathBuf> {
+    let Some((first, rest)) = parts.split_first() else {
+        return Some(folder.to_owned());
+    };
+    let exact = folder.join(first);
+    let exact = match fs::metadata(&exact) {
+        Err(e) if is_absent(&e) => None,
+        // What is there and cannot be read is told by whoever reads it.
+        _ => Some(exact),
+    };
+    if let Some(path) = exact.and_then(|path| in_any_case(&path, rest)) {
+        return Some(path);
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let same = |name: &OsString| name.to_str().is_some_and(|n| n.eq_ignore_ascii_case(first));
+    let mut names: Vec<OsString> = entries.map(|e| e.file_name()).filter(same).collect();
+    names.sort();
+    let mut paths = names.iter().map(|name| folder.join(name));
+    paths.find_map(|path| in_any_case(&path, rest))
 }
 
 /// Nothing there; a file where a folder should be means the same.
@@ -231,6 +279,9 @@ struct Name {
 
 impl Name {
     fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        // Names are copied from the address bar.
+        let text = text.split_once("://").map_or(text, |(_, name)| name);
         let (path, tag) = match text.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, tag),
             _ => (text, "latest"),
@@ -348,6 +399,48 @@ mod tests {
         let other = store("hf.co/someone/m-GGUF/Q4_K_M", &good());
         let blob = found("hf.co/someone/m-GGUF:Q4_K_M", &[&other]).unwrap();
         assert_eq!(blob.name, "hf.co/someone/m-GGUF:Q4_K_M");
+    }
+
+    #[test]
+    fn the_case_of_a_name_does_not_matter() {
+        let dir = store("hf.co/x/SmolLM2-GGUF/Q8_0", &good());
+        for name in [
+            "hf.co/x/SmolLM2-GGUF:Q8_0",
+            "hf.co/x/smollm2-gguf:q8_0",
+            "HF.co/X/SMOLLM2-gguf:Q8_0",
+            "huggingface.co/x/smollm2-gguf:Q8_0",
+            "https://huggingface.co/x/SmolLM2-GGUF:q8_0",
+        ] {
+            let blob = found(name, &[&dir]).unwrap();
+            assert_eq!(blob.name, "hf.co/x/SmolLM2-GGUF:Q8_0", "{name}");
+        }
+        assert!(found("hf.co/x/smollm2-gguf", &[&dir]).is_err());
+        let library = store("registry.ollama.ai/library/Mistral/latest", &good());
+        for name in [
+            "mistral",
+            "MISTRAL:Latest",
+            "Registry.Ollama.AI/library/mistral",
+        ] {
+            assert_eq!(found(name, &[&library]).unwrap().name, "Mistral:latest");
+        }
+        let own = store("registry.example.org:5000/team/m/v1", &good());
+        let blob = found("http://Registry.Example.org:5000/Team/m:V1", &[&own]).unwrap();
+        assert_eq!(blob.name, "registry.example.org:5000/team/m:v1");
+    }
+
+    #[test]
+    fn a_name_in_its_own_case_goes_first() {
+        let dir = store("registry.ollama.ai/library/m/Q8_0", &good());
+        let folder = dir.path().join("manifests/registry.ollama.ai/library/m");
+        // Unusable, so that taking the wrong one shows.
+        fs::write(folder.join("q8_0"), "{}").unwrap();
+        if fs::read_dir(&folder).unwrap().count() == 2 {
+            assert_eq!(found("m:Q8_0", &[&dir]).unwrap().name, "m:Q8_0");
+            assert!(found("m:q8_0", &[&dir]).is_err());
+        }
+        // A folder that only looks the same does not hide the model.
+        fs::create_dir(dir.path().join("manifests/registry.ollama.ai/library/M")).unwrap();
+        assert_eq!(found("M:Q8_0", &[&dir]).unwrap().name, "m:Q8_0");
     }
 
     #[test]

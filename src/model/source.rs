@@ -1,12 +1,13 @@
 //! What `--model` takes, and how it becomes models without touching anything.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::names::split_suffix;
+use super::scan::{self, Scan, WILDCARDS};
 use super::synth::{PRESETS, SynthSpec};
-use super::{FileType, ModelError, ModelFacts, ModelStore, Progress, ollama, sanitize_name};
+use super::{
+    FileType, ModelError, ModelFacts, ModelFile, ModelStore, Progress, ollama, sanitize_name,
+};
 use crate::file::home::expanded_text;
 
 /// One thing that a user names after `--model`.
@@ -116,7 +117,7 @@ impl ModelSpec {
         if Path::new(text).exists() {
             return Ok(Self::Path(text.into()));
         }
-        if text.contains(['*', '?', '[']) {
+        if text.contains(WILDCARDS) {
             return Ok(Self::Glob(text.to_owned()));
         }
         let is_path = text.contains(['/', '\\']) || text.to_ascii_lowercase().ends_with(".gguf");
@@ -140,26 +141,88 @@ impl ModelSpec {
     }
 }
 
-/// Finds every model that `specs` name, in their order, each file once. Reads headers; writes and
-/// downloads nothing.
+/// What `--model` was found to mean.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resolution {
+    /// The models, each file once, under names that are unique among them.
+    pub models: Vec<ResolvedModel>,
+    /// What the user should know: files that were left out, a line for each folder or pattern.
+    pub notes: Vec<String>,
+    /// Which model each spec means.
+    meant: Vec<(String, usize)>,
+}
+
+impl Resolution {
+    /// The models that some of the resolved specs mean, in the order of all.
+    pub fn meant_by<'a>(&'a self, specs: &'a [String]) -> impl Iterator<Item = &'a ResolvedModel> {
+        let is_meant = move |at: usize| {
+            let mut meant = self.meant.iter();
+            meant.any(|(spec, index)| *index == at && specs.contains(spec))
+        };
+        let models = self.models.iter().enumerate();
+        models
+            .filter(move |(at, _)| is_meant(*at))
+            .map(|(_, model)| model)
+    }
+
+    fn add(&mut self, spec: &str, model: ResolvedModel) {
+        let same = |other: &ResolvedModel| real(&other.path) == real(&model.path);
+        let index = self.models.iter().position(same).unwrap_or_else(|| {
+            self.models.push(model);
+            self.models.len() - 1
+        });
+        self.meant.push((spec.to_owned(), index));
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+}
+
+/// Finds every model that `specs` name, in their order. Reads headers; writes and downloads nothing.
 ///
 /// # Errors
 /// The first spec that means no model, see [`ModelError`]. A catalogue name that is not on this
 /// machine is [`ModelError::NotFetched`].
-pub fn resolve(specs: &[String], store: &ModelStore) -> Result<Vec<ResolvedModel>, ModelError> {
-    let mut models: Vec<ResolvedModel> = Vec::new();
-    for text in specs {
-        for (text, spec) in ModelSpec::parse_list(text)? {
-            for model in resolve_one(&text, spec, store)? {
-                let same = |other: &ResolvedModel| real(&other.path) == real(&model.path);
-                if !models.iter().any(same) {
-                    models.push(model);
-                }
+pub fn resolve(specs: &[String], store: &ModelStore) -> Result<Resolution, ModelError> {
+    let mut found = Resolution::default();
+    for given in specs {
+        for (text, spec) in ModelSpec::parse_list(given)? {
+            let (models, note) = resolve_one(&text, spec, store)?;
+            for model in models {
+                found.add(given, model);
+            }
+            if let Some(note) = note {
+                found.note(note);
             }
         }
     }
-    make_names_unique(&mut models);
-    Ok(models)
+    for note in found
+        .models
+        .iter()
+        .flat_map(unused_bytes)
+        .collect::<Vec<_>>()
+    {
+        found.note(note);
+    }
+    make_names_unique(&mut found.models);
+    Ok(found)
+}
+
+/// A line for each file of the model that is longer than its tensors.
+fn unused_bytes(model: &ResolvedModel) -> Vec<String> {
+    let files = model.facts.files.iter().filter(|f| f.unused_bytes > 0);
+    let line = |file: &ModelFile| {
+        let path = file.path(&model.path);
+        let n = file.unused_bytes;
+        format!(
+            "{}: {n} bytes after the last tensor, all zero, which are not read",
+            path.display()
+        )
+    };
+    files.map(line).collect()
 }
 
 fn real(path: &Path) -> PathBuf {
@@ -170,93 +233,47 @@ fn resolve_one(
     text: &str,
     spec: ModelSpec,
     store: &ModelStore,
-) -> Result<Vec<ResolvedModel>, ModelError> {
-    let read = |path: PathBuf| {
-        let facts = ModelFacts::read(&path)?;
-        Ok(ResolvedModel {
-            spec: text.to_owned(),
-            path,
-            facts,
-            ensure: Ensure::Nothing,
-            expected_sha256: None,
-        })
+) -> Result<(Vec<ResolvedModel>, Option<String>), ModelError> {
+    let there = |facts: ModelFacts| ResolvedModel {
+        spec: text.to_owned(),
+        path: facts.path.clone(),
+        facts,
+        ensure: Ensure::Nothing,
+        expected_sha256: None,
+    };
+    let one = |path: &Path| Ok((vec![there(scan::read(path)?)], None));
+    let all = |scan: Scan| {
+        let note = scan.note(text);
+        Ok((scan.models.into_iter().map(there).collect(), note))
     };
     match spec {
-        ModelSpec::Path(folder) if folder.is_dir() => {
-            folder_models(&folder)?.into_iter().map(read).collect()
-        }
-        ModelSpec::Path(file) => Ok(vec![read(file)?]),
-        ModelSpec::Glob(pattern) => glob_models(&pattern)?.into_iter().map(read).collect(),
-        ModelSpec::Name(name) => Ok(vec![read(named(&name, store)?)?]),
+        ModelSpec::Path(folder) if folder.is_dir() => all(scan::folder(text, &folder)?),
+        ModelSpec::Path(file) => one(&file),
+        ModelSpec::Glob(pattern) => all(scan::pattern(&pattern)?),
+        ModelSpec::Name(name) => one(&named(&name, store)?),
         ModelSpec::Ollama(name) => {
             let blob = ollama::find(text, &name, &ollama::stores())?;
-            let mut model = read(blob.path)?;
+            let mut model = there(scan::read(&blob.path)?);
             // A blob's own name is its hash.
             model.facts.name = sanitize_name(&format!("ollama-{}", blob.name));
             model.expected_sha256 = Some(blob.sha256);
-            Ok(vec![model])
+            Ok((vec![model], None))
         }
         ModelSpec::Synth(spec) => {
             let path = store.root.join(spec.file_name());
-            if spec.is_current(&path) {
-                return Ok(vec![read(path)?]);
+            if path.to_str().is_none() {
+                return Err(ModelError::NotUtf8 { path });
             }
-            let facts = spec.facts(&path)?;
-            let ensure = Ensure::Synth(spec);
-            Ok(vec![ResolvedModel {
-                spec: text.to_owned(),
-                path,
-                facts,
-                ensure,
-                expected_sha256: None,
-            }])
+            if spec.is_current(&path) {
+                return one(&path);
+            }
+            let planned = ResolvedModel {
+                ensure: Ensure::Synth(spec.clone()),
+                ..there(spec.facts(&path)?)
+            };
+            Ok((vec![planned], None))
         }
     }
-}
-
-fn folder_models(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let unreadable = |source| ModelError::Unreadable {
-        path: folder.to_owned(),
-        source,
-    };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if is_first_part(&path) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return Err(ModelError::EmptyFolder {
-            path: folder.to_owned(),
-        });
-    }
-    Ok(files)
-}
-
-fn glob_models(pattern: &str) -> Result<Vec<PathBuf>, ModelError> {
-    let paths = glob::glob(pattern).map_err(|e| ModelError::BadSpec {
-        spec: pattern.to_owned(),
-        detail: format!("bad pattern: {e}"),
-    })?;
-    let files: Vec<_> = paths.flatten().filter(|path| is_first_part(path)).collect();
-    if files.is_empty() {
-        return Err(ModelError::NoMatch {
-            spec: pattern.to_owned(),
-        });
-    }
-    Ok(files)
-}
-
-/// A `.gguf` file that is not a later part of a split model.
-fn is_first_part(path: &Path) -> bool {
-    let gguf = path
-        .extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let later = split_suffix(&stem).is_some_and(|(_, part, _)| part > 1);
-    gguf && !later && path.is_file()
 }
 
 fn named(name: &str, store: &ModelStore) -> Result<PathBuf, ModelError> {

@@ -8,7 +8,7 @@ use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
-use crate::model::ModelFacts;
+use crate::model::{FileWatch, ModelFacts};
 use crate::plan::LoadKey;
 use crate::request::fit::{FitOne, Fitted};
 use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind, Timeline};
@@ -26,6 +26,8 @@ const SILENCE: Duration = Duration::from_secs(600);
 pub struct InProcess {
     command: WorkerCommand,
     model: ModelFacts,
+    /// Whether its files are still those that were hashed.
+    watch: FileWatch,
     load: LoadKey,
     engine: EngineFacts,
     /// Number of the next process.
@@ -56,10 +58,12 @@ impl InProcess {
         load: &LoadKey,
         interrupt: Option<&Interrupt>,
     ) -> Result<Self, WorkerError> {
-        let worker = loaded(command, facts, load, 0, interrupt)?;
+        let mut watch = FileWatch::default();
+        let worker = loaded(command, (facts, &mut watch), load, 0, interrupt)?;
         Ok(Self {
             command: command.clone(),
             model: facts.clone(),
+            watch,
             load: load.clone(),
             engine: worker.engine().clone(),
             n_started: 1,
@@ -155,7 +159,8 @@ impl InProcess {
             none => {
                 let number = self.n_started;
                 self.n_started += 1;
-                let worker = loaded(&self.command, &self.model, &self.load, number, None)
+                let model = (&self.model, &mut self.watch);
+                let worker = loaded(&self.command, model, &self.load, number, None)
                     .map_err(|e| TargetError::Worker(e.to_string()))?;
                 none.insert(worker)
             }
@@ -178,7 +183,11 @@ impl InProcess {
         }
         match e {
             WorkerError::Interrupted => TargetError::Interrupted,
-            e => TargetError::Worker(e.to_string()),
+            // Whoever reads a file that is cut short dies: then the file is the reason.
+            e => TargetError::Worker(match self.watch.check(&self.model) {
+                Err(changed) => changed.to_string(),
+                Ok(()) => e.to_string(),
+            }),
         }
     }
 
@@ -211,14 +220,19 @@ impl InProcess {
     }
 }
 
-/// A new worker with the model.
+/// A new worker with the model, whose files are watched.
 fn loaded(
     command: &WorkerCommand,
-    facts: &ModelFacts,
+    (facts, watch): (&ModelFacts, &mut FileWatch),
     load: &LoadKey,
     number: u32,
     interrupt: Option<&Interrupt>,
 ) -> Result<Worker, WorkerError> {
+    let mut check = || {
+        let checked = watch.check(facts);
+        checked.map_err(|e| WorkerError::Model(e.to_string()))
+    };
+    check()?;
     let mut worker = Worker::start(command)?;
     let request = Request::Load {
         path: facts.path.clone(),
@@ -226,7 +240,7 @@ fn loaded(
         worker: number,
     };
     match worker.ask(&request, LOAD_TIMEOUT, interrupt)? {
-        Reply::Loaded { .. } => Ok(worker),
+        Reply::Loaded { .. } => check().map(|()| worker),
         other => Err(worker.out_of_turn(&other)),
     }
 }
@@ -261,6 +275,9 @@ impl Target for InProcess {
             served.calls.extend(calls);
         })?;
         self.sampled = self.worker.as_ref().and_then(Worker::take_usage);
+        if let Err(e) = self.watch.check(&self.model) {
+            return Err(self.failed(WorkerError::Model(e.to_string())));
+        }
         match reply {
             Reply::Served { elapsed_ns, usage } => {
                 self.usage = Some(usage);

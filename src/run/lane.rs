@@ -10,6 +10,7 @@ use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::noise_warnings;
 use crate::host::usage::UsageSummary;
+use crate::model::FileWatch;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
 use crate::record::jsonl::{RecordError, Writer};
 use crate::record::{CellLine, EndLine, Line, Opened, Outcome, Repetition, WorkerLine};
@@ -36,6 +37,8 @@ pub struct Lane<'a> {
     pub done: Done,
     /// The process that visits cells now.
     pub crew: Crew,
+    /// Whether the models' files are still those of the plan.
+    pub watch: FileWatch,
 }
 
 /// The process that visits cells.
@@ -184,7 +187,9 @@ impl Lane<'_> {
                 log,
             })
         };
-        let mut worker = match Worker::start(self.command) {
+        let started = self.check_files(&visit.case);
+        let started = started.and_then(|()| Worker::start(self.command));
+        let mut worker = match started {
             Ok(worker) => worker,
             Err(e) => return Ok(refused(e, Vec::new())),
         };
@@ -202,6 +207,11 @@ impl Lane<'_> {
         };
         let timeout = timeout(self.plan, course.eta.load(facts.file_bytes));
         let answer = worker.ask(&request, timeout, Some(&course.interrupt));
+        let answer = match answer {
+            Err(WorkerError::Interrupted) => answer,
+            // What takes long may have read two files, or have died of a file cut short.
+            answer => self.check_files(&visit.case).and(answer),
+        };
         let log = worker.take_log();
         course.eta.loaded(started.elapsed());
         let (load_ns, rss_bytes) = match &answer {
@@ -242,6 +252,9 @@ impl Lane<'_> {
             Ok(other) => Err(worker.out_of_turn(&other)),
             Err(e) => Err(e),
         };
+        let number = *number;
+        // The engine reads from the file, whatever is written there.
+        let answer = answer.and_then(|a| self.check_files(&visit.case).map(|()| a));
         let (usage, calls) = match answer {
             Ok(repetition) => repetition,
             Err(e) => {
@@ -253,7 +266,7 @@ impl Lane<'_> {
             case_id: visit.id.clone(),
             case: visit.case.clone(),
             replicate: visit.replicate,
-            worker: *number,
+            worker: number,
             repetition: visit.n_repetitions,
             started_ns,
             warnings: noise_warnings(&usage),
@@ -342,8 +355,20 @@ impl Lane<'_> {
         }))
     }
 
-    /// Ends a visit by a failure; a worker that only said no lives on.
+    /// Whether the case's model is what it was when it was hashed.
+    fn check_files(&mut self, case: &Case) -> Result<(), WorkerError> {
+        let checked = self.watch.check(self.plan.model_of(case));
+        checked.map_err(|e| WorkerError::Model(e.to_string()))
+    }
+
+    /// Ends a visit by a failure; a worker that only said no lives on. Whoever reads a file that is cut short dies: then the
+    /// file is the reason.
     fn fail(&mut self, visit: &mut Visit, error: &WorkerError) {
+        let changed = match error {
+            WorkerError::Interrupted | WorkerError::Model(_) => None,
+            _ => self.check_files(&visit.case).err(),
+        };
+        let error = changed.as_ref().unwrap_or(error);
         if let Crew::Ready(worker, _) = &mut self.crew {
             visit.log.extend(worker.take_log());
             visit.usage = worker.take_usage();
@@ -367,9 +392,11 @@ fn failure(error: &WorkerError) -> Outcome {
         WorkerError::Engine(reason) => Outcome::Failed {
             reason: reason.clone(),
         },
-        WorkerError::Start(_) | WorkerError::OutOfTurn(_) => Outcome::Failed {
-            reason: error.to_string(),
-        },
+        WorkerError::Model(_) | WorkerError::Start(_) | WorkerError::OutOfTurn(_) => {
+            Outcome::Failed {
+                reason: error.to_string(),
+            }
+        }
         WorkerError::Interrupted => Outcome::Interrupted,
         WorkerError::Died(how) => Outcome::Crashed { how: how.clone() },
         WorkerError::TimedOut(after) => Outcome::TimedOut {

@@ -51,6 +51,9 @@ pub enum WorkerError {
     /// It answered something else than what was asked; it was killed.
     #[error("the worker process gave an answer out of turn: {0}")]
     OutOfTurn(String),
+    /// The model's files are not those that were hashed; it was not asked.
+    #[error("{0}")]
+    Model(String),
     /// It could not be started, or is not ours.
     #[error("cannot start a worker process: {0}")]
     Start(String),

@@ -53,6 +53,7 @@ pub fn model(name: &str) -> ModelFacts {
         file_bytes: 91_751_424,
         n_parts: 1,
         sha256: Some("ab".repeat(32)),
+        files: Vec::new(),
         architecture: "llama".to_owned(),
         general_name: Some("SmolLM2 135M".to_owned()),
         file_type: "Q4_0".to_owned(),

@@ -157,7 +157,7 @@ fn what_is_no_gguf_file_is_said() {
 }
 
 /// A header as the GGUF specification writes it: strings and u32 values only, no tensors.
-fn header(pairs: &[(&str, Result<&str, u32>)]) -> Vec<u8> {
+pub fn header(pairs: &[(&str, Result<&str, u32>)]) -> Vec<u8> {
     let text = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
     let mut bytes = b"GGUF".to_vec();
     bytes.extend(3_u32.to_le_bytes());

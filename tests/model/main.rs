@@ -3,7 +3,11 @@
 mod engine;
 mod files;
 mod ollama;
+mod scans;
 mod sources;
+#[path = "../support/split.rs"]
+mod split;
+mod split_models;
 
 use std::path::{Path, PathBuf};
 

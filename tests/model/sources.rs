@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ggufbench::model::{Ensure, ModelError, ModelStore, ResolvedModel, resolve};
+use ggufbench::model::{Ensure, ModelError, ModelFacts, ModelStore, ResolvedModel, resolve};
 
 use crate::tiny;
 
@@ -12,7 +12,7 @@ fn store(dir: &Path) -> ModelStore {
 }
 
 fn resolved(spec: &str, store: &ModelStore) -> Result<Vec<ResolvedModel>, ModelError> {
-    resolve(&[spec.to_owned()], store)
+    resolve(&[spec.to_owned()], store).map(|found| found.models)
 }
 
 fn names(models: &[ResolvedModel]) -> Vec<&str> {
@@ -25,7 +25,6 @@ fn paths_lists_globs_folders_and_names_resolve() {
     let models = dir.path().join("models");
     let (q8, q4) = (tiny(&models, "q8_0"), tiny(&models, "q4_0"));
     fs::write(models.join("notes.txt"), "x").unwrap();
-    fs::write(models.join("split-00002-of-00002.gguf"), "a later part").unwrap();
     let store = store(&models);
     let both = ["synth-tiny-q4_0", "synth-tiny-q8_0"];
     let list = format!("{},{}", q8.display(), q4.display());
@@ -71,11 +70,14 @@ fn a_synthetic_model_is_planned_then_written_once() {
     let planned = models[0].facts.clone();
     assert_eq!(planned.name, "synth-tiny-q4_0");
     models[0].ensure(&mut |_, _| ()).unwrap();
-    assert_eq!(models[0].facts, planned);
+    let written = models[0].facts.clone();
+    assert_eq!(written.files.len(), 1);
+    let files = written.files.clone();
+    assert_eq!(written, ModelFacts { files, ..planned });
     assert_eq!(models[0].ensure, Ensure::Nothing);
     let again = resolved("synth:tiny:Q4_0", &store).unwrap();
     assert_eq!(again[0].ensure, Ensure::Nothing);
-    assert_eq!(again[0].facts, planned);
+    assert_eq!(again[0].facts, written);
 }
 
 #[test]
