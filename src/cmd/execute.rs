@@ -150,6 +150,7 @@ pub fn header(
         plan: plan.clone(),
         requests: None,
         pair: None,
+        n_repeated_lines: 0,
     }
 }
 

@@ -23,6 +23,7 @@ mod log_capture;
 mod names;
 pub mod ollama;
 pub mod quantize;
+mod shapes;
 mod source;
 mod store;
 mod sums;
@@ -37,7 +38,7 @@ pub use log_capture::LogCapture;
 pub use names::sanitize_name;
 pub use source::{Ensure, ModelSpec, ResolvedModel, resolve};
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
-pub use sums::{Matrices, type_bytes_per_element};
+pub use sums::{Matrices, type_block_elements, type_bytes_per_element};
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

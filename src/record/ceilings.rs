@@ -10,6 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{cache_dir, sanitize_name};
 use crate::roofline::ceiling::{CEILINGS_VERSION, Ceilings};
+use crate::text::read_at_most;
+
+/// Largest file that is read: some hundred bytes a kernel and load.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What ceilings belong to: they mean nothing elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,7 @@ impl Owner {
 
     /// Reads what is kept at `path`.
     pub fn read(&self, path: &Path) -> Found {
-        let text = match fs::read_to_string(path) {
+        let text = match read_at_most(path, MOST_BYTES) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nothing,
             Err(e) => return Found::Unreadable(e.to_string()),

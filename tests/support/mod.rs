@@ -1,6 +1,8 @@
 //! What every integration test needs: the program, a tiny real model, and a run's record.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod fuzz;
+pub mod gguf;
 pub mod nights;
 
 use std::path::{Path, PathBuf};
