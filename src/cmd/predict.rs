@@ -65,10 +65,16 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         for case in cases {
             match forecast::forecast(case, &models[&case.model], &cache.ceilings) {
                 Some(forecast) => predictions.forecasts.push(forecast),
-                None => predictions.not_expected.push(NotExpected {
-                    case_id: case.id(),
-                    reasons: reasons(&refused_of(case, &models[&case.model], &refused)),
-                }),
+                None => {
+                    let of_case = refused_of(case, &models[&case.model], &refused);
+                    predictions.not_expected.push(NotExpected {
+                        case_id: case.id(),
+                        reasons: match of_case[..] {
+                            [] => vec!["its prefill is split into too many passes".to_owned()],
+                            _ => reasons(&of_case),
+                        },
+                    });
+                }
             }
         }
         cache.notes.extend(reasons(&refused));
@@ -79,7 +85,12 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         .forecasts
         .sort_by_key(|f| cases.iter().position(|c| *c == f.case));
     if predictions.forecasts.is_empty() {
-        let why: Vec<String> = sources.into_iter().flat_map(|(_, _, s)| s.notes).collect();
+        let mut why: Vec<String> = Vec::new();
+        for reason in predictions.not_expected.into_iter().flat_map(|n| n.reasons) {
+            if !why.contains(&reason) {
+                why.push(reason);
+            }
+        }
         eprintln!("error: nothing can be expected: {}", why.join("; "));
         return Ok(FAILED_CELLS);
     }

@@ -227,14 +227,14 @@ impl<'c> KernelTimer<'c> {
         }
     }
 
-    /// Why a worker is of no use any more: what happened, and the last thing that it said.
+    /// Why a worker is of no use any more; of one that died also the last thing that it said.
     fn lost(&mut self, worker: &Worker, e: &WorkerError) -> String {
         self.n_lost += 1;
         let log = worker.take_log();
         let last = log.iter().rev().find(|line| !line.trim().is_empty());
-        let reason = match last {
-            Some(line) => format!("{e}: {}", line.trim()),
-            None => e.to_string(),
+        let reason = match (e, last) {
+            (WorkerError::Died(_), Some(line)) => format!("{e}: {}", line.trim()),
+            _ => e.to_string(),
         };
         cut_end(&plain(&reason), REASON_COLUMNS)
     }
