@@ -42,8 +42,11 @@ const SLICE_FLOPS: f64 = 40e9;
 /// FLOPs a second that the slowest machine reaches, to know when a kernel hangs.
 const SLOWEST_FLOPS_PER_S: f64 = 1e9;
 
+/// Bytes a second that it lays in, likewise.
+const SLOWEST_BYTES_PER_S: f64 = 100e6;
+
 /// What a process of kernels may be late by on a busy machine, whatever it times.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Four times the last cache, the least that shows memory and not cache; of an unknown cache 128 MiB.
 pub fn floor_bytes(cache_bytes: Option<u64>) -> u64 {
@@ -103,10 +106,11 @@ impl Effort {
     pub fn patience(&self, slices: &[Slice]) -> Duration {
         let flops: f64 = slices.iter().map(Slice::flops).sum();
         let passes = Duration::from_nanos(self.round_ns.saturating_mul(slices.len() as u64));
-        let computing = Duration::try_from_secs_f64(3.0 * flops / SLOWEST_FLOPS_PER_S);
+        let laying_in = self.stock_bytes as f64 / SLOWEST_BYTES_PER_S;
+        let work = laying_in + 3.0 * flops / SLOWEST_FLOPS_PER_S;
         PATIENCE
             .saturating_add(passes.saturating_mul(20))
-            .saturating_add(computing.unwrap_or(Duration::MAX))
+            .saturating_add(Duration::try_from_secs_f64(work).unwrap_or(Duration::MAX))
     }
 
     /// Weights that a pass of so many tokens goes through. Where each is used for hundreds of tokens, reading
@@ -236,8 +240,9 @@ mod tests {
             load: Load::tokens(n),
         };
         let slices = [1, 1000].map(|n| Slice::of(&point(n), effort.bounds()));
-        // 1 MFLOP and 1 GFLOP at 1 GFLOP/s, three times, and twenty times 40 ms for each.
-        let expected = PATIENCE + Duration::from_millis(3003 + 1600);
+        // 1 MFLOP and 1 GFLOP at 1 GFLOP/s, three times, twenty times 40 ms for each, and 128 MiB at 100 MB/s.
+        let expected =
+            PATIENCE + Duration::from_nanos(3_003_000_000 + 1_600_000_000 + 1_342_177_280);
         assert_eq!(effort.patience(&slices), expected);
     }
 

@@ -77,8 +77,9 @@ impl<'c> KernelTimer<'c> {
             rounds,
             round_ns: u64::try_from(round.as_nanos()).unwrap_or(u64::MAX),
         };
-        let patience = self.effort.patience(&[]);
-        let timeout = patience.saturating_add(round.saturating_mul(rounds).saturating_mul(20));
+        // Each round lays its buffers in, which are as large as the stock of kernels, and reads them some times.
+        let each = self.effort.patience(&[]).saturating_add(round);
+        let timeout = each.saturating_mul(rounds.max(1));
         match self.ask(&request, timeout)? {
             Reply::ReadRate { rate, usage } => {
                 self.note(usage);
