@@ -1,12 +1,30 @@
 # The folders of the runs ($out) and of earlier nights ($history), sourced by nightly.sh.
 # shellcheck shell=bash
 
-# Names in order, which is that of the nights.
+# Seconds since 1970 at which the run of record $1 started; nothing where it does not say. Names carry a local time,
+# which does not order nights of two time zones, nor those around a clock that is set back.
+started() {
+    head -n 1 "$1" 2>/dev/null | awk '
+        match($0, /"started_at":"[0-9][^"]*"/) {
+            at = substr($0, RSTART + 14, RLENGTH - 15)
+            year = substr(at, 1, 4) + 0; month = substr(at, 6, 2) + 0; day = substr(at, 9, 2) + 0
+            s = substr(at, 12, 2) * 3600 + substr(at, 15, 2) * 60 + substr(at, 18, 2)
+            zone = substr(at, 20)
+            sub(/^[.][0-9]*/, "", zone)
+            ahead = substr(zone, 2, 2) * 3600 + substr(zone, 5, 2) * 60
+            # Days from the civil date: years that begin in March.
+            if (month <= 2) { year--; month += 12 }
+            days = 365 * year + int(year / 4) - int(year / 100) + int(year / 400)
+            days += int((153 * (month - 3) + 2) / 5) + day - 1 - 719468
+            printf "%.0f\n", days * 86400 + s + (zone ~ /^-/ ? ahead : -ahead)
+        }' || true
+}
+# Names of the nights, in the order in which they started.
 nights() {
     local record
     for record in "$history"/*/run.jsonl; do
-        [ ! -f "$record" ] || basename "$(dirname "$record")"
-    done | sort
+        [ ! -f "$record" ] || echo "$(started "$record") $(basename "$(dirname "$record")")"
+    done | sed -n '/^[0-9]/p' | sort -k1,1n -k2 | cut -d ' ' -f 2
 }
 runs() {
     local folder
@@ -14,13 +32,35 @@ runs() {
         [ ! -d "$folder" ] || basename "$folder"
     done | sort
 }
+# The record of run $1; side b of a pair.
+record_of() {
+    local record=$out/$1/run.jsonl
+    [ -f "$record" ] || record=$out/$1/b/run.jsonl
+    printf '%s' "$record"
+}
+# Whether run $1 started before the night of record $2, or after it ($3: -lt or -gt). Without a record of its own, by
+# the age of its folder.
+is_run() { # run, record of the night, -lt or -gt
+    local at than
+    at=$(started "$(record_of "$1")")
+    than=$(started "$2")
+    if [ -n "$at" ] && [ -n "$than" ]; then
+        [ "$at" "$3" "$than" ]
+    elif [ "$3" = -lt ]; then
+        [ "$out/$1" -ot "$2" ]
+    else
+        [ "$out/$1" -nt "$2" ]
+    fi
+}
 pinned() { cat "$history/pinned" 2>/dev/null || true; }
 # The newest $1 nights that count since the promoted one, without tonight.
 good_nights() {
-    local name since
+    local name since count=no
     since=$(pinned)
+    [ -n "$since" ] || count=yes
     for name in $(nights); do
-        [[ $name < $since ]] || [ "$name" = "$night" ] || [ -e "$history/$name/regression" ] || echo "$name"
+        [ "$name" != "$since" ] || count=yes
+        [ $count = no ] || [ "$name" = "$night" ] || [ -e "$history/$name/regression" ] || echo "$name"
     done | tail -n "$1"
 }
 # Whether most of the nights that a pass rests on were inconclusive: what was in doubt must not become normal.
@@ -60,13 +100,11 @@ delete what is not needed there, or keep fewer nights (--keep-nights)"
 
 # Runs since the last judged night: a crash, a full disk or an interruption kept them from being judged.
 note_leftovers() {
-    local newest name record shown=''
+    local newest name shown=''
     newest=$(nights | tail -n 1)
-    for name in $(runs | tail -n 3); do
-        [[ $name > $newest ]] || continue
-        record=$out/$name/run.jsonl
-        [ -f "$record" ] || record=$out/$name/b/run.jsonl
-        if tail -n 1 "$record" 2>/dev/null | grep -q '"kind":"end".*"interrupted":false'; then
+    for name in $(runs | tail -n 9); do
+        [ -z "$newest" ] || is_run "$name" "$history/$newest/run.jsonl" -gt || continue
+        if tail -n 1 "$(record_of "$name")" 2>/dev/null | grep -q '"kind":"end".*"interrupted":false'; then
             shown="$shown, $name (whole)"
         else
             shown="$shown, $name (unfinished)"
@@ -78,18 +116,20 @@ note_leftovers() {
 
 # Deletes nights beyond the number to keep. What has no date for a name is not ours to delete.
 prune() {
-    local dated='^[0-9]{8}-[0-9]{6}-' keep oldest name
+    local dated='^[0-9]{8}-[0-9]{6}-' keep oldest old=yes name
     oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
-    # A night of --paired is side b of its run.
-    oldest=${oldest%-b}
     keep=$(pinned)
-    for name in $(nights | grep -E "$dated" || true); do
+    for name in $(nights); do
+        [ "$name" != "$oldest" ] || old=no
+        [[ $name =~ $dated ]] || continue
         # Only the promoted night's program is ever used again.
         [ "$name" = "$keep" ] || rm -f "$history/$name/ggufbench" "$history/$name"/lib*
-        if [[ $name < $oldest ]] && [ "$name" != "$keep" ]; then rm -rf "${history:?}/$name"; fi
+        if [ $old = yes ] && [ "$name" != "$keep" ]; then rm -rf "${history:?}/$name"; fi
     done
+    [ -n "$oldest" ] || return 0
     for name in "$out"/*-nightly*/; do
         name=$(basename "$name")
-        if [[ $name =~ ${dated}nightly(-rerun)?(-[0-9]+)?$ && $name < $oldest ]]; then rm -rf "${out:?}/$name"; fi
+        [[ $name =~ ${dated}nightly(-rerun)?(-[0-9]+)?$ ]] || continue
+        if is_run "$name" "$history/$oldest/run.jsonl" -lt; then rm -rf "${out:?}/$name"; fi
     done
 }

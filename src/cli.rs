@@ -163,8 +163,14 @@ pub enum Command {
     #[command(hide = true)]
     GateTrial(GateTrialArgs),
     /// Expect rates, memory and limits of cells from this machine's ceilings; loads and downloads nothing
+    ///
+    /// Kernels are timed in a process of their own, which may take half of the free memory. A cell of which a kernel
+    /// cannot be timed is named, and the exit code is 1.
     Predict(Box<PredictArgs>),
     /// Measure what this machine can do at best: memory bandwidth, and the engine's own kernels
+    ///
+    /// Kernels are timed in a process of their own, which may take half of the free memory. One that cannot be timed is
+    /// named, and the exit code is 1.
     Ceiling(CeilingArgs),
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]

@@ -4,6 +4,10 @@
 //! able to steer a terminal, to reorder or hide what stands beside it, or to fill a screen. [`plain`] makes it harmless, [`short`]
 //! and [`brief`] cut it too, and [`shown`] does the same for texts of several lines on their way out.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use textwrap::core::{Word, display_width};
 use textwrap::{Options, wrap};
 
@@ -146,6 +150,26 @@ pub fn paragraph(label: &str, text: &str, width: usize) -> Vec<String> {
 /// Words are what blanks separate: names with hyphens and slashes stay whole.
 fn blanks(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
     textwrap::WordSeparator::AsciiSpace.find_words(line)
+}
+
+/// A file's text. One that is larger than `most` bytes is an error, however much more there is: devices and pipes may
+/// have no end.
+///
+/// # Errors
+/// The file system's; also when it is larger, or not UTF-8.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?
+        .take(most.saturating_add(1))
+        .read_to_end(&mut text)?;
+    if text.len() as u64 > most {
+        let reason = format!("it is larger than {}", crate::units::bytes(most));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    String::from_utf8(text).map_err(|_| {
+        let reason = "it is not UTF-8 text";
+        io::Error::new(io::ErrorKind::InvalidData, reason)
+    })
 }
 
 /// A count as people say it: `135 M`, `8.03 B`.

@@ -212,6 +212,34 @@ fn old_nights_go_and_the_promoted_one_stays() {
     assert_eq!(nights.programs(), [promoted], "one program is kept");
 }
 
+/// Local times say that the first night is the last one.
+#[test]
+fn nights_of_several_time_zones_are_in_the_order_of_time() {
+    let nights = Nights::new();
+    let few = ["--baseline", "last:2", "--keep-nights", "2"];
+    let night = |day, zone: &str| {
+        let mut command = nights.command(&few, &["--engine", &engine(day, 0)]);
+        Night::of(&command.env("TZ", zone).output().expect("bash starts"))
+    };
+    let first = night(1, "KIR-14");
+    first.is(0, "pass (first night)");
+    let mut names = Vec::new();
+    for day in 2..=4 {
+        let night = night(day, "HNL10");
+        night.is(0, "pass");
+        assert_eq!(night.labelled("note"), "", "no run is left over");
+        names.push(night.labelled("night"));
+        if day == 4 {
+            let two = format!("2 nights, {} to {}", names[0], names[1]);
+            assert_eq!(night.labelled("baseline"), two);
+        }
+    }
+    let promoted = first.labelled("night");
+    let kept = [&names[1], &names[2], &promoted].map(String::as_str);
+    assert_eq!(nights.kept(), kept, "the last two, and the promoted one");
+    assert_eq!(nights.runs(), kept[..2]);
+}
+
 #[test]
 fn other_baselines() {
     let nights = Nights::new();

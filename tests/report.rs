@@ -226,3 +226,95 @@ fn a_million_calls() {
         most.unwrap_or("memory unknown")
     );
 }
+
+/// The exit code 2, and one line that says these things.
+#[track_caller]
+fn refused(place: &Place, args: &[&str], says: &[&str]) {
+    let out = place.run(args);
+    let said = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    assert!(says.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn inputs_without_an_end_and_cells_that_cannot_be_are_refused_in_a_line() {
+    let place = Place::new();
+    if cfg!(unix) {
+        refused(
+            &place,
+            &["report", "/dev/zero"],
+            &["/dev/zero", "is no run"],
+        );
+        refused(
+            &place,
+            &["compare", "/dev/zero", "/dev/zero"],
+            &["is no run"],
+        );
+        let sweep = ["sweep", "/dev/zero", "--dry-run"];
+        refused(&place, &sweep, &["/dev/zero", "larger than 1.00 MiB"]);
+    }
+    let sweep = place.path().join("large.toml");
+    std::fs::write(&sweep, "#".repeat(2 << 20)).expect("writable");
+    let sweep = ["sweep", "large.toml", "--dry-run"];
+    refused(&place, &sweep, &["large.toml", "larger than 1.00 MiB"]);
+
+    let run = run(
+        &place,
+        "out",
+        &["--batch", "1", "-p", "8", "-n", "4", "-r", "1"],
+    );
+    let record = place.path().join(&run).join("run.jsonl");
+    let text = std::fs::read_to_string(&record).expect("readable");
+    let many = text.replace(
+        "\"n_seq\":1,\"n_prompt\"",
+        "\"n_seq\":2147483648,\"n_prompt\"",
+    );
+    assert_ne!(many, text);
+    std::fs::write(&record, many).expect("writable");
+    refused(
+        &place,
+        &["report", &run],
+        &["run.jsonl:1: ", "2147483648 sequences"],
+    );
+}
+
+#[test]
+fn a_repetition_that_stands_twice_counts_once_and_is_told() {
+    let place = Place::new();
+    let args = [
+        "--batch",
+        "1",
+        "-p",
+        "8",
+        "-n",
+        "4",
+        "-r",
+        "2",
+        "--replicates",
+        "1",
+    ];
+    let run = run(&place, "out", &args);
+    let json = |place: &Place| {
+        let out = place.run(&["report", &run, "-o", "json"]);
+        serde_json::from_str::<serde_json::Value>(&stdout(&out)).expect("JSON")
+    };
+    let before = json(&place);
+    let record = place.path().join(&run).join("run.jsonl");
+    let text = std::fs::read_to_string(&record).expect("readable");
+    let repetition = text.lines().find(|l| l.contains("\"kind\":\"repetition\""));
+    let twice = format!("{text}{}\n", repetition.expect("one was measured"));
+    std::fs::write(&record, twice).expect("writable");
+    let after = json(&place);
+    for key in ["n_repetitions", "n_steps", "decode_tokens_per_s"] {
+        assert_eq!(after[0][key], before[0][key], "{key}");
+    }
+    let warnings = after[0]["run_warnings"].to_string();
+    assert!(
+        warnings.contains("1 line stands in the record again"),
+        "{warnings}"
+    );
+    let compared = place.run(&["compare", &run, &run]);
+    let both = "count once: A 1, B 1";
+    assert!(stdout(&compared).contains(both), "{}", stdout(&compared));
+}

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{DONE, note_all, unless_closed};
+use super::{DONE, FAILED_CELLS, note_all, prepare, unless_closed};
 use crate::cli::{CeilingArgs, DeviceChoice};
-use crate::engine::clock::MonotonicClock;
-use crate::engine::kernel::{KernelBackend, KernelDevice};
-use crate::engine::llama::{Llama, Log};
-use crate::engine::{EngineError, EngineFacts};
-use crate::host::usage::UsageSnapshot;
+use crate::engine::kernel::KernelDevice;
+use crate::engine::{Device, EngineFacts};
+use crate::host::usage::UsageDelta;
 use crate::host::{self, Machine};
-use crate::measure::kernel::{self, Effort};
+use crate::measure::kernel::Effort;
 use crate::model::{ModelStore, resolve, type_bytes_per_element};
 use crate::plan::forecast;
 use crate::record::RunHeader;
@@ -21,6 +19,9 @@ use crate::record::ceilings::{self as kept, Found, Owner};
 use crate::report::{self, ceiling as sheet, progress};
 use crate::roofline::ceiling::{Ceilings, ReadRate};
 use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::run::kernels::KernelTimer;
+use crate::run::protocol::EngineChoice;
+use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
 
 /// Tokens that kernels are timed with.
@@ -37,22 +38,25 @@ const WIDTH: u64 = 4096;
 
 const DEFAULT_TYPES: [&str; 3] = ["q4_0", "q8_0", "f16"];
 
-/// The engine's devices and this machine, to measure ceilings of.
-pub(super) struct Place {
+/// This machine and the engine's devices, as a worker described them, to measure ceilings of.
+pub(super) struct KernelHost {
     machine: Machine,
     engine: EngineFacts,
+    command: WorkerCommand,
 }
 
-impl Place {
+impl KernelHost {
     /// Asks machine and engine.
     ///
     /// # Errors
-    /// When the engine cannot be initialised.
+    /// When no worker starts.
     pub fn probe() -> Result<Self> {
-        let llama = Llama::init(Log::Off).context("the engine does not start")?;
+        let command = WorkerCommand::of_this_program(EngineChoice::default())?;
+        let (engine, _) = prepare::describe(&command)?;
         Ok(Self {
             machine: Machine::probe(),
-            engine: llama.facts(),
+            engine,
+            command,
         })
     }
 
@@ -77,16 +81,49 @@ impl Place {
         self.machine.cpu.available_cores.unwrap_or(1)
     }
 
-    fn cache_bytes(&self) -> Option<u64> {
-        self.machine.cpu.last_level_cache_bytes()
+    /// The first device of a kind, a GPU before an integrated one.
+    fn engine_device(&self, device: KernelDevice) -> Result<&Device> {
+        let kinds: &[&str] = match device {
+            KernelDevice::Cpu => &["cpu"],
+            KernelDevice::Gpu => &["gpu", "igpu"],
+        };
+        let devices = &self.engine.devices;
+        let found = kinds
+            .iter()
+            .find_map(|kind| devices.iter().find(|d| d.kind == **kind));
+        match (found, device) {
+            (Some(device), _) => Ok(device),
+            (None, KernelDevice::Cpu) => bail!("the engine has no CPU backend"),
+            (None, KernelDevice::Gpu) => {
+                bail!("--device: the engine found no GPU it can use; cpu is there")
+            }
+        }
+    }
+
+    /// How thoroughly: `quick` for what a user waits for.
+    fn effort(&self, device: KernelDevice, quick: bool) -> Result<Effort> {
+        let of_gpu = match device {
+            KernelDevice::Cpu => None,
+            KernelDevice::Gpu => Some(self.engine_device(device)?.memory_free_bytes),
+        };
+        let available = host::available_memory_bytes().into_iter().chain(of_gpu);
+        let of = if quick {
+            Effort::quick
+        } else {
+            Effort::thorough
+        };
+        Ok(of(
+            self.machine.cpu.last_level_cache_bytes(),
+            available.min(),
+        ))
     }
 }
 
 /// The ceilings of one device under one number of threads: what is kept of them, and the means to measure
 /// the rest.
-pub(super) struct Desk<'p> {
-    place: &'p Place,
-    backend: KernelBackend,
+pub(super) struct CeilingCache<'h> {
+    host: &'h KernelHost,
+    device: KernelDevice,
     path: Option<PathBuf>,
     fresh: bool,
     /// What is known.
@@ -97,22 +134,21 @@ pub(super) struct Desk<'p> {
     pub notes: Vec<String>,
 }
 
-impl<'p> Desk<'p> {
-    /// Opens the device and reads what is kept; with `fresh` it measures that again.
+impl<'h> CeilingCache<'h> {
+    /// Reads what is kept of a device; with `fresh` it measures that again.
     ///
     /// # Errors
     /// When there is no such device.
     pub fn open(
-        place: &'p Place,
+        host: &'h KernelHost,
         device: KernelDevice,
         n_threads: u32,
         fresh: bool,
     ) -> Result<Self> {
-        let backend = KernelBackend::open(device, n_threads)?;
         let owner = Owner {
-            machine: place.machine.fingerprint.clone(),
-            engine: format!("{} | {}", place.engine.version, place.engine.system_info),
-            device: backend.device_name().to_owned(),
+            machine: host.machine.fingerprint.clone(),
+            engine: format!("{} | {}", host.engine.version, host.engine.system_info),
+            device: host.engine_device(device)?.description.trim().to_owned(),
             n_threads,
         };
         let path = owner.path();
@@ -130,8 +166,8 @@ impl<'p> Desk<'p> {
             }
         };
         Ok(Self {
-            place,
-            backend,
+            host,
+            device,
             path,
             fresh,
             ceilings,
@@ -140,65 +176,58 @@ impl<'p> Desk<'p> {
         })
     }
 
-    /// How thoroughly: `quick` for what somebody waits for.
-    fn effort(&self, quick: bool) -> Effort {
-        let cache = self.place.cache_bytes();
-        if quick {
-            Effort::quick(cache)
-        } else {
-            Effort::thorough(cache, host::available_memory_bytes())
-        }
-    }
-
     /// Measures those of the points that are not known, and the memory bandwidth if that is not; keeps all.
-    /// Answers the points that the device cannot compute.
+    /// Answers the points that have no time, and why.
     ///
     /// # Errors
     /// When the ceilings cannot be written.
-    pub fn learn(&mut self, points: Vec<Point>, quick: bool) -> Result<Vec<(Point, EngineError)>> {
+    pub fn learn(&mut self, points: Vec<Point>, quick: bool) -> Result<Vec<(Point, String)>> {
         let unknown: Vec<Point> = points
             .into_iter()
             .filter(|point| self.fresh || self.ceilings.get(point).is_none())
             .collect();
-        let on_cpu = self.backend.device() == KernelDevice::Cpu;
+        let on_cpu = self.device == KernelDevice::Cpu;
         let wants_read = on_cpu && (self.fresh || self.ceilings.read.is_none());
         if unknown.is_empty() && !wants_read {
             return Ok(Vec::new());
         }
-        let effort = self.effort(quick);
+        let effort = self.host.effort(self.device, quick)?;
         if !unknown.is_empty() {
             note(announcement(unknown.len(), effort));
         }
-        let before = UsageSnapshot::take();
+        let n_threads = self.ceilings.n_threads;
+        let mut timer = KernelTimer::new(&self.host.command, self.device, n_threads, effort);
         if wants_read {
-            self.ceilings.read = Some(self.read_rate(quick));
+            self.learn_read_rate(&mut timer, quick);
         }
         let mut refused = Vec::new();
-        let clock = MonotonicClock::start();
         let mut show = progress::counted_work("measuring kernels");
-        let timed = kernel::time(&self.backend, &unknown, effort, &clock, &mut *show);
-        for (point, timing) in timed {
+        for (point, timing) in timer.time(&unknown, &mut *show) {
             match timing {
                 Ok(mut timing) => {
                     timing.measured_at_s = kept::now_s();
                     self.ceilings.insert(point, timing);
                     self.n_measured += 1;
                 }
-                Err(e) => refused.push((point, e)),
+                Err(reason) => refused.push((point, reason)),
             }
         }
-        self.note_noise(&before, &unknown, wants_read);
+        self.note_noise(timer.usages(), &unknown, wants_read);
         self.keep()?;
         Ok(refused)
     }
 
-    /// Marks what was measured since `before` if others disturbed it.
-    fn note_noise(&mut self, before: &UsageSnapshot, points: &[Point], read: bool) {
-        let warnings = host::noise_warnings(&UsageSnapshot::take().since(before));
+    /// Marks what was measured now if others disturbed it.
+    fn note_noise(&mut self, usages: &[UsageDelta], points: &[Point], read: bool) {
+        let warnings: Vec<String> = usages
+            .iter()
+            .flat_map(host::noise_warnings)
+            .map(|warning| warning.to_string())
+            .collect();
         if warnings.is_empty() {
             return;
         }
-        self.notes.extend(warnings.iter().map(ToString::to_string));
+        self.notes.extend(warnings);
         let entries = self.ceilings.entries.iter_mut();
         for entry in entries.filter(|e| points.contains(&e.point)) {
             entry.timing.disturbed = true;
@@ -208,12 +237,16 @@ impl<'p> Desk<'p> {
         }
     }
 
-    fn read_rate(&self, quick: bool) -> ReadRate {
+    fn learn_read_rate(&mut self, timer: &mut KernelTimer<'_>, quick: bool) {
         let (rounds, round) = if quick { (3, 150) } else { (7, 400) };
-        let n_threads = self.ceilings.n_threads;
-        ReadRate {
-            measured_at_s: kept::now_s(),
-            ..host::read_rate_ceiling(n_threads, rounds, Duration::from_millis(round))
+        match timer.read_rate(rounds, Duration::from_millis(round)) {
+            Ok(rate) => {
+                self.ceilings.read = Some(ReadRate {
+                    measured_at_s: kept::now_s(),
+                    ..rate
+                });
+            }
+            Err(reason) => self.notes.push(format!("memory bandwidth: {reason}")),
         }
     }
 
@@ -251,29 +284,42 @@ fn announcement(n: usize, effort: Effort) -> String {
 /// # Errors
 /// For unknown models and types, and devices that are not there.
 pub fn ceiling(args: &CeilingArgs) -> Result<u8> {
-    let place = Place::probe()?;
-    let n_threads = args.threads.unwrap_or_else(|| place.default_threads());
+    let host = KernelHost::probe()?;
+    let n_threads = args.threads.unwrap_or_else(|| host.default_threads());
     if n_threads == 0 {
         bail!("--threads: 0 is too small; at least 1");
     }
-    let device = place.device(args.device);
+    let device = host.device(args.device);
     let points = points(args, n_threads)?;
-    let mut desk = Desk::open(&place, device, n_threads, args.fresh)?;
-    let refused = desk.learn(points.clone(), false)?;
-    for (point, e) in &refused {
-        desk.notes.push(format!("{}: {e}", point.kernel));
-    }
-    desk.notes.dedup();
-    let source = desk.source();
-    let sheets = sheet::sheets(&desk.ceilings, &points, &source);
+    let mut cache = CeilingCache::open(&host, device, n_threads, args.fresh)?;
+    let refused = cache.learn(points.clone(), false)?;
+    cache.notes.extend(reasons(&refused));
+    let source = cache.source();
+    let sheets = sheet::sheets(&cache.ceilings, &points, &source);
     let mut out = std::io::stdout().lock();
     unless_closed(report::print_sheets(
         &sheets,
-        &desk.ceilings,
+        &cache.ceilings,
         args.output,
         &mut out,
     ))?;
-    Ok(DONE)
+    Ok(if refused.is_empty() {
+        DONE
+    } else {
+        FAILED_CELLS
+    })
+}
+
+/// Why kernels have no time, each kernel and reason once.
+pub(super) fn reasons(refused: &[(Point, String)]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (point, reason) in refused {
+        let line = format!("{}: {reason}", point.kernel);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// What was asked for.

@@ -155,6 +155,7 @@ pub fn header(
         plan: plan.clone(),
         requests: None,
         pair: None,
+        n_repeated_lines: 0,
     }
 }
 

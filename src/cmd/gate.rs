@@ -13,7 +13,7 @@ use crate::gate::{Again, Baseline, CellVerdict, Rerun, Rule, gate as judge};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::PairSide;
-use crate::record::history::History;
+use crate::record::history::{History, Nights};
 use crate::record::jsonl::is_pair;
 use crate::report::{self, night};
 use crate::streams::note;
@@ -99,11 +99,14 @@ struct Night {
 /// The history's nights of this machine since the promoted one, newest first: what they say of tonight is beside the
 /// verdict, so one that cannot be read is named and left out.
 fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
-    let folders = history.nights(&tonight.header.run).unwrap_or_else(|e| {
+    let found = history.nights(&tonight.header).unwrap_or_else(|e| {
         note(format_args!("warning: {e}"));
-        Vec::new()
+        Nights::default()
     });
-    let newest = folders.iter().take(drift::MOST_NIGHTS - 1);
+    for e in &found.left_out {
+        note(format_args!("warning: left out of the history: {e}"));
+    }
+    let newest = found.folders.iter().take(drift::MOST_NIGHTS - 1);
     let mut nights = Vec::new();
     for folder in newest {
         match Side::read(folder, METRIC) {
@@ -135,7 +138,8 @@ fn baseline(
             .pinned()?
             .with_context(|| format!("{}: no run is pinned; {how}", history.folder().display()))?,
         BaselineChoice::Last(n) => {
-            let nights = history.last(*n, &tonight.header.run)?;
+            // What is left out was named with the history.
+            let nights = history.last(*n, &tonight.header)?.folders;
             ensure!(
                 !nights.is_empty(),
                 "{}: has no earlier night; {how}",

@@ -48,7 +48,7 @@ pub fn gate_trial(args: &GateTrialArgs) -> Result<u8> {
     Ok(DONE)
 }
 
-/// The runs, and those in folders of runs, by name: in the order of time.
+/// The runs, and those in folders of runs, in the order in which they started.
 fn sides(paths: &[PathBuf], args: &GateTrialArgs) -> Result<Vec<Side>> {
     let mut sides = Vec::new();
     for path in paths {
@@ -59,7 +59,8 @@ fn sides(paths: &[PathBuf], args: &GateTrialArgs) -> Result<Vec<Side>> {
         }
     }
     sides.retain(|side| !side.cells.is_empty());
-    sides.sort_by(|a, b| a.header.run.cmp(&b.header.run));
+    let in_time = |side: &Side| (side.header.started(), side.header.run.clone());
+    sides.sort_by_key(in_time);
     sides.dedup_by(|a, b| a.is_paired_with(b));
     Ok(sides)
 }

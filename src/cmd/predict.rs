@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
-use super::ceiling::{Desk, Place};
-use super::{DONE, note_all, prepare, unless_closed};
+use super::ceiling::{CeilingCache, KernelHost, reasons};
+use super::{DONE, FAILED_CELLS, note_all, prepare, unless_closed};
 use crate::cli::{AxisArgs, PredictArgs};
 use crate::engine::kernel::KernelDevice;
 use crate::host;
 use crate::model::synth::PRESETS;
-use crate::model::{ModelStore, resolve};
+use crate::model::{ModelFacts, ModelStore, resolve};
 use crate::plan::expand::{Axes, Host, cases};
-use crate::plan::forecast::{self, Forecast};
+use crate::plan::forecast;
 use crate::plan::{Case, axis};
-use crate::report::prediction::{self, Models, Predictions};
+use crate::report::prediction::{self, Models, NotExpected, Predictions};
 use crate::report::{self, check};
 use crate::roofline::kernel::Point;
+use crate::streams::note;
 use crate::view::RunView;
 
 /// Prints what is expected; measures ceilings that are missing.
@@ -36,40 +37,69 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
     let found = resolve(&flags.model, &ModelStore::locate()?)?;
     note_all(&found.notes);
     let models = found.models;
-    let place = Place::probe()?;
-    let host = Host {
-        n_threads: place.default_threads(),
+    let host = KernelHost::probe()?;
+    let defaults = Host {
+        n_threads: host.default_threads(),
         n_gpu_layers: 0,
     };
     let names: Vec<String> = models.iter().map(|m| m.facts.name.clone()).collect();
-    let cases = cases(&axes, &names, &[], host)?;
+    let cases = cases(&axes, &names, &[], defaults)?;
     let models: Models = models
         .into_iter()
         .map(|m| (m.facts.name.clone(), m.facts))
         .collect();
-    let device = place.device(args.device);
-    let mut forecasts: Vec<Forecast> = Vec::new();
-    let mut sources = Vec::new();
-    for (n_threads, cases) in by_threads(&cases) {
-        let mut desk = Desk::open(&place, device, n_threads, args.fresh)?;
-        learn(&mut desk, &cases, &models)?;
-        for case in cases {
-            let expected = forecast::forecast(case, &models[&case.model], &desk.ceilings);
-            forecasts.push(expected.with_context(|| {
-                format!(
-                    "{}: its file lists no matrices this program knows",
-                    case.model
-                )
-            })?);
-        }
-        sources.push((n_threads, desk.ceilings.clone(), desk.source()));
+    for case in &cases {
+        ensure!(
+            !forecast::kernels(case, &models[&case.model]).0.is_empty(),
+            "{}: its file lists no matrices this program knows",
+            case.model
+        );
     }
-    // In the order of the table, whatever the threads.
-    forecasts.sort_by_key(|f| cases.iter().position(|c| *c == f.case));
-    let predictions = Predictions {
-        forecasts,
+    let device = host.device(args.device);
+    let mut predictions = Predictions {
+        forecasts: Vec::new(),
+        not_expected: Vec::new(),
         available_bytes: host::available_memory_bytes(),
     };
+    let mut sources = Vec::new();
+    for (n_threads, cases) in by_threads(&cases) {
+        let mut cache = CeilingCache::open(&host, device, n_threads, args.fresh)?;
+        let refused = learn(&mut cache, &cases, &models)?;
+        for case in cases {
+            match forecast::forecast(case, &models[&case.model], &cache.ceilings) {
+                Some(forecast) => predictions.forecasts.push(forecast),
+                None => {
+                    let of_case = refused_of(case, &models[&case.model], &refused);
+                    predictions.not_expected.push(NotExpected {
+                        case_id: case.id(),
+                        reasons: match of_case[..] {
+                            [] => vec!["its prefill is split into too many passes".to_owned()],
+                            _ => reasons(&of_case),
+                        },
+                    });
+                }
+            }
+        }
+        cache.notes.extend(reasons(&refused));
+        sources.push((n_threads, cache.ceilings.clone(), cache.source()));
+    }
+    // In the order of the table, whatever the threads.
+    predictions
+        .forecasts
+        .sort_by_key(|f| cases.iter().position(|c| *c == f.case));
+    if predictions.forecasts.is_empty() {
+        let mut why: Vec<String> = Vec::new();
+        for reason in predictions.not_expected.into_iter().flat_map(|n| n.reasons) {
+            if !why.contains(&reason) {
+                why.push(reason);
+            }
+        }
+        note(format_args!(
+            "error: nothing can be expected: {}",
+            why.join("; ")
+        ));
+        return Ok(FAILED_CELLS);
+    }
     let sheet = prediction::sheet(&predictions, &sources, &models);
     let mut out = std::io::stdout().lock();
     unless_closed(report::print_sheet(
@@ -78,7 +108,25 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         args.output,
         &mut out,
     ))?;
-    Ok(DONE)
+    Ok(match predictions.not_expected[..] {
+        [] => DONE,
+        _ => FAILED_CELLS,
+    })
+}
+
+/// Of the kernels without a time those that a case runs.
+fn refused_of(
+    case: &Case,
+    model: &ModelFacts,
+    refused: &[(Point, String)],
+) -> Vec<(Point, String)> {
+    let (decode, prefill) = forecast::kernels(case, model);
+    let runs = |point: &Point| {
+        let mut items = decode.iter().chain(&prefill);
+        items.any(|item| item.point.kernel == point.kernel)
+    };
+    let of_case = refused.iter().filter(|(point, _)| runs(point));
+    of_case.cloned().collect()
 }
 
 fn by_threads<'c>(cases: impl IntoIterator<Item = &'c Case>) -> BTreeMap<u32, Vec<&'c Case>> {
@@ -93,9 +141,9 @@ fn by_threads<'c>(cases: impl IntoIterator<Item = &'c Case>) -> BTreeMap<u32, Ve
 fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
     let held = axis::numbers("--hold-out", &args.hold_out)?;
     let view = RunView::read(run)?;
-    let place = Place::probe()?;
+    let host = KernelHost::probe()?;
     ensure!(
-        place.is_of(&view.header),
+        host.is_of(&view.header),
         "{}: was measured on another machine or with another engine: this one's ceilings say nothing of it",
         run.display()
     );
@@ -120,17 +168,24 @@ fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
         .collect();
     let mut ceilings = Vec::new();
     let mut notes = Vec::new();
+    let mut is_whole = true;
     for (n_threads, cases) in by_threads(measured) {
-        let mut desk = Desk::open(&place, device, n_threads, args.fresh)?;
-        learn(&mut desk, &cases, &models)?;
-        notes.append(&mut desk.notes);
-        ceilings.push(desk.ceilings);
+        let mut cache = CeilingCache::open(&host, device, n_threads, args.fresh)?;
+        let refused = learn(&mut cache, &cases, &models)?;
+        is_whole &= refused.is_empty();
+        notes.append(&mut cache.notes);
+        notes.extend(reasons(&refused));
+        ceilings.push(cache.ceilings);
     }
     let check = check::check(&view, &ceilings, &held);
     ensure!(
         !check.cells.is_empty(),
-        "{}: nothing to hold against ceilings: no measured cell, or a record without the models' matrices",
-        run.display()
+        "{}: nothing to hold against ceilings: {}",
+        run.display(),
+        match notes.first() {
+            Some(note) if !is_whole => note,
+            _ => "no measured cell, or a record without the models' matrices",
+        }
     );
     let mut sheets = check::sheets(&check);
     let last = sheets.last_mut().expect("there is always one");
@@ -138,25 +193,26 @@ fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
         .extend(notes.into_iter().map(|n| ("note".to_owned(), n)));
     let mut out = std::io::stdout().lock();
     unless_closed(report::print_sheets(&sheets, &check, args.output, &mut out))?;
-    Ok(DONE)
+    Ok(if is_whole { DONE } else { FAILED_CELLS })
 }
 
-/// Measures what the cases' kernels lack. With one token and with many besides, which say what limits.
-fn learn(desk: &mut Desk<'_>, cases: &[&Case], models: &Models) -> Result<()> {
+/// Measures what the cases' kernels lack. With one token and with many besides, which say what limits. Answers the
+/// kernels that have no time, and why.
+fn learn(
+    cache: &mut CeilingCache<'_>,
+    cases: &[&Case],
+    models: &Models,
+) -> Result<Vec<(Point, String)>> {
     let mut points: Vec<Point> = Vec::new();
     for case in cases {
         let (decode, prefill) = forecast::kernels(case, &models[&case.model]);
-        points.extend(desk.ceilings.nodes(&decode));
-        points.extend(desk.ceilings.nodes(&prefill));
+        points.extend(cache.ceilings.nodes(&decode));
+        points.extend(cache.ceilings.nodes(&prefill));
         points.extend(forecast::reference_points(&decode));
     }
     points.sort();
     points.dedup();
-    let refused = desk.learn(points, true)?;
-    match refused.first() {
-        Some((point, e)) => bail!("{}: {e}", point.kernel),
-        None => Ok(()),
-    }
+    cache.learn(points, true)
 }
 
 /// A preset's name alone, or with a type, means the synthetic model of that shape.

@@ -62,6 +62,13 @@ pub enum Difference {
         /// B's.
         b: u64,
     },
+    /// A record in which lines stand again, which count once.
+    RepeatedLines {
+        /// So many in A's.
+        a: u32,
+        /// In B's.
+        b: u32,
+    },
 }
 
 impl Difference {
@@ -110,9 +117,14 @@ impl Difference {
                 });
             }
         }
-        let (a, b) = (a.plan.protocol.seed, b.plan.protocol.seed);
-        if a != b {
+        let seeds = (a.plan.protocol.seed, b.plan.protocol.seed);
+        if seeds.0 != seeds.1 {
+            let (a, b) = seeds;
             found.push(Self::Seed { a, b });
+        }
+        let (a, b) = (a.n_repeated_lines, b.n_repeated_lines);
+        if a > 0 || b > 0 {
+            found.push(Self::RepeatedLines { a, b });
         }
         found
     }
@@ -194,6 +206,10 @@ impl fmt::Display for Difference {
             Self::Program { a, b } => write!(f, "programs: A {a}, B {b}"),
             Self::Model { name, a, b } => write!(f, "files of model {name}: A {a}, B {b}"),
             Self::Seed { a, b } => write!(f, "seeds, and so prompts and order: A {a}, B {b}"),
+            Self::RepeatedLines { a, b } => write!(
+                f,
+                "lines that stand in the record again, and count once: A {a}, B {b}"
+            ),
         }
     }
 }

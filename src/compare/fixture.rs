@@ -33,6 +33,7 @@ pub fn header(run: &str, cases: &[Case]) -> RunHeader {
     RunHeader {
         requests: None,
         pair: None,
+        n_repeated_lines: 0,
         schema: SCHEMA_VERSION,
         run: run.to_owned(),
         started_at: "2026-01-31T12:00:00+00:00".to_owned(),
@@ -89,7 +90,8 @@ pub fn side_of(header: RunHeader, processes: impl Fn(&Case) -> Vec<Vec<(u64, boo
     Side::read(folder.path(), Metric::StepNs).expect("reads what was written")
 }
 
-fn line(
+/// A repetition, by process and number.
+pub fn line(
     case: &Case,
     (replicate, repetition): (u32, u32),
     step_ns: u64,

@@ -67,10 +67,16 @@ fn buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
 
 /// Reads memory with `n_threads` threads, `rounds` times from newly laid in buffers, each for `round` and at
 /// least five passes. The buffer is four times the last cache and at least 1 GiB, but at most a quarter of what
-/// is available. `measured_at_s` of the answer is left 0.
-pub fn read_rate_ceiling(n_threads: u32, rounds: u32, round: Duration) -> ReadRate {
+/// is available, and `most_bytes`. `measured_at_s` of the answer is left 0.
+pub fn read_rate_ceiling(
+    n_threads: u32,
+    rounds: u32,
+    round: Duration,
+    most_bytes: u64,
+) -> ReadRate {
     let cache_bytes = Cpu::probe(&LiveFiles).last_level_cache_bytes();
-    let buffer_bytes = ceiling_buffer_bytes(cache_bytes, available_memory_bytes());
+    let wanted = ceiling_buffer_bytes(cache_bytes, available_memory_bytes());
+    let buffer_bytes = wanted.min(most_bytes).max(MIB);
     read_rounds(
         n_threads.max(1),
         rounds.max(1),

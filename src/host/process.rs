@@ -4,6 +4,8 @@ use std::io;
 use std::process::ExitStatus;
 
 use super::cgroup::Cgroup;
+#[cfg(target_os = "linux")]
+use super::files::kib_value_bytes;
 use super::files::{Files, LiveFiles, space_value};
 
 /// Makes this process the first that the kernel ends when memory runs out, so that the supervisor
@@ -14,6 +16,31 @@ use super::files::{Files, LiveFiles, space_value};
 pub fn lower_oom_priority_of_self() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
+    Ok(())
+}
+
+/// Lets this process take `bytes` more of memory for data than it has now; asking for more then fails (setrlimit(2),
+/// `RLIMIT_DATA`). Does nothing outside Linux.
+///
+/// # Errors
+/// The operating system's, when `/proc` is missing or the limit is refused.
+pub fn limit_memory_of_self(bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let held = kib_value_bytes(&status, "VmData").ok_or(io::ErrorKind::InvalidData)?;
+        let limit = held.saturating_add(bytes);
+        let limit = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
+        // SAFETY: the call reads the structure, which lives through it.
+        if unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // Unused elsewhere.
+    let _ = bytes;
     Ok(())
 }
 

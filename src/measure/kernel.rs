@@ -1,16 +1,19 @@
 //! How kernels are timed: METHODOLOGY.md, "Ceilings and what follows".
 
-use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineError;
 use crate::engine::clock::Clock;
 use crate::engine::kernel::KernelBackend;
 use crate::roofline::ceiling::Timing;
-use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::slice::{Bounds, Slice};
 use crate::stats::summary;
 
 /// How much time and memory timing kernels may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
     /// Times that everything is laid in and timed anew: memory placement is luck, and so is what other
     /// programs do meanwhile.
@@ -23,7 +26,27 @@ pub struct Effort {
     pub stock_bytes: u64,
     /// Distinct memory that every other pass goes through, which must outgrow the last cache.
     pub floor_bytes: u64,
+    /// Memory that the process that times them may take.
+    pub most_bytes: u64,
 }
+
+/// Most memory that timing kernels takes, unless it takes more to outgrow the last cache.
+const MOST_BYTES: u64 = 7 << 28;
+
+/// Most that one application of a kernel goes through; of larger ones a slice is timed.
+const SLICE_BYTES: u64 = 256 << 20;
+
+/// Most that one application computes: some tenths of a second on two cores.
+const SLICE_FLOPS: f64 = 40e9;
+
+/// FLOPs a second that the slowest machine reaches, to know when a kernel hangs.
+const SLOWEST_FLOPS_PER_S: f64 = 1e9;
+
+/// Bytes a second that it lays in, likewise.
+const SLOWEST_BYTES_PER_S: f64 = 100e6;
+
+/// What a process of kernels may be late by on a busy machine, whatever it times.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Four times the last cache, the least that shows memory and not cache; of an unknown cache 128 MiB.
 pub fn floor_bytes(cache_bytes: Option<u64>) -> u64 {
@@ -32,31 +55,62 @@ pub fn floor_bytes(cache_bytes: Option<u64>) -> u64 {
         .max(16 << 20)
 }
 
+/// Of what a process may take, the part for distinct weights; the rest is for one more copy, inputs and results.
+fn stock_of(most_bytes: u64) -> u64 {
+    most_bytes / 8 * 5
+}
+
+/// Memory that a process may take to time kernels: half of what is available, and no more than it has use for.
+pub fn memory_limit(cache_bytes: Option<u64>, available_bytes: Option<u64>) -> u64 {
+    let wanted = MOST_BYTES.max(floor_bytes(cache_bytes) / 5 * 8);
+    available_bytes.map_or(wanted, |bytes| wanted.min(bytes / 2))
+}
+
 impl Effort {
     /// For a user who waits: a tenth of a second or so for each point.
-    pub fn quick(cache_bytes: Option<u64>) -> Self {
-        let floor_bytes = floor_bytes(cache_bytes);
+    pub fn quick(cache_bytes: Option<u64>, available_bytes: Option<u64>) -> Self {
+        let most_bytes = memory_limit(cache_bytes, available_bytes);
+        let floor_bytes = floor_bytes(cache_bytes).min(stock_of(most_bytes));
         Self {
             rounds: 3,
             round_ns: 40_000_000,
             min_passes: 2,
             stock_bytes: floor_bytes,
             floor_bytes,
+            most_bytes,
         }
     }
 
-    /// For ceilings that are kept: at least 1 GiB of distinct weights where a quarter of the available
-    /// memory holds that.
+    /// For ceilings that are kept: at least 1 GiB of distinct weights where there is memory for them.
     pub fn thorough(cache_bytes: Option<u64>, available_bytes: Option<u64>) -> Self {
-        let floor_bytes = floor_bytes(cache_bytes);
-        let room = available_bytes.map_or(u64::MAX, |bytes| bytes / 4);
+        let quick = Self::quick(cache_bytes, available_bytes);
+        let stock_bytes = quick.floor_bytes.max(1 << 30);
         Self {
             rounds: 5,
             round_ns: 100_000_000,
             min_passes: 3,
-            stock_bytes: floor_bytes.max(1 << 30).min(room.max(floor_bytes)),
-            floor_bytes,
+            stock_bytes: stock_bytes.min(stock_of(quick.most_bytes)),
+            ..quick
         }
+    }
+
+    /// What one application of a kernel may take; of larger ones a slice is timed.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            bytes: SLICE_BYTES.min(self.most_bytes / 8),
+            flops: SLICE_FLOPS,
+        }
+    }
+
+    /// How long these slices of a kernel may take in one round, on the slowest machine: what takes longer hangs.
+    pub fn patience(&self, slices: &[Slice]) -> Duration {
+        let flops: f64 = slices.iter().map(Slice::flops).sum();
+        let passes = Duration::from_nanos(self.round_ns.saturating_mul(slices.len() as u64));
+        let laying_in = self.stock_bytes as f64 / SLOWEST_BYTES_PER_S;
+        let work = laying_in + 3.0 * flops / SLOWEST_FLOPS_PER_S;
+        PATIENCE
+            .saturating_add(passes.saturating_mul(20))
+            .saturating_add(Duration::try_from_secs_f64(work).unwrap_or(Duration::MAX))
     }
 
     /// Weights that a pass of so many tokens goes through. Where each is used for hundreds of tokens, reading
@@ -70,49 +124,9 @@ impl Effort {
     }
 }
 
-/// Times of one application of each point, in the order of `points`. Points whose kernel the device
-/// cannot compute carry the engine's reason.
-pub fn time(
-    backend: &KernelBackend,
-    points: &[Point],
-    effort: Effort,
-    clock: &dyn Clock,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Vec<(Point, Result<Timing, EngineError>)> {
-    let mut by_kernel: BTreeMap<&Kernel, Vec<Load>> = BTreeMap::new();
-    for point in points {
-        by_kernel.entry(&point.kernel).or_default().push(point.load);
-    }
-    let mut rounds: BTreeMap<Point, Result<Vec<Vec<f64>>, EngineError>> = BTreeMap::new();
-    let total = points.len() as u64 * u64::from(effort.rounds);
-    let mut done = 0;
-    for _ in 0..effort.rounds {
-        for (&kernel, loads) in &by_kernel {
-            let timed = time_kernel(backend, kernel, loads, effort, clock);
-            for (&load, passes) in loads.iter().zip(timed) {
-                let point = Point {
-                    kernel: kernel.clone(),
-                    load,
-                };
-                let all = rounds.entry(point).or_insert_with(|| Ok(Vec::new()));
-                match (all.as_mut(), passes) {
-                    (Ok(rounds), Ok(passes)) => rounds.push(passes),
-                    (Ok(_), Err(e)) => *all = Err(e),
-                    (Err(_), _) => {}
-                }
-                done += 1;
-                progress(done, total);
-            }
-        }
-    }
-    rounds
-        .into_iter()
-        .map(|(point, rounds)| (point, rounds.map(|rounds| timing(&rounds))))
-        .collect()
-}
-
-/// For each load the times of its passes, nanoseconds of one application.
-fn time_kernel(
+/// For each load the times of its passes in one round, nanoseconds of one application; the engine's reason for one that
+/// the device cannot compute.
+pub fn time_kernel(
     backend: &KernelBackend,
     kernel: &Kernel,
     loads: &[Load],
@@ -153,7 +167,7 @@ fn time_kernel(
 }
 
 /// The median over rounds of each round's median pass, and the rounds' range.
-fn timing(rounds: &[Vec<f64>]) -> Timing {
+pub fn timing(rounds: &[Vec<f64>]) -> Timing {
     let medians: Vec<f64> = rounds.iter().filter_map(|r| summary::median(r)).collect();
     let all = rounds.iter().flatten().copied();
     let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -173,32 +187,63 @@ fn timing(rounds: &[Vec<f64>]) -> Timing {
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+
     #[test]
     fn effort_follows_the_cache_and_the_memory() {
-        const GIB: u64 = 1 << 30;
-        let quick = Effort::quick(Some(32 << 20));
+        let quick = Effort::quick(Some(32 * MIB), None);
         assert_eq!(
             (quick.stock_bytes, quick.floor_bytes),
-            (128 << 20, 128 << 20)
+            (128 * MIB, 128 * MIB)
         );
-        let thorough =
-            |cache, available| Effort::thorough(Some(cache), Some(available)).stock_bytes;
-        assert_eq!(thorough(32 << 20, 24 * GIB), GIB);
-        assert_eq!(thorough(GIB, 64 * GIB), 4 * GIB);
-        assert_eq!(
-            thorough(32 << 20, 2 * GIB),
-            GIB / 2,
-            "a quarter of what is available"
-        );
-        assert_eq!(
-            thorough(32 << 20, 0),
-            128 << 20,
-            "but never less than shows memory"
-        );
-        let effort = Effort::thorough(Some(32 << 20), Some(24 * GIB));
+        let thorough = |cache, available| {
+            let effort = Effort::thorough(Some(cache), Some(available));
+            (effort.stock_bytes, effort.floor_bytes)
+        };
+        assert_eq!(thorough(32 * MIB, 24 * GIB), (GIB, 128 * MIB));
+        assert_eq!(thorough(GIB, 64 * GIB), (4 * GIB, 4 * GIB));
+        assert_eq!(thorough(32 * MIB, 2 * GIB), (640 * MIB, 128 * MIB));
+        assert_eq!(thorough(32 * MIB, 256 * MIB), (80 * MIB, 80 * MIB));
+        assert_eq!(thorough(32 * MIB, 0), (0, 0));
+        let effort = Effort::thorough(Some(32 * MIB), Some(24 * GIB));
         assert_eq!(effort.weights_bytes(15), GIB);
-        assert_eq!(effort.weights_bytes(16), 128 << 20);
-        assert_eq!(effort.weights_bytes(512), 16 << 20);
+        assert_eq!(effort.weights_bytes(16), 128 * MIB);
+        assert_eq!(effort.weights_bytes(512), 16 * MIB);
+    }
+
+    #[test]
+    fn a_process_takes_half_of_the_free_memory_at_most_and_less_than_2_gib_unless_caches_are_huge()
+    {
+        let limit = |cache, available| memory_limit(Some(cache), Some(available));
+        assert_eq!(limit(260 * MIB, 64 * GIB), MOST_BYTES);
+        assert!(MOST_BYTES < 2 * GIB - 128 * MIB);
+        assert_eq!(limit(32 * MIB, GIB), GIB / 2);
+        assert_eq!(limit(GIB, 64 * GIB), 4 * GIB / 5 * 8);
+        assert_eq!(limit(32 * MIB, 0), 0);
+        assert_eq!(memory_limit(None, None), MOST_BYTES);
+        // Everything that is timed of a kernel within bounds fits.
+        let effort = Effort::thorough(Some(260 * MIB), Some(64 * GIB));
+        let held = effort.bounds().bytes;
+        assert!(effort.stock_bytes + 2 * held <= effort.most_bytes);
+    }
+
+    #[test]
+    fn patience_is_for_hanging_kernels_not_for_slow_machines() {
+        let effort = Effort::quick(None, None);
+        let point = |n| crate::roofline::kernel::Point {
+            kernel: Kernel::MatMul {
+                weights: "F16".into(),
+                n_in: 1000,
+                n_out: 500,
+            },
+            load: Load::tokens(n),
+        };
+        let slices = [1, 1000].map(|n| Slice::of(&point(n), effort.bounds()));
+        // 1 MFLOP and 1 GFLOP at 1 GFLOP/s, three times, twenty times 40 ms for each, and 128 MiB at 100 MB/s.
+        let expected =
+            PATIENCE + Duration::from_nanos(3_003_000_000 + 1_600_000_000 + 1_342_177_280);
+        assert_eq!(effort.patience(&slices), expected);
     }
 
     #[test]

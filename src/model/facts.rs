@@ -10,7 +10,7 @@ use super::gguf::{Gguf, TensorInfo};
 use super::names::model_name;
 use super::parts::{Headers, ModelFile};
 use super::sums::{Matrices, Sums};
-use super::{FileType, ModelError, Progress, hash, kv_heads};
+use super::{FileType, ModelError, Progress, hash, kv_heads, shapes};
 
 /// Shape, types and sizes of one model. Counts are exact; `None` means the file does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,6 +139,7 @@ impl ModelFacts {
                 detail: format!("{n_layer} layers, but only {} tensors", tensors.len()),
             });
         }
+        shapes::check(path, gguf, &arch, tensors)?;
         let kv = kv_heads::read(gguf, &arch, u64::from(n_layer), u64::from(n_embd));
         let sums = Sums::of(tensors);
         Ok(Self {

@@ -64,7 +64,7 @@ pub(super) fn read(gguf: &Gguf, arch: &str, n_layer: u64, n_embd: u64) -> KvHead
 }
 
 /// A per-layer array, or one value for all layers.
-fn per_layer(values: &[u64], layer: u64) -> u64 {
+pub(super) fn per_layer(values: &[u64], layer: u64) -> u64 {
     match values {
         [one] => *one,
         many => many.get(layer as usize).copied().unwrap_or(0),

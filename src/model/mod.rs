@@ -24,6 +24,7 @@ pub mod ollama;
 mod parts;
 pub mod quantize;
 mod scan;
+mod shapes;
 mod source;
 mod space;
 mod stamp;
@@ -43,7 +44,7 @@ pub use parts::ModelFile;
 pub use source::{Ensure, ModelSpec, Resolution, ResolvedModel, resolve};
 pub use stamp::FileStamp;
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
-pub use sums::{Matrices, type_bytes_per_element};
+pub use sums::{Matrices, type_block_elements, type_bytes_per_element};
 pub use watch::FileWatch;
 
 /// Reports progress of a long file operation: bytes done, bytes in all.

@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{FileType, ModelError, sanitize_name};
 use crate::file::home;
+use crate::text::read_at_most;
 
 /// The catalogue compiled in, for when the program runs elsewhere than in its repository.
 const EMBEDDED: &str = include_str!("../../gguf/models.toml");
+
+/// Largest catalogue that is read.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// One model that can be fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,7 +171,7 @@ impl ModelStore {
             None => cache_dir().map_or_else(|| local.clone(), |dir| dir.join("models")),
         };
         let list = local.join("models.toml");
-        let catalogue = match fs::read_to_string(&list) {
+        let catalogue = match read_at_most(&list, MOST_BYTES) {
             Ok(text) => Catalogue::parse(&text, &list)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Catalogue::parse(EMBEDDED, Path::new("gguf/models.toml"))?

@@ -13,6 +13,12 @@ pub fn type_bytes_per_element(name: &str) -> Option<f64> {
     tensor_type_of(name).map(|ty| block_bytes(ty) as f64 / block_elements(ty) as f64)
 }
 
+/// Elements of a ggml type that are quantised together, by name in any case; `None` for an unknown name.
+#[must_use]
+pub fn type_block_elements(name: &str) -> Option<u64> {
+    tensor_type_of(name).map(block_elements)
+}
+
 /// Matrices of one shape and type that a token multiplies with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Matrices {

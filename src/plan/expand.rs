@@ -270,15 +270,7 @@ fn validate(c: &Case) -> Result<(), PlanError> {
             return Err(PlanError::axis(key, "0 is too small; at least 1"));
         }
     }
-    if !(1..=MAX_SEQ).contains(&c.n_seq) {
-        return Err(PlanError::axis(
-            "batch",
-            format!(
-                "{} sequences; the engine decodes 1 to {MAX_SEQ} together",
-                c.n_seq
-            ),
-        ));
-    }
+    check_sequences(c, MAX_SEQ)?;
     if u64::from(c.n_batch) > MAX_CELLS {
         return Err(PlanError::axis(
             "n_batch",
@@ -295,12 +287,7 @@ fn validate(c: &Case) -> Result<(), PlanError> {
             c.n_depth, c.n_prompt, c.n_gen, c.n_ctx
         )));
     }
-    if u64::from(c.n_ctx).next_multiple_of(super::KV_PAD.into()) * u64::from(c.n_seq) > MAX_CELLS {
-        return Err(PlanError::Impossible(format!(
-            "n_ctx {} x batch {} is more cells than the engine can address (2^31)",
-            c.n_ctx, c.n_seq
-        )));
-    }
+    check_cells(c)?;
     if c.n_ubatch > c.n_batch {
         return Err(PlanError::Impossible(format!(
             "n_ubatch {} is larger than n_batch {}: the physical batch is a part of the logical one",
@@ -317,6 +304,48 @@ fn validate(c: &Case) -> Result<(), PlanError> {
         return Err(PlanError::Impossible(format!(
             "type_v {} needs flash attention, which is off",
             c.type_v
+        )));
+    }
+    Ok(())
+}
+
+fn check_sequences(c: &Case, most: u32) -> Result<(), PlanError> {
+    if (1..=most).contains(&c.n_seq) {
+        return Ok(());
+    }
+    Err(PlanError::axis(
+        "batch",
+        format!(
+            "{} sequences; the engine decodes 1 to {most} together",
+            c.n_seq
+        ),
+    ))
+}
+
+fn check_cells(c: &Case) -> Result<(), PlanError> {
+    let cells = u64::from(c.n_ctx).next_multiple_of(super::KV_PAD.into());
+    if cells * u64::from(c.n_seq) <= MAX_CELLS {
+        return Ok(());
+    }
+    Err(PlanError::Impossible(format!(
+        "n_ctx {} x batch {} is more cells than the engine can address (2^31)",
+        c.n_ctx, c.n_seq
+    )))
+}
+
+/// Whether an engine could have measured the case, which a record says it did. What is only unwise may stand there:
+/// other versions may allow it.
+///
+/// # Errors
+/// [`PlanError`] with the number that no engine takes.
+pub fn check_recorded(c: &Case, most_seq: u32) -> Result<(), PlanError> {
+    check_sequences(c, most_seq)?;
+    check_cells(c)?;
+    let used = [c.n_depth, c.n_prompt, c.n_gen].map(u64::from);
+    if used.iter().sum::<u64>() > MAX_CELLS {
+        return Err(PlanError::Impossible(format!(
+            "n_depth {} + n_prompt {} + n_gen {} are more tokens than the engine can address (2^31)",
+            c.n_depth, c.n_prompt, c.n_gen
         )));
     }
     Ok(())

@@ -111,20 +111,22 @@ pub struct Case {
 impl Case {
     /// Tokens of each sequence in the cache when the last decode step has run.
     pub fn n_used(&self) -> u32 {
-        self.n_depth + self.n_prompt + self.n_gen
+        [self.n_prompt, self.n_gen]
+            .into_iter()
+            .fold(self.n_depth, u32::saturating_add)
     }
 
     /// Cells of the KV cache each sequence gets, padded as the engine pads.
     pub fn n_ctx_seq(&self) -> u32 {
         match self.kv {
-            KvSizing::Full => self.n_ctx.next_multiple_of(KV_PAD),
-            KvSizing::Fit => self.n_used().next_multiple_of(KV_PAD),
+            KvSizing::Full => padded(self.n_ctx),
+            KvSizing::Fit => padded(self.n_used()),
         }
     }
 
     /// Cells of the whole KV cache, over all sequences.
     pub fn n_ctx_total(&self) -> u32 {
-        self.n_ctx_seq() * self.n_seq
+        self.n_ctx_seq().saturating_mul(self.n_seq)
     }
 
     /// Most tokens that one decode call of the case has.
@@ -155,7 +157,9 @@ impl Case {
 
     /// Tokens in each sequence's cache before the middle one of its decode steps: what a median step sees.
     pub fn mid_past(&self) -> u32 {
-        self.n_depth + self.n_prompt + self.n_gen / 2
+        [self.n_prompt, self.n_gen / 2]
+            .into_iter()
+            .fold(self.n_depth, u32::saturating_add)
     }
 
     /// The case's name in records and tables; equal cases have equal names in every run.
@@ -172,6 +176,10 @@ impl Case {
             main_gpu: self.main_gpu,
         }
     }
+}
+
+fn padded(cells: u32) -> u32 {
+    cells.checked_next_multiple_of(KV_PAD).unwrap_or(u32::MAX)
 }
 
 /// What a model is loaded with; everything else costs only a context.

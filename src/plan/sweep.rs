@@ -8,6 +8,10 @@ use super::expand::{Axes, Exclude};
 use super::protocol::{ProtocolChoice, duration};
 use super::requests::RequestsChoice;
 use super::{PlanError, axis};
+use crate::text::read_at_most;
+
+/// Largest file that is read: sweeps are written by hand.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// A sweep file, read and understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,7 +170,7 @@ struct WireProtocol {
 /// [`PlanError::Sweep`] naming the file, and the line where there is one.
 pub fn read(path: &Path) -> Result<Sweep, PlanError> {
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| PlanError::Sweep {
+    let text = read_at_most(path, MOST_BYTES).map_err(|e| PlanError::Sweep {
         path: shown.clone(),
         line: None,
         reason: format!("cannot read the sweep: {e}"),

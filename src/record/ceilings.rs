@@ -1,7 +1,6 @@
 //! Measured ceilings, kept from one command to the next: one JSON file for each machine, engine build, device
 //! and number of threads, in `ceilings` of the user's cache folder.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +10,10 @@ use sha2::{Digest, Sha256};
 use crate::file::{OutputFile, Replace, make_folder_of};
 use crate::model::{cache_dir, sanitize_name};
 use crate::roofline::ceiling::{CEILINGS_VERSION, Ceilings};
+use crate::text::read_at_most;
+
+/// Largest file that is read: some hundred bytes a kernel and load.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What ceilings belong to: they mean nothing elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +60,7 @@ impl Owner {
 
     /// Reads what is kept at `path`.
     pub fn read(&self, path: &Path) -> Found {
-        let text = match fs::read_to_string(path) {
+        let text = match read_at_most(path, MOST_BYTES) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nothing,
             Err(e) => return Found::Unreadable(e.to_string()),

@@ -6,18 +6,26 @@
 //! out/history/pinned                               (the name of the promoted run)
 //! ```
 //!
-//! Records are copies, so that a history outlives the runs' own folders, and a resumed run does not change it. Names begin
-//! with date and time, so that their order is that of the nights.
+//! Records are copies, so that a history outlives the runs' own folders, and a resumed run does not change it. Nights are
+//! in the order of the instants at which they started, by their records: names carry a local time, which says little
+//! once a clock is set back or two time zones measure.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
+use super::RunHeader;
 use super::jsonl::{self, FILE_NAME, RecordError};
 use crate::file::{OutputFile, Replace};
+use crate::text::{plain, read_at_most};
 
 const PINNED: &str = "pinned";
 const REGRESSION: &str = "regression";
+
+/// Most bytes of a pinned name.
+const MOST_PIN_BYTES: u64 = 4096;
 
 /// A history that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +51,25 @@ pub enum HistoryError {
         /// The name.
         run: String,
     },
+    /// A record that does not say when it was made.
+    #[error(
+        "{path}: its started_at '{started_at}' is no time with a zone, so that it has no place among the nights"
+    )]
+    Time {
+        /// The record.
+        path: PathBuf,
+        /// What stands there.
+        started_at: String,
+    },
+}
+
+/// Some nights of a history.
+#[derive(Debug, Default)]
+pub struct Nights {
+    /// Their folders, newest first.
+    pub folders: Vec<PathBuf>,
+    /// Why others have no place among them.
+    pub left_out: Vec<HistoryError>,
 }
 
 /// The folder of earlier nights.
@@ -96,7 +123,7 @@ impl History {
     /// [`HistoryError`].
     pub fn promote(&self, run: &Path) -> Result<PathBuf, HistoryError> {
         let night = self.add(run, false)?;
-        let name = self.name_of(run)?;
+        let name = night.file_name().unwrap_or_default().to_string_lossy();
         let pin = self.folder.join(PINNED);
         replace(&pin, |file| writeln!(file, "{name}"))
             .map_err(|e| failed(&pin, "cannot pin the run", e))?;
@@ -111,38 +138,44 @@ impl History {
         Ok(self.pinned_name()?.map(|name| self.folder.join(name)))
     }
 
-    /// The newest `n` nights, newest first, that neither failed nor came before the pinned run, without the run
-    /// called `tonight`.
+    /// The newest `n` nights that neither failed nor came before the pinned run, without the run of `tonight`.
     ///
     /// # Errors
-    /// [`HistoryError::Io`] when the folder cannot be read; one that does not exist is empty.
-    pub fn last(&self, n: usize, tonight: &str) -> Result<Vec<PathBuf>, HistoryError> {
+    /// [`HistoryError`] when the folder or the pinned run cannot be read; a folder that does not exist is empty.
+    pub fn last(&self, n: usize, tonight: &RunHeader) -> Result<Nights, HistoryError> {
         let mut nights = self.nights(tonight)?;
-        nights.retain(|night| !self.has_failed(night));
-        nights.truncate(n);
+        nights.folders.retain(|night| !self.has_failed(night));
+        nights.folders.truncate(n);
         Ok(nights)
     }
 
-    /// Every night since the pinned run, itself among them, newest first; failed ones too, but not the run called
-    /// `tonight`.
+    /// Every night since the pinned run, itself among them; failed ones too, but not the run of `tonight`.
     ///
     /// # Errors
     /// As [`last`](Self::last).
-    pub fn nights(&self, tonight: &str) -> Result<Vec<PathBuf>, HistoryError> {
-        let since = self.pinned_name()?.unwrap_or_default();
+    pub fn nights(&self, tonight: &RunHeader) -> Result<Nights, HistoryError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Nights::default()),
             Err(e) => return Err(failed(&self.folder, "cannot read the history", e)),
         };
-        let mut names: Vec<String> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| *name >= since && name != tonight)
-            .filter(|name| self.folder.join(name).join(FILE_NAME).is_file())
-            .collect();
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(names.iter().map(|name| self.folder.join(name)).collect())
+        let pinned = self.pinned()?;
+        let since = pinned.as_deref().map(start).transpose()?;
+        let mut nights = Nights::default();
+        let mut found: Vec<(Timestamp, PathBuf)> = Vec::new();
+        let folders = entries.flatten().map(|entry| entry.path());
+        for folder in folders.filter(|folder| folder.join(FILE_NAME).is_file()) {
+            match start(&folder) {
+                Ok((_, header)) if is_same_run(&header, tonight) => {}
+                Ok((started, _)) if since.as_ref().is_some_and(|(since, _)| started < *since) => {}
+                Ok((started, _)) => found.push((started, folder)),
+                Err(e) => nights.left_out.push(e),
+            }
+        }
+        // Of one second, by name.
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        nights.folders = found.into_iter().map(|(_, folder)| folder).collect();
+        Ok(nights)
     }
 
     /// Whether a night of the history was suspected or failed.
@@ -157,22 +190,52 @@ impl History {
 
     fn pinned_name(&self) -> Result<Option<String>, HistoryError> {
         let pin = self.folder.join(PINNED);
-        match fs::read_to_string(&pin) {
+        match read_at_most(&pin, MOST_PIN_BYTES) {
             Ok(name) => Ok(Some(name.trim().to_owned()).filter(|name| is_plain(name))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(failed(&pin, "cannot read which run is pinned", e)),
         }
     }
 
+    /// The name that a run has in the history: its own, with a number where another run of this name is there. Runs of
+    /// two machines or two time zones may have one name.
     fn name_of(&self, run: &Path) -> Result<String, HistoryError> {
-        let name = jsonl::read(run, |_| {})?.run;
-        if is_plain(&name) {
-            return Ok(name);
+        let header = jsonl::read_header(run)?;
+        if !is_plain(&header.run) {
+            return Err(HistoryError::Name {
+                path: jsonl::locate(run),
+                run: header.run,
+            });
         }
-        Err(HistoryError::Name {
-            path: jsonl::locate(run),
-            run: name,
-        })
+        let is_free = |name: &String| {
+            let copy = self.folder.join(name);
+            // A copy that cannot be read is replaced.
+            jsonl::read_header(&copy).map_or(true, |there| is_same_run(&there, &header))
+        };
+        let numbered = (2..).map(|n: u32| format!("{}-{n}", header.run));
+        let mut names = std::iter::once(header.run.clone()).chain(numbered);
+        Ok(names.find(is_free).unwrap_or(header.run))
+    }
+}
+
+/// Whether two records are of one run.
+fn is_same_run(a: &RunHeader, b: &RunHeader) -> bool {
+    let identity = |h: &RunHeader| {
+        let at = h.started().ok_or_else(|| h.started_at.clone());
+        (h.run.clone(), at, h.machine.fingerprint.clone())
+    };
+    identity(a) == identity(b)
+}
+
+/// When a night started, by its record.
+fn start(night: &Path) -> Result<(Timestamp, RunHeader), HistoryError> {
+    let header = jsonl::read_header(night)?;
+    match header.started() {
+        Some(started) => Ok((started, header)),
+        None => Err(HistoryError::Time {
+            path: jsonl::locate(night),
+            started_at: plain(&header.started_at),
+        }),
     }
 }
 
@@ -215,16 +278,36 @@ mod tests {
             Self { folder, history }
         }
 
-        fn run(&self, name: &str) -> PathBuf {
-            let run = self.folder.path().join("runs").join(name);
+        fn run(&self, name: &str, started_at: &str) -> PathBuf {
+            let folders = self.folder.path().join("runs");
+            let n = fs::read_dir(&folders).map_or(0, Iterator::count);
+            let run = folders.join(n.to_string());
             fs::create_dir_all(&run).expect("writable");
-            Writer::create(&run, header(name, &batches(&[1]))).expect("writable");
+            Writer::create(&run, night(name, started_at)).expect("writable");
             run
         }
 
-        fn last(&self, n: usize) -> Vec<String> {
-            names(&self.history.last(n, "tonight").expect("readable"))
+        fn add(&self, name: &str, started_at: &str) -> PathBuf {
+            let run = self.run(name, started_at);
+            self.history.add(&run, false).expect("added")
         }
+
+        fn last(&self, n: usize) -> Vec<String> {
+            let tonight = night("tonight", "2026-06-01T02:00:00+00:00");
+            names(&self.history.last(n, &tonight).expect("readable").folders)
+        }
+    }
+
+    fn night(name: &str, started_at: &str) -> RunHeader {
+        RunHeader {
+            started_at: started_at.to_owned(),
+            ..header(name, &batches(&[1]))
+        }
+    }
+
+    /// Two in the morning of a day of May.
+    fn may(day: u32) -> String {
+        format!("2026-05-{day:02}T02:00:00+00:00")
     }
 
     fn names(nights: &[PathBuf]) -> Vec<String> {
@@ -237,33 +320,31 @@ mod tests {
         let place = Place::new();
         assert_eq!(place.last(9), [""; 0], "no history yet");
         assert_eq!(place.history.pinned().expect("readable"), None);
-        for (name, regression) in [
-            ("1", false),
-            ("2", false),
-            ("3", true),
-            ("4", false),
-            ("tonight", false),
+        for (name, day, regression) in [
+            ("1", 1, false),
+            ("2", 2, false),
+            ("3", 4, true),
+            ("4", 5, false),
         ] {
-            place
-                .history
-                .add(&place.run(name), regression)
-                .expect("added");
+            let run = place.run(name, &may(day));
+            place.history.add(&run, regression).expect("added");
         }
+        place.add("tonight", "2026-06-01T02:00:00+00:00");
         assert_eq!(place.last(9), ["4", "2", "1"]);
         assert_eq!(place.last(2), ["4", "2"]);
-        let all = place.history.nights("tonight").expect("readable");
-        assert_eq!(names(&all), ["4", "3", "2", "1"], "failed ones too");
-        let night = place.history.promote(&place.run("2b")).expect("promoted");
+        let tonight = night("tonight", "2026-06-01T04:00:00+02:00");
+        let all = place.history.nights(&tonight).expect("readable");
+        assert_eq!(names(&all.folders), ["4", "3", "2", "1"], "failed ones too");
+        let promoted = place.run("2b", &may(3));
+        let night = place.history.promote(&promoted).expect("promoted");
         assert_eq!(place.history.pinned().expect("readable"), Some(night));
         assert_eq!(
             place.last(9),
             ["4", "2b"],
             "nights before the promoted one are over"
         );
-        place
-            .history
-            .promote(&place.folder.path().join("runs/3"))
-            .expect("promoted");
+        let failed = place.history.folder().join("3");
+        place.history.promote(&failed).expect("promoted");
         assert_eq!(
             place.last(9),
             ["4", "3"],
@@ -272,9 +353,72 @@ mod tests {
     }
 
     #[test]
+    fn nights_are_in_the_order_of_their_instants_whatever_their_zones_and_names() {
+        let place = Place::new();
+        // Names by local time: Kiritimati's clock is a day ahead of Honolulu's.
+        let first = place.run("20260511-010000-nightly", "2026-05-11T01:00:00+14:00");
+        place.history.promote(&first).expect("promoted");
+        place.add("20260510-023000-nightly", "2026-05-10T02:30:00-10:00");
+        place.add("20260510-020000-nightly", "2026-05-10T02:00:00-10:00");
+        assert_eq!(
+            place.last(9),
+            [
+                "20260510-023000-nightly",
+                "20260510-020000-nightly",
+                "20260511-010000-nightly"
+            ]
+        );
+        // The hour that a clock set back has twice: the later night has the earlier local time.
+        place.add("20261025-025500-nightly", "2026-05-25T02:55:00+02:00");
+        place.add("20261025-020500-nightly", "2026-05-25T02:05:00+01:00");
+        assert_eq!(
+            place.last(2),
+            ["20261025-020500-nightly", "20261025-025500-nightly"]
+        );
+    }
+
+    #[test]
+    fn two_nights_of_one_name_are_both_kept() {
+        let place = Place::new();
+        let [utc, west] = ["2026-05-10T02:00:00+00:00", "2026-05-10T02:00:00-06:00"];
+        place.add("n", utc);
+        place.add("n", west);
+        assert_eq!(place.last(9), ["n-2", "n"]);
+        place.add("n", "2026-05-10T04:00:00+02:00");
+        assert_eq!(place.last(9), ["n-2", "n"], "the first one again");
+        let pinned = place.history.promote(&place.run("n", west));
+        assert_eq!(names(&[pinned.expect("promoted")]), ["n-2"]);
+        assert_eq!(place.last(9), ["n-2"]);
+    }
+
+    #[test]
+    fn a_night_without_a_readable_time_is_named_and_left_out() {
+        let place = Place::new();
+        place.add("1", &may(1));
+        place.add("2", "yesterday");
+        let broken = place.history.folder().join("3");
+        fs::create_dir(&broken).expect("writable");
+        fs::write(broken.join(FILE_NAME), "nothing\n").expect("writable");
+        let nights = place.history.last(9, &night("t", &may(9)));
+        let nights = nights.expect("readable");
+        assert_eq!(names(&nights.folders), ["1"]);
+        let mut why: Vec<String> = nights.left_out.iter().map(ToString::to_string).collect();
+        why.sort();
+        assert_eq!(why.len(), 2);
+        assert!(
+            why[0].contains("/2/run.jsonl") && why[0].contains("'yesterday'"),
+            "{why:?}"
+        );
+        assert!(why[1].contains("/3/run.jsonl"), "{why:?}");
+        // Since when nights count is not known then.
+        fs::write(place.history.folder().join(PINNED), "3\n").expect("writable");
+        assert!(place.history.last(9, &night("t", &may(9))).is_err());
+    }
+
+    #[test]
     fn a_copy_outlives_the_run_and_can_be_added_again() {
         let place = Place::new();
-        let run = place.run("1");
+        let run = place.run("1", &may(1));
         let night = place.history.add(&run, false).expect("added");
         fs::remove_dir_all(&run).expect("removed");
         assert_eq!(jsonl::read(&night, |_| {}).expect("whole").run, "1");

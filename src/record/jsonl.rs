@@ -1,14 +1,31 @@
 //! The file of a run: appended to and flushed line by line, read whole or by line, mended when the
 //! last line was cut by a crash.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::{Line, PairSide, RunHeader, SCHEMA_VERSION};
+use crate::plan::expand::check_recorded;
+use crate::plan::{Case, MAX_SEQ};
+use crate::text::{cut_end, plain};
 
 /// Name of the record inside a run's folder.
 pub const FILE_NAME: &str = "run.jsonl";
+
+/// Longest line that is read: the calls of a job of some days.
+const MOST_LINE_BYTES: u64 = 256 << 20;
+
+/// Largest record that is read.
+const MOST_BYTES: u64 = 8 << 30;
+
+/// Most requests that a job may have had under way: servers take more than the engine decodes together.
+const MOST_AT_ONCE: u32 = 1 << 16;
+
+/// Longest reason in a message.
+const REASON_COLUMNS: usize = 200;
 
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -195,55 +212,168 @@ pub fn is_pair(folder: &Path) -> bool {
 }
 
 /// Reads a record: its header, then every further line to `each`. A last line without its newline is
-/// a crash's and left out.
+/// a crash's and left out; a line that stands there again is left out too, and counted in the header.
 ///
 /// # Errors
 /// [`RecordError`]; a broken line elsewhere is an error, not a gap.
 pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordError> {
-    let path = locate(run);
-    if !path.exists() && is_pair(run) {
-        return Err(RecordError::Pair(run.display().to_string()));
-    }
-    let file = File::open(&path).map_err(io(&path, "cannot open the record"))?;
-    let mut reader = BufReader::new(file);
-    let mut header = None;
-    let mut text = Vec::new();
-    for number in 1.. {
-        text.clear();
-        let n = reader
-            .read_until(b'\n', &mut text)
-            .map_err(io(&path, "cannot read the record"))?;
-        if n == 0 || text.last() != Some(&b'\n') {
-            break;
+    let mut lines = Lines::open(run)?;
+    let mut header = lines.header()?;
+    let mut known = Known::default();
+    while let Some(line) = lines.next()? {
+        if known.has(&lines.text, &line) {
+            header.n_repeated_lines = header.n_repeated_lines.saturating_add(1);
+        } else {
+            each(line);
         }
-        let line: Line =
-            serde_json::from_slice(&text).map_err(|e| {
-                match serde_json::from_slice::<SchemaOnly>(&text) {
-                    Ok(SchemaOnly { schema }) if schema > SCHEMA_VERSION => RecordError::Newer {
-                        path: path.clone(),
-                        found: schema,
-                    },
-                    _ if number == 1 => RecordError::NoHeader(path.clone()),
-                    _ => RecordError::Line {
-                        path: path.clone(),
-                        line: number,
-                        reason: e.to_string(),
-                    },
-                }
-            })?;
-        match (header.is_some(), line) {
-            (false, Line::Run(h)) if h.schema > SCHEMA_VERSION => {
-                return Err(RecordError::Newer {
-                    path,
-                    found: h.schema,
-                });
+    }
+    Ok(header)
+}
+
+/// Reads the first line of a record alone.
+///
+/// # Errors
+/// [`RecordError`].
+pub fn read_header(run: &Path) -> Result<RunHeader, RecordError> {
+    Lines::open(run)?.header()
+}
+
+/// A record being read, line by line.
+struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    /// The line that was read last, with its newline.
+    text: Vec<u8>,
+    number: usize,
+    n_bytes: u64,
+}
+
+impl Lines {
+    fn open(run: &Path) -> Result<Self, RecordError> {
+        let path = locate(run);
+        if !path.exists() && is_pair(run) {
+            return Err(RecordError::Pair(run.display().to_string()));
+        }
+        let file = File::open(&path).map_err(io(&path, "cannot open the record"))?;
+        Ok(Self {
+            reader: BufReader::new(file),
+            path,
+            text: Vec::new(),
+            number: 0,
+            n_bytes: 0,
+        })
+    }
+
+    fn header(&mut self) -> Result<RunHeader, RecordError> {
+        // Before a line is looked for: what is no record may have no lines, or no end.
+        let start = self.reader.fill_buf();
+        let start = start.map_err(io(&self.path, "cannot read the record"))?;
+        if start.first() != Some(&b'{') {
+            return Err(RecordError::NoHeader(self.path.clone()));
+        }
+        match self.next()? {
+            Some(Line::Run(header)) if header.schema > SCHEMA_VERSION => Err(RecordError::Newer {
+                path: self.path.clone(),
+                found: header.schema,
+            }),
+            Some(Line::Run(header)) => Ok(*header),
+            _ => Err(RecordError::NoHeader(self.path.clone())),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Line>, RecordError> {
+        self.text.clear();
+        self.number += 1;
+        let n = (&mut self.reader)
+            .take(MOST_LINE_BYTES + 1)
+            .read_until(b'\n', &mut self.text)
+            .map_err(io(&self.path, "cannot read the record"))? as u64;
+        self.n_bytes += n;
+        if n > MOST_LINE_BYTES {
+            let most = crate::units::bytes(MOST_LINE_BYTES);
+            return Err(self.wrong(format!("it is longer than {most}")));
+        }
+        if self.n_bytes > MOST_BYTES {
+            let most = crate::units::bytes(MOST_BYTES);
+            return Err(self.wrong(format!("the record is larger than {most}")));
+        }
+        if self.text.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        let line: Line = serde_json::from_slice(&self.text).map_err(|e| self.unreadable(&e))?;
+        check(&line).map_err(|reason| self.wrong(reason))?;
+        Ok(Some(line))
+    }
+
+    fn unreadable(&self, e: &serde_json::Error) -> RecordError {
+        match serde_json::from_slice::<SchemaOnly>(&self.text) {
+            Ok(SchemaOnly { schema }) if schema > SCHEMA_VERSION => RecordError::Newer {
+                path: self.path.clone(),
+                found: schema,
+            },
+            _ if self.number == 1 => RecordError::NoHeader(self.path.clone()),
+            _ => self.wrong(e.to_string()),
+        }
+    }
+
+    fn wrong(&self, reason: String) -> RecordError {
+        RecordError::Line {
+            path: self.path.clone(),
+            line: self.number,
+            reason: cut_end(&plain(&reason), REASON_COLUMNS),
+        }
+    }
+}
+
+/// A record may come from anywhere: its cells must be such as an engine can have.
+fn check(line: &Line) -> Result<(), String> {
+    let cell = |case: &Case| {
+        let checked = check_recorded(case, MAX_SEQ);
+        checked.map_err(|e| format!("cell {}: {e}", case.id()))
+    };
+    match line {
+        Line::Run(header) => {
+            header.plan.cases.iter().try_for_each(cell)?;
+            let mut jobs = header.requests.iter().flat_map(|plan| &plan.jobs);
+            jobs.try_for_each(|job| {
+                let checked = check_recorded(&job.case, MOST_AT_ONCE);
+                checked.map_err(|e| format!("job {}: {e}", job.name))
+            })
+        }
+        Line::Repetition(repetition) => cell(&repetition.case),
+        Line::Cell(line) => cell(&line.case),
+        Line::Worker(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) | Line::End(_) => {
+            Ok(())
+        }
+    }
+}
+
+/// What tells a line that stands in the record again: its text, or which repetition it is.
+#[derive(Default)]
+struct Known {
+    lines: HashSet<u64>,
+    repetitions: HashSet<u64>,
+}
+
+impl Known {
+    /// Whether the line was there before. It is from now on.
+    fn has(&mut self, text: &[u8], line: &Line) -> bool {
+        let is_new = self.lines.insert(hash_of(text));
+        let is_new_repetition = match line {
+            Line::Repetition(r) => {
+                let place = (&r.case, r.worker, r.replicate, r.repetition);
+                self.repetitions.insert(hash_of(&place))
             }
-            (false, Line::Run(h)) => header = Some(*h),
-            (false, _) => return Err(RecordError::NoHeader(path)),
-            (true, line) => each(line),
-        }
+            _ => true,
+        };
+        !is_new || !is_new_repetition
     }
-    header.ok_or(RecordError::NoHeader(path))
+}
+
+fn hash_of<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[derive(serde::Deserialize)]
@@ -254,6 +384,7 @@ struct SchemaOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::fixture::{batches, header, line};
     use crate::record::EndLine;
 
     fn end(elapsed_ns: u64) -> Line {
@@ -311,5 +442,80 @@ mod tests {
         assert!(reason(&folder_with(newer)).contains("has schema 99"));
         let nothing = tempfile::tempdir().expect("a temporary folder");
         assert!(reason(&nothing).contains("cannot open"));
+    }
+
+    fn repetition(n: u32, step_ns: u64) -> Line {
+        line(&batches(&[1])[0], (0, n), step_ns, false)
+    }
+
+    #[test]
+    fn a_line_that_stands_there_again_counts_once_and_is_counted() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = Writer::create(folder.path(), header("r", &batches(&[1])));
+        let writer = writer.as_mut().expect("writable");
+        let first = repetition(0, 5);
+        // Again, another one, the first one's place with other times, and the end twice.
+        for line in [
+            &first,
+            &first,
+            &repetition(1, 5),
+            &repetition(0, 7),
+            &end(1),
+            &end(1),
+        ] {
+            writer.append(line).expect("writable");
+        }
+        let mut lines = Vec::new();
+        let header = read(folder.path(), |line| lines.push(line)).expect("readable");
+        assert_eq!(lines, [first, repetition(1, 5), end(1)]);
+        assert_eq!(header.n_repeated_lines, 3);
+    }
+
+    #[test]
+    fn a_cell_that_no_engine_can_have_is_named_with_its_line() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cases = batches(&[1, 2]);
+        Writer::create(folder.path(), header("r", &cases)).expect("writable");
+        assert!(read(folder.path(), |_| {}).is_ok());
+        std::fs::remove_file(folder.path().join(FILE_NAME)).expect("there");
+        cases[1].n_seq = u32::MAX;
+        Writer::create(folder.path(), header("r", &cases)).expect("writable");
+        let reason = reason(&folder);
+        assert!(reason.contains("run.jsonl:1: "), "{reason}");
+        assert!(reason.contains("4294967295 sequences"), "{reason}");
+    }
+
+    #[test]
+    fn only_as_much_is_read_as_a_record_can_have() {
+        assert!(reason(&folder_with("  {}\n")).contains("is no run"));
+        if Path::new("/dev/zero").exists() {
+            let e = read(Path::new("/dev/zero"), |_| {}).expect_err("no record");
+            assert!(matches!(e, RecordError::NoHeader(_)), "{e}");
+        }
+        // A line without an end, as a hole: it takes no room on the disk.
+        let folder = folder_with("{");
+        let path = folder.path().join(FILE_NAME);
+        let file = OpenOptions::new().write(true).open(&path).expect("ours");
+        file.set_len(MOST_LINE_BYTES + 2).expect("a hole");
+        let e = reason(&folder);
+        assert!(
+            e.contains("run.jsonl:1: ") && e.contains("longer than 256 MiB"),
+            "{e}"
+        );
+    }
+
+    #[test]
+    fn a_header_is_read_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let header = header("r", &batches(&[1]));
+        Writer::create(folder.path(), header.clone()).expect("writable");
+        let file = OpenOptions::new()
+            .append(true)
+            .open(folder.path().join(FILE_NAME));
+        file.expect("ours")
+            .write_all(b"broken\n")
+            .expect("writable");
+        assert_eq!(read_header(folder.path()).expect("readable"), header);
+        assert!(read(folder.path(), |_| {}).is_err());
     }
 }

@@ -8,6 +8,7 @@
 pub mod ceilings;
 pub mod history;
 pub mod jsonl;
+pub mod newest;
 pub mod requests;
 
 use std::fmt;
@@ -81,6 +82,16 @@ pub struct RunHeader {
     /// The run it was measured in turns with; none for a run by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<Pair>,
+    /// Lines that stand in the record again, and were left out when it was read. Not written.
+    #[serde(skip)]
+    pub n_repeated_lines: u32,
+}
+
+impl RunHeader {
+    /// The instant it started, whatever the zone it was written in; none where it does not say.
+    pub fn started(&self) -> Option<jiff::Timestamp> {
+        self.started_at.parse().ok()
+    }
 }
 
 /// One of two runs that were measured in turns, cell by cell and repetition by repetition.

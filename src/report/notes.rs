@@ -75,6 +75,12 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
         Some(end) if end.interrupted => texts.push("the run was interrupted".to_owned()),
         Some(_) => {}
     }
+    if let n @ 1.. = view.header.n_repeated_lines {
+        texts.push(format!(
+            "{} in the record again and count once; the record was copied or joined wrongly",
+            plural(n, "line stands", "lines stand")
+        ));
+    }
     texts.extend(columns::without_p99(view));
     for warning in &view.header.warnings {
         let text = brief(&warning.to_string(), NOTE_COLUMNS);

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::axes;
 use super::ceiling::{Source, disturbed, memory};
-use super::comparison::cell_columns;
+use super::comparison::{cell_columns, listed};
 use super::sheet::{Column, Sheet};
 use crate::model::ModelFacts;
-use crate::plan::Case;
 use crate::plan::forecast::{self, Forecast, Rate, method_error};
+use crate::plan::{Case, CaseId};
 use crate::roofline::ceiling::Ceilings;
 use crate::roofline::kernel::Point;
 use crate::roofline::predict::Part;
@@ -25,8 +25,20 @@ pub type Models = BTreeMap<String, ModelFacts>;
 pub struct Predictions {
     /// The cells.
     pub forecasts: Vec<Forecast>,
+    /// Cells of which a kernel has no time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_expected: Vec<NotExpected>,
     /// Memory that the host has for them now.
     pub available_bytes: Option<u64>,
+}
+
+/// A cell of which nothing can be expected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotExpected {
+    /// The cell's name.
+    pub case_id: CaseId,
+    /// Why kernels that it runs have no time.
+    pub reasons: Vec<String>,
 }
 
 /// The table. `sources`: threads, ceilings and where they come from; `models`: every case's.
@@ -63,6 +75,12 @@ pub fn sheet(
         bad.extend(disturbed(ceilings, &points));
     }
     let mut below = vec![(String::new(), legend(predictions, models))];
+    let missing: Vec<CaseId> = predictions
+        .not_expected
+        .iter()
+        .map(|n| n.case_id.clone())
+        .collect();
+    below.extend(listed("not expected", &missing));
     below.extend(too_large(predictions));
     below.extend(bad.into_iter().map(|text| ("note".to_owned(), text)));
     let notes = sources.iter().flat_map(|(_, _, s)| &s.notes);

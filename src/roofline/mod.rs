@@ -15,4 +15,5 @@ pub mod cost;
 pub mod fit;
 pub mod kernel;
 pub mod predict;
+pub mod slice;
 pub mod work;

@@ -21,6 +21,9 @@ pub struct Geometry {
     pub sample: bool,
 }
 
+/// Most passes of a prefill that are counted: far more than anyone waits for.
+const MOST_PASSES: u64 = 1 << 18;
+
 /// A point and how often a call (or a prefill of several calls) runs it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -46,7 +49,8 @@ pub fn decode(model: &ModelFacts, geometry: &Geometry, n_seq: u32, n_past: u32) 
 }
 
 /// The kernels of the prefill of `n_seq` prompts of `n_prompt` tokens after `n_depth` cached ones, as
-/// [`crate::measure`] submits them and the engine splits them.
+/// [`crate::measure`] submits them and the engine splits them. Empty also when it is split into more passes than
+/// can be added up.
 pub fn prefill(
     model: &ModelFacts,
     geometry: &Geometry,
@@ -55,7 +59,10 @@ pub fn prefill(
     n_depth: u32,
 ) -> Vec<Item> {
     let mut work = Work::of(model, geometry);
-    for pass in prefill_passes(geometry, n_seq, n_prompt, n_depth) {
+    let Some(passes) = prefill_passes(geometry, n_seq, n_prompt, n_depth) else {
+        return Vec::new();
+    };
+    for pass in passes {
         work.pass(pass);
     }
     work.logits(n_seq);
@@ -154,10 +161,15 @@ impl<'a> Work<'a> {
 
     fn glue(&self) -> Kernel {
         let m = self.model;
-        let active = m.n_expert_used.unwrap_or(1).max(1);
+        let is_mixture = m.n_expert.is_some_and(|n| n > 1);
+        let used = m.n_expert_used.filter(|_| is_mixture);
+        let active = used.unwrap_or(1).max(1);
         Kernel::Glue {
             n_embd: m.n_embd,
-            n_ff: m.n_ff.unwrap_or(4 * m.n_embd).saturating_mul(active),
+            n_ff: m
+                .n_ff
+                .unwrap_or(m.n_embd.saturating_mul(4))
+                .saturating_mul(active),
             n_head: m.n_head.unwrap_or(1),
             n_head_kv: m.n_head_kv.unwrap_or(1),
             head_dim: m.head_dim_k.unwrap_or(64),
@@ -174,8 +186,17 @@ impl<'a> Work<'a> {
 
 /// How the engine splits the prefill: prompts one after another, cut into `n_batch` tokens; of each such
 /// batch, equally many tokens of all its sequences, up to `n_ubatch` in all, until the shortest is used up
-/// (`llama_batch_allocr::split_equal`).
-fn prefill_passes(geometry: &Geometry, n_seq: u32, n_prompt: u32, n_depth: u32) -> Vec<Pass> {
+/// (`llama_batch_allocr::split_equal`). `None` for more than [`MOST_PASSES`].
+fn prefill_passes(
+    geometry: &Geometry,
+    n_seq: u32,
+    n_prompt: u32,
+    n_depth: u32,
+) -> Option<Vec<Pass>> {
+    let at_once = geometry.n_batch.min(geometry.n_ubatch).max(1);
+    if u64::from(n_seq) * u64::from(n_prompt) / u64::from(at_once) > MOST_PASSES {
+        return None;
+    }
     let mut passes = Vec::new();
     let mut first = (0, 0);
     while n_prompt > 0 && first.0 < n_seq {
@@ -188,7 +209,7 @@ fn prefill_passes(geometry: &Geometry, n_seq: u32, n_prompt: u32, n_depth: u32) 
             &mut passes,
         );
     }
-    passes
+    Some(passes)
 }
 
 /// Of each sequence in a batch: tokens done before, and tokens in it. `next` is the first token not yet
@@ -295,7 +316,7 @@ mod tests {
 
     #[test]
     fn one_prompt_is_cut_by_the_physical_batch() {
-        let passes = prefill_passes(&geometry(), 1, 1300, 10);
+        let passes = prefill_passes(&geometry(), 1, 1300, 10).expect("few");
         assert_eq!(
             passes,
             [
@@ -309,7 +330,7 @@ mod tests {
     #[test]
     fn many_prompts_share_each_pass() {
         // 2048 tokens hold 16 prompts of 128; 512 at once are 32 of each.
-        let passes = prefill_passes(&geometry(), 32, 128, 0);
+        let passes = prefill_passes(&geometry(), 32, 128, 0).expect("few");
         let of_one_batch = [
             pass(16, 32, 0, 0),
             pass(16, 32, 32, 0),
@@ -328,7 +349,7 @@ mod tests {
         };
         // Batch 1: all 100 of the first, 50 of the second. Batch 2: 50 and 100 of the third.
         assert_eq!(
-            prefill_passes(&small, 3, 100, 0),
+            prefill_passes(&small, 3, 100, 0).expect("few"),
             [
                 pass(2, 50, 0, 0),
                 pass(1, 50, 50, 1),
@@ -351,7 +372,7 @@ mod tests {
                 n_ubatch,
                 ..geometry()
             };
-            let passes = prefill_passes(&g, n_seq, n_prompt, 0);
+            let passes = prefill_passes(&g, n_seq, n_prompt, 0).expect("few");
             let tokens: u32 = passes.iter().map(|p| p.n_seq * p.n_tokens).sum();
             let logits: u32 = passes.iter().map(|p| p.n_logits).sum();
             assert_eq!((tokens, logits), (n_seq * n_prompt, n_seq));
@@ -361,7 +382,12 @@ mod tests {
                     .all(|p| p.n_seq * p.n_tokens <= n_ubatch.max(n_seq))
             );
         }
-        assert!(prefill_passes(&geometry(), 4, 0, 0).is_empty());
+        assert_eq!(prefill_passes(&geometry(), 4, 0, 0), Some(Vec::new()));
+        let tokenwise = Geometry {
+            n_ubatch: 1,
+            ..geometry()
+        };
+        assert_eq!(prefill_passes(&tokenwise, 256, 1 << 20, 0), None);
     }
 
     #[test]

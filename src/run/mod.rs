@@ -5,6 +5,7 @@
 
 pub mod eta;
 pub mod in_process;
+pub mod kernels;
 pub mod lane;
 pub mod log;
 pub mod protocol;
@@ -14,6 +15,7 @@ pub mod schedule;
 mod serving;
 pub mod stop;
 pub mod supervisor;
+mod timing;
 pub mod worker;
 
 use std::sync::Arc;

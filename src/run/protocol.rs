@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
+use crate::engine::kernel::KernelDevice;
 use crate::engine::synthetic::Cost;
 use crate::host::usage::UsageDelta;
 use crate::measure::Call;
+use crate::measure::kernel::Effort;
 use crate::plan::{Case, LoadKey};
 use crate::record::Opened;
 use crate::request::fit::{FitOne, Fitted};
 use crate::request::{Job, Timeline};
+use crate::roofline::ceiling::ReadRate;
+use crate::roofline::kernel::{Kernel, Load};
 
 /// The hidden subcommand that makes this program a worker.
 pub const WORKER_COMMAND: &str = "__worker";
@@ -141,6 +145,32 @@ pub enum Request {
     /// Serve the requests and drop the context. Answered by [`Reply::Served`]; before it come [`Reply::Serving`], now and
     /// then, and what was seen, in [`Reply::Part`]s.
     Serve,
+    /// Instead of [`Request::Load`]: open a device to time kernels on. Answered by [`Reply::KernelsOpened`]; then come
+    /// [`Request::ReadRate`] and [`Request::TimeKernel`], each as often as wanted.
+    OpenKernels {
+        /// The device.
+        device: KernelDevice,
+        /// Threads, on the CPU.
+        n_threads: u32,
+        /// Memory that the worker may take besides what it has now.
+        most_bytes: u64,
+    },
+    /// Measure the memory bandwidth of the CPU's threads. Answered by [`Reply::ReadRate`].
+    ReadRate {
+        /// Rounds, each with buffers of its own.
+        rounds: u32,
+        /// How long a round takes.
+        round_ns: u64,
+    },
+    /// Time one kernel under these loads, once. Answered by [`Reply::KernelTimed`].
+    TimeKernel {
+        /// The kernel.
+        kernel: Kernel,
+        /// The loads.
+        loads: Vec<Load>,
+        /// How thoroughly.
+        effort: Effort,
+    },
     /// Read at any time: what is being warmed up or served ends early, and is answered all the same. Has no answer of its own.
     Stop,
 }
@@ -198,6 +228,22 @@ pub enum Reply {
         /// From its begin to its last request's end.
         elapsed_ns: u64,
         /// What the machine did meanwhile.
+        usage: UsageDelta,
+    },
+    /// The device is open.
+    KernelsOpened,
+    /// The memory bandwidth.
+    ReadRate {
+        /// What was measured.
+        rate: ReadRate,
+        /// What the machine did since the device was opened.
+        usage: UsageDelta,
+    },
+    /// A kernel was timed.
+    KernelTimed {
+        /// For each load the times of its passes, nanoseconds of one application, or why the device cannot compute it.
+        passes: Vec<Result<Vec<f64>, String>>,
+        /// What the machine did since the device was opened.
         usage: UsageDelta,
     },
     /// What was asked for failed; the context, if any, is dropped.

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
-use super::serving;
+use super::{serving, timing};
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{Llama, Log};
@@ -73,8 +73,14 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
     let Some(request) = requests.next() else {
         return Ok(());
     };
-    let Request::Load { path, key, .. } = request else {
-        bail!("a worker loads a model first, it was asked for {request:?}");
+    let (path, key) = match request {
+        Request::Load { path, key, .. } => (path, key),
+        Request::OpenKernels {
+            device,
+            n_threads,
+            most_bytes,
+        } => return timing::serve(device, n_threads, most_bytes, requests),
+        other => bail!("a worker loads a model first, it was asked for {other:?}"),
     };
     let started_ns = clock.now_ns();
     match llama.load(&path, &key) {

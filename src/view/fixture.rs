@@ -97,6 +97,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     RunHeader {
         requests: None,
         pair: None,
+        n_repeated_lines: 0,
         schema: SCHEMA_VERSION,
         run: "20261122-234501-quick".to_owned(),
         started_at: "2026-11-22T23:45:01+00:00".to_owned(),

@@ -62,15 +62,21 @@ impl RunView {
 /// What must not differ between cells that stand in one table.
 fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
     let all = Difference::between(header, other, &other.plan.cases);
-    let serious = all
-        .iter()
-        .filter(|d| !matches!(d, Difference::Seed { .. } | Difference::Program { .. }));
+    let is_serious = |d: &&Difference| match d {
+        Difference::Seed { .. } | Difference::Program { .. } => false,
+        Difference::RepeatedLines { .. } => false,
+        _ => true,
+    };
+    let serious = all.iter().filter(is_serious);
     let mut serious: Vec<String> = serious.map(ToString::to_string).collect();
     serious.extend(requests::unlike(&header.requests, &other.requests));
     serious
 }
 
 fn take_in(header: &mut RunHeader, other: &RunHeader) {
+    header.n_repeated_lines = header
+        .n_repeated_lines
+        .saturating_add(other.n_repeated_lines);
     for model in &other.plan.models {
         if !header.plan.models.iter().any(|m| m.name == model.name) {
             header.plan.models.push(model.clone());

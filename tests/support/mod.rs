@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test file uses its own part
 #![allow(clippy::print_stderr)] // for whoever runs the tests
 
+pub mod fuzz;
+pub mod gguf;
 pub mod nights;
 
 use std::path::{Path, PathBuf};

@@ -61,7 +61,8 @@ pub struct Night {
 }
 
 impl Night {
-    fn of(output: &Output) -> Self {
+    /// From what a script that was run has said.
+    pub fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().expect("an exit code"),
             summary: stdout(output),

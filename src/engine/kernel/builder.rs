@@ -4,8 +4,11 @@ use llama_cpp_sys_2 as sys;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::ggml::{Backend, Buffer, Context, set};
+use super::ggml::{Backend, Buffer, Context, fill};
 use crate::engine::{EngineError, argmax};
+
+/// Floats that are drawn; longer inputs repeat them.
+const NOISE_FLOATS: usize = 1 << 16;
 
 /// One kernel under one load, over and over in graphs of equal length, with everything they read and write.
 #[derive(Debug)]
@@ -124,13 +127,11 @@ impl<'s> Builder<'s> {
     pub fn ready(&mut self) -> Result<(), EngineError> {
         self.input_buffer = Some(self.inputs.allocate(self.backend.plain_buffer())?);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let noise: Vec<u8> = (0..NOISE_FLOATS)
+            .flat_map(|_| rng.random_range(-1.0_f32..1.0).to_le_bytes())
+            .collect();
         for &tensor in &self.noisy {
-            // SAFETY: a valid tensor.
-            let n = unsafe { sys::ggml_nelements(tensor) };
-            let bytes: Vec<u8> = (0..n)
-                .flat_map(|_| rng.random_range(-1.0_f32..1.0).to_le_bytes())
-                .collect();
-            set(tensor, &bytes);
+            fill(tensor, &noise);
         }
         Ok(())
     }

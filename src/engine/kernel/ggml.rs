@@ -191,7 +191,22 @@ fn no_memory() -> EngineError {
     EngineError::Context("no memory for the kernels' data".to_owned())
 }
 
-/// Fills a tensor.
+/// Fills a tensor with one piece over and over; the last one may be cut short. Never with tensors whose buffer
+/// changes the layout: those take their data whole.
+pub(super) fn fill(tensor: *mut sys::ggml_tensor, piece: &[u8]) {
+    // SAFETY: the tensor has memory, and no piece reaches beyond its end.
+    unsafe {
+        let end = sys::ggml_nbytes(tensor);
+        let mut at = 0;
+        while at < end && !piece.is_empty() {
+            let n = piece.len().min(end - at);
+            sys::ggml_backend_tensor_set(tensor, piece.as_ptr().cast(), at, n);
+            at += n;
+        }
+    }
+}
+
+/// Sets a tensor's data.
 pub(super) fn set(tensor: *mut sys::ggml_tensor, bytes: &[u8]) {
     // SAFETY: the tensor has memory; a wrong length would be written out of it, hence the assertion.
     unsafe {

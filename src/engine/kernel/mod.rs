@@ -7,11 +7,13 @@
 mod builder;
 mod ggml;
 mod ops;
+mod shape;
 mod stock;
 
 use std::ffi::CStr;
 
 use llama_cpp_sys_2 as sys;
+use serde::{Deserialize, Serialize};
 
 pub use self::builder::Graph;
 use self::ggml::Backend;
@@ -21,7 +23,8 @@ use crate::model::synth::random_matrix;
 use crate::roofline::kernel::Kernel;
 
 /// Which of the engine's devices runs the kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KernelDevice {
     /// The CPU.
     Cpu,
@@ -90,6 +93,7 @@ impl KernelBackend {
         let no_weights = |weights: &str| {
             EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
         };
+        shape::check_kernel(kernel)?;
         match kernel {
             Kernel::MatMul {
                 weights,
@@ -107,7 +111,7 @@ impl KernelBackend {
                 n_expert,
                 ..
             } => {
-                let data = random_matrix(weights, *n_in, n_out * n_expert)
+                let data = random_matrix(weights, *n_in, n_out.saturating_mul(*n_expert))
                     .ok_or_else(|| no_weights(weights))?;
                 Stock::with_weights(self, kernel, &data, bytes)
             }

@@ -5,18 +5,17 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::builder::{Builder, Graph, Room};
-use super::ggml::{Backend, set};
+use super::ggml::{Backend, fill, set};
 use super::stock::MAX_COPIES;
 use crate::engine::EngineError;
 use crate::model::synth::random_matrix;
 use crate::model::tensor_type_of;
 use crate::roofline::cost::KV_PAD;
 use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::slice::GLUE_CELLS;
 
 /// Times that a layer's small operations follow each other in their graph, as layers do.
 const GLUE_LAYERS: u64 = 16;
-/// Cells of the cache that small operations write to.
-const GLUE_CELLS: u64 = 4096;
 
 /// Most operations in a part: enough that what a graph costs by itself does not show.
 const PART_OPS: u64 = 128;
@@ -118,13 +117,14 @@ pub(super) fn attention<'s>(
     let (dk, dv) = (u64::from(*head_dim_k), u64::from(*head_dim_v));
     let (s, t) = (u64::from(load.n_seq), u64::from(load.n_tokens));
     let n_kv = (u64::from(load.n_past) + t).next_multiple_of(KV_PAD.into());
-    let k_row = random_matrix(type_k, dk * g, n_kv * s).ok_or_else(|| no_cache(type_k))?;
-    let v_row = random_matrix(type_v, dv * g, n_kv * s).ok_or_else(|| no_cache(type_v))?;
-    let layers = (bytes / (k_row.len() + v_row.len()) as u64).clamp(1, MAX_COPIES) as usize;
+    let k_rows = random_matrix(type_k, dk * g, KV_PAD.into()).ok_or_else(|| no_cache(type_k))?;
+    let v_rows = random_matrix(type_v, dv * g, KV_PAD.into()).ok_or_else(|| no_cache(type_v))?;
+    let bytes_each = (k_rows.len() + v_rows.len()) as u64 * (n_kv / u64::from(KV_PAD)) * s;
+    let layers = (bytes / bytes_each.max(1)).clamp(1, MAX_COPIES) as usize;
     let ty = |name: &str| tensor_type_of(name).ok_or_else(|| no_cache(name));
     let (type_k, type_v) = (ty(type_k)?, ty(type_v)?);
 
-    let n_ops = part_of(layers, (k_row.len() + v_row.len()) as u64);
+    let n_ops = part_of(layers, bytes_each);
     let mut builder = Builder::new(
         backend,
         Room {
@@ -145,8 +145,8 @@ pub(super) fn attention<'s>(
     builder.ready()?;
     set(mask, &causal_mask(n_kv, load));
     for &(k, v) in &caches {
-        set(k, &k_row);
-        set(v, &v_row);
+        fill(k, &k_rows);
+        fill(v, &v_rows);
     }
     let scale = 1.0 / (dk as f32).sqrt();
     for part in caches.chunks_exact(n_ops) {

@@ -6,6 +6,7 @@ use super::KernelBackend;
 use super::builder::Graph;
 use super::ggml::{Buffer, Context, set};
 use super::ops;
+use super::shape;
 use crate::engine::EngineError;
 use crate::model::tensor_type_of;
 use crate::roofline::kernel::{Kernel, Load};
@@ -80,6 +81,7 @@ impl<'b> Stock<'b> {
     /// [`EngineError::Unsupported`] for what the device cannot compute, [`EngineError::Context`] when memory
     /// runs out.
     pub fn graph(&self, load: Load, at_most_bytes: u64) -> Result<Graph<'_>, EngineError> {
+        shape::check_load(load)?;
         let backend = &self.backend.backend;
         match &self.kernel {
             Kernel::MatMul { n_in, .. } => {

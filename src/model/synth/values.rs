@@ -118,13 +118,14 @@ pub fn random_matrix(tensor_type: &str, n_in: u64, n_rows: u64) -> Option<Vec<u8
     if n_in == 0 || n_rows == 0 || !n_in.is_multiple_of(block) || !can_be_written(ty) {
         return None;
     }
+    let row_bytes = usize::try_from(n_in / block * block_bytes(ty)).ok()?;
+    let all_bytes = row_bytes.checked_mul(usize::try_from(n_rows).ok()?)?;
     let mut rng = ChaCha8Rng::seed_from_u64(n_in);
     let sigma = sigma(n_in);
     let drawn = n_rows.min(DRAWN_ROWS);
     let values: Vec<f32> = (0..n_in * drawn).map(|_| draw(&mut rng, sigma)).collect();
     let pool = encode(ty, &values, n_in);
-    let row_bytes = (n_in / block * block_bytes(ty)) as usize;
-    let mut bytes = Vec::with_capacity(row_bytes * n_rows as usize);
+    let mut bytes = Vec::with_capacity(all_bytes);
     for row in 0..n_rows {
         let start = (row % drawn) as usize * row_bytes;
         bytes.extend_from_slice(&pool[start..start + row_bytes]);
