@@ -114,6 +114,8 @@ pub fn now_s() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn owner(n_threads: u32) -> Owner {
