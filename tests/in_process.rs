@@ -59,6 +59,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
     Job {
         tag: None,
         said_at: Vec::new(),
+        forced: Default::default(),
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: prompts.collect(),

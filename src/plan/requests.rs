@@ -58,7 +58,7 @@ pub struct RequestsChoice {
     pub sustained: Option<String>,
     /// Of the sustained load: requests a second that come by themselves, instead of a closed loop.
     pub rate_per_s: Option<f64>,
-    /// A server that sends nothing for so long is given up.
+    /// A request that is not over after so long is given up.
     pub timeout: Option<String>,
     /// The experiment: does a harder question cost more?
     pub difficulty: Option<bool>,
@@ -73,6 +73,22 @@ impl RequestsChoice {
             || !self.concurrency.is_empty()
             || self.sustained.is_some()
             || self.difficulty == Some(true)
+    }
+
+    /// Whether llama.cpp in this process is one of the targets.
+    pub fn has_in_process(&self) -> bool {
+        self.target.is_empty() || self.target.iter().any(|t| t.trim() == "in-process")
+    }
+
+    /// The same where servers alone are asked, with no model file beside them. A server with OpenAI's protocol gets
+    /// messages unless somebody says otherwise: every one of them knows chats, and puts its own template around them.
+    #[must_use]
+    pub fn for_servers_alone(self) -> Self {
+        let speaks_openai = self.target.iter().any(|t| t.trim().starts_with("openai:"));
+        Self {
+            endpoint: self.endpoint.or(speaks_openai.then_some(Endpoint::Chat)),
+            ..self
+        }
     }
 
     /// What is meant, defaults filled in. Without an experiment it is the one by class.
@@ -102,7 +118,7 @@ impl RequestsChoice {
             prompts: self.prompts,
             class: self.class,
             chat_template: self.chat_template,
-            endpoint: self.endpoint.unwrap_or_default(),
+            endpoint: self.endpoint,
             n_requests: self.n_requests,
             n_gen: self.n_gen.unwrap_or(64),
             stop_at: self.stop.unwrap_or_default(),
@@ -129,7 +145,8 @@ pub struct RequestsAsked {
     pub prompts: Option<String>,
     pub class: Vec<String>,
     pub chat_template: Option<bool>,
-    pub endpoint: Endpoint,
+    /// None where nobody named one: the prompt as it is.
+    pub endpoint: Option<Endpoint>,
     pub n_requests: Option<u32>,
     pub n_gen: u32,
     pub stop_at: StopAt,
@@ -216,7 +233,7 @@ impl RequestsAsked {
         if self.timeout.is_some_and(|t| t.is_zero()) {
             return Err(PlanError::axis(
                 "timeout",
-                "0 gives every server up at once; leave it out for the default",
+                "0 gives every request up at once; leave it out for the default",
             ));
         }
         if self.sustained.is_some_and(|t| t.is_zero()) {
@@ -251,6 +268,26 @@ mod tests {
         let both = of("concurrency = [1, 8]\nclasses = true").expect("valid");
         assert!(both.classes && both.concurrency == [1, 8]);
         assert_eq!(of("").expect("valid").targets, ["in-process"]);
+    }
+
+    #[test]
+    fn servers_alone_get_messages_where_every_server_knows_them() {
+        let alone = |toml: &str| {
+            let choice: RequestsChoice = toml::from_str(toml).expect("valid");
+            assert!(!choice.has_in_process(), "{toml}");
+            choice.for_servers_alone().endpoint
+        };
+        assert_eq!(
+            alone("target = [\"openai:http://h/v1\"]"),
+            Some(Endpoint::Chat)
+        );
+        assert_eq!(
+            alone("target = [\"openai:http://h/v1\"]\nendpoint = \"completion\""),
+            Some(Endpoint::Completion)
+        );
+        assert_eq!(alone("target = [\"ollama:m\"]"), None);
+        let choice: RequestsChoice = toml::from_str("").expect("valid");
+        assert!(choice.has_in_process(), "the default target");
     }
 
     #[test]

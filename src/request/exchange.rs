@@ -51,6 +51,15 @@ pub trait Reader {
     }
 }
 
+/// Bytes of a stream for each token asked for; events of a token take 200 to 600.
+const BYTES_PER_TOKEN: u64 = 4 << 10;
+
+/// Pieces of an answer for each token asked for: a server that counts otherwise is let be, one that goes on is not.
+const PIECES_PER_TOKEN: u64 = 4;
+
+/// Pieces that any answer may have.
+const FEW_PIECES: u64 = 64;
+
 /// How a server says that an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
@@ -82,7 +91,7 @@ impl Answer {
             return;
         }
         self.arrivals.push(Arrival { at_ns, n_tokens });
-        let room = (2 * KEPT_TEXT_BYTES).saturating_sub(self.text.len());
+        let room = KEPT_TEXT_BYTES.saturating_sub(self.text.len());
         self.text.push_str(head(text, room));
     }
 
@@ -137,6 +146,9 @@ pub fn serve(
             job.name
         )));
     }
+    // A server with one slot makes the others' tokens first.
+    let at_once = u64::from(job.load.most_at_once());
+    let patience = patience.for_tokens(at_once.saturating_mul(job.case.n_gen.into()));
     let clock = MonotonicClock::start();
     let connect = |stopped| Client::new(patience, key.cloned(), clock, stopped);
     drive(job, clock, stop, &connect, &|client, turn| {
@@ -158,14 +170,15 @@ pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Tur
     let question = dialect.question(job, turn.number);
     let sent_ns = client.now_ns();
     let mut answer = Answer::default();
-    let failed = converse(client, dialect, &question, &mut answer).err();
+    let n_gen = u64::from(job.case.n_gen);
+    let failed = converse(client, dialect, &question, n_gen, &mut answer).err();
     let (ending, ended_ns) = match (failed, answer.finish) {
         (Some(ending), _) => (ending, client.now_ns()),
         (None, Some((Finish::Stop, at_ns))) => (Ending::Stop, at_ns),
         (None, Some((Finish::Length, at_ns))) => (Ending::Length, at_ns),
         (None, None) => (Ending::Truncated, client.now_ns()),
     };
-    let text = client.hide(std::mem::take(&mut answer.text));
+    let n_generated = answer.n_generated();
     Timeline {
         number: turn.number,
         due_ns: turn.due_ns,
@@ -174,10 +187,10 @@ pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Tur
         ended_ns,
         ending,
         n_prompt: answer.n_prompt,
-        n_generated: answer.n_generated(),
+        n_generated,
         sample_ns: None,
         server: answer.server,
-        text: head(&text, KEPT_TEXT_BYTES).to_owned(),
+        text: answer.text,
         arrivals: answer.arrivals,
     }
 }
@@ -187,13 +200,16 @@ fn converse(
     client: &mut Client,
     dialect: &dyn Dialect,
     question: &Question,
+    n_gen: u64,
     answer: &mut Answer,
 ) -> Result<(), Ending> {
     let broken = |reason: String| Ending::Stream {
         reason: shortened(&reason),
     };
     let mut reader = dialect.reader();
-    let asked = client.stream(dialect.url(), question.path, &question.body);
+    let most_bytes = n_gen.saturating_mul(BYTES_PER_TOKEN);
+    let most_pieces = n_gen * PIECES_PER_TOKEN + FEW_PIECES;
+    let asked = client.stream(dialect.url(), question.path, &question.body, most_bytes);
     let mut lines = asked.map_err(|error| ending_of(error, dialect))?;
     loop {
         let was_finished = answer.is_finished();
@@ -203,12 +219,20 @@ fn converse(
                 .map_err(broken)?,
             Ok(None) => return reader.end(answer).map_err(broken),
             // The answer is whole; only the stream's own end is missing.
-            Err(HttpError::Stalled { .. } | HttpError::Cut | HttpError::Interrupted)
-                if was_finished =>
-            {
-                return Ok(());
-            }
+            Err(
+                HttpError::Stalled { .. }
+                | HttpError::TimedOut { .. }
+                | HttpError::Excess(_)
+                | HttpError::Cut
+                | HttpError::Interrupted,
+            ) if was_finished => return Ok(()),
             Err(error) => return Err(ending_of(error, dialect)),
+        }
+        let n_pieces = answer.arrivals.len();
+        if n_pieces as u64 > most_pieces {
+            return Err(Ending::Excess {
+                reason: format!("{n_pieces} pieces and no end, of an answer of {n_gen} tokens"),
+            });
         }
         if answer.is_finished() && !was_finished {
             lines.drain();
@@ -227,6 +251,8 @@ fn ending_of(error: HttpError, dialect: &dyn Dialect) -> Ending {
             },
         },
         HttpError::Stalled { after_ns } => Ending::Stalled { after_ns },
+        HttpError::TimedOut { after_ns } => Ending::TimedOut { after_ns },
+        HttpError::Excess(reason) => Ending::Excess { reason },
         HttpError::Cut => Ending::Truncated,
         HttpError::Interrupted => Ending::Interrupted,
         HttpError::Closed | HttpError::Protocol(_) => Ending::Stream {
@@ -288,8 +314,7 @@ mod tests {
         for _ in 0..10_000 {
             answer.piece(0, "日本", None);
         }
-        assert!(answer.text.len() <= 2 * KEPT_TEXT_BYTES);
-        assert_eq!(head(&answer.text, KEPT_TEXT_BYTES).len(), 2046);
+        assert_eq!(answer.text.len(), 2046);
         assert_eq!(answer.arrivals.len(), 10_000);
     }
 }

@@ -29,11 +29,8 @@ pub use said::{message_of, shortened};
 /// Longest line: above the list of a whole context's tokens that Ollama sends at an answer's end.
 const LINE_BYTES: usize = 4 << 20;
 
-/// Most bytes of a streamed answer.
-const STREAM_BYTES: u64 = 256 << 20;
-
-/// Most bytes of an answer that is read whole.
-const WHOLE_BYTES: u64 = 16 << 20;
+/// Most bytes of an answer that is read whole: a parsed document takes up to sixteen times its text.
+const WHOLE_BYTES: u64 = 4 << 20;
 
 /// Most bytes of an error's body that are looked at.
 const ERROR_BYTES: u64 = 64 << 10;
@@ -48,6 +45,15 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Longest wait for what a server says of itself.
 const FACTS_STALL: Duration = Duration::from_secs(30);
 
+/// Deadline of a question about the server itself.
+const FACTS_TOTAL: Duration = Duration::from_secs(60);
+
+/// Time for the rest of an error's body: the status has said what matters.
+const REFUSAL_TOTAL: Duration = Duration::from_secs(5);
+
+/// A token that takes longer than this is not waited for by default.
+const PER_TOKEN: Duration = Duration::from_secs(1);
+
 /// How long is waited for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -55,6 +61,8 @@ pub struct Patience {
     pub connect: Duration,
     /// For anything at all to arrive. A server that queues requests or loads a model is silent meanwhile.
     pub stall: Duration,
+    /// For a whole request, from asking for its connection to its last byte; none: by the tokens asked for.
+    pub total: Option<Duration>,
 }
 
 impl Default for Patience {
@@ -62,6 +70,36 @@ impl Default for Patience {
         Self {
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(300),
+            total: None,
+        }
+    }
+}
+
+impl Patience {
+    /// With a deadline for each request, which a silent server may use up; none: the defaults.
+    pub fn of(deadline: Option<Duration>) -> Self {
+        let default = Self::default();
+        match deadline {
+            None => default,
+            Some(total) => Self {
+                connect: default.connect.min(total),
+                stall: total,
+                total: Some(total),
+            },
+        }
+    }
+
+    /// The same with a deadline in any case: without one the longest silence, and a second for each of the tokens that
+    /// the server may have to make before the request's last one.
+    #[must_use]
+    pub fn for_tokens(self, n_tokens: u64) -> Self {
+        let by_tokens = || {
+            let n_tokens = u32::try_from(n_tokens).unwrap_or(u32::MAX);
+            self.stall.saturating_add(PER_TOKEN * n_tokens)
+        };
+        Self {
+            total: Some(self.total.unwrap_or_else(by_tokens)),
+            ..self
         }
     }
 }
@@ -92,6 +130,15 @@ pub enum HttpError {
         /// How long it was waited for.
         after_ns: u64,
     },
+    /// Bytes arrived, and the end did not.
+    #[error("not over after {}", crate::units::duration(*after_ns))]
+    TimedOut {
+        /// The deadline, from the request's begin.
+        after_ns: u64,
+    },
+    /// More arrived than an answer can have.
+    #[error("{0}")]
+    Excess(String),
     /// The run was interrupted meanwhile.
     #[error("interrupted")]
     Interrupted,
@@ -105,7 +152,7 @@ pub enum HttpError {
 pub struct Client {
     agent: Agent,
     watch: Arc<Watch>,
-    stall: Duration,
+    patience: Patience,
     key: Option<ApiKey>,
 }
 
@@ -122,12 +169,15 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .user_agent(concat!("ggufbench/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))
             .max_idle_age(IDLE)
             .build();
         let watch = Arc::new(Watch {
             clock,
             stall_ns: AtomicU64::new(0),
+            deadline_ns: AtomicU64::new(u64::MAX),
+            total_ns: AtomicU64::new(u64::MAX),
             sent: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
             arrived_ns: AtomicU64::new(0),
@@ -140,7 +190,7 @@ impl Client {
         Self {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             watch,
-            stall: patience.stall,
+            patience,
             key,
         }
     }
@@ -149,6 +199,7 @@ impl Client {
     pub fn of_facts(patience: Patience, key: Option<ApiKey>) -> Self {
         let patience = Patience {
             stall: patience.stall.min(FACTS_STALL),
+            total: Some(patience.total.unwrap_or(FACTS_TOTAL).min(FACTS_TOTAL)),
             ..patience
         };
         Self::new(patience, key, MonotonicClock::start(), Arc::default())
@@ -182,19 +233,25 @@ impl Client {
         self.whole(response)
     }
 
-    /// Sends a JSON document, and gives the answer line by line.
+    /// Sends a JSON document, and gives the answer line by line, the last of them after at most `most_bytes` and a line.
     ///
     /// # Errors
     /// [`HttpError`]; the lines have their own.
-    pub fn stream(&mut self, url: &ServerUrl, path: &str, body: &str) -> Result<Lines, HttpError> {
+    pub fn stream(
+        &mut self,
+        url: &ServerUrl,
+        path: &str,
+        body: &str,
+        most_bytes: u64,
+    ) -> Result<Lines, HttpError> {
         let response = self.send(&url.below(path), Some(body))?;
         Ok(Lines {
             reader: response.into_body().into_reader(),
             watch: Arc::clone(&self.watch),
-            key: self.key.clone(),
             buffer: Vec::new(),
             searched: 0,
             total: 0,
+            most_bytes: most_bytes.saturating_add(LINE_BYTES as u64),
             ended: false,
         })
     }
@@ -202,6 +259,8 @@ impl Client {
     /// Asks, and asks once more by a fresh connection where the kept one turns out to be closed: a server may close one
     /// at any time after an answer, and what was sent meanwhile it never read. All clients do so.
     fn send(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
+        let total = self.patience.total.unwrap_or(Duration::MAX);
+        self.watch.begin(self.patience.stall, total);
         match self.send_once(url, body) {
             Err(HttpError::Closed) if !self.watch.fresh.load(Ordering::Relaxed) => {
                 self.send_once(url, body)
@@ -211,8 +270,6 @@ impl Client {
     }
 
     fn send_once(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
-        let stall_ns = u64::try_from(self.stall.as_nanos()).unwrap_or(u64::MAX);
-        self.watch.stall_ns.store(stall_ns, Ordering::Relaxed);
         self.watch.sent.store(false, Ordering::Relaxed);
         self.watch.fresh.store(false, Ordering::Relaxed);
         let key = self.key.as_ref().and_then(ApiKey::header);
@@ -246,6 +303,7 @@ impl Client {
         let to = response.headers().get(header::LOCATION);
         let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
         let mut bytes = Vec::new();
+        self.watch.hurry(REFUSAL_TOTAL);
         // What of the body can be read will do.
         let _ = response
             .into_body()
@@ -260,15 +318,7 @@ impl Client {
         };
         HttpError::Status {
             status: status.as_u16(),
-            reason: shortened(&self.hide(reason)),
-        }
-    }
-
-    /// The text without the key.
-    pub fn hide(&self, text: String) -> String {
-        match &self.key {
-            Some(key) => key.hide(text),
-            None => text,
+            reason: shortened(&reason),
         }
     }
 
@@ -279,9 +329,10 @@ impl Client {
             .read_to_end(&mut bytes)
             .map_err(|error| self.watch.classify(error.into(), true))?;
         if bytes.len() as u64 > WHOLE_BYTES {
-            return Err(HttpError::Protocol("the answer has no end".into()));
+            let most = crate::units::bytes(WHOLE_BYTES);
+            return Err(HttpError::Excess(format!("an answer of over {most}")));
         }
-        let text = self.hide(String::from_utf8_lossy(&bytes).into_owned());
+        let text = String::from_utf8_lossy(&bytes);
         serde_json::from_str(&text)
             .map_err(|_| HttpError::Protocol(format!("no JSON: {}", shortened(&text))))
     }
@@ -300,11 +351,11 @@ pub struct Line {
 pub struct Lines {
     reader: BodyReader<'static>,
     watch: Arc<Watch>,
-    key: Option<ApiKey>,
     buffer: Vec<u8>,
     /// Bytes at the buffer's begin that hold no end of a line.
     searched: usize,
     total: u64,
+    most_bytes: u64,
     ended: bool,
 }
 
@@ -341,8 +392,7 @@ impl Lines {
 
     /// From now on only the stream's end is waited for, and not for long.
     pub fn drain(&mut self) {
-        let drain_ns = u64::try_from(DRAIN.as_nanos()).unwrap_or(u64::MAX);
-        self.watch.stall_ns.fetch_min(drain_ns, Ordering::Relaxed);
+        self.watch.hurry(DRAIN);
     }
 
     fn fill(&mut self) -> Result<(), HttpError> {
@@ -353,9 +403,9 @@ impl Lines {
             .map_err(|error| self.watch.classify(error.into(), true))?;
         self.ended = n == 0;
         self.total += n as u64;
-        if self.total > STREAM_BYTES {
-            let most = crate::units::bytes(STREAM_BYTES);
-            return Err(HttpError::Protocol(format!("an answer of over {most}")));
+        if self.total > self.most_bytes {
+            let most = crate::units::bytes(self.most_bytes);
+            return Err(HttpError::Excess(format!("an answer of over {most}")));
         }
         self.buffer.extend_from_slice(&piece[..n]);
         Ok(())
@@ -369,10 +419,7 @@ impl Lines {
             .map_err(|_| HttpError::Protocol("bytes that are no UTF-8".into()))?;
         Ok(Line {
             at_ns: self.watch.arrived_ns.load(Ordering::Relaxed),
-            text: match &self.key {
-                Some(key) => key.hide(text),
-                None => text,
-            },
+            text,
         })
     }
 }

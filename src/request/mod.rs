@@ -15,6 +15,7 @@ pub mod ollama;
 pub mod openai;
 pub mod plan;
 pub mod prompts;
+pub mod redact;
 pub mod spec;
 
 use std::borrow::Cow;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Call;
 use crate::plan::Case;
-pub use crate::plan::serving::{Endpoint, Experiment, Load, Sampling, StopAt};
+pub use crate::plan::serving::{Endpoint, Experiment, Forced, Load, Sampling, StopAt};
 use prompts::Prompt;
 
 /// Requests that are served together, by one target.
@@ -43,7 +44,7 @@ pub struct Job {
     /// No request is sent later than this; those under way are finished. None: all are sent.
     pub most_ns: Option<u64>,
     /// The context that serves them. `n_seq` is [`Load::most_at_once`]; `n_prompt` is the longest prompt's tokens,
-    /// `n_gen` the most tokens of an answer; `n_ctx` and `n_threads` are also what a server is asked for, where it can be.
+    /// `n_gen` the most tokens of an answer.
     pub case: Case,
     /// How tokens are chosen.
     pub sampling: Sampling,
@@ -51,6 +52,9 @@ pub struct Job {
     pub stop_at: StopAt,
     /// The way the text reaches a server.
     pub endpoint: Endpoint,
+    /// What of the case is asked of a server; the rest is its own business.
+    #[serde(default)]
+    pub forced: Forced,
     /// A number that, with the request's own, stands at the beginning of what is said, so that no server has it in its
     /// cache; none: the texts are sent as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +164,16 @@ pub enum Ending {
         /// How long it was waited for.
         after_ns: u64,
     },
+    /// It was not over at its deadline, though something arrived all the time; the connection was given up.
+    TimedOut {
+        /// The deadline, from when it was sent.
+        after_ns: u64,
+    },
+    /// More arrived than an answer of the tokens asked for can have; the connection was given up.
+    Excess {
+        /// How much.
+        reason: String,
+    },
     /// The stream ended without saying that the answer is over.
     Truncated,
     /// The engine said no, in-process.
@@ -167,6 +181,8 @@ pub enum Ending {
         /// Its reason.
         reason: String,
     },
+    /// It came in an open loop and was still waiting to be sent when the load's time was over.
+    NotSent,
     /// Never sent, or given up: the run was interrupted.
     Interrupted,
 }
@@ -186,8 +202,11 @@ impl Ending {
             Self::Http { .. } => "http_error",
             Self::Stream { .. } => "stream_error",
             Self::Stalled { .. } => "stalled",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Excess { .. } => "excess",
             Self::Truncated => "truncated",
             Self::Failed { .. } => "failed",
+            Self::NotSent => "not_sent",
             Self::Interrupted => "interrupted",
         }
     }
@@ -206,8 +225,13 @@ impl fmt::Display for Ending {
                 "nothing arrived for {}",
                 crate::units::duration(*after_ns)
             ),
+            Self::TimedOut { after_ns } => {
+                write!(f, "not over after {}", crate::units::duration(*after_ns))
+            }
+            Self::Excess { reason } => write!(f, "more than was asked for: {reason}"),
             Self::Truncated => f.write_str("the stream ended in the middle of the answer"),
             Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::NotSent => f.write_str("still waiting to be sent when the load's time was over"),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

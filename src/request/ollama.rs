@@ -166,7 +166,8 @@ struct Model<'a> {
     model: &'a str,
 }
 
-/// Everything a request says: the options are named one by one, since a Modelfile may have others as its defaults.
+/// Everything a request says: the options that decide the work are named one by one, since a Modelfile may have others as its
+/// defaults.
 #[derive(Serialize)]
 struct Ask<'a> {
     model: &'a str,
@@ -192,8 +193,10 @@ struct Message<'a> {
 
 #[derive(Serialize)]
 struct Options {
-    num_ctx: u32,
-    num_thread: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_ctx: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_thread: Option<u32>,
     num_predict: u32,
     temperature: f32,
     top_k: u32,
@@ -238,8 +241,8 @@ impl Dialect for Ollama {
             stream: true,
             keep_alive: KEEP_ALIVE,
             options: Options {
-                num_ctx: job.case.n_ctx,
-                num_thread: job.case.n_threads,
+                num_ctx: job.forced.n_ctx.then_some(job.case.n_ctx),
+                num_thread: job.forced.n_threads.then_some(job.case.n_threads),
                 // It cannot be told to go on at the end of a text: StopAt::Length may end short, as Ending::Stop.
                 num_predict: job.case.n_gen,
                 temperature: sampling.temperature,

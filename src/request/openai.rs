@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::exchange::{Dialect, Question, Reader, json, serve};
 use super::http::{ApiKey, Client, HttpError, Patience, shortened};
+use super::redact;
 use super::spec::ServerUrl;
 use super::{Endpoint, Job, Served, StopAt, Target, TargetError, TargetFacts, TargetKind};
 
@@ -122,6 +123,18 @@ impl OpenaiTarget {
 
 impl Target for OpenaiTarget {
     fn facts(&mut self) -> Result<TargetFacts, TargetError> {
+        let said = self.say_facts();
+        redact::facts(self.key.as_ref(), said)
+    }
+
+    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+        let served = self.serve_job(job, stop);
+        redact::served(self.key.as_ref(), served)
+    }
+}
+
+impl OpenaiTarget {
+    fn say_facts(&mut self) -> Result<TargetFacts, TargetError> {
         let mut client = Client::of_facts(self.patience, self.key.clone());
         self.models(&mut client)?;
         // Only llama-server has properties, and only vLLM a version; others need not.
@@ -136,7 +149,7 @@ impl Target for OpenaiTarget {
         Ok(facts(&self.name, model, &props, &version))
     }
 
-    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+    fn serve_job(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
         if self.dialect.model.is_none() {
             let mut client = Client::of_facts(self.patience, self.key.clone());
             self.models(&mut client)?;

@@ -201,7 +201,7 @@ fn nothing_is_sent_after_its_time_and_what_was_due_is_not_forgotten() {
     assert!(
         words(&served.timelines)[1..]
             .iter()
-            .all(|w| *w == "interrupted")
+            .all(|w| *w == "not_sent")
     );
 }
 

@@ -266,7 +266,9 @@ fn a_piece_is_stamped_before_the_next_is_sent() {
         ]
     });
     let mut client = Client::of_facts(PATIENT, None);
-    let mut lines = client.stream(&fake.url("/v1"), "/x", "{}").unwrap();
+    let mut lines = client
+        .stream(&fake.url("/v1"), "/x", "{}", 1 << 10)
+        .unwrap();
     // The client reads nothing before a gate is open, so each instant lies between two of the test's.
     let before = client.now_ns();
     first.open();

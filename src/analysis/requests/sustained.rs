@@ -26,7 +26,7 @@ impl Drift {
         for round in &job.rounds {
             let elapsed = round.elapsed_ns?;
             let own = job.requests.iter().filter(|s| s.round == round.round);
-            for sent in own.filter(|s| s.ending.is_whole()) {
+            for sent in own.filter(|s| s.is_answered()) {
                 let half = &mut halves[usize::from(sent.ended_ns > elapsed / 2)];
                 half.0 += 1;
                 half.1 += f64::from(sent.n_generated?);

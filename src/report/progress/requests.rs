@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::text::plain;
 use crate::record::requests::JobLine;
-use crate::request::{Job, Served};
+use crate::request::{Ending, Job, Served};
 use crate::run::requests::Watcher;
 use crate::stats::summary;
 use crate::units;
@@ -42,7 +42,9 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
         .filter(|t| t.ending.is_whole())
         .map(|t| t.latency_ns() as f64)
         .collect();
-    let failed = served.timelines.len() - whole.len();
+    let waiting = served.timelines.iter();
+    let waiting = waiting.filter(|t| t.ending == Ending::NotSent).count();
+    let failed = served.timelines.len() - whole.len() - waiting;
     let median = summary::median(&whole).map(|ns| {
         let rate = whole.len() as f64 / (served.elapsed_ns.max(1) as f64 / 1e9);
         format!(
@@ -55,8 +57,12 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
         0 => String::new(),
         n => format!(", {n} not whole"),
     };
+    let waiting = match waiting {
+        0 => String::new(),
+        n => format!(", {n} never sent"),
+    };
     format!(
-        "{} requests{}{failed}",
+        "{} requests{}{failed}{waiting}",
         whole.len(),
         median.unwrap_or_default()
     )

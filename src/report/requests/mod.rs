@@ -9,8 +9,9 @@ mod tests;
 use super::sheet::{Column, Sheet};
 use super::view::RunView;
 use super::{caption, notes};
+use crate::analysis::live;
 use crate::analysis::requests::{load, targets, typical};
-use crate::request::{Load, StopAt};
+use crate::request::{Ending, Load, StopAt};
 use crate::stats::histogram::min_samples_for;
 use crate::text::{plural, short};
 use crate::units;
@@ -104,7 +105,7 @@ fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String
 
 /// What makes the figures deserve less trust, or tells what is not in them.
 pub fn warnings(requests: &RequestsView) -> Vec<String> {
-    let mut said = Vec::new();
+    let mut said: Vec<String> = requests.warnings.iter().map(ToString::to_string).collect();
     for target in &requests.targets {
         if let (None, Some(reason)) = (target.facts(), &target.reason) {
             said.push(format!("{}: {}", short(&target.name), short(reason)));
@@ -112,9 +113,10 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
     }
     for job in &requests.jobs {
         let place = format!("{} at {}", short(&job.job.name), short(&job.target));
-        if !job.figures.failed.is_empty() {
-            said.push(format!("{place}: {}", failures(&job.figures)));
+        if let Some(failures) = failures(&job.figures) {
+            said.push(format!("{place}: {failures}"));
         }
+        said.extend(job.doubts.iter().map(|d| format!("{place}: {d}")));
         for (round, reason) in &job.unserved {
             let reason = short(reason);
             said.push(format!(
@@ -130,6 +132,18 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
         }
         for warning in &job.warnings {
             said.push(format!("{place}: {warning}"));
+        }
+    }
+    for other in live::others(requests) {
+        for pair in live::pairs(requests, other) {
+            let (job, base) = (short(&pair.other.job.name), short(&pair.base.target));
+            let unlike = live::unlike(&pair).into_iter();
+            said.extend(unlike.map(|why| {
+                format!(
+                    "{job}: {} and {base} did not do equal work: {why}",
+                    short(other)
+                )
+            }));
         }
     }
     if requests.n_strays > 0 {
@@ -151,15 +165,15 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
 
 const MOST_WARNINGS: usize = 12;
 
-/// `2 of 8 failed: 1 stalled, 1 truncated`.
-pub fn failures(figures: &Figures) -> String {
-    let kinds: Vec<String> = figures
-        .failed
-        .iter()
+/// `2 of 8 failed: 1 stalled, 1 truncated`; nothing where none did. What was never sent did not fail.
+pub fn failures(figures: &Figures) -> Option<String> {
+    let not_sent = Ending::NotSent.word();
+    let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
+    let kinds: Vec<String> = failed()
         .map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")))
         .collect();
-    let n: u32 = figures.failed.values().sum();
-    format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", "))
+    let n: u32 = failed().map(|(_, n)| n).sum();
+    (n > 0).then(|| format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", ")))
 }
 
 fn about_missing(requests: &RequestsView) -> Option<String> {

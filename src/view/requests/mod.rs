@@ -3,6 +3,7 @@
 //! Numbers are kept, not texts, but for a few sample answers. Definitions are METHODOLOGY.md's, section "Requests".
 
 mod collect;
+mod doubts;
 mod figures;
 mod merge;
 mod sent;
@@ -12,10 +13,12 @@ use std::sync::Arc;
 
 use super::CellUsage;
 use crate::host::HostWarning;
+use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::stats::Interval;
 pub(super) use collect::Collector;
+pub use doubts::JobDoubt;
 pub(super) use merge::{take_in, unlike};
 pub use sent::Sent;
 
@@ -26,6 +29,8 @@ pub struct RequestsView {
     pub targets: Vec<TargetView>,
     /// Each job at each target, in the plan's order: a job at all its targets, then the next job.
     pub jobs: Vec<JobView>,
+    /// What about the prompts may surprise.
+    pub warnings: Vec<PromptWarning>,
     /// Lines of jobs or targets that the plan does not have.
     pub n_strays: u32,
 }
@@ -70,6 +75,8 @@ pub struct JobView {
     pub usage: CellUsage,
     /// What makes it deserve less trust, each kind once.
     pub warnings: Vec<HostWarning>,
+    /// What its figures hide.
+    pub doubts: Vec<JobDoubt>,
     /// Rounds in which it could not be served, and why.
     pub unserved: Vec<(u32, String)>,
     /// A few answers.
@@ -146,11 +153,13 @@ pub struct Times {
 pub struct Figures {
     /// Requests that were sent, or were to be.
     pub n_sent: u32,
-    /// Answers that are whole.
+    /// Answers that are whole and have a token.
     pub n_whole: u32,
-    /// Of these, those that the model ended although a length was asked for: they are no equal work.
+    /// Answers that are whole and have none: no figure of time is theirs.
+    pub n_empty: u32,
+    /// Of the whole ones, those that the model ended although a length was asked for: they are no equal work.
     pub n_short: u32,
-    /// The others by the word of their ending.
+    /// Those that are not whole by the word of their ending.
     pub failed: BTreeMap<&'static str, u32>,
     /// Prompt tokens of the whole ones; none where the target does not count them.
     pub n_prompt: Option<u64>,
@@ -285,8 +294,8 @@ impl RequestsView {
 
     /// Whether a request went wrong, or a job has no answer. What still waited when a load's time was over did not.
     pub fn any_failed(&self) -> bool {
-        let interrupted = Ending::Interrupted.word();
-        let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| *how != interrupted);
+        let innocent = [Ending::Interrupted.word(), Ending::NotSent.word()];
+        let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| !innocent.contains(how));
         let is_lost = |j: &JobView| !j.is_measured() || !j.unserved.is_empty();
         self.jobs.iter().any(|j| went_wrong(j) || is_lost(j))
     }

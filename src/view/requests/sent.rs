@@ -69,6 +69,16 @@ impl Sent {
         }
     }
 
+    /// Whether its answer is whole and has a token: the others have no figure of time.
+    pub fn is_answered(&self) -> bool {
+        self.ending.is_whole() && !self.is_empty()
+    }
+
+    /// Whether its answer is whole and has no token.
+    pub fn is_empty(&self) -> bool {
+        self.ending.is_whole() && self.n_arrivals == 0 && self.n_generated.unwrap_or(0) == 0
+    }
+
     /// From the instant it was due to its end.
     pub fn latency_ns(&self) -> u64 {
         self.ended_ns.saturating_sub(self.due_ns)
@@ -93,7 +103,7 @@ impl Sent {
     /// Whether the model ended it before the length that was asked for.
     pub fn is_short(&self, job: &Job) -> bool {
         job.stop_at == StopAt::Length
-            && self.ending.is_whole()
+            && self.is_answered()
             && self.n_generated.is_some_and(|n| n < job.case.n_gen)
     }
 }

@@ -182,9 +182,7 @@ fn every_job(requests: &RequestsView) -> Grid {
         row.push(load(&job.job.load));
         if !job.is_measured() {
             row.push(n_answers(job));
-            if !f.failed.is_empty() {
-                row.push(failures(f));
-            }
+            row.extend(failures(f));
             grid.rows.push(row);
             continue;
         }
