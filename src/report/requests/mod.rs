@@ -134,18 +134,8 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
             said.push(format!("{place}: {warning}"));
         }
     }
-    for other in live::others(requests) {
-        for pair in live::pairs(requests, other) {
-            let (job, base) = (short(&pair.other.job.name), short(&pair.base.target));
-            let unlike = live::unlike(&pair).into_iter();
-            said.extend(unlike.map(|why| {
-                format!(
-                    "{job}: {} and {base} did not do equal work: {why}",
-                    short(other)
-                )
-            }));
-        }
-    }
+    let others = live::others(requests).into_iter();
+    said.extend(others.filter_map(|other| unequal_work(requests, other)));
     if requests.n_strays > 0 {
         said.push(format!(
             "{} of jobs or targets that the plan does not have: left out",
@@ -164,6 +154,25 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
 }
 
 const MOST_WARNINGS: usize = 12;
+
+/// Jobs in which a target did other work than the one that it is held against, and why in the first of them.
+fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
+    let pairs = live::pairs(requests, other);
+    let unlike: Vec<(String, Vec<String>)> = pairs
+        .iter()
+        .map(|pair| (short(&pair.other.job.name), live::unlike(pair)))
+        .filter(|(_, why)| !why.is_empty())
+        .collect();
+    let (_, why) = unlike.first()?;
+    let jobs: Vec<&str> = unlike.iter().map(|(job, _)| job.as_str()).collect();
+    Some(format!(
+        "{} and {} did not do equal work in {}, so their times do not compare: {}",
+        short(other),
+        short(&pairs.first()?.base.target),
+        jobs.join(", "),
+        why.join("; ")
+    ))
+}
 
 /// `2 of 8 failed: 1 stalled, 1 truncated`; nothing where none did. What was never sent did not fail.
 pub fn failures(figures: &Figures) -> Option<String> {
