@@ -1,5 +1,6 @@
 //! `requests` and `compare-live`: real prompts, whole requests, one target or several in turns.
 
+use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +10,7 @@ use super::prepare::{self, Asked, Prepared, axes_of, prepare};
 use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, say};
 use crate::cli::RequestsArgs;
+use crate::engine::clock::MonotonicClock;
 use crate::model::sanitize_name;
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
@@ -22,6 +24,7 @@ use crate::request::fit::FitOne;
 use crate::request::http::Patience;
 use crate::request::plan::{Draft, Sources, drafts};
 use crate::request::prompts::{Prompt, PromptSet};
+use crate::request::ready::{Wait, Waiting};
 use crate::request::spec::TargetSpec;
 use crate::request::{Endpoint, Job};
 use crate::run::Interrupt;
@@ -44,7 +47,10 @@ const PAIRS: &str = "difficulty";
 /// # Errors
 /// When nothing could be sent, or the record could not be written.
 pub fn requests(args: &RequestsArgs) -> Result<u8> {
-    let (axes, choice) = asked(args)?;
+    let (axes, mut choice) = asked(args)?;
+    if axes.model.is_none() {
+        choice.endpoint = choice.endpoint_of_servers();
+    }
     carry_out(args, axes, choice, "requests")
 }
 
@@ -262,7 +268,7 @@ impl Wanted {
         for draft in self.drafts {
             jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
-        let seats = seats(asked, own)?;
+        let seats = seats(asked, own, &stop)?;
         if seats.iter().any(|s| matches!(s, Seat::InProcess(_))) {
             check_memory(&jobs, prepared)?;
         }
@@ -282,15 +288,26 @@ impl Wanted {
             },
             seats,
             seed: self.seed,
+            wait: Wait::of(asked.timeout),
         })
     }
 }
 
 /// The targets in the order in which they are named.
-fn seats(asked: &RequestsAsked, mut own: Option<InProcess>) -> Result<Vec<Seat>> {
+fn seats(
+    asked: &RequestsAsked,
+    mut own: Option<InProcess>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<Seat>> {
     let patience = Patience {
         stall: asked.timeout.unwrap_or(Patience::default().stall),
         ..Patience::default()
+    };
+    let mut waiting = Waiting {
+        wait: Wait::of(asked.timeout),
+        clock: &MonotonicClock::start(),
+        stop,
+        say: &mut tell,
     };
     let mut seats = Vec::new();
     for name in &asked.targets {
@@ -298,12 +315,17 @@ fn seats(asked: &RequestsAsked, mut own: Option<InProcess>) -> Result<Vec<Seat>>
             None => Seat::InProcess(Box::new(own.take().context("in-process needs --model")?)),
             Some(mut server) => {
                 // Whoever cannot be reached shall be told before anything is measured.
-                server.facts()?;
+                waiting.facts(server.as_mut())?;
                 Seat::Server(server)
             }
         });
     }
     Ok(seats)
+}
+
+/// Says on standard error what the user waits for; a closed one is no reason to stop.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether every job's context fits the memory, as cells' contexts must.
@@ -377,6 +399,7 @@ pub struct Ready {
     pub plan: RequestsPlan,
     seats: Vec<Seat>,
     seed: u64,
+    wait: Wait,
 }
 
 impl Ready {
@@ -397,6 +420,7 @@ impl Ready {
             started,
             seed: self.seed,
             interrupt,
+            wait: self.wait,
             watcher: &mut *for_stderr(),
         };
         Ok(serving.run()?)

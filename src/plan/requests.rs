@@ -32,6 +32,8 @@ pub struct RequestsChoice {
     pub chat_template: Option<bool>,
     /// Which way they reach a server.
     pub endpoint: Option<Endpoint>,
+    /// Whether a server with OpenAI's completions gets OpenAI's own fields only.
+    pub openai_strict: Option<bool>,
     /// Requests of each job in each round.
     pub n_requests: Option<u32>,
     /// Most tokens of an answer.
@@ -65,6 +67,14 @@ pub struct RequestsChoice {
 }
 
 impl RequestsChoice {
+    /// The endpoint where none is named and no model of ours takes part: a server's own template is for chats, which
+    /// every server with OpenAI's protocol has, while completions are missing in some.
+    pub fn endpoint_of_servers(&self) -> Option<Endpoint> {
+        let mut targets = self.target.iter();
+        let are_openai = !self.target.is_empty() && targets.all(|t| t.starts_with("openai:"));
+        self.endpoint.or(are_openai.then_some(Endpoint::Chat))
+    }
+
     /// Whether it names an experiment.
     pub fn names_experiment(&self) -> bool {
         self.classes == Some(true)
@@ -103,6 +113,7 @@ impl RequestsChoice {
             class: self.class,
             chat_template: self.chat_template,
             endpoint: self.endpoint.unwrap_or_default(),
+            openai_strict: self.openai_strict == Some(true),
             n_requests: self.n_requests,
             n_gen: self.n_gen.unwrap_or(64),
             stop_at: self.stop.unwrap_or_default(),
@@ -130,6 +141,7 @@ pub struct RequestsAsked {
     pub class: Vec<String>,
     pub chat_template: Option<bool>,
     pub endpoint: Endpoint,
+    pub openai_strict: bool,
     pub n_requests: Option<u32>,
     pub n_gen: u32,
     pub stop_at: StopAt,

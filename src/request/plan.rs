@@ -143,6 +143,7 @@ impl Planner<'_> {
             sampling: asked.sampling,
             stop_at: asked.stop_at,
             endpoint: asked.endpoint,
+            openai_strict: asked.openai_strict,
             tag: None,
             said_at: Vec::new(),
             seed: self.seed,
