@@ -186,7 +186,8 @@ impl Answer {
             true => counted.saturating_add(n_told),
             false => counted,
         };
-        let ends = matches!(self.ended(asked), Some((Finish::Stop, _))) && all > n_pieces;
+        let n_arrived = self.n_arrived().map_or(0, u64::from).max(n_pieces);
+        let ends = matches!(self.ended(asked), Some((Finish::Stop, _))) && all > n_arrived;
         let n = all - u64::from(ends);
         if n > u64::from(asked).max(n_pieces) {
             return (None, Some(CountCaveat::TooMany { counted, asked }));

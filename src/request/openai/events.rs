@@ -104,7 +104,8 @@ fn words(text: &str) -> String {
     loose::parse(text)
         .ok()
         .and_then(|value| message_of(&value))
-        .unwrap_or_else(|| text.to_owned())
+        .or_else(|| Some(text.to_owned()).filter(|text| !text.trim().is_empty()))
+        .unwrap_or_else(|| "an error without words".to_owned())
 }
 
 /// Whether it is the word that nothing more comes.
