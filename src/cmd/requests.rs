@@ -1,5 +1,6 @@
 //! `requests` and `compare-live`: real prompts, whole requests, one target or several in turns.
 
+use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +10,7 @@ use super::prepare::{self, Asked, Prepared, axes_of, prepare};
 use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, say};
 use crate::cli::RequestsArgs;
+use crate::engine::clock::MonotonicClock;
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
@@ -21,6 +23,7 @@ use crate::request::fit::FitOne;
 use crate::request::http::Patience;
 use crate::request::plan::{Draft, Sources, drafts};
 use crate::request::prompts::{Prompt, PromptSet};
+use crate::request::ready::{Wait, Waiting};
 use crate::request::spec::TargetSpec;
 use crate::request::{Endpoint, Forced, Job};
 use crate::run::Interrupt;
@@ -92,13 +95,17 @@ fn asked(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
     Ok((axes, choice))
 }
 
-fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str) -> Result<u8> {
+fn carry_out(
+    args: &RequestsArgs,
+    axes: Axes,
+    mut choice: RequestsChoice,
+    name: &str,
+) -> Result<u8> {
     let seed = args.seed.unwrap_or(42);
     let has_model = axes.model.is_some() || choice.has_in_process();
-    let choice = match has_model {
-        true => choice,
-        false => choice.for_servers_alone(),
-    };
+    if !has_model {
+        choice.endpoint = choice.endpoint_of_servers();
+    }
     let asked = choice.resolve(seed)?;
     let forced = Forced {
         n_threads: axes.n_threads.is_some(),
@@ -259,7 +266,7 @@ impl Wanted {
         for draft in self.drafts {
             jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
-        let seats = seats(asked, own)?;
+        let seats = seats(asked, own, &stop)?;
         if seats.iter().any(|s| matches!(s, Seat::InProcess(_))) {
             check_memory(&jobs, prepared)?;
         }
@@ -280,6 +287,7 @@ impl Wanted {
             },
             seats,
             seed: self.seed,
+            wait: Wait::of(asked.timeout),
         })
     }
 }
@@ -311,20 +319,35 @@ fn template(
 }
 
 /// The targets in the order in which they are named.
-fn seats(asked: &RequestsAsked, mut own: Option<InProcess>) -> Result<Vec<Seat>> {
+fn seats(
+    asked: &RequestsAsked,
+    mut own: Option<InProcess>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<Seat>> {
     let patience = Patience::of(asked.timeout);
+    let mut waiting = Waiting {
+        wait: Wait::of(asked.timeout),
+        clock: &MonotonicClock::start(),
+        stop,
+        say: &mut tell,
+    };
     let mut seats = Vec::new();
     for name in &asked.targets {
         seats.push(match name.parse::<TargetSpec>()?.server(patience)? {
             None => Seat::InProcess(Box::new(own.take().context("in-process needs --model")?)),
             Some(mut server) => {
                 // Whoever cannot be reached shall be told before anything is measured.
-                server.facts()?;
+                waiting.facts(server.as_mut())?;
                 Seat::Server(server)
             }
         });
     }
     Ok(seats)
+}
+
+/// Says on standard error what the user waits for; a closed one is no reason to stop.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether every job's context fits the memory, as cells' contexts must.
@@ -398,6 +421,7 @@ pub struct Ready {
     pub plan: RequestsPlan,
     seats: Vec<Seat>,
     seed: u64,
+    wait: Wait,
 }
 
 impl Ready {
@@ -418,6 +442,7 @@ impl Ready {
             started,
             seed: self.seed,
             interrupt,
+            wait: self.wait,
             watcher: &mut *for_stderr(),
         };
         Ok(serving.run()?)

@@ -32,6 +32,8 @@ pub struct RequestsChoice {
     pub chat_template: Option<bool>,
     /// Which way they reach a server.
     pub endpoint: Option<Endpoint>,
+    /// Whether a server with OpenAI's completions gets OpenAI's own fields only.
+    pub openai_strict: Option<bool>,
     /// Requests of each job in each round.
     pub n_requests: Option<u32>,
     /// Most tokens of an answer.
@@ -65,6 +67,14 @@ pub struct RequestsChoice {
 }
 
 impl RequestsChoice {
+    /// The endpoint where none is named and no model of ours takes part: a server's own template is for chats, which
+    /// every server with OpenAI's protocol has, while completions are missing in some.
+    pub fn endpoint_of_servers(&self) -> Option<Endpoint> {
+        let mut targets = self.target.iter();
+        let are_openai = !self.target.is_empty() && targets.all(|t| t.starts_with("openai:"));
+        self.endpoint.or(are_openai.then_some(Endpoint::Chat))
+    }
+
     /// Whether it names an experiment.
     pub fn names_experiment(&self) -> bool {
         self.classes == Some(true)
@@ -78,17 +88,6 @@ impl RequestsChoice {
     /// Whether llama.cpp in this process is one of the targets.
     pub fn has_in_process(&self) -> bool {
         self.target.is_empty() || self.target.iter().any(|t| t.trim() == "in-process")
-    }
-
-    /// The same where servers alone are asked, with no model file beside them. A server with OpenAI's protocol gets
-    /// messages unless somebody says otherwise: every one of them knows chats, and puts its own template around them.
-    #[must_use]
-    pub fn for_servers_alone(self) -> Self {
-        let speaks_openai = self.target.iter().any(|t| t.trim().starts_with("openai:"));
-        Self {
-            endpoint: self.endpoint.or(speaks_openai.then_some(Endpoint::Chat)),
-            ..self
-        }
     }
 
     /// What is meant, defaults filled in. Without an experiment it is the one by class.
@@ -119,6 +118,7 @@ impl RequestsChoice {
             class: self.class,
             chat_template: self.chat_template,
             endpoint: self.endpoint,
+            openai_strict: self.openai_strict == Some(true),
             n_requests: self.n_requests,
             n_gen: self.n_gen.unwrap_or(64),
             stop_at: self.stop.unwrap_or_default(),
@@ -147,6 +147,7 @@ pub struct RequestsAsked {
     pub chat_template: Option<bool>,
     /// None where nobody named one: the prompt as it is.
     pub endpoint: Option<Endpoint>,
+    pub openai_strict: bool,
     pub n_requests: Option<u32>,
     pub n_gen: u32,
     pub stop_at: StopAt,
@@ -275,7 +276,7 @@ mod tests {
         let alone = |toml: &str| {
             let choice: RequestsChoice = toml::from_str(toml).expect("valid");
             assert!(!choice.has_in_process(), "{toml}");
-            choice.for_servers_alone().endpoint
+            choice.endpoint_of_servers()
         };
         assert_eq!(
             alone("target = [\"openai:http://h/v1\"]"),

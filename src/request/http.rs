@@ -2,10 +2,12 @@
 //! instant at which its last byte was read from the socket.
 //!
 //! The client is ureq, with a layer of our own (`watched`) between its socket and everything else. No redirect is followed, no proxy is
-//! used (the time would be the proxy's as well), nothing compressed is asked for.
+//! used (the time would be the proxy's as well), and answers are asked for uncompressed.
 
 mod key;
+pub(super) mod lines;
 mod said;
+mod trust;
 mod watched;
 
 use std::io::Read;
@@ -13,18 +15,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ureq::http::{HeaderValue, Response, header};
+use ureq::http::{Response, header};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, BodyReader};
 
 use super::spec::ServerUrl;
 use crate::engine::clock::{Clock, MonotonicClock};
+use lines::LineCutter;
 use said::words_of;
 use watched::{Watch, Watcher};
 
 pub use key::ApiKey;
-pub use said::{message_of, shortened};
+pub use said::{is_said, message_of, shortened};
 
 /// Longest line: above the list of a whole context's tokens that Ollama sends at an answer's end.
 const LINE_BYTES: usize = 4 << 20;
@@ -110,6 +113,9 @@ pub enum HttpError {
     /// No connection.
     #[error("no connection: {0}")]
     Refused(String),
+    /// No connection by TLS: the server's certificate is not trusted, or it does not speak TLS.
+    #[error("no connection: {0}")]
+    Tls(String),
     /// A status of 300 or above.
     #[error("HTTP {status}: {reason}")]
     Status {
@@ -117,6 +123,8 @@ pub enum HttpError {
         status: u16,
         /// What the body says, shortened.
         reason: String,
+        /// For how long the server asks not to be asked again, seconds.
+        retry_after_s: Option<u32>,
     },
     /// The connection was closed before any answer.
     #[error("the connection was closed before any answer")]
@@ -172,6 +180,7 @@ impl Client {
             .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))
             .max_idle_age(IDLE)
+            .tls_config(trust::config())
             .build();
         let watch = Arc::new(Watch {
             clock,
@@ -248,8 +257,7 @@ impl Client {
         Ok(Lines {
             reader: response.into_body().into_reader(),
             watch: Arc::clone(&self.watch),
-            buffer: Vec::new(),
-            searched: 0,
+            cutter: LineCutter::default(),
             total: 0,
             most_bytes: most_bytes.saturating_add(LINE_BYTES as u64),
             ended: false,
@@ -272,27 +280,27 @@ impl Client {
     fn send_once(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
         self.watch.sent.store(false, Ordering::Relaxed);
         self.watch.fresh.store(false, Ordering::Relaxed);
+        let request = ureq::http::Request::builder()
+            .uri(url)
+            .header(header::ACCEPT_ENCODING, "identity");
         let key = self.key.as_ref().and_then(ApiKey::header);
-        let answer = match body {
-            None => {
-                let mut request = self.agent.get(url);
-                if let Some(key) = key {
-                    request = request.header(header::AUTHORIZATION, key);
-                }
-                request.call()
-            }
-            Some(body) => {
-                let json = HeaderValue::from_static("application/json");
-                let mut request = self.agent.post(url).header(header::CONTENT_TYPE, json);
-                if let Some(key) = key {
-                    request = request.header(header::AUTHORIZATION, key);
-                }
-                request.send(body)
-            }
+        let request = match key {
+            Some(key) => request.header(header::AUTHORIZATION, key),
+            None => request,
         };
+        let answer = match body {
+            None => request.body(()).map(|request| self.agent.run(request)),
+            Some(body) => request
+                .method("POST")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body)
+                .map(|request| self.agent.run(request)),
+        };
+        // An address that is none was refused when it was read.
+        let answer = answer.map_err(|error| HttpError::Protocol(error.to_string()))?;
         let response = answer.map_err(|error| self.watch.classify(error, false))?;
         if response.status().as_u16() < 300 {
-            return Ok(response);
+            return uncompressed(response);
         }
         Err(self.refusal(response))
     }
@@ -302,6 +310,8 @@ impl Client {
         let status = response.status();
         let to = response.headers().get(header::LOCATION);
         let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after_s = retry_after.and_then(|s| s.to_str().ok()?.trim().parse().ok());
         let mut bytes = Vec::new();
         self.watch.hurry(REFUSAL_TOTAL);
         // What of the body can be read will do.
@@ -319,6 +329,7 @@ impl Client {
         HttpError::Status {
             status: status.as_u16(),
             reason: shortened(&reason),
+            retry_after_s,
         }
     }
 
@@ -338,6 +349,21 @@ impl Client {
     }
 }
 
+/// The answer, unless it is compressed, although that was not asked for.
+fn uncompressed(response: Response<Body>) -> Result<Response<Body>, HttpError> {
+    let encoding = response.headers().get(header::CONTENT_ENCODING);
+    let encoding = encoding.map(|how| String::from_utf8_lossy(how.as_bytes()).into_owned());
+    match encoding {
+        Some(how) if !how.trim().is_empty() && !how.trim().eq_ignore_ascii_case("identity") => {
+            Err(HttpError::Protocol(shortened(&format!(
+                "a compressed answer ({how}), which was not asked for: pieces cannot be timed in it; \
+                 switch compression off at the server or its proxy"
+            ))))
+        }
+        _ => Ok(response),
+    }
+}
+
 /// A line of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -351,9 +377,7 @@ pub struct Line {
 pub struct Lines {
     reader: BodyReader<'static>,
     watch: Arc<Watch>,
-    buffer: Vec<u8>,
-    /// Bytes at the buffer's begin that hold no end of a line.
-    searched: usize,
+    cutter: LineCutter,
     total: u64,
     most_bytes: u64,
     ended: bool,
@@ -366,25 +390,16 @@ impl Lines {
     /// [`HttpError`], after which there is nothing more.
     pub fn next_line(&mut self) -> Result<Option<Line>, HttpError> {
         loop {
-            if let Some(at) = self.buffer[self.searched..]
-                .iter()
-                .position(|b| *b == b'\n')
-            {
-                let rest = self.buffer.split_off(self.searched + at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                self.searched = 0;
-                line.pop();
-                return self.line(line).map(Some);
+            if let Some(text) = self.cutter.next() {
+                return Ok(Some(self.line(text)));
             }
-            self.searched = self.buffer.len();
-            if self.searched > LINE_BYTES {
+            if self.cutter.pending() > LINE_BYTES {
                 let most = crate::units::bytes(LINE_BYTES as u64);
                 return Err(HttpError::Protocol(format!("a line longer than {most}")));
             }
             if self.ended {
-                let line = std::mem::take(&mut self.buffer);
-                self.searched = 0;
-                return (!line.is_empty()).then(|| self.line(line)).transpose();
+                let rest = self.cutter.rest();
+                return Ok(rest.map(|text| self.line(text)));
             }
             self.fill()?;
         }
@@ -407,19 +422,14 @@ impl Lines {
             let most = crate::units::bytes(self.most_bytes);
             return Err(HttpError::Excess(format!("an answer of over {most}")));
         }
-        self.buffer.extend_from_slice(&piece[..n]);
+        self.cutter.push(&piece[..n]);
         Ok(())
     }
 
-    fn line(&self, mut bytes: Vec<u8>) -> Result<Line, HttpError> {
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| HttpError::Protocol("bytes that are no UTF-8".into()))?;
-        Ok(Line {
+    fn line(&self, text: String) -> Line {
+        Line {
             at_ns: self.watch.arrived_ns.load(Ordering::Relaxed),
             text,
-        })
+        }
     }
 }

@@ -11,12 +11,16 @@ pub mod fit;
 pub mod http;
 pub mod in_process;
 pub mod load;
+mod loose;
 pub mod ollama;
 pub mod openai;
 pub mod plan;
 pub mod prompts;
+pub mod ready;
 pub mod redact;
 pub mod spec;
+#[cfg(test)]
+mod stream_tests;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,6 +56,9 @@ pub struct Job {
     pub stop_at: StopAt,
     /// The way the text reaches a server.
     pub endpoint: Endpoint,
+    /// Whether a server with OpenAI's completions gets OpenAI's own fields only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub openai_strict: bool,
     /// What of the case is asked of a server; the rest is its own business.
     #[serde(default)]
     pub forced: Forced,
@@ -112,6 +119,34 @@ pub struct Arrival {
     pub at_ns: u64,
     /// Tokens in it; none where a server does not say. A piece without text is no arrival.
     pub n_tokens: Option<u32>,
+    /// Whether it is reasoning, which a server tells apart from the visible answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_reasoning: bool,
+}
+
+/// What a server's count of tokens does not cover, or why it is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum CountCaveat {
+    /// More tokens than were asked for and than there are pieces: the count is left out.
+    TooMany {
+        /// What the server said.
+        counted: u64,
+        /// The most tokens that the request allowed.
+        asked: u32,
+    },
+    /// Not a whole number: the count is left out.
+    NotACount {
+        /// What the server said, shortened.
+        said: String,
+    },
+    /// The count leaves out the reasoning that arrived: times per token are those of the visible answer.
+    VisibleOnly,
+    /// The count holds reasoning that never arrived: times per token leave these tokens out.
+    HiddenReasoning {
+        /// Tokens of it, as the server counts them.
+        n_tokens: u32,
+    },
 }
 
 /// What a server says of a request, by its own clock.
@@ -256,8 +291,12 @@ pub struct Timeline {
     pub ending: Ending,
     /// Tokens of the prompt, by whoever counted them: the engine in-process, the server elsewhere.
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer, the same way. A token that ends the answer is not one of them.
+    /// Tokens of the answer, reasoning included, counted the same way. A token that ends the answer is not one of
+    /// them. None also for a count that is not believed.
     pub n_generated: Option<u32>,
+    /// What `n_generated` does not cover, or why it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<CountCaveat>,
     /// Time spent choosing its tokens, in-process.
     pub sample_ns: Option<u64>,
     /// What the server says.
@@ -282,13 +321,14 @@ impl Timeline {
             ending,
             n_prompt: None,
             n_generated: None,
+            caveat: None,
             sample_ns: None,
             server: None,
             text: String::new(),
         }
     }
 
-    /// From the instant it was due to the first piece of the answer.
+    /// From the instant it was due to the first piece of the answer, visible or reasoning.
     pub fn ttft_ns(&self) -> Option<u64> {
         let first = self.arrivals.first()?;
         Some(first.at_ns.saturating_sub(self.due_ns))
@@ -300,10 +340,19 @@ impl Timeline {
     }
 
     /// Time per output token after the first: from the first arrival to the last, over the tokens that came after
-    /// the first. None with fewer than two tokens, or where their number is unknown.
+    /// the first. Tokens and time are those of the same pieces, see [`CountCaveat`]. None with fewer than two tokens,
+    /// or where their number is unknown.
     pub fn tpot_ns(&self) -> Option<f64> {
-        let (first, last) = (self.arrivals.first()?, self.arrivals.last()?);
-        let after_first = self.n_generated?.checked_sub(first.n_tokens.unwrap_or(1))?;
+        let is_counted =
+            |a: &&Arrival| !(a.is_reasoning && self.caveat == Some(CountCaveat::VisibleOnly));
+        let first = self.arrivals.iter().find(is_counted)?;
+        let last = self.arrivals.iter().rfind(is_counted)?;
+        let n_hidden = match self.caveat {
+            Some(CountCaveat::HiddenReasoning { n_tokens }) => n_tokens,
+            _ => 0,
+        };
+        let n_arrived = self.n_generated?.checked_sub(n_hidden)?;
+        let after_first = n_arrived.checked_sub(first.n_tokens.unwrap_or(1))?;
         (after_first > 0)
             .then(|| last.at_ns.saturating_sub(first.at_ns) as f64 / f64::from(after_first))
     }
@@ -355,6 +404,9 @@ pub struct TargetFacts {
     pub n_ctx: Option<u32>,
     /// Requests it decodes together.
     pub n_parallel: Option<u32>,
+    /// What could not be verified of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A target that cannot be used at all; what happens to single requests is their [`Ending`].
@@ -375,6 +427,18 @@ pub enum TargetError {
         target: String,
         /// Why, and what to do.
         reason: String,
+    },
+    /// It is there and not ready yet, such as a server that loads its model.
+    #[error("{target}: {reason}")]
+    NotReady {
+        /// Its name.
+        target: String,
+        /// What it says.
+        reason: String,
+        /// Whether it says itself that this passes.
+        is_certain: bool,
+        /// How long it asks to be left alone, seconds.
+        retry_after_s: Option<u32>,
     },
     /// The worker process that is the in-process target failed.
     #[error("in-process: {0}")]

@@ -146,6 +146,7 @@ impl Planner<'_> {
             sampling: asked.sampling,
             stop_at: asked.stop_at,
             endpoint: asked.endpoint.unwrap_or_default(),
+            openai_strict: asked.openai_strict,
             tag: None,
             said_at: Vec::new(),
             forced: Forced::default(),

@@ -2,7 +2,7 @@
 //! record: decoded, whatever the wire looked like. Every field is named here, so that none can be forgotten.
 
 use super::http::ApiKey;
-use super::{Ending, KEPT_TEXT_BYTES, Served, TargetError, TargetFacts, Timeline};
+use super::{CountCaveat, Ending, KEPT_TEXT_BYTES, Served, TargetError, TargetFacts, Timeline};
 
 /// What a target said of itself, without the key.
 pub fn facts(
@@ -23,8 +23,10 @@ pub fn facts(
         size_vram_bytes: _,
         n_ctx: _,
         n_parallel: _,
+        notes,
     } = &mut said;
-    for text in [version, model, sha256, file_type].into_iter().flatten() {
+    let told = [version, model, sha256, file_type].into_iter().flatten();
+    for text in told.chain(notes) {
         key.hide(text, false);
     }
     Ok(said)
@@ -54,6 +56,7 @@ fn timeline(key: &ApiKey, said: &mut Timeline) {
         ending,
         n_prompt: _,
         n_generated: _,
+        caveat,
         sample_ns: _,
         server: _,
         text,
@@ -61,6 +64,9 @@ fn timeline(key: &ApiKey, said: &mut Timeline) {
     // Cut between letters, of which one has up to four bytes.
     let is_cut = text.len() + 4 > KEPT_TEXT_BYTES;
     key.hide(text, is_cut);
+    if let Some(CountCaveat::NotACount { said }) = caveat {
+        key.hide(said, false);
+    }
     match ending {
         Ending::Refused { reason }
         | Ending::Http { status: _, reason }
@@ -81,6 +87,12 @@ fn error(key: &ApiKey, mut said: TargetError) -> TargetError {
     match &mut said {
         TargetError::Unreachable { target: _, reason }
         | TargetError::Unfit { target: _, reason }
+        | TargetError::NotReady {
+            target: _,
+            reason,
+            is_certain: _,
+            retry_after_s: _,
+        }
         | TargetError::Worker(reason) => key.hide(reason, false),
         TargetError::Interrupted => {}
     }

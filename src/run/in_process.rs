@@ -259,6 +259,7 @@ impl Target for InProcess {
             size_vram_bytes: None,
             n_ctx: self.job.map(|job| job.prepared.n_ctx_seq),
             n_parallel: self.job.map(|job| job.n_parallel),
+            notes: Vec::new(),
         })
     }
 

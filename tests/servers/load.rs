@@ -44,6 +44,7 @@ fn instant(clock: MonotonicClock, turn: Turn) -> Timeline {
         ending: Ending::Stop,
         n_prompt: None,
         n_generated: None,
+        caveat: None,
         sample_ns: None,
         server: None,
         text: String::new(),

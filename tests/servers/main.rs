@@ -84,6 +84,7 @@ fn job(n_requests: u32) -> Job {
         },
         stop_at: StopAt::EndOfText,
         endpoint: Endpoint::Completion,
+        openai_strict: false,
         seed: 1,
     }
 }

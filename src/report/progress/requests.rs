@@ -75,6 +75,10 @@ fn name(job: &str, target: &str, round: u32) -> String {
 struct Bar(ProgressBar);
 
 impl Watcher for Bar {
+    fn waits(&mut self, why: &str) {
+        self.0.println(plain(why));
+    }
+
     fn begun(&mut self, job: &Job, target: &str, round: u32) {
         self.0.set_message(plain(&name(&job.name, target, round)));
     }
@@ -100,6 +104,10 @@ struct Plain<W> {
 }
 
 impl<W: Write> Watcher for Plain<W> {
+    fn waits(&mut self, why: &str) {
+        let _ = writeln!(self.out, "{} {}", (self.now)(), plain(why));
+    }
+
     fn begun(&mut self, _: &Job, _: &str, _: u32) {}
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {

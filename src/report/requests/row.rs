@@ -54,11 +54,13 @@ struct FiguresRow<'a> {
     n_whole: u32,
     n_short: u32,
     n_empty: u32,
+    n_reasoning_only: u32,
     failed: &'a BTreeMap<&'static str, u32>,
     n_prompt_tokens: Option<u64>,
     n_generated_tokens: Option<u64>,
     latency_ns: TimesRow,
     ttft_ns: TimesRow,
+    ttft_visible_ns: TimesRow,
     tpot_ns: TimesRow,
     itl_ns: TimesRow,
     wait_ns: TimesRow,
@@ -149,11 +151,13 @@ impl<'a> From<&'a Figures> for FiguresRow<'a> {
             n_whole: f.n_whole,
             n_short: f.n_short,
             n_empty: f.n_empty,
+            n_reasoning_only: f.counting.n_reasoning_only,
             failed: &f.failed,
             n_prompt_tokens: f.n_prompt,
             n_generated_tokens: f.n_generated,
             latency_ns: (&f.latency_ns).into(),
             ttft_ns: (&f.ttft_ns).into(),
+            ttft_visible_ns: (&f.ttft_visible_ns).into(),
             tpot_ns: (&f.tpot_ns).into(),
             itl_ns: (&f.gap_ns).into(),
             wait_ns: (&f.wait_ns).into(),
@@ -220,6 +224,7 @@ fn row<'a>(view: &'a RunView, requests: &'a RequestsView, view_of_job: &'a JobVi
             .map(ToString::to_string)
             .chain(doubts)
             .chain(requests.warnings.iter().map(ToString::to_string))
+            .chain(super::of_counting(view_of_job))
             .collect(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-use super::{HttpError, shortened};
+use super::{HttpError, shortened, trust};
 use crate::engine::clock::{Clock, MonotonicClock};
 
 /// How often a waiting client looks whether it was interrupted.
@@ -155,6 +155,13 @@ impl<T: Transport> Transport for Watched<T> {
 impl Watch {
     pub(super) fn classify(&self, error: Error, answered: bool) -> HttpError {
         use std::io::ErrorKind as Kind;
+        if let Some(words) = trust::certificate_words(&error) {
+            return HttpError::Tls(words);
+        }
+        if trust::is_without_tls(&error) {
+            let reason = "the server does not speak TLS; its address may begin with http://";
+            return HttpError::Tls(reason.to_owned());
+        }
         match error {
             Error::Other(inner) => match inner.downcast::<HttpError>() {
                 Ok(own) => *own,

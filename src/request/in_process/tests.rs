@@ -73,6 +73,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         sampling: Sampling::default(),
         stop_at: StopAt::EndOfText,
         endpoint: Endpoint::Completion,
+        openai_strict: false,
         seed: 1,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Figures, Measured, Round, Sent, Times};
+use super::{Counting, Figures, Measured, Round, Sent, Times};
 use crate::request::Job;
 use crate::run::stop::LEVEL;
 use crate::stats::histogram::min_samples_for;
@@ -100,11 +100,13 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
         n_generated: sum(|s| s.n_generated),
         latency_ns: times(&|s| Some(s.latency_ns() as f64)),
         ttft_ns: times(&|s| Some(s.ttft_ns()? as f64)),
+        ttft_visible_ns: times(&|s| Some(s.ttft_visible_ns()? as f64)),
         tpot_ns: times(&|s| s.tpot_ns),
         gap_ns: Times::of(by_round(&whole, of_gaps)),
         wait_ns: times(&|s| Some(s.wait_ns()? as f64)),
         tokens_per_s: measured(mean(&rates.concat()), &rates, &mean),
         ttft_share: ttft_share(&whole),
+        counting: Counting::of(whole.iter().map(|k| &k.sent)),
     }
 }
 

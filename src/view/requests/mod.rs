@@ -3,6 +3,7 @@
 //! Numbers are kept, not texts, but for a few sample answers. Definitions are METHODOLOGY.md's, section "Requests".
 
 mod collect;
+mod counting;
 mod doubts;
 mod figures;
 mod merge;
@@ -18,6 +19,7 @@ use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::stats::Interval;
 pub(super) use collect::Collector;
+pub use counting::Counting;
 pub use doubts::JobDoubt;
 pub(super) use merge::{take_in, unlike};
 pub use sent::Sent;
@@ -167,8 +169,10 @@ pub struct Figures {
     pub n_generated: Option<u64>,
     /// From due to ended.
     pub latency_ns: Times,
-    /// From due to the first piece of the answer.
+    /// From due to the first piece of the answer, visible or reasoning.
     pub ttft_ns: Times,
+    /// From due to the first visible piece.
+    pub ttft_visible_ns: Times,
     /// Per token after the first.
     pub tpot_ns: Times,
     /// Between two pieces of an answer.
@@ -179,6 +183,8 @@ pub struct Figures {
     pub tokens_per_s: Option<Measured>,
     /// Sum of TTFT over sum of latency.
     pub ttft_share: Option<f64>,
+    /// What the counts of tokens leave in doubt.
+    pub counting: Counting,
 }
 
 /// The decode calls of an in-process target.
@@ -298,6 +304,11 @@ impl RequestsView {
         let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| !innocent.contains(how));
         let is_lost = |j: &JobView| !j.is_measured() || !j.unserved.is_empty();
         self.jobs.iter().any(|j| went_wrong(j) || is_lost(j))
+    }
+
+    /// Whether a target tells reasoning from the visible answer.
+    pub fn any_reasoned(&self) -> bool {
+        self.jobs.iter().any(|j| j.figures.counting.n_reasoned > 0)
     }
 
     /// Whether more than one target has answered.
