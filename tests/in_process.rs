@@ -59,6 +59,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
     Job {
         tag: None,
         said_at: Vec::new(),
+        forced: Default::default(),
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: prompts.collect(),
@@ -69,6 +70,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         sampling: Sampling::default(),
         stop_at: StopAt::EndOfText,
         endpoint: Endpoint::Completion,
+        openai_strict: false,
         seed: 1,
     }
 }

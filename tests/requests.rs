@@ -4,6 +4,8 @@
 #[path = "servers/fake.rs"]
 mod fake;
 mod support;
+#[path = "servers/tls.rs"]
+mod tls;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -210,6 +212,219 @@ fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
     assert!(report.contains("ran the same file"), "{report}");
 }
 
+/// Two requests to a server with OpenAI's protocol, and nothing but its address.
+fn ask(place: &Place, url: &str, more: &[&str]) -> std::process::Command {
+    let mut command = place.command();
+    let target = format!("openai:{url}/v1");
+    command.args([
+        "requests",
+        "--target",
+        &target,
+        "--n-requests",
+        "2",
+        "--n-gen",
+        "16",
+    ]);
+    command
+        .args(["--rounds", "1", "--no-report", "-o", "csv"])
+        .args(more);
+    command
+}
+
+/// The column of this name, a value for each request.
+fn column(ran: &std::process::Output, name: &str) -> Vec<String> {
+    let table = stdout(ran);
+    let mut read = csv::Reader::from_reader(table.as_bytes());
+    let headers = read.headers().expect("a header").clone();
+    let at = headers.iter().position(|h| h == name).expect("a column");
+    read.records()
+        .map(|row| row.expect("a row")[at].to_owned())
+        .collect()
+}
+
+#[test]
+fn certificates_of_an_own_authority_are_trusted_where_they_are_named() {
+    let place = Place::new();
+    let url = tls::start();
+    let trusting = ask(&place, &url, &[])
+        .env("SSL_CERT_FILE", tls::authority())
+        .output();
+    let trusting = trusting.expect("the program starts");
+    assert_eq!(trusting.status.code(), Some(0), "{}", stderr(&trusting));
+    assert_eq!(column(&trusting, "ending"), ["stop", "stop"]);
+    for file in ["", "/nowhere.pem"] {
+        let wary = ask(&place, &url, &[]).env("SSL_CERT_FILE", file).output();
+        let wary = wary.expect("the program starts");
+        let said = stderr(&wary);
+        assert_eq!(wary.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("certificate") && said.contains("SSL_CERT_FILE"),
+            "{said}"
+        );
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
+}
+
+/// A server that lists its model and answers prompts by `answer`, which gets their number.
+fn openai(answer: impl Fn(usize) -> Vec<Step> + Send + Sync + 'static) -> Fake {
+    let n = std::sync::atomic::AtomicUsize::new(0);
+    Fake::start(move |_, seen| match seen.method.as_str() {
+        "POST" => answer(n.fetch_add(1, std::sync::atomic::Ordering::SeqCst)),
+        _ if seen.path == "/v1/models" => whole("200 OK", r#"{"data":[{"id":"m"}]}"#),
+        _ => whole("404 Not Found", "{}"),
+    })
+}
+
+fn said(delta: Value) -> String {
+    let chunk = json!({"choices": [{"delta": delta, "finish_reason": null}]});
+    format!("data: {chunk}\n\n")
+}
+
+fn ended(n_tokens: u32) -> String {
+    let finish = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
+    let usage =
+        json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": n_tokens}});
+    format!("data: {finish}\n\ndata: {usage}\n\ndata: [DONE]\n\n")
+}
+
+const SSE: &str = "text/event-stream";
+
+#[test]
+fn a_server_that_loads_while_it_is_warmed_up_is_waited_for() {
+    let fake = openai(|number| match number {
+        0 => whole(
+            "503 Service Unavailable",
+            r#"{"error":{"message":"Loading model"}}"#,
+        ),
+        _ => stream(SSE, &[said(json!({"content": "a"})), ended(2)]),
+    });
+    let place = Place::new();
+    let ran = ask(&place, fake.url("").to_string().as_str(), &[]).output();
+    let ran = ran.expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    assert_eq!(column(&ran, "ending"), ["stop", "stop"]);
+    assert_eq!(
+        stderr(&ran).matches("waiting for it").count(),
+        1,
+        "{}",
+        stderr(&ran)
+    );
+    // One that never is, is told in the job's line.
+    let fake = openai(|_| {
+        whole(
+            "503 Service Unavailable",
+            r#"{"error":{"message":"Loading model"}}"#,
+        )
+    });
+    let place = Place::new();
+    let never = ask(
+        &place,
+        fake.url("").to_string().as_str(),
+        &["--timeout", "300ms"],
+    )
+    .output();
+    let never = never.expect("the program starts");
+    assert_eq!(never.status.code(), Some(1), "{}", stderr(&never));
+    assert!(
+        stderr(&never).contains("still loading"),
+        "{}",
+        stderr(&never)
+    );
+}
+
+#[test]
+fn a_server_alone_is_asked_by_chats_and_its_reasoning_is_told() {
+    let fake = openai(|number| {
+        let mut pieces = vec![
+            said(json!({"role": "assistant"})),
+            said(json!({"reasoning_content": "hm"})),
+        ];
+        if number % 2 == 0 {
+            pieces.push(said(json!({"content": "yes"})));
+        }
+        pieces.push(ended(3));
+        stream(SSE, &pieces)
+    });
+    let place = Place::new();
+    let ran = ask(&place, fake.url("").to_string().as_str(), &[]).output();
+    let ran = ran.expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let posts = fake.seen().into_iter().filter(|seen| seen.method == "POST");
+    assert!(posts.clone().count() >= 3);
+    assert!(
+        posts
+            .into_iter()
+            .all(|seen| seen.path == "/v1/chat/completions")
+    );
+    assert_eq!(column(&ran, "n_reasoning"), ["1", "1"]);
+    let visible = column(&ran, "ttft_visible_ns");
+    assert_eq!(
+        visible.iter().filter(|v| v.is_empty()).count(),
+        1,
+        "{visible:?}"
+    );
+    record(&place.the_run());
+    let name = place
+        .the_run()
+        .file_name()
+        .expect("a folder")
+        .to_string_lossy()
+        .into_owned();
+    let table = stdout(&place.run(&["report", &format!("out/{name}"), "-o", "table"]));
+    assert!(
+        table.contains("reasoning only") && table.contains("visible TTFT"),
+        "{table}"
+    );
+    let json: Value = serde_json::from_str(&stdout(&place.run(&[
+        "report",
+        &format!("out/{name}"),
+        "-o",
+        "json",
+    ])))
+    .expect("JSON");
+    assert_eq!(json[0]["n_reasoning_only"], json!(1));
+    assert_eq!(
+        (&json[0]["ttft_ns"]["n"], &json[0]["ttft_visible_ns"]["n"]),
+        (&json!(2), &json!(1))
+    );
+}
+
+#[test]
+fn a_count_that_is_not_believed_is_a_warning_and_no_rate() {
+    let fake = openai(|_| stream(SSE, &[said(json!({"content": "a"})), ended(u32::MAX)]));
+    let place = Place::new();
+    let target = format!("{}#unlisted", fake.url("/v1"));
+    let mut command = place.command();
+    command.args([
+        "requests",
+        "--target",
+        &format!("openai:{target}"),
+        "--n-requests",
+        "2",
+        "--n-gen",
+        "16",
+    ]);
+    let ran = command
+        .args(["--rounds", "1", "--no-report"])
+        .output()
+        .expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let shown = stdout(&ran)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        shown.contains("it says 4294967295 where 16 were asked for"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("`unlisted` is not in the server's list (m)"),
+        "{shown}"
+    );
+    let (requests, _) = record(&place.the_run());
+    assert!(requests.iter().all(|r| r.timeline.n_generated.is_none()));
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_job_in_hand_and_keeps_what_was_answered() {
@@ -286,6 +501,8 @@ fn what_cannot_be_is_said_before_anything_is_sent() {
                 tiny,
                 "--target",
                 "openai:http://127.0.0.1:9/v1",
+                "--timeout",
+                "1ms",
             ],
             "127.0.0.1:9",
         ),
@@ -304,7 +521,8 @@ fn what_cannot_be_is_said_before_anything_is_sent() {
         let said = stderr(&refused);
         assert_eq!(refused.status.code(), Some(2), "{args:?}: {said}");
         assert!(said.contains(needle), "{args:?}: {said}");
-        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        let errors = said.lines().filter(|line| !line.contains("waiting for it"));
+        assert_eq!(errors.count(), 1, "{said}");
         assert!(!place.out().exists(), "{args:?} left something behind");
     }
 }

@@ -51,9 +51,13 @@ pub struct RequestFlags {
     /// Whether the model's chat template stands around each prompt [default: where it has one]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
     pub chat_template: Option<bool>,
-    /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion]
+    /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion;
+    /// chat where only openai: targets answer and no --model is named]
     #[arg(long, value_enum, value_name = "WAY", help_heading = "Requests")]
     pub endpoint: Option<EndpointChoice>,
+    /// Send openai: targets OpenAI's own fields only, without top_k, min_p, cache_prompt and ignore_eos
+    #[arg(long, help_heading = "Requests")]
+    pub openai_strict: bool,
     /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]; pairs and
     /// sustained loads have numbers of their own
     #[arg(long, value_name = "N", help_heading = "Requests")]
@@ -92,7 +96,8 @@ pub struct RequestFlags {
         help_heading = "Requests"
     )]
     pub rate: Option<f64>,
-    /// Give a server up that sends nothing for this long; its queue and loading count [default: 5m]
+    /// Most time for a request to a server, its queue and loading included [default: 5m without a byte, and in all 5m
+    /// and a second for each token that the requests at once ask for]
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub timeout: Option<String>,
     /// Experiment: does a harder question cost more? Matched pairs of prompts, with a positive control
@@ -143,6 +148,7 @@ impl RequestFlags {
                 EndpointChoice::Completion => Endpoint::Completion,
                 EndpointChoice::Chat => Endpoint::Chat,
             }),
+            openai_strict: switch(self.openai_strict),
             n_requests: self.n_requests,
             n_gen,
             stop: self.stop.map(|s| match s {

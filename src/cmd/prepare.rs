@@ -201,6 +201,38 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     })
 }
 
+/// Understands what is asked of servers alone: no model of this machine has a part in it, so none is named, read or
+/// made, and nothing is asked of the engine but what it is. `name` stands where a model's would.
+///
+/// # Errors
+/// One line naming what is wrong.
+pub fn without_model(asked: Asked, name: &str, command: WorkerCommand) -> Result<Prepared> {
+    let protocol = asked.protocol.resolve()?;
+    let machine = Machine::probe();
+    let host = Host {
+        n_threads: machine.cpu.available_cores.unwrap_or(1),
+        n_gpu_layers: 0,
+    };
+    let cases = cases(&asked.axes, &[sanitize_name(name)], &asked.exclude, host)?;
+    let (engine, program) = describe(&command)?;
+    Ok(Prepared {
+        notes: Vec::new(),
+        program,
+        rates: rates(host.n_threads, &machine.gpus),
+        plan: Plan {
+            name: sanitize_name(&asked.name),
+            protocol,
+            models: Vec::new(),
+            cases,
+        },
+        models: Vec::new(),
+        command,
+        machine,
+        engine,
+        fits: Vec::new(),
+    })
+}
+
 /// What `--model` was given, or the default.
 fn specs(axes: &Axes) -> Vec<String> {
     let default = || vec![DEFAULT_MODEL.to_owned()];

@@ -1,5 +1,6 @@
 //! `requests` and `compare-live`: real prompts, whole requests, one target or several in turns.
 
+use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,23 +10,24 @@ use super::prepare::{self, Asked, Prepared, axes_of, prepare};
 use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, note_all, say};
 use crate::cli::RequestsArgs;
-use crate::model::sanitize_name;
+use crate::engine::clock::MonotonicClock;
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::{Case, Plan};
 use crate::record::Outcome;
 use crate::record::jsonl::Writer;
-use crate::record::requests::RequestsPlan;
+use crate::record::requests::{PromptWarning, RequestsPlan};
 use crate::report::progress::requests::for_stderr;
 use crate::request::fit::FitOne;
 use crate::request::http::Patience;
 use crate::request::plan::{Draft, Sources, drafts};
 use crate::request::prompts::{Prompt, PromptSet};
+use crate::request::ready::{Wait, Waiting};
 use crate::request::spec::TargetSpec;
-use crate::request::{Endpoint, Job};
+use crate::request::{Endpoint, Forced, Job};
 use crate::run::Interrupt;
-use crate::run::in_process::InProcess;
+use crate::run::in_process::{InProcess, Template};
 use crate::run::requests::{Seat, Serving};
 use crate::units;
 
@@ -93,58 +95,61 @@ fn asked(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
     Ok((axes, choice))
 }
 
-fn carry_out(args: &RequestsArgs, axes: Axes, choice: RequestsChoice, name: &str) -> Result<u8> {
+fn carry_out(
+    args: &RequestsArgs,
+    axes: Axes,
+    mut choice: RequestsChoice,
+    name: &str,
+) -> Result<u8> {
     let seed = args.seed.unwrap_or(42);
+    let has_model = axes.model.is_some() || choice.has_in_process();
+    if !has_model {
+        choice.endpoint = choice.endpoint_of_servers();
+    }
     let asked = choice.resolve(seed)?;
-    let has_model = axes.model.is_some()
-        || asked
-            .targets
-            .iter()
-            .any(|t| *t == TargetSpec::InProcess.to_string());
+    let forced = Forced {
+        n_threads: axes.n_threads.is_some(),
+        n_ctx: has_model || axes.n_ctx.is_some(),
+    };
     let name = args.output.name.clone().unwrap_or_else(|| name.to_owned());
-    let mut prepared = prepare(
-        Asked {
-            name,
-            // The smallest cell: its lengths and its batch are the jobs' business.
-            axes: Axes {
-                n_prompt: Some(vec![1]),
-                n_gen: Some(vec![1]),
-                n_seq: Some(vec![1]),
-                ..axes
-            },
-            also: Vec::new(),
-            exclude: Vec::new(),
-            protocol: ProtocolChoice {
-                seed: Some(seed),
-                ..ProtocolChoice::default()
-            },
+    let of_cell = Asked {
+        name,
+        // The smallest cell: its lengths and its batch are the jobs' business.
+        axes: Axes {
+            n_prompt: Some(vec![1]),
+            n_gen: Some(vec![1]),
+            n_seq: Some(vec![1]),
+            ..axes
         },
-        prepare::worker_command(&args.worker)?,
-    )?;
+        also: Vec::new(),
+        exclude: Vec::new(),
+        protocol: ProtocolChoice {
+            seed: Some(seed),
+            ..ProtocolChoice::default()
+        },
+    };
+    let command = prepare::worker_command(&args.worker)?;
+    let mut prepared = match has_model {
+        true => prepare(of_cell, command)?,
+        false => prepare::without_model(of_cell, &asked.targets.join("-"), command)?,
+    };
     note_all(&prepared.notes);
     ensure!(
         prepared.plan.cases.len() == 1,
         "requests are served by one model in one setting: give --model, --threads, --n-ctx and the like one value each"
     );
-    let mut template = prepared.plan.cases[0].clone();
-    if !has_model {
-        // No model of ours has a part in it.
-        template.model = sanitize_name(&asked.targets.join("-"));
-    }
-    let wanted = Wanted::of(&asked, &template, seed)?;
+    let template = prepared.plan.cases[0].clone();
+    let wanted = Wanted::of(&asked, &template, forced, seed)?;
     if args.dry_run {
         say(wanted.dry_run(&asked))?;
         return Ok(DONE);
     }
     let out = out_folder(&args.output)?;
-    prepared.plan.models = match has_model {
-        true => make_models(
-            &prepared.plan,
-            std::mem::take(&mut prepared.models),
-            &prepared.fits,
-        )?,
-        false => Vec::new(),
-    };
+    prepared.plan.models = make_models(
+        &prepared.plan,
+        std::mem::take(&mut prepared.models),
+        &prepared.fits,
+    )?;
     prepared.plan.cases.clear();
     prepared.fits.clear();
     let interrupt = listen()?;
@@ -162,11 +167,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Of what is asked for; `template` has model and context.
+    /// Of what is asked for; `template` has model and context, of which servers are asked for what is `forced`.
     ///
     /// # Errors
     /// For prompts that cannot be read, and targets that are none.
-    pub fn of(asked: &RequestsAsked, template: &Case, seed: u64) -> Result<Self> {
+    pub fn of(asked: &RequestsAsked, template: &Case, forced: Forced, seed: u64) -> Result<Self> {
         for target in &asked.targets {
             target.parse::<TargetSpec>()?;
         }
@@ -195,8 +200,12 @@ impl Wanted {
             prompts: &prompts,
             pairs: &pairs,
         };
+        let mut drafts = drafts(asked, sources, template, seed)?;
+        for draft in &mut drafts {
+            draft.job.forced = forced;
+        }
         Ok(Self {
-            drafts: drafts(asked, sources, template, seed)?,
+            drafts,
             template: template.clone(),
             seed,
         })
@@ -253,17 +262,12 @@ impl Wanted {
             None => None,
         };
         let stop = || interrupt.is_set();
-        // A server's own template is the server's business.
-        let template = match (asked.chat_template, asked.endpoint, own.as_mut()) {
-            (Some(asked), ..) => asked,
-            (None, Endpoint::Chat, _) | (None, _, None) => false,
-            (None, Endpoint::Completion, Some(own)) => own.has_template(&stop)?,
-        };
+        let (template, warnings) = template(asked, own.as_mut(), &stop)?;
         let mut jobs = Vec::new();
         for draft in self.drafts {
             jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
-        let seats = seats(asked, own)?;
+        let seats = seats(asked, own, &stop)?;
         if seats.iter().any(|s| matches!(s, Seat::InProcess(_))) {
             check_memory(&jobs, prepared)?;
         }
@@ -280,18 +284,53 @@ impl Wanted {
                 targets: asked.targets.clone(),
                 rounds: asked.rounds,
                 jobs,
+                warnings,
             },
             seats,
             seed: self.seed,
+            wait: Wait::of(asked.timeout),
         })
     }
 }
 
+/// Whether the model's chat template is put around the prompts here, and what may surprise about that.
+fn template(
+    asked: &RequestsAsked,
+    own: Option<&mut InProcess>,
+    stop: &dyn Fn() -> bool,
+) -> Result<(bool, Vec<PromptWarning>)> {
+    // A server's own template is the server's business.
+    let own = match (asked.chat_template, asked.endpoint) {
+        (Some(asked), _) => return Ok((asked, Vec::new())),
+        (None, Some(Endpoint::Chat)) => return Ok((false, Vec::new())),
+        (None, _) => own,
+    };
+    let Some(own) = own else {
+        let bare = asked.targets.iter().filter(|_| asked.endpoint.is_none());
+        let warnings = bare.map(|target| PromptWarning::NoTemplate {
+            target: target.clone(),
+        });
+        return Ok((false, warnings.collect()));
+    };
+    Ok(match own.template(stop)? {
+        Template::Applied => (true, Vec::new()),
+        Template::None => (false, Vec::new()),
+        Template::NotApplied(reason) => (false, vec![PromptWarning::TemplateNotApplied { reason }]),
+    })
+}
+
 /// The targets in the order in which they are named.
-fn seats(asked: &RequestsAsked, mut own: Option<InProcess>) -> Result<Vec<Seat>> {
-    let patience = Patience {
-        stall: asked.timeout.unwrap_or(Patience::default().stall),
-        ..Patience::default()
+fn seats(
+    asked: &RequestsAsked,
+    mut own: Option<InProcess>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<Seat>> {
+    let patience = Patience::of(asked.timeout);
+    let mut waiting = Waiting {
+        wait: Wait::of(asked.timeout),
+        clock: &MonotonicClock::start(),
+        stop,
+        say: &mut tell,
     };
     let mut seats = Vec::new();
     for name in &asked.targets {
@@ -299,12 +338,17 @@ fn seats(asked: &RequestsAsked, mut own: Option<InProcess>) -> Result<Vec<Seat>>
             None => Seat::InProcess(Box::new(own.take().context("in-process needs --model")?)),
             Some(mut server) => {
                 // Whoever cannot be reached shall be told before anything is measured.
-                server.facts()?;
+                waiting.facts(server.as_mut())?;
                 Seat::Server(server)
             }
         });
     }
     Ok(seats)
+}
+
+/// Says on standard error what the user waits for; a closed one is no reason to stop.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether every job's context fits the memory, as cells' contexts must.
@@ -378,6 +422,7 @@ pub struct Ready {
     pub plan: RequestsPlan,
     seats: Vec<Seat>,
     seed: u64,
+    wait: Wait,
 }
 
 impl Ready {
@@ -398,6 +443,7 @@ impl Ready {
             started,
             seed: self.seed,
             interrupt,
+            wait: self.wait,
             watcher: &mut *for_stderr(),
         };
         Ok(serving.run()?)

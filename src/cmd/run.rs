@@ -21,6 +21,7 @@ use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::{self, Files, dry_run};
+use crate::request::Forced;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
@@ -43,10 +44,14 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let wanted = sweep.as_ref().and_then(|s| s.requests.clone());
     let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
     asked.name = args.output.name.clone().unwrap_or(asked.name);
+    let forced = Forced {
+        n_threads: asked.axes.n_threads.is_some(),
+        n_ctx: true,
+    };
     let mut prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
     note_all(&prepared.notes);
     let wanted = wanted
-        .map(|asked| wanted_beside(asked, &prepared.plan))
+        .map(|asked| wanted_beside(asked, &prepared.plan, forced))
         .transpose()?;
     if args.dry_run {
         say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
@@ -77,7 +82,11 @@ pub(super) fn out_folder(args: &OutputArgs) -> Result<PathBuf> {
 }
 
 /// The requests of a sweep, in the context of its first cell.
-fn wanted_beside(choice: RequestsChoice, plan: &Plan) -> Result<(Wanted, RequestsAsked)> {
+fn wanted_beside(
+    choice: RequestsChoice,
+    plan: &Plan,
+    forced: Forced,
+) -> Result<(Wanted, RequestsAsked)> {
     let of_model = |case: &&Case| choice.model.as_ref().is_none_or(|m| *m == case.model);
     let Some(template) = plan.cases.iter().find(of_model) else {
         bail!(
@@ -91,7 +100,7 @@ fn wanted_beside(choice: RequestsChoice, plan: &Plan) -> Result<(Wanted, Request
         );
     };
     let asked = choice.resolve(plan.protocol.seed)?;
-    let wanted = Wanted::of(&asked, template, plan.protocol.seed)?;
+    let wanted = Wanted::of(&asked, template, forced, plan.protocol.seed)?;
     Ok((wanted, asked))
 }
 

@@ -89,6 +89,15 @@ pub struct ModelFacts {
     pub matrices: Vec<Matrices>,
 }
 
+/// Whether the file at `path` has a chat template, known to the engine or not.
+///
+/// # Errors
+/// [`ModelError`] when it is no GGUF file.
+pub fn has_chat_template(path: &Path) -> Result<bool, ModelError> {
+    let template = Gguf::open(path)?.string("tokenizer.chat_template");
+    Ok(template.is_some_and(|text| !text.trim().is_empty()))
+}
+
 impl ModelFacts {
     /// Reads the header of `path`; of a split model, the headers of all parts.
     ///

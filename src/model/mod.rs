@@ -34,7 +34,7 @@ pub mod synth;
 mod watch;
 
 pub use error::ModelError;
-pub use facts::ModelFacts;
+pub use facts::{ModelFacts, has_chat_template};
 pub use file_type::FileType;
 pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;

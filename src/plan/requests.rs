@@ -32,6 +32,8 @@ pub struct RequestsChoice {
     pub chat_template: Option<bool>,
     /// Which way they reach a server.
     pub endpoint: Option<Endpoint>,
+    /// Whether a server with OpenAI's completions gets OpenAI's own fields only.
+    pub openai_strict: Option<bool>,
     /// Requests of each job in each round.
     pub n_requests: Option<u32>,
     /// Most tokens of an answer.
@@ -58,13 +60,21 @@ pub struct RequestsChoice {
     pub sustained: Option<String>,
     /// Of the sustained load: requests a second that come by themselves, instead of a closed loop.
     pub rate_per_s: Option<f64>,
-    /// A server that sends nothing for so long is given up.
+    /// A request that is not over after so long is given up.
     pub timeout: Option<String>,
     /// The experiment: does a harder question cost more?
     pub difficulty: Option<bool>,
 }
 
 impl RequestsChoice {
+    /// The endpoint where none is named and no model of ours takes part: a server's own template is for chats, which
+    /// every server with OpenAI's protocol has, while completions are missing in some.
+    pub fn endpoint_of_servers(&self) -> Option<Endpoint> {
+        let mut targets = self.target.iter();
+        let are_openai = !self.target.is_empty() && targets.all(|t| t.starts_with("openai:"));
+        self.endpoint.or(are_openai.then_some(Endpoint::Chat))
+    }
+
     /// Whether it names an experiment.
     pub fn names_experiment(&self) -> bool {
         self.classes == Some(true)
@@ -73,6 +83,11 @@ impl RequestsChoice {
             || !self.concurrency.is_empty()
             || self.sustained.is_some()
             || self.difficulty == Some(true)
+    }
+
+    /// Whether llama.cpp in this process is one of the targets.
+    pub fn has_in_process(&self) -> bool {
+        self.target.is_empty() || self.target.iter().any(|t| t.trim() == "in-process")
     }
 
     /// What is meant, defaults filled in. Without an experiment it is the one by class.
@@ -102,7 +117,8 @@ impl RequestsChoice {
             prompts: self.prompts,
             class: self.class,
             chat_template: self.chat_template,
-            endpoint: self.endpoint.unwrap_or_default(),
+            endpoint: self.endpoint,
+            openai_strict: self.openai_strict == Some(true),
             n_requests: self.n_requests,
             n_gen: self.n_gen.unwrap_or(64),
             stop_at: self.stop.unwrap_or_default(),
@@ -129,7 +145,9 @@ pub struct RequestsAsked {
     pub prompts: Option<String>,
     pub class: Vec<String>,
     pub chat_template: Option<bool>,
-    pub endpoint: Endpoint,
+    /// None where nobody named one: the prompt as it is.
+    pub endpoint: Option<Endpoint>,
+    pub openai_strict: bool,
     pub n_requests: Option<u32>,
     pub n_gen: u32,
     pub stop_at: StopAt,
@@ -216,7 +234,7 @@ impl RequestsAsked {
         if self.timeout.is_some_and(|t| t.is_zero()) {
             return Err(PlanError::axis(
                 "timeout",
-                "0 gives every server up at once; leave it out for the default",
+                "0 gives every request up at once; leave it out for the default",
             ));
         }
         if self.sustained.is_some_and(|t| t.is_zero()) {
@@ -251,6 +269,26 @@ mod tests {
         let both = of("concurrency = [1, 8]\nclasses = true").expect("valid");
         assert!(both.classes && both.concurrency == [1, 8]);
         assert_eq!(of("").expect("valid").targets, ["in-process"]);
+    }
+
+    #[test]
+    fn servers_alone_get_messages_where_every_server_knows_them() {
+        let alone = |toml: &str| {
+            let choice: RequestsChoice = toml::from_str(toml).expect("valid");
+            assert!(!choice.has_in_process(), "{toml}");
+            choice.endpoint_of_servers()
+        };
+        assert_eq!(
+            alone("target = [\"openai:http://h/v1\"]"),
+            Some(Endpoint::Chat)
+        );
+        assert_eq!(
+            alone("target = [\"openai:http://h/v1\"]\nendpoint = \"completion\""),
+            Some(Endpoint::Completion)
+        );
+        assert_eq!(alone("target = [\"ollama:m\"]"), None);
+        let choice: RequestsChoice = toml::from_str("").expect("valid");
+        assert!(choice.has_in_process(), "the default target");
     }
 
     #[test]

@@ -97,6 +97,17 @@ pub enum Endpoint {
     Chat,
 }
 
+/// Settings of a case that a server is asked for where its protocol can: those that somebody named. A server that is told
+/// what nobody asked for is often slower than by its own choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Forced {
+    /// `n_threads`.
+    pub n_threads: bool,
+    /// `n_ctx`: named, or that of the in-process target beside it.
+    pub n_ctx: bool,
+}
+
 /// The question that jobs answer together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

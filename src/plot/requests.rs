@@ -138,7 +138,7 @@ pub fn latency(requests: &RequestsView) -> Option<Figure> {
 
 fn stairs<'a>(name: String, look: usize, requests: impl Iterator<Item = &'a Sent>) -> Series {
     let mut all: Vec<u64> = requests
-        .filter(|s| s.ending.is_whole())
+        .filter(|s| s.is_answered())
         .map(Sent::latency_ns)
         .filter(|ns| *ns > 0)
         .collect();
@@ -319,7 +319,7 @@ pub fn over_time(requests: &RequestsView) -> Option<Figure> {
         let own: Vec<&Sent> = job
             .into_iter()
             .flat_map(|j| &j.requests)
-            .filter(|s| Some(s.round) == first && s.ending.is_whole())
+            .filter(|s| Some(s.round) == first && s.is_answered())
             .collect();
         let every = own.len().div_ceil(MOST_POINTS).max(1);
         let points = own.iter().step_by(every).map(|s| {

@@ -1,5 +1,7 @@
 //! What a run of requests leaves behind: lines of their own in the same record.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostWarning;
@@ -16,6 +18,42 @@ pub struct RequestsPlan {
     pub rounds: u32,
     /// The jobs.
     pub jobs: Vec<Job>,
+    /// What about the prompts may surprise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<PromptWarning>,
+}
+
+/// How prompts go out otherwise than their reader may think.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PromptWarning {
+    /// The model file has a chat template that the engine cannot apply.
+    TemplateNotApplied {
+        /// The engine's reason.
+        reason: String,
+    },
+    /// A server that nothing is known of gets the bare texts.
+    NoTemplate {
+        /// The server as the user named it.
+        target: String,
+    },
+}
+
+impl fmt::Display for PromptWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TemplateNotApplied { reason } => write!(
+                f,
+                "the prompts go out without the model's chat template, which was not applied: {reason}; \
+                 --chat-template=false says that this is meant"
+            ),
+            Self::NoTemplate { target } => write!(
+                f,
+                "the prompts go to {target} as they are, without a chat template; --endpoint chat has the server \
+                 apply its own, --endpoint completion says that this is meant"
+            ),
+        }
+    }
 }
 
 /// A target as it described itself.

@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::http::{ApiKey, Client, HttpError, Patience, shortened};
 use super::load::{Turn, drive};
 use super::spec::ServerUrl;
-use super::{Arrival, Ending, Job, KEPT_TEXT_BYTES, Served, ServerTimes, TargetError, Timeline};
+use super::{
+    Arrival, CountCaveat, Ending, Job, KEPT_TEXT_BYTES, Served, ServerTimes, TargetError, Timeline,
+};
 use crate::engine::clock::MonotonicClock;
 
 /// A question as it is sent.
@@ -28,9 +30,15 @@ pub trait Dialect: Sync {
     /// Whoever understands the lines of one answer.
     fn reader(&self) -> Box<dyn Reader>;
 
-    /// What a refusal may mean, where its own words do not say.
-    fn advice(&self, _status: u16) -> Option<&'static str> {
+    /// What a refusal of this question may mean, where the server's own words do not say.
+    fn advice(&self, _question: &Question, _status: u16, _reason: &str) -> Option<String> {
         None
+    }
+
+    /// Whether a refused request is to be sent once more, in the form that the refusal asks for; later requests have
+    /// that form from the beginning.
+    fn adapt(&self, _question: &Question, _status: u16, _reason: &str) -> bool {
+        false
     }
 }
 
@@ -51,6 +59,15 @@ pub trait Reader {
     }
 }
 
+/// Bytes of a stream for each token asked for; events of a token take 200 to 600.
+const BYTES_PER_TOKEN: u64 = 4 << 10;
+
+/// Pieces of an answer for each token asked for: a server that counts otherwise is let be, one that goes on is not.
+const PIECES_PER_TOKEN: u64 = 4;
+
+/// Pieces that any answer may have.
+const FEW_PIECES: u64 = 64;
+
 /// How a server says that an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
@@ -58,6 +75,8 @@ pub enum Finish {
     Stop,
     /// By the number of tokens.
     Length,
+    /// It ended, and was not said how.
+    Unsaid,
 }
 
 /// What is known of an answer so far.
@@ -67,10 +86,16 @@ pub struct Answer {
     text: String,
     /// How and when it was said to have ended.
     finish: Option<(Finish, u64)>,
+    /// Whether a piece came after it was said to have ended.
+    goes_on: bool,
     /// Tokens of the prompt.
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer as the server counts them, the one that ended it among them.
-    pub n_counted: Option<u32>,
+    /// Tokens of the answer as the server counts them, reasoning and the one that ended it among them.
+    pub n_counted: Option<u64>,
+    /// Of these, tokens of reasoning, where the server tells.
+    pub n_reasoning: Option<u64>,
+    /// What the server said instead of a count.
+    pub not_a_count: Option<String>,
     /// What it says of its times.
     pub server: Option<ServerTimes>,
 }
@@ -81,14 +106,37 @@ impl Answer {
         if text.is_empty() {
             return;
         }
-        self.arrivals.push(Arrival { at_ns, n_tokens });
-        let room = (2 * KEPT_TEXT_BYTES).saturating_sub(self.text.len());
+        self.arrive(at_ns, n_tokens, false);
+        let room = KEPT_TEXT_BYTES.saturating_sub(self.text.len());
         self.text.push_str(head(text, room));
     }
 
-    /// The answer is said to have ended; the first word of it counts.
+    /// A piece of reasoning. Its text is no part of the answer's.
+    pub fn reasoning(&mut self, at_ns: u64, text: &str, n_tokens: Option<u32>) {
+        if !text.is_empty() {
+            self.arrive(at_ns, n_tokens, true);
+        }
+    }
+
+    fn arrive(&mut self, at_ns: u64, n_tokens: Option<u32>, is_reasoning: bool) {
+        self.arrivals.push(Arrival {
+            at_ns,
+            n_tokens,
+            is_reasoning,
+        });
+        // Some servers say with every piece that it is the last one.
+        if let Some((_, ended_ns)) = &mut self.finish {
+            *ended_ns = at_ns;
+            self.goes_on = true;
+        }
+    }
+
+    /// The answer is said to have ended; the first word of it counts, unless the answer went on.
     pub fn finish(&mut self, at_ns: u64, finish: Finish) {
-        self.finish.get_or_insert((finish, at_ns));
+        if self.finish.is_none() || self.goes_on {
+            self.finish = Some((finish, at_ns));
+            self.goes_on = false;
+        }
     }
 
     /// Whether it is said to have ended.
@@ -96,19 +144,72 @@ impl Answer {
         self.finish.is_some()
     }
 
+    /// The pieces so far.
+    pub fn arrivals(&self) -> &[Arrival] {
+        &self.arrivals
+    }
+
+    /// Whether anything arrived.
+    pub fn is_begun(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
+    /// The visible text so far, its beginning.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Tokens that arrived so far, where each piece's are known.
     pub fn n_arrived(&self) -> Option<u32> {
         self.arrivals.iter().map(|a| a.n_tokens).sum()
     }
 
-    /// Tokens without the one that ended the answer. Ollama, llama-server and vLLM count it where the model chose
-    /// it; it has no text, and no piece has fewer tokens than one.
-    fn n_generated(&self) -> Option<u32> {
-        let n_pieces = u32::try_from(self.arrivals.len()).unwrap_or(u32::MAX);
-        match self.finish {
-            Some((Finish::Stop, _)) => self.n_counted.map(|n| n.saturating_sub(1).max(n_pieces)),
-            _ => self.n_counted,
+    /// How it ended, where it did: an answer as long as was asked for ended by its length, if nothing else is said.
+    pub(super) fn ended(&self, asked: u32) -> Option<(Finish, u64)> {
+        let n = self.n_counted.unwrap_or(self.arrivals.len() as u64);
+        let (finish, at_ns) = self.finish?;
+        let finish = match finish {
+            Finish::Unsaid if n >= u64::from(asked) => Finish::Length,
+            Finish::Unsaid => Finish::Stop,
+            said => said,
+        };
+        Some((finish, at_ns))
+    }
+
+    /// Tokens without the one that ended the answer, and what they do not cover. Ollama, llama-server and vLLM count
+    /// the one where the model chose it; it has no text, and no piece has fewer tokens than one.
+    ///
+    /// A count is not believed beyond what was asked for, unless as many pieces arrived.
+    pub(super) fn n_generated(&self, asked: u32) -> (Option<u32>, Option<CountCaveat>) {
+        if let Some(said) = self.not_a_count.clone() {
+            return (None, Some(CountCaveat::NotACount { said }));
         }
+        let Some(counted) = self.n_counted else {
+            return (None, None);
+        };
+        let n_pieces = self.arrivals.len() as u64;
+        let n_reasoned = self.arrivals.iter().filter(|a| a.is_reasoning).count() as u64;
+        let n_told = self.n_reasoning.unwrap_or(0);
+        // Reasoning that is more than everything is counted beside it.
+        let all = match n_told > counted {
+            true => counted.saturating_add(n_told),
+            false => counted,
+        };
+        let n_arrived = self.n_arrived().map_or(0, u64::from).max(n_pieces);
+        let ends = matches!(self.ended(asked), Some((Finish::Stop, _))) && all > n_arrived;
+        let n = all - u64::from(ends);
+        if n > u64::from(asked).max(n_pieces) {
+            return (None, Some(CountCaveat::TooMany { counted, asked }));
+        }
+        let caveat = if n_reasoned > 0 && n_told == 0 && n < n_pieces {
+            Some(CountCaveat::VisibleOnly)
+        } else if n_reasoned == 0 && n_told > 0 {
+            let n_tokens = u32::try_from(n_told.min(n)).unwrap_or(u32::MAX);
+            Some(CountCaveat::HiddenReasoning { n_tokens })
+        } else {
+            None
+        };
+        (u32::try_from(n).ok(), caveat)
     }
 }
 
@@ -137,6 +238,9 @@ pub fn serve(
             job.name
         )));
     }
+    // A server with one slot makes the others' tokens first.
+    let at_once = u64::from(job.load.most_at_once());
+    let patience = patience.for_tokens(at_once.saturating_mul(job.case.n_gen.into()));
     let clock = MonotonicClock::start();
     let connect = |stopped| Client::new(patience, key.cloned(), clock, stopped);
     drive(job, clock, stop, &connect, &|client, turn| {
@@ -155,17 +259,31 @@ pub fn json(document: &impl Serialize) -> String {
 
 /// Sends a request, and follows its answer to the end.
 pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Turn) -> Timeline {
-    let question = dialect.question(job, turn.number);
+    let mut question = dialect.question(job, turn.number);
     let sent_ns = client.now_ns();
     let mut answer = Answer::default();
-    let failed = converse(client, dialect, &question, &mut answer).err();
-    let (ending, ended_ns) = match (failed, answer.finish) {
+    let n_gen = u64::from(job.case.n_gen);
+    let mut failed = converse(client, dialect, &question, n_gen, &mut answer).err();
+    while let Some(Ending::Http { status, reason }) = &failed {
+        if !dialect.adapt(&question, *status, reason) {
+            break;
+        }
+        question = dialect.question(job, turn.number);
+        failed = converse(client, dialect, &question, n_gen, &mut answer).err();
+    }
+    if let Some(Ending::Http { status, reason }) = &mut failed
+        && let Some(advice) = dialect.advice(&question, *status, reason)
+    {
+        *reason = format!("{reason} ({advice})");
+    }
+    let asked = job.case.n_gen;
+    let (n_generated, caveat) = answer.n_generated(asked);
+    let (ending, ended_ns) = match (failed, answer.ended(asked)) {
         (Some(ending), _) => (ending, client.now_ns()),
-        (None, Some((Finish::Stop, at_ns))) => (Ending::Stop, at_ns),
+        (None, Some((Finish::Stop | Finish::Unsaid, at_ns))) => (Ending::Stop, at_ns),
         (None, Some((Finish::Length, at_ns))) => (Ending::Length, at_ns),
         (None, None) => (Ending::Truncated, client.now_ns()),
     };
-    let text = client.hide(std::mem::take(&mut answer.text));
     Timeline {
         number: turn.number,
         due_ns: turn.due_ns,
@@ -174,10 +292,11 @@ pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Tur
         ended_ns,
         ending,
         n_prompt: answer.n_prompt,
-        n_generated: answer.n_generated(),
+        n_generated,
+        caveat,
         sample_ns: None,
         server: answer.server,
-        text: head(&text, KEPT_TEXT_BYTES).to_owned(),
+        text: answer.text,
         arrivals: answer.arrivals,
     }
 }
@@ -187,14 +306,17 @@ fn converse(
     client: &mut Client,
     dialect: &dyn Dialect,
     question: &Question,
+    n_gen: u64,
     answer: &mut Answer,
 ) -> Result<(), Ending> {
     let broken = |reason: String| Ending::Stream {
         reason: shortened(&reason),
     };
     let mut reader = dialect.reader();
-    let asked = client.stream(dialect.url(), question.path, &question.body);
-    let mut lines = asked.map_err(|error| ending_of(error, dialect))?;
+    let most_bytes = n_gen.saturating_mul(BYTES_PER_TOKEN);
+    let most_pieces = n_gen * PIECES_PER_TOKEN + FEW_PIECES;
+    let asked = client.stream(dialect.url(), question.path, &question.body, most_bytes);
+    let mut lines = asked.map_err(ending_of)?;
     loop {
         let was_finished = answer.is_finished();
         match lines.next_line() {
@@ -203,12 +325,20 @@ fn converse(
                 .map_err(broken)?,
             Ok(None) => return reader.end(answer).map_err(broken),
             // The answer is whole; only the stream's own end is missing.
-            Err(HttpError::Stalled { .. } | HttpError::Cut | HttpError::Interrupted)
-                if was_finished =>
-            {
-                return Ok(());
-            }
-            Err(error) => return Err(ending_of(error, dialect)),
+            Err(
+                HttpError::Stalled { .. }
+                | HttpError::TimedOut { .. }
+                | HttpError::Excess(_)
+                | HttpError::Cut
+                | HttpError::Interrupted,
+            ) if was_finished => return Ok(()),
+            Err(error) => return Err(ending_of(error)),
+        }
+        let n_pieces = answer.arrivals.len();
+        if n_pieces as u64 > most_pieces {
+            return Err(Ending::Excess {
+                reason: format!("{n_pieces} pieces and no end, of an answer of {n_gen} tokens"),
+            });
         }
         if answer.is_finished() && !was_finished {
             lines.drain();
@@ -216,17 +346,13 @@ fn converse(
     }
 }
 
-fn ending_of(error: HttpError, dialect: &dyn Dialect) -> Ending {
+fn ending_of(error: HttpError) -> Ending {
     match error {
-        HttpError::Refused(reason) => Ending::Refused { reason },
-        HttpError::Status { status, reason } => Ending::Http {
-            status,
-            reason: match dialect.advice(status) {
-                Some(advice) => format!("{reason} ({advice})"),
-                None => reason,
-            },
-        },
+        HttpError::Refused(reason) | HttpError::Tls(reason) => Ending::Refused { reason },
+        HttpError::Status { status, reason, .. } => Ending::Http { status, reason },
         HttpError::Stalled { after_ns } => Ending::Stalled { after_ns },
+        HttpError::TimedOut { after_ns } => Ending::TimedOut { after_ns },
+        HttpError::Excess(reason) => Ending::Excess { reason },
         HttpError::Cut => Ending::Truncated,
         HttpError::Interrupted => Ending::Interrupted,
         HttpError::Closed | HttpError::Protocol(_) => Ending::Stream {
@@ -273,13 +399,86 @@ mod tests {
         answer.finish(3, Finish::Stop);
         answer.finish(4, Finish::Length);
         assert_eq!(answer.finish, Some((Finish::Stop, 3)));
-        assert_eq!(answer.n_generated(), Some(2));
+        assert_eq!(answer.n_generated(8), (Some(2), None));
         // A server that does not count it.
         answer.n_counted = Some(2);
-        assert_eq!(answer.n_generated(), Some(2));
+        assert_eq!(answer.n_generated(8), (Some(2), None));
         answer.finish = Some((Finish::Length, 3));
         answer.n_counted = Some(3);
-        assert_eq!(answer.n_generated(), Some(3));
+        assert_eq!(answer.n_generated(8), (Some(3), None));
+    }
+
+    #[test]
+    fn an_answer_that_goes_on_has_not_ended() {
+        let mut answer = Answer::default();
+        answer.piece(1, "a", None);
+        answer.finish(1, Finish::Stop);
+        answer.piece(2, "b", None);
+        assert_eq!(answer.ended(8), Some((Finish::Stop, 2)));
+        answer.finish(3, Finish::Length);
+        assert_eq!(answer.ended(8), Some((Finish::Length, 3)));
+    }
+
+    #[test]
+    fn an_end_without_a_reason_is_told_by_the_length() {
+        let mut answer = Answer::default();
+        answer.piece(1, "a", None);
+        answer.piece(2, "b", None);
+        answer.finish(3, Finish::Unsaid);
+        assert_eq!(answer.ended(2), Some((Finish::Length, 3)));
+        assert_eq!(answer.ended(3), Some((Finish::Stop, 3)));
+        answer.n_counted = Some(3);
+        assert_eq!(answer.ended(3), Some((Finish::Length, 3)));
+    }
+
+    /// An answer of so many pieces of reasoning and of text, as long as asked for.
+    fn counted(n_reasoned: u64, n_visible: u64, n_counted: u64) -> Answer {
+        let mut answer = Answer {
+            n_counted: Some(n_counted),
+            ..Answer::default()
+        };
+        for i in 0..n_reasoned {
+            answer.reasoning(i, "r", None);
+        }
+        for i in n_reasoned..n_reasoned + n_visible {
+            answer.piece(i, "a", None);
+        }
+        answer.finish(n_reasoned + n_visible, Finish::Length);
+        answer
+    }
+
+    #[test]
+    fn a_count_beyond_what_was_asked_for_is_not_believed() {
+        let too_many = |counted| Some(CountCaveat::TooMany { counted, asked: 8 });
+        assert_eq!(counted(0, 5, 8).n_generated(8), (Some(8), None));
+        assert_eq!(counted(0, 5, 9).n_generated(8), (None, too_many(9)));
+        assert_eq!(
+            counted(0, 5, u64::MAX).n_generated(8),
+            (None, too_many(u64::MAX))
+        );
+        // A server that knows no limit, and counts what it sent.
+        assert_eq!(counted(0, 20, 20).n_generated(8), (Some(20), None));
+        let mut odd = counted(0, 5, 5);
+        odd.not_a_count = Some("-3".into());
+        let said = CountCaveat::NotACount { said: "-3".into() };
+        assert_eq!(odd.n_generated(8), (None, Some(said)));
+    }
+
+    #[test]
+    fn reasoning_is_counted_with_the_answer_or_named() {
+        assert_eq!(counted(40, 5, 45).n_generated(64), (Some(45), None));
+        let visible = Some(CountCaveat::VisibleOnly);
+        assert_eq!(counted(40, 5, 5).n_generated(64), (Some(5), visible));
+        // Told apart, as a part of the whole or beside it.
+        let mut told = counted(40, 5, 45);
+        told.n_reasoning = Some(40);
+        assert_eq!(told.n_generated(64), (Some(45), None));
+        told.n_counted = Some(5);
+        assert_eq!(told.n_generated(64), (Some(45), None));
+        let mut hidden = counted(0, 5, 45);
+        hidden.n_reasoning = Some(40);
+        let caveat = CountCaveat::HiddenReasoning { n_tokens: 40 };
+        assert_eq!(hidden.n_generated(64), (Some(45), Some(caveat)));
     }
 
     #[test]
@@ -288,8 +487,7 @@ mod tests {
         for _ in 0..10_000 {
             answer.piece(0, "日本", None);
         }
-        assert!(answer.text.len() <= 2 * KEPT_TEXT_BYTES);
-        assert_eq!(head(&answer.text, KEPT_TEXT_BYTES).len(), 2046);
+        assert_eq!(answer.text.len(), 2046);
         assert_eq!(answer.arrivals.len(), 10_000);
     }
 }

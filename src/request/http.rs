@@ -2,10 +2,12 @@
 //! instant at which its last byte was read from the socket.
 //!
 //! The client is ureq, with a layer of our own (`watched`) between its socket and everything else. No redirect is followed, no proxy is
-//! used (the time would be the proxy's as well), nothing compressed is asked for.
+//! used (the time would be the proxy's as well), and answers are asked for uncompressed.
 
 mod key;
+pub(super) mod lines;
 mod said;
+mod trust;
 mod watched;
 
 use std::io::Read;
@@ -13,27 +15,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ureq::http::{HeaderValue, Response, header};
+use ureq::http::{Response, header};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, BodyReader};
 
 use super::spec::ServerUrl;
 use crate::engine::clock::{Clock, MonotonicClock};
+use lines::LineCutter;
 use said::words_of;
 use watched::{Watch, Watcher};
 
 pub use key::ApiKey;
-pub use said::{message_of, shortened};
+pub use said::{is_said, message_of, shortened};
 
 /// Longest line: above the list of a whole context's tokens that Ollama sends at an answer's end.
 const LINE_BYTES: usize = 4 << 20;
 
-/// Most bytes of a streamed answer.
-const STREAM_BYTES: u64 = 256 << 20;
-
-/// Most bytes of an answer that is read whole.
-const WHOLE_BYTES: u64 = 16 << 20;
+/// Most bytes of an answer that is read whole: a parsed document takes up to sixteen times its text.
+const WHOLE_BYTES: u64 = 4 << 20;
 
 /// Most bytes of an error's body that are looked at.
 const ERROR_BYTES: u64 = 64 << 10;
@@ -48,6 +48,15 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Longest wait for what a server says of itself.
 const FACTS_STALL: Duration = Duration::from_secs(30);
 
+/// Deadline of a question about the server itself.
+const FACTS_TOTAL: Duration = Duration::from_secs(60);
+
+/// Time for the rest of an error's body: the status has said what matters.
+const REFUSAL_TOTAL: Duration = Duration::from_secs(5);
+
+/// A token that takes longer than this is not waited for by default.
+const PER_TOKEN: Duration = Duration::from_secs(1);
+
 /// How long is waited for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -55,6 +64,8 @@ pub struct Patience {
     pub connect: Duration,
     /// For anything at all to arrive. A server that queues requests or loads a model is silent meanwhile.
     pub stall: Duration,
+    /// For a whole request, from asking for its connection to its last byte; none: by the tokens asked for.
+    pub total: Option<Duration>,
 }
 
 impl Default for Patience {
@@ -62,6 +73,36 @@ impl Default for Patience {
         Self {
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(300),
+            total: None,
+        }
+    }
+}
+
+impl Patience {
+    /// With a deadline for each request, which a silent server may use up; none: the defaults.
+    pub fn of(deadline: Option<Duration>) -> Self {
+        let default = Self::default();
+        match deadline {
+            None => default,
+            Some(total) => Self {
+                connect: default.connect.min(total),
+                stall: total,
+                total: Some(total),
+            },
+        }
+    }
+
+    /// The same with a deadline in any case: without one the longest silence, and a second for each of the tokens that
+    /// the server may have to make before the request's last one.
+    #[must_use]
+    pub fn for_tokens(self, n_tokens: u64) -> Self {
+        let by_tokens = || {
+            let n_tokens = u32::try_from(n_tokens).unwrap_or(u32::MAX);
+            self.stall.saturating_add(PER_TOKEN * n_tokens)
+        };
+        Self {
+            total: Some(self.total.unwrap_or_else(by_tokens)),
+            ..self
         }
     }
 }
@@ -72,6 +113,9 @@ pub enum HttpError {
     /// No connection.
     #[error("no connection: {0}")]
     Refused(String),
+    /// No connection by TLS: the server's certificate is not trusted, or it does not speak TLS.
+    #[error("no connection: {0}")]
+    Tls(String),
     /// A status of 300 or above.
     #[error("HTTP {status}: {reason}")]
     Status {
@@ -79,6 +123,8 @@ pub enum HttpError {
         status: u16,
         /// What the body says, shortened.
         reason: String,
+        /// For how long the server asks not to be asked again, seconds.
+        retry_after_s: Option<u32>,
     },
     /// The connection was closed before any answer.
     #[error("the connection was closed before any answer")]
@@ -92,6 +138,15 @@ pub enum HttpError {
         /// How long it was waited for.
         after_ns: u64,
     },
+    /// Bytes arrived, and the end did not.
+    #[error("not over after {}", crate::units::duration(*after_ns))]
+    TimedOut {
+        /// The deadline, from the request's begin.
+        after_ns: u64,
+    },
+    /// More arrived than an answer can have.
+    #[error("{0}")]
+    Excess(String),
     /// The run was interrupted meanwhile.
     #[error("interrupted")]
     Interrupted,
@@ -105,7 +160,7 @@ pub enum HttpError {
 pub struct Client {
     agent: Agent,
     watch: Arc<Watch>,
-    stall: Duration,
+    patience: Patience,
     key: Option<ApiKey>,
 }
 
@@ -122,12 +177,16 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .user_agent(concat!("ggufbench/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(patience.connect))
             .timeout_connect(Some(patience.connect))
             .max_idle_age(IDLE)
+            .tls_config(trust::config())
             .build();
         let watch = Arc::new(Watch {
             clock,
             stall_ns: AtomicU64::new(0),
+            deadline_ns: AtomicU64::new(u64::MAX),
+            total_ns: AtomicU64::new(u64::MAX),
             sent: AtomicBool::new(false),
             fresh: AtomicBool::new(false),
             arrived_ns: AtomicU64::new(0),
@@ -140,7 +199,7 @@ impl Client {
         Self {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             watch,
-            stall: patience.stall,
+            patience,
             key,
         }
     }
@@ -149,6 +208,7 @@ impl Client {
     pub fn of_facts(patience: Patience, key: Option<ApiKey>) -> Self {
         let patience = Patience {
             stall: patience.stall.min(FACTS_STALL),
+            total: Some(patience.total.unwrap_or(FACTS_TOTAL).min(FACTS_TOTAL)),
             ..patience
         };
         Self::new(patience, key, MonotonicClock::start(), Arc::default())
@@ -182,19 +242,24 @@ impl Client {
         self.whole(response)
     }
 
-    /// Sends a JSON document, and gives the answer line by line.
+    /// Sends a JSON document, and gives the answer line by line, the last of them after at most `most_bytes` and a line.
     ///
     /// # Errors
     /// [`HttpError`]; the lines have their own.
-    pub fn stream(&mut self, url: &ServerUrl, path: &str, body: &str) -> Result<Lines, HttpError> {
+    pub fn stream(
+        &mut self,
+        url: &ServerUrl,
+        path: &str,
+        body: &str,
+        most_bytes: u64,
+    ) -> Result<Lines, HttpError> {
         let response = self.send(&url.below(path), Some(body))?;
         Ok(Lines {
             reader: response.into_body().into_reader(),
             watch: Arc::clone(&self.watch),
-            key: self.key.clone(),
-            buffer: Vec::new(),
-            searched: 0,
+            cutter: LineCutter::default(),
             total: 0,
+            most_bytes: most_bytes.saturating_add(LINE_BYTES as u64),
             ended: false,
         })
     }
@@ -202,6 +267,8 @@ impl Client {
     /// Asks, and asks once more by a fresh connection where the kept one turns out to be closed: a server may close one
     /// at any time after an answer, and what was sent meanwhile it never read. All clients do so.
     fn send(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
+        let total = self.patience.total.unwrap_or(Duration::MAX);
+        self.watch.begin(self.patience.stall, total);
         match self.send_once(url, body) {
             Err(HttpError::Closed) if !self.watch.fresh.load(Ordering::Relaxed) => {
                 self.send_once(url, body)
@@ -211,31 +278,29 @@ impl Client {
     }
 
     fn send_once(&mut self, url: &str, body: Option<&str>) -> Result<Response<Body>, HttpError> {
-        let stall_ns = u64::try_from(self.stall.as_nanos()).unwrap_or(u64::MAX);
-        self.watch.stall_ns.store(stall_ns, Ordering::Relaxed);
         self.watch.sent.store(false, Ordering::Relaxed);
         self.watch.fresh.store(false, Ordering::Relaxed);
+        let request = ureq::http::Request::builder()
+            .uri(url)
+            .header(header::ACCEPT_ENCODING, "identity");
         let key = self.key.as_ref().and_then(ApiKey::header);
-        let answer = match body {
-            None => {
-                let mut request = self.agent.get(url);
-                if let Some(key) = key {
-                    request = request.header(header::AUTHORIZATION, key);
-                }
-                request.call()
-            }
-            Some(body) => {
-                let json = HeaderValue::from_static("application/json");
-                let mut request = self.agent.post(url).header(header::CONTENT_TYPE, json);
-                if let Some(key) = key {
-                    request = request.header(header::AUTHORIZATION, key);
-                }
-                request.send(body)
-            }
+        let request = match key {
+            Some(key) => request.header(header::AUTHORIZATION, key),
+            None => request,
         };
+        let answer = match body {
+            None => request.body(()).map(|request| self.agent.run(request)),
+            Some(body) => request
+                .method("POST")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body)
+                .map(|request| self.agent.run(request)),
+        };
+        // An address that is none was refused when it was read.
+        let answer = answer.map_err(|error| HttpError::Protocol(error.to_string()))?;
         let response = answer.map_err(|error| self.watch.classify(error, false))?;
         if response.status().as_u16() < 300 {
-            return Ok(response);
+            return uncompressed(response);
         }
         Err(self.refusal(response))
     }
@@ -245,7 +310,10 @@ impl Client {
         let status = response.status();
         let to = response.headers().get(header::LOCATION);
         let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after_s = retry_after.and_then(|s| s.to_str().ok()?.trim().parse().ok());
         let mut bytes = Vec::new();
+        self.watch.hurry(REFUSAL_TOTAL);
         // What of the body can be read will do.
         let _ = response
             .into_body()
@@ -260,15 +328,8 @@ impl Client {
         };
         HttpError::Status {
             status: status.as_u16(),
-            reason: shortened(&self.hide(reason)),
-        }
-    }
-
-    /// The text without the key.
-    pub fn hide(&self, text: String) -> String {
-        match &self.key {
-            Some(key) => key.hide(text),
-            None => text,
+            reason: shortened(&reason),
+            retry_after_s,
         }
     }
 
@@ -279,11 +340,27 @@ impl Client {
             .read_to_end(&mut bytes)
             .map_err(|error| self.watch.classify(error.into(), true))?;
         if bytes.len() as u64 > WHOLE_BYTES {
-            return Err(HttpError::Protocol("the answer has no end".into()));
+            let most = crate::units::bytes(WHOLE_BYTES);
+            return Err(HttpError::Excess(format!("an answer of over {most}")));
         }
-        let text = self.hide(String::from_utf8_lossy(&bytes).into_owned());
+        let text = String::from_utf8_lossy(&bytes);
         serde_json::from_str(&text)
             .map_err(|_| HttpError::Protocol(format!("no JSON: {}", shortened(&text))))
+    }
+}
+
+/// The answer, unless it is compressed, although that was not asked for.
+fn uncompressed(response: Response<Body>) -> Result<Response<Body>, HttpError> {
+    let encoding = response.headers().get(header::CONTENT_ENCODING);
+    let encoding = encoding.map(|how| String::from_utf8_lossy(how.as_bytes()).into_owned());
+    match encoding {
+        Some(how) if !how.trim().is_empty() && !how.trim().eq_ignore_ascii_case("identity") => {
+            Err(HttpError::Protocol(shortened(&format!(
+                "a compressed answer ({how}), which was not asked for: pieces cannot be timed in it; \
+                 switch compression off at the server or its proxy"
+            ))))
+        }
+        _ => Ok(response),
     }
 }
 
@@ -300,11 +377,9 @@ pub struct Line {
 pub struct Lines {
     reader: BodyReader<'static>,
     watch: Arc<Watch>,
-    key: Option<ApiKey>,
-    buffer: Vec<u8>,
-    /// Bytes at the buffer's begin that hold no end of a line.
-    searched: usize,
+    cutter: LineCutter,
     total: u64,
+    most_bytes: u64,
     ended: bool,
 }
 
@@ -315,25 +390,16 @@ impl Lines {
     /// [`HttpError`], after which there is nothing more.
     pub fn next_line(&mut self) -> Result<Option<Line>, HttpError> {
         loop {
-            if let Some(at) = self.buffer[self.searched..]
-                .iter()
-                .position(|b| *b == b'\n')
-            {
-                let rest = self.buffer.split_off(self.searched + at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                self.searched = 0;
-                line.pop();
-                return self.line(line).map(Some);
+            if let Some(text) = self.cutter.next() {
+                return Ok(Some(self.line(text)));
             }
-            self.searched = self.buffer.len();
-            if self.searched > LINE_BYTES {
+            if self.cutter.pending() > LINE_BYTES {
                 let most = crate::units::bytes(LINE_BYTES as u64);
                 return Err(HttpError::Protocol(format!("a line longer than {most}")));
             }
             if self.ended {
-                let line = std::mem::take(&mut self.buffer);
-                self.searched = 0;
-                return (!line.is_empty()).then(|| self.line(line)).transpose();
+                let rest = self.cutter.rest();
+                return Ok(rest.map(|text| self.line(text)));
             }
             self.fill()?;
         }
@@ -341,8 +407,7 @@ impl Lines {
 
     /// From now on only the stream's end is waited for, and not for long.
     pub fn drain(&mut self) {
-        let drain_ns = u64::try_from(DRAIN.as_nanos()).unwrap_or(u64::MAX);
-        self.watch.stall_ns.fetch_min(drain_ns, Ordering::Relaxed);
+        self.watch.hurry(DRAIN);
     }
 
     fn fill(&mut self) -> Result<(), HttpError> {
@@ -353,26 +418,18 @@ impl Lines {
             .map_err(|error| self.watch.classify(error.into(), true))?;
         self.ended = n == 0;
         self.total += n as u64;
-        if self.total > STREAM_BYTES {
-            let most = crate::units::bytes(STREAM_BYTES);
-            return Err(HttpError::Protocol(format!("an answer of over {most}")));
+        if self.total > self.most_bytes {
+            let most = crate::units::bytes(self.most_bytes);
+            return Err(HttpError::Excess(format!("an answer of over {most}")));
         }
-        self.buffer.extend_from_slice(&piece[..n]);
+        self.cutter.push(&piece[..n]);
         Ok(())
     }
 
-    fn line(&self, mut bytes: Vec<u8>) -> Result<Line, HttpError> {
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-        let text = String::from_utf8(bytes)
-            .map_err(|_| HttpError::Protocol("bytes that are no UTF-8".into()))?;
-        Ok(Line {
+    fn line(&self, text: String) -> Line {
+        Line {
             at_ns: self.watch.arrived_ns.load(Ordering::Relaxed),
-            text: match &self.key {
-                Some(key) => key.hide(text),
-                None => text,
-            },
-        })
+            text,
+        }
     }
 }

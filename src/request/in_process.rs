@@ -36,8 +36,8 @@ pub fn tokenize(engine: &dyn Engine, job: &Job) -> Vec<Vec<Token>> {
 /// every call; once it says true, what is under way ends as [`Ending::Interrupted`].
 ///
 /// A prompt that does not fit ends as [`Ending::Failed`], and so does everything under way when the engine fails: its
-/// cache may be damaged, so the job ends there. Requests of an open loop that came and were never sent, because the job stopped, failed or
-/// was over ([`Job::most_ns`]), are [`Ending::Interrupted`].
+/// cache may be damaged, so the job ends there. Requests of an open loop that came and were never sent are [`Ending::NotSent`] when
+/// its time was over ([`Job::most_ns`]), and [`Ending::Interrupted`] when the job stopped or failed.
 pub fn serve(
     engine: &dyn Engine,
     session: &mut dyn Session,
@@ -160,7 +160,7 @@ impl<'a> Serving<'a> {
     /// Gives free places to requests that are due.
     fn admit(&mut self, now_ns: u64) {
         if self.source.is_over(now_ns) {
-            self.end_waiting(now_ns);
+            self.end_waiting(now_ns, &Ending::NotSent);
         }
         while let Some(place) = self.places.iter().position(Option::is_none) {
             let Some(taken) = self.source.take(now_ns) else {
@@ -242,14 +242,14 @@ impl<'a> Serving<'a> {
         for place in 0..self.places.len() {
             self.end(place, now_ns, ending.clone());
         }
-        self.end_waiting(now_ns);
+        self.end_waiting(now_ns, &Ending::Interrupted);
     }
 
-    fn end_waiting(&mut self, now_ns: u64) {
+    fn end_waiting(&mut self, now_ns: u64, ending: &Ending) {
         let waiting = self.source.close(now_ns);
-        let ended = waiting.into_iter().map(|taken| {
-            Timeline::unanswered(taken.number, taken.due_ns, now_ns, Ending::Interrupted)
-        });
+        let ended = waiting
+            .into_iter()
+            .map(|taken| Timeline::unanswered(taken.number, taken.due_ns, now_ns, ending.clone()));
         self.served.timelines.extend(ended);
     }
 }

@@ -105,7 +105,7 @@ fn client<C>(
                 turn.number,
                 turn.due_ns,
                 queue.clock.now_ns(),
-                Ending::Interrupted,
+                Ending::NotSent,
             ),
             Next::Send(turn) => {
                 let asking = AssertUnwindSafe(|| {

@@ -11,11 +11,16 @@ pub mod fit;
 pub mod http;
 pub mod in_process;
 pub mod load;
+mod loose;
 pub mod ollama;
 pub mod openai;
 pub mod plan;
 pub mod prompts;
+pub mod ready;
+pub mod redact;
 pub mod spec;
+#[cfg(test)]
+mod stream_tests;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measure::Call;
 use crate::plan::Case;
-pub use crate::plan::serving::{Endpoint, Experiment, Load, Sampling, StopAt};
+pub use crate::plan::serving::{Endpoint, Experiment, Forced, Load, Sampling, StopAt};
 use prompts::Prompt;
 
 /// Requests that are served together, by one target.
@@ -43,7 +48,7 @@ pub struct Job {
     /// No request is sent later than this; those under way are finished. None: all are sent.
     pub most_ns: Option<u64>,
     /// The context that serves them. `n_seq` is [`Load::most_at_once`]; `n_prompt` is the longest prompt's tokens,
-    /// `n_gen` the most tokens of an answer; `n_ctx` and `n_threads` are also what a server is asked for, where it can be.
+    /// `n_gen` the most tokens of an answer.
     pub case: Case,
     /// How tokens are chosen.
     pub sampling: Sampling,
@@ -51,6 +56,12 @@ pub struct Job {
     pub stop_at: StopAt,
     /// The way the text reaches a server.
     pub endpoint: Endpoint,
+    /// Whether a server with OpenAI's completions gets OpenAI's own fields only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub openai_strict: bool,
+    /// What of the case is asked of a server; the rest is its own business.
+    #[serde(default)]
+    pub forced: Forced,
     /// A number that, with the request's own, stands at the beginning of what is said, so that no server has it in its
     /// cache; none: the texts are sent as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +119,34 @@ pub struct Arrival {
     pub at_ns: u64,
     /// Tokens in it; none where a server does not say. A piece without text is no arrival.
     pub n_tokens: Option<u32>,
+    /// Whether it is reasoning, which a server tells apart from the visible answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_reasoning: bool,
+}
+
+/// What a server's count of tokens does not cover, or why it is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum CountCaveat {
+    /// More tokens than were asked for and than there are pieces: the count is left out.
+    TooMany {
+        /// What the server said.
+        counted: u64,
+        /// The most tokens that the request allowed.
+        asked: u32,
+    },
+    /// Not a whole number: the count is left out.
+    NotACount {
+        /// What the server said, shortened.
+        said: String,
+    },
+    /// The count leaves out the reasoning that arrived: times per token are those of the visible answer.
+    VisibleOnly,
+    /// The count holds reasoning that never arrived: times per token leave these tokens out.
+    HiddenReasoning {
+        /// Tokens of it, as the server counts them.
+        n_tokens: u32,
+    },
 }
 
 /// What a server says of a request, by its own clock.
@@ -160,6 +199,16 @@ pub enum Ending {
         /// How long it was waited for.
         after_ns: u64,
     },
+    /// It was not over at its deadline, though something arrived all the time; the connection was given up.
+    TimedOut {
+        /// The deadline, from when it was sent.
+        after_ns: u64,
+    },
+    /// More arrived than an answer of the tokens asked for can have; the connection was given up.
+    Excess {
+        /// How much.
+        reason: String,
+    },
     /// The stream ended without saying that the answer is over.
     Truncated,
     /// The engine said no, in-process.
@@ -167,6 +216,8 @@ pub enum Ending {
         /// Its reason.
         reason: String,
     },
+    /// It came in an open loop and was still waiting to be sent when the load's time was over.
+    NotSent,
     /// Never sent, or given up: the run was interrupted.
     Interrupted,
 }
@@ -186,8 +237,11 @@ impl Ending {
             Self::Http { .. } => "http_error",
             Self::Stream { .. } => "stream_error",
             Self::Stalled { .. } => "stalled",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Excess { .. } => "excess",
             Self::Truncated => "truncated",
             Self::Failed { .. } => "failed",
+            Self::NotSent => "not_sent",
             Self::Interrupted => "interrupted",
         }
     }
@@ -206,8 +260,13 @@ impl fmt::Display for Ending {
                 "nothing arrived for {}",
                 crate::units::duration(*after_ns)
             ),
+            Self::TimedOut { after_ns } => {
+                write!(f, "not over after {}", crate::units::duration(*after_ns))
+            }
+            Self::Excess { reason } => write!(f, "more than was asked for: {reason}"),
             Self::Truncated => f.write_str("the stream ended in the middle of the answer"),
             Self::Failed { reason } => write!(f, "failed: {reason}"),
+            Self::NotSent => f.write_str("still waiting to be sent when the load's time was over"),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -232,8 +291,12 @@ pub struct Timeline {
     pub ending: Ending,
     /// Tokens of the prompt, by whoever counted them: the engine in-process, the server elsewhere.
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer, the same way. A token that ends the answer is not one of them.
+    /// Tokens of the answer, reasoning included, counted the same way. A token that ends the answer is not one of
+    /// them. None also for a count that is not believed.
     pub n_generated: Option<u32>,
+    /// What `n_generated` does not cover, or why it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<CountCaveat>,
     /// Time spent choosing its tokens, in-process.
     pub sample_ns: Option<u64>,
     /// What the server says.
@@ -258,13 +321,14 @@ impl Timeline {
             ending,
             n_prompt: None,
             n_generated: None,
+            caveat: None,
             sample_ns: None,
             server: None,
             text: String::new(),
         }
     }
 
-    /// From the instant it was due to the first piece of the answer.
+    /// From the instant it was due to the first piece of the answer, visible or reasoning.
     pub fn ttft_ns(&self) -> Option<u64> {
         let first = self.arrivals.first()?;
         Some(first.at_ns.saturating_sub(self.due_ns))
@@ -276,10 +340,19 @@ impl Timeline {
     }
 
     /// Time per output token after the first: from the first arrival to the last, over the tokens that came after
-    /// the first. None with fewer than two tokens, or where their number is unknown.
+    /// the first. Tokens and time are those of the same pieces, see [`CountCaveat`]. None with fewer than two tokens,
+    /// or where their number is unknown.
     pub fn tpot_ns(&self) -> Option<f64> {
-        let (first, last) = (self.arrivals.first()?, self.arrivals.last()?);
-        let after_first = self.n_generated?.checked_sub(first.n_tokens.unwrap_or(1))?;
+        let is_counted =
+            |a: &&Arrival| !(a.is_reasoning && self.caveat == Some(CountCaveat::VisibleOnly));
+        let first = self.arrivals.iter().find(is_counted)?;
+        let last = self.arrivals.iter().rfind(is_counted)?;
+        let n_hidden = match self.caveat {
+            Some(CountCaveat::HiddenReasoning { n_tokens }) => n_tokens,
+            _ => 0,
+        };
+        let n_arrived = self.n_generated?.checked_sub(n_hidden)?;
+        let after_first = n_arrived.checked_sub(first.n_tokens.unwrap_or(1))?;
         (after_first > 0)
             .then(|| last.at_ns.saturating_sub(first.at_ns) as f64 / f64::from(after_first))
     }
@@ -331,6 +404,9 @@ pub struct TargetFacts {
     pub n_ctx: Option<u32>,
     /// Requests it decodes together.
     pub n_parallel: Option<u32>,
+    /// What could not be verified of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A target that cannot be used at all; what happens to single requests is their [`Ending`].
@@ -351,6 +427,18 @@ pub enum TargetError {
         target: String,
         /// Why, and what to do.
         reason: String,
+    },
+    /// It is there and not ready yet, such as a server that loads its model.
+    #[error("{target}: {reason}")]
+    NotReady {
+        /// Its name.
+        target: String,
+        /// What it says.
+        reason: String,
+        /// Whether it says itself that this passes.
+        is_certain: bool,
+        /// How long it asks to be left alone, seconds.
+        retry_after_s: Option<u32>,
     },
     /// The worker process that is the in-process target failed.
     #[error("in-process: {0}")]

@@ -1,10 +1,12 @@
 //! An Ollama server: `/api/generate` and `/api/chat`, one JSON document a line.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::exchange::{Answer, Dialect, Finish, Question, Reader, json, serve};
-use super::http::{Client, HttpError, Patience, message_of, shortened};
+use super::http::{Client, HttpError, Patience, shortened};
+use super::loose::{self, Piece};
+use super::ready::not_ready;
 use super::spec::ServerUrl;
 use super::{Endpoint, Job, Served, ServerTimes, Target, TargetError, TargetFacts, TargetKind};
 
@@ -41,7 +43,11 @@ impl OllamaTarget {
 
     /// An error of a question about the server itself.
     fn failed(&self, error: &HttpError) -> TargetError {
+        if let Some(waiting) = not_ready(&self.name, error) {
+            return waiting;
+        }
         match error {
+            HttpError::Tls(why) => self.unfit(format!("{}: {why}", self.dialect.url)),
             HttpError::Status { .. } | HttpError::Protocol(_) => self.unfit(format!(
                 "{} does not answer as Ollama does: {error}",
                 self.dialect.url
@@ -127,6 +133,7 @@ fn facts(name: &str, model: &str, version: &Value, shown: &Value, loaded: &Value
         n_ctx: number("context_length").and_then(|n| u32::try_from(n).ok()),
         // OLLAMA_NUM_PARALLEL is told nowhere.
         n_parallel: None,
+        notes: Vec::new(),
     }
 }
 
@@ -166,7 +173,8 @@ struct Model<'a> {
     model: &'a str,
 }
 
-/// Everything a request says: the options are named one by one, since a Modelfile may have others as its defaults.
+/// Everything a request says: the options that decide the work are named one by one, since a Modelfile may have others as its
+/// defaults.
 #[derive(Serialize)]
 struct Ask<'a> {
     model: &'a str,
@@ -192,8 +200,10 @@ struct Message<'a> {
 
 #[derive(Serialize)]
 struct Options {
-    num_ctx: u32,
-    num_thread: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_ctx: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    num_thread: Option<u32>,
     num_predict: u32,
     temperature: f32,
     top_k: u32,
@@ -238,8 +248,8 @@ impl Dialect for Ollama {
             stream: true,
             keep_alive: KEEP_ALIVE,
             options: Options {
-                num_ctx: job.case.n_ctx,
-                num_thread: job.case.n_threads,
+                num_ctx: job.forced.n_ctx.then_some(job.case.n_ctx),
+                num_thread: job.forced.n_threads.then_some(job.case.n_threads),
                 // It cannot be told to go on at the end of a text: StopAt::Length may end short, as Ending::Stop.
                 num_predict: job.case.n_gen,
                 temperature: sampling.temperature,
@@ -259,83 +269,109 @@ impl Dialect for Ollama {
     }
 
     fn reader(&self) -> Box<dyn Reader> {
-        Box::new(Documents)
+        Box::new(Documents::default())
     }
 }
 
-/// The lines of an answer.
-#[derive(Debug)]
-struct Documents;
-
-#[derive(Deserialize)]
-struct Chunk {
-    error: Option<Value>,
-    response: Option<String>,
-    message: Option<Said>,
-    #[serde(default)]
-    done: bool,
-    done_reason: Option<String>,
-    total_duration: Option<u64>,
-    load_duration: Option<u64>,
-    prompt_eval_count: Option<u32>,
-    prompt_eval_duration: Option<u64>,
-    eval_count: Option<u32>,
-    eval_duration: Option<u64>,
-}
-
-/// What is thought is no part of the answer, so it is not even read.
-#[derive(Deserialize)]
-struct Said {
-    #[serde(default)]
-    content: String,
+/// The lines of an answer. What is not understood is passed over.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    /// Whether the last document was read.
+    is_over: bool,
+    /// Whether any document was a piece of an answer, or its end.
+    is_understood: bool,
+    /// The first line that was not, while no other was.
+    stray: Option<String>,
+    /// When the last line was read.
+    at_ns: u64,
 }
 
 impl Reader for Documents {
     fn line(&mut self, at_ns: u64, line: &str, answer: &mut Answer) -> Result<(), String> {
-        if line.trim().is_empty() {
+        // A gateway may have made events of them.
+        let line = line.strip_prefix("data:").unwrap_or(line).trim();
+        if line.is_empty() || self.is_over {
             return Ok(());
         }
-        if answer.is_finished() {
-            return Err(format!("after the answer's end: {line}"));
+        self.at_ns = at_ns;
+        match loose::parse(line) {
+            Ok(document) => self.document(&document, answer),
+            Err(why) if line.starts_with('{') => Err(format!("not Ollama's ({why}): {line}")),
+            Err(_) => {
+                self.pass_over(line);
+                Ok(())
+            }
         }
-        let chunk: Chunk =
-            serde_json::from_str(line).map_err(|why| format!("not Ollama's ({why}): {line}"))?;
-        if let Some(error) = &chunk.error {
-            return Err(message_of(error).unwrap_or_else(|| error.to_string()));
+    }
+
+    fn end(&mut self, answer: &mut Answer) -> Result<(), String> {
+        match self.stray.take() {
+            Some(line) if !self.is_understood && !answer.is_finished() => {
+                Err(format!("not Ollama's: {line}"))
+            }
+            _ => Ok(()),
         }
-        let text = chunk.response.as_deref();
-        let text = text.or(chunk.message.as_ref().map(|said| said.content.as_str()));
-        if text.is_none() && !chunk.done {
-            return Err(format!("neither text nor end: {line}"));
+    }
+}
+
+impl Documents {
+    fn pass_over(&mut self, line: &str) {
+        self.stray.get_or_insert_with(|| shortened(line));
+    }
+
+    fn document(&mut self, document: &Value, answer: &mut Answer) -> Result<(), String> {
+        if let Some(words) = loose::error_in(document) {
+            return Err(words);
         }
+        let message = &document["message"];
+        let mut piece = match message.is_object() {
+            true => Piece::of(message),
+            false => Piece::of(&document["response"]),
+        };
+        if piece.reasoning.is_empty() {
+            piece.reasoning = Piece::of_reasoning(&document["thinking"]).reasoning;
+        }
+        let is_done = matches!(&document["done"], Value::Bool(true))
+            || document["done"].as_str() == Some("true");
+        let is_piece = message.is_object() || document.get("response").is_some();
+        if piece.is_empty() && !is_done && !is_piece {
+            self.pass_over(&document.to_string());
+            return Ok(());
+        }
+        self.is_understood = true;
         // How many tokens a piece has is not told: several where letters or stop words were waited for.
-        answer.piece(at_ns, text.unwrap_or(""), None);
-        if chunk.done {
-            end(at_ns, &chunk, answer)?;
+        answer.reasoning(self.at_ns, &piece.reasoning, None);
+        answer.piece(self.at_ns, &piece.text, None);
+        if is_done {
+            self.is_over = true;
+            end(self.at_ns, document, answer)?;
         }
         Ok(())
     }
 }
 
-fn end(at_ns: u64, chunk: &Chunk, answer: &mut Answer) -> Result<(), String> {
-    let finish = match chunk.done_reason.as_deref() {
-        Some("length") => Finish::Length,
+fn end(at_ns: u64, document: &Value, answer: &mut Answer) -> Result<(), String> {
+    let finish = match loose::finish(&document["done_reason"])? {
         // Versions before 0.1.40 give no reason.
-        Some("stop") | None => Finish::Stop,
-        Some(other) => return Err(format!("ended by `{other}`, which is no end of an answer")),
+        None => Finish::Unsaid,
+        Some(said) => said,
     };
     answer.finish(at_ns, finish);
-    answer.n_prompt = chunk.prompt_eval_count;
-    answer.n_counted = chunk.eval_count;
+    match loose::count(&document["eval_count"]) {
+        Ok(n) => answer.n_counted = n,
+        Err(said) => answer.not_a_count = Some(said),
+    }
+    answer.n_prompt = loose::small_count(&document["prompt_eval_count"]);
+    let ns = |name: &str| loose::nanoseconds(&document[name], 1.0);
     answer.server = Some(ServerTimes {
-        total_ns: chunk.total_duration,
-        load_ns: chunk.load_duration,
-        prompt_ns: chunk.prompt_eval_duration,
-        eval_ns: chunk.eval_duration,
-        n_prompt: chunk.prompt_eval_count,
+        total_ns: ns("total_duration"),
+        load_ns: ns("load_duration"),
+        prompt_ns: ns("prompt_eval_duration"),
+        eval_ns: ns("eval_duration"),
+        n_prompt: answer.n_prompt,
         // Newer versions count the prompt's cached tokens with the others, and never tell them apart.
         n_cached: None,
-        n_eval: chunk.eval_count,
+        n_eval: loose::small_count(&document["eval_count"]),
     });
     Ok(())
 }

@@ -1,18 +1,20 @@
 //! A server with OpenAI's completions (llama-server, vLLM): `/completions` and `/chat/completions`, as server-sent
 //! events.
 
-mod events;
+mod ask;
+pub(super) mod events;
+mod models;
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::exchange::{Dialect, Question, Reader, json, serve};
+use super::exchange::serve;
 use super::http::{ApiKey, Client, HttpError, Patience, shortened};
+use super::ready::not_ready;
+use super::redact;
 use super::spec::ServerUrl;
-use super::{Endpoint, Job, Served, StopAt, Target, TargetError, TargetFacts, TargetKind};
-
-/// Most names of models in a message.
-const NAMED_MODELS: usize = 8;
+use super::{Job, Served, Target, TargetError, TargetFacts, TargetKind};
+use ask::Openai;
+use models::{Chosen, choose};
 
 /// A server and one of its models.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct OpenaiTarget {
     dialect: Openai,
     key: Option<ApiKey>,
     patience: Patience,
+    /// What could not be verified of the model.
+    note: Option<String>,
 }
 
 impl OpenaiTarget {
@@ -37,9 +41,10 @@ impl OpenaiTarget {
         Self {
             name,
             asked: model.map(str::to_owned),
-            dialect: Openai { model: None, url },
+            dialect: Openai::new(url),
             key,
             patience,
+            note: None,
         }
     }
 
@@ -50,56 +55,60 @@ impl OpenaiTarget {
         }
     }
 
-    /// Asks which models there are, and settles on one.
+    /// Asks which models there are, and settles on one. Where the user names it, no list is needed: servers leave it
+    /// out, or leave the model out of it.
     fn models(&mut self, client: &mut Client) -> Result<(), TargetError> {
-        let models = match client.get(&self.dialect.url, "/models") {
-            Ok(models) => models,
-            Err(error) => return Err(self.failed(&error)),
-        };
-        let names: Vec<&str> = models["data"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|model| model["id"].as_str())
-            .collect();
-        let list = || {
-            let some: Vec<String> = names
-                .iter()
-                .take(NAMED_MODELS)
-                .map(|n| shortened(n))
-                .collect();
-            let more = if names.len() > NAMED_MODELS {
-                ", ..."
-            } else {
-                ""
-            };
-            format!("{}{more}", some.join(", "))
-        };
-        let chosen = match (&self.asked, names.as_slice()) {
-            (Some(asked), _) if names.contains(&asked.as_str()) => asked,
-            (Some(asked), []) => asked,
-            (Some(asked), _) => {
-                return Err(self.unfit(format!("has no model `{asked}`; it has: {}", list())));
+        let listed = match client.get(&self.dialect.url, "/models") {
+            Ok(listed) => listed,
+            Err(error) => {
+                let asked = self.asked.clone();
+                return match (self.failed(&error), asked, error) {
+                    (
+                        TargetError::Unfit { .. },
+                        Some(asked),
+                        HttpError::Status { .. } | HttpError::Protocol(_),
+                    ) => {
+                        self.note = Some(format!(
+                            "the server has no list of models, so `{asked}` is taken as named, unverified"
+                        ));
+                        self.dialect.model = Some(asked);
+                        Ok(())
+                    }
+                    (failed, ..) => Err(failed),
+                };
             }
-            (None, [only]) => *only,
-            (None, []) => {
-                return Err(self.unfit("has no model; start the server with one".into()));
+        };
+        self.dialect.is_llama_server |= models::is_of_llama_server(&listed);
+        match choose(&listed, self.asked.as_deref()) {
+            Chosen::Listed(model) => (self.dialect.model, self.note) = (Some(model), None),
+            Chosen::Unlisted { model, note } => {
+                (self.dialect.model, self.note) = (Some(model), Some(note));
             }
-            (None, _) => {
+            Chosen::Nothing => {
+                return Err(TargetError::NotReady {
+                    target: self.name.clone(),
+                    reason: "has no model; start the server with one".into(),
+                    is_certain: false,
+                    retry_after_s: None,
+                });
+            }
+            Chosen::Several(names) => {
                 return Err(self.unfit(format!(
-                    "has several models ({}); name one: openai:{}#MODEL",
-                    list(),
+                    "has several models ({names}); name one: openai:{}#MODEL",
                     self.dialect.url
                 )));
             }
-        };
-        self.dialect.model = Some(chosen.to_owned());
+        }
         Ok(())
     }
 
     /// An error of a question about the server itself.
     fn failed(&self, error: &HttpError) -> TargetError {
+        if let Some(waiting) = not_ready(&self.name, error) {
+            return waiting;
+        }
         let url = &self.dialect.url;
+        let named = "where a server has no list of models, name one: openai:URL#MODEL";
         match error {
             HttpError::Status {
                 status: 401 | 403, ..
@@ -107,11 +116,15 @@ impl OpenaiTarget {
                 "{url}: {error}; its key is taken from OPENAI_API_KEY"
             )),
             HttpError::Status { status: 404, .. } => self.unfit(format!(
-                "{url}: nothing at /models; the address usually ends in /v1"
+                "{url}: nothing at /models; the address usually ends in /v1; {named}"
             )),
+            HttpError::Status {
+                status: 405 | 501, ..
+            } => self.unfit(format!("{url}/models: {error}; {named}")),
             HttpError::Status { .. } | HttpError::Protocol(_) => {
                 self.unfit(format!("{url} does not answer as OpenAI does: {error}"))
             }
+            HttpError::Tls(why) => self.unfit(format!("{url}: {why}")),
             _ => TargetError::Unreachable {
                 target: self.name.clone(),
                 reason: format!("{url}: {error}; is the server started, and is this its address?"),
@@ -122,21 +135,43 @@ impl OpenaiTarget {
 
 impl Target for OpenaiTarget {
     fn facts(&mut self) -> Result<TargetFacts, TargetError> {
+        let said = self.say_facts();
+        redact::facts(self.key.as_ref(), said)
+    }
+
+    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+        let served = self.serve_job(job, stop);
+        redact::served(self.key.as_ref(), served)
+    }
+}
+
+impl OpenaiTarget {
+    fn say_facts(&mut self) -> Result<TargetFacts, TargetError> {
         let mut client = Client::of_facts(self.patience, self.key.clone());
+        let root = self.dialect.url.root();
+        // llama-server and vLLM say there that a model loads, while they list it already.
+        if let Err(error) = client.get(&root, "/health")
+            && let Some(waiting) = not_ready(&self.name, &error)
+        {
+            return Err(waiting);
+        }
         self.models(&mut client)?;
         // Only llama-server has properties, and only vLLM a version; others need not.
-        let root = self.dialect.url.root();
         let props = client.get(&root, "/props").unwrap_or(Value::Null);
         let version = if props["build_info"].is_string() {
+            self.dialect.is_llama_server = true;
             Value::Null
         } else {
             client.get(&root, "/version").unwrap_or(Value::Null)
         };
         let model = self.dialect.model.as_deref();
-        Ok(facts(&self.name, model, &props, &version))
+        let mut facts = facts(&self.name, model, &props, &version);
+        facts.notes.extend(self.note.clone());
+        facts.notes.extend(self.dialect.adaptations());
+        Ok(facts)
     }
 
-    fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+    fn serve_job(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
         if self.dialect.model.is_none() {
             let mut client = Client::of_facts(self.patience, self.key.clone());
             self.models(&mut client)?;
@@ -162,108 +197,6 @@ fn facts(name: &str, model: Option<&str>, props: &Value, version: &Value) -> Tar
         size_vram_bytes: None,
         n_ctx: number(&props["default_generation_settings"]["n_ctx"]),
         n_parallel: number(&props["total_slots"]),
-    }
-}
-
-/// The protocol.
-#[derive(Debug)]
-struct Openai {
-    model: Option<String>,
-    url: ServerUrl,
-}
-
-#[derive(Serialize)]
-struct Ask<'a> {
-    model: &'a str,
-    #[serde(flatten)]
-    text: Text<'a>,
-    max_tokens: u32,
-    temperature: f32,
-    top_p: f32,
-    seed: u32,
-    stream: bool,
-    stream_options: StreamOptions,
-    // What follows is not OpenAI's; llama-server and vLLM know it, and neither minds the other's.
-    top_k: u32,
-    min_p: f32,
-    /// A prefix that an earlier request left would make this one cheaper.
-    cache_prompt: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ignore_eos: Option<bool>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Text<'a> {
-    Plain { prompt: &'a str },
-    Chat { messages: [Message<'a>; 1] },
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'a str,
-    content: &'a str,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-impl Dialect for Openai {
-    fn url(&self) -> &ServerUrl {
-        &self.url
-    }
-
-    fn question(&self, job: &Job, number: u32) -> Question {
-        let text = job.text_of(number);
-        let sampling = job.sampling.of_request(number);
-        let (path, text) = match job.endpoint {
-            Endpoint::Completion => ("/completions", Text::Plain { prompt: &text }),
-            Endpoint::Chat => (
-                "/chat/completions",
-                Text::Chat {
-                    messages: [Message {
-                        role: "user",
-                        content: &text,
-                    }],
-                },
-            ),
-        };
-        let ask = Ask {
-            model: self.model.as_deref().unwrap_or_default(),
-            text,
-            max_tokens: job.case.n_gen,
-            temperature: sampling.temperature,
-            top_p: sampling.top_p,
-            seed: sampling.seed,
-            stream: true,
-            stream_options: StreamOptions {
-                include_usage: true,
-            },
-            top_k: sampling.top_k,
-            min_p: sampling.min_p,
-            cache_prompt: false,
-            ignore_eos: (job.stop_at == StopAt::Length).then_some(true),
-        };
-        Question {
-            path,
-            body: json(&ask),
-        }
-    }
-
-    fn reader(&self) -> Box<dyn Reader> {
-        Box::new(events::Events::default())
-    }
-
-    fn advice(&self, status: u16) -> Option<&'static str> {
-        match status {
-            400 | 422 => Some(
-                "the server may not know a field that is sent beyond OpenAI's own: top_k, min_p, cache_prompt, \
-                 ignore_eos",
-            ),
-            401 | 403 => Some("its key is taken from OPENAI_API_KEY"),
-            _ => None,
-        }
+        notes: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::prompts::{Difficulty, Prompt};
-use super::{Experiment, Job, Load, Sampling, StopAt};
+use super::{Experiment, Forced, Job, Load, Sampling, StopAt};
 use crate::plan::requests::RequestsAsked;
 use crate::plan::{Case, PlanError, WARMUP_STEPS};
 
@@ -32,6 +32,9 @@ const CONTROL_LONGER: f64 = 1.05;
 
 /// Tokens that a job's tag may take.
 const TAG_TOKENS: u32 = 16;
+
+/// The longest that a prompt is taken for whose tokens nobody counted.
+const MOST_UNCOUNTED: u32 = 1 << 20;
 
 /// The largest tag that has the width of the others.
 const MOST_TAG: u32 = 9999;
@@ -142,9 +145,11 @@ impl Planner<'_> {
             },
             sampling: asked.sampling,
             stop_at: asked.stop_at,
-            endpoint: asked.endpoint,
+            endpoint: asked.endpoint.unwrap_or_default(),
+            openai_strict: asked.openai_strict,
             tag: None,
             said_at: Vec::new(),
+            forced: Forced::default(),
             seed: self.seed,
         };
         Draft { job, n_tokens }
@@ -255,11 +260,11 @@ fn mixed(prompts: &[Prompt]) -> Vec<Prompt> {
 }
 
 impl Draft {
-    /// The job with its final texts and their lengths in tokens; none where no tokenizer was at hand, and the context
-    /// is then sized by bytes, of which a token has at least one.
+    /// The job with its final texts and their lengths in tokens; none where no tokenizer was at hand. What fits is then for
+    /// the server to say, and the case is as large as the bytes, of which a token has at least one.
     ///
     /// # Errors
-    /// [`PlanError`] when a prompt and its answer do not fit `n_ctx`.
+    /// [`PlanError`] when a prompt of known length and its answer do not fit `n_ctx`.
     pub fn with_texts(mut self, texts: Vec<(String, Option<u32>)>) -> Result<Job, PlanError> {
         for (prompt, (text, n_tokens)) in self.job.prompts.iter_mut().zip(texts) {
             self.job.said_at.push(said_at(&prompt.text, &text));
@@ -268,15 +273,16 @@ impl Draft {
         if self.job.said_at.iter().all(|at| *at == 0) {
             self.job.said_at.clear();
         }
-        let length = |p: &Prompt| {
-            p.n_tokens
-                .unwrap_or(p.text.len().try_into().unwrap_or(u32::MAX))
-        };
+        let is_counted = self.job.prompts.iter().all(|p| p.n_tokens.is_some());
+        let bytes = |p: &Prompt| u32::try_from(p.text.len()).unwrap_or(u32::MAX);
+        let length = |p: &Prompt| p.n_tokens.unwrap_or(bytes(p).min(MOST_UNCOUNTED));
         let longest = self.job.prompts.iter().max_by_key(|p| length(p));
         let n_prompt = longest.map_or(0, length).saturating_add(TAG_TOKENS);
         let case = &mut self.job.case;
         let needed = n_prompt.saturating_add(case.n_gen);
-        if needed > case.n_ctx {
+        if !is_counted {
+            case.n_ctx = case.n_ctx.max(needed);
+        } else if needed > case.n_ctx {
             return Err(PlanError::Impossible(format!(
                 "{}: prompt '{}' has {} tokens, with {} of an answer {needed}, more than n_ctx {}: raise --n-ctx",
                 self.job.name,

@@ -8,7 +8,7 @@ use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
-use crate::model::{FileWatch, ModelFacts};
+use crate::model::{FileWatch, ModelFacts, has_chat_template};
 use crate::plan::LoadKey;
 use crate::request::fit::{FitOne, Fitted};
 use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind, Timeline};
@@ -38,6 +38,17 @@ pub struct InProcess {
     usage: Option<UsageDelta>,
     sampled: Option<UsageSummary>,
     log: Vec<String>,
+}
+
+/// A model's chat template, as the engine takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// The engine puts it around a text.
+    Applied,
+    /// The file has none.
+    None,
+    /// The file has one, and the engine does not put it around a text: why.
+    NotApplied(String),
 }
 
 /// What is known of the last job's context.
@@ -103,19 +114,23 @@ impl InProcess {
         }
     }
 
-    /// Whether the model has a chat template that the engine can apply.
+    /// What the engine makes of the model's chat template.
     ///
     /// # Errors
     /// [`TargetError`] when the worker is gone.
-    pub fn has_template(&mut self, stop: &dyn Fn() -> bool) -> Result<bool, TargetError> {
+    pub fn template(&mut self, stop: &dyn Fn() -> bool) -> Result<Template, TargetError> {
         let one = FitOne {
             text: "hello".to_owned(),
             n_tokens: None,
             template: true,
         };
         match self.fit(vec![one], stop) {
-            Ok(_) => Ok(true),
-            Err(TargetError::Unfit { .. }) => Ok(false),
+            Ok(_) => Ok(Template::Applied),
+            // A file that cannot be read any more had one, as far as is known.
+            Err(TargetError::Unfit { reason, .. }) => match has_chat_template(&self.model.path) {
+                Ok(false) => Ok(Template::None),
+                Ok(true) | Err(_) => Ok(Template::NotApplied(reason)),
+            },
             Err(e) => Err(e),
         }
     }
@@ -258,6 +273,7 @@ impl Target for InProcess {
             size_vram_bytes: None,
             n_ctx: self.job.map(|job| job.prepared.n_ctx_seq),
             n_parallel: self.job.map(|job| job.n_parallel),
+            notes: Vec::new(),
         })
     }
 

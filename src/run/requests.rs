@@ -8,16 +8,20 @@ use rand_chacha::ChaCha8Rng;
 
 use super::in_process::InProcess;
 use super::{Interrupt, ns, turns};
+use crate::engine::clock::MonotonicClock;
 use crate::host::noise_warnings;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::record::Line;
 use crate::record::jsonl::{RecordError, Writer};
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::plan::warm_up;
+use crate::request::ready::{Wait, Waiting};
 use crate::request::{Job, Served, Target, TargetError};
 
 /// Somebody who watches requests being served.
 pub trait Watcher {
+    /// A server is waited for.
+    fn waits(&mut self, why: &str);
     /// A job begins at a target.
     fn begun(&mut self, job: &Job, target: &str, round: u32);
     /// It ended: `done` of `all` are.
@@ -70,6 +74,8 @@ pub struct Serving<'a> {
     pub seed: u64,
     /// Ctrl-C.
     pub interrupt: &'a Interrupt,
+    /// How long is waited for a server that refuses everything for now.
+    pub wait: Wait,
     /// Who watches.
     pub watcher: &'a mut dyn Watcher,
 }
@@ -137,7 +143,17 @@ impl Serving<'_> {
         self.watcher.begun(&job, &target, round);
         let (interrupt, seat) = (self.interrupt, &mut self.seats[seat]);
         let started_ns = ns(self.started.elapsed());
-        let served = serve_warm(seat, &job, &|| interrupt.is_set());
+        let mut waiting = Waiting {
+            wait: self.wait,
+            clock: &MonotonicClock::start(),
+            stop: &|| interrupt.is_set(),
+            say: &mut |why| self.watcher.waits(why),
+        };
+        let served = serve_warm(seat, &target, &job, &mut waiting);
+        if let Err(TargetError::Unfit { .. }) = served {
+            // It was waited for once: every further job would wait as long.
+            self.wait = Wait::default();
+        }
         let (usage, sampled) = seat.take_usage();
         for timeline in served.iter().flat_map(|s| &s.timelines) {
             self.writer.append(&Line::Request(Box::new(RequestLine {
@@ -170,9 +186,15 @@ impl Serving<'_> {
 }
 
 /// A server is warmed up by requests that nobody records; a worker warms its fresh context up by itself.
-fn serve_warm(seat: &mut Seat, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+fn serve_warm(
+    seat: &mut Seat,
+    name: &str,
+    job: &Job,
+    waiting: &mut Waiting<'_>,
+) -> Result<Served, TargetError> {
+    let stop = waiting.stop;
     if let Seat::Server(server) = seat {
-        server.serve(&warm_up(job), stop)?;
+        waiting.warm(name, &mut || server.serve(&warm_up(job), stop))?;
     }
     seat.target().serve(job, stop)
 }

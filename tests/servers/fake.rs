@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ggufbench::request::spec::ServerUrl;
 use serde_json::Value;
@@ -51,6 +51,8 @@ pub enum Step {
     Open(Gate),
     /// Says nothing until the client closes.
     Hold,
+    /// Writes these bytes again and again, with a pause after each time, until the client closes.
+    Drip(Vec<u8>, Duration),
     /// Closes the connection.
     Close,
     /// Stops listening: whoever connects from now on is refused.
@@ -197,6 +199,14 @@ fn perform(step: Step, mut stream: &TcpStream, shared: &Shared, address: SocketA
         }
         Step::Hold => {
             while matches!(stream.read(&mut [0; 64]), Ok(1..)) {}
+            false
+        }
+        Step::Drip(bytes, pause) => {
+            // A client that never closes fails its test by what it makes of the end.
+            let began = Instant::now();
+            while began.elapsed() < PATIENCE && stream.write_all(&bytes).is_ok() {
+                thread::sleep(pause);
+            }
             false
         }
         Step::Close => false,

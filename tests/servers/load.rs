@@ -44,6 +44,7 @@ fn instant(clock: MonotonicClock, turn: Turn) -> Timeline {
         ending: Ending::Stop,
         n_prompt: None,
         n_generated: None,
+        caveat: None,
         sample_ns: None,
         server: None,
         text: String::new(),
@@ -201,7 +202,7 @@ fn nothing_is_sent_after_its_time_and_what_was_due_is_not_forgotten() {
     assert!(
         words(&served.timelines)[1..]
             .iter()
-            .all(|w| *w == "interrupted")
+            .all(|w| *w == "not_sent")
     );
 }
 

@@ -2,6 +2,7 @@
 //! was sent. Instants are checked for their order, never for their length.
 
 mod fake;
+mod hostile;
 mod load;
 mod ollama;
 mod openai;
@@ -13,19 +14,21 @@ use ggufbench::plan::{Case, FlashAttn, KvSizing, KvType, SplitMode};
 use ggufbench::request::http::Patience;
 use ggufbench::request::prompts::Prompt;
 use ggufbench::request::{
-    Endpoint, Experiment, Job, Load, Sampling, Served, StopAt, Target, Timeline,
+    Endpoint, Experiment, Forced, Job, Load, Sampling, Served, StopAt, Target, Timeline,
 };
 
 /// Long enough for any machine: what must not stall does not.
 const PATIENT: Patience = Patience {
     connect: Duration::from_secs(20),
     stall: Duration::from_secs(20),
+    total: None,
 };
 
 /// For servers that fall silent: far above what a busy machine makes a fake wait.
 const IMPATIENT: Patience = Patience {
     connect: Duration::from_secs(20),
     stall: Duration::from_secs(1),
+    total: None,
 };
 
 fn prompt(text: &str) -> Prompt {
@@ -46,6 +49,10 @@ fn job(n_requests: u32) -> Job {
     Job {
         tag: None,
         said_at: Vec::new(),
+        forced: Forced {
+            n_threads: true,
+            n_ctx: true,
+        },
         name: "test".into(),
         experiment: Experiment::Classes,
         prompts: vec![prompt("one"), prompt("two")],
@@ -77,6 +84,7 @@ fn job(n_requests: u32) -> Job {
         },
         stop_at: StopAt::EndOfText,
         endpoint: Endpoint::Completion,
+        openai_strict: false,
         seed: 1,
     }
 }

@@ -2,11 +2,11 @@
 
 use ggufbench::request::ollama::OllamaTarget;
 use ggufbench::request::{
-    Arrival, Ending, Endpoint, ServerTimes, StopAt, Target, TargetError, TargetKind,
+    Arrival, CountCaveat, Ending, Endpoint, ServerTimes, StopAt, Target, TargetError, TargetKind,
 };
 use serde_json::json;
 
-use super::fake::{Fake, Seen, Step, stream, whole};
+use super::fake::{Fake, Seen, Step, raw, stream, whole};
 use super::{PATIENT, job, only, serve};
 
 pub const NDJSON: &str = "application/x-ndjson";
@@ -92,6 +92,7 @@ fn a_request_says_everything_and_no_more() {
         header_names(&seen[0]),
         [
             "accept",
+            "accept-encoding",
             "content-length",
             "content-type",
             "host",
@@ -99,6 +100,7 @@ fn a_request_says_everything_and_no_more() {
         ]
     );
     assert_eq!(seen[0].header("content-type"), Some("application/json"));
+    assert_eq!(seen[0].header("accept-encoding"), Some("identity"));
 }
 
 /// Nothing compressed is asked for, nothing is authorised.
@@ -109,7 +111,7 @@ pub fn header_names(seen: &Seen) -> Vec<&str> {
 }
 
 #[test]
-fn a_chat_is_a_message_whose_thoughts_are_no_answer() {
+fn in_a_chat_thoughts_are_arrivals_of_their_own_kind() {
     let said = |content: &str, thinking: &str| {
         json!({"message": {"role": "assistant", "content": content, "thinking": thinking}, "done": false})
             .to_string()
@@ -131,7 +133,9 @@ fn a_chat_is_a_message_whose_thoughts_are_no_answer() {
     let served = serve(&mut target(&fake), &job);
     let timeline = only(&served);
     assert_eq!(timeline.text, "yes it is");
-    assert_eq!(timeline.arrivals.len(), 2, "thoughts are no arrivals");
+    let kinds: Vec<bool> = timeline.arrivals.iter().map(|a| a.is_reasoning).collect();
+    assert_eq!(kinds, [true, true, false, false]);
+    assert_eq!(timeline.caveat, None, "all of it is counted");
     assert_eq!(timeline.ending, Ending::Stop);
     assert_eq!(
         timeline.n_generated,
@@ -206,6 +210,26 @@ fn an_old_server_that_gives_no_counts_and_no_reason_is_understood() {
     assert_eq!(timeline.ending, Ending::Stop);
     assert_eq!((timeline.n_prompt, timeline.n_generated), (None, None));
     assert_eq!(timeline.server, Some(ServerTimes::default()));
+}
+
+#[test]
+fn counts_and_times_that_are_none_cost_nothing_but_themselves() {
+    let fake = Fake::start(|_, _| {
+        let odd = json!({"response": "", "done": true, "done_reason": "", "eval_count": -3,
+                         "prompt_eval_count": 1.5, "eval_duration": -1, "total_duration": 7});
+        stream(NDJSON, &[text("a"), odd.to_string() + "\n"])
+    });
+    let served = serve(&mut target(&fake), &job(1));
+    let timeline = only(&served);
+    assert_eq!(
+        (timeline.text.as_str(), &timeline.ending),
+        ("a", &Ending::Stop)
+    );
+    assert_eq!((timeline.n_prompt, timeline.n_generated), (None, None));
+    let said = CountCaveat::NotACount { said: "-3".into() };
+    assert_eq!(timeline.caveat, Some(said));
+    let times = timeline.server.expect("some are said");
+    assert_eq!((times.eval_ns, times.total_ns), (None, Some(7)));
 }
 
 /// The documents that a server says of itself.
@@ -283,6 +307,23 @@ fn another_kind_of_server_is_told_apart() {
     let fake = Fake::start(|_, _| whole("200 OK", "<html>hello</html>"));
     let error = target(&fake).facts().unwrap_err().to_string();
     assert!(error.contains("no JSON: <html>"), "{error}");
+}
+
+#[test]
+fn a_server_that_is_not_ready_says_when_to_ask_again() {
+    let busy = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy";
+    let fake = Fake::start(move |_, _| vec![raw(busy)]);
+    let Err(TargetError::NotReady {
+        reason,
+        retry_after_s,
+        is_certain,
+        ..
+    }) = target(&fake).facts()
+    else {
+        panic!("ready");
+    };
+    assert_eq!(reason, "HTTP 429: busy");
+    assert_eq!((retry_after_s, is_certain), (Some(7), true));
 }
 
 #[test]

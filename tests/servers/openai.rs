@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ggufbench::request::http::{ApiKey, Client};
 use ggufbench::request::openai::OpenaiTarget;
-use ggufbench::request::{Ending, Endpoint, ServerTimes, StopAt, Target, TargetError, TargetKind};
+use ggufbench::request::{
+    CountCaveat, Ending, Endpoint, ServerTimes, StopAt, Target, TargetError, TargetKind,
+};
 use serde_json::{Value, json};
 
 use super::fake::{Fake, Gate, Seen, Step, head, stream, whole};
@@ -138,8 +140,7 @@ fn a_request_says_everything_and_no_more() {
     let expected = |prompt: &str, seed: u32| {
         json!({
             "model": "m", "prompt": prompt, "max_tokens": 3, "temperature": 0.7, "top_p": 0.9, "top_k": 40,
-            "min_p": 0.0, "seed": seed, "stream": true, "stream_options": {"include_usage": true},
-            "cache_prompt": false,
+            "seed": seed, "stream": true, "stream_options": {"include_usage": true},
         })
     };
     assert_eq!(seen[0].path, "/v1/completions");
@@ -149,12 +150,124 @@ fn a_request_says_everything_and_no_more() {
         header_names(&seen[0]),
         [
             "accept",
+            "accept-encoding",
             "content-length",
             "content-type",
             "host",
             "user-agent"
         ]
     );
+}
+
+#[test]
+fn what_changes_nothing_is_not_sent() {
+    let fake = serving(|_, _| answer());
+    let mut greedy = job(1);
+    greedy.sampling.temperature = 0.0;
+    serve(&mut target(&fake), &greedy);
+    let expected = json!({
+        "model": "m", "prompt": "one", "max_tokens": 3, "temperature": 0.0, "stream": true,
+        "stream_options": {"include_usage": true},
+    });
+    assert_eq!(fake.seen()[1].json(), expected);
+    // Strictly OpenAI's, whatever is asked for.
+    let mut strict = job(1);
+    strict.openai_strict = true;
+    strict.stop_at = StopAt::Length;
+    serve(&mut target(&fake), &strict);
+    let body = fake.seen()[3].json();
+    for field in ["top_k", "min_p", "cache_prompt", "ignore_eos"] {
+        assert_eq!(body.get(field), None, "{field}");
+    }
+    assert_eq!(body["top_p"], json!(0.9));
+}
+
+#[test]
+fn llama_server_is_told_what_it_has_other_defaults_for() {
+    let fake = Fake::start(|_, seen| match (seen.method.as_str(), seen.path.as_str()) {
+        ("POST", _) => answer(),
+        (_, "/v1/models") => whole("200 OK", r#"{"data":[{"id":"m","owned_by":"llamacpp"}]}"#),
+        _ => whole("404 Not Found", ""),
+    });
+    serve(&mut target(&fake), &job(1));
+    let body = fake.seen()[1].json();
+    assert_eq!(
+        (&body["min_p"], &body["cache_prompt"]),
+        (&json!(0.0), &json!(false))
+    );
+}
+
+#[test]
+fn a_form_that_a_server_refuses_is_changed_once_where_another_means_the_same() {
+    let fake = serving(|_, seen| {
+        let body = seen.json();
+        let refuse = |what: &str| {
+            whole(
+                "400 Bad Request",
+                &json!({"error": {"message": what}}).to_string(),
+            )
+        };
+        if body.get("stream_options").is_some() {
+            return refuse("unknown field `stream_options`");
+        }
+        match body.get("max_completion_tokens") {
+            Some(_) => answer(),
+            None => refuse("'max_tokens' is not supported. Use 'max_completion_tokens' instead."),
+        }
+    });
+    let mut target = target(&fake);
+    let served = serve(&mut target, &job(2));
+    let words: Vec<&str> = served.timelines.iter().map(|t| t.ending.word()).collect();
+    assert_eq!(words, ["length"; 2]);
+    let asked: Vec<_> = fake
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.method == "POST")
+        .collect();
+    assert_eq!(
+        asked.len(),
+        4,
+        "later requests have the form from the beginning"
+    );
+    assert_eq!(asked[3].json()["max_completion_tokens"], json!(3));
+    assert!(target.facts().unwrap().notes[0].contains("stream_options"));
+    // Refused whatever is done: asked once for each form.
+    let deaf = serving(|_, _| {
+        whole(
+            "400 Bad Request",
+            "no stream_options, no max_completion_tokens",
+        )
+    });
+    let served = serve(&mut self::target(&deaf), &job(1));
+    assert_eq!(only(&served).ending.word(), "http_error");
+    assert_eq!(deaf.seen().len(), 1 + 3);
+}
+
+#[test]
+fn a_missing_endpoint_names_the_other_one() {
+    let says = |status: &'static str, body: &'static str, endpoint: Endpoint| {
+        let fake = serving(move |_, _| whole(status, body));
+        let mut job = job(1);
+        job.endpoint = endpoint;
+        only(&serve(&mut target(&fake), &job)).ending.to_string()
+    };
+    let completion = says(
+        "404 Not Found",
+        r#"{"detail":"Not Found"}"#,
+        Endpoint::Completion,
+    );
+    assert!(completion.contains("--endpoint chat"), "{completion}");
+    let openai = "This is a chat model and not supported in the v1/completions endpoint.";
+    let refused = says("404 Not Found", openai, Endpoint::Completion);
+    assert!(refused.contains("--endpoint chat"), "{refused}");
+    let chat = says("501 Not Implemented", "", Endpoint::Chat);
+    assert!(chat.contains("--endpoint completion"), "{chat}");
+    let no_model = says(
+        "404 Not Found",
+        "The model `m` does not exist.",
+        Endpoint::Completion,
+    );
+    assert!(!no_model.contains("--endpoint"), "{no_model}");
 }
 
 #[test]
@@ -167,7 +280,7 @@ fn a_forced_length_is_asked_for() {
 }
 
 #[test]
-fn in_a_chat_roles_reasons_and_empty_pieces_are_no_arrivals() {
+fn in_a_chat_roles_and_empty_pieces_are_no_arrivals_and_reasoning_is_one_of_its_kind() {
     let delta = |delta: Value| {
         event(&json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]}))
     };
@@ -179,7 +292,7 @@ fn in_a_chat_roles_reasons_and_empty_pieces_are_no_arrivals() {
             delta(json!({"content": "yes"})),
             delta(json!({"content": " it is"})),
             event(&json!({"choices": [{"delta": {}, "finish_reason": "stop"}]})),
-            usage(7, 9, 0),
+            usage(7, 4, 0),
             DONE.into(),
         ];
         stream(SSE, &pieces)
@@ -189,8 +302,9 @@ fn in_a_chat_roles_reasons_and_empty_pieces_are_no_arrivals() {
     let served = serve(&mut target(&fake), &job);
     let timeline = only(&served);
     assert_eq!(timeline.text, "yes it is");
-    assert_eq!(timeline.arrivals.len(), 2);
-    assert_eq!(timeline.n_generated, Some(8));
+    let kinds: Vec<bool> = timeline.arrivals.iter().map(|a| a.is_reasoning).collect();
+    assert_eq!(kinds, [true, false, false]);
+    assert_eq!((timeline.n_generated, &timeline.caveat), (Some(3), &None));
     let seen = &fake.seen()[1];
     assert_eq!(seen.path, "/v1/chat/completions");
     assert_eq!(
@@ -245,6 +359,34 @@ fn pieces_have_their_tokens_where_the_server_counts_along() {
 }
 
 #[test]
+fn a_count_that_cannot_be_is_left_out_and_told() {
+    let of = |n: Value| {
+        let end = event(&json!({"choices": [], "usage": {"completion_tokens": n}}));
+        let fake = serving(move |_, _| {
+            stream(SSE, &[text("a"), finish("stop"), end.clone(), DONE.into()])
+        });
+        let served = serve(&mut target(&fake), &job(1));
+        let timeline = only(&served).clone();
+        assert_eq!(
+            (timeline.ending.word(), timeline.n_generated),
+            ("stop", None)
+        );
+        assert_eq!(timeline.tpot_ns(), None);
+        timeline.caveat.expect("told")
+    };
+    let counted = 4_294_967_295;
+    assert_eq!(
+        of(json!(counted)),
+        CountCaveat::TooMany { counted, asked: 3 }
+    );
+    assert_eq!(of(json!(-3)), CountCaveat::NotACount { said: "-3".into() });
+    assert_eq!(
+        of(json!(1.5)),
+        CountCaveat::NotACount { said: "1.5".into() }
+    );
+}
+
+#[test]
 fn a_stream_that_ends_after_the_reason_is_whole() {
     let fake = serving(|_, _| stream(SSE, &[text("a"), finish("stop")]));
     let served = serve(&mut target(&fake), &job(1));
@@ -266,7 +408,9 @@ fn a_piece_is_stamped_before_the_next_is_sent() {
         ]
     });
     let mut client = Client::of_facts(PATIENT, None);
-    let mut lines = client.stream(&fake.url("/v1"), "/x", "{}").unwrap();
+    let mut lines = client
+        .stream(&fake.url("/v1"), "/x", "{}", 1 << 10)
+        .unwrap();
     // The client reads nothing before a gate is open, so each instant lies between two of the test's.
     let before = client.now_ns();
     first.open();
@@ -378,7 +522,10 @@ fn what_cannot_be_used_is_named_with_its_remedy() {
         let mut target =
             OpenaiTarget::new("openai:x".into(), asked, fake.url("/v1"), None, PATIENT);
         let error = target.facts().unwrap_err();
-        assert!(matches!(error, TargetError::Unfit { .. }));
+        assert!(matches!(
+            error,
+            TargetError::Unfit { .. } | TargetError::NotReady { .. }
+        ));
         assert!(error.to_string().contains(what), "{error}");
     };
     says(r#"{"data":[]}"#, None, "has no model");
@@ -386,11 +533,6 @@ fn what_cannot_be_used_is_named_with_its_remedy() {
         r#"{"data":[{"id":"a"},{"id":"b"}]}"#,
         None,
         "has several models (a, b); name one: openai:http://",
-    );
-    says(
-        r#"{"data":[{"id":"a"}]}"#,
-        Some("b"),
-        "has no model `b`; it has: a",
     );
     says("hello", None, "does not answer as OpenAI does");
     let status = |status: &'static str, what: &str| {
@@ -400,4 +542,64 @@ fn what_cannot_be_used_is_named_with_its_remedy() {
     };
     status("404 Not Found", "the address usually ends in /v1");
     status("401 Unauthorized", "OPENAI_API_KEY");
+    status("501 Not Implemented", "openai:URL#MODEL");
+}
+
+#[test]
+fn a_named_model_needs_no_list() {
+    for listed in [
+        "404 Not Found",
+        "405 Method Not Allowed",
+        "501 Not Implemented",
+        "401 Unauthorized",
+    ] {
+        let fake = Fake::start(move |_, seen| match seen.method.as_str() {
+            "POST" => answer(),
+            _ => whole(listed, "no"),
+        });
+        let mut target =
+            OpenaiTarget::new("openai:x".into(), Some("b"), fake.url("/v1"), None, PATIENT);
+        let facts = target.facts().expect("named");
+        assert_eq!(facts.model.as_deref(), Some("b"));
+        assert!(facts.notes[0].contains("unverified"), "{facts:?}");
+        assert_eq!(only(&serve(&mut target, &job(1))).ending, Ending::Length);
+        let posted = fake.seen().into_iter().find(|seen| seen.method == "POST");
+        assert_eq!(posted.expect("asked").json()["model"], json!("b"));
+    }
+}
+
+#[test]
+fn a_server_that_still_loads_is_not_ready() {
+    // By its health, by its list, and with an empty list.
+    let loading = |at: &'static str| {
+        let fake = Fake::start(move |_, seen| match seen.path.as_str() {
+            path if path == at => {
+                let body = json!({"error": {"code": 503, "message": "Loading model"}});
+                whole("503 Service Unavailable", &body.to_string())
+            }
+            "/v1/models" => whole("200 OK", r#"{"data":[{"id":"m"}]}"#),
+            _ => whole("404 Not Found", ""),
+        });
+        target(&fake).facts().unwrap_err()
+    };
+    for at in ["/health", "/v1/models"] {
+        let TargetError::NotReady {
+            reason,
+            is_certain: true,
+            ..
+        } = loading(at)
+        else {
+            panic!("{at}");
+        };
+        assert_eq!(reason, "HTTP 503: Loading model");
+    }
+    let empty = Fake::start(|_, _| whole("200 OK", r#"{"data":[]}"#));
+    let error = target(&empty).facts().unwrap_err();
+    assert!(matches!(
+        error,
+        TargetError::NotReady {
+            is_certain: false,
+            ..
+        }
+    ));
 }

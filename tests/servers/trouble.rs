@@ -95,23 +95,29 @@ fn a_status_is_kept_with_the_servers_words() {
 }
 
 #[test]
-fn a_field_that_a_server_does_not_know_is_suspected() {
-    let timeline = at_openai(|| {
-        let body = json!({"error": {"message": "Unrecognized request argument supplied: top_k"}});
-        whole("400 Bad Request", &body.to_string())
-    });
-    let Ending::Http {
-        status: 400,
-        reason,
-    } = timeline.ending
-    else {
-        panic!("{timeline:?}");
+fn a_refused_field_names_the_flag_that_leaves_it_out() {
+    let refuse = |_: usize, _: &super::fake::Seen| {
+        let body = json!({"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"],
+                                      "msg": "Extra inputs are not permitted"}]});
+        whole("422 Unprocessable Entity", &body.to_string())
+    };
+    let reason = |job: &ggufbench::request::Job| {
+        let fake = serving(refuse);
+        match &only(&serve(&mut openai::target(&fake), job)).ending {
+            Ending::Http {
+                status: 422,
+                reason,
+            } => reason.clone(),
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(
-        reason,
-        "Unrecognized request argument supplied: top_k (the server may not know a field that is sent beyond \
-         OpenAI's own: top_k, min_p, cache_prompt, ignore_eos)"
+        reason(&job(1)),
+        "top_k: Extra inputs are not permitted (sent beyond OpenAI's own fields: top_k; --openai-strict leaves them out)"
     );
+    let mut strict = job(1);
+    strict.openai_strict = true;
+    assert_eq!(reason(&strict), "top_k: Extra inputs are not permitted");
 }
 
 #[test]
@@ -290,22 +296,26 @@ fn a_server_without_tls_is_no_https_server() {
     let url = ggufbench::request::spec::ServerUrl::parse(&https).unwrap();
     let mut target = OllamaTarget::new("ollama:m".into(), "m", url, PATIENT);
     let served = serve(&mut target, &job(1));
-    assert!(!why(only(&served)).is_empty());
+    let Ending::Refused { reason } = &only(&served).ending else {
+        panic!("{served:?}");
+    };
+    assert!(
+        reason.contains("does not speak TLS") && reason.contains("http://"),
+        "{reason}"
+    );
 }
 
 #[test]
 fn what_is_no_protocol_is_named() {
     assert!(why(&at_ollama(|| stream(NDJSON, &["<html>no</html>\n"]))).starts_with("not Ollama's"));
-    assert!(why(&at_ollama(|| stream(NDJSON, &["{}\n"]))).starts_with("neither text nor end"));
+    assert!(why(&at_ollama(|| stream(NDJSON, &["{}\n"]))).starts_with("not Ollama's"));
     assert!(why(&at_ollama(|| stream(NDJSON, &["[1]\n"]))).starts_with("not Ollama's"));
     let wrong = "{\"done\":true,\"done_reason\":\"load\"}\n";
     assert_eq!(
         why(&at_ollama(move || stream(NDJSON, &[wrong]))),
         "ended by `load`, which is no end of an answer"
     );
-    let negative = "{\"response\":\"\",\"done\":true,\"eval_count\":-3}\n";
-    assert!(why(&at_ollama(move || stream(NDJSON, &[negative]))).starts_with("not Ollama's"));
-    assert!(why(&at_openai(|| stream(SSE, &["<html>no</html>\n"]))).starts_with("not an event"));
+    assert!(why(&at_openai(|| stream(SSE, &["<html>no</html>\n"]))).starts_with("not OpenAI's"));
     let timeline = at_ollama(|| vec![raw("SSH-2.0-OpenSSH_9.2\r\n"), Step::Close]);
     assert_eq!(timeline.ending.word(), "stream_error");
     // Terminal codes of a server reach nobody.
@@ -316,19 +326,25 @@ fn what_is_no_protocol_is_named() {
 #[test]
 fn what_follows_the_end_is_no_part_of_the_answer() {
     let timeline = at_ollama(|| stream(NDJSON, &[text("a"), done("length", 1), text("b")]));
-    assert!(why(&timeline).starts_with("after the answer's end"));
-    assert_eq!(timeline.text, "a");
+    assert_eq!(
+        (timeline.text.as_str(), &timeline.ending),
+        ("a", &Ending::Length)
+    );
     let timeline = at_ollama(|| stream(NDJSON, &[text("a"), done("length", 1), "\n\r\n".into()]));
     assert_eq!(timeline.ending, Ending::Length, "blank lines are nothing");
     let timeline = at_openai(|| {
         let pieces = [
+            openai::text("a"),
             openai::finish("stop"),
             openai::DONE.into(),
             openai::text("b"),
         ];
         stream(SSE, &pieces)
     });
-    assert!(why(&timeline).starts_with("after the answer's end"));
+    assert_eq!(
+        (timeline.text.as_str(), &timeline.ending),
+        ("a", &Ending::Stop)
+    );
 }
 
 #[test]
@@ -343,18 +359,30 @@ fn a_line_of_ten_megabytes_is_given_up() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_named() {
-    let bad = || stream(NDJSON, &[b"{\"response\":\"\xff\xfe\"}\n"]);
-    assert_eq!(at_ollama(bad).ending, broken("bytes that are no UTF-8"));
+fn bytes_that_are_no_text_cost_only_themselves() {
+    let lines = || {
+        [
+            b"{\"response\":\"\xff\"}\n".to_vec(),
+            done("length", 1).into_bytes(),
+        ]
+    };
+    let timeline = at_ollama(move || stream(NDJSON, &lines()));
+    assert_eq!(
+        (timeline.text.as_str(), &timeline.ending),
+        ("\u{fffd}", &Ending::Length)
+    );
 }
 
 #[test]
-fn a_compressed_answer_that_nobody_asked_for_is_no_answer() {
+fn a_compressed_answer_that_nobody_asked_for_is_called_that() {
     let timeline = at_ollama(|| {
         let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n";
         vec![raw(head), Step::Raw(vec![0x1f, 0x8b, 8, 0])]
     });
-    assert_eq!(timeline.ending, broken("bytes that are no UTF-8"));
+    assert!(
+        why(&timeline).contains("compressed answer (gzip)"),
+        "{timeline:?}"
+    );
 }
 
 #[test]

@@ -7,10 +7,12 @@ mod sentences;
 mod split;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use overlap::{Overlap, Serving};
 pub use sentences::{findings, headline, in_parallel, times};
 pub use split::{Parts, PerToken};
+pub use work::unlike;
 
 use crate::view::requests::{JobView, Measured, RequestsView, Round};
 

@@ -38,7 +38,7 @@ impl Overlap {
         for round in &job.rounds {
             let own = || {
                 let all = job.requests.iter();
-                all.filter(|s| s.round == round.round && s.ending.is_whole())
+                all.filter(|s| s.round == round.round && s.is_answered())
             };
             answered = answered.max(most(own().filter_map(span)));
             under_way = under_way.max(most(own().map(|s| (s.sent_ns, s.ended_ns))));

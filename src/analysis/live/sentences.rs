@@ -1,6 +1,6 @@
 //! What can be said of targets that served the same jobs.
 
-use super::{Overlap, Pair, Parts, PerToken, Serving, base, others, pairs};
+use super::{Overlap, Pair, Parts, PerToken, Serving, base, others, pairs, work};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Experiment, TargetFacts, TargetKind};
 use crate::text::{plural, short};
@@ -13,6 +13,7 @@ pub fn findings(requests: &RequestsView) -> Vec<Finding> {
     for other in others(requests) {
         let pairs = pairs(requests, other);
         found.extend(headline(&pairs));
+        found.extend(work::finding(&pairs));
         found.extend(where_from(&pairs));
     }
     for target in &requests.targets {
@@ -45,7 +46,9 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
         .collect();
     let evidence: Vec<String> = pairs.iter().map(evidence).collect();
     let latency = last.ratio(|r| r.latency_ns)?;
+    let unlike = pairs.iter().any(|p| !work::unlike(p).is_empty());
     let sure = match latency.interval {
+        _ if unlike => Sure::Undetermined,
         Some(i) if i.lo > 1.0 || i.hi < 1.0 => Sure::Shown,
         Some(_) => Sure::Undetermined,
         None => Sure::Likely,
@@ -53,9 +56,13 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
     Some(Finding {
         question: "How do the targets compare?",
         claim: format!(
-            "A request at {name} takes {} the time it takes at {}.",
+            "A request at {name} takes {} the time it takes at {}.{}",
             said.join(", "),
-            short(&last.base.target)
+            short(&last.base.target),
+            match unlike {
+                true => " The two did not do equal work, so this compares no engines.",
+                false => "",
+            }
         ),
         evidence,
         sure,

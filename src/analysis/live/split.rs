@@ -32,7 +32,7 @@ pub struct PerToken {
 impl Parts {
     /// Of a job at a target; none where a server does not say what it took for prefill and decoding.
     pub fn of(job: &JobView) -> Option<Self> {
-        let whole = job.requests.iter().filter(|s| s.ending.is_whole());
+        let whole = job.requests.iter().filter(|s| s.is_answered());
         let parts: Vec<Self> = if job.is_in_process() {
             whole.filter_map(Self::of_own).collect()
         } else {
@@ -111,7 +111,7 @@ impl Parts {
 impl PerToken {
     /// Of a job at a target.
     pub fn of(job: &JobView) -> Option<Self> {
-        let whole = job.requests.iter().filter(|s| s.ending.is_whole());
+        let whole = job.requests.iter().filter(|s| s.is_answered());
         let by_server = !job.is_in_process();
         // Both clocks start with the first token and span the gaps between tokens.
         let both = whole.filter_map(|s| {

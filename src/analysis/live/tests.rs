@@ -164,3 +164,36 @@ fn one_target_is_compared_with_nothing() {
     assert!(found.iter().all(|f| f.question.starts_with("Are requests")));
     assert_eq!(others(requests(&both())), [OLLAMA]);
 }
+
+#[test]
+fn targets_that_did_other_work_are_not_compared_as_equals() {
+    let jobs = jobs();
+    let lines = both_lines(&jobs, 4, |_, _, _| {});
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs.clone()), lines);
+    let pairs = pairs(requests(&view), OLLAMA);
+    let equal = work::finding(&pairs).expect("two targets");
+    assert!(equal.claim.starts_with("Yes:"), "{equal:?}");
+    let faults: [fixture::requests::Fault; 3] = [
+        // A context that was cut, answers that are shorter, a template around the prompt.
+        |_, _, t| t.n_prompt = Some(4),
+        |_, _, t| t.n_generated = Some(5),
+        |_, _, t| t.n_prompt = t.n_prompt.map(|n| n + 20),
+    ];
+    for (i, fault) in faults.into_iter().enumerate() {
+        let lines = both_lines(&jobs, 4, fault);
+        let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs.clone()), lines);
+        let found = findings(requests(&view));
+        let equal = found
+            .iter()
+            .find(|f| f.question == "Did both do equal work?");
+        let equal = equal.expect("asked");
+        assert!(equal.claim.starts_with("No:"), "{i}: {equal:?}");
+        assert!(!equal.evidence.is_empty());
+        let head = &found[0];
+        assert_eq!(head.sure, Sure::Undetermined);
+        assert!(
+            head.claim.ends_with("this compares no engines."),
+            "{head:?}"
+        );
+    }
+}

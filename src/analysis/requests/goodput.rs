@@ -47,7 +47,7 @@ fn meets(sent: &Sent, slo: &Slo) -> bool {
         },
         Felt::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
     };
-    sent.ending.is_whole() && slo.limits().iter().all(within)
+    sent.is_answered() && slo.limits().iter().all(within)
 }
 
 /// The most requests at once that nearly all meet the limits, per target's job with the best goodput.

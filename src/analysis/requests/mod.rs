@@ -143,12 +143,14 @@ pub fn duration(m: Measured) -> String {
 
 /// The figures of some requests in one sentence.
 fn in_words(name: &str, f: &Figures) -> String {
+    let visible = f.ttft_visible_ns.mean.filter(|_| f.counting.n_reasoned > 0);
     let times = [
         ("mean", f.latency_ns.mean),
         ("median", f.latency_ns.median),
         ("p95", f.latency_ns.p95),
         ("p99", f.latency_ns.p99),
         ("TTFT mean", f.ttft_ns.mean),
+        ("visible TTFT mean", visible),
         ("TPOT mean", f.tpot_ns.mean),
     ];
     let said: Vec<String> = times

@@ -5,7 +5,7 @@ use crate::request::Experiment;
 use crate::text::{plural, short};
 use crate::units;
 use crate::view::RunView;
-use crate::view::requests::{JobView, RequestsView};
+use crate::view::requests::{JobDoubt, JobView, RequestsView};
 
 /// How the second half of a job's time differs from the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +26,7 @@ impl Drift {
         for round in &job.rounds {
             let elapsed = round.elapsed_ns?;
             let own = job.requests.iter().filter(|s| s.round == round.round);
-            for sent in own.filter(|s| s.ending.is_whole()) {
+            for sent in own.filter(|s| s.is_answered()) {
                 let half = &mut halves[usize::from(sent.ended_ns > elapsed / 2)];
                 half.0 += 1;
                 half.1 += f64::from(sent.n_generated?);
@@ -72,6 +72,9 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
     });
     let drift = Drift::of(job);
     let stays = stays(drift);
+    let too_much = |d: &&JobDoubt| matches!(d, JobDoubt::Overloaded { .. });
+    let overloaded = job.doubts.iter().find(too_much);
+    let overloaded = overloaded.map(|d| format!(" The load was too much: {d}."));
     let mut evidence: Vec<String> = job
         .rounds
         .iter()
@@ -95,12 +98,13 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
     Some(Finding {
         question: "What does sustained load take?",
         claim: format!(
-            "{}, {}: {} requests/s{}{}.{stays}",
+            "{}, {}: {} requests/s{}{}.{stays}{}",
             short(target),
             super::load(&job.job.load),
             units::significant(rate.value),
             cpu.unwrap_or_default(),
-            memory.unwrap_or_default()
+            memory.unwrap_or_default(),
+            overloaded.unwrap_or_default()
         ),
         evidence,
         sure: if rate.interval.is_some() && job.warnings.is_empty() {

@@ -8,6 +8,9 @@ use crate::view::requests::{JobView, Measured, RequestsView};
 /// Half-widths of intervals up to this let differences be seen that matter.
 const NARROW: f64 = 0.05;
 
+/// Sentences about what the figures hide.
+const MOST_DOUBTS: usize = 12;
+
 /// Jobs that a sentence names.
 const MOST_NAMED: usize = 5;
 
@@ -60,6 +63,7 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
     };
     let mut evidence = failures(requests);
     evidence.extend(short_answers(&measured));
+    evidence.extend(doubts(requests));
     let disturbed = measured.iter().filter(|j| !j.warnings.is_empty()).count();
     if disturbed > 0 {
         evidence.push(format!(
@@ -76,20 +80,37 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
     }
 }
 
+/// What the figures hide: of the prompts, then of each job that has something to hide.
+fn doubts(requests: &RequestsView) -> Vec<String> {
+    let of_prompts = requests.warnings.iter().map(|w| format!("Note that {w}."));
+    let of_jobs = requests.jobs.iter().flat_map(|j| {
+        let place = format!("{} at {}", short(&j.job.name), short(&j.target));
+        j.doubts.iter().map(move |d| format!("{place}: {d}."))
+    });
+    of_prompts.chain(of_jobs).take(MOST_DOUBTS).collect()
+}
+
 /// What was not answered, by how it ended.
 fn failures(requests: &RequestsView) -> Vec<String> {
-    let (mut sent, mut whole) = (0_u64, 0_u64);
+    let (mut sent, mut whole, mut empty) = (0_u64, 0_u64, 0_u64);
     let mut kinds: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
     for job in &requests.jobs {
         sent += u64::from(job.figures.n_sent);
         whole += u64::from(job.figures.n_whole);
+        empty += u64::from(job.figures.n_empty);
         for (kind, n) in &job.figures.failed {
             *kinds.entry(kind).or_default() += u64::from(*n);
         }
     }
     let mut said = vec![format!("Of {sent} requests {whole} have a whole answer.")];
+    if empty > 0 {
+        said.push(format!("Of the others {empty} have an empty one."));
+    }
     if !kinds.is_empty() {
-        let kinds: Vec<String> = kinds.iter().map(|(k, n)| format!("{n} {k}")).collect();
+        let kinds = kinds.iter();
+        let kinds: Vec<String> = kinds
+            .map(|(k, n)| format!("{n} {}", k.replace('_', " ")))
+            .collect();
         said.push(format!("The others: {}.", kinds.join(", ")));
     }
     let rounds: usize = requests.jobs.iter().map(|j| j.unserved.len()).sum();

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::super::text::{brief, plain};
 use super::NOTE_COLUMNS;
 use crate::record::requests::JobLine;
-use crate::request::{Job, Served};
+use crate::request::{Ending, Job, Served};
 use crate::run::requests::Watcher;
 use crate::stats::summary;
 use crate::units;
@@ -43,7 +43,9 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
         .filter(|t| t.ending.is_whole())
         .map(|t| t.latency_ns() as f64)
         .collect();
-    let failed = served.timelines.len() - whole.len();
+    let waiting = served.timelines.iter();
+    let waiting = waiting.filter(|t| t.ending == Ending::NotSent).count();
+    let failed = served.timelines.len() - whole.len() - waiting;
     let median = summary::median(&whole).map(|ns| {
         let rate = whole.len() as f64 / (served.elapsed_ns.max(1) as f64 / 1e9);
         format!(
@@ -56,8 +58,12 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
         0 => String::new(),
         n => format!(", {n} not whole"),
     };
+    let waiting = match waiting {
+        0 => String::new(),
+        n => format!(", {n} never sent"),
+    };
     format!(
-        "{} requests{}{failed}",
+        "{} requests{}{failed}{waiting}",
         whole.len(),
         median.unwrap_or_default()
     )
@@ -70,6 +76,10 @@ fn name(job: &str, target: &str, round: u32) -> String {
 struct Bar(ProgressBar);
 
 impl Watcher for Bar {
+    fn waits(&mut self, why: &str) {
+        self.0.println(plain(why));
+    }
+
     fn begun(&mut self, job: &Job, target: &str, round: u32) {
         self.0.set_message(plain(&name(&job.name, target, round)));
     }
@@ -97,6 +107,10 @@ struct Plain<W> {
 }
 
 impl<W: Write> Watcher for Plain<W> {
+    fn waits(&mut self, why: &str) {
+        let _ = writeln!(self.out, "{} {}", (self.now)(), plain(why));
+    }
+
     fn begun(&mut self, _: &Job, _: &str, _: u32) {}
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {

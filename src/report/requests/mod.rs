@@ -9,10 +9,11 @@ mod tests;
 use super::sheet::{Column, Sheet};
 use super::view::RunView;
 use super::{caption, notes};
+use crate::analysis::live;
 use crate::analysis::requests::{load, targets, typical};
-use crate::request::{Load, StopAt};
+use crate::request::{CountCaveat, Ending, Load, StopAt};
 use crate::stats::histogram::min_samples_for;
-use crate::text::{plural, short};
+use crate::text::{plain, plural, short};
 use crate::units;
 use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times};
 
@@ -20,9 +21,20 @@ use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times};
 const MOST_ROWS: usize = 200;
 
 /// What the words above the columns mean.
-pub const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token after \
+const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token after \
                           the first. ITL: between two pieces of an answer. ±95%: the interval over rounds of the figure before it. \
                           tokens/s and requests/s: of all requests of the job together. All of whole answers only.";
+
+/// What the words above the columns of this run mean.
+pub fn legend(requests: &RequestsView) -> String {
+    match requests.any_reasoned() {
+        true => format!(
+            "{LEGEND} Reasoning is a part of an answer: TTFT is to its first token, visible TTFT to the first one of \
+             the visible answer."
+        ),
+        false => LEGEND.to_owned(),
+    }
+}
 
 /// The tables of a run's requests: jobs, then classes where there are several. The first says what the run is, unless
 /// a table of cells has said it.
@@ -94,7 +106,7 @@ fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String
         say("n/a", text);
     }
     if requests.measured().next().is_some() {
-        say("", LEGEND.to_owned());
+        say("", legend(requests));
     }
     if is_alone {
         say("record", view.record.display().to_string());
@@ -104,17 +116,21 @@ fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String
 
 /// What makes the figures deserve less trust, or tells what is not in them.
 pub fn warnings(requests: &RequestsView) -> Vec<String> {
-    let mut said = Vec::new();
+    let mut said: Vec<String> = requests.warnings.iter().map(ToString::to_string).collect();
     for target in &requests.targets {
         if let (None, Some(reason)) = (target.facts(), &target.reason) {
             said.push(format!("{}: {}", short(&target.name), short(reason)));
         }
+        for note in target.facts().iter().flat_map(|facts| &facts.notes) {
+            said.push(format!("{}: {}", short(&target.name), plain(note)));
+        }
     }
     for job in &requests.jobs {
         let place = format!("{} at {}", short(&job.job.name), short(&job.target));
-        if !job.figures.failed.is_empty() {
-            said.push(format!("{place}: {}", failures(&job.figures)));
+        if let Some(failures) = failures(&job.figures) {
+            said.push(format!("{place}: {failures}"));
         }
+        said.extend(job.doubts.iter().map(|d| format!("{place}: {d}")));
         for (round, reason) in &job.unserved {
             let reason = short(reason);
             said.push(format!(
@@ -128,10 +144,14 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
                 plural(job.figures.n_short, "answer is", "answers are")
             ));
         }
+        let of_counting = of_counting(job).into_iter();
+        said.extend(of_counting.map(|text| format!("{place}: {text}")));
         for warning in &job.warnings {
             said.push(format!("{place}: {warning}"));
         }
     }
+    let others = live::others(requests).into_iter();
+    said.extend(others.filter_map(|other| unequal_work(requests, other)));
     if requests.n_strays > 0 {
         said.push(format!(
             "{} of jobs or targets that the plan does not have: left out",
@@ -151,15 +171,81 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
 
 const MOST_WARNINGS: usize = 12;
 
-/// `2 of 8 failed: 1 stalled, 1 truncated`.
-pub fn failures(figures: &Figures) -> String {
-    let kinds: Vec<String> = figures
-        .failed
+/// What the counts of tokens leave in doubt, and answers that have no visible part.
+fn of_counting(job: &JobView) -> Vec<String> {
+    let c = &job.figures.counting;
+    let answers = |n: u32| plural(n, "answer", "answers");
+    let mut said = Vec::new();
+    if c.n_reasoning_only > 0 {
+        said.push(format!(
+            "{} reasoning only: no visible text within {} tokens; raise --n-gen",
+            plural(c.n_reasoning_only, "answer is", "answers are"),
+            job.job.case.n_gen
+        ));
+    }
+    match &c.left_out {
+        Some(CountCaveat::TooMany { counted, asked }) => said.push(format!(
+            "the server's count of tokens is left out of {}: it says {counted} where {asked} were asked for",
+            answers(c.n_left_out)
+        )),
+        Some(CountCaveat::NotACount { said: count }) => said.push(format!(
+            "the server's count of tokens is left out of {}: it says {}, which is no count",
+            answers(c.n_left_out),
+            short(count)
+        )),
+        _ => {}
+    }
+    if c.n_visible_only > 0 {
+        said.push(format!(
+            "the server counts only the visible tokens of {}: tokens/s lack the reasoning, TPOT is of the visible part",
+            answers(c.n_visible_only)
+        ));
+    }
+    if c.n_hidden > 0 {
+        said.push(format!(
+            "the server counts reasoning that it does not send in {}: TPOT leaves these tokens out",
+            answers(c.n_hidden)
+        ));
+    }
+    if let Some((n_tokens, n_pieces)) = c.unlike {
+        said.push(format!(
+            "tokens and pieces differ in {}, such as {n_tokens} tokens in {}: ITL is of pieces; where the server counts \
+             tokens that it does not send, TPOT is too small",
+            answers(c.n_unlike),
+            plural(n_pieces, "piece", "pieces")
+        ));
+    }
+    said
+}
+
+/// Jobs in which a target did other work than the one that it is held against, and why in the first of them.
+fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
+    let pairs = live::pairs(requests, other);
+    let unlike: Vec<(String, Vec<String>)> = pairs
         .iter()
+        .map(|pair| (short(&pair.other.job.name), live::unlike(pair)))
+        .filter(|(_, why)| !why.is_empty())
+        .collect();
+    let (_, why) = unlike.first()?;
+    let jobs: Vec<&str> = unlike.iter().map(|(job, _)| job.as_str()).collect();
+    Some(format!(
+        "{} and {} did not do equal work in {}, so their times do not compare: {}",
+        short(other),
+        short(&pairs.first()?.base.target),
+        jobs.join(", "),
+        why.join("; ")
+    ))
+}
+
+/// `2 of 8 failed: 1 stalled, 1 truncated`; nothing where none did. What was never sent did not fail.
+pub fn failures(figures: &Figures) -> Option<String> {
+    let not_sent = Ending::NotSent.word();
+    let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
+    let kinds: Vec<String> = failed()
         .map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")))
         .collect();
-    let n: u32 = figures.failed.values().sum();
-    format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", "))
+    let n: u32 = failed().map(|(_, n)| n).sum();
+    (n > 0).then(|| format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", ")))
 }
 
 fn about_missing(requests: &RequestsView) -> Option<String> {
@@ -239,6 +325,12 @@ fn jobs(requests: &RequestsView) -> Vec<Column> {
         numbers("p95 s", 2, &|j| s(p95(j))),
         numbers("p99 s", 6, &|j| s(p99(j))),
         numbers("TTFT ms", 1, &|j| ms(j.figures.ttft_ns.median)),
+    ]);
+    if requests.any_reasoned() {
+        let visible = &|j: &JobView| ms(j.figures.ttft_visible_ns.median);
+        columns.push(numbers("visible TTFT ms", 1, visible));
+    }
+    columns.extend([
         numbers("TPOT ms", 2, &|j| ms(j.figures.tpot_ns.median)),
         numbers("ITL p99 ms", 8, &|j| ms(j.figures.gap_ns.p99)),
     ]);

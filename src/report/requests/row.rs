@@ -23,8 +23,8 @@ pub struct Row<'a> {
     sampling: Sampling,
     stop_at: StopAt,
     endpoint: Endpoint,
-    n_threads: u32,
-    n_ctx: u32,
+    n_threads: Option<u32>,
+    n_ctx: Option<u32>,
     n_gen: u32,
     n_rounds: u32,
     tokens_per_s: Option<f64>,
@@ -53,11 +53,14 @@ struct FiguresRow<'a> {
     n_sent: u32,
     n_whole: u32,
     n_short: u32,
+    n_empty: u32,
+    n_reasoning_only: u32,
     failed: &'a BTreeMap<&'static str, u32>,
     n_prompt_tokens: Option<u64>,
     n_generated_tokens: Option<u64>,
     latency_ns: TimesRow,
     ttft_ns: TimesRow,
+    ttft_visible_ns: TimesRow,
     tpot_ns: TimesRow,
     itl_ns: TimesRow,
     wait_ns: TimesRow,
@@ -147,11 +150,14 @@ impl<'a> From<&'a Figures> for FiguresRow<'a> {
             n_sent: f.n_sent,
             n_whole: f.n_whole,
             n_short: f.n_short,
+            n_empty: f.n_empty,
+            n_reasoning_only: f.counting.n_reasoning_only,
             failed: &f.failed,
             n_prompt_tokens: f.n_prompt,
             n_generated_tokens: f.n_generated,
             latency_ns: (&f.latency_ns).into(),
             ttft_ns: (&f.ttft_ns).into(),
+            ttft_visible_ns: (&f.ttft_visible_ns).into(),
             tpot_ns: (&f.tpot_ns).into(),
             itl_ns: (&f.gap_ns).into(),
             wait_ns: (&f.wait_ns).into(),
@@ -167,11 +173,17 @@ pub fn rows<'a>(
     view: &'a RunView,
     requests: &'a RequestsView,
 ) -> impl Iterator<Item = Row<'a>> + 'a {
-    requests.jobs.iter().map(move |job| row(view, job))
+    requests
+        .jobs
+        .iter()
+        .map(move |job| row(view, requests, job))
 }
 
-fn row<'a>(view: &'a RunView, view_of_job: &'a JobView) -> Row<'a> {
+fn row<'a>(view: &'a RunView, requests: &'a RequestsView, view_of_job: &'a JobView) -> Row<'a> {
     let (job, case) = (&view_of_job.job, &view_of_job.job.case);
+    let is_own = view_of_job.is_in_process();
+    let said = requests.target(&view_of_job.target).and_then(|t| t.facts());
+    let doubts = view_of_job.doubts.iter().map(ToString::to_string);
     Row {
         run: &view.header.run,
         machine: &view.header.machine.fingerprint,
@@ -183,8 +195,11 @@ fn row<'a>(view: &'a RunView, view_of_job: &'a JobView) -> Row<'a> {
         sampling: job.sampling,
         stop_at: job.stop_at,
         endpoint: job.endpoint,
-        n_threads: case.n_threads,
-        n_ctx: case.n_ctx,
+        n_threads: (is_own || job.forced.n_threads).then_some(case.n_threads),
+        n_ctx: match is_own || job.forced.n_ctx {
+            true => Some(case.n_ctx),
+            false => said.and_then(|facts| facts.n_ctx),
+        },
         n_gen: case.n_gen,
         n_rounds: u32::try_from(view_of_job.rounds.len()).unwrap_or(u32::MAX),
         tokens_per_s: value(view_of_job.tokens_per_s),
@@ -207,6 +222,9 @@ fn row<'a>(view: &'a RunView, view_of_job: &'a JobView) -> Row<'a> {
             .warnings
             .iter()
             .map(ToString::to_string)
+            .chain(doubts)
+            .chain(requests.warnings.iter().map(ToString::to_string))
+            .chain(super::of_counting(view_of_job))
             .collect(),
     }
 }

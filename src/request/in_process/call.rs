@@ -138,6 +138,7 @@ impl Serving<'_> {
             active.timeline.arrivals.push(Arrival {
                 at_ns,
                 n_tokens: Some(1),
+                is_reasoning: false,
             });
             active.n_generated += 1;
             active.next = Some(token);

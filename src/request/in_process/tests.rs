@@ -62,6 +62,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
     Job {
         tag: None,
         said_at: Vec::new(),
+        forced: Default::default(),
         name: "test".to_owned(),
         experiment: Experiment::Classes,
         prompts: texts.iter().map(|t| prompt(t)).collect(),
@@ -72,6 +73,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         sampling: Sampling::default(),
         stop_at: StopAt::EndOfText,
         endpoint: Endpoint::Completion,
+        openai_strict: false,
         seed: 1,
     }
 }
@@ -374,7 +376,7 @@ fn nothing_is_sent_after_the_end_and_what_had_come_is_told() {
     };
     let served = run(cost(), &open, &|| false);
     let endings: Vec<_> = served.timelines.iter().map(|t| t.ending.word()).collect();
-    assert_eq!(endings, ["length", "length", "interrupted", "interrupted"]);
+    assert_eq!(endings, ["length", "length", "not_sent", "not_sent"]);
     assert_eq!(served.timelines[3].admitted_ns, None);
     assert_accounted(&served);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::doubts::{self, JobDoubt};
 use super::figures::{self, Kept};
 use super::{Answer, Calls, ClassView, JobView, RequestsView, Round, Sent, TargetView};
 use crate::host::HostWarning;
@@ -132,12 +133,28 @@ impl Collector {
             }
             self.jobs.insert(job.name.clone(), of_job);
         }
+        doubt(&mut shown);
         let left = self.jobs.into_values().flat_map(HashMap::into_values);
         Some(RequestsView {
             targets: named,
             jobs: shown,
+            warnings: plan.map_or_else(Vec::new, |p| p.warnings.clone()),
             n_strays: left.fold(0, |n, p| n.saturating_add(p.n_lines)),
         })
+    }
+}
+
+/// Notes what the figures of jobs hide, each job at a server beside the same one in-process.
+fn doubt(jobs: &mut [JobView]) {
+    let found: Vec<Vec<JobDoubt>> = jobs
+        .iter()
+        .map(|job| {
+            let is_own = |j: &&JobView| j.is_in_process() && j.job.name == job.job.name;
+            doubts::of(job, jobs.iter().find(is_own))
+        })
+        .collect();
+    for (job, found) in jobs.iter_mut().zip(found) {
+        job.doubts = found;
     }
 }
 
@@ -253,6 +270,7 @@ impl Pending {
             calls: merged(self.rounds.values()),
             usage: usage.finish(None),
             warnings,
+            doubts: Vec::new(),
             unserved,
             samples: self.samples,
             rounds,

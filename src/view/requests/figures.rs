@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Figures, Measured, Round, Sent, Times};
+use super::{Counting, Figures, Measured, Round, Sent, Times};
 use crate::request::Job;
 use crate::run::stop::LEVEL;
 use crate::stats::histogram::min_samples_for;
@@ -38,7 +38,7 @@ fn interval_of(values: &[f64]) -> Option<Interval> {
 /// Means and rates of one round; `times` are when it began and how long it took.
 pub(super) fn round(number: u32, all: &[Kept], times: Option<(u64, Option<u64>)>) -> Round {
     let own = || all.iter().map(|k| &k.sent).filter(|s| s.round == number);
-    let whole = || own().filter(|s| s.ending.is_whole());
+    let whole = || own().filter(|s| s.is_answered());
     let mean = |of: &dyn Fn(&Sent) -> Option<f64>| {
         let values: Vec<f64> = whole().filter_map(of).collect();
         mean(&values)
@@ -52,7 +52,7 @@ pub(super) fn round(number: u32, all: &[Kept], times: Option<(u64, Option<u64>)>
     // What an interrupted answer has is work done too; a whole answer of unknown length makes the sum unknown.
     let tokens = own().try_fold(0.0, |sum, s| match s.n_generated {
         Some(n) => Some(sum + f64::from(n)),
-        None => (!s.ending.is_whole()).then_some(sum),
+        None => (!s.is_answered()).then_some(sum),
     });
     let n_whole = whole().count();
     Round {
@@ -77,7 +77,7 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
     let whole: Vec<&Kept> = requests
         .iter()
         .copied()
-        .filter(|k| k.sent.ending.is_whole())
+        .filter(|k| k.sent.is_answered())
         .collect();
     let mut failed: BTreeMap<&'static str, u32> = BTreeMap::new();
     for kept in requests.iter().filter(|k| !k.sent.ending.is_whole()) {
@@ -93,17 +93,20 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
     Figures {
         n_sent: count(requests.len()),
         n_whole: count(whole.len()),
+        n_empty: count(requests.iter().filter(|k| k.sent.is_empty()).count()),
         n_short: count(whole.iter().filter(|k| k.sent.is_short(job)).count()),
         failed,
         n_prompt: sum(|s| s.n_prompt),
         n_generated: sum(|s| s.n_generated),
         latency_ns: times(&|s| Some(s.latency_ns() as f64)),
         ttft_ns: times(&|s| Some(s.ttft_ns()? as f64)),
+        ttft_visible_ns: times(&|s| Some(s.ttft_visible_ns()? as f64)),
         tpot_ns: times(&|s| s.tpot_ns),
         gap_ns: Times::of(by_round(&whole, of_gaps)),
         wait_ns: times(&|s| Some(s.wait_ns()? as f64)),
         tokens_per_s: measured(mean(&rates.concat()), &rates, &mean),
         ttft_share: ttft_share(&whole),
+        counting: Counting::of(whole.iter().map(|k| &k.sent)),
     }
 }
 

@@ -16,6 +16,11 @@ pub(in crate::view) fn take_in(plan: &mut Option<RequestsPlan>, other: &Option<R
             plan.targets.push(target.clone());
         }
     }
+    for warning in &other.warnings {
+        if !plan.warnings.contains(warning) {
+            plan.warnings.push(warning.clone());
+        }
+    }
     for job in &other.jobs {
         if plan.jobs.iter().all(|j| j.name != job.name) {
             plan.jobs.push(job.clone());

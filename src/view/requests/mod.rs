@@ -3,6 +3,8 @@
 //! Numbers are kept, not texts, but for a few sample answers. Definitions are METHODOLOGY.md's, section "Requests".
 
 mod collect;
+mod counting;
+mod doubts;
 mod figures;
 mod merge;
 mod sent;
@@ -12,10 +14,13 @@ use std::sync::Arc;
 
 use super::CellUsage;
 use crate::host::HostWarning;
+use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::stats::Interval;
 pub(super) use collect::Collector;
+pub use counting::Counting;
+pub use doubts::JobDoubt;
 pub(super) use merge::{take_in, unlike};
 pub use sent::Sent;
 
@@ -26,6 +31,8 @@ pub struct RequestsView {
     pub targets: Vec<TargetView>,
     /// Each job at each target, in the plan's order: a job at all its targets, then the next job.
     pub jobs: Vec<JobView>,
+    /// What about the prompts may surprise.
+    pub warnings: Vec<PromptWarning>,
     /// Lines of jobs or targets that the plan does not have.
     pub n_strays: u32,
 }
@@ -70,6 +77,8 @@ pub struct JobView {
     pub usage: CellUsage,
     /// What makes it deserve less trust, each kind once.
     pub warnings: Vec<HostWarning>,
+    /// What its figures hide.
+    pub doubts: Vec<JobDoubt>,
     /// Rounds in which it could not be served, and why.
     pub unserved: Vec<(u32, String)>,
     /// A few answers.
@@ -146,11 +155,13 @@ pub struct Times {
 pub struct Figures {
     /// Requests that were sent, or were to be.
     pub n_sent: u32,
-    /// Answers that are whole.
+    /// Answers that are whole and have a token.
     pub n_whole: u32,
-    /// Of these, those that the model ended although a length was asked for: they are no equal work.
+    /// Answers that are whole and have none: no figure of time is theirs.
+    pub n_empty: u32,
+    /// Of the whole ones, those that the model ended although a length was asked for: they are no equal work.
     pub n_short: u32,
-    /// The others by the word of their ending.
+    /// Those that are not whole by the word of their ending.
     pub failed: BTreeMap<&'static str, u32>,
     /// Prompt tokens of the whole ones; none where the target does not count them.
     pub n_prompt: Option<u64>,
@@ -158,8 +169,10 @@ pub struct Figures {
     pub n_generated: Option<u64>,
     /// From due to ended.
     pub latency_ns: Times,
-    /// From due to the first piece of the answer.
+    /// From due to the first piece of the answer, visible or reasoning.
     pub ttft_ns: Times,
+    /// From due to the first visible piece.
+    pub ttft_visible_ns: Times,
     /// Per token after the first.
     pub tpot_ns: Times,
     /// Between two pieces of an answer.
@@ -170,6 +183,8 @@ pub struct Figures {
     pub tokens_per_s: Option<Measured>,
     /// Sum of TTFT over sum of latency.
     pub ttft_share: Option<f64>,
+    /// What the counts of tokens leave in doubt.
+    pub counting: Counting,
 }
 
 /// The decode calls of an in-process target.
@@ -285,10 +300,15 @@ impl RequestsView {
 
     /// Whether a request went wrong, or a job has no answer. What still waited when a load's time was over did not.
     pub fn any_failed(&self) -> bool {
-        let interrupted = Ending::Interrupted.word();
-        let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| *how != interrupted);
+        let innocent = [Ending::Interrupted.word(), Ending::NotSent.word()];
+        let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| !innocent.contains(how));
         let is_lost = |j: &JobView| !j.is_measured() || !j.unserved.is_empty();
         self.jobs.iter().any(|j| went_wrong(j) || is_lost(j))
+    }
+
+    /// Whether a target tells reasoning from the visible answer.
+    pub fn any_reasoned(&self) -> bool {
+        self.jobs.iter().any(|j| j.figures.counting.n_reasoned > 0)
     }
 
     /// Whether more than one target has answered.

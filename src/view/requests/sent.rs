@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::request::{Ending, Job, ServerTimes, StopAt, Timeline};
+use crate::request::{CountCaveat, Ending, Job, ServerTimes, StopAt, Timeline};
 
 /// A request, without its texts. Instants are nanoseconds since its job began.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,12 +17,16 @@ pub struct Sent {
     pub sent_ns: u64,
     /// When it got its place in the batch; in-process.
     pub admitted_ns: Option<u64>,
-    /// First piece of the answer.
+    /// First piece of the answer, visible or reasoning.
     pub first_ns: Option<u64>,
+    /// First visible piece.
+    pub first_visible_ns: Option<u64>,
     /// Last piece.
     pub last_ns: Option<u64>,
     /// Pieces.
     pub n_arrivals: u32,
+    /// Of these, pieces of reasoning.
+    pub n_reasoning: u32,
     /// The longest time between two of them.
     pub longest_gap_ns: Option<u64>,
     /// When its end was known.
@@ -33,6 +37,8 @@ pub struct Sent {
     pub n_prompt: Option<u32>,
     /// Tokens of the answer.
     pub n_generated: Option<u32>,
+    /// What `n_generated` does not cover, or why it is missing.
+    pub caveat: Option<CountCaveat>,
     /// Time per output token after the first.
     pub tpot_ns: Option<f64>,
     /// Time spent choosing its tokens.
@@ -48,6 +54,8 @@ impl Sent {
     pub(super) fn of(round: u32, timeline: &Timeline) -> Self {
         let t = timeline;
         let gaps = t.arrivals.windows(2);
+        let n_reasoning = t.arrivals.iter().filter(|a| a.is_reasoning).count();
+        let visible = t.arrivals.iter().find(|a| !a.is_reasoning);
         Self {
             round,
             number: t.number,
@@ -55,13 +63,16 @@ impl Sent {
             sent_ns: t.sent_ns,
             admitted_ns: t.admitted_ns,
             first_ns: t.arrivals.first().map(|a| a.at_ns),
+            first_visible_ns: visible.map(|a| a.at_ns),
             last_ns: t.arrivals.last().map(|a| a.at_ns),
             n_arrivals: u32::try_from(t.arrivals.len()).unwrap_or(u32::MAX),
+            n_reasoning: u32::try_from(n_reasoning).unwrap_or(u32::MAX),
             longest_gap_ns: gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns)).max(),
             ended_ns: t.ended_ns,
             ending: t.ending.clone(),
             n_prompt: t.n_prompt,
             n_generated: t.n_generated,
+            caveat: t.caveat.clone(),
             tpot_ns: t.tpot_ns(),
             sample_ns: t.sample_ns,
             server: t.server,
@@ -69,12 +80,32 @@ impl Sent {
         }
     }
 
+    /// Whether its answer is whole and has a token: the others have no figure of time.
+    pub fn is_answered(&self) -> bool {
+        self.ending.is_whole() && !self.is_empty()
+    }
+
+    /// Whether its answer is whole and has no token.
+    pub fn is_empty(&self) -> bool {
+        self.ending.is_whole() && self.n_arrivals == 0 && self.n_generated.unwrap_or(0) == 0
+    }
+
     /// From the instant it was due to its end.
     pub fn latency_ns(&self) -> u64 {
         self.ended_ns.saturating_sub(self.due_ns)
     }
 
-    /// From the instant it was due to the first piece of the answer.
+    /// From the instant it was due to the first visible piece of the answer.
+    pub fn ttft_visible_ns(&self) -> Option<u64> {
+        Some(self.first_visible_ns?.saturating_sub(self.due_ns))
+    }
+
+    /// Whether all that arrived is reasoning.
+    pub fn is_reasoning_only(&self) -> bool {
+        self.n_reasoning > 0 && self.first_visible_ns.is_none()
+    }
+
+    /// From the instant it was due to the first piece of the answer, visible or reasoning.
     pub fn ttft_ns(&self) -> Option<u64> {
         Some(self.first_ns?.saturating_sub(self.due_ns))
     }
@@ -93,7 +124,7 @@ impl Sent {
     /// Whether the model ended it before the length that was asked for.
     pub fn is_short(&self, job: &Job) -> bool {
         job.stop_at == StopAt::Length
-            && self.ending.is_whole()
+            && self.is_answered()
             && self.n_generated.is_some_and(|n| n < job.case.n_gen)
     }
 }

@@ -237,6 +237,134 @@ fn an_unknown_number_of_tokens_makes_no_rate() {
     assert!(found.requests_per_s.is_some());
 }
 
+fn doubts(view: &crate::view::RunView, name: &str, target: &str) -> Vec<String> {
+    let found = find(requests(view), name, target);
+    found.doubts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_server_that_read_less_than_was_sent_is_doubted() {
+    let jobs = jobs();
+    let all = both_lines(&jobs, 1, |job, _, t| match job.name.as_str() {
+        "concurrency/c1" if t.number == 2 => t.n_prompt = Some(8),
+        // A beginning that the server does not count.
+        "concurrency/c4" => t.n_prompt = t.n_prompt.map(|n| n - 3),
+        _ => {}
+    });
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), all);
+    let said = doubts(&view, "concurrency/c1", OLLAMA);
+    assert_eq!(said.len(), 1);
+    assert!(
+        said[0].contains("in 3 of 18 requests, 8 instead of 16"),
+        "{said:?}"
+    );
+    assert_eq!(
+        doubts(&view, "concurrency/c4", OLLAMA),
+        Vec::<String>::new()
+    );
+    assert_eq!(doubts(&view, "concurrency/c1", OWN), Vec::<String>::new());
+}
+
+#[test]
+fn a_prompt_that_nobody_counted_has_at_least_its_words() {
+    let words = |n: usize| {
+        let mut long = prompt("long", 16);
+        (long.text, long.n_tokens) = ("word ".repeat(n), None);
+        long
+    };
+    for (n, is_cut) in [(20, false), (200, true)] {
+        let one = job("one", Experiment::Classes, 1, vec![words(n)]);
+        let mut served = in_process(&one, 0);
+        for t in &mut served.timelines {
+            t.n_prompt = Some(17);
+        }
+        let all = lines(&one, OLLAMA, 0, served);
+        let view = fixture::view(request_header(&[OLLAMA], 1, vec![one]), all);
+        let said = doubts(&view, "one", OLLAMA).join(" ");
+        assert_eq!(said.contains("17 instead of 200"), is_cut, "{said}");
+    }
+}
+
+#[test]
+fn empty_answers_are_counted_and_not_averaged() {
+    let one = job("one", Experiment::Classes, 1, vec![prompt("short", 16)]);
+    let mut served = in_process(&one, 0);
+    for t in served.timelines.iter_mut().take(2) {
+        t.arrivals.clear();
+        (t.n_generated, t.ending, t.ended_ns) = (Some(0), Ending::Stop, t.due_ns + 1);
+    }
+    let all = lines(&one, OWN, 0, served);
+    let view = fixture::view(request_header(&[OWN], 1, vec![one]), all);
+    let found = find(requests(&view), "one", OWN);
+    let f = &found.figures;
+    assert_eq!((f.n_sent, f.n_whole, f.n_empty), (6, 4, 2));
+    assert_eq!((f.latency_ns.n, f.n_generated), (4, Some(32)));
+    about(f.latency_ns.mean, 86.0e6);
+    assert!(f.failed.is_empty() && !requests(&view).any_failed());
+    assert_eq!(
+        doubts(&view, "one", OWN),
+        ["2 of 6 answers are empty (0 tokens): they are in no average"]
+    );
+}
+
+/// An open loop of 20 a second at which each answer takes so long, of which the last ones were never sent.
+fn open_loop(
+    latency_ns: impl Fn(u32) -> u64,
+    n_never_sent: u32,
+) -> (crate::view::RunView, Vec<String>) {
+    let mut one = job("one", Experiment::Sustained, 1, vec![prompt("short", 16)]);
+    one.n_requests = 40;
+    one.load = crate::request::Load::Open {
+        rate_per_s: 20.0,
+        most: 8,
+    };
+    let mut served = in_process(&one, 0);
+    for t in &mut served.timelines {
+        t.due_ns = u64::from(t.number) * 50 * MS;
+        t.ended_ns = t.due_ns + latency_ns(t.number);
+        if t.number >= 40 - n_never_sent {
+            *t = crate::request::Timeline::unanswered(
+                t.number,
+                t.due_ns,
+                2000 * MS,
+                Ending::NotSent,
+            );
+        }
+    }
+    served.elapsed_ns = served
+        .timelines
+        .iter()
+        .map(|t| t.ended_ns)
+        .max()
+        .unwrap_or(0);
+    let all = lines(&one, OWN, 0, served);
+    let view = fixture::view(request_header(&[OWN], 1, vec![one]), all);
+    let said = doubts(&view, "one", OWN);
+    (view, said)
+}
+
+#[test]
+fn an_open_loop_that_is_too_much_is_overloaded_and_has_not_failed() {
+    let (view, said) = open_loop(|_| 400 * MS, 30);
+    assert_eq!(
+        said,
+        [
+            "offered 20.0/s, completed 5.00/s: overloaded; 30 of 40 requests were still waiting when the load's time was \
+             over"
+        ]
+    );
+    assert!(!requests(&view).any_failed());
+    // All were sent and piled up in the server.
+    let (_, said) = open_loop(|n| u64::from(n + 1) * 500 * MS, 0);
+    assert!(
+        said[0].ends_with("overloaded; latency grew all the time, and measures the queue"),
+        "{said:?}"
+    );
+    // A long answer is no overload, though the last ones end after the load.
+    let (_, said) = open_loop(|_| 1000 * MS, 0);
+    assert_eq!(said, Vec::<String>::new());
+}
+
 /// A record, not a test: how long 10,000 requests of 64 arrivals take to read.
 /// `cargo test --release --lib ten_thousand -- --ignored --nocapture`
 #[test]

@@ -87,9 +87,7 @@ pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     blocks.extend(Block::figures([plots::ttft_by_class(requests)]));
     blocks.push(Block::Heading("Every job".to_owned()));
     blocks.push(Block::Table(every_job(requests)));
-    blocks.push(Block::List(vec![
-        crate::report::requests::LEGEND.to_owned(),
-    ]));
+    blocks.push(Block::List(vec![crate::report::requests::legend(requests)]));
     blocks
 }
 
@@ -102,7 +100,7 @@ fn class_table(job: &JobView) -> Grid {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut grid = Grid::of(&["metric"], &names);
     let tokens = |n: Option<u64>| or_na(n.map(|n| n.to_string()));
-    let rows: [MetricRow<'_>; 12] = [
+    let rows: [MetricRow<'_>; 13] = [
         ("answers", &|f| f.n_whole.to_string()),
         ("mean latency, s", &|f| s(f.latency_ns.mean)),
         ("median latency, s", &|f| s(f.latency_ns.median)),
@@ -110,6 +108,7 @@ fn class_table(job: &JobView) -> Grid {
         ("p99 latency, s", &|f| s(f.latency_ns.p99)),
         ("mean TPS, tokens/s", &|f| rate(f.tokens_per_s)),
         ("mean TTFT, s", &|f| s(f.ttft_ns.mean)),
+        ("mean visible TTFT, s", &|f| s(f.ttft_visible_ns.mean)),
         ("mean TPOT, ms", &|f| ms(f.tpot_ns.mean)),
         ("p99 ITL, ms", &|f| ms(f.gap_ns.p99)),
         ("TTFT's share of latency", &|f| {
@@ -118,7 +117,9 @@ fn class_table(job: &JobView) -> Grid {
         ("prompt tokens in all", &|f| tokens(f.n_prompt)),
         ("generated tokens in all", &|f| tokens(f.n_generated)),
     ];
-    for (name, of) in rows {
+    let has_reasoned = job.figures.counting.n_reasoned > 0;
+    let shown = |name: &str| has_reasoned || !name.contains("visible");
+    for (name, of) in rows.into_iter().filter(|(name, _)| shown(name)) {
         let mut row = vec![name.to_owned()];
         row.extend(job.classes.iter().map(|c| of(&c.figures)));
         grid.rows.push(row);
@@ -158,20 +159,17 @@ fn every_job(requests: &RequestsView) -> Grid {
     } else {
         &["job", "load"]
     };
-    let numbers = [
-        "answers",
-        "mean s",
-        "median s",
-        "p95 s",
-        "p99 s",
-        "TTFT ms",
+    let has_reasoned = requests.any_reasoned();
+    let mut numbers = vec!["answers", "mean s", "median s", "p95 s", "p99 s", "TTFT ms"];
+    numbers.extend(has_reasoned.then_some("visible TTFT ms"));
+    numbers.extend([
         "TPOT ms",
         "ITL p99 ms",
         "wait ms",
         "tokens/s",
         "requests/s",
         "tokens in all",
-    ];
+    ]);
     let mut grid = Grid::of(words, &numbers);
     for job in requests.jobs.iter().take(MOST_ROWS) {
         let f = &job.figures;
@@ -182,9 +180,7 @@ fn every_job(requests: &RequestsView) -> Grid {
         row.push(load(&job.job.load));
         if !job.is_measured() {
             row.push(n_answers(job));
-            if !f.failed.is_empty() {
-                row.push(failures(f));
-            }
+            row.extend(failures(f));
             grid.rows.push(row);
             continue;
         }
@@ -195,6 +191,9 @@ fn every_job(requests: &RequestsView) -> Grid {
             s(f.latency_ns.p95),
             s(f.latency_ns.p99),
             ms(f.ttft_ns.median),
+        ]);
+        row.extend(has_reasoned.then(|| ms(f.ttft_visible_ns.median)));
+        row.extend([
             ms(f.tpot_ns.median),
             ms(f.gap_ns.p99),
             ms(f.wait_ns.median),

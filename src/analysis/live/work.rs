@@ -1,0 +1,100 @@
+//! Whether two targets did the same work: only then do their times compare.
+
+use super::Pair;
+use crate::analysis::{Finding, Sure};
+use crate::text::{plural, short};
+use crate::units;
+use crate::view::requests::{Figures, JobView};
+
+/// Prompts and answers that differ by more than this on average are other work.
+const ALIKE: f64 = 0.05;
+/// A beginning or an end that one of them counts is none.
+const FEW_TOKENS: f64 = 2.0;
+
+/// Jobs that a finding names.
+const MOST_NAMED: usize = 12;
+
+/// Why a pair's two targets did not do equal work; nothing where they did, as far as is known.
+pub fn unlike(pair: &Pair<'_>) -> Vec<String> {
+    let mut said = Vec::new();
+    for job in [pair.base, pair.other] {
+        let doubts = job.doubts.iter().filter(|d| d.is_other_work());
+        said.extend(doubts.map(|d| format!("{}: {d}", short(&job.target))));
+        if job.figures.n_short > 0 {
+            let n = plural(job.figures.n_short, "answer is", "answers are");
+            said.push(format!(
+                "{}: {n} shorter than asked for",
+                short(&job.target)
+            ));
+        }
+    }
+    // What was said above is why these differ.
+    if said.is_empty() {
+        let differ = |what, of| differ(pair, what, of);
+        said.extend(differ("a prompt has", |f: &Figures| f.n_prompt));
+        said.extend(differ("an answer has", |f: &Figures| f.n_generated));
+    }
+    said
+}
+
+fn differ(pair: &Pair<'_>, what: &str, of: fn(&Figures) -> Option<u64>) -> Option<String> {
+    let mean = |job: &JobView| {
+        let f = &job.figures;
+        let n = f64::from(f.n_whole);
+        (n > 0.0).then_some(of(f)? as f64 / n)
+    };
+    let (base, other) = (mean(pair.base)?, mean(pair.other)?);
+    ((other - base).abs() > (ALIKE * base).max(FEW_TOKENS)).then(|| {
+        format!(
+            "{what} {} tokens at {} and {} at {}, on average",
+            units::significant(base),
+            short(&pair.base.target),
+            units::significant(other),
+            short(&pair.other.target)
+        )
+    })
+}
+
+/// Whether the targets of these pairs did the same work.
+pub fn finding(pairs: &[Pair<'_>]) -> Option<Finding> {
+    let other = short(&pairs.first()?.other.target);
+    let base = short(&pairs.first()?.base.target);
+    let found: Vec<String> = pairs
+        .iter()
+        .flat_map(|pair| {
+            let job = short(&pair.other.job.name);
+            unlike(pair)
+                .into_iter()
+                .map(move |why| format!("{job}: {why}."))
+        })
+        .collect();
+    let is_counted =
+        |job: &JobView| job.figures.n_prompt.is_some() && job.figures.n_generated.is_some();
+    let are_counted = pairs
+        .iter()
+        .all(|p| is_counted(p.base) && is_counted(p.other));
+    let (claim, sure) = match (found.is_empty(), are_counted) {
+        (false, _) => (
+            format!("No: {other} and {base} did not do equal work, so their times do not compare."),
+            Sure::Shown,
+        ),
+        (true, true) => (
+            format!(
+                "Yes: {other} and {base} read prompts and made answers of the same length, within {}.",
+                units::percent(ALIKE)
+            ),
+            Sure::Shown,
+        ),
+        (true, false) => (
+            format!("Undetermined: {other} or {base} does not count its tokens."),
+            Sure::Undetermined,
+        ),
+    };
+    Some(Finding {
+        question: "Did both do equal work?",
+        claim,
+        evidence: found.into_iter().take(MOST_NAMED).collect(),
+        sure,
+        see: Vec::new(),
+    })
+}

@@ -1,0 +1,139 @@
+//! What the targets' counts of tokens leave in doubt.
+
+use super::sent::Sent;
+use crate::request::CountCaveat;
+
+/// Tokens and pieces may differ by so many, and by this share of the larger number, before it is told: a piece waits
+/// for the rest of a letter, a stop word is held back.
+const FEW: u32 = 2;
+const SHARE: f64 = 0.25;
+
+/// Whole answers whose tokens are not simply counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counting {
+    /// Answers with reasoning that arrived.
+    pub n_reasoned: u32,
+    /// Of these, those without any visible text.
+    pub n_reasoning_only: u32,
+    /// Counts that are not believed, and so left out.
+    pub n_left_out: u32,
+    /// The first of them.
+    pub left_out: Option<CountCaveat>,
+    /// Counts of the visible tokens alone, although reasoning arrived.
+    pub n_visible_only: u32,
+    /// Counts that hold reasoning which never arrived.
+    pub n_hidden: u32,
+    /// Answers whose tokens are far fewer or more than their pieces.
+    pub n_unlike: u32,
+    /// Tokens and pieces of the first of them.
+    pub unlike: Option<(u32, u32)>,
+}
+
+impl Counting {
+    /// Of whole answers.
+    pub(super) fn of<'a>(answers: impl Iterator<Item = &'a Sent>) -> Self {
+        let mut counting = Self::default();
+        for sent in answers {
+            counting.note(sent);
+        }
+        counting
+    }
+
+    fn note(&mut self, sent: &Sent) {
+        self.n_reasoned += u32::from(sent.n_reasoning > 0);
+        self.n_reasoning_only += u32::from(sent.is_reasoning_only());
+        let mut n_pieces = sent.n_arrivals;
+        let mut n_tokens = sent.n_generated;
+        match &sent.caveat {
+            Some(caveat @ (CountCaveat::TooMany { .. } | CountCaveat::NotACount { .. })) => {
+                self.n_left_out += 1;
+                self.left_out.get_or_insert_with(|| caveat.clone());
+            }
+            Some(CountCaveat::VisibleOnly) => {
+                self.n_visible_only += 1;
+                n_pieces = n_pieces.saturating_sub(sent.n_reasoning);
+            }
+            Some(CountCaveat::HiddenReasoning { n_tokens: hidden }) => {
+                self.n_hidden += 1;
+                n_tokens = n_tokens.map(|n| n.saturating_sub(*hidden));
+            }
+            None => {}
+        }
+        if let Some(n_tokens) = n_tokens.filter(|n| are_unlike(*n, n_pieces)) {
+            self.n_unlike += 1;
+            self.unlike.get_or_insert((n_tokens, n_pieces));
+        }
+    }
+}
+
+fn are_unlike(n_tokens: u32, n_pieces: u32) -> bool {
+    let apart = n_tokens.abs_diff(n_pieces);
+    apart > FEW && f64::from(apart) > SHARE * f64::from(n_tokens.max(n_pieces))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Arrival, Ending, Timeline};
+
+    fn sent(
+        n_reasoned: u64,
+        n_visible: u64,
+        n_generated: u32,
+        caveat: Option<CountCaveat>,
+    ) -> Sent {
+        let arrivals = (0..n_reasoned + n_visible).map(|i| Arrival {
+            at_ns: i * 10,
+            n_tokens: None,
+            is_reasoning: i < n_reasoned,
+        });
+        let timeline = Timeline {
+            arrivals: arrivals.collect(),
+            n_generated: Some(n_generated),
+            caveat,
+            ..Timeline::unanswered(0, 0, 0, Ending::Length)
+        };
+        Sent::of(0, &timeline)
+    }
+
+    fn counted(sent: Sent) -> Counting {
+        Counting::of([sent].iter())
+    }
+
+    #[test]
+    fn tokens_far_from_the_pieces_are_noted() {
+        assert_eq!(counted(sent(0, 16, 16, None)), Counting::default());
+        assert_eq!(counted(sent(0, 2, 4, None)).n_unlike, 0);
+        assert_eq!(counted(sent(0, 90, 100, None)).n_unlike, 0);
+        assert_eq!(counted(sent(0, 3, 16, None)).unlike, Some((16, 3)));
+        assert_eq!(counted(sent(0, 40, 10, None)).unlike, Some((10, 40)));
+    }
+
+    #[test]
+    fn what_a_count_covers_decides_what_it_is_held_against() {
+        let visible = counted(sent(40, 5, 5, Some(CountCaveat::VisibleOnly)));
+        assert_eq!((visible.n_visible_only, visible.n_unlike), (1, 0));
+        let hidden = CountCaveat::HiddenReasoning { n_tokens: 40 };
+        let hidden = counted(sent(0, 5, 45, Some(hidden)));
+        assert_eq!((hidden.n_hidden, hidden.n_unlike), (1, 0));
+    }
+
+    #[test]
+    fn time_and_tokens_of_reasoning_are_of_the_same_pieces() {
+        assert_eq!(sent(40, 5, 45, None).tpot_ns, Some(10.0));
+        assert_eq!(
+            sent(40, 5, 5, Some(CountCaveat::VisibleOnly)).tpot_ns,
+            Some(10.0)
+        );
+        let hidden = CountCaveat::HiddenReasoning { n_tokens: 40 };
+        assert_eq!(sent(0, 5, 45, Some(hidden)).tpot_ns, Some(10.0));
+        let both = sent(40, 5, 45, None);
+        assert_eq!(
+            (both.ttft_ns(), both.ttft_visible_ns()),
+            (Some(0), Some(400))
+        );
+        let only = sent(40, 0, 40, None);
+        assert_eq!((only.ttft_ns(), only.ttft_visible_ns()), (Some(0), None));
+        assert!(only.is_reasoning_only());
+    }
+}
