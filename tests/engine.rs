@@ -1,4 +1,5 @@
 //! Real llama.cpp: what it computes is right in every batch, on a tiny random model and on a real one.
+#![allow(clippy::print_stdout)] // for whoever runs the tests
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Whole requests in the program's own process: the worker that serves them, and what a real model answers.
+#![allow(clippy::print_stdout)] // for whoever runs the tests
 
 mod support;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::{DONE, say, unless_closed};
 use crate::analysis::Finding;
@@ -18,7 +18,7 @@ use crate::plan::Case;
 use crate::record::ceilings::{Found, Owner};
 use crate::report::lab::Lab;
 use crate::report::terminal;
-use crate::report::{self, Files};
+use crate::report::{self, Files, WriteError};
 use crate::roofline::ceiling::Ceilings;
 use crate::streams::note;
 use crate::text::paragraph;
@@ -70,8 +70,11 @@ pub(super) fn write(
     let kept = kept_ceilings(view);
     let of = |case: &Case| kept.get(&(case.n_threads, case.n_gpu_layers > 0));
     let lab = Lab::of(view, &Theory::of(view, &of), slo);
-    let written = report::write_files(view, &lab, files)
-        .context("name another place with --to, or print the table with -o table")?;
+    let hint = "name another place with --to, or print the table with -o table";
+    let written = report::write_files(view, &lab, files).map_err(|e| match e {
+        WriteError::Io { .. } => anyhow!("{e}; {hint}"),
+        other => other.into(),
+    })?;
     Ok((lab, written))
 }
 

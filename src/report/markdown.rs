@@ -2,7 +2,7 @@
 
 use super::columns::{self, Detail};
 use super::notes::{self, Notes};
-use super::text::plain;
+use super::text::{brief, plain};
 use super::view::{CellView, RunView};
 use super::{axes, caption};
 use crate::plan::Case;
@@ -95,9 +95,12 @@ fn below(view: &RunView, notes: &Notes, out: &mut String) {
     }
 }
 
+/// The most columns of a text in a document.
+const TEXT_COLUMNS: usize = 2000;
+
 /// Text that stays text: no markup, no link, no HTML, no end of a cell.
 pub(super) fn escaped(text: &str) -> String {
-    let text = plain(text);
+    let text = brief(text, TEXT_COLUMNS);
     let mut safe = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -13,7 +13,7 @@ fn a_tilde_that_no_shell_expanded_is_the_home_folder() {
     fs::copy(tiny_model(), home.join("tiny.gguf")).expect("copied");
     fs::write(
         home.join("prompts.jsonl"),
-        "{\"id\":\"a\",\"class\":\"b\",\"text\":\"c\"}\n",
+        "{\"id\":\"a\",\"class\":\"b\",\"text\":\"c\",\"source\":\"d\"}\n",
     )
     .expect("writable");
     fs::write(

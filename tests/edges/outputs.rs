@@ -126,7 +126,7 @@ fn a_report_replaces_its_own_files_only() {
     // A drawing of the user's that happens to have a plot's name.
     fs::create_dir_all(path("own/plots")).expect("makeable");
     for name in [
-        "own/plots/throughput.svg",
+        "own/plots/latency_distribution.svg",
         "own/plots/latency.svg",
         "own/plots/latency.png",
     ] {

@@ -35,7 +35,7 @@ fn what_nobody_reads_on_standard_error_changes_nothing() {
         (&["report", "nothing"], 2),
         (&["report", &run], 0),
         (&["gate", &run, "--promote"], 0),
-        (&["gate", &run], 0),
+        (&["gate", &run], 3),
         (&quick(&model, &[]), 0),
     ];
     for (args, code) in commands {

@@ -2,7 +2,7 @@
 
 use super::{Block, Grid};
 use crate::report::csv;
-use crate::text::{count, plain, plural, quoted, short};
+use crate::text::{count, plain, plural, quoted, short, shown};
 use crate::units;
 use crate::view::RunView;
 
@@ -146,6 +146,9 @@ fn models(view: &RunView) -> Grid {
     grid
 }
 
+/// The most columns of a line of raw data.
+const RAW_COLUMNS: usize = 1000;
+
 /// Raw data and everything the record knows of the system.
 pub(super) fn raw(view: &RunView) -> Vec<Block> {
     let h = &view.header;
@@ -167,10 +170,8 @@ pub(super) fn raw(view: &RunView) -> Vec<Block> {
             view.cells.len()
         ))
     };
-    let folded = |summary: &str, text: String| {
-        let lines: Vec<String> = text.lines().map(plain).collect();
-        Block::Folded(summary.to_owned(), lines.join("\n"))
-    };
+    let folded =
+        |summary: &str, text: String| Block::Folded(summary.to_owned(), shown(&text, RAW_COLUMNS));
     let requests = view.requests.is_some();
     let first = match requests {
         true => {
