@@ -28,7 +28,7 @@ pub struct ModelFacts {
     pub sha256: Option<String>,
     /// The file, or every part in order. Empty for a file that is still to be written, and in records of programs that did
     /// not list them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<ModelFile>,
     /// `general.architecture`, as `llama`.
     pub architecture: String,
