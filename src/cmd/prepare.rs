@@ -214,7 +214,7 @@ pub fn without_model(asked: Asked, name: &str, command: WorkerCommand) -> Result
     let (engine, program) = describe(&command)?;
     Ok(Prepared {
         program,
-        rates: rates(host.n_threads),
+        rates: Rates::of_no_cells(host.n_threads),
         plan: Plan {
             name: sanitize_name(&asked.name),
             protocol,

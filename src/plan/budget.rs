@@ -22,6 +22,17 @@ pub struct Rates {
     pub n_threads: u32,
 }
 
+impl Rates {
+    /// Of a plan without cells, whose time is not forecast: measuring would take half a gigabyte and a moment.
+    pub fn of_no_cells(n_threads: u32) -> Self {
+        Self {
+            read_bytes_per_s: f64::INFINITY,
+            flops_per_s: f64::INFINITY,
+            n_threads,
+        }
+    }
+}
+
 /// Bytes a cell needs, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryPrice {
