@@ -213,7 +213,10 @@ fn empty_answers_are_in_no_average_and_are_told() {
     ];
     let ran = place.run(&args);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
-    let shown = stdout(&ran);
+    let shown = stdout(&ran)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     assert!(
         shown.contains("3 of 6 answers are empty (0 tokens)"),
         "{shown}"
@@ -228,10 +231,9 @@ fn empty_answers_are_in_no_average_and_are_told() {
     let row = &rows(&stdout(&json))[0];
     assert_eq!((&row["n_whole"], &row["n_empty"]), (&json!(3), &json!(3)));
     assert_eq!(row["latency_ns"]["n"], json!(3));
-    assert!(
-        row["warnings"][0].as_str().expect("told").contains("empty"),
-        "{row}"
-    );
+    let warnings = row["warnings"].as_array().expect("a list");
+    let is_told = |w: &Value| w.as_str().is_some_and(|w| w.contains("are empty"));
+    assert!(warnings.iter().any(is_told), "{row}");
 }
 
 #[test]

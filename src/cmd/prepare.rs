@@ -218,7 +218,7 @@ pub fn without_model(asked: Asked, name: &str, command: WorkerCommand) -> Result
     Ok(Prepared {
         notes: Vec::new(),
         program,
-        rates: rates(host.n_threads, &machine.gpus),
+        rates: Rates::of_no_cells(host.n_threads),
         plan: Plan {
             name: sanitize_name(&asked.name),
             protocol,

@@ -33,6 +33,17 @@ pub struct GpuRates {
     pub flops_per_s: f64,
 }
 
+impl Rates {
+    /// Of a plan without cells, whose time is not forecast: measuring would take half a gigabyte and a moment.
+    pub fn of_no_cells(n_threads: u32) -> Self {
+        Self {
+            read_bytes_per_s: f64::INFINITY,
+            flops_per_s: f64::INFINITY,
+            n_threads,
+        }
+    }
+}
+
 /// Bytes a cell needs, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryPrice {

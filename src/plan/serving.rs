@@ -108,6 +108,13 @@ pub struct Forced {
     pub n_ctx: bool,
 }
 
+impl Forced {
+    /// Whether a server is left to its own choice in everything.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The question that jobs answer together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

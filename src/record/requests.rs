@@ -8,6 +8,10 @@ use crate::host::HostWarning;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::request::{Job, TargetFacts, Timeline};
+use crate::text::{cut_end, plain, short};
+
+/// Columns of a reason in a sentence.
+const REASON_COLUMNS: usize = 200;
 
 /// The requests that a run was to send: every job at every target, in every round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,12 +49,14 @@ impl fmt::Display for PromptWarning {
             Self::TemplateNotApplied { reason } => write!(
                 f,
                 "the prompts go out without the model's chat template, which was not applied: {reason}; \
-                 --chat-template=false says that this is meant"
+                 --chat-template=false says that this is meant",
+                reason = cut_end(&plain(reason), REASON_COLUMNS)
             ),
             Self::NoTemplate { target } => write!(
                 f,
                 "the prompts go to {target} as they are, without a chat template; --endpoint chat has the server \
-                 apply its own, --endpoint completion says that this is meant"
+                 apply its own, --endpoint completion says that this is meant",
+                target = short(target)
             ),
         }
     }

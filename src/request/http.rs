@@ -32,6 +32,9 @@ pub use said::{is_said, message_of, shortened};
 /// Longest line: above the list of a whole context's tokens that Ollama sends at an answer's end.
 const LINE_BYTES: usize = 4 << 20;
 
+/// Bytes that any streamed answer may have: a longest line, and what stands around it.
+const ANY_BYTES: u64 = LINE_BYTES as u64 + (64 << 10);
+
 /// Most bytes of an answer that is read whole: a parsed document takes up to sixteen times its text.
 const WHOLE_BYTES: u64 = 4 << 20;
 
@@ -242,7 +245,7 @@ impl Client {
         self.whole(response)
     }
 
-    /// Sends a JSON document, and gives the answer line by line, the last of them after at most `most_bytes` and a line.
+    /// Sends a JSON document, and gives the answer line by line, of at most `most_bytes` beyond what any may have.
     ///
     /// # Errors
     /// [`HttpError`]; the lines have their own.
@@ -259,7 +262,7 @@ impl Client {
             watch: Arc::clone(&self.watch),
             cutter: LineCutter::default(),
             total: 0,
-            most_bytes: most_bytes.saturating_add(LINE_BYTES as u64),
+            most_bytes: most_bytes.saturating_add(ANY_BYTES),
             ended: false,
         })
     }

@@ -60,7 +60,7 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub openai_strict: bool,
     /// What of the case is asked of a server; the rest is its own business.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Forced::is_nothing")]
     pub forced: Forced,
     /// A number that, with the request's own, stands at the beginning of what is said, so that no server has it in its
     /// cache; none: the texts are sent as they are.

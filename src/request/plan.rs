@@ -281,8 +281,13 @@ impl Draft {
         let case = &mut self.job.case;
         let needed = n_prompt.saturating_add(case.n_gen);
         if !is_counted {
-            case.n_ctx = case.n_ctx.max(needed);
-        } else if needed > case.n_ctx {
+            if !self.job.forced.n_ctx {
+                case.n_ctx = case.n_ctx.max(needed);
+            }
+            case.n_prompt = n_prompt.min(case.n_ctx.saturating_sub(case.n_gen));
+            return Ok(self.job);
+        }
+        if needed > case.n_ctx {
             return Err(PlanError::Impossible(format!(
                 "{}: prompt '{}' has {} tokens, with {} of an answer {needed}, more than n_ctx {}: raise --n-ctx",
                 self.job.name,

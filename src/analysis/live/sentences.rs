@@ -46,7 +46,7 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
         .collect();
     let evidence: Vec<String> = pairs.iter().map(evidence).collect();
     let latency = last.ratio(|r| r.latency_ns)?;
-    let unlike = pairs.iter().any(|p| !work::unlike(p).is_empty());
+    let unlike = ends(&main).any(|p| !work::unlike(p).is_empty());
     let sure = match latency.interval {
         _ if unlike => Sure::Undetermined,
         Some(i) if i.lo > 1.0 || i.hi < 1.0 => Sure::Shown,
