@@ -252,6 +252,12 @@ fn certificates_of_an_own_authority_are_trusted_where_they_are_named() {
     let trusting = trusting.expect("the program starts");
     assert_eq!(trusting.status.code(), Some(0), "{}", stderr(&trusting));
     assert_eq!(column(&trusting, "ending"), ["stop", "stop"]);
+    let folder = tls::authority().parent().expect("a folder").to_owned();
+    let in_folder = ask(&place, &url, &[]).env("SSL_CERT_DIR", folder).output();
+    assert_eq!(
+        in_folder.expect("the program starts").status.code(),
+        Some(0)
+    );
     for file in ["", "/nowhere.pem"] {
         let wary = ask(&place, &url, &[]).env("SSL_CERT_FILE", file).output();
         let wary = wary.expect("the program starts");
@@ -371,6 +377,7 @@ fn a_server_alone_is_asked_by_chats_and_its_reasoning_is_told() {
         .to_string_lossy()
         .into_owned();
     let table = stdout(&place.run(&["report", &format!("out/{name}"), "-o", "table"]));
+    let table = table.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         table.contains("reasoning only") && table.contains("visible TTFT"),
         "{table}"

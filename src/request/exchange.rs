@@ -176,6 +176,18 @@ impl Answer {
         Some((finish, at_ns))
     }
 
+    /// Leaves out counts of prompt tokens that a request of so many bytes cannot have.
+    fn bound_prompt(&mut self, n_bytes: usize) {
+        // No token is shorter than a byte; a template and a system's prompt are beside the text.
+        let most = n_bytes.saturating_add(BESIDE_TEXT_TOKENS);
+        let can_be = |n: &u32| *n as usize <= most;
+        self.n_prompt = self.n_prompt.filter(can_be);
+        if let Some(server) = &mut self.server {
+            server.n_prompt = server.n_prompt.filter(can_be);
+            server.n_cached = server.n_cached.filter(can_be);
+        }
+    }
+
     /// Tokens without the one that ended the answer, and what they do not cover. Ollama, llama-server and vLLM count
     /// the one where the model chose it; it has no text, and no piece has fewer tokens than one.
     ///
@@ -212,6 +224,9 @@ impl Answer {
         (u32::try_from(n).ok(), caveat)
     }
 }
+
+/// Most tokens that a server puts around a prompt.
+const BESIDE_TEXT_TOKENS: usize = 1 << 16;
 
 /// Serves a job with as many clients as its load has places; `name` is the target's.
 ///
@@ -276,6 +291,7 @@ pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Tur
     {
         *reason = format!("{reason} ({advice})");
     }
+    answer.bound_prompt(question.body.len());
     let asked = job.case.n_gen;
     let (n_generated, caveat) = answer.n_generated(asked);
     let (ending, ended_ns) = match (failed, answer.ended(asked)) {
@@ -429,6 +445,19 @@ mod tests {
         assert_eq!(answer.ended(3), Some((Finish::Stop, 3)));
         answer.n_counted = Some(3);
         assert_eq!(answer.ended(3), Some((Finish::Length, 3)));
+    }
+
+    #[test]
+    fn a_prompt_has_no_more_tokens_than_its_request_can_hold() {
+        let mut answer = Answer {
+            n_prompt: Some(u32::MAX),
+            ..Answer::default()
+        };
+        answer.bound_prompt(100);
+        assert_eq!(answer.n_prompt, None);
+        answer.n_prompt = Some(2000);
+        answer.bound_prompt(100);
+        assert_eq!(answer.n_prompt, Some(2000), "a long system's prompt");
     }
 
     /// An answer of so many pieces of reasoning and of text, as long as asked for.

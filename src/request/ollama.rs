@@ -273,6 +273,9 @@ impl Dialect for Ollama {
     }
 }
 
+/// Most bytes that are kept of lines that are no documents, in case that they are one together.
+const MOST_STRAY_BYTES: usize = 1 << 20;
+
 /// The lines of an answer. What is not understood is passed over.
 #[derive(Debug, Default)]
 pub(super) struct Documents {
@@ -280,8 +283,8 @@ pub(super) struct Documents {
     is_over: bool,
     /// Whether any document was a piece of an answer, or its end.
     is_understood: bool,
-    /// The first line that was not, while no other was.
-    stray: Option<String>,
+    /// Lines that were not, while no other was.
+    stray: String,
     /// When the last line was read.
     at_ns: u64,
 }
@@ -296,7 +299,9 @@ impl Reader for Documents {
         self.at_ns = at_ns;
         match loose::parse(line) {
             Ok(document) => self.document(&document, answer),
-            Err(why) if line.starts_with('{') => Err(format!("not Ollama's ({why}): {line}")),
+            Err(why) if line.starts_with('{') && self.is_understood => {
+                Err(format!("not Ollama's ({why}): {line}"))
+            }
             Err(_) => {
                 self.pass_over(line);
                 Ok(())
@@ -305,18 +310,27 @@ impl Reader for Documents {
     }
 
     fn end(&mut self, answer: &mut Answer) -> Result<(), String> {
-        match self.stray.take() {
-            Some(line) if !self.is_understood && !answer.is_finished() => {
-                Err(format!("not Ollama's: {line}"))
-            }
-            _ => Ok(()),
+        let stray = std::mem::take(&mut self.stray);
+        if self.is_understood || stray.is_empty() {
+            return Ok(());
+        }
+        // A whole document over several lines.
+        if let Ok(document) = loose::parse(&stray) {
+            self.document(&document, answer)?;
+        }
+        match self.is_understood {
+            true => Ok(()),
+            false => Err(format!("not Ollama's: {}", stray.trim())),
         }
     }
 }
 
 impl Documents {
     fn pass_over(&mut self, line: &str) {
-        self.stray.get_or_insert_with(|| shortened(line));
+        if !self.is_understood && self.stray.len() + line.len() < MOST_STRAY_BYTES {
+            self.stray.push_str(line);
+            self.stray.push('\n');
+        }
     }
 
     fn document(&mut self, document: &Value, answer: &mut Answer) -> Result<(), String> {

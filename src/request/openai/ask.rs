@@ -175,7 +175,9 @@ impl Dialect for Openai {
         if !matches!(status, 400..=499 | 500 | 501) {
             return false;
         }
-        if refuses("max_tokens", "max_completion_tokens") {
+        let insists = refuses("max_tokens", "max_completion_tokens")
+            || (refuses("max_tokens", "max_tokens") && is_unknown_to_server(reason));
+        if insists {
             self.max_completion_tokens.store(true, Ordering::Relaxed);
             return true;
         }
@@ -221,6 +223,21 @@ fn refused_fields(question: &Question, status: u16, said: &str) -> Option<String
             sent.join(", ")
         )
     })
+}
+
+/// Whether a refusal is about a field as such, and not about its value.
+fn is_unknown_to_server(reason: &str) -> bool {
+    let said = reason.to_ascii_lowercase();
+    let words = [
+        "not permitted",
+        "not supported",
+        "not allowed",
+        "unsupported",
+        "unknown",
+        "unrecognized",
+        "unexpected",
+    ];
+    words.iter().any(|word| said.contains(word))
 }
 
 /// Whether a request has this field. A text cannot look like one: its quotes are escaped.

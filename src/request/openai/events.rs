@@ -164,10 +164,7 @@ impl Events {
         if name.ends_with("error") || name.ends_with("exception") {
             return Err(words(data));
         }
-        // A text broken into lines of data, as some proxies do, is whole again without the breaks.
-        let document = loose::parse(data)
-            .or_else(|why| loose::parse(&data.replace('\n', "")).map_err(|_| why));
-        match document {
+        match loose::parse(data) {
             Ok(document) => self.document(&document, answer),
             Err(why) if data.starts_with('{') && (name.is_empty() || name == "message") => {
                 Err(format!("not OpenAI's ({why}): {data}"))
