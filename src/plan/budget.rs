@@ -40,6 +40,7 @@ impl Rates {
             read_bytes_per_s: f64::INFINITY,
             flops_per_s: f64::INFINITY,
             n_threads,
+            gpu: None,
         }
     }
 }
