@@ -146,7 +146,7 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
             side.folder()
         );
         let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
-        let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1));
+        let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1))?;
         Ok(Prepared {
             plan,
             models: Vec::new(),

@@ -170,7 +170,7 @@ impl<'p> Desk<'p> {
         }
         let before = UsageSnapshot::take();
         if wants_read {
-            self.ceilings.read = Some(self.read_rate(quick));
+            self.ceilings.read = Some(self.read_rate(quick)?);
         }
         let mut refused = Vec::new();
         let clock = MonotonicClock::start();
@@ -207,13 +207,13 @@ impl<'p> Desk<'p> {
         }
     }
 
-    fn read_rate(&self, quick: bool) -> ReadRate {
+    fn read_rate(&self, quick: bool) -> Result<ReadRate> {
         let (rounds, round) = if quick { (3, 150) } else { (7, 400) };
         let n_threads = self.ceilings.n_threads;
-        ReadRate {
+        Ok(ReadRate {
             measured_at_s: kept::now_s(),
-            ..host::read_rate_ceiling(n_threads, rounds, Duration::from_millis(round))
-        }
+            ..host::read_rate_ceiling(n_threads, rounds, Duration::from_millis(round))?
+        })
     }
 
     fn keep(&mut self) -> Result<()> {

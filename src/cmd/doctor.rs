@@ -22,7 +22,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
         let time = units::duration(u64::try_from(args.lasting.as_nanos()).unwrap_or(u64::MAX));
         eprintln!("looking at this machine for about {time}: leave it alone meanwhile");
     }
-    let observed = observe(&facts.question(args.lasting));
+    let observed = observe(&facts.question(args.lasting))?;
     let examination = examine(&facts, &observed);
     // Names of other programs are for whoever sits here: no file and no pipeline gets them.
     let is_seen = args.output == Form::Table && io::stdout().is_terminal();

@@ -12,6 +12,7 @@ use crate::model::quantize::quantize;
 use crate::model::synth::{Shape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
 use crate::report::progress;
+use crate::text::plural;
 use crate::units;
 
 /// Does what was asked with model files.
@@ -132,6 +133,33 @@ fn facts_text(m: &ModelFacts) -> String {
             units::bytes(m.kv_bytes_per_token(2.0, 2.0) as u64)
         ),
     );
+    if let Some(sliding) = &m.sliding {
+        let bytes = units::bytes(m.sliding_bytes_per_token(2.0, 2.0) as u64);
+        line(
+            "sliding window",
+            format!(
+                "{} of {} layers look back {} tokens: {bytes} of these per token",
+                sliding.n_layer, m.n_layer, sliding.n_window
+            ),
+        );
+    }
+    if m.state_elements_per_seq > 0 {
+        line(
+            "recurrent state",
+            format!("{} per sequence", units::bytes(m.state_bytes_per_seq())),
+        );
+    }
+    for unused in &m.unused {
+        line(
+            "not used to decode",
+            format!(
+                "{}: {}, {}",
+                unused.kind,
+                plural(unused.n_tensors, "tensor", "tensors"),
+                units::bytes(unused.bytes)
+            ),
+        );
+    }
     lines.join("\n")
 }
 

@@ -18,15 +18,16 @@ mod file_type;
 mod generative;
 mod gguf;
 mod hash;
-mod kv_heads;
 mod log_capture;
 mod names;
 pub mod ollama;
 pub mod quantize;
+mod sequence_memory;
 mod source;
 mod store;
 mod sums;
 pub mod synth;
+mod unused;
 
 pub use error::ModelError;
 pub use facts::ModelFacts;
@@ -35,9 +36,11 @@ pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
 pub use names::sanitize_name;
+pub use sequence_memory::SlidingLayers;
 pub use source::{Ensure, ModelSpec, ResolvedModel, resolve};
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
 pub use sums::{Matrices, type_bytes_per_element};
+pub use unused::{UnusedKind, UnusedTensors};
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

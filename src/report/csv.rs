@@ -11,7 +11,7 @@ use super::row::rows;
 use super::view::RunView;
 
 /// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 117] = [
+const COLUMNS: [&str; 118] = [
     "run",
     "machine",
     "engine",
@@ -33,6 +33,7 @@ const COLUMNS: [&str; 117] = [
     "type_k",
     "type_v",
     "flash_attn",
+    "swa_full",
     "n_gpu_layers",
     "split_mode",
     "main_gpu",
