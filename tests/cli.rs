@@ -221,3 +221,39 @@ fn every_committed_sweep_is_valid() {
     }
     assert!(n >= 2, "quick and mission at least");
 }
+
+#[test]
+fn more_threads_than_the_engine_takes() {
+    let place = Place::new();
+    refused(
+        &place,
+        &["-m", tiny(), "-t", "20000"],
+        "threads: 20000 threads; the engine takes at most 512",
+    );
+    refused(
+        &place,
+        &["-m", tiny(), "--swa-full", "auto"],
+        "swa-full: 'auto' is not one of on, off",
+    );
+}
+
+#[test]
+fn a_price_beyond_all_bounds_does_not_fit() {
+    let place = Place::new();
+    let out = place.run(&[
+        "-m",
+        tiny(),
+        "--dry-run",
+        "--batch",
+        "256",
+        "--n-ctx",
+        "8000000",
+        "--n-gen",
+        "7000000",
+        "--n-prompt",
+        "8",
+    ]);
+    let text = format!("{}{}", support::stdout(&out), stderr(&out));
+    assert_eq!(out.status.code(), Some(0), "{text}");
+    assert!(text.contains("no: has") && !text.contains("PiB"), "{text}");
+}

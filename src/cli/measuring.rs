@@ -149,6 +149,15 @@ pub struct AxisArgs {
     /// Flash attention: on, off or auto [default: auto] (-fa)
     #[arg(long, value_name = "on|off|auto", help_heading = "Axes")]
     pub flash_attn: Vec<String>,
+    /// Full-size KV cache for layers with a sliding window: on, or off for what their window needs [default: off]
+    #[arg(
+        long,
+        value_name = "on|off",
+        num_args = 0..=1,
+        default_missing_value = "on",
+        help_heading = "Axes"
+    )]
+    pub swa_full: Vec<String>,
     /// Layers on the GPU [default: all where there is one] (-ngl)
     #[arg(long, value_name = "LIST", help_heading = "Axes")]
     pub n_gpu_layers: Vec<String>,

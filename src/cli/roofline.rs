@@ -95,6 +95,14 @@ pub struct PredictArgs {
     /// Type of the V cache [default: f16]
     #[arg(long, value_name = "TYPE")]
     pub type_v: Vec<String>,
+    /// Full-size KV cache for layers with a sliding window: on or off [default: off]
+    #[arg(
+        long,
+        value_name = "on|off",
+        num_args = 0..=1,
+        default_missing_value = "on"
+    )]
+    pub swa_full: Vec<String>,
     /// Without choosing tokens from the logits
     #[arg(long)]
     pub no_sample: bool,
@@ -129,6 +137,7 @@ impl PredictArgs {
             n_ubatch: self.n_ubatch.clone(),
             type_k: self.type_k.clone(),
             type_v: self.type_v.clone(),
+            swa_full: self.swa_full.clone(),
             no_sample: self.no_sample,
             ..AxisArgs::default()
         }

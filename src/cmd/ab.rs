@@ -152,7 +152,7 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
             side.folder()
         );
         let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
-        let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus);
+        let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
         Ok(Prepared {
             plan,
             models: Vec::new(),

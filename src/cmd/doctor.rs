@@ -25,7 +25,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
             "looking at this machine for about {time}: leave it alone meanwhile"
         ));
     }
-    let observed = observe(&facts.question(args.lasting));
+    let observed = observe(&facts.question(args.lasting))?;
     let examination = examine(&facts, &observed);
     // Names of other programs are for whoever sits here: no file and no pipeline gets them.
     let is_seen = args.output == Form::Table && io::stdout().is_terminal();

@@ -92,6 +92,7 @@ pub fn record_skipped(plan: &Plan, fits: Fits, done: &mut Done, writer: &mut Wri
             outcome,
             opened: None,
             usage: None,
+            found: None,
             log: Vec::new(),
         })))?;
     }
@@ -191,6 +192,14 @@ pub fn check_same_conditions(
         run.display(),
         header.machine.cpu.model.as_deref().unwrap_or("unknown CPU")
     );
+    let variables = |machine: &Machine| machine.environment.acting.clone();
+    ensure!(
+        variables(&machine) == variables(&header.machine),
+        "{}: was measured with other environment variables that act on the engine ({}; now {}): set them as they were",
+        run.display(),
+        variables_text(&header.machine),
+        variables_text(&machine)
+    );
     for model in models {
         model.files = same_files(model)?;
     }
@@ -205,6 +214,18 @@ fn engine_text(engine: &EngineFacts) -> String {
         engine.version,
         devices.join(", ")
     )
+}
+
+fn variables_text(machine: &Machine) -> String {
+    let acting = machine.environment.acting.iter();
+    let set: Vec<String> = acting
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if set.is_empty() {
+        "none".to_owned()
+    } else {
+        set.join(" ")
+    }
 }
 
 /// The files of a model, when all have the bytes they had; one whose hash is kept for its stamp is not read.

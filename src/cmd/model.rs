@@ -14,7 +14,7 @@ use crate::model::synth::{Shape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
 use crate::report::{json, progress};
 use crate::streams::note;
-use crate::text::{brief, short};
+use crate::text::{brief, plural, short};
 use crate::units;
 
 /// The most columns of what a file or a list says of a model.
@@ -141,6 +141,33 @@ fn facts_text(m: &ModelFacts) -> String {
             units::bytes(m.kv_bytes_per_token(2.0, 2.0) as u64)
         ),
     );
+    if let Some(sliding) = &m.sliding {
+        let bytes = units::bytes(m.sliding_bytes_per_token(2.0, 2.0) as u64);
+        line(
+            "sliding window",
+            format!(
+                "{} of {} layers look back {} tokens: {bytes} of these per token",
+                sliding.n_layer, m.n_layer, sliding.n_window
+            ),
+        );
+    }
+    if m.state_elements_per_seq > 0 {
+        line(
+            "recurrent state",
+            format!("{} per sequence", units::bytes(m.state_bytes_per_seq())),
+        );
+    }
+    for unused in &m.unused {
+        line(
+            "not used to decode",
+            format!(
+                "{}: {}, {}",
+                unused.kind,
+                plural(unused.n_tensors, "tensor", "tensors"),
+                units::bytes(unused.bytes)
+            ),
+        );
+    }
     lines.join("\n")
 }
 

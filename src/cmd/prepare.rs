@@ -14,7 +14,7 @@ use crate::plan::budget::{self, GpuRates, MemoryPrice, Rates};
 use crate::plan::expand::{Axes, Exclude, Host, cases};
 use crate::plan::protocol::{ProtocolChoice, duration};
 use crate::plan::sweep::Sweep;
-use crate::plan::{Case, Plan, SplitMode, axis};
+use crate::plan::{Case, MAX_THREADS, Plan, SplitMode, axis};
 use crate::record::Outcome;
 use crate::run::protocol::EngineChoice;
 use crate::run::supervisor::{Worker, WorkerCommand};
@@ -155,7 +155,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     // What needs no model is checked first: a wrong batch is told before a missing file.
     let machine = Machine::probe();
     let default_host = Host {
-        n_threads: machine.cpu.available_cores.unwrap_or(1),
+        n_threads: machine.cpu.available_cores.unwrap_or(1).min(MAX_THREADS),
         n_gpu_layers: 0,
     };
     let of_any_model: Vec<Exclude> = exclude
@@ -190,7 +190,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
     let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
         program,
-        rates: rates(host.n_threads, &machine.gpus),
+        rates: rates(host.n_threads, &machine.gpus)?,
         plan,
         models: found.models,
         notes: found.notes,
@@ -262,14 +262,17 @@ fn planned(
 }
 
 /// The machine's quickly measured rates in the form the budget takes.
-pub fn rates(n_threads: u32, gpus: &GpuReport) -> Rates {
-    let quick = QuickRates::measure(n_threads);
-    Rates {
+///
+/// # Errors
+/// When the system gives fewer threads.
+pub fn rates(n_threads: u32, gpus: &GpuReport) -> Result<Rates> {
+    let quick = QuickRates::measure(n_threads)?;
+    Ok(Rates {
         read_bytes_per_s: quick.read_bytes_per_s,
         flops_per_s: quick.flops_per_s,
         n_threads,
         gpu: gpus.devices.first().and_then(gpu_rates),
-    }
+    })
 }
 
 /// Of the first GPU: the others of a machine are mostly like it, and a model is computed by one after the other.
@@ -366,7 +369,9 @@ impl LanePrice {
         };
         let gpu_bytes = match case.split_mode {
             SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
-            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => gpus.iter().sum(),
+            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => {
+                gpus.iter().copied().fold(0, u64::saturating_add)
+            }
         };
         Self {
             whole,
@@ -386,10 +391,11 @@ fn over(lanes: &[LanePrice]) -> Option<Outcome> {
             has_bytes,
         })
     };
-    let on_gpu: u64 = lanes.iter().map(|lane| lane.on_gpu).sum();
+    let sum = |bytes: fn(&LanePrice) -> u64| lanes.iter().map(bytes).fold(0, u64::saturating_add);
+    let on_gpu = sum(|lane| lane.on_gpu);
     let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
     let gpu_bytes = using.map(|lane| lane.gpu_bytes).max().unwrap_or(0);
-    let on_host = lanes.iter().map(|lane| lane.on_host).sum();
+    let on_host = sum(|lane| lane.on_host);
     over(on_gpu, share(gpu_bytes))
         .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has))))
 }
@@ -414,6 +420,12 @@ pub fn axes_of(args: &AxisArgs) -> Result<Axes> {
         }
         Ok(Some(axis::words(key, &values.join(","))?))
     }
+    fn switches(key: &str, values: &[String]) -> Result<Option<Vec<bool>>> {
+        if values.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(axis::switches(key, &values.join(","))?))
+    }
     Ok(Axes {
         model: (!args.model.is_empty()).then(|| args.model.clone()),
         n_seq: numbers("--batch", &args.batch)?,
@@ -428,6 +440,7 @@ pub fn axes_of(args: &AxisArgs) -> Result<Axes> {
         type_k: words("--type-k", &args.type_k)?,
         type_v: words("--type-v", &args.type_v)?,
         flash_attn: words("--flash-attn", &args.flash_attn)?,
+        swa_full: switches("--swa-full", &args.swa_full)?,
         n_gpu_layers: numbers("--n-gpu-layers", &args.n_gpu_layers)?,
         split_mode: words("--split-mode", &args.split_mode)?,
         main_gpu: numbers("--main-gpu", &args.main_gpu)?,

@@ -190,7 +190,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     }
     let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus);
+    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
     let lane = Lane {
         plan: &plan,
         command: &command,
@@ -227,7 +227,7 @@ pub(super) fn again(
 ) -> Result<PathBuf> {
     let mut plan = plan_of_some(&header.plan, cases);
     let (machine, engine, program) = check_same_conditions(run, header, &mut plan.models, command)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus);
+    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
     let own = self::header(name, &plan, machine, engine.clone(), program.clone());
@@ -298,7 +298,7 @@ fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
         .map(|(case, (price, outcome))| {
             let time = crate::plan::budget::time(case, plan.model_of(case), &prepared.rates)
                 .visit(protocol.min_repetitions)
-                * protocol.replicates;
+                .saturating_mul(protocol.replicates);
             dry_run::DryRow {
                 case: case.clone(),
                 price: *price,

@@ -38,6 +38,7 @@ axes! {
     type_k: "type_k";
     type_v: "type_v";
     flash_attn: "flash_attn", "fa";
+    swa_full: "swa_full";
     n_gpu_layers: "n_gpu_layers", "ngl";
     split_mode: "split_mode", "sm";
     main_gpu: "main_gpu", "mg";

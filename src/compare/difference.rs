@@ -1,5 +1,6 @@
 //! What else differs between two runs than the change in question.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -38,6 +39,13 @@ pub enum Difference {
         a: String,
         /// What B's says.
         b: String,
+    },
+    /// Environment variables that act on the engine.
+    Environment {
+        /// Those of A's that B's lacks or has otherwise, as `NAME=value`.
+        a: Vec<String>,
+        /// Those of B's.
+        b: Vec<String>,
     },
     /// Another version of this program.
     Program {
@@ -95,6 +103,11 @@ impl Difference {
             let build = |h: &RunHeader| h.engine.system_info.clone();
             let (a, b) = (build(a), build(b));
             found.push(Self::EngineBuild { a, b });
+        }
+        let [only_a, only_b] = variables_apart(a, b);
+        if !only_a.is_empty() || !only_b.is_empty() {
+            let (a, b) = (only_a, only_b);
+            found.push(Self::Environment { a, b });
         }
         if program(a) != program(b) {
             let (a, b) = (program(a), program(b));
@@ -161,6 +174,18 @@ fn features_apart(a: &RunHeader, b: &RunHeader) -> [Vec<String>; 2] {
     [without(&of_a, &of_b), without(&of_b, &of_a)]
 }
 
+fn variables_apart(a: &RunHeader, b: &RunHeader) -> [Vec<String>; 2] {
+    let (a, b) = (&a.machine.environment.acting, &b.machine.environment.acting);
+    let apart = |these: &BTreeMap<String, String>, those: &BTreeMap<String, String>| {
+        let only = these
+            .iter()
+            .filter(|(name, value)| those.get(*name) != Some(value));
+        only.map(|(name, value)| format!("{name}={value}"))
+            .collect()
+    };
+    [apart(a, b), apart(b, a)]
+}
+
 /// What the engine says of its build, part by part: `CPU : AVX2 = 1 | FMA = 1 |`.
 fn parts(system_info: &str) -> impl Iterator<Item = &str> {
     let features = system_info.split(['|', ':']).map(str::trim);
@@ -201,6 +226,18 @@ impl fmt::Display for Difference {
                     "engine builds: A has {}; B has {}",
                     only(a, b),
                     only(b, a)
+                )
+            }
+            Self::Environment { a, b } => {
+                let list = |set: &[String]| match set {
+                    [] => "nothing".to_owned(),
+                    set => set.join(" "),
+                };
+                write!(
+                    f,
+                    "environment variables that act on the engine: A has {}; B has {}",
+                    list(a),
+                    list(b)
                 )
             }
             Self::Program { a, b } => write!(f, "programs: A {a}, B {b}"),

@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::host::ThreadsError;
 use crate::host::usage::{SamplerSettings, Spread, UsageDelta, UsageSampler, UsageSnapshot};
 use crate::host::{
     CoreTrial, Neighbour, ProcessTimes, Trial, TrialSettings, context_switches, each_core,
@@ -56,7 +57,10 @@ pub struct Observed {
 }
 
 /// Looks.
-pub fn observe(question: &Question) -> Observed {
+///
+/// # Errors
+/// When the system gives fewer threads than are to be tried.
+pub fn observe(question: &Question) -> Result<Observed, ThreadsError> {
     let begun = Instant::now();
     let slices = Slices::of(question.lasting, question.huge_pages_on_request);
     let mut observed = watch(slices.rest);
@@ -70,7 +74,8 @@ pub fn observe(question: &Question) -> Observed {
         })
     };
     if question.n_threads > 1 {
-        observed.one = (0..2).map(|_| trial(1, false, slices.one)).collect();
+        let trials = (0..2).map(|_| trial(1, false, slices.one));
+        observed.one = trials.collect::<Result<_, _>>()?;
     }
     // Without a thread for it the clock stays unread; nothing else is lost.
     let sampler = UsageSampler::start(SamplerSettings::of(std::process::id(), None)).ok();
@@ -79,19 +84,19 @@ pub fn observe(question: &Question) -> Observed {
     for number in 0..slices.n_trials {
         observed
             .all
-            .push(trial(question.n_threads, false, slices.trial));
+            .push(trial(question.n_threads, false, slices.trial)?);
         // In between, so that drift falls on both kinds alike.
         if question.huge_pages_on_request && number % 2 == 1 {
             observed
                 .huge
-                .push(trial(question.n_threads, true, slices.trial));
+                .push(trial(question.n_threads, true, slices.trial)?);
         }
     }
     observed.at_work = UsageSnapshot::take().since(&before);
     drop(watched);
     observed.clock_at_work = sampler.and_then(|s| s.take()?.frequency_hz);
     observed.looked_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    observed
+    Ok(observed)
 }
 
 /// Sleeps, and says what the others did.
@@ -167,7 +172,8 @@ mod tests {
             cpus: vec![0],
             buffer_bytes: 1 << 20,
             huge_pages_on_request: true,
-        });
+        })
+        .expect("two threads");
         let counts = (seen.one.len(), seen.all.len(), seen.huge.len());
         assert_eq!(counts, (2, 6, 3));
         assert!(seen.one.iter().all(|trial| trial.n_threads == 1));

@@ -1,16 +1,15 @@
 //! llama.cpp in this process. The only file that calls llama_cpp_2 once per decode call.
 
+mod log;
+mod params;
 mod sampler;
 
 use std::io::Write;
-use std::num::NonZeroU32;
 use std::path::Path;
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
-use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
 use llama_cpp_2::model::{LlamaChatMessage, LlamaModel};
 use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
@@ -19,8 +18,9 @@ use llama_cpp_sys_2 as sys;
 
 use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax, plugins};
 use crate::build_info::BuildInfo;
+use crate::model::ModelFacts;
 use crate::plan::serving::Sampling;
-use crate::plan::{Case, FlashAttn, KvType, LoadKey, SplitMode};
+use crate::plan::{Case, LoadKey};
 use sampler::EndMask;
 
 /// llama.cpp, initialised. One a process: the engine keeps global state.
@@ -94,19 +94,11 @@ impl Llama {
     /// Loads a model.
     ///
     /// # Errors
-    /// [`EngineError::Load`]; the engine's own reason is in its log.
+    /// [`EngineError::Load`] with the engine's own reason.
     pub fn load(&self, path: &Path, key: &LoadKey) -> Result<LlamaEngine<'_>, EngineError> {
-        let params = LlamaModelParams::default()
-            .with_n_gpu_layers(key.n_gpu_layers)
-            .with_main_gpu(i32::try_from(key.main_gpu).unwrap_or(i32::MAX))
-            .with_split_mode(match key.split_mode {
-                SplitMode::None => LlamaSplitMode::None,
-                SplitMode::Layer => LlamaSplitMode::Layer,
-                SplitMode::Row => LlamaSplitMode::Row,
-                SplitMode::Tensor => LlamaSplitMode::Tensor,
-            });
-        let model = LlamaModel::load_from_file(&self.backend, path, &params)
-            .map_err(|e| EngineError::Load(format!("{}: {e}", path.display())))?;
+        log::forget();
+        let model = LlamaModel::load_from_file(&self.backend, path, &params::model(key))
+            .map_err(|e| EngineError::Load(format!("{}: {}", path.display(), log::reason_or(e))))?;
         let prompt_tokens = prompt_tokens(&model);
         if prompt_tokens.is_empty() {
             return Err(EngineError::Load(format!(
@@ -117,6 +109,7 @@ impl Llama {
         Ok(LlamaEngine {
             backend: &self.backend,
             end_mask: EndMask::of(&model),
+            n_window: window(path),
             model,
             prompt_tokens,
         })
@@ -134,9 +127,15 @@ fn can_split_rows(index: usize) -> bool {
     }
 }
 
+/// Tokens that the model's layers with a sliding window look back, as its file says.
+fn window(path: &Path) -> Option<u32> {
+    let sliding = ModelFacts::read(path).ok()?.sliding;
+    sliding.map(|sliding| sliding.n_window)
+}
+
 /// Written by hand rather than through a logging crate: it must work while the process aborts.
 unsafe extern "C" fn log_to_stderr(
-    _level: sys::ggml_log_level,
+    level: sys::ggml_log_level,
     text: *const std::ffi::c_char,
     _user_data: *mut std::ffi::c_void,
 ) {
@@ -145,15 +144,21 @@ unsafe extern "C" fn log_to_stderr(
     }
     // SAFETY: llama.cpp passes a NUL-terminated string that lives through the call.
     let text = unsafe { std::ffi::CStr::from_ptr(text) };
+    log::note(level, &text.to_string_lossy());
     // A closed stderr must not end the measurement.
     let _ = std::io::stderr().write_all(text.to_bytes());
 }
 
 unsafe extern "C" fn log_to_nowhere(
-    _level: sys::ggml_log_level,
-    _text: *const std::ffi::c_char,
+    level: sys::ggml_log_level,
+    text: *const std::ffi::c_char,
     _user_data: *mut std::ffi::c_void,
 ) {
+    if !text.is_null() {
+        // SAFETY: as above.
+        let text = unsafe { std::ffi::CStr::from_ptr(text) };
+        log::note(level, &text.to_string_lossy());
+    }
 }
 
 /// Normal and byte tokens only: a control token can end a sequence or change the template, an
@@ -180,6 +185,7 @@ pub struct LlamaEngine<'b> {
     model: LlamaModel,
     prompt_tokens: Vec<Token>,
     end_mask: EndMask,
+    n_window: Option<u32>,
 }
 
 impl Engine for LlamaEngine<'_> {
@@ -221,29 +227,11 @@ impl Engine for LlamaEngine<'_> {
     }
 
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
-        let threads = i32::try_from(case.n_threads).unwrap_or(i32::MAX);
-        let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(case.n_ctx_total()))
-            .with_n_seq_max(case.n_seq)
-            .with_n_batch(case.n_batch)
-            .with_n_ubatch(case.n_ubatch)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads)
-            .with_type_k(kv_type(case.type_k))
-            .with_type_v(kv_type(case.type_v))
-            .with_flash_attention_policy(match case.flash_attn {
-                FlashAttn::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
-                FlashAttn::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
-                FlashAttn::Off => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
-            })
-            .with_offload_kqv(true)
-            // Each sequence has its own cells, as a server's slots have.
-            .with_kv_unified(false)
-            .with_no_perf(true);
+        log::forget();
         let context = self
             .model
-            .new_context(self.backend, params)
-            .map_err(|e| EngineError::Context(e.to_string()))?;
+            .new_context(self.backend, params::context(case))
+            .map_err(|e| EngineError::Context(log::reason_or(e)))?;
         let n_ctx_seq = context.n_ctx() / case.n_seq;
         if n_ctx_seq < case.n_used() {
             return Err(EngineError::Context(format!(
@@ -256,23 +244,10 @@ impl Engine for LlamaEngine<'_> {
             batch: LlamaBatch::new(case.largest_call() as usize, 1),
             n_ctx_seq,
             n_seq: case.n_seq,
+            n_window: self.n_window,
             end_mask: &self.end_mask,
             samplers: (0..case.n_seq).map(|_| None).collect(),
         }))
-    }
-}
-
-fn kv_type(t: KvType) -> KvCacheType {
-    match t {
-        KvType::F32 => KvCacheType::F32,
-        KvType::F16 => KvCacheType::F16,
-        KvType::Bf16 => KvCacheType::BF16,
-        KvType::Q8_0 => KvCacheType::Q8_0,
-        KvType::Q4_0 => KvCacheType::Q4_0,
-        KvType::Q4_1 => KvCacheType::Q4_1,
-        KvType::Iq4Nl => KvCacheType::IQ4_NL,
-        KvType::Q5_0 => KvCacheType::Q5_0,
-        KvType::Q5_1 => KvCacheType::Q5_1,
     }
 }
 
@@ -281,6 +256,8 @@ struct LlamaSession<'a> {
     batch: LlamaBatch<'static>,
     n_ctx_seq: u32,
     n_seq: u32,
+    /// Tokens that layers with a sliding window look back; none where the file is not known to have such.
+    n_window: Option<u32>,
     end_mask: &'a EndMask,
     /// Of each sequence that was given one.
     samplers: Vec<Option<LlamaSampler>>,
@@ -289,6 +266,15 @@ struct LlamaSession<'a> {
 /// Positions and sequence ids are bounded by the plan (at most 2^31 cells, 256 sequences).
 fn as_i32(n: u32) -> i32 {
     i32::try_from(n).expect("the plan bounds positions and sequences below 2^31")
+}
+
+impl LlamaSession<'_> {
+    /// Whether a token at `n_past` would find all that it attends to. The cells of a sliding window are written over
+    /// when later tokens need them: removing those does not bring the earlier ones back, though the engine says yes.
+    fn sees_back_from(&self, seq: u32, n_past: u32) -> bool {
+        let first = n_past.saturating_sub(self.n_window.unwrap_or(n_past));
+        n_past == 0 || (0..=as_i32(first)).contains(&self.context.kv_cache_seq_pos_min(as_i32(seq)))
+    }
 }
 
 impl Session for LlamaSession<'_> {
@@ -302,6 +288,7 @@ impl Session for LlamaSession<'_> {
             self.context
                 .clear_kv_cache_seq(Some(seq), Some(n_past), None)
                 .unwrap_or(false)
+                && self.sees_back_from(seq, n_past)
         })
     }
 
@@ -324,7 +311,7 @@ impl Session for LlamaSession<'_> {
     fn submit(&mut self) -> Result<(), EngineError> {
         self.context
             .decode(&mut self.batch)
-            .map_err(|e| EngineError::Decode(e.to_string()))
+            .map_err(|e| EngineError::Decode(log::reason_or(e)))
     }
 
     fn wait(&mut self) {

@@ -4,6 +4,7 @@
 //! fake clock), so that every layer above is tested with exact numbers and no waiting. [`slowed`] wraps one of them.
 
 pub mod clock;
+pub mod found;
 pub mod kernel;
 pub mod llama;
 pub mod plugins;

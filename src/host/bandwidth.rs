@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::cpu::Cpu;
 use super::files::LiveFiles;
 use super::memory::available_memory_bytes;
+use super::threads::{Start, ThreadsError, start_others};
 use crate::roofline::ceiling::ReadRate;
 use crate::stats::{median_interval, summary};
 
@@ -39,17 +40,20 @@ pub struct QuickRates {
 impl QuickRates {
     /// Measures with `n_threads` threads (at least one). Takes about 100 ms plus the time to touch
     /// the buffer for the first time.
-    pub fn measure(n_threads: u32) -> Self {
+    ///
+    /// # Errors
+    /// When the system gives fewer threads.
+    pub fn measure(n_threads: u32) -> Result<Self, ThreadsError> {
         let cache_bytes = Cpu::probe(&LiveFiles).last_level_cache_bytes();
         let buffer_bytes = buffer_bytes(cache_bytes, available_memory_bytes());
         let threads = n_threads.max(1);
-        Self {
-            read_bytes_per_s: read_rate(threads, buffer_bytes),
-            flops_per_s: multiply_add_rate(threads),
+        Ok(Self {
+            read_bytes_per_s: read_rate(threads, buffer_bytes)?,
+            flops_per_s: multiply_add_rate(threads)?,
             n_threads: threads,
             buffer_bytes,
             cache_bytes,
-        }
+        })
     }
 }
 
@@ -68,12 +72,15 @@ fn buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
 /// Reads memory with `n_threads` threads, `rounds` times from newly laid in buffers, each for `round` and at
 /// least five passes. The buffer is four times the last cache and at least 1 GiB, but at most a quarter of what
 /// is available, and `most_bytes`. `measured_at_s` of the answer is left 0.
+///
+/// # Errors
+/// When the system gives fewer threads.
 pub fn read_rate_ceiling(
     n_threads: u32,
     rounds: u32,
     round: Duration,
     most_bytes: u64,
-) -> ReadRate {
+) -> Result<ReadRate, ThreadsError> {
     let cache_bytes = Cpu::probe(&LiveFiles).last_level_cache_bytes();
     let wanted = ceiling_buffer_bytes(cache_bytes, available_memory_bytes());
     let buffer_bytes = wanted.min(most_bytes).max(MIB);
@@ -101,16 +108,16 @@ fn read_rounds(
     round: Duration,
     buffer_bytes: u64,
     cache_bytes: Option<u64>,
-) -> ReadRate {
+) -> Result<ReadRate, ThreadsError> {
     let mut all: Vec<Vec<f64>> = Vec::new();
     for _ in 0..rounds {
-        all.push(read_rates(threads, buffer_bytes, round, 5));
+        all.push(read_rates(threads, buffer_bytes, round, 5)?);
     }
     let medians: Vec<f64> = all.iter().filter_map(|r| summary::median(r)).collect();
     let interval = (medians.len() > 1)
         .then(|| median_interval(&medians.iter().map(|&m| vec![m]).collect::<Vec<_>>(), 0.95))
         .flatten();
-    ReadRate {
+    Ok(ReadRate {
         best_per_s: all.iter().flatten().copied().fold(0.0, f64::max),
         median_per_s: summary::median(&medians).unwrap_or(0.0),
         interval_per_s: interval.map(|i| (i.lo, i.hi)),
@@ -119,17 +126,22 @@ fn read_rounds(
         n_passes: all.iter().map(|r| r.len() as u32).sum(),
         measured_at_s: 0,
         disturbed: false,
-    }
+    })
 }
 
-fn read_rate(threads: u32, buffer_bytes: u64) -> f64 {
-    let rates = read_rates(threads, buffer_bytes, Duration::from_millis(70), 3);
-    rates.into_iter().fold(0.0, f64::max)
+fn read_rate(threads: u32, buffer_bytes: u64) -> Result<f64, ThreadsError> {
+    let rates = read_rates(threads, buffer_bytes, Duration::from_millis(70), 3)?;
+    Ok(rates.into_iter().fold(0.0, f64::max))
 }
 
 /// Bytes a second of each pass. Each thread sums its own part, which it has filled itself so that the pages lie
 /// near it.
-fn read_rates(threads: u32, buffer_bytes: u64, budget: Duration, min_passes: u32) -> Vec<f64> {
+fn read_rates(
+    threads: u32,
+    buffer_bytes: u64,
+    budget: Duration,
+    min_passes: u32,
+) -> Result<Vec<f64>, ThreadsError> {
     let words = (buffer_bytes / 8 / u64::from(threads)).max(1) as usize;
     let bytes = (words * 8) as f64 * f64::from(threads);
     let passes = passes(threads, budget, min_passes, |seed| {
@@ -138,11 +150,9 @@ fn read_rates(threads: u32, buffer_bytes: u64, budget: Duration, min_passes: u32
         move || {
             black_box(sum(black_box(&part)));
         }
-    });
-    passes
-        .iter()
-        .map(|took| bytes / took.as_secs_f64())
-        .collect()
+    })?;
+    let rates = passes.iter().map(|took| bytes / took.as_secs_f64());
+    Ok(rates.collect())
 }
 
 /// Four times sixteen chains: enough loads in flight that memory and not additions set the pace.
@@ -174,7 +184,7 @@ pub(super) fn fresh_chains(seed: u32) -> Chains {
     [[seed as f32; LANES]; CHAINS]
 }
 
-fn multiply_add_rate(threads: u32) -> f64 {
+fn multiply_add_rate(threads: u32) -> Result<f64, ThreadsError> {
     let flops = (2 * LANES * CHAINS * ROUNDS) as f64 * f64::from(threads);
     let passes = passes(threads, Duration::from_millis(20), 3, |seed| {
         let mut chains = fresh_chains(seed);
@@ -182,9 +192,9 @@ fn multiply_add_rate(threads: u32) -> f64 {
             multiply_add(&mut chains);
             black_box(&chains);
         }
-    });
+    })?;
     let best = passes.into_iter().min().unwrap_or(Duration::MAX);
-    flops / best.as_secs_f64()
+    Ok(flops / best.as_secs_f64())
 }
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -246,12 +256,15 @@ fn rounds(chains: &mut Chains, step: impl Fn(f32, f32, f32) -> f32 + Copy) {
 
 /// Runs `pass` on all threads at once, over and over until `budget` is spent but at least `min_passes`
 /// times, and returns the times from the common start to the last thread's end.
+///
+/// # Errors
+/// When the system gives fewer threads.
 fn passes<P: FnMut()>(
     threads: u32,
     budget: Duration,
     min_passes: u32,
     prepare: impl Fn(u32) -> P + Sync,
-) -> Vec<Duration> {
+) -> Result<Vec<Duration>, ThreadsError> {
     let barrier = Barrier::new(threads as usize);
     let done = AtomicBool::new(false);
     let other = |seed: u32| {
@@ -265,11 +278,9 @@ fn passes<P: FnMut()>(
             barrier.wait();
         }
     };
+    let start = Start::new();
     std::thread::scope(|scope| {
-        for seed in 1..threads {
-            let other = &other;
-            scope.spawn(move || other(seed));
-        }
+        start_others(scope, threads, &start, &other)?;
         let mut pass = prepare(0);
         let mut times = Vec::new();
         let mut spent = Duration::ZERO;
@@ -285,7 +296,7 @@ fn passes<P: FnMut()>(
         }
         done.store(true, Ordering::Release);
         barrier.wait();
-        times
+        Ok(times)
     })
 }
 
@@ -331,6 +342,7 @@ mod tests {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
         });
+        let times = times.expect("three threads");
         assert_eq!(times.len(), 4);
         assert!(calls.iter().all(|count| count.load(Ordering::Relaxed) == 4));
     }
@@ -350,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_ceiling_has_its_rounds_and_an_interval_from_two_on() {
-        let rate = read_rounds(2, 3, Duration::ZERO, MIB, Some(7));
+        let rate = read_rounds(2, 3, Duration::ZERO, MIB, Some(7)).expect("two threads");
         assert_eq!(
             (rate.n_passes, rate.buffer_bytes, rate.cache_bytes),
             (15, MIB, Some(7))
@@ -359,14 +371,16 @@ mod tests {
         assert!(0.0 < low && low <= rate.median_per_s && rate.median_per_s <= high);
         assert!(rate.best_per_s >= rate.median_per_s);
         assert_eq!(
-            read_rounds(1, 1, Duration::ZERO, MIB, None).interval_per_s,
+            read_rounds(1, 1, Duration::ZERO, MIB, None)
+                .expect("one thread")
+                .interval_per_s,
             None
         );
     }
 
     #[test]
     fn rates_are_positive_numbers() {
-        let rates = [read_rate(2, MIB), multiply_add_rate(2)];
+        let rates = [read_rate(2, MIB), multiply_add_rate(2)].map(|r| r.expect("two threads"));
         assert!(
             rates.iter().all(|rate| rate.is_finite() && *rate > 0.0),
             "{rates:?}"

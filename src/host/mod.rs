@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 mod bandwidth;
 mod cgroup;
 mod cpu;
+mod environment;
 mod features;
 mod files;
 mod gpu;
@@ -21,6 +22,7 @@ mod procfs;
 mod sampler;
 mod sampler_record;
 mod thermal;
+mod threads;
 mod timer;
 mod trial;
 mod virtualisation;
@@ -37,12 +39,14 @@ mod garbage_tests;
 
 pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
 pub use cpu::{Cache, Cpu};
+pub use environment::{EngineEnvironment, not_for_workers};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
 pub use gpu::{EnergyMeter, Gpu, GpuReport, throttle_names};
 pub use kernel::{KernelSettings, Limit, context_switches};
 pub use memory::{Memory, available_memory_bytes};
 pub use neighbours::{Neighbour, ProcessTimes};
 pub use placement::{MemoryNode, Placement};
+pub use threads::ThreadsError;
 pub use timer::TimerFacts;
 pub use trial::{CoreTrial, Trial, TrialSettings, each_core};
 pub use virtualisation::Virtualisation;
@@ -78,6 +82,8 @@ pub struct Machine {
     pub on_battery: Option<bool>,
     /// NVIDIA GPUs.
     pub gpus: GpuReport,
+    /// Variables that the engine and its threads read; the same for every worker.
+    pub environment: EngineEnvironment,
 }
 
 impl Machine {
@@ -100,6 +106,7 @@ impl Machine {
             load_average: load_average(files),
             on_battery: thermal::on_battery(files),
             gpus: GpuReport::probe(),
+            environment: EngineEnvironment::probe(),
         };
         machine.fingerprint = fingerprint(&machine);
         machine

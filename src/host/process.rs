@@ -76,6 +76,12 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// Threads that this process has now. `None` outside Linux.
+pub fn thread_count_of_self() -> Option<u32> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
+    u32::try_from(threads.count()).ok()
+}
+
 /// How a process ended, in one word or two: `SIGABRT`, `exit code 3`, `STATUS_ACCESS_VIOLATION`.
 pub fn describe_exit(status: ExitStatus) -> String {
     #[cfg(unix)]

@@ -5,12 +5,13 @@
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::yield_now;
+use std::thread::{Builder, yield_now};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::bandwidth::{Chains, fresh_chains, multiply_add, sum};
+use super::threads::{Start, ThreadsError, start_others};
 
 /// Computing passes before each reading pass: one takes about half a millisecond, and a p99 needs hundreds.
 const COMPUTE_PASSES: usize = 8;
@@ -60,7 +61,10 @@ pub struct CoreTrial {
 
 impl Trial {
     /// Makes threads and memory, works until the time is over, and forgets them.
-    pub fn run(settings: TrialSettings) -> Self {
+    ///
+    /// # Errors
+    /// When the system gives fewer threads.
+    pub fn run(settings: TrialSettings) -> Result<Self, ThreadsError> {
         let begun = Instant::now();
         let n_threads = settings.n_threads.max(1);
         let words = (settings.buffer_bytes / 8 / u64::from(n_threads)).max(1) as usize;
@@ -70,19 +74,18 @@ impl Trial {
             buffer_bytes: words as u64 * 8 * u64::from(n_threads),
             ..Self::default()
         };
-        std::thread::scope(|scope| {
-            for seed in 1..n_threads {
-                let step = &step;
-                scope.spawn(move || {
-                    let mut part = Part::new(seed, words, settings.huge_pages);
-                    while step.is_wanted() {
-                        part.round(|pass| {
-                            // The leader's clock is the one that counts.
-                            step.timed(pass);
-                        });
-                    }
+        let other = |seed: u32| {
+            let mut part = Part::new(seed, words, settings.huge_pages);
+            while step.is_wanted() {
+                part.round(|pass| {
+                    // The leader's clock is the one that counts.
+                    step.timed(pass);
                 });
             }
+        };
+        let start = Start::new();
+        std::thread::scope(|scope| {
+            start_others(scope, n_threads, &start, &other)?;
             let mut part = Part::new(0, words, settings.huge_pages);
             let mut rounds = 0;
             // The first round is not kept: it meets cold caches and threads that are still being placed.
@@ -99,8 +102,8 @@ impl Trial {
                 rounds += 1;
             }
             step.end();
-        });
-        trial
+            Ok(trial)
+        })
     }
 }
 
@@ -112,7 +115,7 @@ pub fn each_core(cpus: &[u32], lasting: Duration) -> Vec<CoreTrial> {
     let share = lasting / u32::try_from(chosen.len()).unwrap_or(u32::MAX).max(1);
     let try_one = |cpu: u32| {
         std::thread::scope(|scope| {
-            let tried = scope.spawn(|| {
+            let tried = Builder::new().spawn_scoped(scope, || {
                 bind_to(cpu)?;
                 let begun = Instant::now();
                 let mut chains = fresh_chains(cpu);
@@ -125,7 +128,7 @@ pub fn each_core(cpus: &[u32], lasting: Duration) -> Vec<CoreTrial> {
                 }
                 Some(CoreTrial { cpu, compute_ns })
             });
-            tried.join().ok().flatten()
+            tried.ok()?.join().ok().flatten()
         })
     };
     chosen.into_iter().filter_map(try_one).collect()
@@ -292,7 +295,8 @@ mod tests {
                 buffer_bytes: 3 << 20,
                 huge_pages: n_threads == 3,
                 lasting: Duration::ZERO,
-            });
+            })
+            .expect("threads");
             assert_eq!(trial.n_threads, n_threads);
             assert_eq!(trial.read_ns.len(), MIN_ROUNDS);
             assert_eq!(trial.compute_ns.len(), MIN_ROUNDS * COMPUTE_PASSES);

@@ -63,6 +63,16 @@ pub enum HostWarning {
         /// What the machine has.
         total_bytes: u64,
     },
+    /// Environment variables that change what the engine or its threads do.
+    EngineVariables {
+        /// As `NAME=value`.
+        set: Vec<String>,
+    },
+    /// Environment variables that workers are not given.
+    ClearedVariables {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// More threads than hardware threads this process may use.
     MoreThreadsThanCores {
         /// Threads asked for.
@@ -119,6 +129,16 @@ impl fmt::Display for HostWarning {
                 "only {:.1} of {:.1} GiB of memory are available; close other programs",
                 gib(*available_bytes),
                 gib(*total_bytes)
+            ),
+            Self::EngineVariables { set } => write!(
+                f,
+                "{} in the environment acts on the engine; unset it where it is not meant",
+                set.join(", ")
+            ),
+            Self::ClearedVariables { names } => write!(
+                f,
+                "{} in the environment is not given to workers: this program's own flags decide",
+                names.join(", ")
             ),
             Self::MoreThreadsThanCores { n_threads, cores } => write!(
                 f,
@@ -204,6 +224,16 @@ pub fn machine_warnings(machine: &Machine, system_info: &str, n_threads: u32) ->
             available_bytes,
             total_bytes,
         });
+    }
+    let environment = &machine.environment;
+    if !environment.acting.is_empty() {
+        let acting = environment.acting.iter();
+        let set = acting.map(|(name, value)| format!("{name}={value}"));
+        warnings.push(HostWarning::EngineVariables { set: set.collect() });
+    }
+    if !environment.cleared.is_empty() {
+        let names = environment.cleared.clone();
+        warnings.push(HostWarning::ClearedVariables { names });
     }
     if let Some(cores) = machine
         .cpu
@@ -291,6 +321,9 @@ mod tests {
             ..Machine::default()
         };
         machine.cpu.features.avx512f = true;
+        let acting = [("OMP_PROC_BIND".to_owned(), "close".to_owned())];
+        machine.environment.acting = acting.into();
+        machine.environment.cleared = vec!["OMP_THREAD_LIMIT".to_owned()];
         let warnings = machine_warnings(&machine, "CPU : AVX2 = 1 | ", 5);
         let lines: Vec<String> = warnings
             .iter()
@@ -304,6 +337,8 @@ mod tests {
                 "the CPU frequency governor is performance,powersave; set it to performance (cpupower frequency-set -g performance)",
                 "the machine runs on its battery; plug it in",
                 "only 0.0 of 0.0 GiB of memory are available; close other programs",
+                "OMP_PROC_BIND=close in the environment acts on the engine; unset it where it is not meant",
+                "OMP_THREAD_LIMIT in the environment is not given to workers: this program's own flags decide",
                 "5 threads share 4 available cores; use at most 4 threads",
             ]
         );

@@ -51,6 +51,33 @@ pub enum ModelError {
         /// The reader's own words.
         detail: String,
     },
+    /// A tensor type that this build's engine has no code for: another engine's, a newer or a removed one.
+    #[error(
+        "{}: tensor `{tensor}` is of type {type_number}, which this build's llama.cpp cannot read ({detail}): the file \
+         may be sound for another build (a fork, a newer or an older version); here, take the model in another type",
+        path.display()
+    )]
+    UnknownTensorType {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// Its type's number in the file.
+        type_number: u32,
+        /// What the engine knows of that number.
+        detail: String,
+    },
+    /// A GGUF file of a later version of the format.
+    #[error(
+        "{}: this build's llama.cpp cannot read it ({detail}): the file may be sound for a newer version",
+        path.display()
+    )]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// The reader's own words.
+        detail: String,
+    },
     /// A GGUF file that cannot generate text by itself.
     #[error("{}: not a language model that generates text: {kind}", path.display())]
     NotLanguageModel {

@@ -10,7 +10,10 @@ use super::gguf::{Gguf, TensorInfo};
 use super::names::model_name;
 use super::parts::{Headers, ModelFile};
 use super::sums::{Matrices, Sums};
-use super::{FileType, ModelError, Progress, hash, kv_heads, shapes};
+use super::{
+    FileType, ModelError, Progress, SlidingLayers, UnusedTensors, hash, sequence_memory, shapes,
+    unused,
+};
 
 /// Shape, types and sizes of one model. Counts are exact; `None` means the file does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +46,7 @@ pub struct ModelFacts {
     pub n_matmul_params: u64,
     /// Of these, elements of experts (each token uses `n_expert_used` of `n_expert`).
     pub n_expert_params: u64,
-    /// Transformer blocks.
+    /// Transformer blocks that decoding runs: without those that predict further tokens (`nextn`).
     pub n_layer: u32,
     /// Width of the residual stream.
     pub n_embd: u32,
@@ -59,6 +62,17 @@ pub struct ModelFacts {
     pub k_elements_per_token: u64,
     /// Elements that one token adds to the value cache, summed over layers.
     pub v_elements_per_token: u64,
+    /// The layers among these with a sliding window; none where all attend in full. Not in records of programs that
+    /// did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding: Option<SlidingLayers>,
+    /// Elements, each an F32, of a sequence's recurrent and convolution state, summed over layers: as many whatever
+    /// the sequence's length.
+    #[serde(default)]
+    pub state_elements_per_seq: u64,
+    /// Tensors that plain decoding never touches, by what they are for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unused: Vec<UnusedTensors>,
     /// Feed-forward width, the most of any layer.
     pub n_ff: Option<u32>,
     /// Tokens in the vocabulary, as the logits have them.
@@ -77,10 +91,11 @@ pub struct ModelFacts {
     pub bytes_by_type: BTreeMap<String, u64>,
     /// Bytes of `token_embd.weight`.
     pub token_embd_bytes: u64,
-    /// Bytes of expert tensors (`_exps`), of which a step reads only the chosen ones.
+    /// Bytes of expert tensors (`_exps`) that decoding uses, of which a step reads only the chosen ones.
     pub expert_bytes: u64,
     /// W of the method's section 4: tensor bytes that every decode step reads, that is all but the
-    /// embedding tables, of which only single rows are read; a tied table counts as output.
+    /// embedding tables, of which only single rows are read, and what decoding does not touch; a tied table counts as
+    /// output.
     /// An upper bound for mixtures of experts, see `expert_bytes`.
     pub weight_bytes_per_step: u64,
     /// The matrices a token multiplies with, by shape and type. Empty in records of programs that did
@@ -139,18 +154,19 @@ impl ModelFacts {
             let values = gguf.uints(&key(name))?;
             values.into_iter().max().filter(|&n| n > 0).and_then(narrow)
         };
-        let n_layer = required("block_count")?;
+        let n_blocks = required("block_count")?;
         let n_embd = required("embedding_length")?;
         // Bounds every loop over layers, whatever a damaged file claims.
-        if n_layer as usize > tensors.len() {
+        if n_blocks as usize > tensors.len() {
             return Err(ModelError::Malformed {
                 path: path.to_owned(),
-                detail: format!("{n_layer} layers, but only {} tensors", tensors.len()),
+                detail: format!("{n_blocks} layers, but only {} tensors", tensors.len()),
             });
         }
         shapes::check(path, gguf, &arch, tensors)?;
-        let kv = kv_heads::read(gguf, &arch, u64::from(n_layer), u64::from(n_embd));
-        let sums = Sums::of(tensors);
+        let n_layer = unused::executed_layers(path, gguf, &arch, n_blocks, tensors)?;
+        let memory = sequence_memory::read(gguf, &arch, u64::from(n_layer), u64::from(n_embd));
+        let sums = Sums::of(tensors, n_layer);
         Ok(Self {
             name: model_name(path),
             path: path.to_owned(),
@@ -171,12 +187,15 @@ impl ModelFacts {
             n_expert_params: sums.expert_params,
             n_layer,
             n_embd,
-            n_head: kv.n_head.and_then(narrow),
-            n_head_kv: kv.n_head_kv.and_then(narrow),
-            head_dim_k: kv.head_dim_k.and_then(narrow),
-            head_dim_v: kv.head_dim_v.and_then(narrow),
-            k_elements_per_token: kv.k_elements_per_token,
-            v_elements_per_token: kv.v_elements_per_token,
+            n_head: memory.n_head.and_then(narrow),
+            n_head_kv: memory.n_head_kv.and_then(narrow),
+            head_dim_k: memory.head_dim_k.and_then(narrow),
+            head_dim_v: memory.head_dim_v.and_then(narrow),
+            k_elements_per_token: memory.k_elements_per_token,
+            v_elements_per_token: memory.v_elements_per_token,
+            sliding: memory.sliding,
+            state_elements_per_seq: memory.state_elements_per_seq,
+            unused: unused::summed(tensors, n_layer),
             n_ff: largest("feed_forward_length"),
             n_vocab: n_vocab(gguf, &arch, tensors).ok_or_else(|| ModelError::MissingKey {
                 path: path.to_owned(),
@@ -198,12 +217,39 @@ impl ModelFacts {
 
     /// Bytes that one token adds to the KV cache (kappa of the method's section 4), for caches
     /// whose elements take this many bytes (see
-    /// [`type_bytes_per_element`](super::type_bytes_per_element)). Layers with a sliding
-    /// window stop growing at their window.
+    /// [`type_bytes_per_element`](super::type_bytes_per_element)). Of layers with a sliding
+    /// window, [`ModelFacts::sliding_bytes_per_token`], the engine keeps the latest tokens only.
     #[must_use]
     pub fn kv_bytes_per_token(&self, k_bytes_per_element: f64, v_bytes_per_element: f64) -> f64 {
         self.k_elements_per_token as f64 * k_bytes_per_element
             + self.v_elements_per_token as f64 * v_bytes_per_element
+    }
+
+    /// The part of [`ModelFacts::kv_bytes_per_token`] that layers with a sliding window add.
+    #[must_use]
+    pub fn sliding_bytes_per_token(
+        &self,
+        k_bytes_per_element: f64,
+        v_bytes_per_element: f64,
+    ) -> f64 {
+        self.sliding.map_or(0.0, |s| {
+            s.k_elements_per_token as f64 * k_bytes_per_element
+                + s.v_elements_per_token as f64 * v_bytes_per_element
+        })
+    }
+
+    /// Bytes of each sequence's recurrent and convolution state; the engine keeps it in F32.
+    #[must_use]
+    pub fn state_bytes_per_seq(&self) -> u64 {
+        self.state_elements_per_seq.saturating_mul(4)
+    }
+
+    /// Bytes of the tensors that the engine loads to decode.
+    #[must_use]
+    pub fn used_tensor_bytes(&self) -> u64 {
+        let unused = self.unused.iter().map(|u| u.bytes);
+        self.tensor_bytes
+            .saturating_sub(unused.fold(0, u64::saturating_add))
     }
 
     /// Fills the `sha256` of every file and of the model, from the cache where a file has not changed since it was last

@@ -333,6 +333,16 @@ fn refusal(path: &Path, log: &str) -> ModelError {
             detail: format!("it begins with {magic}{hint}"),
         };
     }
+    if let Some(error) = unknown_type(&path, &first) {
+        return error;
+    }
+    // "this GGUF file is version 99 but this software only supports up to version 3"
+    if first.contains("only supports up to version") {
+        return ModelError::NewerFormat {
+            path,
+            detail: first,
+        };
+    }
     let ran_out = first.contains("exceeds remaining")
         || (lines.len() == 1 && first.starts_with("failed to "));
     if ran_out {
@@ -344,6 +354,79 @@ fn refusal(path: &Path, log: &str) -> ModelError {
         ModelError::Malformed {
             path,
             detail: first,
+        }
+    }
+}
+
+/// Largest number that any llama.cpp or fork of it has given to a type; above it, the number itself is damaged.
+const LARGEST_TYPE: u32 = 999;
+
+/// A type that the engine has no code for, told from the reader's line. It speaks of a number outside its table
+/// ("tensor 'x' has invalid ggml type 99. should be in [0, 42)"), or of a removed type, whose blocks have no elements
+/// ("tensor 'x' of type 36 (NAME) has 6912 elements per row, not a multiple of block size (0)").
+fn unknown_type(path: &Path, line: &str) -> Option<ModelError> {
+    let (tensor, rest) = line.strip_prefix("tensor '")?.split_once("' ")?;
+    let (text, detail) = if let Some(rest) = rest.strip_prefix("has invalid ggml type ") {
+        let (number, range) = rest.split_once('.')?;
+        (
+            number,
+            format!("its types are{}", range.replace(" should be in", "")),
+        )
+    } else {
+        let (number, rest) = rest.strip_prefix("of type ")?.split_once(" (")?;
+        let name = rest.strip_suffix("block size (0)")?.split_once(") has ")?.0;
+        (number, format!("there the number means {name}"))
+    };
+    let type_number = text.trim().parse().ok().filter(|&n| n <= LARGEST_TYPE)?;
+    Some(ModelError::UnknownTensorType {
+        path: path.to_owned(),
+        tensor: tensor.to_owned(),
+        type_number,
+        detail,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_the_engine_lacks_is_not_called_malformed() {
+        let text = |line: &str| refusal(Path::new("m.gguf"), line).to_string();
+        let removed = text(
+            "gguf_init_from_file_ptr: tensor 'blk.0.ffn_x.weight' of type 36 (TYPE_IQ4_NL_4_4 REMOVED) has 6912 \
+             elements per row, not a multiple of block size (0)\ngguf_init_from_file_ptr: failed to read tensor info\n",
+        );
+        for word in ["m.gguf", "`blk.0.ffn_x.weight`", "type 36", "another build"] {
+            assert!(removed.contains(word), "{word}: {removed}");
+        }
+        assert!(!removed.contains("malformed") && !removed.contains("block size"));
+        let newer = text(
+            "gguf_init: tensor 'x' has invalid ggml type 153. should be in [0, 42)\ngguf_init: failed to read tensor info",
+        );
+        assert!(
+            newer.contains("type 153") && newer.contains("[0, 42)"),
+            "{newer}"
+        );
+        let later = text(
+            "gguf_init: this GGUF file is version 9 but this software only supports up to version 3",
+        );
+        assert!(
+            later.contains("newer version") && !later.contains("malformed"),
+            "{later}"
+        );
+    }
+
+    #[test]
+    fn damage_is_still_called_damage() {
+        for line in [
+            "f: tensor 'x' has invalid ggml type -1. should be in [0, 42)",
+            "f: tensor 'x' has invalid ggml type 70000. should be in [0, 42)",
+            "f: tensor 'x' of type 2 (q4_0) has 33 elements per row, not a multiple of block size (32)",
+            "f: tensor '' of type",
+        ] {
+            let error = refusal(Path::new("m.gguf"), line);
+            assert!(matches!(error, ModelError::Malformed { .. }), "{error}");
         }
     }
 }

@@ -17,13 +17,13 @@ mod file_type;
 mod generative;
 mod gguf;
 mod hash;
-mod kv_heads;
 mod log_capture;
 mod names;
 pub mod ollama;
 mod parts;
 pub mod quantize;
 mod scan;
+mod sequence_memory;
 mod shapes;
 mod source;
 mod space;
@@ -31,6 +31,7 @@ mod stamp;
 mod store;
 mod sums;
 pub mod synth;
+mod unused;
 mod watch;
 
 pub use error::ModelError;
@@ -41,10 +42,12 @@ pub use hash::sha256_file;
 pub use log_capture::LogCapture;
 pub use names::sanitize_name;
 pub use parts::ModelFile;
+pub use sequence_memory::SlidingLayers;
 pub use source::{Ensure, ModelSpec, Resolution, ResolvedModel, resolve};
 pub use stamp::FileStamp;
 pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
 pub use sums::{Matrices, type_block_elements, type_bytes_per_element};
+pub use unused::{UnusedKind, UnusedTensors};
 pub use watch::FileWatch;
 
 /// Reports progress of a long file operation: bytes done, bytes in all.

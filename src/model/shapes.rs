@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::ModelError;
 use super::gguf::{Gguf, TensorInfo};
-use super::kv_heads::per_layer;
+use super::sequence_memory::per_layer;
 
 /// Most experts of a layer that the engine takes (`LLAMA_MAX_EXPERTS` is 1024).
 const MOST_EXPERTS: u64 = 4096;

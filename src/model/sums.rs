@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::gguf::{TensorInfo, block_bytes, block_elements, tensor_type_name, tensor_type_of};
+use super::unused::{is_executed, layer_of};
 
 /// Average bytes of one element of a ggml type by name in any case (`f16` is 2.0, `q8_0` is
 /// 34/32); `None` for an unknown name.
@@ -54,7 +55,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub fn of(tensors: &[TensorInfo]) -> Self {
+    /// Of a model that runs `n_layer` layers.
+    pub fn of(tensors: &[TensorInfo], n_layer: u32) -> Self {
         let mut sums = Self {
             tied: is_tied(tensors),
             ..Self::default()
@@ -67,6 +69,9 @@ impl Sums {
             *sums.by_type.entry(tensor_type_name(t.ty)).or_default() += t.bytes;
             if t.name == TABLE {
                 sums.token_embd_bytes += t.bytes;
+            }
+            if !is_executed(&t.name, n_layer) {
+                continue;
             }
             if expert {
                 sums.expert_bytes += t.bytes;
@@ -82,7 +87,7 @@ impl Sums {
                 }
             }
         }
-        sums.matrices = matrices(tensors);
+        sums.matrices = matrices(tensors, n_layer);
         sums
     }
 
@@ -109,20 +114,16 @@ fn is_matrix(t: &TensorInfo) -> bool {
     t.ne[1] > 1 && t.name.ends_with(".weight")
 }
 
-/// `12` of `blk.12.ffn_up.weight`.
-fn layer_of(name: &str) -> Option<u32> {
-    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
-}
-
 /// The matrices by shape and type, in a fixed order.
-fn matrices(tensors: &[TensorInfo]) -> Vec<Matrices> {
+fn matrices(tensors: &[TensorInfo], n_layer: u32) -> Vec<Matrices> {
     let tied = is_tied(tensors);
-    let last_layer = tensors.iter().filter_map(|t| layer_of(&t.name)).max();
+    let executed = || tensors.iter().filter(|t| is_executed(&t.name, n_layer));
+    let last_layer = executed().filter_map(|t| layer_of(&t.name)).max();
     let is_last_feed_forward = |name: &str| {
         name.contains(".ffn_") && layer_of(name).is_some_and(|n| Some(n) == last_layer)
     };
     let mut groups: BTreeMap<Matrices, u64> = BTreeMap::new();
-    for t in tensors {
+    for t in executed() {
         if !is_matrix(t) || is_looked_up(&t.name, tied) {
             continue;
         }

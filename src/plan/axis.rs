@@ -85,6 +85,28 @@ where
     Ok(values)
 }
 
+/// Switches that `text` lists: `on`, `off`, or both; each once.
+///
+/// # Errors
+/// [`PlanError::Axis`] naming `key` and the word that is wrong.
+pub fn switches(key: &str, text: &str) -> Result<Vec<bool>, PlanError> {
+    let mut values = Vec::new();
+    for piece in text.split(',').map(str::trim) {
+        let value = match piece {
+            "on" | "1" | "true" => true,
+            "off" | "0" | "false" => false,
+            _ => {
+                let reason = format!("'{piece}' is not one of on, off (or 1, 0)");
+                return Err(PlanError::axis(key, reason));
+            }
+        };
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    Ok(values)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +142,15 @@ mod tests {
                 "{text}: {e}"
             );
         }
+    }
+
+    #[test]
+    fn switches_are_on_or_off() {
+        let ok = |t: &str| switches("swa_full", t).expect(t);
+        assert_eq!(ok("on"), [true]);
+        assert_eq!(ok("off, 1,false"), [false, true]);
+        let e = switches("swa_full", "auto").expect_err("neither");
+        assert!(e.to_string().starts_with("swa_full: 'auto'"), "{e}");
     }
 
     proptest::proptest! {

@@ -48,10 +48,12 @@ impl Rates {
 /// Bytes a cell needs, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryPrice {
-    /// The file's tensors.
+    /// The file's tensors that decoding uses.
     pub weights_bytes: u64,
     /// The KV cache of all sequences.
     pub kv_bytes: u64,
+    /// The recurrent and convolution state of all sequences.
+    pub state_bytes: u64,
     /// The engine's compute buffers and the logits it hands out; an upper estimate.
     pub compute_bytes: u64,
 }
@@ -59,7 +61,10 @@ pub struct MemoryPrice {
 impl MemoryPrice {
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        self.weights_bytes + self.kv_bytes + self.compute_bytes
+        let parts = [self.kv_bytes, self.state_bytes, self.compute_bytes];
+        parts
+            .into_iter()
+            .fold(self.weights_bytes, u64::saturating_add)
     }
 
     /// What of it falls on GPUs and what on the host, by the share of layers offloaded.
@@ -70,49 +75,72 @@ impl MemoryPrice {
         // llama.cpp counts the output layer as one more.
         let layers = u64::from(model.n_layer) + 1;
         let offloaded = u64::from(case.n_gpu_layers).min(layers);
-        let on_gpu = (self.weights_bytes + self.kv_bytes) / layers * offloaded + self.compute_bytes;
+        let of_layers = self.total_bytes().saturating_sub(self.compute_bytes);
+        let on_gpu = (of_layers / layers)
+            .saturating_mul(offloaded)
+            .saturating_add(self.compute_bytes);
         (on_gpu, self.total_bytes().saturating_sub(on_gpu))
     }
 }
 
-/// Prices a cell's memory.
-///
-/// KV: METHOD's kappa times the cells of all sequences. Compute: the largest activations alive at once
-/// in a graph of `n_ubatch` tokens (`llama_context::graph_reserve` reserves that worst case): logits of a
-/// row for each token that may ask for them, the feed-forward and the residual widths, the attention
-/// mask (`llama-graph.cpp`), and without flash attention the scores of every head.
-pub fn memory(case: &Case, model: &ModelFacts) -> MemoryPrice {
-    let cells = u64::from(case.n_ctx_total());
-    let kv_per_token = model.kv_bytes_per_token(
+/// Bytes of the KV cache of all sequences, each of `n_ctx_seq` cells: METHOD's kappa times the cells, fewer of them in
+/// layers with a sliding window.
+pub fn kv_bytes(case: &Case, model: &ModelFacts, n_ctx_seq: u32) -> u64 {
+    let (k, v) = (
         case.type_k.bytes_per_element(),
         case.type_v.bytes_per_element(),
     );
-    let kv_bytes = (kv_per_token * cells as f64).ceil() as u64;
+    let sliding = model.sliding_bytes_per_token(k, v);
+    let full = model.kv_bytes_per_token(k, v) - sliding;
+    let window = model.sliding.map_or(0, |s| s.n_window);
+    let kept = case.sliding_cells(window).min(n_ctx_seq);
+    let per_seq = full * f64::from(n_ctx_seq) + sliding * f64::from(kept);
+    // A float beyond the integers becomes the largest of them.
+    (per_seq * f64::from(case.n_seq)).ceil() as u64
+}
+
+/// Bytes of the recurrent and convolution state of all sequences.
+pub fn state_bytes(case: &Case, model: &ModelFacts) -> u64 {
+    model
+        .state_bytes_per_seq()
+        .saturating_mul(case.n_seq.into())
+}
+
+/// Prices a cell's memory. What is beyond all bounds is the largest number, and so never fits.
+///
+/// Compute: the largest activations alive at once in a graph of `n_ubatch` tokens (`llama_context::graph_reserve`
+/// reserves that worst case): logits of a row for each token that may ask for them, the feed-forward and the residual
+/// widths, the attention mask (`llama-graph.cpp`), and without flash attention the scores of every head.
+pub fn memory(case: &Case, model: &ModelFacts) -> MemoryPrice {
+    let product = |factors: &[u64]| factors.iter().copied().fold(1, u64::saturating_mul);
     let tokens = u64::from(case.n_ubatch.min(case.n_batch));
     let f32_bytes = 4;
     let row_logits = u64::from(model.n_vocab) * f32_bytes;
     // A model without these facts has other activations; the residual width stands for them.
-    let n_ff = u64::from(model.n_ff.unwrap_or(4 * model.n_embd));
+    let n_ff = model.n_ff.map_or(4 * u64::from(model.n_embd), u64::from);
     let widths = 3 * n_ff + 8 * u64::from(model.n_embd);
+    let n_ctx_seq = u64::from(case.n_ctx_seq());
     // In f32, and again in f16 for flash attention.
-    let mask = u64::from(case.n_ctx_seq()) * tokens * 6;
+    let mask = product(&[n_ctx_seq, tokens, 6]);
     let scores = match case.flash_attn {
         FlashAttn::Off => {
-            u64::from(model.n_head.unwrap_or(0))
-                * u64::from(case.n_ctx_seq())
-                * tokens
-                * f32_bytes
-                * 2
+            let heads = u64::from(model.n_head.unwrap_or(0));
+            product(&[heads, n_ctx_seq, tokens, 2 * f32_bytes])
         }
         FlashAttn::On | FlashAttn::Auto => 0,
     };
+    let rows = product(&[
+        tokens,
+        row_logits.saturating_add(widths.saturating_mul(f32_bytes)),
+    ]);
+    let logits = product(&[case.n_seq.into(), row_logits]);
     MemoryPrice {
-        weights_bytes: model.tensor_bytes,
-        kv_bytes,
-        compute_bytes: tokens * (row_logits + widths * f32_bytes)
-            + u64::from(case.n_seq) * row_logits
-            + mask
-            + scores,
+        weights_bytes: model.used_tensor_bytes(),
+        kv_bytes: kv_bytes(case, model, case.n_ctx_seq()),
+        state_bytes: state_bytes(case, model),
+        compute_bytes: [logits, mask, scores]
+            .into_iter()
+            .fold(rows, u64::saturating_add),
     }
 }
 
@@ -121,25 +149,52 @@ pub fn memory(case: &Case, model: &ModelFacts) -> MemoryPrice {
 pub struct TimeEstimate {
     prefill: Duration,
     decode: Duration,
+    /// Filling the cache up to the depth.
+    depth: Duration,
+    /// Whether every repetition has to do that anew.
+    refills: bool,
     open: Duration,
     warm_up_share: f64,
 }
 
 impl TimeEstimate {
-    /// One timed repetition.
+    /// One repetition, with what it has to compute anew beforehand.
     pub fn repetition(&self) -> Duration {
-        self.prefill + self.decode
+        let timed = self.prefill.saturating_add(self.decode);
+        if self.refills {
+            timed.saturating_add(self.depth)
+        } else {
+            timed
+        }
     }
 
     /// Opening a context, filling the depth, and the warm-up.
     pub fn warm_up(&self) -> Duration {
-        self.open + self.prefill + self.decode.mul_f64(self.warm_up_share)
+        let steps = scaled(self.decode, self.warm_up_share);
+        [self.depth, self.prefill, steps]
+            .into_iter()
+            .fold(self.open, Duration::saturating_add)
     }
 
     /// A visit with so many repetitions.
     pub fn visit(&self, repetitions: u32) -> Duration {
-        self.warm_up() + self.repetition() * repetitions
+        let timed = self.repetition().saturating_mul(repetitions);
+        self.warm_up().saturating_add(timed)
     }
+}
+
+/// Longer than anyone waits: what an estimate is whose figures are beyond all bounds. A sum of many of them is still
+/// a duration.
+const ENDLESS: Duration = Duration::from_secs(100_000_000_000);
+
+/// A duration times a factor, however large either is.
+pub fn scaled(duration: Duration, factor: f64) -> Duration {
+    seconds(duration.as_secs_f64() * factor)
+}
+
+fn seconds(s: f64) -> Duration {
+    let duration = Duration::try_from_secs_f64(s).unwrap_or(ENDLESS);
+    duration.min(ENDLESS)
 }
 
 /// Share of the quickly measured multiply-add rate that the engine's kernels reach: they also
@@ -167,19 +222,19 @@ pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
     let flops_rate = rates.flops_per_s * KERNEL_EFFICIENCY * threads;
     let offloaded = rates.gpu.map(|gpu| (gpu, offloaded_share(case, model)));
     let call = |shape: &CallShape| {
-        let cost = cost::of(model, case.kv_element(), shape);
-        let bytes = cost.weight_bytes + cost.kv_used_bytes;
+        let cost = cost::of(model, case.kv_cache(), shape);
+        let bytes = cost.weight_bytes + cost.kv_used_bytes + cost.state_bytes;
         let on =
             |bytes_rate: f64, flops_rate: f64| (bytes / bytes_rate).max(cost.flops() / flops_rate);
         let on_cpu = on(bytes_rate, flops_rate);
-        let seconds = match offloaded {
+        let needed = match offloaded {
             Some((gpu, share)) => {
                 let on_gpu = on(gpu.read_bytes_per_s * GPU_READ_SHARE, gpu.flops_per_s);
                 share * on_gpu + (1.0 - share) * on_cpu
             }
             None => on_cpu,
         };
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 1000) + CALL_OVERHEAD
+        seconds(needed) + CALL_OVERHEAD
     };
     let prefill = |n: u32, after: u32| {
         if n > 0 {
@@ -188,17 +243,16 @@ pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
             Duration::ZERO
         }
     };
-    let kv_per_token = model.kv_bytes_per_token(
-        case.type_k.bytes_per_element(),
-        case.type_v.bytes_per_element(),
-    );
-    let kv_bytes = kv_per_token * f64::from(case.n_ctx_total());
+    let cache = kv_bytes(case, model, case.n_ctx_seq()).saturating_add(state_bytes(case, model));
     let warm_up_steps = case.n_gen.min(WARMUP_STEPS);
+    let step = call(&CallShape::decode(case.n_seq, case.mid_past()));
     TimeEstimate {
         prefill: prefill(case.n_prompt, case.n_depth),
-        decode: call(&CallShape::decode(case.n_seq, case.mid_past())) * case.n_gen,
+        decode: step.saturating_mul(case.n_gen).min(ENDLESS),
+        depth: prefill(case.n_depth, 0),
+        refills: !case.can_return_to_depth(model),
         // The engine zeroes a new cache.
-        open: Duration::from_secs_f64(0.02 + kv_bytes / bytes_rate) + prefill(case.n_depth, 0),
+        open: seconds(0.02 + cache as f64 / bytes_rate),
         warm_up_share: f64::from(warm_up_steps) / f64::from(case.n_gen.max(1)),
     }
 }
@@ -206,5 +260,8 @@ pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
 /// Time to load a file: read at the speed of a common disk, plus a process's start.
 pub fn load_time(file_bytes: u64) -> Duration {
     const DISK_BYTES_PER_S: f64 = 500e6;
-    Duration::from_secs_f64(0.2 + file_bytes as f64 / DISK_BYTES_PER_S)
+    seconds(0.2 + file_bytes as f64 / DISK_BYTES_PER_S)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Case, FlashAttn, KvSizing, KvType, MAX_SEQ, PlanError, SplitMode};
+use super::{Case, FlashAttn, KvSizing, KvType, MAX_SEQ, MAX_THREADS, PlanError, SplitMode};
 
 /// Most combinations a sweep may span; more is a typing mistake, and would take years.
 const MAX_CASES: usize = 100_000;
@@ -25,6 +25,7 @@ pub struct Defaults {
     pub type_k: KvType,
     pub type_v: KvType,
     pub flash_attn: FlashAttn,
+    pub swa_full: bool,
     pub split_mode: SplitMode,
     pub main_gpu: u32,
 }
@@ -43,6 +44,8 @@ impl Default for Defaults {
             type_k: KvType::F16,
             type_v: KvType::F16,
             flash_attn: FlashAttn::Auto,
+            // As llama.cpp's tools; its library's own default is a full cache.
+            swa_full: false,
             split_mode: SplitMode::Layer,
             main_gpu: 0,
         }
@@ -76,6 +79,7 @@ pub struct Axes {
     pub type_k: Option<Vec<KvType>>,
     pub type_v: Option<Vec<KvType>>,
     pub flash_attn: Option<Vec<FlashAttn>>,
+    pub swa_full: Option<Vec<bool>>,
     pub n_gpu_layers: Option<Vec<u32>>,
     pub split_mode: Option<Vec<SplitMode>>,
     pub main_gpu: Option<Vec<u32>>,
@@ -98,6 +102,7 @@ impl Axes {
             self.type_k.as_ref().map(Vec::len),
             self.type_v.as_ref().map(Vec::len),
             self.flash_attn.as_ref().map(Vec::len),
+            self.swa_full.as_ref().map(Vec::len),
             self.n_gpu_layers.as_ref().map(Vec::len),
             self.split_mode.as_ref().map(Vec::len),
             self.main_gpu.as_ref().map(Vec::len),
@@ -123,6 +128,7 @@ impl Axes {
             type_k: over.type_k.or(self.type_k),
             type_v: over.type_v.or(self.type_v),
             flash_attn: over.flash_attn.or(self.flash_attn),
+            swa_full: over.swa_full.or(self.swa_full),
             n_gpu_layers: over.n_gpu_layers.or(self.n_gpu_layers),
             split_mode: over.split_mode.or(self.split_mode),
             main_gpu: over.main_gpu.or(self.main_gpu),
@@ -159,6 +165,7 @@ impl Exclude {
             && among(&a.type_k, case.type_k)
             && among(&a.type_v, case.type_v)
             && among(&a.flash_attn, case.flash_attn)
+            && among(&a.swa_full, case.swa_full)
             && among(&a.n_gpu_layers, case.n_gpu_layers)
             && among(&a.split_mode, case.split_mode)
             && among(&a.main_gpu, case.main_gpu)
@@ -204,6 +211,7 @@ pub fn cases(
             type_k: d.type_k,
             type_v: d.type_v,
             flash_attn: d.flash_attn,
+            swa_full: d.swa_full,
             n_gpu_layers: host.n_gpu_layers,
             split_mode: d.split_mode,
             main_gpu: d.main_gpu,
@@ -229,6 +237,7 @@ pub fn cases(
         main_gpu = d.main_gpu,
         n_threads = host.n_threads,
         flash_attn = d.flash_attn,
+        swa_full = d.swa_full,
         type_k = d.type_k,
         type_v = d.type_v,
         n_batch = d.n_batch,
@@ -271,6 +280,15 @@ fn validate(c: &Case) -> Result<(), PlanError> {
         }
     }
     check_sequences(c, MAX_SEQ)?;
+    if c.n_threads > MAX_THREADS {
+        return Err(PlanError::axis(
+            "threads",
+            format!(
+                "{} threads; the engine takes at most {MAX_THREADS}",
+                c.n_threads
+            ),
+        ));
+    }
     if u64::from(c.n_batch) > MAX_CELLS {
         return Err(PlanError::axis(
             "n_batch",

@@ -71,7 +71,7 @@ pub fn kernels(case: &Case, model: &ModelFacts) -> (Vec<Item>, Vec<Item>) {
 /// what the ceilings expect of that, where they are known.
 pub fn input(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> Input {
     let shape = CallShape::decode(case.n_seq, case.mid_past());
-    let cost = cost::of(model, case.kv_element(), &shape);
+    let cost = cost::of(model, case.kv_cache(), &shape);
     let items = kernels(case, model).0;
     Input {
         batch: f64::from(case.n_seq),
@@ -120,7 +120,7 @@ pub fn forecast(case: &Case, model: &ModelFacts, ceilings: &Ceilings) -> Option<
     let n_seq = f64::from(case.n_seq);
     let prompt_tokens = n_seq * f64::from(case.n_prompt);
     let shape = CallShape::decode(case.n_seq, case.mid_past());
-    let cost = cost::of(model, case.kv_element(), &shape);
+    let cost = cost::of(model, case.kv_cache(), &shape);
     Some(Forecast {
         case_id: case.id(),
         case: case.clone(),

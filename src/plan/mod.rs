@@ -16,7 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelFacts;
-use crate::roofline::cost::KvElement;
+use crate::roofline::cost::KvCache;
 use crate::roofline::work::Geometry;
 
 pub use setting::{FlashAttn, KvSizing, KvType, SplitMode};
@@ -29,6 +29,9 @@ pub const WARMUP_STEPS: u32 = 8;
 
 /// Most sequences llama.cpp decodes together (`llama_max_parallel_sequences`, `LLAMA_MAX_SEQ`).
 pub const MAX_SEQ: u32 = 256;
+
+/// Most threads of the engine (`GGML_MAX_N_THREADS`).
+pub const MAX_THREADS: u32 = 512;
 
 /// A plan that cannot be measured as asked. Each message names the key, the value and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +101,10 @@ pub struct Case {
     pub type_v: KvType,
     /// Flash attention policy.
     pub flash_attn: FlashAttn,
+    /// Whether layers with a sliding window keep all cells, and not only those that their window needs. False in
+    /// records of programs that did not say.
+    #[serde(default)]
+    pub swa_full: bool,
     /// Layers offloaded to a GPU.
     pub n_gpu_layers: u32,
     /// Spread over several GPUs.
@@ -129,6 +136,29 @@ impl Case {
         self.n_ctx_seq().saturating_mul(self.n_seq)
     }
 
+    /// Most tokens that the engine really computes at once: neither batch is larger than the whole context.
+    pub fn n_ubatch_used(&self) -> u32 {
+        self.n_ubatch.min(self.n_batch).min(self.n_ctx_total())
+    }
+
+    /// Cells that each sequence has in the caches of layers which look back `n_window` tokens.
+    pub fn sliding_cells(&self, n_window: u32) -> u32 {
+        self.kv_cache()
+            .sliding_cells(n_window)
+            .min(self.n_ctx_seq())
+    }
+
+    /// Whether a repetition can go back to its depth without computing it anew: a recurrent state cannot, and a
+    /// sliding window's cells may be overwritten by then.
+    pub fn can_return_to_depth(&self, model: &ModelFacts) -> bool {
+        let is_kept = model.sliding.is_none_or(|s| {
+            let later = self.n_prompt.saturating_add(self.n_gen);
+            let needed = s.n_window.saturating_add(later).min(self.n_used());
+            self.swa_full || needed <= self.sliding_cells(s.n_window)
+        });
+        model.state_elements_per_seq == 0 && is_kept
+    }
+
     /// Most tokens that one decode call of the case has.
     pub fn largest_call(&self) -> u32 {
         let at_once = u64::from(self.n_seq) * u64::from(self.n_prompt.max(self.n_depth).max(1));
@@ -136,10 +166,11 @@ impl Case {
     }
 
     /// What the roofline needs to know of the KV cache.
-    pub fn kv_element(&self) -> KvElement {
-        KvElement {
+    pub fn kv_cache(&self) -> KvCache {
+        KvCache {
             k_bytes: self.type_k.bytes_per_element(),
             v_bytes: self.type_v.bytes_per_element(),
+            beyond_window: (!self.swa_full).then(|| self.n_ubatch_used()),
         }
     }
 
@@ -152,6 +183,7 @@ impl Case {
             n_batch: self.n_batch,
             n_ubatch: self.n_ubatch.min(self.n_batch),
             sample: self.sample,
+            beyond_window: self.kv_cache().beyond_window,
         }
     }
 
@@ -224,6 +256,7 @@ impl CaseId {
             c.flash_attn != d.flash_attn,
             format_args!("fa-{}", c.flash_attn),
         );
+        part(c.swa_full != d.swa_full, format_args!("swa-full"));
         part(c.n_gpu_layers != 0, format_args!("ngl{}", c.n_gpu_layers));
         part(
             c.split_mode != d.split_mode,

@@ -85,6 +85,7 @@ macro_rules! table_with_axes {
             type_k: Option<Values>,
             type_v: Option<Values>,
             flash_attn: Option<Values>,
+            swa_full: Option<Values>,
             n_gpu_layers: Option<Values>,
             split_mode: Option<Values>,
             main_gpu: Option<Values>,
@@ -109,6 +110,7 @@ macro_rules! table_with_axes {
                     type_k: words(&key("type_k"), &self.type_k)?,
                     type_v: words(&key("type_v"), &self.type_v)?,
                     flash_attn: words(&key("flash_attn"), &self.flash_attn)?,
+                    swa_full: switches(&key("swa_full"), &self.swa_full)?,
                     n_gpu_layers: numbers(&key("n_gpu_layers"), &self.n_gpu_layers)?,
                     split_mode: words(&key("split_mode"), &self.split_mode)?,
                     main_gpu: numbers(&key("main_gpu"), &self.main_gpu)?,
@@ -223,6 +225,13 @@ fn numbers(key: &str, values: &Option<Values>) -> Result<Option<Vec<u32>>, PlanE
     values
         .as_ref()
         .map(|v| axis::numbers(key, &v.text()))
+        .transpose()
+}
+
+fn switches(key: &str, values: &Option<Values>) -> Result<Option<Vec<bool>>, PlanError> {
+    values
+        .as_ref()
+        .map(|v| axis::switches(key, &v.text()))
         .transpose()
 }
 

@@ -3,7 +3,7 @@
 use super::batch::{of_all, series_of, shown};
 use super::{Axis, Figure, Mark, Point, Series};
 use crate::analysis::curve::{Along, Curve};
-use crate::model::type_bytes_per_element;
+use crate::plan::budget;
 use crate::units;
 use crate::view::{CellView, RunView};
 
@@ -12,13 +12,8 @@ const MIB: f64 = (1_u64 << 20) as f64;
 /// Bytes that the KV cache of a cell takes, by the model's shape and the cells the engine really gave it.
 pub fn kv_bytes(view: &RunView, cell: &CellView) -> Option<u64> {
     let model = view.model(&cell.case.model)?;
-    let bytes = |t: String| type_bytes_per_element(&t);
-    let per_token = model.kv_bytes_per_token(
-        bytes(cell.case.type_k.to_string())?,
-        bytes(cell.case.type_v.to_string())?,
-    );
     let n_ctx_seq = cell.n_ctx_seq.unwrap_or_else(|| cell.case.n_ctx_seq());
-    Some((per_token * f64::from(n_ctx_seq) * f64::from(cell.case.n_seq)).ceil() as u64)
+    Some(budget::kv_bytes(&cell.case, model, n_ctx_seq))
 }
 
 /// Resident memory of the worker against the batch, with what weights and KV cache come to.
@@ -62,8 +57,11 @@ fn batches<'a>(curves: &'a [Curve<'_>]) -> impl Iterator<Item = f64> + 'a {
 
 fn computed(view: &RunView, look: usize, curve: &Curve<'_>) -> Series {
     let point = |cell: &&CellView| {
-        let weights = view.model(&cell.case.model)?.tensor_bytes;
-        let bytes = weights.checked_add(kv_bytes(view, cell)?)?;
+        let model = view.model(&cell.case.model)?;
+        let bytes = model
+            .used_tensor_bytes()
+            .checked_add(kv_bytes(view, cell)?)?
+            .checked_add(budget::state_bytes(&cell.case, model))?;
         Some(Point::at(f64::from(cell.case.n_seq), bytes as f64 / MIB))
     };
     Series {

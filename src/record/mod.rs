@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
+use crate::engine::found::Found;
 use crate::host::HostWarning;
 use crate::host::Machine;
 use crate::host::TimerFacts;
@@ -142,6 +143,9 @@ pub struct WorkerLine {
     pub load_ns: Option<u64>,
     /// Resident memory after loading.
     pub rss_bytes: Option<u64>,
+    /// What the log says of where the model lies; none in records of programs that did not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// The engine's log until then.
     pub log: Vec<String>,
 }
@@ -188,6 +192,10 @@ pub struct CellLine {
     /// records of programs that did not watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageSummary>,
+    /// What the log says that the engine did; none where no context was made, and in records of programs that did not
+    /// read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// The engine's log while the cell was opened and ran.
     pub log: Vec<String>,
 }
@@ -197,6 +205,10 @@ pub struct CellLine {
 pub struct Opened {
     /// Cells of the KV cache each sequence really has.
     pub n_ctx_seq: u32,
+    /// Threads that the engine computed with; none where they cannot be counted, and in records of programs that did
+    /// not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_threads: Option<u32>,
     /// Time to make the context.
     pub context_ns: u64,
     /// Resident memory after the warm-up.

@@ -14,7 +14,7 @@ pub struct Axis {
 }
 
 /// Every axis but the model, in the order of columns.
-const AXES: [Axis; 16] = [
+const AXES: [Axis; 17] = [
     Axis {
         name: "batch",
         value: |c| c.n_seq.to_string(),
@@ -85,6 +85,14 @@ const AXES: [Axis; 16] = [
         phrase: |c| {
             let usual = c.flash_attn == Defaults::default().flash_attn;
             (!usual).then(|| format!("flash attention {}", c.flash_attn))
+        },
+    },
+    Axis {
+        name: "swa_full",
+        value: |c| if c.swa_full { "on" } else { "off" }.to_owned(),
+        phrase: |c| {
+            c.swa_full
+                .then(|| "full cache for sliding windows".to_owned())
         },
     },
     Axis {

@@ -12,7 +12,7 @@ use super::view::RunView;
 use crate::text::brief;
 
 /// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 123] = [
+const COLUMNS: [&str; 124] = [
     "run",
     "machine",
     "engine",
@@ -34,6 +34,7 @@ const COLUMNS: [&str; 123] = [
     "type_k",
     "type_v",
     "flash_attn",
+    "swa_full",
     "n_gpu_layers",
     "split_mode",
     "main_gpu",

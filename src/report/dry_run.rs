@@ -71,15 +71,22 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     let names = axes.iter().map(|a| a.name);
-    table.set_header(names.chain(["weights", "KV", "compute", "total", "time", "fits"]));
+    // Few models have a recurrent state.
+    let has_state = rows.iter().any(|r| r.price.state_bytes > 0);
+    let state = has_state.then_some("state");
+    let parts = ["weights", "KV"].into_iter().chain(state);
+    table.set_header(
+        names
+            .chain(parts)
+            .chain(["compute", "total", "time", "fits"]),
+    );
     for row in rows {
         let values = axes.iter().map(|a| (a.value)(&row.case));
-        let price = [
-            units::bytes(row.price.weights_bytes),
-            units::bytes(row.price.kv_bytes),
-            units::bytes(row.price.compute_bytes),
-            units::bytes(row.price.total_bytes()),
-        ];
+        let price = [row.price.weights_bytes, row.price.kv_bytes]
+            .into_iter()
+            .chain(has_state.then_some(row.price.state_bytes))
+            .chain([row.price.compute_bytes, row.price.total_bytes()])
+            .map(units::bytes);
         let verdict = match row.fits {
             Ok(()) => ["~".to_owned() + &time(row.time), "yes".to_owned()],
             Err((_, has)) => [
@@ -89,7 +96,7 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
         };
         table.add_row(values.chain(price).chain(verdict));
     }
-    let last = axes.len() + 5;
+    let last = axes.len() + 5 + usize::from(has_state);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
         column.set_cell_alignment(if at == last {
@@ -152,6 +159,7 @@ mod tests {
             price: MemoryPrice {
                 weights_bytes: 86 * MIB,
                 kv_bytes: 45 * MIB * u64::from(n_seq),
+                state_bytes: 0,
                 compute_bytes: 105 * MIB,
             },
             fits,
@@ -173,6 +181,15 @@ mod tests {
             text.contains("in about 42.0 s"),
             "cells that do not fit take no time"
         );
+    }
+
+    #[test]
+    fn a_recurrent_state_has_a_column_where_a_model_has_one() {
+        let mut rows = rows();
+        assert!(!render(&rows, 80).contains("state"));
+        rows[1].price.state_bytes = 32 * 24 * MIB;
+        let text = render(&rows, 90);
+        assert!(text.contains("state") && text.contains("768 MiB"), "{text}");
     }
 
     #[test]

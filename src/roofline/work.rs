@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cost::attention_layers;
+use super::cost::{attention_layers, sliding_cells};
 use super::kernel::{Kernel, Load, Point};
 use crate::model::ModelFacts;
 
@@ -19,6 +19,8 @@ pub struct Geometry {
     pub n_ubatch: u32,
     /// Whether the next token is chosen from the logits.
     pub sample: bool,
+    /// Cells beyond their window that layers with a sliding window keep; none where they keep all.
+    pub beyond_window: Option<u32>,
 }
 
 /// Most passes of a prefill that are counted: far more than anyone waits for.
@@ -128,15 +130,31 @@ impl<'a> Work<'a> {
             return;
         }
         if let Some(kernel) = self.attention() {
-            let load = Load {
-                n_seq: pass.n_seq,
-                n_tokens: pass.n_tokens,
-                n_past: pass.n_past,
-            };
-            self.add(kernel, load, attention_layers(self.model));
+            self.attend(&kernel, pass);
         }
         let glue = self.glue();
         self.add(glue, Load::tokens(all), f64::from(self.model.n_layer));
+    }
+
+    /// The attention of all layers: those with a sliding window work on no more cells than they keep.
+    fn attend(&mut self, kernel: &Kernel, pass: Pass) {
+        let layers = attention_layers(self.model);
+        let window = self.model.sliding.map_or(0, |s| s.n_window);
+        let most_past =
+            sliding_cells(window, self.geometry.beyond_window).saturating_sub(pass.n_tokens);
+        for (n_past, count) in [
+            (pass.n_past, layers.full),
+            (pass.n_past.min(most_past), layers.sliding),
+        ] {
+            let load = Load {
+                n_seq: pass.n_seq,
+                n_tokens: pass.n_tokens,
+                n_past,
+            };
+            if count > 0.0 {
+                self.add(kernel.clone(), load, count);
+            }
+        }
     }
 
     fn logits(&mut self, n: u32) {
@@ -268,6 +286,7 @@ mod tests {
             n_batch: 2048,
             n_ubatch: 512,
             sample: true,
+            beyond_window: Some(512),
         }
     }
 
@@ -312,6 +331,26 @@ mod tests {
         };
         let n = decode(&model, &silent, 8, 100).len();
         assert_eq!(n, items.len() - 1, "nobody reads the logits");
+    }
+
+    #[test]
+    fn layers_with_a_sliding_window_attend_to_no_more_cells_than_they_keep() {
+        let mut model = smollm("q8_0");
+        model.sliding = Some(crate::model::SlidingLayers {
+            n_window: 512,
+            n_layer: 20,
+            k_elements_per_token: 20 * 192,
+            v_elements_per_token: 20 * 192,
+        });
+        let attention = |n_past: u32| -> Vec<(u32, f64)> {
+            decode(&model, &geometry(), 8, n_past)
+                .into_iter()
+                .filter(|i| i.point.kernel.word() == "attention")
+                .map(|i| (i.point.load.n_past, i.count))
+                .collect()
+        };
+        assert_eq!(attention(100), [(100, 30.0)]);
+        assert_eq!(attention(4000), [(1023, 20.0), (4000, 10.0)]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Eta {
         if !is_first {
             return;
         }
-        let prior = self.visits_remaining().mul_f64(PRIOR_SHARE);
+        let prior = budget::scaled(self.visits_remaining(), PRIOR_SHARE);
         self.real_sum = prior;
         self.estimated_sum = prior;
     }
@@ -109,8 +109,9 @@ impl Eta {
 
     /// A visit of the cell took so long.
     pub fn visited(&mut self, case: &Case, took: Duration) {
-        self.real_sum += took;
-        self.estimated_sum += self.estimate(case).visit(self.min_repetitions);
+        let estimated = self.estimate(case).visit(self.min_repetitions);
+        self.real_sum = self.real_sum.saturating_add(took);
+        self.estimated_sum = self.estimated_sum.saturating_add(estimated);
         self.real.insert(case.id(), took);
     }
 
@@ -135,20 +136,22 @@ impl Eta {
         if self.estimated_sum.is_zero() {
             estimate
         } else {
-            estimate.mul_f64(self.real_sum.as_secs_f64() / self.estimated_sum.as_secs_f64())
+            let off = self.real_sum.as_secs_f64() / self.estimated_sum.as_secs_f64();
+            budget::scaled(estimate, off)
         }
     }
 
     /// Expected time of everything to come.
     pub fn remaining(&self) -> Duration {
-        self.visits_remaining() + self.load * self.loads_to_come
+        let loads = self.load.saturating_mul(self.loads_to_come);
+        self.visits_remaining().saturating_add(loads)
     }
 
     fn visits_remaining(&self) -> Duration {
         self.to_come
             .iter()
-            .map(|(id, n)| self.next_visit(id) * *n)
-            .sum()
+            .map(|(id, n)| self.next_visit(id).saturating_mul(*n))
+            .fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// Visits over, and visits in all.
@@ -170,7 +173,8 @@ impl Eta {
         let share = if remaining.is_zero() {
             1.0
         } else {
-            let visit: Duration = cases.iter().map(|case| self.next_visit(&case.id())).sum();
+            let visits = cases.iter().map(|case| self.next_visit(&case.id()));
+            let visit = visits.fold(Duration::ZERO, Duration::saturating_add);
             let to_come = self.to_come.values().sum::<u32>().max(1);
             let equal = cases.len() as f64 / f64::from(to_come);
             (visit.as_secs_f64() / remaining.as_secs_f64()).max(CHEAP_SHARE * equal)

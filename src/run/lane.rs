@@ -8,6 +8,7 @@ use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use super::{Course, Event, median_step_ns, ns};
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
+use crate::engine::found::Found;
 use crate::host::noise_warnings;
 use crate::host::usage::UsageSummary;
 use crate::model::FileWatch;
@@ -224,6 +225,7 @@ impl Lane<'_> {
             load: load.clone(),
             load_ns,
             rss_bytes,
+            found: found(&log),
             log: log.clone(),
         }))?;
         Ok(match answer {
@@ -329,6 +331,7 @@ impl Lane<'_> {
             outcome,
             opened: visit.opened,
             usage: visit.usage,
+            found: found(&visit.log),
             log: visit.log,
         }));
         self.writer.append(&line)?;
@@ -380,10 +383,16 @@ impl Lane<'_> {
     }
 }
 
+/// What a log says that the engine did; none where it says nothing, as the cost model's.
+fn found(log: &[String]) -> Option<Found> {
+    let found = Found::of(log.iter().map(String::as_str));
+    (found != Found::default()).then_some(found)
+}
+
 fn timeout(plan: &Plan, expected: Duration) -> Duration {
     match plan.protocol.timeout_ns {
         Some(ns) => Duration::from_nanos(ns),
-        None => (expected * TIMEOUT_FACTOR).max(MIN_TIMEOUT),
+        None => expected.saturating_mul(TIMEOUT_FACTOR).max(MIN_TIMEOUT),
     }
 }
 

@@ -11,6 +11,27 @@ const LINES: usize = 200;
 /// Longest line kept, characters.
 const LINE_CHARS: usize = 500;
 
+/// Longest words of a process that died, characters.
+const LAST_WORDS_CHARS: usize = 300;
+
+/// What stands in a line that says why a process ends: ggml's assertions, OpenMP's and C++'s last lines, a panic.
+const ERRORS: [&str; 9] = [
+    "ggml_assert",
+    "fatal error",
+    "libgomp:",
+    "what():",
+    "panicked at",
+    "cuda error",
+    "error:",
+    "failed to",
+    "cannot ",
+];
+
+fn tells_of_error(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    ERRORS.iter().any(|word| line.contains(word))
+}
+
 /// A log that other threads fill.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
@@ -50,6 +71,18 @@ impl Log {
         let guard = said.lock().unwrap_or_else(PoisonError::into_inner);
         // Whether in time or not: a log that comes late is only less complete.
         let _ = changed.wait_timeout_while(guard, timeout, |said| said.marks < marks);
+    }
+
+    /// The last line kept that tells of an error, without the folders of source files and cut to a message's length.
+    pub fn last_words(&self) -> Option<String> {
+        let said = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = said.lines.iter().rev().find(|line| tells_of_error(line))?;
+        let line = line.trim();
+        let file = line.split_once(':').map(|(file, _)| file);
+        let folder = file
+            .and_then(|f| f.rfind(['/', '\\']))
+            .map_or(0, |at| at + 1);
+        Some(line[folder..].chars().take(LAST_WORDS_CHARS).collect())
     }
 
     /// The lines since the last call, oldest first.
@@ -100,6 +133,27 @@ mod tests {
         log.wait_for_marks(1, Duration::from_secs(60));
         assert_eq!(log.take(), ["the reason"]);
         thread.join().expect("wrote");
+    }
+
+    #[test]
+    fn last_words_are_the_last_line_that_tells_of_an_error() {
+        let log = Log::default();
+        log.push("llama_context: constructing");
+        assert_eq!(log.last_words(), None);
+        log.push("/home/me/llama.cpp/ggml/src/ggml.c:123: GGML_ASSERT(n > 0) failed");
+        log.push("llama_context: n_ctx = 256");
+        let words = log.last_words();
+        assert_eq!(
+            words.as_deref(),
+            Some("ggml.c:123: GGML_ASSERT(n > 0) failed")
+        );
+        log.push("libgomp: Thread creation failed: Resource temporarily unavailable");
+        let words = log.last_words().expect("an error");
+        assert!(
+            words.starts_with("libgomp: Thread creation failed"),
+            "{words}"
+        );
+        assert_eq!(log.take().len(), 4, "they are still in the log");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::log::{Log, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
 use crate::build_info::BuildInfo;
 use crate::engine::{EngineFacts, plugins};
-use crate::host::process;
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
+use crate::host::{not_for_workers, process};
 use crate::measure::Call;
 use crate::plan::LoadKey;
 use crate::request::Timeline;
@@ -119,6 +119,9 @@ impl Worker {
             .stderr(Stdio::piped())
             // An abort must end the process at once, not start a debugger on it.
             .env("GGML_NO_BACKTRACE", "1");
+        for name in not_for_workers() {
+            spawn.env_remove(name);
+        }
         own_group(&mut spawn);
         let mut child = spawn
             .spawn()
@@ -128,26 +131,6 @@ impl Worker {
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let stderr = child.stderr.take().expect("stderr was asked to be a pipe");
         let (chatter, engine_log) = (log.clone(), log.clone());
-        let readers = vec![
-            std::thread::spawn(move || {
-                each_line(stdout, |line| {
-                    let reply = line
-                        .strip_prefix(MARK)
-                        .and_then(|text| serde_json::from_str(text).ok());
-                    match reply {
-                        // The receiver may be gone already; the line is of no use then.
-                        Some(reply) => drop(sender.send(reply)),
-                        None => chatter.push(line),
-                    }
-                });
-            }),
-            std::thread::spawn(move || {
-                each_line(stderr, |line| match line {
-                    MARK => engine_log.mark(),
-                    line => engine_log.push(line),
-                });
-            }),
-        ];
         let stdin = child.stdin.take();
         let mut worker = Self {
             child,
@@ -155,12 +138,30 @@ impl Worker {
             replies,
             log,
             refusals: 0,
-            readers,
+            readers: Vec::new(),
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
             program: None,
             oom_kills_before: process::oom_kill_count(),
             sampler: None,
         };
+        worker.read_from(move || {
+            each_line(stdout, |line| {
+                let reply = line
+                    .strip_prefix(MARK)
+                    .and_then(|text| serde_json::from_str(text).ok());
+                match reply {
+                    // The receiver may be gone already; the line is of no use then.
+                    Some(reply) => drop(sender.send(reply)),
+                    None => chatter.push(line),
+                }
+            });
+        })?;
+        worker.read_from(move || {
+            each_line(stderr, |line| match line {
+                MARK => engine_log.mark(),
+                line => engine_log.push(line),
+            });
+        })?;
         match worker.answer(HELLO_TIMEOUT, None)? {
             Reply::Hello {
                 protocol,
@@ -179,6 +180,17 @@ impl Worker {
                 command.program.display()
             ))),
         }
+    }
+
+    /// Starts a thread that reads one of the process's pipes.
+    fn read_from(&mut self, read: impl FnOnce() + Send + 'static) -> Result<(), WorkerError> {
+        let reader = std::thread::Builder::new().spawn(read).map_err(|e| {
+            WorkerError::Start(format!(
+                "no thread to read its answers: {e}; raise the limit of processes (`ulimit -u`, pids.max)"
+            ))
+        })?;
+        self.readers.push(reader);
+        Ok(())
     }
 
     /// The engine it runs.
@@ -319,6 +331,8 @@ impl Worker {
                 let after = process::oom_kill_count();
                 if process::is_memory_kill(status, self.oom_kills_before, after) == Some(true) {
                     format!("{how} (out of memory)")
+                } else if let Some(words) = self.log.last_words().filter(|_| ended_itself(status)) {
+                    format!("{how}: {words}")
                 } else {
                     how
                 }
@@ -371,6 +385,18 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Whether the process ended itself, by an exit or an abort, so that it may have said why.
+fn ended_itself(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(signal) = status.signal() {
+            return signal == libc::SIGABRT;
+        }
+    }
+    !status.success()
 }
 
 /// A thread that watches a worker, and the GPU that it computes on. A system that gives none is only watched less.

@@ -46,9 +46,13 @@ pub(super) fn serve(
         match request {
             Request::ReadRate { rounds, round_ns } => {
                 let round = Duration::from_nanos(round_ns);
-                let rate = host::read_rate_ceiling(n_threads, rounds, round, most_bytes);
-                let usage = usage();
-                reply(&Reply::ReadRate { rate, usage })?;
+                match host::read_rate_ceiling(n_threads, rounds, round, most_bytes) {
+                    Ok(rate) => {
+                        let usage = usage();
+                        reply(&Reply::ReadRate { rate, usage })?;
+                    }
+                    Err(e) => reply(&error(&e))?,
+                }
             }
             Request::TimeKernel {
                 kernel,

@@ -34,7 +34,7 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
     // Where the system does not offer it, a run is only less robust.
     let _ = process::lower_oom_priority_of_self();
     let _ = process::die_with_parent();
-    let requests = read_requests();
+    let requests = read_requests()?;
     match engine {
         EngineChoice::Llama { spin } => serve_llama(&requests, *spin),
         EngineChoice::Synthetic(cost) => {
@@ -44,7 +44,7 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
             };
             let clock = FakeClock::default();
             let engine = SyntheticEngine::new(cost.clone(), clock.clone(), worker.into());
-            serve_model(&engine, &clock, &requests, 0)
+            serve_model(&engine, &clock, &requests, Loaded::default())
         }
     }
 }
@@ -68,6 +68,7 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
             spin * 100.0
         );
     }
+    let facts_say_openmp = facts.system_info.contains("OPENMP = 1");
     greet(facts)?;
     let clock = MonotonicClock::start();
     let Some(request) = requests.next() else {
@@ -85,12 +86,17 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
     let started_ns = clock.now_ns();
     match llama.load(&path, &key) {
         Ok(engine) => {
-            let load_ns = clock.now_ns() - started_ns;
+            // OpenMP keeps its threads, and nobody else starts any where there is no GPU.
+            let counts_threads = facts_say_openmp && key.n_gpu_layers == 0;
+            let loaded = Loaded {
+                load_ns: clock.now_ns() - started_ns,
+                other_threads: counts_threads.then(process::thread_count_of_self).flatten(),
+            };
             if spin > 0.0 {
                 let engine = SlowedEngine::new(&engine, &clock, spin);
-                return serve_model(&engine, &clock, requests, load_ns);
+                return serve_model(&engine, &clock, requests, loaded);
             }
-            serve_model(&engine, &clock, requests, load_ns)
+            serve_model(&engine, &clock, requests, loaded)
         }
         Err(e) => reply(&error(&e)),
     }
@@ -98,11 +104,11 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
 
 /// A thread reads standard input, so that the end of it, which is the end of the supervisor, ends this
 /// process even in the middle of a long repetition.
-fn read_requests() -> Requests {
+fn read_requests() -> Result<Requests> {
     let (sender, requests) = channel();
     let is_stopped = Arc::new(AtomicBool::new(false));
     let stop = is_stopped.clone();
-    std::thread::spawn(move || {
+    let read = move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(request) = line.map(|l| serde_json::from_str(&l)) else {
                 break;
@@ -124,11 +130,14 @@ fn read_requests() -> Requests {
             }
         }
         process::leave_at_once(0);
-    });
-    Requests {
+    };
+    std::thread::Builder::new()
+        .spawn(read)
+        .context("cannot start a thread to read requests")?;
+    Ok(Requests {
         requests,
         is_stopped,
-    }
+    })
 }
 
 /// What the supervisor says.
@@ -167,19 +176,38 @@ pub(super) fn error(e: &impl std::fmt::Display) -> Reply {
     }
 }
 
+/// What is known when a model is loaded.
+#[derive(Default)]
+struct Loaded {
+    load_ns: u64,
+    /// Threads of this process before the engine computed anything; none where counting them says nothing of those
+    /// that compute.
+    other_threads: Option<u32>,
+}
+
+impl Loaded {
+    /// Threads that the engine computes with: those that came since, and the one that calls it.
+    fn computing_threads(&self) -> Option<u32> {
+        let came = process::thread_count_of_self()?.checked_sub(self.other_threads?)?;
+        Some(came + 1)
+    }
+}
+
 fn serve_model(
     engine: &dyn Engine,
     clock: &dyn Clock,
     requests: &Requests,
-    load_ns: u64,
+    loaded: Loaded,
 ) -> Result<()> {
     reply(&Reply::Loaded {
-        load_ns,
+        load_ns: loaded.load_ns,
         rss_bytes: rss_bytes(),
     })?;
     while let Some(request) = requests.next() {
         match request {
-            Request::Open { case, seed } => serve_case(engine, clock, requests, &case, seed)?,
+            Request::Open { case, seed } => {
+                serve_case(engine, clock, requests, (&case, seed), &loaded)?
+            }
             Request::Fit { prompts } => reply(&serving::fit_all(engine, &prompts))?,
             Request::Prepare { job, warm_up } => {
                 serving::serve_job(engine, clock, requests, &job, warm_up)?;
@@ -205,8 +233,8 @@ fn serve_case(
     engine: &dyn Engine,
     clock: &dyn Clock,
     requests: &Requests,
-    case: &Case,
-    seed: u64,
+    (case, seed): (&Case, u64),
+    loaded: &Loaded,
 ) -> Result<()> {
     let opened_ns = clock.now_ns();
     let mut session = match engine.open(case) {
@@ -222,6 +250,7 @@ fn serve_case(
     match steady::warm_up(&mut run, case, &mut buffers) {
         Ok((warmup_calls, steadiness)) => reply(&Reply::Opened(Box::new(Opened {
             n_ctx_seq,
+            n_threads: loaded.computing_threads(),
             context_ns,
             rss_bytes: rss_bytes(),
             steadiness,

@@ -71,6 +71,8 @@ struct Process {
 #[derive(Debug, Clone, Copy)]
 struct RunFacts {
     planned: u32,
+    /// Threads that the cell asks for.
+    n_threads: u32,
     /// The fastest mean clock of a visit with as many threads.
     fastest_hz: Option<f64>,
     /// What the GPUs drew before the run.
@@ -82,6 +84,7 @@ struct Visit {
     worker: Option<u32>,
     outcome: Outcome,
     steadiness: Option<Steadiness>,
+    n_threads: Option<u32>,
 }
 
 impl Collector {
@@ -187,6 +190,7 @@ impl Collector {
                 let collected = self.cells.remove(&case).unwrap_or_default();
                 let run = RunFacts {
                     planned,
+                    n_threads: case.n_threads,
                     fastest_hz: fastest_hz.get(&case.n_threads).copied(),
                     idle_power_w: header.machine.gpus.power_w(only_gpu(&case)),
                 };
@@ -284,7 +288,8 @@ impl Collected {
         let visit = Visit {
             worker: c.worker,
             outcome: c.outcome,
-            steadiness: c.opened.map(|o| o.steadiness),
+            steadiness: c.opened.as_ref().map(|o| o.steadiness),
+            n_threads: c.opened.and_then(|o| o.n_threads),
         };
         self.visits.insert(c.replicate, visit);
     }

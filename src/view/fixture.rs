@@ -39,6 +39,7 @@ pub fn case(model: &str, n_seq: u32) -> Case {
         type_k: KvType::F16,
         type_v: KvType::F16,
         flash_attn: FlashAttn::Auto,
+        swa_full: false,
         n_gpu_layers: 0,
         split_mode: SplitMode::Layer,
         main_gpu: 0,
@@ -68,6 +69,9 @@ pub fn model(name: &str) -> ModelFacts {
         head_dim_v: Some(64),
         k_elements_per_token: 5760,
         v_elements_per_token: 5760,
+        sliding: None,
+        state_elements_per_seq: 0,
+        unused: Vec::new(),
         n_ff: Some(1536),
         n_vocab: 49_152,
         n_ctx_train: Some(8192),
@@ -167,6 +171,7 @@ pub fn worker(number: u32, model: &str, load_ns: Option<u64>) -> Line {
         load: case(model, 1).load_key(),
         load_ns,
         rss_bytes: Some(100 * MIB),
+        found: None,
         log: vec!["llama_model_loader: loaded".to_owned()],
     })
 }
@@ -201,12 +206,14 @@ pub fn cell(case: &Case, process: Option<u32>, outcome: Outcome) -> CellLine {
         outcome,
         opened: opened.then(|| Opened {
             n_ctx_seq: 2048,
+            n_threads: None,
             context_ns: 7 * MS,
             rss_bytes: Some(140 * MIB),
             steadiness: Steadiness::Settled,
             warmup_calls: calls(case, 9 * MS, &[2 * MS]),
         }),
         usage: None,
+        found: None,
         log: Vec::new(),
     }
 }

@@ -15,6 +15,13 @@ pub enum CellWarning {
         /// Of so many.
         of: u32,
     },
+    /// The engine computed with fewer threads than the cell is named after.
+    FewerThreads {
+        /// Threads, the fewest of any process.
+        n_threads: u32,
+        /// Asked for.
+        asked: u32,
+    },
     /// Not measured as planned in some processes.
     Failures {
         /// What happened there: `crashed: SIGABRT`.
@@ -182,6 +189,16 @@ impl CellWarning {
                     of: of_more,
                 },
             ) if reasons == also => add((processes, of), (*more, *of_more)),
+            (
+                Self::FewerThreads { n_threads, asked },
+                Self::FewerThreads {
+                    n_threads: also,
+                    asked: asked_too,
+                },
+            ) if asked == asked_too => {
+                *n_threads = (*n_threads).min(*also);
+                true
+            }
             (Self::SingleRepetition, Self::SingleRepetition)
             | (Self::OneProcess, Self::OneProcess) => true,
             _ => false,
@@ -217,6 +234,11 @@ impl fmt::Display for CellWarning {
                 f,
                 "not steady: the step time still changed after the warm-up in {processes} of {of} processes; \
                  measure again, with more repetitions"
+            ),
+            Self::FewerThreads { n_threads, asked } => write!(
+                f,
+                "the engine computed with {n_threads} threads, not the {asked} asked for; look for a limit of threads \
+                 in the environment or the container"
             ),
             Self::Failures { how, processes, of } => {
                 write!(f, "{how} in {processes} of {of} processes; resume the run to try again")

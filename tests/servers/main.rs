@@ -73,6 +73,7 @@ fn job(n_requests: u32) -> Job {
             type_k: KvType::F16,
             type_v: KvType::F16,
             flash_attn: FlashAttn::Auto,
+            swa_full: false,
             n_gpu_layers: 0,
             split_mode: SplitMode::Layer,
             main_gpu: 0,

@@ -80,7 +80,7 @@ fn input(case: &Case, batch: f64, model: &ModelFacts, ceilings: CeilingsOf<'_>) 
             ..case.clone()
         };
         let shape = CallShape::decode(case.n_seq, case.mid_past());
-        let cost = cost::of(model, case.kv_element(), &shape);
+        let cost = cost::of(model, case.kv_cache(), &shape);
         let kernels_ns = ceilings(&case).and_then(|c| step_ns(&case, model, c));
         (cost.bytes(), cost.flops(), kernels_ns)
     };

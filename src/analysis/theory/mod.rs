@@ -143,11 +143,7 @@ impl Theory {
 
 fn expect(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> Expected {
     let past = case.mid_past();
-    let cost = cost::of(
-        model,
-        case.kv_element(),
-        &CallShape::decode(case.n_seq, past),
-    );
+    let cost = cost::of(model, case.kv_cache(), &CallShape::decode(case.n_seq, past));
     let mut expected = Expected {
         cost,
         ..Expected::default()

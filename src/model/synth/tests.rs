@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::*;
 use crate::model::ModelStore;
 use crate::model::fetch::fetch;
-use crate::model::gguf::tensor_type_name;
+use crate::model::gguf::{TensorInfo, tensor_type_name};
 use crate::model::quantize::dry_run;
 
 fn tiny(type_name: &str) -> SynthSpec {
@@ -268,4 +268,50 @@ fn twins_have_the_tensors_of_the_fetched_files() {
         };
         assert_eq!(twin, like_the_twin, "{type_name}");
     }
+}
+
+/// What decoding does not run lies in the file and in no figure of a step.
+#[test]
+fn prediction_layers_and_towers_count_in_no_step() {
+    let spec = tiny("q8_0");
+    let path = Path::new("tiny.gguf");
+    let plain = spec.facts(path).expect("valid");
+    let gguf = header::build(&spec, &spec.shape.tensors(spec.file_type));
+    for (key, value) in [
+        (c"llama.block_count", plain.n_layer + 1),
+        (c"llama.nextn_predict_layers", 1),
+    ] {
+        // SAFETY: valid context; the engine copies the key.
+        unsafe { llama_cpp_sys_2::gguf_set_val_u32(gguf.as_ptr(), key.as_ptr(), value) }
+    }
+    let mut tensors = gguf.tensors();
+    let last = format!("blk.{}.", plain.n_layer - 1);
+    let copies = |of: &str, to: &str| -> Vec<_> {
+        let of_layer = tensors.iter().filter(|t| t.name.starts_with(of));
+        of_layer
+            .cloned()
+            .map(|mut t| {
+                t.name = t.name.replace(of, to);
+                t
+            })
+            .collect()
+    };
+    let prediction = copies(&last, &format!("blk.{}.", plain.n_layer));
+    let vision = copies("blk.0.", "v.blk.0.");
+    let added: u64 = prediction.iter().chain(&vision).map(|t| t.bytes).sum();
+    tensors.extend(prediction.into_iter().chain(vision));
+    let with = ModelFacts::from_parts(path, &gguf, &tensors, 1, 1).expect("valid");
+    assert_eq!(with.n_layer, plain.n_layer);
+    assert_eq!(with.weight_bytes_per_step, plain.weight_bytes_per_step);
+    assert_eq!(with.n_matmul_params, plain.n_matmul_params);
+    assert_eq!(with.matrices, plain.matrices);
+    assert_eq!(with.k_elements_per_token, plain.k_elements_per_token);
+    assert_eq!(with.tensor_bytes, plain.tensor_bytes + added);
+    assert_eq!(with.used_tensor_bytes(), plain.tensor_bytes);
+    assert_eq!(with.unused.len(), 2);
+    // A file of the prediction layer alone drafts for another model.
+    let own = |t: &TensorInfo| !t.name.starts_with("blk.") || t.name.starts_with("blk.2.");
+    let alone: Vec<TensorInfo> = tensors.into_iter().filter(own).collect();
+    let error = ModelFacts::from_parts(path, &gguf, &alone, 1, 1).expect_err("no model");
+    assert!(error.to_string().contains("draft"), "{error}");
 }

@@ -3,6 +3,8 @@
 use super::{Block, Grid, Places, gpu, or_na};
 use crate::analysis::Line;
 use crate::analysis::curve::is_measured;
+use crate::model::ModelFacts;
+use crate::plan::budget;
 use crate::plot::resources::kv_bytes;
 use crate::stats::summary;
 use crate::text::{plural, short};
@@ -123,8 +125,10 @@ fn memory_table(view: &RunView, cells: &[&CellView]) -> Grid {
         "the rest",
     ]);
     for cell in cells.iter().take(MOST_ROWS) {
-        let weights = view.model(&cell.case.model).map(|m| m.tensor_bytes);
-        let kv = kv_bytes(view, cell);
+        let model = view.model(&cell.case.model);
+        let weights = model.map(ModelFacts::used_tensor_bytes);
+        let state = model.map_or(0, |m| budget::state_bytes(&cell.case, m));
+        let kv = kv_bytes(view, cell).map(|kv| kv.saturating_add(state));
         let known = weights.zip(kv).map(|(w, kv)| w.saturating_add(kv));
         let rest = cell
             .peak_rss_bytes

@@ -22,6 +22,7 @@ impl Collected {
         }
         let mut warnings = Vec::new();
         warnings.extend(self.not_steady());
+        warnings.extend(self.fewer_threads(run.n_threads));
         self.warn_of_processes(run.planned, &mut warnings);
         warnings.extend(self.noise.iter().map(|(worst, n)| CellWarning::Host {
             worst: worst.clone(),
@@ -57,6 +58,12 @@ impl Collected {
             processes: count(not_steady),
             of: count(opened().count()),
         })
+    }
+
+    fn fewer_threads(&self, asked: u32) -> Option<CellWarning> {
+        let counted = self.visits.values().filter_map(|v| v.n_threads);
+        let n_threads = counted.min().filter(|n| *n < asked)?;
+        Some(CellWarning::FewerThreads { n_threads, asked })
     }
 
     /// What is missing or too little.

@@ -4,8 +4,8 @@ use super::super::{Block, Grid, command, or_na};
 use super::MOST_ROWS;
 use crate::analysis::live::{self, Overlap, Parts, Serving};
 use crate::analysis::requests::{concurrency, limits, targets};
-use crate::model::{ModelFacts, type_bytes_per_element};
-use crate::plan::Case;
+use crate::model::ModelFacts;
+use crate::plan::budget;
 use crate::report::requests::rate;
 use crate::request::TargetKind;
 use crate::text::{plural, short};
@@ -116,15 +116,6 @@ fn phases(jobs: &[&JobView]) -> Grid {
     grid
 }
 
-/// Bytes of cache a token takes, by the file's shape.
-fn kv_per_token(model: &ModelFacts, case: &Case) -> Option<f64> {
-    let bytes = |t: String| type_bytes_per_element(&t);
-    Some(model.kv_bytes_per_token(
-        bytes(case.type_k.to_string())?,
-        bytes(case.type_v.to_string())?,
-    ))
-}
-
 fn memory(view: &RunView, jobs: &[&JobView]) -> Grid {
     let mut grid = Grid::of(
         &["job"],
@@ -140,10 +131,11 @@ fn memory(view: &RunView, jobs: &[&JobView]) -> Grid {
         let case = &job.job.case;
         let model = view.model(&case.model);
         let peak = job.usage.rss_bytes.map(|b| b.max);
-        let weights = model.map(|m| m.tensor_bytes);
-        let cells = f64::from(case.n_ctx_seq()) * f64::from(case.n_seq);
-        let kv = model.and_then(|m| kv_per_token(m, case));
-        let kv = kv.map(|per_token| (per_token * cells).ceil() as u64);
+        let weights = model.map(ModelFacts::used_tensor_bytes);
+        let kv = model.map(|m| {
+            let kv = budget::kv_bytes(case, m, case.n_ctx_seq());
+            kv.saturating_add(budget::state_bytes(case, m))
+        });
         let known = weights.zip(kv).map(|(w, kv)| w.saturating_add(kv));
         let rest = peak.zip(known).and_then(|(p, k)| p.checked_sub(k));
         let bytes = |b: Option<u64>| or_na(b.map(units::bytes));
@@ -164,14 +156,17 @@ fn per_token(view: &RunView, jobs: &[&JobView]) -> Option<Block> {
     let mut said: Vec<String> = Vec::new();
     for job in jobs.iter().filter(|j| j.is_in_process()) {
         let case = &job.job.case;
-        let Some(bytes) = view.model(&case.model).and_then(|m| kv_per_token(m, case)) else {
+        let Some(model) = view.model(&case.model) else {
             continue;
         };
+        let cache = case.kv_cache();
+        let bytes = model.kv_bytes_per_token(cache.k_bytes, cache.v_bytes);
+        let of_all = budget::kv_bytes(case, model, case.n_ctx_seq());
         let text = format!(
             "{}: a token of context takes {} of cache by the file's shape, {} a sequence of {} tokens.",
             short(&case.model),
             units::bytes(bytes.round() as u64),
-            units::bytes((bytes * f64::from(case.n_ctx_seq())).round() as u64),
+            units::bytes(of_all / u64::from(case.n_seq.max(1))),
             case.n_ctx_seq()
         );
         if !said.contains(&text) {
