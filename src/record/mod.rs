@@ -8,6 +8,7 @@
 pub mod ceilings;
 pub mod history;
 pub mod jsonl;
+pub mod newest;
 pub mod requests;
 
 use std::fmt;

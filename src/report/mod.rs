@@ -3,6 +3,7 @@
 //!
 //! [`view`] holds every figure; the forms hold no arithmetic, so that they cannot disagree.
 
+pub mod answers;
 mod axes;
 mod caption;
 pub mod ceiling;
@@ -34,6 +35,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use answers::Answers;
 use clap::ValueEnum;
 use sheet::Sheet;
 
@@ -81,15 +83,23 @@ pub const CSV_NAME: &str = "cells.csv";
 /// Name of the table of requests, beside the table of cells.
 pub const REQUESTS_CSV_NAME: &str = "requests.csv";
 
-/// Writes a run's table in the asked form; the one for people fits the terminal of standard output.
+/// Writes a run's table in the asked form, with its answers; the one for people fits the terminal of standard output.
 ///
 /// # Errors
 /// What the writer says; a closed pipe is one.
-pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<()> {
+pub fn print(
+    view: &RunView,
+    answers: &Answers,
+    output: Output,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match output {
         Output::Table => {
-            let text = terminal_text(view, terminal::width(), terminal::colour());
+            let (width, colour) = (terminal::width(), terminal::colour());
+            let text = terminal_text(view, width, colour);
             out.write_all(text.as_bytes())?;
+            out.write_all(b"\n")?;
+            out.write_all(answers.terminal(width).as_bytes())?;
         }
         Output::Md => out.write_all(markdown_text(view).as_bytes())?,
         Output::Csv => {
@@ -102,8 +112,8 @@ pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<
                 requests::csv::write(view, requests, out)?;
             }
         }
-        Output::Json => json::array(view, out)?,
-        Output::Jsonl => json::lines(view, out)?,
+        Output::Json => json::array(view, answers, out)?,
+        Output::Jsonl => json::lines(view, answers, out)?,
     }
     out.flush()
 }

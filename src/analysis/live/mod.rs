@@ -9,7 +9,7 @@ mod split;
 mod tests;
 
 pub use overlap::{Overlap, Serving};
-pub use sentences::{findings, headline, in_parallel, times};
+pub use sentences::{findings, headline, in_parallel, times, where_from};
 pub use split::{Parts, PerToken};
 
 use crate::view::requests::{JobView, Measured, RequestsView, Round};

@@ -169,7 +169,7 @@ impl Lab {
         Self {
             title: short(&view.header.plan.name),
             about: super::caption::lines(view),
-            lead: both.lead(slo),
+            lead: lead(view, theory, slo),
             sections,
         }
     }
@@ -182,6 +182,18 @@ impl Lab {
             _ => &[],
         })
     }
+}
+
+/// The answers. What requests say comes first: it is what a user feels.
+pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> {
+    let mut lead = Vec::new();
+    if let Some(requests) = &view.requests {
+        lead.extend(of_requests::lead(view, requests, slo));
+    }
+    if super::shows_cells(view) {
+        lead.extend(findings::lead(view, theory, slo));
+    }
+    lead
 }
 
 /// A run and what its sections are made of: each holds what cells say, then what requests say.
@@ -210,18 +222,6 @@ impl Both<'_> {
 
     fn of_requests(self, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
         self.view.requests.as_ref().map(of).unwrap_or_default()
-    }
-
-    /// What requests say comes first: it is what somebody feels.
-    fn lead(self, slo: Option<&Slo>) -> Vec<Finding> {
-        let mut lead = Vec::new();
-        if let Some(requests) = &self.view.requests {
-            lead.extend(of_requests::lead(self.view, requests, slo));
-        }
-        if super::shows_cells(self.view) {
-            lead.extend(findings::lead(self.view, self.theory, slo));
-        }
-        lead
     }
 
     fn environment(self) -> Vec<Block> {
