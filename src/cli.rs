@@ -12,6 +12,8 @@ mod prompts;
 mod reporting;
 mod requests;
 mod roofline;
+#[cfg(test)]
+mod suggested;
 
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};

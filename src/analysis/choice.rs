@@ -240,7 +240,8 @@ mod tests {
         let view = view([5, 12, 31, 120], [10, 25, 32, 114]);
         let chosen = |slo: &str| {
             let slo: Slo = slo.parse().expect("limits");
-            for_all_within(&view, Some(&slo)).map(|c| (c.cell.case.model.clone(), c.cell.case.n_seq))
+            for_all_within(&view, Some(&slo))
+                .map(|c| (c.cell.case.model.clone(), c.cell.case.n_seq))
         };
         assert_eq!(chosen("tpot=1s"), Some(("a".to_owned(), 32)));
         assert_eq!(chosen("tpot=20ms"), Some(("a".to_owned(), 8)));

@@ -104,7 +104,10 @@ mod tests {
         assert_eq!(known.sure(), Sure::Undetermined);
         let unknown = widths(&[(99.0, 101.0), (20.0, 400.0), (10.0, 900.0)]);
         let said = unknown.in_words("cells", show);
-        assert!(said.contains("20 ms to 400 ms") && !said.contains('±'), "{said}");
+        assert!(
+            said.contains("20 ms to 400 ms") && !said.contains('±'),
+            "{said}"
+        );
         assert_eq!(
             unknown.in_short("cells", show),
             "20 ms to 400 ms in half of the cells, 10 ms to 900 ms at worst"

@@ -41,7 +41,7 @@ const COMPARISON: &str = "comparison.md";
 /// When a side makes no sense, nothing could be measured, or a record could not be written.
 pub fn ab(args: &AbArgs) -> Result<u8> {
     let form = args.output.form.sheet_form().context(
-        "ab prints table, md or json; `ggufbench report FOLDER/a -o csv` prints a side's cells",
+        "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
     let sides = prepare_sides(args)?;
     if is_same_twice(&sides) {
@@ -106,7 +106,12 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
 
 /// Whether nothing tells the sides apart.
 fn is_same_twice([a, b]: &[Side; 2]) -> bool {
-    let command = |side: &Side| (side.command.program.clone(), side.command.engine.to_argument());
+    let command = |side: &Side| {
+        (
+            side.command.program.clone(),
+            side.command.engine.to_argument(),
+        )
+    };
     a.plan == b.plan && command(a) == command(b)
 }
 

@@ -62,7 +62,7 @@ fn newest_run(out: Option<&Path>) -> Result<PathBuf> {
     let out = out.unwrap_or(Path::new(OUT));
     let none = || {
         format!(
-            "{}: has no run yet; measure one (`ggufbench --model FILE`), or name a run's folder",
+            "{}: has no run yet; `ggufbench` measures one, or name the folder of a run",
             out.display()
         )
     };

@@ -24,6 +24,7 @@ use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
+use crate::text::quoted;
 use crate::view::{RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
@@ -194,7 +195,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
 fn resume_hint(folder: &Path) -> String {
     format!(
         "when that is mended, `ggufbench --resume {}` goes on",
-        folder.display()
+        quoted(folder)
     )
 }
 

@@ -99,7 +99,11 @@ mod tests {
         // A pair counts, a history of copies does not.
         run(out, "20260601-000000-ab/a", "2026-06-01T00:00:00+00:00");
         run(out, "20260601-000000-ab/b", "2026-06-01T00:00:00+00:00");
-        run(out, "history/20270101-000000-x", "2027-01-01T00:00:00+00:00");
+        run(
+            out,
+            "history/20270101-000000-x",
+            "2027-01-01T00:00:00+00:00",
+        );
         assert_eq!(name(out).as_deref(), Some("20260601-000000-ab"));
         assert_eq!(name(&out.join("missing")), None);
     }

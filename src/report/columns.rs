@@ -162,9 +162,19 @@ fn prompt(view: &RunView, detail: Detail) -> Vec<Column> {
         Detail::Narrow => vec![ttft, prefill],
         Detail::Wide => vec![
             ttft,
-            interval(view, EXTRA, |c| c.intervals.ttft_ns, |ns| unit.show(ns.round() as u64)),
+            interval(
+                view,
+                EXTRA,
+                |c| c.intervals.ttft_ns,
+                |ns| unit.show(ns.round() as u64),
+            ),
             prefill,
-            interval(view, EXTRA + 2, |c| c.intervals.prefill_tokens_per_s, units::significant),
+            interval(
+                view,
+                EXTRA + 2,
+                |c| c.intervals.prefill_tokens_per_s,
+                units::significant,
+            ),
         ],
     }
 }

@@ -25,6 +25,7 @@ pub mod progress;
 mod requests;
 mod row;
 pub mod sheet;
+mod suggest;
 pub mod terminal;
 pub mod trial;
 
@@ -134,7 +135,7 @@ fn terminal_text(view: &RunView, width: usize, colour: bool) -> String {
     parts.join("\n")
 }
 
-fn markdown_text(view: &RunView) -> String {
+pub(crate) fn markdown_text(view: &RunView) -> String {
     let mut parts = Vec::new();
     if shows_cells(view) {
         parts.push(markdown::render(view));

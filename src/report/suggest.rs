@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use crate::compare::axis::Axis;
+use crate::plan::Case;
 use crate::plan::expand::Defaults;
-use crate::plan::{Case, SplitMode};
 use crate::record::RunHeader;
 use crate::text::quoted;
 use crate::view::RunView;
@@ -144,10 +144,7 @@ fn usual(header: &RunHeader, case: &Case) -> Case {
         type_v: d.type_v,
         flash_attn: d.flash_attn,
         n_gpu_layers,
-        split_mode: match d.split_mode {
-            SplitMode::None => SplitMode::None,
-            other => other,
-        },
+        split_mode: d.split_mode,
         main_gpu: d.main_gpu,
         sample: true,
     }
@@ -286,10 +283,22 @@ mod tests {
             Suggestion::again(&view.header, &new).map(|s| s.to_string())
         };
         for (args, said) in [
-            (&["--model", "a b.gguf", "--batch", "1,8"][..], "ggufbench --model 'a b.gguf' --batch 1,8 --replicates 10"),
-            (&["sweep", "s.toml", "--replicates", "3", "-r", "2"], "ggufbench sweep s.toml -r 2 --replicates 10"),
-            (&["--replicates=3", "--kv=fit"], "ggufbench --kv=fit --replicates 10"),
-            (&["ab", "--batch", "8", "--", "-t", "1", "--", "-t", "2"], "ggufbench ab --batch 8 --replicates 10 -- -t 1 -- -t 2"),
+            (
+                &["--model", "a b.gguf", "--batch", "1,8"][..],
+                "ggufbench --model 'a b.gguf' --batch 1,8 --replicates 10",
+            ),
+            (
+                &["sweep", "s.toml", "--replicates", "3", "-r", "2"],
+                "ggufbench sweep s.toml -r 2 --replicates 10",
+            ),
+            (
+                &["--replicates=3", "--kv=fit"],
+                "ggufbench --kv=fit --replicates 10",
+            ),
+            (
+                &["ab", "--batch", "8", "--", "-t", "1", "--", "-t", "2"],
+                "ggufbench ab --batch 8 --replicates 10 -- -t 1 -- -t 2",
+            ),
             (&[], "ggufbench --replicates 10"),
         ] {
             assert_eq!(again(args).as_deref(), Some(said), "{args:?}");
@@ -305,8 +314,17 @@ mod tests {
             Suggestion::of_requests(&view.header, flags).map(|s| s.to_string())
         };
         let args = [
-            "requests", "--target", "openai:http://h/v1#m", "-p64", "-npl=1,8", "--batch", "1",
-            "--classes", "--sustained=9s", "--rounds", "5",
+            "requests",
+            "--target",
+            "openai:http://h/v1#m",
+            "-p64",
+            "-npl=1,8",
+            "--batch",
+            "1",
+            "--classes",
+            "--sustained=9s",
+            "--rounds",
+            "5",
         ];
         assert_eq!(
             of(&args, &["--difficulty"]).as_deref(),
@@ -317,7 +335,10 @@ mod tests {
 
     #[test]
     fn lengths_leave_room_for_the_rest_of_the_context() {
-        assert_eq!(fitting(&[16, 128, 512], 1900).as_deref(), Some("16,128,512"));
+        assert_eq!(
+            fitting(&[16, 128, 512], 1900).as_deref(),
+            Some("16,128,512")
+        );
         assert_eq!(fitting(&[16, 128, 512], 100).as_deref(), Some("12,50,100"));
         assert_eq!(fitting(&[16, 128, 512], 0), None);
     }
@@ -329,7 +350,10 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         assert_eq!(quoted_path(Path::new("-o/x")), "./-o/x");
         assert_eq!(quoted_path(Path::new("a\x1b[2J")), r"$'a\x1b[2J'");
-        assert_eq!(quoted_path(Path::new(OsStr::from_bytes(b"o\xe9'"))), r"$'o\xe9\''");
+        assert_eq!(
+            quoted_path(Path::new(OsStr::from_bytes(b"o\xe9'"))),
+            r"$'o\xe9\''"
+        );
         assert_eq!(quoted_word("a#b"), "'a#b'");
         assert_eq!(quoted_word(""), "''");
         assert_eq!(quoted_word("$(x)"), "'$(x)'");

@@ -53,10 +53,13 @@ fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
             false => format!(" (95%: {shown})"),
         })
     });
-    let ttft = cell.ttft_ns.map(units::duration);
-    let ttft = ttft.map_or(String::new(), |t| format!(", the first after {t}"));
+    // Of many sequences the first token is that of the last one, which nobody waits for alone.
+    let ttft = cell.ttft_ns.filter(|_| cell.case.n_seq == 1);
+    let ttft = ttft.map_or(String::new(), |ns| {
+        format!(", first after {}", units::duration(ns))
+    });
     format!(
-        "{}, batch {}: {} tokens/s{}, a token every {}{ttft}{}",
+        "{}, batch {}: {} tokens/s{}, token every {}{ttft}{}",
         with_settings(view, cell),
         cell.case.n_seq,
         units::significant(rate(cell)),

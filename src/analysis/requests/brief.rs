@@ -73,8 +73,12 @@ fn latency(requests: &RequestsView, all: &[&str]) -> Option<String> {
     let per_token = |of: fn(&Figures) -> Option<String>| of(&first.figures).unwrap_or_default();
     let inner = match jobs.len() {
         1 => {
-            per_token(|f| Some(format!(", the first token after {}", duration(f.ttft_ns.median?))))
-                + &per_token(|f| Some(format!(", then one every {}", duration(f.tpot_ns.median?))))
+            per_token(|f| {
+                Some(format!(
+                    ", the first token after {}",
+                    duration(f.ttft_ns.median?)
+                ))
+            }) + &per_token(|f| Some(format!(", then one every {}", duration(f.tpot_ns.median?))))
         }
         _ => String::new(),
     };

@@ -1,7 +1,7 @@
 //! Goodput: requests that meet every limit, as a share and per second.
 
-use crate::analysis::capacity::{Felt, Slo};
 use super::concurrency;
+use crate::analysis::capacity::{Felt, Slo};
 use crate::analysis::{Finding, Sure};
 use crate::text::short;
 use crate::units;

@@ -1,6 +1,7 @@
 //! Requests as tables: every job at every target, and the classes of prompts, for terminals and documents; the same
 //! for programs in [`row`]; one row a request in [`csv`].
 
+mod compared;
 pub(super) mod csv;
 pub(super) mod row;
 #[cfg(test)]
@@ -55,8 +56,9 @@ pub fn sheets(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Sh
             below: Vec::new(),
         });
     }
+    sheets.extend(compared::sheets(requests));
     if let Some(last) = sheets.last_mut() {
-        last.below = below(view, requests, is_alone);
+        last.below.extend(below(view, requests, is_alone));
     }
     sheets
 }
