@@ -168,7 +168,13 @@ fn every_command_that_a_report_suggests_works_as_it_stands() {
     let document = document(&place);
     let commands = suggested(&document);
     assert!(commands.len() > 6, "{document}");
+    let mut seen: Vec<&str> = Vec::new();
     for command in commands {
+        // A file that is made is there afterwards.
+        if seen.contains(&command) {
+            continue;
+        }
+        seen.push(command);
         // Minutes of kernels.
         if command.starts_with("ggufbench ceiling") {
             continue;

@@ -68,7 +68,7 @@ fn every_suggested_command_of_the_golden_runs_parses() {
     ];
     for view in &runs {
         let commands = commands(view);
-        assert!(commands.len() > 2, "{commands:?}");
+        assert!(!commands.is_empty());
         for command in &commands {
             parse(command);
             assert!(!command.contains('…'), "cut: {command}");

@@ -9,8 +9,8 @@ pub fn has_smaller_cache_type(case: &Case) -> bool {
     is_larger(case.type_k) || is_larger(case.type_v)
 }
 
-/// What would make the KV cache of these cases smaller: `--kv fit, a smaller --n-ctx or --type-k and --type-v q8_0`. None
-/// where all of it is done.
+/// What would make the KV cache of these cases smaller: `--kv fit, a smaller --n-ctx, or --type-k and --type-v q8_0`.
+/// None where all of it is done.
 pub fn of_cache<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Option<String> {
     remedies(cases, false)
 }
@@ -24,20 +24,24 @@ fn remedies<'a>(cases: impl IntoIterator<Item = &'a Case>, fewer: bool) -> Optio
     let cases: Vec<&Case> = cases.into_iter().collect();
     let any = |of: fn(&Case) -> bool| cases.iter().any(|c| of(c));
     let is_full = |c: &Case| c.kv == KvSizing::Full;
+    let (smaller_ctx, smaller_batch) = (any(is_full), fewer && any(|c| c.n_seq > 1));
     let mut found = Vec::new();
-    if any(is_full) {
-        found.extend(["--kv fit", "a smaller --n-ctx"]);
+    if smaller_ctx {
+        found.push("--kv fit");
     }
-    if fewer && any(|c| c.n_seq > 1) {
-        found.push("a smaller --batch");
-    }
+    found.extend(match (smaller_ctx, smaller_batch) {
+        (true, true) => Some("a smaller --n-ctx or --batch"),
+        (true, false) => Some("a smaller --n-ctx"),
+        (false, true) => Some("a smaller --batch"),
+        (false, false) => None,
+    });
     if any(has_smaller_cache_type) {
         found.push("--type-k and --type-v q8_0");
     }
     let last = found.pop()?;
-    Some(match found.is_empty() {
-        true => last.to_owned(),
-        false => format!("{} or {last}", found.join(", ")),
+    Some(match found.len() {
+        0 => last.to_owned(),
+        _ => format!("{}, or {last}", found.join(", ")),
     })
 }
 
@@ -67,7 +71,7 @@ mod tests {
         let of = |case: Case| of_memory([&case]);
         assert_eq!(
             of(case(8, KvSizing::Full, KvType::F16)).as_deref(),
-            Some("--kv fit, a smaller --n-ctx, a smaller --batch or --type-k and --type-v q8_0")
+            Some("--kv fit, a smaller --n-ctx or --batch, or --type-k and --type-v q8_0")
         );
         assert_eq!(
             of(case(8, KvSizing::Fit, KvType::Q4_0)).as_deref(),

@@ -8,7 +8,7 @@ use crate::compare::axis::Axis;
 use crate::plan::Case;
 use crate::plan::expand::Defaults;
 use crate::record::RunHeader;
-use crate::text::quoted;
+use crate::text::{plain, quoted};
 use crate::view::RunView;
 
 /// More layers than any model has: what a run asks for where there is a GPU and nobody says how many.
@@ -218,17 +218,21 @@ fn quoted_word(text: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-:+,=@%".contains(c);
     match !text.is_empty() && text.chars().all(harmless) {
         true => text.to_owned(),
-        false => quoted(Path::new(text)),
+        false => quoted_bytes(Path::new(text)),
     }
 }
 
-/// A path as a shell takes it, whatever its bytes.
-pub fn quoted_path(path: &Path) -> String {
-    let is_plain = |text: &str| !text.chars().any(char::is_control);
+/// A path as a shell takes it, whatever its bytes. One that begins with a dash would be a flag.
+fn quoted_path(path: &Path) -> String {
+    match path.as_os_str().as_encoded_bytes() {
+        [b'-', ..] => quoted_bytes(&Path::new(".").join(path)),
+        _ => quoted_bytes(path),
+    }
+}
+
+fn quoted_bytes(path: &Path) -> String {
     match path.to_str() {
-        // A path that begins with a dash would be a flag.
-        Some(text) if text.starts_with('-') => quoted(&Path::new(".").join(path)),
-        Some(text) if is_plain(text) => quoted(path),
+        Some(text) if plain(text) == text => quoted(path),
         _ => ansi_quoted(path),
     }
 }

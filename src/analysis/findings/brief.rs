@@ -33,7 +33,7 @@ pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> 
         None => {
             let sure = for_all(view, &without, None).sure;
             let text = chosen(view, &without, sure);
-            answers.push(Answer::new("without", format!("limits: {text}")));
+            answers.push(Answer::new("no limits", text));
         }
     }
     let mut cells = vec![all.as_ref().unwrap_or(&without).cell];

@@ -28,7 +28,7 @@ const FIGURES: [Figure; 4] = [
     ("tokens/s", |r| r.tokens_per_s, |j| rate(j.tokens_per_s)),
 ];
 
-/// A table for each other target, and where the difference comes from.
+/// A table for each other target; where the difference comes from is among the answers.
 pub fn sheets(requests: &RequestsView) -> Vec<Sheet> {
     let others = live::others(requests).into_iter();
     others.filter_map(|other| sheet(requests, other)).collect()
@@ -74,8 +74,6 @@ fn sheet(requests: &RequestsView, other: &str) -> Option<Sheet> {
         ),
     ];
     let mut below = Vec::new();
-    let said = live::where_from(&all).into_iter();
-    below.extend(said.map(|f| ("difference".to_owned(), f.claim)));
     if all.len() > pairs.len() {
         let more = all.len() - pairs.len();
         below.push((String::new(), format!("{more} more jobs are in the report")));
