@@ -16,6 +16,8 @@ mod prompts;
 mod reporting;
 mod requests;
 mod roofline;
+#[cfg(test)]
+mod suggested;
 
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;

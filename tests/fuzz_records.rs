@@ -31,6 +31,7 @@ fn show(path: &Path) -> Result<(), String> {
         reason
     };
     let view = RunView::read(path).map_err(|e| one_line(&e))?;
+    let answers = report::Answers::of(&view, &Theory::of(&view, &|_| None), None);
     for output in [
         Output::Table,
         Output::Md,
@@ -38,7 +39,7 @@ fn show(path: &Path) -> Result<(), String> {
         Output::Json,
         Output::Jsonl,
     ] {
-        report::print(&view, output, &mut std::io::sink()).expect("a sink takes all");
+        report::print(&view, &answers, output, &mut std::io::sink()).expect("a sink takes all");
     }
     let lab = Lab::of(&view, &Theory::of(&view, &|_| None), None);
     page::render(&lab, path).expect("a template that is compiled in");

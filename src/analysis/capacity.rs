@@ -76,6 +76,15 @@ impl Slo {
     pub fn limits(&self) -> &[(Felt, u64)] {
         &self.limits
     }
+
+    /// Whether a cell is known to be within every limit.
+    pub fn is_kept_by(&self, cell: &CellView) -> bool {
+        let within = |(felt, limit): &(Felt, u64)| {
+            felt.of(cell)
+                .is_some_and(|(latency, _)| latency <= *limit as f64)
+        };
+        self.limits.iter().all(within)
+    }
 }
 
 impl FromStr for Slo {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::capacity::Slo;
 use super::curve::{Along, Curve, curves, is_measured, label};
 use crate::compare::axis::Axis;
 use crate::compare::change::Change;
@@ -107,13 +108,23 @@ pub fn settings(view: &RunView, cell: &CellView) -> String {
     chosen.join(", ")
 }
 
+/// The cells that can be chosen between; with limits, only those that keep them.
+fn candidates<'a>(view: &'a RunView, slo: Option<&Slo>) -> Vec<&'a CellView> {
+    let curves = comparable(view);
+    let cells = curves.iter().flat_map(|c| c.cells.iter().copied());
+    cells
+        .filter(|c| slo.is_none_or(|slo| slo.is_kept_by(c)))
+        .collect()
+}
+
 /// The cell with the shortest step among those whose throughput is [`GOOD_ENOUGH`]; none when none was measured.
 pub fn for_all(view: &RunView) -> Option<Choice<'_>> {
-    let curves = comparable(view);
-    let cells: Vec<&CellView> = curves
-        .iter()
-        .flat_map(|c| c.cells.iter().copied())
-        .collect();
+    for_all_within(view, None)
+}
+
+/// The same among the cells that keep some limits; none when none keeps them.
+pub fn for_all_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice<'a>> {
+    let cells = candidates(view, slo);
     let most = *cells.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     let enough = GOOD_ENOUGH * rate(most);
     let good = cells.iter().filter(|c| rate(c) >= enough);
@@ -129,11 +140,12 @@ pub fn for_all(view: &RunView) -> Option<Choice<'_>> {
 
 /// The cell to run for a single user: the shortest step with the smallest batch measured.
 pub fn for_one(view: &RunView) -> Option<Choice<'_>> {
-    let curves = comparable(view);
-    let cells: Vec<&CellView> = curves
-        .iter()
-        .flat_map(|c| c.cells.iter().copied())
-        .collect();
+    for_one_within(view, None)
+}
+
+/// The same among the cells that keep some limits; none when none keeps them.
+pub fn for_one_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice<'a>> {
+    let cells = candidates(view, slo);
     let least = cells.iter().map(|c| c.case.n_seq).min()?;
     let cell = *cells
         .iter()
@@ -220,6 +232,22 @@ mod tests {
             ("a", 1)
         );
         assert!((one.rival.expect("b").times_as_fast.expect("pairs").estimate - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn limits_change_what_is_chosen() {
+        // Tokens per second: 200, 640, 1032, 1067 and 100, 320, 1000, 1123.
+        let view = view([5, 12, 31, 120], [10, 25, 32, 114]);
+        let chosen = |slo: &str| {
+            let slo: Slo = slo.parse().expect("limits");
+            for_all_within(&view, Some(&slo))
+                .map(|c| (c.cell.case.model.clone(), c.cell.case.n_seq))
+        };
+        assert_eq!(chosen("tpot=1s"), Some(("a".to_owned(), 32)));
+        assert_eq!(chosen("tpot=20ms"), Some(("a".to_owned(), 8)));
+        assert_eq!(chosen("tpot=8ms"), Some(("a".to_owned(), 1)));
+        assert_eq!(chosen("tpot=1ms"), None);
+        assert_eq!(chosen("tpot=1s,itl=1s"), None, "too few steps for a p99");
     }
 
     #[test]

@@ -23,8 +23,11 @@ pub mod findings;
 pub mod live;
 pub mod requests;
 pub mod theory;
+mod widths;
 
 use std::fmt;
+
+pub use widths::Widths;
 
 /// How sure a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,45 @@ impl fmt::Display for Sure {
             Self::Likely => "likely, not shown",
             Self::Undetermined => "undetermined",
         })
+    }
+}
+
+/// An answer in a line or two, for a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What it answers: `many users`.
+    pub label: &'static str,
+    /// The answer.
+    pub text: String,
+}
+
+impl Answer {
+    /// An answer to what the label asks.
+    pub fn new(label: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            label,
+            text: text.into(),
+        }
+    }
+}
+
+impl Sure {
+    /// The one word of machine-readable output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::Likely => "likely",
+            Self::Undetermined => "undetermined",
+        }
+    }
+
+    /// What follows a short answer: nothing where it is shown.
+    fn hedge(self) -> &'static str {
+        match self {
+            Self::Shown => "",
+            Self::Likely => " (likely)",
+            Self::Undetermined => " (undetermined)",
+        }
     }
 }
 

@@ -228,7 +228,7 @@ pub struct OutputArgs {
         help_heading = "Output"
     )]
     pub form: Output,
-    /// Limits on latency that the report says the largest batch for: tpot=50ms,ttft=2s,itl=100ms
+    /// Limits on latency, such as tpot=50ms,ttft=2s,itl=100ms: the answers name what keeps them
     #[arg(long, value_name = "LIMITS", help_heading = "Output")]
     pub slo: Option<Slo>,
     /// Write no report beside the record

@@ -10,15 +10,18 @@ use crate::report::{Files, Output};
 /// A report from records alone.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
-    /// The run's folder, or its run.jsonl; several of one machine are reported as one
-    #[arg(required = true, value_name = "RUN")]
+    /// The run's folder, or its run.jsonl; several of one machine are reported as one [default: the newest run below out]
+    #[arg(value_name = "RUN")]
     pub runs: Vec<PathBuf>,
+    /// The folder of runs whose newest is meant where no run is named [default: out]
+    #[arg(long, value_name = "DIR", conflicts_with = "runs")]
+    pub out: Option<PathBuf>,
     /// Print the table in this form, and write nothing
     #[arg(
         short = 'o',
         long,
         value_enum,
-        conflicts_with_all = ["html", "md", "csv", "to", "slo"]
+        conflicts_with_all = ["html", "md", "csv", "to"]
     )]
     pub output: Option<Output>,
     /// Folder for report.html, report.md, plots/ and cells.csv [default: the first run's]
@@ -36,7 +39,7 @@ pub struct ReportArgs {
     /// Replace files of these names that ggufbench did not write
     #[arg(long, conflicts_with = "output")]
     pub force: bool,
-    /// Limits on latency: say the largest batch within tpot=50ms,ttft=2s (also itl=100ms, a p99)
+    /// Limits on latency, such as tpot=50ms,ttft=2s (also itl=100ms, a p99): which file and batch keep them
     #[arg(long, value_name = "LIMITS")]
     pub slo: Option<Slo>,
 }

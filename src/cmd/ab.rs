@@ -14,7 +14,7 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::run::{exit_code, plan_of_some};
-use super::{note_all, unless_closed};
+use super::{OUT, note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
 use crate::compare::axis::Axis;
 use crate::compare::pair::{self, Pairing};
@@ -31,6 +31,7 @@ use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
+use crate::text::quoted;
 use crate::view::{CellView, RunView};
 
 /// Name of the comparison inside a pair's folder.
@@ -42,16 +43,27 @@ const COMPARISON: &str = "comparison.md";
 /// When a side makes no sense, nothing could be measured, or a record could not be written.
 pub fn ab(args: &AbArgs) -> Result<u8> {
     let form = args.output.form.sheet_form().context(
-        "ab prints table, md or json; `ggufbench report FOLDER/a -o csv` prints a side's cells",
+        "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
     let sides = prepare_sides(args)?;
+    if is_same_twice(&sides) {
+        // Nobody reads standard error, perhaps.
+        let _ = writeln!(
+            io::stderr(),
+            "note: both sides are the same, so this is an A/A: it shows what chance does here. Give each side what it has of \
+             its own: ggufbench ab --batch 8 -- --threads 1 -- --threads 2"
+        );
+    }
     let out = args.output.out.clone();
-    let out = out.unwrap_or_else(|| PathBuf::from("out"));
+    let out = out.unwrap_or_else(|| PathBuf::from(OUT));
     let (folder, ended) = measure(sides, &out)?;
     let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
     let [a, b] = views;
     let (a, b) = (a?, b?);
-    if !args.output.no_report {
+    let code = exit_code(ended, &[&a, &b]);
+    let is_whole = a.any_measured() && b.any_measured();
+    let has_reports = !args.output.no_report;
+    if has_reports && (is_whole || matches!(form, Form::Json)) {
         for view in [&a, &b] {
             super::report::write(
                 view,
@@ -60,8 +72,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
             )?;
         }
     }
-    let code = exit_code(ended, &[&a, &b]);
-    if !(a.any_measured() && b.any_measured()) {
+    if !is_whole {
         // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
         if matches!(form, Form::Json) {
             let name = folder.display();
@@ -71,11 +82,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
             return Ok(code);
         }
         for view in [&a, &b] {
-            unless_closed(report::print(
-                view,
-                args.output.form,
-                &mut io::stdout().lock(),
-            ))?;
+            super::report::show(view, &args.output)?;
         }
         return Ok(code);
     }
@@ -89,15 +96,29 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         .below
         .push(("record".to_owned(), folder.display().to_string()));
     let path = folder.join(COMPARISON);
-    if !args.output.no_report {
+    if has_reports {
+        let pages = [&a, &b].map(|view| quoted(&view.folder().join(report::HTML_NAME)));
+        sheet.below.push(("report".to_owned(), pages.join(" ")));
         let mut file = OutputFile::create(&path, Replace::Always)?;
         file.write_all(sheet.markdown().as_bytes())
             .with_context(|| format!("{}: cannot write", path.display()))?;
         file.commit()?;
     }
     let out = &mut io::stdout().lock();
-    unless_closed(report::print_sheet(&sheet, &compared, form, out))?;
+    let data = comparison::Data::of(&compared);
+    unless_closed(report::print_sheet(&sheet, &data, form, out))?;
     Ok(code)
+}
+
+/// Whether nothing tells the sides apart.
+fn is_same_twice([a, b]: &[Side; 2]) -> bool {
+    let command = |side: &Side| {
+        (
+            side.command.program.clone(),
+            side.command.engine.to_argument(),
+        )
+    };
+    a.plan == b.plan && command(a) == command(b)
 }
 
 /// What went wrong on a side: its figures come from what was measured before, or are missing.

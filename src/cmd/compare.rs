@@ -43,7 +43,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
     let sheet = comparison::sheet(&comparison);
     unless_closed(report::print_sheet(
         &sheet,
-        &comparison,
+        &comparison::Data::of(&comparison),
         args.output,
         &mut std::io::stdout().lock(),
     ))?;

@@ -17,6 +17,7 @@ use crate::record::history::{History, Nights};
 use crate::record::jsonl::is_pair;
 use crate::report::{self, night};
 use crate::streams::note;
+use crate::text::quoted;
 
 /// The figure that nights are judged by.
 pub(super) const METRIC: Metric = Metric::StepNs;
@@ -131,7 +132,10 @@ fn baseline(
     tonight: &Side,
     nights: &[Night],
 ) -> Result<Baseline> {
-    let how = "`ggufbench gate RUN --promote` makes a run the baseline";
+    let how = format!(
+        "`ggufbench gate {} --promote` makes this run the baseline",
+        quoted(&args.run)
+    );
     let run = match &args.baseline {
         BaselineChoice::Run(run) => run.clone(),
         BaselineChoice::Pinned => history

@@ -35,6 +35,9 @@ pub const BAD_INPUT: u8 = 2;
 /// Ctrl-C: what was measured is in the record.
 pub const INTERRUPTED: u8 = 130;
 
+/// The folder that gets a folder for each run.
+const OUT: &str = "out";
+
 /// Does what was typed.
 ///
 /// # Errors

@@ -3,22 +3,23 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{DONE, say, unless_closed};
+use super::{DONE, OUT, say, unless_closed};
 use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::theory::Theory;
-use crate::cli::ReportArgs;
+use crate::cli::{OutputArgs, ReportArgs};
 use crate::engine::Device;
 use crate::file::is_standard_output;
 use crate::plan::Case;
 use crate::record::ceilings::{Found, Owner};
+use crate::record::newest;
 use crate::report::lab::Lab;
 use crate::report::terminal;
-use crate::report::{self, Files, WriteError};
+use crate::report::{self, Answers, Files, WriteError};
 use crate::roofline::ceiling::Ceilings;
 use crate::streams::note;
 use crate::text::paragraph;
@@ -29,9 +30,15 @@ use crate::view::RunView;
 /// # Errors
 /// When a record cannot be read, a file cannot be written, or standard output is closed.
 pub fn report(args: &ReportArgs) -> Result<u8> {
-    let view = RunView::read_all(&args.runs)?;
+    let runs = match args.runs.is_empty() {
+        true => vec![newest_run(args.out.as_deref())?],
+        false => args.runs.clone(),
+    };
+    let view = RunView::read_all(&runs)?;
     if let Some(output) = args.output {
-        unless_closed(report::print(&view, output, &mut io::stdout().lock()))?;
+        let answers = Answers::of(&view, &theory(&view), args.slo.as_ref());
+        let out = &mut io::stdout().lock();
+        unless_closed(report::print(&view, &answers, output, out))?;
         return Ok(DONE);
     }
     let mut files = args.named_files();
@@ -45,7 +52,11 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         };
     }
     let (lab, written) = write(&view, args.slo.as_ref(), &files)?;
-    let mut told = answers(&lab.lead, terminal::width());
+    let mut told = String::new();
+    if args.runs.is_empty() {
+        told.push_str(&format!("report of {}\n\n", view.folder().display()));
+    }
+    told.push_str(&answers(&lab.lead, terminal::width()));
     for path in &written {
         told.push_str(&format!("\nwrote {}", path.display()));
     }
@@ -58,6 +69,43 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
+/// The newest run below a folder.
+fn newest_run(out: Option<&Path>) -> Result<PathBuf> {
+    let out = out.unwrap_or(Path::new(OUT));
+    let none = || {
+        format!(
+            "{}: has no run yet; `ggufbench` measures one, or name the folder of a run",
+            out.display()
+        )
+    };
+    let found = newest::newest(out);
+    let found = found.with_context(|| format!("{}: cannot look for runs", out.display()))?;
+    found.with_context(none)
+}
+
+/// Writes a finished run's report, unless that is not wanted, and prints the run in the asked form with its answers.
+///
+/// # Errors
+/// When a file cannot be written, or standard output is closed.
+pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<()> {
+    let slo = args.slo.as_ref();
+    let mut answers = Answers::of(view, &theory(view), slo);
+    if !args.no_report {
+        let files = Files::in_folder(view.folder());
+        write(view, slo, &files)?;
+        answers.report = files.html;
+    }
+    let out = &mut io::stdout().lock();
+    unless_closed(report::print(view, &answers, args.form, out))
+}
+
+/// What the machine's ceilings, where they were measured, say of a run.
+fn theory(view: &RunView) -> Theory {
+    let kept = kept_ceilings(view);
+    let of = |case: &Case| kept.get(&(case.n_threads, case.n_gpu_layers > 0));
+    Theory::of(view, &of)
+}
+
 /// Writes a run's report and gives it back, with the files it is in.
 ///
 /// # Errors
@@ -67,9 +115,7 @@ pub(super) fn write(
     slo: Option<&Slo>,
     files: &Files,
 ) -> Result<(Lab, Vec<PathBuf>)> {
-    let kept = kept_ceilings(view);
-    let of = |case: &Case| kept.get(&(case.n_threads, case.n_gpu_layers > 0));
-    let lab = Lab::of(view, &Theory::of(view, &of), slo);
+    let lab = Lab::of(view, &theory(view), slo);
     let hint = "name another place with --to, or print the table with -o table";
     let written = report::write_files(view, &lab, files).map_err(|e| match e {
         WriteError::Io { .. } => anyhow!("{e}; {hint}"),

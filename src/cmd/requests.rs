@@ -14,7 +14,7 @@ use crate::engine::clock::MonotonicClock;
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
-use crate::plan::{Case, Plan};
+use crate::plan::{Case, Plan, remedy};
 use crate::record::Outcome;
 use crate::record::jsonl::Writer;
 use crate::record::requests::{PromptWarning, RequestsPlan};
@@ -364,13 +364,15 @@ fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
             has_bytes,
         }) = outcome
         {
+            let remedy = remedy::of_memory([&job.case]);
             bail!(
-                "{}: {} sequences of {} tokens need {} of memory, there are {}: fewer at once, a smaller --n-ctx, or --kv fit",
+                "{}: {} sequences of {} tokens need {} of memory, there are {}: {}",
                 job.name,
                 job.case.n_seq,
                 job.case.n_ctx_seq(),
                 units::bytes(needs_bytes),
-                units::bytes(has_bytes)
+                units::bytes(has_bytes),
+                remedy.as_deref().unwrap_or("it needs a smaller model")
             );
         }
     }

@@ -1,6 +1,5 @@
 //! `run` and `sweep`: measure, record, show.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::requests::{Ready, Wanted};
-use super::{DONE, FAILED_CELLS, INTERRUPTED, note_all, say, unless_closed};
+use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
 use crate::cli::{OutputArgs, RunArgs};
 use crate::model::{FileWatch, ModelFacts};
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
@@ -20,13 +19,14 @@ use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
-use crate::report::{self, Files, dry_run};
+use crate::report::dry_run;
 use crate::request::Forced;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
 use crate::streams::note;
+use crate::text::quoted;
 use crate::view::{RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
@@ -76,7 +76,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
 
 /// The folder that gets runs' folders.
 pub(super) fn out_folder(args: &OutputArgs) -> Result<PathBuf> {
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("out"));
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
     check_writable(&out)?;
     Ok(out)
 }
@@ -210,7 +210,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
 fn resume_hint(folder: &Path) -> String {
     format!(
         "when that is mended, `ggufbench --resume {}` goes on",
-        folder.display()
+        quoted(folder)
     )
 }
 
@@ -266,10 +266,7 @@ pub(super) fn plan_of_some(plan: &Plan, cases: &[Case]) -> Plan {
 
 fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
     let view = RunView::read(folder)?;
-    if !args.no_report {
-        super::report::write(&view, args.slo.as_ref(), &Files::in_folder(folder))?;
-    }
-    unless_closed(report::print(&view, args.form, &mut io::stdout().lock()))?;
+    super::report::show(&view, args)?;
     Ok(exit_code(ended, &[&view]))
 }
 

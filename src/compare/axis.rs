@@ -46,6 +46,11 @@ axes! {
 }
 
 impl Axis {
+    /// Every axis, in the order of a case's fields.
+    pub fn all() -> &'static [Axis] {
+        AXES
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.names[0]

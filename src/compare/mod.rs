@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
+use crate::record::RunHeader;
 use crate::run::stop::LEVEL;
 use crate::stats::Interval;
 use crate::stats::rank::{CliffsDelta, cliffs_delta};
@@ -96,6 +97,8 @@ pub struct Comparison {
     pub metric: Metric,
     /// Whether replicates were pairs: both sides are of one run, or were measured in turns.
     pub paired: bool,
+    /// Whether both sides are one program with the same settings, measured in turns: an A/A, whose every difference is chance.
+    pub is_same_twice: bool,
     /// Changes up to this do not matter.
     pub same_within: f64,
     /// What else differs between the sides.
@@ -178,11 +181,25 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
         differences: Difference::between(&a.header, &b.header, &compared),
         metric: a.metric,
         paired,
+        is_same_twice: is_same_twice(&a.header, &b.header),
         same_within: question.same_within,
         a: a.label.clone(),
         b: b.label.clone(),
         rows,
     })
+}
+
+/// Whether the sides of a pair are the same program, engine, plan and settings.
+fn is_same_twice(a: &RunHeader, b: &RunHeader) -> bool {
+    let (Some(of_a), Some(of_b)) = (&a.pair, &b.pair) else {
+        return false;
+    };
+    of_a.side != of_b.side
+        && of_a.worker_program == of_b.worker_program
+        && of_a.worker_engine == of_b.worker_engine
+        && a.program == b.program
+        && a.engine.is_same_build(&b.engine)
+        && a.plan == b.plan
 }
 
 /// The change of one cell; none with too few processes.

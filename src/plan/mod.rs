@@ -6,6 +6,7 @@ pub mod budget;
 pub mod expand;
 pub mod forecast;
 pub mod protocol;
+pub mod remedy;
 pub mod requests;
 pub mod serving;
 mod setting;

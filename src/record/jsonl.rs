@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{Line, PairSide, RunHeader, SCHEMA_VERSION};
 use crate::plan::expand::check_recorded;
 use crate::plan::{Case, MAX_SEQ};
-use crate::text::{cut_end, plain};
+use crate::text::{cut_end, plain, quoted};
 
 /// Name of the record inside a run's folder.
 pub const FILE_NAME: &str = "run.jsonl";
@@ -58,7 +58,7 @@ pub enum RecordError {
     NoHeader(PathBuf),
     /// The folder of two runs that were measured in turns.
     #[error(
-        "{0}: holds a pair of runs; name one of its sides, {0}/a or {0}/b (`ggufbench compare {0}` compares them)"
+        "{0}: holds a pair of runs; name one of its sides, `ggufbench report {0}/a`, or compare them, `ggufbench compare {0}`"
     )]
     Pair(String),
     /// Written by a later version.
@@ -252,7 +252,7 @@ impl Lines {
     fn open(run: &Path) -> Result<Self, RecordError> {
         let path = locate(run);
         if !path.exists() && is_pair(run) {
-            return Err(RecordError::Pair(run.display().to_string()));
+            return Err(RecordError::Pair(quoted(run)));
         }
         let file = File::open(&path).map_err(io(&path, "cannot open the record"))?;
         Ok(Self {

@@ -98,7 +98,7 @@ fn throughput(view: &RunView) -> [Column; 3] {
             c.decode_tokens_per_s.map(units::significant)
         }),
         Column::of(view, ("", "±95%", 3), |c| {
-            c.decode_interval.as_ref().and_then(plus_minus)
+            c.decode_interval?.plus_minus(units::significant)
         })
         .missing_when("an interval needs two repetitions"),
         Column::of(view, ("1 seq", "t/s", 8), |c| {
@@ -131,7 +131,8 @@ fn steps(view: &RunView, detail: Detail) -> Vec<Column> {
     let p99 = column("p99", 2, Some(0.99), |c| c.step_ns.p99);
     let max = column("max", 5, None, |c| c.step_ns.max);
     const WHY: &str = "the interval of a percentile needs that many steps in each process";
-    let interval = |of, rank| interval(view, rank, of).missing_when(WHY);
+    let show = |ns: f64| unit.show(ns.round() as u64);
+    let interval = |of, rank| interval(view, rank, of, show).missing_when(WHY);
     match detail {
         Detail::Wide => vec![
             p50,
@@ -161,18 +162,31 @@ fn prompt(view: &RunView, detail: Detail) -> Vec<Column> {
         Detail::Narrow => vec![ttft, prefill],
         Detail::Wide => vec![
             ttft,
-            interval(view, EXTRA, |c| c.intervals.ttft_ns),
+            interval(
+                view,
+                EXTRA,
+                |c| c.intervals.ttft_ns,
+                |ns| unit.show(ns.round() as u64),
+            ),
             prefill,
-            interval(view, EXTRA + 2, |c| c.intervals.prefill_tokens_per_s),
+            interval(
+                view,
+                EXTRA + 2,
+                |c| c.intervals.prefill_tokens_per_s,
+                units::significant,
+            ),
         ],
     }
 }
 
-/// The interval of the figure in the column before.
-fn interval(view: &RunView, rank: u8, of: fn(&CellView) -> Option<Interval>) -> Column {
-    Column::of(view, ("", "±95%", rank), |c| {
-        of(c).as_ref().and_then(plus_minus)
-    })
+/// The interval of the figure in the column before, whose values `show` writes.
+fn interval(
+    view: &RunView,
+    rank: u8,
+    of: fn(&CellView) -> Option<Interval>,
+    show: impl Fn(f64) -> String,
+) -> Column {
+    Column::of(view, ("", "±95%", rank), |c| of(c)?.plus_minus(&show))
 }
 
 fn scaling(view: &RunView, detail: Detail) -> Vec<Column> {
@@ -228,18 +242,6 @@ pub fn without_p99(view: &RunView) -> Option<String> {
     ))
 }
 
-/// The farther end of an interval, in percent of its estimate.
-fn plus_minus(interval: &Interval) -> Option<String> {
-    let percent = interval.relative_half_width()? * 100.0;
-    Some(if percent >= 999.5 {
-        ">999%".to_owned()
-    } else if percent >= 9.95 {
-        format!("±{percent:.0}%")
-    } else {
-        format!("±{percent:.1}%")
-    })
-}
-
 fn whole_percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
@@ -292,18 +294,5 @@ mod tests {
         assert_eq!(unit(&[900_000, 40_000_000]), TimeUnit::Milliseconds);
         assert_eq!(unit(&[10_000_000_000, 99_000_000_000]), TimeUnit::Seconds);
         assert_eq!(TimeUnit::Milliseconds.show(36_123_456), "36.1");
-    }
-
-    #[test]
-    fn an_interval_is_shown_by_its_farther_end() {
-        let interval = |lo, hi| Interval {
-            lo,
-            estimate: 100.0,
-            hi,
-            level: 0.95,
-        };
-        assert_eq!(plus_minus(&interval(99.0, 102.0)).as_deref(), Some("±2.0%"));
-        assert_eq!(plus_minus(&interval(88.0, 101.0)).as_deref(), Some("±12%"));
-        assert_eq!(plus_minus(&interval(1.0, 5000.0)).as_deref(), Some(">999%"));
     }
 }

@@ -1,5 +1,7 @@
 //! A comparison as a table.
 
+use serde::Serialize;
+
 use super::axes;
 use super::sheet::{Column, Sheet, p_value, signed_percent};
 use super::text::{cut_middle, plural};
@@ -14,6 +16,69 @@ const MODEL_WIDTH: usize = 20;
 /// Lists in the text beside a table end after so many names.
 const MOST_NAMES: usize = 20;
 
+/// A comparison as programs get it.
+#[derive(Serialize)]
+pub struct Data<'a> {
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    answers: Vec<String>,
+}
+
+impl<'a> Data<'a> {
+    /// With its answers.
+    pub fn of(comparison: &'a Comparison) -> Self {
+        Self {
+            comparison,
+            answers: answers(comparison),
+        }
+    }
+}
+
+/// What a comparison says, in a sentence or two.
+pub fn answers(c: &Comparison) -> Vec<String> {
+    let mut said = Vec::new();
+    if c.is_same_twice {
+        said.push(
+            "A/A: both sides are the same program with the same settings, so every difference between them is chance"
+                .to_owned(),
+        );
+    }
+    if let [row] = &c.rows[..] {
+        let change = row.slowdown.map(|s| {
+            format!(
+                " takes {} time (95%: {})",
+                signed_percent(s.estimate),
+                range(&s)
+            )
+        });
+        said.push(format!(
+            "B{}: {}",
+            change.unwrap_or_default(),
+            row.verdict.in_full(c.same_within)
+        ));
+        return said;
+    }
+    let kinds = [
+        ("slower", "B is slower"),
+        ("faster", "faster"),
+        ("same", "the same"),
+        ("cannot tell", "it cannot be told"),
+    ];
+    let counts = kinds.into_iter().filter_map(|(word, words)| {
+        let n = c.rows.iter().filter(|r| r.verdict.word() == word).count();
+        (n > 0).then(|| format!("{words} in {n}"))
+    });
+    let counts: Vec<String> = counts.collect();
+    let counts = counts.join(", ");
+    let whose = if counts.starts_with("B ") || counts.starts_with("it ") {
+        ""
+    } else {
+        "B is "
+    };
+    said.push(format!("{whose}{counts} of {} cells", c.rows.len()));
+    said
+}
+
 /// A comparison's table, and what must be known to read it.
 pub fn sheet(c: &Comparison) -> Sheet {
     let mut above = vec![("A".to_owned(), c.a.clone()), ("B".to_owned(), c.b.clone())];
@@ -26,7 +91,8 @@ pub fn sheet(c: &Comparison) -> Sheet {
     };
     above.push(("cells".to_owned(), model + &axes::constants(&cases)));
     above.extend(differences(&c.differences));
-    let mut below = Vec::new();
+    let said = answers(c).into_iter();
+    let mut below: Vec<(String, String)> = said.map(|s| ("answer".to_owned(), s)).collect();
     below.extend(listed("only in A", &c.only_a));
     below.extend(listed("only in B", &c.only_b));
     below.push((String::new(), legend(c)));

@@ -139,7 +139,8 @@ fn sum(rows: &[DryRow], width: usize) -> Vec<String> {
         }
     }
     if n < rows.len() {
-        lines.extend(paragraph("", super::notes::TO_FIT, width));
+        let skipped = rows.iter().filter(|r| r.fits.is_err()).map(|r| &r.case);
+        lines.extend(paragraph("", &super::notes::to_fit(skipped), width));
     }
     lines
 }

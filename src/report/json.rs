@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::answers::{AnswerRow, Answers};
 use super::notes::run_warnings;
 use super::requests;
 use super::row::rows;
@@ -15,9 +16,9 @@ use crate::text::shown_json;
 ///
 /// # Errors
 /// What the writer says.
-pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
+pub fn array(view: &RunView, answers: &Answers, out: &mut dyn Write) -> io::Result<()> {
     let mut separator = "[\n";
-    each(view, &mut |json| {
+    each(view, answers, &mut |json| {
         out.write_all(separator.as_bytes())?;
         separator = ",\n";
         out.write_all(json)
@@ -34,21 +35,35 @@ pub fn array(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// What the writer says.
-pub fn lines(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
-    each(view, &mut |json| {
+pub fn lines(view: &RunView, answers: &Answers, out: &mut dyn Write) -> io::Result<()> {
+    each(view, answers, &mut |json| {
         out.write_all(json)?;
         out.write_all(b"\n")
     })
 }
 
+/// A cell or a job, and what its run says.
+#[derive(Serialize)]
+struct WithAnswers<'a, R> {
+    #[serde(flatten)]
+    row: R,
+    /// The same in every row, as the run's warnings are.
+    answers: &'a [AnswerRow<'a>],
+}
+
 /// Every object as JSON: cells, then jobs.
-fn each(view: &RunView, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn each(
+    view: &RunView,
+    answers: &Answers,
+    take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let answers = &answers.rows();
     for row in rows(view, &run_warnings(view)) {
-        take(&json(&row)?)?;
+        take(&json(&WithAnswers { row, answers })?)?;
     }
     if let Some(requests) = &view.requests {
         for row in requests::row::rows(view, requests) {
-            take(&json(&row)?)?;
+            take(&json(&WithAnswers { row, answers })?)?;
         }
     }
     Ok(())

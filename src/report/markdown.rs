@@ -88,7 +88,7 @@ fn below(view: &RunView, notes: &Notes, out: &mut String) {
         out.push_str(&format!("\n{}\n", escaped(&text)));
     }
     for (text, command) in notes::next_steps(view) {
-        out.push_str(&format!("\nNext: {}\n", escaped(text)));
+        out.push_str(&format!("\nNext: {}\n", escaped(&text)));
         if let Some(command) = command {
             out.push_str(&format!("\n    {command}\n"));
         }

@@ -3,6 +3,7 @@
 //!
 //! [`view`] holds every figure; the forms hold no arithmetic, so that they cannot disagree.
 
+pub mod answers;
 mod axes;
 mod caption;
 pub mod ceiling;
@@ -26,6 +27,7 @@ pub mod progress;
 mod requests;
 mod row;
 pub mod sheet;
+mod suggest;
 pub mod terminal;
 pub mod trial;
 
@@ -34,8 +36,9 @@ mod tests;
 
 use std::io::{self, Write};
 
+pub use answers::Answers;
 use clap::ValueEnum;
-pub use files::{Files, WriteError, write_files};
+pub use files::{Files, HTML_NAME, WriteError, write_files};
 use sheet::Sheet;
 
 use crate::plot;
@@ -73,23 +76,30 @@ pub enum Form {
     Json,
 }
 
-/// Writes a run's table in the asked form; the one for people fits the terminal of standard output.
+/// Writes a run's table in the asked form, with its answers; the one for people fits the terminal of standard output.
 ///
 /// # Errors
 /// What the writer says; a closed pipe is one.
-pub fn print(view: &RunView, output: Output, out: &mut dyn Write) -> io::Result<()> {
+pub fn print(
+    view: &RunView,
+    answers: &Answers,
+    output: Output,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match output {
         Output::Table => {
-            let colour = terminal::colour();
-            let text = terminal_text(view, terminal::width(), colour);
+            let (width, colour) = (terminal::width(), terminal::colour());
+            let text = terminal_text(view, width, colour);
             // The colours are this program's own: what comes from elsewhere is fit to be shown where it is put in.
             let text = if colour { text } else { text::document(&text) };
             out.write_all(text.as_bytes())?;
+            out.write_all(b"\n")?;
+            out.write_all(answers.terminal(width).as_bytes())?;
         }
         Output::Md => out.write_all(text::document(&markdown_text(view)).as_bytes())?,
         Output::Csv => csv_tables(view, out)?,
-        Output::Json => json::array(view, out)?,
-        Output::Jsonl => json::lines(view, out)?,
+        Output::Json => json::array(view, answers, out)?,
+        Output::Jsonl => json::lines(view, answers, out)?,
     }
     out.flush()
 }
@@ -123,7 +133,7 @@ fn terminal_text(view: &RunView, width: usize, colour: bool) -> String {
     parts.join("\n")
 }
 
-fn markdown_text(view: &RunView) -> String {
+pub(crate) fn markdown_text(view: &RunView) -> String {
     let mut parts = Vec::new();
     if shows_cells(view) {
         parts.push(markdown::render(view));

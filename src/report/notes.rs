@@ -1,8 +1,10 @@
 //! What stands below the table: footnotes to cells, the run's warnings, and what to do next.
 
 use super::columns::{self, Column};
-use super::text::{brief, plain, plural, quoted};
+use super::suggest::Suggestion;
+use super::text::{brief, plural};
 use super::view::{CellOutcome, CellView, CellWarning, RunView};
+use crate::plan::{Case, remedy};
 use crate::units;
 
 /// The most columns of a note, before it is wrapped: engines and servers may have much to say.
@@ -127,20 +129,33 @@ pub fn outcome(cell: &CellView) -> String {
 pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the interval of the figure before it. Step: the time between two tokens of a sequence. TTFT: the batch is prefilled jointly, \
      so it is the time until its last sequence has a token.";
 
-/// What helps a cell that does not fit.
-pub const TO_FIT: &str = "cells that do not fit need less memory with --kv fit, a smaller --n-ctx or --batch, \
-     or --type-k and --type-v q8_0";
+/// What helps cells that do not fit, as far as they do not have it already.
+pub fn to_fit<'a>(cases: impl IntoIterator<Item = &'a Case>) -> String {
+    match remedy::of_memory(cases) {
+        Some(remedy) => format!("cells that do not fit need less memory with {remedy}"),
+        None => {
+            "cells that do not fit need a smaller model, or a machine with more memory".to_owned()
+        }
+    }
+}
 
 /// What can be done next, most urgent first: a sentence, and the command for it.
-pub fn next_steps(view: &RunView) -> Vec<(&'static str, Option<String>)> {
+pub fn next_steps(view: &RunView) -> Vec<(String, Option<String>)> {
     let mut steps = Vec::new();
     // A side of a pair took turns with the other: by itself it is not gone on with.
     if view.can_be_resumed() && view.header.pair.is_none() {
-        let command = format!("ggufbench --resume {}", quoted(view.folder()));
-        steps.push(("measure what is missing or failed:", Some(plain(&command))));
+        let command = Suggestion::new(None).word("--resume").path(view.folder());
+        let text = "measure what is missing or failed:".to_owned();
+        steps.push((text, Some(command.to_string())));
     }
-    if view.cells.iter().any(|c| c.outcome == CellOutcome::Skipped) {
-        steps.push((TO_FIT, None));
+    let mut skipped = view
+        .cells
+        .iter()
+        .filter(|c| c.outcome == CellOutcome::Skipped)
+        .map(|c| &c.case)
+        .peekable();
+    if skipped.peek().is_some() {
+        steps.push((to_fit(skipped), None));
     }
     steps
 }

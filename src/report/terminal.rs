@@ -253,7 +253,7 @@ fn below(
         plain(&view.record.display().to_string())
     ));
     for (text, command) in notes::next_steps(view) {
-        lines.extend(paragraph("next: ", text, width));
+        lines.extend(paragraph("next: ", &text, width));
         lines.extend(command.map(|c| format!("  {}", paint.bold(&c))));
     }
 }

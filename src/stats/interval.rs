@@ -108,6 +108,17 @@ impl Interval {
         (self.estimate != 0.0).then(|| half / self.estimate.abs())
     }
 
+    /// `±5.6%`, the farther end; from 100% on both ends as `show` writes them, since a time less 130% is none. `None`
+    /// when the estimate is 0.
+    pub fn plus_minus(&self, show: impl Fn(f64) -> String) -> Option<String> {
+        let percent = self.relative_half_width()? * 100.0;
+        Some(match percent {
+            p if p > 100.0 => format!("{} to {}", show(self.lo), show(self.hi)),
+            p if p >= 9.95 => format!("±{p:.0}%"),
+            p => format!("±{p:.1}%"),
+        })
+    }
+
     /// Whether a value lies in the closed interval.
     pub fn contains(&self, value: f64) -> bool {
         self.lo <= value && value <= self.hi

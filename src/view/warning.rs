@@ -253,6 +253,15 @@ impl fmt::Display for CellWarning {
             Self::Imprecise {
                 half_width,
                 precision,
+            } if *half_width > 1.0 => write!(
+                f,
+                "hardly known, as its interval is wider than the figure, and {:.1}% were asked for; raise \
+                 --max-replicates or --budget, or calm the machine",
+                precision * 100.0
+            ),
+            Self::Imprecise {
+                half_width,
+                precision,
             } => write!(
                 f,
                 "known to ±{:.1}% only, {:.1}% were asked for, and the most processes were used or the budget was \

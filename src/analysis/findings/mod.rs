@@ -1,8 +1,10 @@
 //! The sentences of a report: each made from data, each with the figures it rests on.
 
+mod brief;
 mod scaling;
 mod trust;
 
+pub use brief::brief;
 pub use scaling::scaling;
 use trust::trust;
 
@@ -18,13 +20,18 @@ use crate::view::{CellView, CellWarning, RunView};
 
 /// The first screen: which file and batch, within which limits, what bounds it, how sure.
 pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> {
-    let Some(choice) = choice::for_all(view) else {
+    let Some(without) = choice::for_all(view) else {
         return vec![nothing_measured(view)];
     };
     let mut findings = Vec::new();
     findings.extend(slo.map(|slo| within_limits(view, slo)));
-    findings.push(for_all(view, &choice));
-    let one = choice::for_one(view);
+    let choice = choice::for_all_within(view, slo);
+    findings.push(match &choice {
+        Some(choice) => for_all(view, choice, slo.map(|_| &without)),
+        None => none_keeps(slo, &without),
+    });
+    let one = choice::for_one_within(view, slo);
+    let choice = choice.unwrap_or(without);
     findings.extend(
         one.as_ref()
             .filter(|one| one.cell.case != choice.cell.case)
@@ -33,6 +40,34 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     findings.push(bounds(view, theory, &choice, one.as_ref()));
     findings.push(trust(view));
     findings
+}
+
+/// No cell can be recommended: the limits are tighter than anything measured.
+fn none_keeps(slo: Option<&Slo>, without: &Choice<'_>) -> Finding {
+    let limits = slo.map(ToString::to_string).unwrap_or_default();
+    Finding {
+        question: FOR_ALL,
+        claim: format!("None: no measured cell keeps {limits}."),
+        evidence: vec![format!(
+            "Without the limits it would be {}.",
+            in_short(without.cell)
+        )],
+        sure: Sure::Likely,
+        see: vec!["latency", "ttft_comparison"],
+    }
+}
+
+const FOR_ALL: &str = "Which file and batch size, for many users?";
+
+/// `a with 32 sequences at once: 1032 tokens/s (95%: 1030 to 1033), a token every 31.0 ms`.
+fn in_short(cell: &CellView) -> String {
+    format!(
+        "{} with {}: {}, a token every {}",
+        named(cell),
+        at_batch(cell),
+        throughput(cell),
+        step(cell)
+    )
 }
 
 fn nothing_measured(view: &RunView) -> Finding {
@@ -111,12 +146,16 @@ fn at_batch(cell: &CellView) -> String {
     }
 }
 
-fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
+/// `without` is what would be chosen without limits, where there are some.
+fn for_all(view: &RunView, choice: &Choice<'_>, without: Option<&Choice<'_>>) -> Finding {
     let cell = choice.cell;
     let mut evidence = Vec::new();
     let mut shown = true;
     if choice.most.case == cell.case {
-        evidence.push("No measured cell gives more tokens/s in all.".to_owned());
+        let within = without.map_or("", |_| " within the limits");
+        evidence.push(format!(
+            "No measured cell{within} gives more tokens/s in all."
+        ));
     } else {
         let share = choice
             .of_most
@@ -139,6 +178,10 @@ fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
         evidence.push(against(cell, rival));
         shown &= rival.is_slower();
     }
+    if let Some(without) = without.filter(|w| w.cell.case != cell.case) {
+        let other = in_short(without.cell);
+        evidence.push(format!("Without the limits it would be {other}."));
+    }
     let n_cells = choice::comparable(view)
         .iter()
         .map(|c| c.cells.len())
@@ -151,7 +194,7 @@ fn for_all(view: &RunView, choice: &Choice<'_>) -> Finding {
         evidence.push("It is the only cell measured: there was nothing to choose from.".to_owned());
     }
     Finding {
-        question: "Which file and batch size, for many users?",
+        question: FOR_ALL,
         claim: format!(
             "{} with {}: {} in all, and a token every {} for each, for {}.",
             with_settings(view, cell),

@@ -10,7 +10,7 @@ mod tests;
 mod work;
 
 pub use overlap::{Overlap, Serving};
-pub use sentences::{findings, headline, in_parallel, times};
+pub use sentences::{findings, headline, in_parallel, times, where_from};
 pub use split::{Parts, PerToken};
 pub use work::unlike;
 

@@ -120,7 +120,7 @@ fn evidence(pair: &Pair<'_>) -> String {
 }
 
 /// The split at the most requests at once.
-fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
     let Some(difference) = last.difference() else {

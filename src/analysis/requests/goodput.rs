@@ -1,5 +1,6 @@
 //! Goodput: requests that meet every limit, as a share and per second.
 
+use super::concurrency;
 use crate::analysis::capacity::{Felt, Slo};
 use crate::analysis::{Finding, Sure};
 use crate::text::short;
@@ -48,6 +49,49 @@ fn meets(sent: &Sent, slo: &Slo) -> bool {
         Felt::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
     };
     sent.is_answered() && slo.limits().iter().all(within)
+}
+
+/// A load is within limits when this share of its requests is.
+pub const NEARLY_ALL: f64 = 0.95;
+
+/// How many requests at once a target answers within limits; none with a single number of them.
+pub fn at_once(requests: &RequestsView, target: &str, slo: &Slo) -> Option<Finding> {
+    let curve = concurrency::curve(requests, target);
+    let shares: Vec<(&JobView, f64)> = curve
+        .iter()
+        .filter_map(|job| Some((*job, Goodput::of(job, slo).share()?)))
+        .collect();
+    let (first, least) = *shares.first()?;
+    let within = shares.iter().take_while(|(_, share)| *share >= NEARLY_ALL);
+    let name = short(target);
+    let claim = match within.last() {
+        None => format!(
+            "{name}: not even {} at once: {} of its requests are within {slo}.",
+            first.at_once(),
+            units::percent(least)
+        ),
+        Some((job, share)) => format!(
+            "{name}: {} at once, of which {} are within {slo}; {} tokens/s.",
+            job.at_once(),
+            units::percent(*share),
+            job.tokens_per_s
+                .map_or("n/a".to_owned(), |m| units::significant(m.value))
+        ),
+    };
+    let evidence = shares.iter().map(|(job, share)| {
+        format!(
+            "With {} at once {} of the requests are within the limits.",
+            job.at_once(),
+            units::percent(*share)
+        )
+    });
+    Some(Finding {
+        question: "How many requests at once, within the limits?",
+        claim,
+        evidence: evidence.collect(),
+        sure: Sure::Likely,
+        see: vec!["concurrent_latency"],
+    })
 }
 
 /// The most requests at once that nearly all meet the limits, per target's job with the best goodput.

@@ -11,6 +11,7 @@
 //! | how many meet promised latencies | [`goodput`] |
 //! | one target against another | [`live`] |
 
+mod brief;
 pub mod concurrency;
 pub mod goodput;
 pub mod length;
@@ -20,6 +21,8 @@ pub mod sustained;
 #[cfg(test)]
 mod tests;
 mod trust;
+
+pub use brief::brief;
 
 use super::capacity::Slo;
 use super::{Finding, Sure, live};
@@ -40,7 +43,10 @@ pub fn lead(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<F
         found.extend(how_long(requests, target));
     }
     for target in targets(requests) {
-        found.extend(concurrency::finding(requests, target));
+        found.extend(match slo {
+            Some(slo) => goodput::at_once(requests, target, slo),
+            None => concurrency::finding(requests, target),
+        });
     }
     found.extend(limits::finding(view, requests));
     for other in live::others(requests) {

@@ -1,12 +1,9 @@
 //! How sure the figures of requests are.
 
-use crate::analysis::{Finding, Sure};
+use crate::analysis::{Finding, Sure, Widths};
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::requests::{JobView, Measured, RequestsView};
-
-/// Half-widths of intervals up to this let differences be seen that matter.
-const NARROW: f64 = 0.05;
+use crate::view::requests::{JobView, RequestsView};
 
 /// Sentences about what the figures hide.
 const MOST_DOUBTS: usize = 12;
@@ -24,40 +21,36 @@ pub(super) fn nothing_measured(requests: &RequestsView) -> Finding {
     }
 }
 
+/// The mean latency's interval in a few words.
+pub(super) fn known(requests: &RequestsView) -> String {
+    let intervals = requests.measured();
+    let intervals = intervals.filter_map(|j| j.figures.latency_ns.mean?.interval);
+    match Widths::of(intervals) {
+        Some(widths) => format!("latency {}", widths.in_short("jobs", duration)),
+        None => "unknown: an interval needs three rounds".to_owned(),
+    }
+}
+
+fn duration(ns: f64) -> String {
+    units::duration(ns.max(0.0).round() as u64)
+}
+
 pub(super) fn finding(requests: &RequestsView) -> Finding {
     let measured: Vec<&JobView> = requests.measured().collect();
-    let width = |m: Option<Measured>| m?.interval?.relative_half_width();
-    let mut widths: Vec<f64> = measured
-        .iter()
-        .filter_map(|j| width(j.figures.latency_ns.mean))
-        .collect();
-    widths.sort_unstable_by(f64::total_cmp);
+    let interval = |j: &&JobView| j.figures.latency_ns.mean?.interval;
+    let widths = Widths::of(measured.iter().filter_map(interval));
     let rounds = measured.iter().map(|j| j.rounds.len()).max().unwrap_or(0);
     let rounds = plural(u32::try_from(rounds).unwrap_or(u32::MAX), "round", "rounds");
-    let (claim, sure) = match widths[..] {
-        [] => (
+    let (claim, sure) = match widths {
+        None => (
             format!("Undetermined: there is no interval from {rounds}; three give one."),
             Sure::Undetermined,
         ),
-        [least, ..] => {
-            let (middle, widest) = (widths[widths.len() / 2], widths[widths.len() - 1]);
-            let percent = |share: f64| match share > 10.0 {
-                true => "more than 1000%".to_owned(),
-                false => format!("{}%", units::significant(share * 100.0)),
-            };
-            let sure = match middle {
-                w if w <= NARROW => Sure::Shown,
-                w if w <= 4.0 * NARROW => Sure::Likely,
-                _ => Sure::Undetermined,
-            };
+        Some(widths) => {
+            let known = widths.in_words("jobs", duration);
             (
-                format!(
-                    "The mean latency is known to {} or better in half of the jobs (best {}, worst {}), from {rounds}.",
-                    percent(middle),
-                    percent(least),
-                    percent(widest)
-                ),
-                sure,
+                format!("The mean latency is {known}, from {rounds}."),
+                widths.sure(),
             )
         }
     };

@@ -1,14 +1,17 @@
 //! What follows: what bounds, what was expected, what would help, what went wrong, what to measure next.
 
-use super::{Block, Grid, Places, command, or_na};
+use super::experiments::another_type;
+use super::{Block, Grid, Places, missing, or_na, template, threads_up_to_cores};
 use crate::analysis::bottleneck::{self, Bottleneck, Bound};
 use crate::analysis::choice;
 use crate::analysis::curve::is_measured;
 use crate::analysis::theory::Theory;
 use crate::compare::axis::Axis;
+use crate::plan::{Case, remedy};
 use crate::plot::resources::kv_bytes;
 use crate::plot::roofline::roofline;
 use crate::report::notes;
+use crate::report::suggest::{MOST_REPLICATES, Suggestion};
 use crate::roofline::ceiling::Span;
 use crate::text::short;
 use crate::units;
@@ -37,10 +40,16 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
     }
     blocks.push(Block::Heading("Expected and actual".to_owned()));
     if theory.ceilings.is_none() {
+        let threads = template(view).map(|case| case.n_threads.to_string());
+        let command = Suggestion::new(Some("ceiling"));
+        let command = match threads {
+            Some(threads) => command.flag("--threads", &threads),
+            None => command,
+        };
         blocks.push(Block::Missing(
-            "What to expect follows from this machine's ceilings, which are not known here."
+            "What to expect follows from the ceilings of the run's machine, which are not known here. They are measured there:"
                 .to_owned(),
-            "ggufbench ceiling".to_owned(),
+            command.to_string(),
         ));
     }
     if !theory.cells.is_empty() {
@@ -160,20 +169,23 @@ fn evidence(found: &Bottleneck) -> Grid {
 }
 
 fn lacking(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<Block> {
-    let missing = bottleneck::missing(view, cell, found);
-    let block = |(axis, why): (Axis, &str)| {
-        let flags = match axis.name() {
-            "model" => "--model A.gguf,B.gguf,C.gguf --batch 1,8,32".to_owned(),
-            "threads" => format!(
-                "--batch {} --threads 1-{}",
-                cell.case.n_seq,
-                cell.case.n_threads.max(2)
-            ),
-            _ => "--batch 1,8,32".to_owned(),
-        };
-        Block::Missing(format!("More evidence: {why}."), command(view, &flags))
-    };
-    missing.into_iter().map(block).collect()
+    let mut blocks = Vec::new();
+    for (axis, why) in bottleneck::missing(view, cell, found) {
+        let what = format!("More evidence: {why}.");
+        match axis.name() {
+            "model" => blocks.extend(another_type(view, &what)),
+            "threads" => {
+                let values = threads_up_to_cores(view);
+                blocks.extend(values.map(|values| {
+                    let over = [("threads", values)];
+                    let command = Suggestion::of_case(view, &cell.case, &over);
+                    Block::Missing(what, command.to_string())
+                }));
+            }
+            _ => blocks.push(missing(view, what, &[("batch", "1,8,32")])),
+        }
+    }
+    blocks
 }
 
 fn expected(view: &RunView, theory: &Theory) -> Grid {
@@ -302,9 +314,10 @@ fn by_bound(view: &RunView) -> Vec<String> {
             Some(Bound::Compute) => {
                 "is bounded by arithmetic: more cores, a GPU, or a type that unpacks faster; a larger batch gains nothing"
             }
-            Some(Bound::KvCache) => {
+            Some(Bound::KvCache) if remedy::has_smaller_cache_type(&cell.case) => {
                 "is bounded by reading the context: a smaller cache type (--type-k, --type-v q8_0) or shorter contexts"
             }
+            Some(Bound::KvCache) => "is bounded by reading the context: shorter contexts",
             Some(Bound::Sampling) => {
                 "spends most of a step choosing tokens: a sampler that reads fewer logits"
             }
@@ -314,10 +327,10 @@ fn by_bound(view: &RunView) -> Vec<String> {
             None => {
                 if let Some((kv, model)) = kv
                     && kv > model.tensor_bytes
+                    && let Some(remedy) = remedy::of_cache([&cell.case])
                 {
                     found.push(format!(
-                        "{place} reserves {} of KV cache beside {} of weights: --kv fit, a smaller --n-ctx or cache type \
-                         would free memory.",
+                        "{place} reserves {} of KV cache beside {} of weights: {remedy} would free memory.",
                         units::bytes(kv),
                         units::bytes(model.tensor_bytes)
                     ));
@@ -376,45 +389,67 @@ pub(super) fn next(view: &RunView) -> Vec<Block> {
         match command {
             Some(command) => blocks.push(Block::Missing(
                 text.trim_end_matches(':').to_owned(),
-                crate::text::cut_end(&command, 400),
+                command,
             )),
-            None => blocks.push(Block::Text(text.to_owned())),
+            None => blocks.push(Block::Text(text)),
         }
     }
-    let folder = short(&crate::text::quoted(view.folder()));
-    let varying = Axis::varying(
-        view.cells
-            .iter()
-            .filter(|c| is_measured(c))
-            .map(|c| &c.case),
-    );
-    if let Some(axis) = varying.first() {
-        let cases = view
-            .cells
-            .iter()
-            .filter(|c| is_measured(c))
-            .map(|c| &c.case);
-        let values: Vec<String> = axis
-            .values(cases)
-            .iter()
-            .map(|v| short(v))
-            .take(2)
-            .collect();
-        blocks.push(Block::Missing(
-            format!(
-                "Which values of {} are better than others, beyond chance?",
-                axis.name()
-            ),
-            format!(
-                "ggufbench compare {folder} --axis {}={}",
-                axis.name(),
-                values.join(",")
-            ),
-        ));
-    }
-    blocks.push(Block::Missing(
-        "Narrower intervals: more processes, not more repetitions.".to_owned(),
-        command(view, "--batch 1,8,32 --replicates 10"),
-    ));
+    blocks.extend(compared(view));
+    blocks.extend(narrower(view));
     blocks
+}
+
+/// Two cells of one run that differ in one axis only, held against each other.
+fn compared(view: &RunView) -> Option<Block> {
+    // `compare` reads one run; what differs between several is no axis of any.
+    if !view.also.is_empty() {
+        return None;
+    }
+    let measured: Vec<&Case> = view
+        .cells
+        .iter()
+        .filter(|c| is_measured(c))
+        .map(|c| &c.case)
+        .collect();
+    let differing = |a: &Case, b: &Case| match &Axis::varying([a, b])[..] {
+        [axis] => Some((*axis, [axis.value(a), axis.value(b)])),
+        _ => None,
+    };
+    let mut others = measured.iter().enumerate();
+    let (axis, values) = others.find_map(|(at, a)| {
+        let mut later = measured.iter().skip(at + 1);
+        later.find_map(|b| differing(a, b))
+    })?;
+    let command = Suggestion::new(Some("compare")).path(view.folder());
+    let command = command.flag("--axis", &format!("{}={}", axis.name(), values.join(",")));
+    Some(Block::Missing(
+        format!(
+            "Which values of {} are better than others, beyond chance?",
+            axis.name()
+        ),
+        command.to_string(),
+    ))
+}
+
+/// Each run again, by its own command line, in more processes.
+fn narrower(view: &RunView) -> Vec<Block> {
+    let headers = std::iter::once(&view.header).chain(&view.also);
+    let commands = headers.filter_map(|header| {
+        let protocol = &header.plan.protocol;
+        let now = protocol.most_replicates();
+        let more = now.saturating_mul(2).clamp(10, MOST_REPLICATES);
+        let flag = match protocol.max_replicates {
+            None => "--replicates",
+            Some(_) => "--max-replicates",
+        };
+        let command = Suggestion::again(header, &[(flag, more.to_string())]);
+        command.filter(|_| more > now)
+    });
+    let mut commands: Vec<String> = commands.map(|c| c.to_string()).collect();
+    commands.dedup();
+    let what = "Narrower intervals: more processes, not more repetitions.";
+    commands
+        .into_iter()
+        .map(|command| Block::Missing(what.to_owned(), command))
+        .collect()
 }

@@ -1,11 +1,15 @@
 //! One setting changed at a time: prompt, generation, depth, precision, threads, cache types, batch, temperature.
 
-use super::{Block, Grid, command, or_na};
+use std::path::PathBuf;
+
+use super::{Block, Grid, missing, or_na, template, threads_up_to_cores};
 use crate::analysis::choice::times_as_fast;
 use crate::analysis::curve::{Along, Curve, is_measured, long_curves, main_curves};
 use crate::analysis::findings::throughput;
 use crate::compare::axis::{Axis, ComparedAxis};
+use crate::plan::Case;
 use crate::plot::{Figure, length};
+use crate::report::suggest::{Suggestion, fitting};
 use crate::text::{plain, short};
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -15,9 +19,15 @@ const MOST_SENTENCES: usize = 8;
 
 pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     let mut blocks = beside_requests(view);
-    let (words, flags) = ("batch size", "--batch 1,8,32");
     blocks.push(Block::Heading("Concurrent requests".to_owned()));
-    blocks.extend(settings(view, "batch", (words, flags)));
+    let one = || {
+        missing(
+            view,
+            "This run has one batch size only.",
+            &[("batch", "1,8,32")],
+        )
+    };
+    blocks.extend(settings(view, "batch", one));
     blocks.push(Block::Heading("Impact of temperature".to_owned()));
     blocks.push(Block::Text(
         "Not measured: the next token is always the most likely one, so a temperature has no part in these figures."
@@ -29,30 +39,40 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
 /// The experiments that real requests do not make good for.
 pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
     let mut blocks = Vec::new();
+    let room = |other: fn(&Case) -> u32| {
+        template(view).map_or(0, |case| case.n_ctx.saturating_sub(other(case)))
+    };
     let lengths = [
         Experiment {
             title: "Impact of the prompt's length",
             along: Along::Prompt,
             figure: length::prompt(view),
-            flags: "--batch 1 --n-prompt 16,128,512",
+            values: fitting(&[16, 128, 512], room(|c| c.n_depth.saturating_add(c.n_gen))),
         },
         Experiment {
             title: "Impact of the generation's length",
             along: Along::Gen,
             figure: length::generation(view),
-            flags: "--batch 1 --n-gen 16,64,256",
+            values: fitting(
+                &[16, 64, 256],
+                room(|c| c.n_depth.saturating_add(c.n_prompt)),
+            ),
         },
         Experiment {
             title: "Impact of the context's depth",
             along: Along::Depth,
             figure: length::depth(view),
-            flags: "--batch 1 --n-depth 0,512,1024,1536",
+            values: fitting(
+                &[512, 1024, 1536],
+                room(|c| c.n_prompt.saturating_add(c.n_gen)),
+            )
+            .map(|values| format!("0,{values}")),
         },
         Experiment {
             title: "Impact of threads",
             along: Along::Threads,
             figure: length::threads(view),
-            flags: "--batch 1,8 --threads 1-8",
+            values: threads_up_to_cores(view),
         },
     ];
     for experiment in lengths {
@@ -61,8 +81,7 @@ pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
     blocks.push(Block::Heading("Impact of precision".to_owned()));
     blocks.extend(precision(view));
     blocks.push(Block::Heading("Impact of the KV cache's type".to_owned()));
-    let flags = "--batch 1,8 --n-depth 1024 --flash-attn on --type-k f16,q8_0 --type-v f16,q8_0";
-    blocks.extend(settings(view, "type_k", ("type of K cache", flags)));
+    blocks.extend(settings(view, "type_k", || one_cache_type(view)));
     blocks
 }
 
@@ -71,7 +90,8 @@ struct Experiment {
     title: &'static str,
     along: Along,
     figure: Option<Figure>,
-    flags: &'static str,
+    /// What the axis could be varied over; none where there is no room.
+    values: Option<String>,
 }
 
 impl Experiment {
@@ -79,10 +99,13 @@ impl Experiment {
         let mut blocks = vec![Block::Heading(self.title.to_owned())];
         let curves = main_curves(long_curves(view, self.along), self.along, MOST_SENTENCES);
         if curves.is_empty() {
-            blocks.push(Block::Missing(
-                format!("This run has one {} only.", self.along.words()),
-                command(view, self.flags),
-            ));
+            let what = format!("This run has one {} only.", self.along.words());
+            let values = self.values.as_deref();
+            blocks.push(match (values, self.along) {
+                (Some(values), along) => missing(view, what, &[(along.name(), values)]),
+                (None, Along::Threads) => Block::Text(format!("{what} The machine has one core.")),
+                (None, _) => Block::Text(format!("{what} Its context has no room for others.")),
+            });
             return blocks;
         }
         let sentences = curves.iter().filter_map(|c| self.sentence(c));
@@ -153,15 +176,7 @@ fn precision(view: &RunView) -> Vec<Block> {
     found.sort_unstable();
     found.dedup();
     if found.len() < 2 {
-        let model = view.header.plan.models.first();
-        let path = model.map(|m| short(&crate::text::quoted(&m.path)));
-        return vec![Block::Missing(
-            "This run has one type of file only.".to_owned(),
-            format!(
-                "ggufbench model quantize {} Q8_0",
-                path.unwrap_or_else(|| "MODEL.gguf".to_owned())
-            ),
-        )];
+        return another_type(view, "This run has one type of file only.");
     }
     vec![
         Block::Text(
@@ -171,15 +186,73 @@ fn precision(view: &RunView) -> Vec<Block> {
     ]
 }
 
+/// The file of another type, and the run of both; the first makes what the second needs.
+pub(super) fn another_type(view: &RunView, what: &str) -> Vec<Block> {
+    let model = template(view).and_then(|case| view.model(&case.model));
+    let Some(model) = model.filter(|m| m.n_parts == 1) else {
+        return vec![Block::Text(what.to_owned())];
+    };
+    let (name, slug) = match model.file_type.as_str() {
+        "Q8_0" => ("Q4_0", "q4_0"),
+        _ => ("Q8_0", "q8_0"),
+    };
+    let is_own = model.path.extension().is_some_and(|e| e == "gguf");
+    let stem = model.path.file_stem().filter(|_| is_own);
+    let other = match stem {
+        Some(stem) => {
+            let name = format!("{}-{slug}.gguf", stem.to_string_lossy());
+            model.path.with_file_name(name)
+        }
+        // A blob of Ollama's store, which is not to be written to.
+        None => PathBuf::from(format!("{}-{slug}.gguf", model.name)),
+    };
+    let quantize = Suggestion::new(Some("model")).word("quantize");
+    let quantize = quantize.path(&model.path).word(name).path(&other);
+    let mut blocks = vec![Block::Missing(
+        format!("{what} This makes another:"),
+        quantize.to_string(),
+    )];
+    if let Some(case) = template(view) {
+        // What is there already is measured beside it.
+        let both = Suggestion::of_case(view, case, &[]);
+        blocks.push(Block::Missing(
+            "And this measures both:".to_owned(),
+            both.word("--model").path(&other).to_string(),
+        ));
+    }
+    blocks
+}
+
+/// Why the cache's type was not varied, and how it can be.
+fn one_cache_type(view: &RunView) -> Block {
+    const WHAT: &str = "This run has one type of K cache only.";
+    let Some(model) = template(view).and_then(|case| view.model(&case.model)) else {
+        return Block::Text(WHAT.to_owned());
+    };
+    if model.k_elements_per_token == 0 {
+        return Block::Text(format!("{WHAT} The model has no KV cache."));
+    }
+    // A block of q8_0 has 32 elements, and a head is a whole number of blocks.
+    let fits = |dim: Option<u32>| dim.is_none_or(|dim| dim.is_multiple_of(32));
+    if !(fits(model.head_dim_k) && fits(model.head_dim_v)) {
+        return Block::Text(format!(
+            "{WHAT} The model's heads are no multiple of 32 wide, which quantised caches need."
+        ));
+    }
+    let over = [
+        ("flash_attn", "on"),
+        ("type_k", "f16,q8_0"),
+        ("type_v", "f16,q8_0"),
+    ];
+    missing(view, WHAT, &over)
+}
+
 /// A table of throughput with a column for each value of an axis, and a row for each cell that is otherwise the same.
-fn settings(view: &RunView, name: &str, (words, flags): (&str, &str)) -> Vec<Block> {
+fn settings(view: &RunView, name: &str, one: impl FnOnce() -> Block) -> Vec<Block> {
     let measured = view.cells.iter().filter(|c| is_measured(c));
     let axis = axis(name);
     if axis.values(measured.map(|c| &c.case)).len() < 2 {
-        return vec![Block::Missing(
-            format!("This run has one {words} only."),
-            command(view, flags),
-        )];
+        return vec![one()];
     }
     vec![settings_table(view, name)]
 }
@@ -201,7 +274,7 @@ fn settings_table(view: &RunView, name: &str) -> Block {
     let Some(template) = measured.first() else {
         return Block::Table(Grid::default());
     };
-    let mut rows: Vec<(crate::plan::Case, Vec<Option<&CellView>>)> = Vec::new();
+    let mut rows: Vec<(Case, Vec<Option<&CellView>>)> = Vec::new();
     for cell in &measured {
         let Some(column) = values.iter().position(|v| *v == axis.value(&cell.case)) else {
             continue;

@@ -13,14 +13,17 @@ mod results;
 #[cfg(test)]
 mod tests;
 
+use super::suggest::{self, Suggestion};
 use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
+use crate::analysis::curve::is_measured;
 use crate::analysis::findings;
 use crate::analysis::requests as of_requests;
 use crate::analysis::theory::Theory;
 use crate::compare::axis::Axis;
+use crate::plan::Case;
 use crate::plot::Figure;
-use crate::text::{plain, quoted, short};
+use crate::text::short;
 use crate::view::{CellView, RequestsView, RunView};
 
 /// A whole report.
@@ -170,7 +173,7 @@ impl Lab {
         Self {
             title: short(&view.header.plan.name),
             about: super::caption::lines(view),
-            lead: both.lead(slo),
+            lead: lead(view, theory, slo),
             sections,
         }
     }
@@ -183,6 +186,18 @@ impl Lab {
             _ => &[],
         })
     }
+}
+
+/// The answers. What requests say comes first: it is what a user feels.
+pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> {
+    let mut lead = Vec::new();
+    if let Some(requests) = &view.requests {
+        lead.extend(of_requests::lead(view, requests, slo));
+    }
+    if super::shows_cells(view) {
+        lead.extend(findings::lead(view, theory, slo));
+    }
+    lead
 }
 
 /// A run and what its sections are made of: each holds what cells say, then what requests say.
@@ -211,18 +226,6 @@ impl Both<'_> {
 
     fn of_requests(self, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
         self.view.requests.as_ref().map(of).unwrap_or_default()
-    }
-
-    /// What requests say comes first: it is what somebody feels.
-    fn lead(self, slo: Option<&Slo>) -> Vec<Finding> {
-        let mut lead = Vec::new();
-        if let Some(requests) = &self.view.requests {
-            lead.extend(of_requests::lead(self.view, requests, slo));
-        }
-        if super::shows_cells(self.view) {
-            lead.extend(findings::lead(self.view, self.theory, slo));
-        }
-        lead
     }
 
     fn environment(self) -> Vec<Block> {
@@ -291,33 +294,42 @@ impl Both<'_> {
     }
 }
 
-/// Longest path that a command shows whole.
-const COMMAND_BYTES: usize = 300;
-
-/// A command that measures something else with this run's models and settings: `flags` say what is different.
-fn command(view: &RunView, flags: &str) -> String {
-    verb_command(view, None, flags)
+/// The cell whose settings a command repeats: one that was measured, so that they are known to work.
+fn template(view: &RunView) -> Option<&Case> {
+    let measured = view.cells.iter().find(|c| is_measured(c));
+    Some(&measured.or_else(|| view.cells.first())?.case)
 }
 
-/// The same with a verb of its own.
-fn verb_command(view: &RunView, verb: Option<&str>, flags: &str) -> String {
-    let mut parts = vec!["ggufbench".to_owned()];
-    parts.extend(verb.map(str::to_owned));
-    let case = view.cells.first().map(|c| &c.case);
-    let model = case.and_then(|c| view.model(&c.model));
-    // A run of requests only has no cell to take it from.
-    let model = model.or_else(|| view.header.plan.models.first().filter(|_| case.is_none()));
-    if let Some(model) = model
-        && !flags.contains("--model")
-    {
-        parts.push("--model".to_owned());
-        // Whole, to be copied; whoever gives a file a name of kilobytes types it himself.
-        let path = quoted(&model.path);
-        let is_usual = path.len() <= COMMAND_BYTES;
-        parts.push(if is_usual { plain(&path) } else { short(&path) });
+/// What is missing, and the command that measures it with this run's model and settings; `over` is what it varies.
+fn missing(view: &RunView, what: impl Into<String>, over: &[(&str, &str)]) -> Block {
+    let over: Vec<(&str, String)> = over
+        .iter()
+        .map(|(axis, values)| (*axis, (*values).to_owned()))
+        .collect();
+    match template(view) {
+        Some(case) => Block::Missing(
+            what.into(),
+            Suggestion::of_case(view, case, &over).to_string(),
+        ),
+        None => Block::Text(what.into()),
     }
-    parts.push(flags.to_owned());
-    parts.join(" ")
+}
+
+/// The same with a command that there may be.
+fn missing_or_text(what: impl Into<String>, command: Option<Suggestion>) -> Block {
+    match command {
+        Some(command) => Block::Missing(what.into(), command.to_string()),
+        None => Block::Text(what.into()),
+    }
+}
+
+/// Numbers of threads up to this machine's cores; none where it has one.
+fn threads_up_to_cores(view: &RunView) -> Option<String> {
+    let cores = view.header.machine.cpu.available_cores.unwrap_or(1);
+    let doubling = std::iter::successors(Some(1_u32), |n| n.checked_mul(2));
+    let mut values: Vec<u32> = doubling.take_while(|n| *n < cores).collect();
+    values.push(cores);
+    (values.len() > 1).then(|| suggest::list(&values))
 }
 
 /// What stands at the beginning of each row of a table of cells: what tells one from another.

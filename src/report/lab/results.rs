@@ -28,9 +28,10 @@ pub(super) fn blocks(view: &RunView, theory: &Theory) -> Vec<Block> {
     ];
     match Block::figures(figures) {
         Some(figures) => blocks.push(figures),
-        None => blocks.push(Block::Missing(
-            "Plots against the batch need two batch sizes.".to_owned(),
-            super::command(view, "--batch 1,8,32"),
+        None => blocks.push(super::missing(
+            view,
+            "Plots against the batch need two batch sizes.",
+            &[("batch", "1,8,32")],
         )),
     }
     let scaling = findings::scaling(view);
@@ -143,9 +144,10 @@ pub(super) fn requests(view: &RunView) -> Vec<Block> {
         Block::Table(grid),
     ];
     if least > 1 {
-        blocks.push(Block::Missing(
-            "Latencies of single requests were not measured.".to_owned(),
-            super::command(view, "--batch 1"),
+        blocks.push(super::missing(
+            view,
+            "Latencies of single requests were not measured.",
+            &[("batch", "1")],
         ));
     }
     blocks

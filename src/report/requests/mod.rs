@@ -1,6 +1,7 @@
 //! Requests as tables: every job at every target, and the classes of prompts, for terminals and documents; the same
 //! for programs in [`row`]; one row a request in [`csv`].
 
+mod compared;
 pub(super) mod csv;
 pub(super) mod row;
 #[cfg(test)]
@@ -67,8 +68,9 @@ pub fn sheets(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Sh
             below: Vec::new(),
         });
     }
+    sheets.extend(compared::sheets(requests));
     if let Some(last) = sheets.last_mut() {
-        last.below = below(view, requests, is_alone);
+        last.below.extend(below(view, requests, is_alone));
     }
     sheets
 }
@@ -272,14 +274,19 @@ fn in_unit(m: Option<Measured>, unit_ns: f64) -> String {
     m.map_or("n/a".to_owned(), |m| units::significant(m.value / unit_ns))
 }
 
+/// Nanoseconds of a second, and of a millisecond.
+pub const S: f64 = 1e9;
+/// See [`S`].
+pub const MS: f64 = 1e6;
+
 /// Seconds.
 pub fn s(m: Option<Measured>) -> String {
-    in_unit(m, 1e9)
+    in_unit(m, S)
 }
 
 /// Milliseconds.
 pub fn ms(m: Option<Measured>) -> String {
-    in_unit(m, 1e6)
+    in_unit(m, MS)
 }
 
 /// A rate.
@@ -287,15 +294,11 @@ pub fn rate(m: Option<Measured>) -> String {
     in_unit(m, 1.0)
 }
 
-/// The farther end of an interval, in percent of its estimate.
-pub fn plus_minus(m: Option<Measured>) -> String {
-    let width = m
-        .and_then(|m| m.interval)
-        .and_then(|i| i.relative_half_width());
-    width.map_or("n/a".to_owned(), |w| match w * 100.0 {
-        p if p >= 999.5 => ">999%".to_owned(),
-        p => format!("{p:.1}%"),
-    })
+/// The interval of a value whose column has this unit.
+pub fn plus_minus(m: Option<Measured>, unit_ns: f64) -> String {
+    let show = |v: f64| units::significant(v / unit_ns);
+    let shown = m.and_then(|m| m.interval?.plus_minus(show));
+    shown.map_or("n/a".to_owned(), |s| s.trim_start_matches('±').to_owned())
 }
 
 fn jobs(requests: &RequestsView) -> Vec<Column> {
@@ -321,7 +324,7 @@ fn jobs(requests: &RequestsView) -> Vec<Column> {
         numbers("answers", 1, &answers),
         numbers("mean s", 3, &|j| s(mean(j))),
         numbers("median s", 0, &|j| s(median(j))),
-        numbers("±95%", 4, &|j| plus_minus(median(j))),
+        numbers("±95%", 4, &|j| plus_minus(median(j), S)),
         numbers("p95 s", 2, &|j| s(p95(j))),
         numbers("p99 s", 6, &|j| s(p99(j))),
         numbers("TTFT ms", 1, &|j| ms(j.figures.ttft_ns.median)),
@@ -339,7 +342,7 @@ fn jobs(requests: &RequestsView) -> Vec<Column> {
     }
     columns.extend([
         numbers("tokens/s", 0, &|j| rate(j.tokens_per_s)),
-        numbers("±95%", 4, &|j| plus_minus(j.tokens_per_s)),
+        numbers("±95%", 4, &|j| plus_minus(j.tokens_per_s, 1.0)),
         numbers("requests/s", 3, &|j| rate(j.requests_per_s)),
     ]);
     columns

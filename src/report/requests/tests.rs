@@ -3,8 +3,9 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use crate::analysis::theory::Theory;
 use crate::report::fixture::requests::{both, hostile, own, with_cells};
-use crate::report::{Output, fixture, markdown_text, print, terminal, terminal_text};
+use crate::report::{Answers, Output, fixture, markdown_text, print, terminal, terminal_text};
 use crate::text::width;
 use crate::view::RunView;
 
@@ -12,7 +13,8 @@ const ATTACK: &str = "=<img src=x onerror=alert(1)>|\x1b[31m\u{202e}`# ](x)\n\""
 
 fn written(view: &RunView, output: Output) -> String {
     let mut out = Vec::new();
-    print(view, output, &mut out).expect("writes to memory");
+    let answers = Answers::of(view, &Theory::of(view, &|_| None), None);
+    print(view, &answers, output, &mut out).expect("writes to memory");
     String::from_utf8(out).expect("text")
 }
 

@@ -114,6 +114,24 @@ fn what_cannot_be_answered_is_none() {
 }
 
 #[test]
+fn an_interval_wider_than_its_figure_is_shown_by_its_two_ends() {
+    let shown = |lo, hi| {
+        let interval = Interval {
+            lo,
+            estimate: 100.0,
+            hi,
+            level: 0.95,
+        };
+        interval.plus_minus(|v| format!("{v:.0} ms"))
+    };
+    assert_eq!(shown(99.0, 102.0).as_deref(), Some("±2.0%"));
+    assert_eq!(shown(88.0, 101.0).as_deref(), Some("±12%"));
+    assert_eq!(shown(0.0, 200.0).as_deref(), Some("±100%"));
+    assert_eq!(shown(40.0, 230.0).as_deref(), Some("40 ms to 230 ms"));
+    assert_eq!(shown(1.0, 5000.0).as_deref(), Some("1 ms to 5000 ms"));
+}
+
+#[test]
 fn relative_half_width_takes_the_farther_end() {
     let i = Interval {
         lo: 9.0,

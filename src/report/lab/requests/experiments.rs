@@ -6,7 +6,7 @@ use crate::analysis::live::{self, Overlap};
 use crate::analysis::requests::{concurrency, length, questions, sustained, targets};
 use crate::analysis::{Finding, requests as findings};
 use crate::plot::requests as plots;
-use crate::report::requests::{ms, plus_minus, rate, s};
+use crate::report::requests::{MS, S, ms, plus_minus, rate, s};
 use crate::request::Experiment;
 use crate::text::{plural, short};
 use crate::units;
@@ -56,9 +56,9 @@ fn prompt_length(view: &RunView, requests: &RequestsView) -> Vec<Block> {
                 short(target),
                 length::tokens(p.n_prompt),
                 ms(p.ttft_ns),
-                plus_minus(p.ttft_ns),
+                plus_minus(p.ttft_ns, MS),
                 s(p.latency_ns),
-                plus_minus(p.latency_ns),
+                plus_minus(p.latency_ns, S),
                 ms(p.tpot_ns),
             ]);
         }
@@ -102,7 +102,7 @@ fn temperature(view: &RunView, requests: &RequestsView) -> Vec<Block> {
             job.job.sampling.temperature.to_string(),
             s(f.latency_ns.median),
             ms(f.tpot_ns.mean),
-            plus_minus(f.tpot_ns.mean),
+            plus_minus(f.tpot_ns.mean, MS),
             rate(job.tokens_per_s),
             or_na(each.map(units::significant)),
             or_na(

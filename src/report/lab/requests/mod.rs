@@ -4,13 +4,14 @@ mod experiments;
 mod takes;
 mod targets;
 
-use super::{Block, Grid, or_na, verb_command};
+use super::{Block, Grid, missing_or_text, or_na};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
 use crate::report::requests::{
     answers as n_answers, failures, ms, rate, s, warnings, with_classes,
 };
+use crate::report::suggest::{Suggestion, fitting};
 use crate::request::Experiment;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
@@ -31,26 +32,64 @@ const MOST_ANSWERS: usize = 6;
 
 /// What this run did not ask of its targets, and the flags that would.
 fn missing(view: &RunView, experiment: Experiment) -> Block {
-    let (what, flags) = match experiment {
-        Experiment::Classes => (
-            "Requests were not told apart by class of prompt.",
-            "--classes",
-        ),
-        Experiment::PromptLength => (
-            "The prompt's length was not varied.",
-            "--n-prompt 16,64,256,1024",
-        ),
-        Experiment::Temperature => ("Temperature was not varied.", "--temperature 0,0.7,1.0,1.5"),
-        Experiment::Concurrency => (
-            "The number of requests at once was not varied.",
-            "--batch 1,8,32",
-        ),
-        Experiment::Sustained => ("Sustained load was not measured.", "--sustained 60s"),
+    let what = match experiment {
+        Experiment::Classes => "Requests were not told apart by class of prompt.",
+        Experiment::PromptLength => "The prompt's length was not varied.",
+        Experiment::Temperature => "Temperature was not varied.",
+        Experiment::Concurrency => "The number of requests at once was not varied.",
+        Experiment::Sustained => "Sustained load was not measured.",
         Experiment::DifficultyEqual
         | Experiment::DifficultyNatural
-        | Experiment::DifficultyControl => ("Harder questions were not asked.", "--difficulty"),
+        | Experiment::DifficultyControl => "Harder questions were not asked.",
     };
-    Block::Missing(what.to_owned(), verb_command(view, Some("requests"), flags))
+    let lengths = (experiment == Experiment::PromptLength).then(|| prompt_lengths(view));
+    let flags = match experiment {
+        Experiment::Classes => vec!["--classes"],
+        Experiment::PromptLength => match lengths.iter().flatten().next() {
+            Some(values) => vec!["--n-prompt", values],
+            // Only the model's own tokenizer makes a prompt of so many tokens.
+            None => return Block::Text(what.to_owned()),
+        },
+        Experiment::Temperature => vec!["--temperature", "0,0.7,1.0,1.5"],
+        Experiment::Concurrency => vec!["--batch", "1,8,32"],
+        Experiment::Sustained => vec!["--sustained", "60s"],
+        Experiment::DifficultyEqual
+        | Experiment::DifficultyNatural
+        | Experiment::DifficultyControl => vec!["--difficulty"],
+    };
+    missing_or_text(what, command(view, &flags))
+}
+
+/// Lengths of prompts that fit the context; none where no target is in-process, as a server's tokenizer is its own.
+fn prompt_lengths(view: &RunView) -> Option<String> {
+    let plan = view.header.requests.as_ref()?;
+    plan.targets.iter().find(|t| *t == IN_PROCESS)?;
+    let case = &plan.jobs.first()?.case;
+    fitting(&[16, 64, 256, 1024], case.n_ctx.saturating_sub(case.n_gen))
+}
+
+/// As users name this program among targets.
+const IN_PROCESS: &str = "in-process";
+
+/// The run's requests with another experiment: by its own command line, or of a sweep's model and targets.
+fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
+    let own = Suggestion::of_requests(&view.header, flags);
+    own.or_else(|| {
+        let plan = view.header.requests.as_ref()?;
+        let mut command = Suggestion::new(Some("requests"));
+        for target in plan.targets.iter().filter(|t| *t != IN_PROCESS) {
+            command = command.flag("--target", target);
+        }
+        let model = view.model(&plan.jobs.first()?.case.model);
+        let is_own = plan.targets.iter().any(|t| t == IN_PROCESS);
+        if let Some(model) = model.filter(|_| is_own) {
+            command = command.word("--model").path(&model.path);
+            if plan.targets.len() > 1 {
+                command = command.flag("--target", IN_PROCESS);
+            }
+        }
+        Some(flags.iter().fold(command, |c, flag| c.word(flag)))
+    })
 }
 
 /// The beginning of a prompt, of at most so many columns.
@@ -244,19 +283,42 @@ pub(super) fn next(view: &RunView, requests: &RequestsView) -> Vec<Block> {
         blocks.push(missing(view, Experiment::DifficultyEqual));
     }
     if requests.measured().any(|j| j.rounds.len() < 3) {
-        blocks.push(Block::Missing(
-            "Intervals need three rounds.".to_owned(),
-            verb_command(view, Some("requests"), "--rounds 3"),
+        let again = Suggestion::again(&view.header, &[("--rounds", "3".to_owned())]);
+        let is_sweep = view.header.args.first().is_some_and(|a| a == "sweep");
+        blocks.push(missing_or_text(
+            "Intervals need three rounds.",
+            again.filter(|_| !is_sweep),
         ));
     }
     if live::others(requests).is_empty() {
-        blocks.push(Block::Missing(
-            "Is a server as fast with the same file? In turns with this program:".to_owned(),
-            "ggufbench compare-live --model ollama:llama3.1:8b --target ollama:llama3.1:8b"
-                .to_owned(),
-        ));
+        blocks.push(beside_a_server(view));
     }
     blocks
+}
+
+/// Whether a server is as fast with the same file: of llama-server's usual address, since no run knows another's.
+fn beside_a_server(view: &RunView) -> Block {
+    let model = view.header.requests.as_ref().and_then(|plan| {
+        plan.targets.iter().find(|t| *t == IN_PROCESS)?;
+        view.model(&plan.jobs.first()?.case.model)
+    });
+    let Some(model) = model else {
+        return Block::Text(
+            "Is this program as fast with the server's file? `ggufbench compare-live` measures both in turns; it needs the \
+             file's path (--model)."
+                .to_owned(),
+        );
+    };
+    let command = Suggestion::new(Some("compare-live"));
+    let command = command.word("--model").path(&model.path);
+    Block::Missing(
+        "Is a server as fast with the same file? With that file in a llama-server at its usual address, in turns with this \
+         program:"
+            .to_owned(),
+        command
+            .flag("--target", "openai:http://127.0.0.1:8080/v1")
+            .to_string(),
+    )
 }
 
 /// A few answers, folded away: that the model says something is seen by reading it.

@@ -1,12 +1,15 @@
 //! What requests take, what limits them, and what would help.
 
-use super::super::{Block, Grid, command, or_na};
+use super::super::{Block, Grid, or_na};
 use super::MOST_ROWS;
 use crate::analysis::live::{self, Overlap, Parts, Serving};
 use crate::analysis::requests::{concurrency, limits, targets};
 use crate::model::ModelFacts;
+use crate::plan::Case;
 use crate::plan::budget;
+use crate::plan::expand::Defaults;
 use crate::report::requests::rate;
+use crate::report::suggest::Suggestion;
 use crate::request::TargetKind;
 use crate::text::{plural, short};
 use crate::units;
@@ -185,12 +188,22 @@ pub(in super::super) fn bottleneck(view: &RunView, requests: &RequestsView) -> V
     let evidence = std::mem::take(&mut found.evidence);
     let mut blocks = vec![Block::Findings(vec![found]), Block::List(evidence)];
     if view.cells.is_empty() {
-        blocks.push(Block::Missing(
-            "What a step should take by this machine's ceilings, and whether weights or arithmetic bound it, follows from \
-             cells of several batch sizes."
-                .to_owned(),
-            command(view, "--batch 1,8,32"),
-        ));
+        let what = "What a step should take by this machine's ceilings, and whether weights or arithmetic bound it, follows \
+                    from cells of several batch sizes.";
+        let own = requests.measured().find(|j| j.is_in_process());
+        blocks.extend(own.map(|job| {
+            let cells = Case {
+                n_prompt: Defaults::default().n_prompt,
+                n_gen: Defaults::default().n_gen,
+                n_ctx: job.job.case.n_ctx.max(Defaults::default().n_ctx),
+                ..job.job.case.clone()
+            };
+            let over = [("batch", "1,8,32".to_owned())];
+            Block::Missing(
+                what.to_owned(),
+                Suggestion::of_case(view, &cells, &over).to_string(),
+            )
+        }));
     }
     blocks
 }

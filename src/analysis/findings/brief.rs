@@ -1,0 +1,102 @@
+//! The answers of a run of cells in a line each.
+
+use super::trust::known;
+use super::{for_all, for_one, named, rate, step, with_settings, within_limits};
+use crate::analysis::bottleneck::{self, Bottleneck};
+use crate::analysis::capacity::Slo;
+use crate::analysis::choice::{self, Choice};
+use crate::analysis::theory::Theory;
+use crate::analysis::{Answer, Sure};
+use crate::units;
+use crate::view::{CellView, RunView};
+
+/// What [`lead`](super::lead) says at length: which file and batch, within which limits, what bounds it, how sure.
+pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> {
+    let Some(without) = choice::for_all(view) else {
+        return vec![Answer::new("result", "no cell was measured")];
+    };
+    let mut answers = Vec::new();
+    answers.extend(slo.map(|slo| Answer::new("limits", within_limits(view, slo).claim)));
+    let all = choice::for_all_within(view, slo);
+    let one = choice::for_one_within(view, slo);
+    match &all {
+        Some(all) => {
+            let is_both = one.as_ref().is_some_and(|o| o.cell.case == all.cell.case);
+            let label = if is_both { "best" } else { "many users" };
+            let sure = for_all(view, all, None).sure;
+            answers.push(Answer::new(label, chosen(view, all, sure)));
+            answers.extend(one.as_ref().filter(|_| !is_both).map(|one| {
+                let sure = for_one(view, one).sure;
+                Answer::new("one user", chosen(view, one, sure))
+            }));
+        }
+        None => {
+            let sure = for_all(view, &without, None).sure;
+            let text = chosen(view, &without, sure);
+            answers.push(Answer::new("no limits", text));
+        }
+    }
+    let mut cells = vec![all.as_ref().unwrap_or(&without).cell];
+    cells.extend(one.map(|o| o.cell));
+    cells.dedup_by(|a, b| a.case == b.case);
+    answers.push(Answer::new("limited by", bounds(view, theory, &cells)));
+    answers.push(Answer::new("how sure", known(view)));
+    answers
+}
+
+fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
+    let cell = choice.cell;
+    let spread = cell.decode_interval.and_then(|i| {
+        let shown = i.plus_minus(units::significant)?;
+        Some(match shown.starts_with('±') {
+            true => format!(" {shown}"),
+            false => format!(" (95%: {shown})"),
+        })
+    });
+    // Of many sequences the first token is that of the last one, which nobody waits for alone.
+    let ttft = cell.ttft_ns.filter(|_| cell.case.n_seq == 1);
+    let ttft = ttft.map_or(String::new(), |ns| {
+        format!(", first after {}", units::duration(ns))
+    });
+    format!(
+        "{}, batch {}: {} tokens/s{}, token every {}{ttft}{}",
+        with_settings(view, cell),
+        cell.case.n_seq,
+        units::significant(rate(cell)),
+        spread.unwrap_or_default(),
+        step(cell),
+        sure.hedge()
+    )
+}
+
+/// What bounds each of some cells; those of which the same is known share a part of the sentence.
+fn bounds(view: &RunView, theory: &Theory, cells: &[&CellView]) -> String {
+    let one_model = cells.iter().all(|c| c.case.model == cells[0].case.model);
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for cell in cells {
+        let place = match one_model {
+            true => format!("batch {}", cell.case.n_seq),
+            false => format!("{} at batch {}", named(cell), cell.case.n_seq),
+        };
+        let found = in_short(&bottleneck::of(view, cell, theory.ceiling(cell)));
+        match said.iter_mut().find(|(known, _)| *known == found) {
+            Some((_, places)) => places.push(place),
+            None => said.push((found, vec![place])),
+        }
+    }
+    if let [(found, _)] = &said[..] {
+        return found.clone();
+    }
+    let parts = said
+        .iter()
+        .map(|(found, places)| format!("{}: {found}", places.join(", ")));
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+fn in_short(found: &Bottleneck) -> String {
+    match (found.bound, &found.why_not) {
+        (Some(bound), _) => bound.short().to_owned(),
+        (None, Some(why)) => format!("undetermined: {why}"),
+        (None, None) => "undetermined".to_owned(),
+    }
+}

@@ -1,0 +1,102 @@
+//! Every command that a report suggests is one that can be typed.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use super::{Cli, normalize};
+use crate::analysis::theory::Theory;
+use crate::plan::{Case, KvSizing, KvType};
+use crate::report::lab::{Block, Lab};
+use crate::report::markdown_text;
+use crate::view::RunView;
+use crate::view::fixture::{self, MS, case, header, three_processes};
+
+/// The commands of a run's report, and of its table's notes.
+fn commands(view: &RunView) -> Vec<String> {
+    let lab = Lab::of(view, &Theory::of(view, &|_| None), None);
+    let blocks = lab.sections.into_iter().flat_map(|s| s.blocks);
+    let mut commands: Vec<String> = blocks
+        .filter_map(|block| match block {
+            Block::Missing(_, command) => Some(command),
+            _ => None,
+        })
+        .collect();
+    let table = markdown_text(view);
+    let indented = table.lines().filter_map(|l| l.strip_prefix("    "));
+    commands.extend(indented.map(str::to_owned));
+    commands
+}
+
+fn parse(command: &str) -> Cli {
+    let words = shlex::split(command).unwrap_or_else(|| panic!("no shell reads {command}"));
+    assert_eq!(words[0], "ggufbench");
+    let words = normalize(words.into_iter().map(OsString::from)).expect(command);
+    Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{command}: {e}"))
+}
+
+/// A run of one small cell whose paths need quotes and whose context is nearly full.
+fn cramped() -> RunView {
+    let case = Case {
+        n_prompt: 60,
+        n_gen: 4,
+        n_ctx: 80,
+        kv: KvSizing::Fit,
+        type_k: KvType::Q8_0,
+        type_v: KvType::Q8_0,
+        ..case("tiny", 1)
+    };
+    let mut header = header(&["tiny"], vec![case.clone()]);
+    header.plan.models[0].path = "/my models/it's; rm -rf $HOME.gguf".into();
+    header.machine.cpu.available_cores = Some(2);
+    header.args = ["--model", "my models/it's.gguf", "--kv", "fit"]
+        .map(str::to_owned)
+        .to_vec();
+    let mut view = fixture::view(header, three_processes(&case, 2, MS, 4 * MS));
+    view.record = "/tmp/a b/out/x$(y)/run.jsonl".into();
+    view
+}
+
+#[test]
+fn every_suggested_command_of_the_golden_runs_parses() {
+    let runs = [
+        fixture::mixed(),
+        fixture::requests::both(),
+        fixture::requests::own(),
+        fixture::requests::with_cells(),
+        cramped(),
+    ];
+    for view in &runs {
+        let commands = commands(view);
+        assert!(!commands.is_empty());
+        for command in &commands {
+            parse(command);
+            assert!(!command.contains('…'), "cut: {command}");
+        }
+    }
+}
+
+#[test]
+fn suggestions_ask_for_nothing_that_the_run_has_or_cannot_have() {
+    let commands = commands(&cramped());
+    let said = commands.join("\n");
+    let quoted = r"'/my models/it'\''s; rm -rf $HOME.gguf'";
+    let with_model = commands
+        .iter()
+        .filter(|c| c.contains("--n-prompt") || c.contains("--threads 1"));
+    for command in with_model {
+        assert!(command.contains(quoted), "{command}");
+        assert!(
+            command.contains("--kv fit") && command.contains("--n-ctx 80"),
+            "{command}"
+        );
+    }
+    assert!(said.contains("--threads 1,2"), "two cores: {said}");
+    // Of 80 tokens of context 4 are generated, and the prompts leave 16 for depth.
+    assert!(said.contains("--n-prompt 9,38,76"), "{said}");
+    assert!(said.contains("--n-depth 0,2,8,16"), "{said}");
+    assert!(
+        said.contains(r"ggufbench --model 'my models/it'\''s.gguf' --kv fit --replicates 10"),
+        "the run's own line: {said}"
+    );
+}
