@@ -62,7 +62,7 @@ fn stock_of(most_bytes: u64) -> u64 {
 
 /// Memory that a process may take to time kernels: half of what is available, and no more than it has use for.
 pub fn memory_limit(cache_bytes: Option<u64>, available_bytes: Option<u64>) -> u64 {
-    let wanted = MOST_BYTES.max(floor_bytes(cache_bytes) / 5 * 8);
+    let wanted = MOST_BYTES.max(floor_bytes(cache_bytes).div_ceil(5).saturating_mul(8));
     available_bytes.map_or(wanted, |bytes| wanted.min(bytes / 2))
 }
 

@@ -616,7 +616,7 @@ fn what_differs_between_processes_is_told_by_the_least_satisfying() {
 
 #[test]
 fn empty_and_absurd_lines_are_shown_all_the_same() {
-    let mut absurd = case("not-in-the-plan", 0);
+    let mut absurd = case("not-in-the-plan", 1);
     absurd.n_gen = 0;
     let mut timeless = calls(&case("tiny", 1), 5000, &[5000; 4]);
     for call in &mut timeless {

@@ -91,15 +91,17 @@ fn every_picture_of_a_mixed_run() {
 fn the_files_of_a_report_stand_beside_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let (view, lab) = lab(fixture::mixed());
-    let stale = folder.path().join("plots/thread_impact.png");
+    let stale = ["svg", "png"].map(|end| folder.path().join(format!("plots/thread_impact.{end}")));
     std::fs::create_dir(folder.path().join("plots")).expect("a folder");
-    std::fs::write(&stale, "of an earlier report").expect("writable");
+    let figure = lab.figures().next().expect("has figures");
+    std::fs::write(&stale[0], plot::svg(figure, Look::File)).expect("writable");
+    std::fs::write(&stale[1], "of an earlier report").expect("writable");
     write_files(&view, &lab, &Files::in_folder(folder.path())).expect("writes");
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("is there");
     assert_eq!(read("report.html"), html(&view, &lab));
     assert_eq!(read("report.md"), paper::render(&lab));
     assert_eq!(read("cells.csv").lines().count(), 1 + view.cells.len());
-    assert!(!stale.exists());
+    assert!(!stale.iter().any(|path| path.exists()));
     for figure in lab.figures() {
         assert!(plot::IDS.contains(&figure.id), "{}", figure.id);
         assert!(read(&format!("plots/{}.svg", figure.id)).contains("<svg"));
