@@ -124,7 +124,7 @@ fn in_a_chat_thoughts_are_arrivals_of_their_own_kind() {
             said("", "so"),
             said("yes", ""),
             said(" it is", ""),
-            done("stop", 6),
+            done("stop", 5),
         ];
         stream(NDJSON, &pieces)
     });
@@ -139,7 +139,7 @@ fn in_a_chat_thoughts_are_arrivals_of_their_own_kind() {
     assert_eq!(timeline.ending, Ending::Stop);
     assert_eq!(
         timeline.n_generated,
-        Some(5),
+        Some(4),
         "without the token that ends it"
     );
     let seen = &fake.seen()[0];

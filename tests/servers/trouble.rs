@@ -1,5 +1,6 @@
 //! Servers that behave badly: each fault is survived, and named.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use ggufbench::request::http::Patience;
@@ -289,16 +290,33 @@ fn a_connection_that_closes_before_any_answer_is_told_from_a_refusal() {
     );
 }
 
+/// How a request by `https` ends at this address.
+fn by_tls(address: &str) -> Ending {
+    let url = ggufbench::request::spec::ServerUrl::parse(&format!("https://{address}")).unwrap();
+    let mut target = OllamaTarget::new("ollama:m".into(), "m", url, PATIENT);
+    only(&serve(&mut target, &job(1))).ending.clone()
+}
+
 #[test]
 fn a_server_without_tls_is_no_https_server() {
+    // One hangs up, another answers as HTTP servers do.
     let fake = Fake::start(|_, _| super::ollama::answer());
-    let https = fake.url("").to_string().replace("http://", "https://");
-    let url = ggufbench::request::spec::ServerUrl::parse(&https).unwrap();
-    let mut target = OllamaTarget::new("ollama:m".into(), "m", url, PATIENT);
-    let served = serve(&mut target, &job(1));
-    let Ending::Refused { reason } = &only(&served).ending else {
-        panic!("{served:?}");
+    let address = fake.url("").to_string().replace("http://", "");
+    assert_eq!(by_tls(&address).word(), "stream_error");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let plain = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+        // Until the client has understood, and closes.
+        while matches!(stream.read(&mut [0; 512]), Ok(1..)) {}
+    });
+    let Ending::Refused { reason } = by_tls(&address) else {
+        panic!("{address}");
     };
+    plain.join().unwrap();
     assert!(
         reason.contains("does not speak TLS") && reason.contains("http://"),
         "{reason}"
