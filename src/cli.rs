@@ -10,6 +10,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod devices;
 mod doctor;
+mod examples;
 mod judging;
 mod measuring;
 mod prompts;
@@ -118,7 +119,7 @@ fn at_home(command: clap::Command) -> clap::Command {
 /// Without a subcommand it measures: `ggufbench --model llama3.gguf --batch 32`.
 /// Without anything it measures a synthetic model of SmolLM2-135M's shape, which needs no download.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100, after_help = examples::ALL)]
 pub struct Cli {
     /// The subcommand; none measures.
     #[command(subcommand)]
@@ -138,6 +139,7 @@ pub enum Command {
     /// Measure cells given by flags (the same as no subcommand)
     Run(Box<RunArgs>),
     /// Measure the cells of a sweep file; flags override its axes
+    #[command(after_help = examples::SWEEP)]
     Sweep {
         /// The sweep, a TOML file such as sweeps/quick.toml
         file: PathBuf,
@@ -146,16 +148,21 @@ pub enum Command {
         run: Box<RunArgs>,
     },
     /// Send real prompts and time whole requests: TTFT, TPOT, latency, by class, load, temperature, difficulty
+    #[command(after_help = examples::REQUESTS)]
     Requests(Box<RequestsArgs>),
     /// The same requests in-process and at Ollama or another server, in turns, and where the difference is
+    #[command(after_help = examples::COMPARE_LIVE)]
     CompareLive(Box<RequestsArgs>),
-    /// Write the report of runs, or print their table again
+    /// Write the report of the newest run, or of those named, or print their table again
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
     /// Measure two settings, or two builds, interleaved in one run, and compare them
+    #[command(after_help = examples::AB)]
     Ab(Box<AbArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
+    #[command(after_help = examples::GATE)]
     Gate(Box<GateArgs>),
     /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
     Devices(DevicesArgs),

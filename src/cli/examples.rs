@@ -1,0 +1,84 @@
+//! What stands below a verb's flags in its help: the lines that most users type.
+
+/// Below `ggufbench --help`: three questions.
+pub const ALL: &str = "\
+Which file and batch size?
+  ggufbench --model models/ --batch 1,8,32
+  ggufbench --model models/ --batch 1,8,32 --slo tpot=50ms,ttft=2s
+Is a new build slower than the last one?
+  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench
+How fast does a server answer?
+  ggufbench requests --target openai:http://127.0.0.1:8080/v1
+  ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
+Afterwards:
+  ggufbench report";
+
+/// Below `sweep --help`.
+pub const SWEEP: &str = "\
+Examples:
+  ggufbench sweep sweeps/quick.toml --dry-run
+  ggufbench sweep sweeps/quick.toml --model model.gguf --budget 5m";
+
+/// Below `requests --help`.
+pub const REQUESTS: &str = "\
+Without an experiment it is --classes: one request after another, by class of prompt. Here --batch is how many requests are under \
+way at once, --n-prompt trims or pads every prompt to exactly so many tokens, --n-gen is the most tokens of an answer.
+
+Examples:
+  ggufbench requests --model model.gguf --batch 1,8,32 --slo ttft=2s,tpot=50ms
+  ggufbench requests --target openai:http://127.0.0.1:8080/v1
+  ggufbench requests --target ollama:llama3.1:8b --sustained 60s --rate 2";
+
+/// Below `compare-live --help`.
+pub const COMPARE_LIVE: &str = "\
+The model is the file that the server has too. Without an experiment it sends 1, 8 and 32 requests at once (--batch).
+
+Examples:
+  ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
+  ggufbench compare-live --model ollama:llama3.1:8b --target ollama:llama3.1:8b --batch 1,8";
+
+/// Below `report --help`.
+pub const REPORT: &str = "\
+Examples:
+  ggufbench report
+  ggufbench report out/20260131-120000-run --slo tpot=50ms,ttft=2s
+  ggufbench report -o json";
+
+/// Below `ab --help`.
+pub const AB: &str = "\
+What stands before the first -- is of both sides.
+
+Examples:
+  ggufbench ab --model model.gguf --batch 1,8 -- --threads 4 -- --threads 8
+  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench --worker-b new/ggufbench";
+
+/// Below `gate --help`.
+pub const GATE: &str = "\
+Examples:
+  ggufbench sweep sweeps/nightly.toml
+  ggufbench gate out/20260131-020000-nightly --promote
+  ggufbench gate out/20260201-020000-nightly --rerun --keep";
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, normalize};
+
+    #[test]
+    fn every_example_can_be_typed() {
+        let mut n = 0;
+        for text in [ALL, SWEEP, REQUESTS, COMPARE_LIVE, REPORT, AB, GATE] {
+            for line in text.lines().filter(|l| l.starts_with("  ggufbench")) {
+                let words = line.split_whitespace().map(OsString::from);
+                let words = normalize(words).expect(line);
+                Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+                n += 1;
+            }
+        }
+        assert!(n > 15, "{n}");
+    }
+}
