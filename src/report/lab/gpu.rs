@@ -41,16 +41,18 @@ fn table(view: &RunView, cells: &[&CellView]) -> Grid {
     for cell in cells.iter().take(MOST_ROWS) {
         let (gpu, energy) = (cell.usage.gpu.as_ref(), cell.usage.gpu_energy);
         let joules = |j: Option<f64>| or_na(j.map(units::significant));
-        let power = energy
-            .and_then(|e| e.decode_power_w)
-            .or_else(|| Some(gpu?.power_mw?.mean as f64 / 1000.0));
+        let counted = energy.and_then(|e| e.decode_power_w);
+        let sensed = gpu.and_then(|g| g.power_mw);
+        let power = counted
+            .map(|w| format!("{w:.0} W"))
+            .or_else(|| sensed.map(|mw| format!("~{:.0} W", mw.mean as f64 / 1000.0)));
         let mut row = places.row(cell);
         row.extend([
             or_na(nameplate_share(view, cell).map(units::percent)),
             joules(energy.and_then(|e| e.decode_j_per_token)),
             joules(energy.and_then(|e| e.decode_j_per_token_above_idle)),
             joules(energy.and_then(|e| e.prefill_j_per_token)),
-            or_na(power.map(|w| format!("{w:.0} W"))),
+            or_na(power),
             or_na(
                 gpu.and_then(|g| g.memory_used_bytes)
                     .map(|b| units::bytes(b.max)),
@@ -94,7 +96,8 @@ fn reading(view: &RunView, cells: &[&CellView]) -> String {
     let mut text = String::from(
         "MBU: bytes of weights and KV cache that a step reads, over the step and the bandwidth that the device has by its \
          data sheet. Joules per token: by the device's own energy counter while tokens were generated, of all sequences \
-         together; n/a where generation was too short for the counter, which moves about every 100 ms.",
+         together; n/a where generation was too short for the counter, which moves about every 100 ms. Power: of the same \
+         counter; with ~ of the power sensor over the whole repetition, which is a picture and no measurement.",
     );
     if let Some(idle) = idle {
         text.push_str(&format!(
