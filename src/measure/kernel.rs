@@ -57,12 +57,12 @@ pub fn floor_bytes(cache_bytes: Option<u64>) -> u64 {
 
 /// Of what a process may take, the part for distinct weights; the rest is for one more copy, inputs and results.
 fn stock_of(most_bytes: u64) -> u64 {
-    most_bytes / 8 * 5
+    most_bytes / 8 * 5 + most_bytes % 8 * 5 / 8
 }
 
 /// Memory that a process may take to time kernels: half of what is available, and no more than it has use for.
 pub fn memory_limit(cache_bytes: Option<u64>, available_bytes: Option<u64>) -> u64 {
-    let wanted = MOST_BYTES.max(floor_bytes(cache_bytes).div_ceil(5).saturating_mul(8));
+    let wanted = MOST_BYTES.max(floor_bytes(cache_bytes).saturating_mul(8).div_ceil(5));
     available_bytes.map_or(wanted, |bytes| wanted.min(bytes / 2))
 }
 
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(limit(260 * MIB, 64 * GIB), MOST_BYTES);
         assert!(MOST_BYTES < 2 * GIB - 128 * MIB);
         assert_eq!(limit(32 * MIB, GIB), GIB / 2);
-        assert_eq!(limit(GIB, 64 * GIB), 4 * GIB / 5 * 8);
+        assert_eq!(limit(GIB, 64 * GIB), (4 * GIB * 8).div_ceil(5));
         assert_eq!(limit(32 * MIB, 0), 0);
         assert_eq!(memory_limit(None, None), MOST_BYTES);
         // Everything that is timed of a kernel within bounds fits.
