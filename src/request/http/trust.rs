@@ -4,14 +4,11 @@
 //! Mozilla's, which are compiled in.
 
 use std::error::Error;
-use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::CertificateError;
-use rustls::pki_types::CertificateDer;
-use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
+use rustls_native_certs::{CertificateResult, load_native_certs};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::text::plain;
@@ -34,30 +31,8 @@ fn trusted() -> &'static Trusted {
     TRUSTED.get_or_init(|| {
         let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let named: Vec<&str> = VARIABLES.into_iter().filter(set).collect();
-        let mut found = load_native_certs();
-        if found.certs.is_empty()
-            && let Some(folders) = std::env::var_os("SSL_CERT_DIR")
-        {
-            for folder in std::env::split_paths(&folders) {
-                found.certs.extend(unhashed(&folder));
-            }
-        }
-        of(found, &named)
+        of(load_native_certs(), &named)
     })
-}
-
-/// The certificates in a folder whose files have not the names that OpenSSL looks for (`c_rehash`).
-fn unhashed(folder: &Path) -> Vec<CertificateDer<'static>> {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_certificate = |path: &PathBuf| {
-        let extension = path.extension().and_then(OsStr::to_str);
-        matches!(extension, Some("pem" | "crt" | "cer"))
-    };
-    files
-        .map(|entry| entry.path())
-        .filter(is_certificate)
-        .flat_map(|path| load_certs_from_paths(Some(&path), None).certs)
-        .collect()
 }
 
 fn of(found: CertificateResult, named: &[&str]) -> Trusted {

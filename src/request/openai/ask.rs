@@ -172,7 +172,7 @@ impl Dialect for Openai {
         // The field must be in the refused question: several may be refused at once, and none is sent for ever.
         let refuses =
             |field: &str, word: &str| has_field(&question.body, field) && reason.contains(word);
-        if !matches!(status, 400..=499 | 500 | 501) {
+        if !matches!(status, 400..=501) {
             return false;
         }
         let insists = refuses("max_tokens", "max_completion_tokens")
