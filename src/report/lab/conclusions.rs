@@ -411,15 +411,16 @@ fn compared(view: &RunView) -> Option<Block> {
         .filter(|c| is_measured(c))
         .map(|c| &c.case)
         .collect();
-    let differing = |a: &Case, b: &Case| match &Axis::varying([a, b])[..] {
-        [axis] => Some((*axis, [axis.value(a), axis.value(b)])),
-        _ => None,
+    // Files before batches: the first axis in which two cells differ and in nothing else.
+    let pair_in = |axis: &Axis| {
+        let differ = |a: &Case, b: &Case| Axis::varying([a, b]) == [*axis];
+        measured.iter().enumerate().find_map(|(at, a)| {
+            let b = measured[at + 1..].iter().find(|b| differ(a, b))?;
+            Some((*axis, [axis.value(a), axis.value(b)]))
+        })
     };
-    let mut others = measured.iter().enumerate();
-    let (axis, values) = others.find_map(|(at, a)| {
-        let mut later = measured.iter().skip(at + 1);
-        later.find_map(|b| differing(a, b))
-    })?;
+    let varying = Axis::varying(measured.iter().copied());
+    let (axis, values) = varying.iter().find_map(pair_in)?;
     let command = Suggestion::new(Some("compare")).path(view.folder());
     let command = command.flag("--axis", &format!("{}={}", axis.name(), values.join(",")));
     Some(Block::Missing(
