@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ggufbench::record::Line;
 
-use super::support::{Place, json_lines_or_empty, record, signal, tiny_model};
+use super::support::{Place, json_lines_or_empty, listen_to_signals, record, signal, tiny_model};
 
 /// Flags of a run that is long enough for a signal to find it at work.
 const LONG: &str = "-p 8 -n 1000 -c 2048 -r 12 --replicates 1 -t 1 --no-report";
@@ -18,7 +18,9 @@ fn run_signalled(ignored: &str, sent: &[&str], to_worker: bool) -> (Option<i32>,
         "" => String::new(),
         names => format!("trap '' {names}; "),
     };
-    let mut child = Command::new("sh")
+    let mut command = Command::new("sh");
+    listen_to_signals(&mut command);
+    let mut child = command
         .args([
             "-c",
             &format!(r#"{first}exec "$@""#),

@@ -41,6 +41,7 @@ impl Place {
             .env("GGUFBENCH_MODELS", self.path().join("gguf"))
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .env("NO_COLOR", "1");
+        listen_to_signals(&mut command);
         command
     }
 
@@ -77,6 +78,24 @@ pub fn tiny_model() -> &'static Path {
         (folder, path)
     });
     path
+}
+
+/// The program hears the signals that end it, also where the tests were started with some of them ignored (`nohup`, a job in the
+/// background).
+pub fn listen_to_signals(command: &mut Command) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let listen = || {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+                // SAFETY: only a system call, which is all that a child may make before it runs its program.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: the closure allocates nothing and takes no lock.
+        unsafe { command.pre_exec(listen) };
+    }
 }
 
 /// Sends a process a signal such as `-INT`; false when it is gone already.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Place, stderr, stdout};
+use super::{Place, listen_to_signals, stderr, stdout};
 
 /// Two cells, five processes each.
 const SWEEP: &str = r#"
@@ -140,6 +140,7 @@ impl Nights {
             .current_dir(self.place.path())
             .env("GGUFBENCH", &self.program)
             .env("GGUFBENCH_MODELS", self.place.path().join("gguf"));
+        listen_to_signals(&mut command);
         command
     }
 
