@@ -90,7 +90,7 @@ struct Beside {
     /// The file that gets the bytes, links followed.
     target: PathBuf,
     replace: Replace,
-    old: Option<Metadata>,
+    old: Option<Box<Metadata>>,
 }
 
 /// Says no before any work is done.
@@ -155,7 +155,7 @@ impl OutputFile {
                 temp,
                 target,
                 replace,
-                old,
+                old: old.map(Box::new),
             }),
             // A file of the user's in a folder of others: in place is the only way.
             (Err(e), Some(_)) if is_closed_folder(&e) => Way::Through {

@@ -217,7 +217,7 @@ impl GpuMeter {
 /// Energy counters of the GPUs that a model computes on, read by whoever submits the work.
 ///
 /// The counter (`nvmlDeviceGetTotalEnergyConsumption`) moves about every 100 ms, so a difference over a short time is
-/// coarse; over [`LEAST_ENERGY_NS`] and more it is good to a few percent. METHODOLOGY.md says how it is used.
+/// coarse; over some seconds it is good to a few percent. METHODOLOGY.md says how it is used.
 pub struct EnergyMeter {
     nvml: Nvml,
     indices: Vec<u32>,

@@ -190,7 +190,7 @@ fn without(args: &[String], valued: &[&str], switches: &[&str]) -> Vec<String> {
             if name == arg {
                 rest.next();
             }
-        } else if !switches.contains(&name) && !valued.iter().any(|flag| is_joined(&flag)) {
+        } else if !switches.contains(&name) && !valued.iter().any(is_joined) {
             kept.push(arg.clone());
         }
     }

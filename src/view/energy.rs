@@ -12,7 +12,7 @@ const COUNTER_STEP_NS: f64 = 100e6;
 /// A figure is shown when the counter's steps make it uncertain by at most this share, as one standard deviation.
 const MOST_DOUBT: f64 = 0.05;
 
-/// Energy of a cell's GPUs over all its repetitions. `None`: the phase was too short for the counter, see [`MOST_DOUBT`].
+/// Energy of a cell's GPUs over all its repetitions. `None`: the phase was too short for the counter, whose steps would leave more than 5% of doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct CellEnergy {
     /// Joules per generated token, of all sequences together.
