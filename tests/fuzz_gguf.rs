@@ -145,8 +145,7 @@ fn change(model: &mut Gguf, rng: &mut ChaCha8Rng) {
             let text = "\u{1b}]0;x\u{7}\n".repeat(rng.random_range(0..40));
             let mut value = (text.len() as u64).to_le_bytes().to_vec();
             value.extend(text.as_bytes());
-            let key: &str = one_of(rng, &KEYS);
-            model.set(key, STRING, &value);
+            model.set(*one_of(rng, &KEYS), STRING, &value);
         }
     }
 }
