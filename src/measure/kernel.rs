@@ -217,7 +217,7 @@ mod tests {
     {
         let limit = |cache, available| memory_limit(Some(cache), Some(available));
         assert_eq!(limit(260 * MIB, 64 * GIB), MOST_BYTES);
-        assert!(MOST_BYTES < 2 * GIB - 128 * MIB);
+        const { assert!(MOST_BYTES < 2 * GIB - 128 * MIB) };
         assert_eq!(limit(32 * MIB, GIB), GIB / 2);
         assert_eq!(limit(GIB, 64 * GIB), (4 * GIB * 8).div_ceil(5));
         assert_eq!(limit(32 * MIB, 0), 0);

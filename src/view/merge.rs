@@ -62,10 +62,11 @@ impl RunView {
 /// What must not differ between cells that stand in one table.
 fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
     let all = Difference::between(header, other, &other.plan.cases);
-    let is_serious = |d: &&Difference| match d {
-        Difference::Seed { .. } | Difference::Program { .. } => false,
-        Difference::RepeatedLines { .. } => false,
-        _ => true,
+    let is_serious = |d: &&Difference| {
+        !matches!(
+            d,
+            Difference::Seed { .. } | Difference::Program { .. } | Difference::RepeatedLines { .. }
+        )
     };
     let serious = all.iter().filter(is_serious);
     let mut serious: Vec<String> = serious.map(ToString::to_string).collect();
