@@ -143,7 +143,8 @@ fn change(model: &mut Gguf, rng: &mut ChaCha8Rng) {
         }
         _ => {
             let text = "\u{1b}]0;x\u{7}\n".repeat(rng.random_range(0..40));
-            model.set(*one_of(rng, &KEYS), STRING, &string(&text));
+            let key = one_of(rng, &KEYS);
+            model.set(key, STRING, &string(&text));
         }
     }
 }
