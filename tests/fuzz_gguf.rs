@@ -14,7 +14,7 @@ use ggufbench::roofline::slice::Slice;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use support::fuzz::{self, odd_number, one_of};
-use support::gguf::{ARRAY, Gguf, STRING, U32, U64};
+use support::gguf::{ARRAY, Gguf, STRING, U32};
 use support::tiny_model;
 
 const CORPUS: &str = include_str!("fuzz/headers.txt");
@@ -143,9 +143,8 @@ fn change(model: &mut Gguf, rng: &mut ChaCha8Rng) {
         }
         _ => {
             let text = "\u{1b}]0;x\u{7}\n".repeat(rng.random_range(0..40));
-            let mut value = (text.len() as u64).to_le_bytes().to_vec();
-            value.extend(text.as_bytes());
-            model.set(*one_of(rng, &KEYS), STRING, &value);
+            let key = one_of(rng, &KEYS);
+            model.set(key, STRING, &string(&text));
         }
     }
 }
@@ -161,6 +160,15 @@ fn array(rng: &mut ChaCha8Rng) -> Vec<u8> {
     value.extend(said.to_le_bytes());
     value.extend((0..n).flat_map(|_| (odd_number(rng) as u32).to_le_bytes()));
     value
+}
+
+/// A string as it stands in a header.
+fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+}
+
+fn json_string(text: &str) -> String {
+    serde_json::from_str(text).expect("a string")
 }
 
 fn some_bytes(rng: &mut ChaCha8Rng) -> Vec<u8> {
@@ -211,17 +219,19 @@ fn headers_that_were_trouble_once_are_refused_by_key() {
             let [key, ty, value] = words[..] else {
                 panic!("not KEY TYPE VALUE: {edit}");
             };
-            let value: u64 = value.parse().expect("a number");
             match ty {
-                "u32" => model.set_u32(key, u32::try_from(value).expect("32 bits")),
-                "u64" => model.set(key, U64, &value.to_le_bytes()),
+                "u32" => model.set_u32(key, value.parse().expect("a number")),
+                "u64" => model.set_u64(key, value.parse().expect("a number")),
+                "str" => model.set(key, STRING, &string(&json_string(value))),
                 other => panic!("no type {other}"),
             }
         }
         let path = folder.path().join("x.gguf");
         model.write(&path);
         let reason = read(&path).expect_err(line);
-        assert!(reason.contains("`llama."), "{line}: {reason}");
+        let key = line.split_whitespace().next().expect("a key");
+        let section = key.split('.').next().expect("a section");
+        assert!(reason.contains(&format!("`{section}.")), "{line}: {reason}");
         assert!(
             reason.contains("x.gguf") && !reason.contains('\n'),
             "{line}: {reason}"

@@ -4,6 +4,10 @@ use std::path::Path;
 
 use super::ModelError;
 use super::gguf::{Gguf, TensorInfo};
+use crate::text::short;
+
+/// Longest name of an architecture.
+const MOST_ARCH_BYTES: usize = 64;
 
 /// Encoders, encoder-decoders and heads that only draft for another model: the engine cannot
 /// generate with them alone (llama.cpp, `src/models/`).
@@ -62,6 +66,16 @@ pub(super) fn language_model(
             key,
         });
     };
+    // It becomes a part of every key: what no key can have would also reach every message.
+    if arch.len() > MOST_ARCH_BYTES || !arch.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(ModelError::Malformed {
+            path: path.to_owned(),
+            detail: format!(
+                "`general.architecture` is '{}', which is no name",
+                short(&arch)
+            ),
+        });
+    }
     if let Some((kind, _)) = NOT_GENERATIVE
         .iter()
         .find(|(_, list)| list.contains(&&*arch))
