@@ -19,9 +19,8 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`,
-//! `file`, `streams`, `text`, `units`,
-//! `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
+//! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
+//! `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
 pub mod analysis;

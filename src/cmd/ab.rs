@@ -47,11 +47,9 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     )?;
     let sides = prepare_sides(args)?;
     if is_same_twice(&sides) {
-        // Nobody reads standard error, perhaps.
-        let _ = writeln!(
-            io::stderr(),
+        note(
             "note: both sides are the same, so this is an A/A: it shows what chance does here. Give each side what it has of \
-             its own: ggufbench ab --batch 8 -- --threads 1 -- --threads 2"
+             its own: ggufbench ab --batch 8 -- --threads 1 -- --threads 2",
         );
     }
     let out = args.output.out.clone();

@@ -1,6 +1,5 @@
 //! `requests` and `compare-live`: real prompts, whole requests, one target or several in turns.
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,6 +28,7 @@ use crate::request::{Endpoint, Forced, Job};
 use crate::run::Interrupt;
 use crate::run::in_process::{InProcess, Template};
 use crate::run::requests::{Seat, Serving};
+use crate::streams::note;
 use crate::units;
 
 /// Requests at once in `compare-live` when nobody says how many.
@@ -330,7 +330,7 @@ fn seats(
         wait: Wait::of(asked.timeout),
         clock: &MonotonicClock::start(),
         stop,
-        say: &mut tell,
+        say: &mut |text: &str| note(text),
     };
     let mut seats = Vec::new();
     for name in &asked.targets {
@@ -344,11 +344,6 @@ fn seats(
         });
     }
     Ok(seats)
-}
-
-/// Says on standard error what the user waits for; a closed one is no reason to stop.
-fn tell(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether every job's context fits the memory, as cells' contexts must.

@@ -52,6 +52,32 @@ impl Default for Defaults {
     }
 }
 
+impl Defaults {
+    /// The cell of a model when nothing else is asked for.
+    pub fn case(&self, model: &str, host: Host) -> Case {
+        Case {
+            model: model.to_owned(),
+            n_seq: self.n_seq,
+            n_prompt: self.n_prompt,
+            n_gen: self.n_gen,
+            n_depth: self.n_depth,
+            n_threads: host.n_threads,
+            n_ctx: self.n_ctx,
+            kv: self.kv,
+            n_batch: self.n_batch,
+            n_ubatch: self.n_ubatch,
+            type_k: self.type_k,
+            type_v: self.type_v,
+            flash_attn: self.flash_attn,
+            swa_full: self.swa_full,
+            n_gpu_layers: host.n_gpu_layers,
+            split_mode: self.split_mode,
+            main_gpu: self.main_gpu,
+            sample: true,
+        }
+    }
+}
+
 /// The machine's part of the defaults.
 #[derive(Debug, Clone, Copy)]
 pub struct Host {
@@ -195,29 +221,7 @@ pub fn cases(
         axis.clone().unwrap_or_else(|| vec![default])
     }
     // Axes that only multiply, outermost first; each step grows the list of partial cases.
-    let mut cases: Vec<Case> = models
-        .iter()
-        .map(|model| Case {
-            model: model.clone(),
-            n_seq: d.n_seq,
-            n_prompt: d.n_prompt,
-            n_gen: d.n_gen,
-            n_depth: d.n_depth,
-            n_threads: host.n_threads,
-            n_ctx: d.n_ctx,
-            kv: d.kv,
-            n_batch: d.n_batch,
-            n_ubatch: d.n_ubatch,
-            type_k: d.type_k,
-            type_v: d.type_v,
-            flash_attn: d.flash_attn,
-            swa_full: d.swa_full,
-            n_gpu_layers: host.n_gpu_layers,
-            split_mode: d.split_mode,
-            main_gpu: d.main_gpu,
-            sample: true,
-        })
-        .collect();
+    let mut cases: Vec<Case> = models.iter().map(|model| d.case(model, host)).collect();
     macro_rules! multiply {
         ($($field:ident = $default:expr),* $(,)?) => {$(
             cases = cases

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::compare::axis::Axis;
 use crate::plan::Case;
-use crate::plan::expand::Defaults;
+use crate::plan::expand::{Defaults, Host};
 use crate::record::RunHeader;
 use crate::text::{plain, quoted};
 use crate::view::RunView;
@@ -122,33 +122,17 @@ impl fmt::Display for Suggestion {
 
 /// What a case of this model has where nobody names an axis, on the run's machine.
 fn usual(header: &RunHeader, case: &Case) -> Case {
-    let d = Defaults::default();
     let has_gpu = header.engine.supports_gpu_offload;
     let n_gpu_layers = match case.n_gpu_layers {
         n if has_gpu && n >= ALL_LAYERS => n,
         _ if has_gpu => ALL_LAYERS,
         _ => 0,
     };
-    Case {
-        model: case.model.clone(),
-        n_seq: d.n_seq,
-        n_prompt: d.n_prompt,
-        n_gen: d.n_gen,
-        n_depth: d.n_depth,
+    let host = Host {
         n_threads: header.machine.cpu.available_cores.unwrap_or(0),
-        n_ctx: d.n_ctx,
-        kv: d.kv,
-        n_batch: d.n_batch,
-        n_ubatch: d.n_ubatch,
-        type_k: d.type_k,
-        type_v: d.type_v,
-        flash_attn: d.flash_attn,
-        swa_full: d.swa_full,
         n_gpu_layers,
-        split_mode: d.split_mode,
-        main_gpu: d.main_gpu,
-        sample: true,
-    }
+    };
+    Defaults::default().case(&case.model, host)
 }
 
 /// The verbs whose command lines measure the same again.

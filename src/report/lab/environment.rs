@@ -1,6 +1,7 @@
 //! What was measured, on what, with what; and the raw data.
 
 use super::{Block, Grid};
+use crate::host::{Gpu, GpuReport};
 use crate::report::csv;
 use crate::text::{count, plain, plural, quoted, short, shown};
 use crate::units;
@@ -63,6 +64,8 @@ fn hardware(view: &RunView) -> Grid {
         ("caches", Some(plain(&caches.join(", ")))),
         ("memory", m.memory.total_bytes.map(units::bytes)),
         ("GPU", Some(plain(&gpus))),
+        ("GPU driver", gpu_driver(&m.gpus).map(|text| plain(&text))),
+        ("GPU limits", m.gpus.devices.first().and_then(gpu_limits)),
         (
             "virtual machine",
             m.virtualisation.product.as_deref().map(short),
@@ -73,6 +76,28 @@ fn hardware(view: &RunView) -> Grid {
         ),
         ("governor", m.cpu.governor.as_deref().map(short)),
     ])
+}
+
+fn gpu_driver(gpus: &GpuReport) -> Option<String> {
+    let version = gpus.driver_version.as_deref()?;
+    let cuda = gpus.cuda_version.as_deref();
+    let cuda = cuda.map_or_else(String::new, |v| format!(", CUDA up to {v}"));
+    Some(format!("NVIDIA {version}{cuda}"))
+}
+
+/// Power limit, highest clocks and link of the first GPU, as far as its driver says.
+fn gpu_limits(gpu: &Gpu) -> Option<String> {
+    let mhz = |hz: u64| format!("{} MHz", hz / 1_000_000);
+    let link = gpu.pcie_generation.zip(gpu.pcie_width);
+    let parts = [
+        gpu.power_limit_mw.map(|mw| format!("{} W", mw / 1000)),
+        gpu.max_sm_clock_hz.map(|hz| format!("clock {}", mhz(hz))),
+        gpu.max_memory_clock_hz
+            .map(|hz| format!("memory clock {}", mhz(hz))),
+        link.map(|(generation, width)| format!("PCIe {generation} x{width}")),
+    ];
+    let known: Vec<String> = parts.into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join(", "))
 }
 
 fn software(view: &RunView) -> Grid {
