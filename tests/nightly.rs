@@ -234,7 +234,8 @@ fn nights_of_several_time_zones_are_in_the_order_of_time() {
             assert_eq!(night.labelled("baseline"), two);
         }
     }
-    let kept = [&names[1], &names[2], &first.labelled("night")].map(String::as_str);
+    let promoted = first.labelled("night");
+    let kept = [&names[1], &names[2], &promoted].map(String::as_str);
     assert_eq!(nights.kept(), kept, "the last two, and the promoted one");
     assert_eq!(nights.runs(), kept[..2]);
 }
