@@ -554,7 +554,8 @@ fn servers_without_an_end_are_given_up_and_take_little_memory() {
                 _ => None,
             })
             .collect();
-        assert_eq!(how.len(), 4, "{what}");
+        // Two for each of the four at once.
+        assert_eq!(how.len(), 8, "{what}: {how:?}");
         let given_up = ["timed_out", "excess", "stream_error", "http_error"];
         assert!(
             how.iter().all(|how| given_up.contains(how)),
