@@ -276,7 +276,10 @@ impl<'h> CeilingCache<'h> {
 fn announcement(n: usize, effort: Effort) -> String {
     // Laying in and the untimed pass take about as long again.
     let s = n as f64 * f64::from(effort.rounds) * effort.round_ns as f64 * 2.0 / 1e9;
-    format!("measuring {n} kernels on this machine, about {s:.0} s (kept for next time)")
+    format!(
+        "measuring {n} kernels on this machine, about {:.0} s (kept for next time)",
+        s.min(45.0)
+    )
 }
 
 /// Measures and prints.

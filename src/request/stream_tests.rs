@@ -1,6 +1,6 @@
 //! Streams as servers send them, and thousands of mutations of them, read by the readers of both protocols.
 //!
-//! The corpus is `tests/streams`. `GGUFBENCH_FUZZ_SECONDS=1800 cargo test --release --lib stream_tests` mutates for half
+//! The corpus is `tests/streams`. `GGUFBENCH_FUZZ_MINUTES=30 cargo test --release --lib stream_tests` mutates for half
 //! an hour; what breaks is printed with the bytes that broke it.
 
 use std::path::Path;
@@ -252,10 +252,10 @@ fn check(name: &str, bytes: &[u8], rng: &mut ChaCha8Rng) {
 
 #[test]
 fn mutated_streams_are_read_alike_however_they_are_cut_and_within_bounds() {
-    let seconds = std::env::var("GGUFBENCH_FUZZ_SECONDS")
+    let minutes: Option<f64> = std::env::var("GGUFBENCH_FUZZ_MINUTES")
         .ok()
-        .and_then(|s| s.parse().ok());
-    let until = seconds.map(|s| Instant::now() + Duration::from_secs(s));
+        .map(|text| text.parse().expect("GGUFBENCH_FUZZ_MINUTES is a number"));
+    let until = minutes.map(|m| Instant::now() + Duration::from_secs_f64(60.0 * m));
     // The short run is the same every time, the long one never.
     let seed = if until.is_some() { rand::random() } else { 1 };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,7 +1,7 @@
 //! Timing kernels in worker processes: one that aborts, hangs or lacks memory is one kernel without a time.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::protocol::{Reply, Request};
 use super::supervisor::{Worker, WorkerCommand, WorkerError};
@@ -19,6 +19,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// After so many workers that died or hung the rest is not tried.
 const MOST_LOST: u32 = 3;
+
+/// A user waits: rounds that would end later are left out. The first is always measured.
+const MOST_TIME: Duration = Duration::from_secs(45);
 
 /// Longest reason, columns.
 const REASON_COLUMNS: usize = 200;
@@ -89,7 +92,7 @@ impl<'c> KernelTimer<'c> {
         }
     }
 
-    /// Times of one application of each point, in their order, or why there is none.
+    /// Times of one application of each point, in their order, or why there is none. A slow machine has fewer rounds.
     pub fn time(
         &mut self,
         points: &[Point],
@@ -103,7 +106,11 @@ impl<'c> KernelTimer<'c> {
         }
         let total = points.len() as u64 * u64::from(self.effort.rounds);
         let mut done = 0;
-        for _ in 0..self.effort.rounds {
+        let begun = Instant::now();
+        for round in 0..self.effort.rounds {
+            if !has_time(begun.elapsed(), round) {
+                break;
+            }
             for (kernel, of_kernel) in &by_kernel {
                 self.round(kernel, of_kernel, &mut jobs);
                 done += of_kernel.len() as u64;
@@ -249,6 +256,11 @@ impl<'c> KernelTimer<'c> {
     }
 }
 
+/// Whether one more round, as long as those before, ends in time.
+fn has_time(elapsed: Duration, n_done: u32) -> bool {
+    n_done == 0 || elapsed + elapsed / n_done <= MOST_TIME
+}
+
 impl Job {
     fn note(&mut self, passes: Result<Vec<f64>, String>) {
         match passes {
@@ -267,5 +279,18 @@ impl Job {
             None => Ok(timing(&self.rounds)),
         };
         (self.point, result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_machine_leaves_out_rounds_but_never_the_first() {
+        let s = Duration::from_secs;
+        assert!(has_time(s(0), 0) && has_time(s(500), 0));
+        assert!(has_time(s(14), 1) && has_time(s(28), 2));
+        assert!(!has_time(s(42), 3) && !has_time(s(23), 1));
     }
 }
