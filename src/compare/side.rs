@@ -11,6 +11,7 @@ use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{Line, RunHeader};
+use crate::text::plain;
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ impl Side {
         let planned = header.plan.cases.iter().chain(&seen);
         let cells = planned.filter_map(|case| cells.remove(case)).collect();
         Ok(Self {
-            label: header.run.clone(),
+            label: plain(&header.run),
             header,
             metric,
             cells,

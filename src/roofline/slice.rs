@@ -11,6 +11,9 @@ use crate::model::type_bytes_per_element;
 /// A slice has a multiple of this many rows: kernels take rows in groups of up to this many.
 const ROWS: u64 = 64;
 
+/// A head of attention costs at least as much as one of so many elements: what is done once a head and cell.
+const LEAST_HEAD: f64 = 64.0;
+
 /// Cells of the cache that small operations write to.
 pub const GLUE_CELLS: u64 = 4096;
 
@@ -110,10 +113,15 @@ impl Slice {
         (stock + size.held + 2.0 * size.passed) as u64
     }
 
-    /// Multiply-adds of one application, counted as two.
+    /// [`flops`] of what is timed.
     pub fn flops(&self) -> f64 {
-        size(&self.point).flops
+        flops(&self.point)
     }
+}
+
+/// Multiply-adds of one application, counted as two; more where other work takes as long.
+pub fn flops(point: &Point) -> f64 {
+    size(point).flops
 }
 
 fn size(point: &Point) -> Size {
@@ -167,7 +175,7 @@ fn size(point: &Point) -> Size {
                     * g
                     * (k * bytes_of(type_k) + v * bytes_of(type_v)),
                 passed: n * (F32 * h * (k + v) + 2.0 * cells),
-                flops: 2.0 * n * cells * h * (k + v),
+                flops: 2.0 * n * cells * h * (k.max(LEAST_HEAD) + v.max(LEAST_HEAD)),
             }
         }
         Kernel::Glue {
@@ -269,6 +277,10 @@ mod tests {
         let slice = Slice::of(&long, BOUNDS);
         assert_eq!(slice.point, point(attention(4, 1, 128), load(1, 1, 65_535)));
         assert_eq!(slice.times, 32.0);
+        // 256 heads of one element: next to no arithmetic, but a loop for every head and cell.
+        let narrow = point(attention(256, 2, 1), load(128, 1, 4095));
+        let kept = Slice::of(&narrow, BOUNDS).point.load.n_seq;
+        assert!((1..40).contains(&kept), "{kept}");
     }
 
     #[test]

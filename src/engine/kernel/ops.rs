@@ -21,10 +21,15 @@ const GLUE_LAYERS: u64 = 16;
 const PART_OPS: u64 = 128;
 /// A part need not read more than this.
 const PART_BYTES: u64 = 16 << 20;
+/// Nor compute more.
+const PART_FLOPS: f64 = 20e9;
 
-/// Of `n` operations that read so many bytes each, those that make a part.
-fn part_of(n: usize, bytes_each: u64) -> usize {
-    let wanted = (PART_BYTES / bytes_each.max(1)).clamp(1, PART_OPS);
+/// Of `n` operations that read so many bytes and compute so much each, those that make a part.
+fn part_of(n: usize, bytes_each: u64, flops_each: f64) -> usize {
+    let computed = (PART_FLOPS / flops_each.max(1.0)) as u64;
+    let wanted = (PART_BYTES / bytes_each.max(1))
+        .min(computed)
+        .clamp(1, PART_OPS);
     (wanted as usize).min(n).max(1)
 }
 
@@ -40,9 +45,10 @@ pub(super) fn mat_mul<'s>(
     weights: &[*mut sys::ggml_tensor],
     n_in: u64,
     load: Load,
+    flops_each: f64,
 ) -> Result<Graph<'s>, EngineError> {
     let n = u64::from(load.total_tokens());
-    let n_ops = part_of(weights.len(), n_bytes(weights[0]));
+    let n_ops = part_of(weights.len(), n_bytes(weights[0]), flops_each);
     let mut builder = Builder::new(
         backend,
         Room {
@@ -69,9 +75,10 @@ pub(super) fn experts<'s>(
     weights: &[*mut sys::ggml_tensor],
     (n_in, n_expert, n_used): (u64, u64, u64),
     load: Load,
+    flops_each: f64,
 ) -> Result<Graph<'s>, EngineError> {
     let n = u64::from(load.total_tokens());
-    let n_ops = part_of(weights.len(), n_bytes(weights[0]));
+    let n_ops = part_of(weights.len(), n_bytes(weights[0]), flops_each);
     let mut builder = Builder::new(
         backend,
         Room {
@@ -101,6 +108,7 @@ pub(super) fn attention<'s>(
     kernel: &Kernel,
     load: Load,
     bytes: u64,
+    flops_each: f64,
 ) -> Result<Graph<'s>, EngineError> {
     let Kernel::Attention {
         n_head,
@@ -124,7 +132,7 @@ pub(super) fn attention<'s>(
     let ty = |name: &str| tensor_type_of(name).ok_or_else(|| no_cache(name));
     let (type_k, type_v) = (ty(type_k)?, ty(type_v)?);
 
-    let n_ops = part_of(layers, bytes_each);
+    let n_ops = part_of(layers, bytes_each, flops_each);
     let mut builder = Builder::new(
         backend,
         Room {

@@ -9,7 +9,8 @@ use super::ops;
 use super::shape;
 use crate::engine::EngineError;
 use crate::model::tensor_type_of;
-use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::slice;
 
 /// Most copies of a kernel's weights.
 pub(super) const MAX_COPIES: u64 = 8192;
@@ -83,9 +84,14 @@ impl<'b> Stock<'b> {
     pub fn graph(&self, load: Load, at_most_bytes: u64) -> Result<Graph<'_>, EngineError> {
         shape::check_load(load)?;
         let backend = &self.backend.backend;
+        let flops_each = slice::flops(&Point {
+            kernel: self.kernel.clone(),
+            load,
+        });
         match &self.kernel {
             Kernel::MatMul { n_in, .. } => {
-                ops::mat_mul(backend, self.some_weights(at_most_bytes), *n_in, load)
+                let weights = self.some_weights(at_most_bytes);
+                ops::mat_mul(backend, weights, *n_in, load, flops_each)
             }
             Kernel::Experts {
                 n_in,
@@ -94,9 +100,12 @@ impl<'b> Stock<'b> {
                 ..
             } => {
                 let sizes = (*n_in, *n_expert, *n_used);
-                ops::experts(backend, self.some_weights(at_most_bytes), sizes, load)
+                let weights = self.some_weights(at_most_bytes);
+                ops::experts(backend, weights, sizes, load, flops_each)
             }
-            Kernel::Attention { .. } => ops::attention(backend, &self.kernel, load, self.bytes),
+            Kernel::Attention { .. } => {
+                ops::attention(backend, &self.kernel, load, self.bytes, flops_each)
+            }
             Kernel::Glue { .. } => ops::glue(backend, &self.kernel, load),
             Kernel::Logits { n_vocab } => ops::logits(backend, u64::from(*n_vocab), load),
         }
