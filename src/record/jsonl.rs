@@ -508,7 +508,7 @@ mod tests {
         Writer::create(folder.path(), header(&name, &batches(&[1]))).expect("writable");
         let reason = reason(&folder);
         assert!(
-            reason.contains("run.jsonl:1: the run has a name of 511 bytes"),
+            reason.contains("the run has a name of 511 bytes"),
             "{reason}"
         );
     }
