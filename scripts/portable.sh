@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A folder and a tar.gz that run on any x86-64 Linux whose C library is at least as new as this machine's: the program,
+# A folder and a tar.gz that run on any x86-64 Linux of the last years (built on Debian 12: glibc 2.34 and newer): the program,
 # llama.cpp's libraries, a CPU backend for every kind of x86-64, and the plug-ins named on the command line.
 #
 #   scripts/portable.sh [PLUGIN.so ...]     e.g. scripts/portable.sh target/cuda-plugin/libggml-cuda.so
@@ -47,6 +47,11 @@ find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-cpu*.so' -exe
 cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"
 
+# The newest symbol that any file asks of the C library says how old a system may be.
+glibc=$(objdump -T "$folder"/ggufbench "$folder"/*.so* | grep -o 'GLIBC_2\.[0-9]*' | sort -Vu | tail -n 1)
+[ "$(printf '%s\n' "$glibc" GLIBC_2.34 | sort -V | tail -n 1)" = GLIBC_2.34 ] ||
+    printf 'portable: built on a new system, it needs %s: Debian 12, Ubuntu 22.04 and RHEL 9 may not have it\n' "$glibc" >&2
+
 "$folder/ggufbench" --version >/dev/null || die "the program does not start from $folder"
 tar -C "$build" -czf "$build/$name.tar.gz" "$name"
-printf 'portable: %s (%s)\n' "$build/$name.tar.gz" "$(du -h "$build/$name.tar.gz" | cut -f1)"
+printf 'portable: %s (%s), for %s and newer\n' "$build/$name.tar.gz" "$(du -h "$build/$name.tar.gz" | cut -f1)" "${glibc/GLIBC_/glibc }"

@@ -48,3 +48,12 @@ fn in_one_line(error: &anyhow::Error) -> String {
     }
     line
 }
+
+/// The only thing that the portable build would ask of a C library newer than 2.34 (that of RHEL 9): `hypotf` has got a new
+/// version in 2.35. Plots use it; by way of f64 neither the squares nor their sum overflow.
+#[cfg(all(feature = "portable", target_os = "linux", target_env = "gnu"))]
+#[unsafe(no_mangle)]
+extern "C" fn hypotf(x: f32, y: f32) -> f32 {
+    let (x, y) = (f64::from(x), f64::from(y));
+    (x * x + y * y).sqrt() as f32
+}
