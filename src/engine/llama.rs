@@ -80,7 +80,7 @@ impl Llama {
         }
     }
 
-    /// The devices of these RPC servers, which become the engine's. Once a process.
+    /// The devices of these RPC servers, which become the engine's.
     ///
     /// # Errors
     /// In one line, when one cannot be used.
@@ -163,6 +163,9 @@ fn window(path: &Path) -> Option<u32> {
     sliding.map(|sliding| sliding.n_window)
 }
 
+/// What the engine says of each single tensor: hundreds of lines, which would push out what it did.
+const PER_TENSOR: [&[u8]; 2] = [b"create_tensor: ", b"llama_graph_n_input_tensors: "];
+
 /// Written by hand rather than through a logging crate: it must work while the process aborts.
 unsafe extern "C" fn log_to_stderr(
     level: sys::ggml_log_level,
@@ -175,6 +178,9 @@ unsafe extern "C" fn log_to_stderr(
     // SAFETY: llama.cpp passes a NUL-terminated string that lives through the call.
     let text = unsafe { std::ffi::CStr::from_ptr(text) };
     log::note(level, &text.to_string_lossy());
+    if PER_TENSOR.iter().any(|f| text.to_bytes().starts_with(f)) {
+        return;
+    }
     // A closed stderr must not end the measurement.
     let _ = std::io::stderr().write_all(text.to_bytes());
 }

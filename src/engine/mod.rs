@@ -79,7 +79,7 @@ impl Device {
 
     /// Whether it is behind an RPC server, whose address is then its description.
     pub fn is_remote(&self) -> bool {
-        self.backend == "RPC"
+        self.backend == plugins::RPC
     }
 }
 

@@ -97,6 +97,7 @@ fn plugin(plugin: &Plugin) -> (String, String) {
     let state = match plugin.unusable_because() {
         Some(reason) => format!("not usable: {reason}"),
         None => match plugin.n_devices {
+            0 => "usable, with --rpc".to_owned(),
             1 => "1 device".to_owned(),
             n => format!("{n} devices"),
         },

@@ -21,7 +21,8 @@ type StartServer = unsafe extern "C" fn(
     devices: *mut sys::ggml_backend_dev_t,
 );
 
-/// Makes the servers' devices the engine's, in the servers' order, after greeting each. Before a model is loaded.
+/// Makes the servers' devices the engine's, in the servers' order, after greeting each; those that are so already stay. Before a
+/// model is loaded.
 ///
 /// # Errors
 /// In one line.
@@ -40,10 +41,20 @@ pub fn connect(servers: &RpcServers) -> Result<(), String> {
         if registry.is_null() {
             return Err(format!("RPC server {endpoint}: it has no device"));
         }
-        // SAFETY: a registry that lives as long as the process.
-        unsafe { sys::ggml_backend_register(registry) };
+        register(registry);
     }
     Ok(())
+}
+
+/// Makes the registry's devices known to the engine, unless they are.
+fn register(registry: sys::ggml_backend_reg_t) {
+    // SAFETY: a registry with a device; both live as long as the process, and the name is NUL-terminated.
+    unsafe {
+        let first = sys::ggml_backend_dev_name(sys::ggml_backend_reg_dev_get(registry, 0));
+        if sys::ggml_backend_dev_by_name(first).is_null() {
+            sys::ggml_backend_register(registry);
+        }
+    }
 }
 
 /// Serves these devices, by their names, until the process ends. Returns only when that fails.
