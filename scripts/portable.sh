@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A folder and a tar.gz that run on any x86-64 Linux of the last years (built on Debian 12: glibc 2.34 and newer): the program,
-# llama.cpp's libraries, a CPU backend for every kind of x86-64, and the plug-ins named on the command line.
+# llama.cpp's libraries, a CPU backend for every kind of x86-64, the RPC backend, and the plug-ins named on the command line.
 #
 #   scripts/portable.sh [PLUGIN.so ...]     e.g. scripts/portable.sh target/cuda-plugin/libggml-cuda.so
 #
@@ -43,6 +43,8 @@ for library in libllama libggml libggml-base; do
 done
 find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-cpu*.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
 [ -n "$(find "$folder" -name 'libggml-cpu*.so')" ] || die "no CPU backend was found in $engine"
+find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-rpc.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
+[ -f "$folder/libggml-rpc.so" ] || die "no RPC backend was found in $engine: it was configured without; remove $engine and run this again"
 [ $# -eq 0 ] || cp -L "$@" "$folder/"
 cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"

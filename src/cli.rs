@@ -17,6 +17,7 @@ mod prompts;
 mod reporting;
 mod requests;
 mod roofline;
+mod rpc_worker;
 #[cfg(test)]
 mod suggested;
 
@@ -28,6 +29,7 @@ pub use prompts::{ImportArgs, PromptsCommand};
 pub use reporting::ReportArgs;
 pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
+pub use rpc_worker::RpcWorkerArgs;
 
 use crate::file::home;
 use crate::run::protocol::WORKER_COMMAND;
@@ -35,7 +37,7 @@ use crate::text::short;
 
 /// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
 /// they mean here. Single letters are clap's own.
-const SPELLINGS: [(&str, &str); 17] = [
+const SPELLINGS: [(&str, &str); 19] = [
     ("-ngl", "--n-gpu-layers"),
     ("-fa", "--flash-attn"),
     ("-ctk", "--type-k"),
@@ -46,6 +48,8 @@ const SPELLINGS: [(&str, &str); 17] = [
     ("-ub", "--n-ubatch"),
     ("-sm", "--split-mode"),
     ("-mg", "--main-gpu"),
+    ("-dev", "--device"),
+    ("-ts", "--tensor-split"),
     ("--ubatch-size", "--n-ubatch"),
     ("--batch-size", "--n-batch"),
     ("--cache-type-k", "--type-k"),
@@ -166,6 +170,8 @@ pub enum Command {
     Gate(Box<GateArgs>),
     /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
     Devices(DevicesArgs),
+    /// Offer this machine's devices to another machine's --rpc, by llama.cpp's own protocol
+    RpcWorker(RpcWorkerArgs),
     /// Say whether this machine is fit to measure, what to change, and what that would bring
     Doctor(DoctorArgs),
     /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which

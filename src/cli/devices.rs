@@ -3,11 +3,20 @@
 use clap::Args;
 
 use super::WorkerArgs;
+use crate::plan::RpcServers;
 use crate::report::Form;
 
 /// A list of what the engine can compute on.
 #[derive(Debug, Clone, Args)]
 pub struct DevicesArgs {
+    /// RPC servers whose devices are listed too
+    #[arg(
+        long,
+        value_name = "HOST:PORT,...",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub rpc: RpcServers,
     /// Form of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Form,

@@ -167,6 +167,17 @@ pub struct AxisArgs {
     /// The GPU of a model that is not split [default: 0] (-mg)
     #[arg(long, value_name = "LIST", help_heading = "Axes")]
     pub main_gpu: Vec<String>,
+    /// RPC servers whose devices are used too, or none; given again, it is the axis' next value
+    #[arg(long, value_name = "HOST:PORT,...", help_heading = "Axes")]
+    pub rpc: Vec<String>,
+    /// Devices for the layers, as `ggufbench devices` names them, or none for the CPU alone [default: auto] (-dev); given
+    /// again, it is the axis' next value
+    #[arg(long, value_name = "NAME,...", help_heading = "Axes")]
+    pub device: Vec<String>,
+    /// Shares of the model on each device, such as 3,1 [default: by their free memory] (-ts); given again, it is the axis'
+    /// next value
+    #[arg(long, value_name = "N,...", help_heading = "Axes")]
+    pub tensor_split: Vec<String>,
     /// Feed tokens drawn beforehand instead of choosing them from the logits, as llama-bench does
     #[arg(long, help_heading = "Axes")]
     pub no_sample: bool,

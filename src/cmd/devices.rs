@@ -17,8 +17,10 @@ use crate::run::supervisor::Worker;
 pub fn devices(args: &DevicesArgs) -> Result<u8> {
     let command = prepare::worker_command(&args.worker)?;
     let worker = Worker::start(&command).map_err(|reason| anyhow!(reason))?;
+    let mut engine = worker.engine().clone();
+    engine.remote = prepare::remote(std::iter::once(&args.rpc), &command)?;
     let found = sheet::Found {
-        engine: worker.engine().clone(),
+        engine,
         gpu: Machine::probe().gpus,
     };
     unless_closed(report::print_sheet(

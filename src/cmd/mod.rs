@@ -15,6 +15,7 @@ mod prepare;
 mod prompts;
 mod report;
 mod requests;
+mod rpc_worker;
 mod run;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -57,6 +58,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Devices(args)) => devices::devices(&args),
+        Some(Command::RpcWorker(args)) => rpc_worker::rpc_worker(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::GateTrial(args)) => gate_trial::gate_trial(&args),
         Some(Command::Predict(args)) => predict::predict(&args),

@@ -154,6 +154,11 @@ fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
         .iter()
         .map(|m| (m.name.clone(), m.clone()))
         .collect();
+    ensure!(
+        view.cells.iter().all(|c| c.case.rpc.is_none()),
+        "{}: it computed on RPC servers; ceilings are of one machine and say nothing of it",
+        run.display()
+    );
     let on_gpu = view.cells.iter().any(|c| c.case.n_gpu_layers > 0);
     let device = if on_gpu {
         KernelDevice::Gpu

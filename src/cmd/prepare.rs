@@ -7,23 +7,21 @@ use anyhow::{Context, Result, bail};
 
 use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
-use crate::engine::{Device, EngineFacts};
+use crate::engine::{Device, EngineFacts, Remote, rpc};
 use crate::host::{self, Gpu, GpuReport, Machine, QuickRates};
 use crate::model::{ModelStore, Resolution, ResolvedModel, resolve, sanitize_name};
 use crate::plan::budget::{self, GpuRates, MemoryPrice, Rates};
+use crate::plan::expand::ALL_LAYERS;
 use crate::plan::expand::{Axes, Exclude, Host, cases};
 use crate::plan::protocol::{ProtocolChoice, duration};
 use crate::plan::sweep::Sweep;
-use crate::plan::{Case, MAX_THREADS, Plan, SplitMode, axis};
+use crate::plan::{Case, Devices, MAX_THREADS, Plan, RpcServers, SplitMode, axis};
 use crate::record::Outcome;
 use crate::run::protocol::EngineChoice;
 use crate::run::supervisor::{Worker, WorkerCommand};
 
 /// Measured when no model is named: a synthetic twin of a small real model, which needs no download.
 const DEFAULT_MODEL: &str = "synth:smollm2-135m:q4_0";
-
-/// Layers asked for when a GPU is there and nobody says how many: more than any model has.
-const ALL_LAYERS: u32 = 999;
 
 /// Share of the free memory a cell may take; the rest is for everybody else.
 const MEMORY_SHARE: f64 = 0.95;
@@ -169,10 +167,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
 
     let all_specs: Vec<String> = groups.iter().flat_map(|axes| specs(axes)).collect();
     let found = resolve(&all_specs, &ModelStore::locate()?)?;
-    let (engine, program) = describe(&command)?;
-    for axes in &groups {
-        check_gpu(axes, &engine)?;
-    }
+    let (mut engine, program) = describe(&command)?;
     let host = Host {
         n_gpu_layers: if engine.supports_gpu_offload {
             ALL_LAYERS
@@ -187,6 +182,10 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         models: found.models.iter().map(|m| m.facts.clone()).collect(),
         cases: planned(&groups, &found, &exclude, host)?,
     };
+    engine.remote = remote(plan.cases.iter().map(|c| &c.rpc), &command)?;
+    for case in &plan.cases {
+        check_offload(case, &engine)?;
+    }
     let fits = fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
         program,
@@ -283,49 +282,96 @@ fn gpu_rates(gpu: &Gpu) -> Option<GpuRates> {
     })
 }
 
-fn check_gpu(axes: &Axes, engine: &EngineFacts) -> Result<()> {
-    let largest = |axis: &Option<Vec<u32>>| axis.iter().flatten().copied().max().unwrap_or(0);
-    let main_gpu = largest(&axes.main_gpu);
-    let n_gpus = engine
-        .devices
-        .iter()
-        .filter(|d| d.kind.ends_with("gpu"))
-        .count();
-    if main_gpu > 0 && main_gpu as usize >= n_gpus {
-        bail!("main_gpu {main_gpu}: the engine found {n_gpus} GPUs, counted from 0");
+/// The devices behind each set of RPC servers.
+///
+/// # Errors
+/// In one line, for a server that cannot be used.
+pub fn remote<'a>(
+    sets: impl Iterator<Item = &'a RpcServers>,
+    command: &WorkerCommand,
+) -> Result<Vec<Remote>> {
+    let mut remote: Vec<Remote> = Vec::new();
+    for servers in sets.filter(|servers| !servers.is_none()) {
+        if remote.iter().any(|known| known.servers == *servers) {
+            continue;
+        }
+        // Told without starting an engine.
+        rpc::check_all(servers).map_err(anyhow::Error::msg)?;
+        remote.push(Remote {
+            servers: servers.clone(),
+            devices: Worker::start(command)?.remote_devices(servers)?,
+        });
     }
-    check_split_mode(axes, engine)?;
-    let asked = largest(&axes.n_gpu_layers);
-    if asked == 0 || engine.supports_gpu_offload {
-        return Ok(());
-    }
-    if cfg!(any(feature = "cuda", feature = "metal", feature = "vulkan")) {
-        bail!(
-            "n_gpu_layers {asked}: this build has a GPU backend, but the engine found no GPU it can use; \
-             check the driver, or ask for 0"
-        );
-    }
-    bail!(
-        "n_gpu_layers {asked}: this build has no GPU backend; build it with `make build CUDA=1` (needs \
-         NVIDIA's toolkit), or ask for 0"
-    );
+    Ok(remote)
 }
 
-/// Otherwise the engine loads and then throws "does not support split buffers" (CUDA lost them with llama.cpp PR 24216).
-fn check_split_mode(axes: &Axes, engine: &EngineFacts) -> Result<()> {
-    let asks_for_rows = axes
-        .split_mode
-        .iter()
-        .flatten()
-        .any(|m| *m == SplitMode::Row);
-    let cannot = |d: &&Device| d.kind.ends_with("gpu") && !d.can_split_rows;
-    match engine.devices.iter().find(cannot) {
-        Some(device) if asks_for_rows => bail!(
+/// Refuses what the engine would refuse after loading, or would not do as asked.
+fn check_offload(case: &Case, engine: &EngineFacts) -> Result<()> {
+    let devices = engine.offload_devices(&case.rpc);
+    let used = chosen(case, &devices)?;
+    if case.n_gpu_layers > 0 && devices.is_empty() {
+        no_offload(case.n_gpu_layers)?;
+    }
+    let main_gpu = case.main_gpu;
+    if main_gpu > 0 && main_gpu as usize >= used.len() {
+        bail!(
+            "main_gpu {main_gpu}: the engine found {} GPUs, counted from 0",
+            used.len()
+        );
+    }
+    let n_shares = case.tensor_split.shares().len();
+    if n_shares > used.len() {
+        bail!(
+            "tensor_split {}: {n_shares} shares for {} devices",
+            case.tensor_split,
+            used.len()
+        );
+    }
+    // Otherwise the engine loads and then throws "does not support split buffers" (CUDA lost them with llama.cpp PR 24216).
+    let cannot = |d: &&&Device| !d.can_split_rows;
+    match used.iter().find(cannot) {
+        Some(device) if case.split_mode == SplitMode::Row => bail!(
             "split_mode row: the {} backend of this engine cannot split rows; use layer, or tensor (experimental)",
             device.backend
         ),
         _ => Ok(()),
     }
+}
+
+/// The devices that the case computes on, the CPU aside.
+fn chosen<'a>(case: &Case, devices: &[&'a Device]) -> Result<Vec<&'a Device>> {
+    let names = match &case.device {
+        Devices::Auto => return Ok(devices.to_vec()),
+        Devices::None => return Ok(Vec::new()),
+        Devices::Named(names) => names,
+    };
+    let found = names.iter().map(|name| {
+        let named = devices.iter().find(|d| d.name.eq_ignore_ascii_case(name));
+        named.copied().with_context(|| {
+            let known: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
+            match known.as_slice() {
+                [] => format!("device {name}: the engine has no device but the CPU; leave --device out, or say none"),
+                known => format!(
+                    "device {name}: the engine has none of this name; there are {}, or none for the CPU alone",
+                    known.join(", ")
+                ),
+            }
+        })
+    });
+    found.collect()
+}
+
+fn no_offload(n_gpu_layers: u32) -> Result<()> {
+    if cfg!(any(feature = "cuda", feature = "metal", feature = "vulkan")) {
+        bail!(
+            "n_gpu_layers {n_gpu_layers}: this build has a GPU backend, but the engine found no GPU it can use; \
+             check the driver, or ask for 0"
+        );
+    }
+    bail!(
+        "n_gpu_layers {n_gpu_layers}: this build has no GPU backend; build it with `make build CUDA=1` (needs \
+         NVIDIA's toolkit), name RPC servers (--rpc), or ask for 0"
+    );
 }
 
 /// Prices every case and says which do not fit the free memory of the host and of the GPUs. Lanes, each with the engine
@@ -357,7 +403,9 @@ struct LanePrice {
 
 impl LanePrice {
     fn of(plan: &Plan, case: &Case, engine: &EngineFacts) -> Self {
-        let gpus = engine.devices.iter().filter(|d| d.kind == "gpu");
+        // What names no device was refused before.
+        let devices = chosen(case, &engine.offload_devices(&case.rpc)).unwrap_or_default();
+        let gpus = devices.iter().filter(|d| d.kind == "gpu");
         let gpus: Vec<u64> = gpus.map(|d| d.memory_free_bytes).collect();
         let model = plan.model_of(case);
         let whole = budget::memory(case, model);
@@ -420,6 +468,15 @@ pub fn axes_of(args: &AxisArgs) -> Result<Axes> {
         }
         Ok(Some(axis::words(key, &values.join(","))?))
     }
+    fn lists<T>(key: &str, values: &[String]) -> Result<Option<Vec<T>>>
+    where
+        T: std::str::FromStr<Err = String> + PartialEq,
+    {
+        if values.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(axis::lists(key, values)?))
+    }
     fn switches(key: &str, values: &[String]) -> Result<Option<Vec<bool>>> {
         if values.is_empty() {
             return Ok(None);
@@ -444,6 +501,9 @@ pub fn axes_of(args: &AxisArgs) -> Result<Axes> {
         n_gpu_layers: numbers("--n-gpu-layers", &args.n_gpu_layers)?,
         split_mode: words("--split-mode", &args.split_mode)?,
         main_gpu: numbers("--main-gpu", &args.main_gpu)?,
+        rpc: lists("--rpc", &args.rpc)?,
+        device: lists("--device", &args.device)?,
+        tensor_split: lists("--tensor-split", &args.tensor_split)?,
         sample: args.no_sample.then(|| vec![false]),
     })
 }

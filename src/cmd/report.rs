@@ -102,7 +102,11 @@ pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<()> {
 /// What the machine's ceilings, where they were measured, say of a run.
 fn theory(view: &RunView) -> Theory {
     let kept = kept_ceilings(view);
-    let of = |case: &Case| kept.get(&(case.n_threads, case.n_gpu_layers > 0));
+    // Ceilings are this machine's.
+    let of = |case: &Case| match case.rpc.is_none() {
+        true => kept.get(&(case.n_threads, case.n_gpu_layers > 0)),
+        false => None,
+    };
     Theory::of(view, &of)
 }
 

@@ -42,6 +42,9 @@ axes! {
     n_gpu_layers: "n_gpu_layers", "ngl";
     split_mode: "split_mode", "sm";
     main_gpu: "main_gpu", "mg";
+    rpc: "rpc";
+    device: "device", "dev";
+    tensor_split: "tensor_split", "ts";
     sample: "sample";
 }
 

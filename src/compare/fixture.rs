@@ -54,6 +54,7 @@ pub fn header(run: &str, cases: &[Case]) -> RunHeader {
             system_info: String::new(),
             devices: Vec::new(),
             supports_gpu_offload: false,
+            remote: Vec::new(),
             plugins: Vec::new(),
         },
         missing_cpu_features: Vec::new(),

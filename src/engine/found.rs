@@ -14,6 +14,15 @@ pub struct Buffer {
     pub bytes: u64,
 }
 
+/// Layers on one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayersOn {
+    /// The device's name: `CPU`, `CUDA0`, `RPC0`.
+    pub device: String,
+    /// How many, the output counted as one.
+    pub n: u32,
+}
+
 /// What a log tells; none of it where the engine did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -30,6 +39,9 @@ pub struct Found {
     /// Layers on a GPU, the output counted as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers_offloaded: Option<u32>,
+    /// Layers on each device, in the layers' order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayersOn>,
     /// In the order of the log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub buffers: Vec<Buffer>,
@@ -78,8 +90,24 @@ impl Found {
         if let Some(rest) = text.strip_prefix("offloaded ") {
             self.layers_offloaded = rest.split('/').next().and_then(|n| n.parse().ok());
         }
+        if let Some(device) = layer_device(text) {
+            match self.layers.iter_mut().find(|l| l.device == device) {
+                Some(layers) => layers.n += 1,
+                None => self.layers.push(LayersOn {
+                    device: device.to_owned(),
+                    n: 1,
+                }),
+            }
+        }
         self.buffers.extend(buffer(text));
     }
+}
+
+/// `layer  12 assigned to device RPC0, is_swa = 0`.
+fn layer_device(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("layer ")?;
+    let (_, device) = rest.split_once(" assigned to device ")?;
+    device.split(',').next()
 }
 
 /// `CPU_REPACK model buffer size =    71.72 MiB`.
@@ -134,12 +162,21 @@ mod tests {
     #[test]
     fn a_loaded_model_says_where_its_layers_are() {
         let found = Found::of([
+            "load_tensors: layer   0 assigned to device CPU, is_swa = 0",
+            "load_tensors: layer   1 assigned to device CUDA0, is_swa = 0",
+            "load_tensors: layer   2 assigned to device CUDA0, is_swa = 0",
             "load_tensors: offloading output layer to GPU",
             "load_tensors: offloaded 13/31 layers to GPU",
             "load_tensors:   CPU_Mapped model buffer size =    27.00 MiB",
             "load_tensors:        CUDA0 model buffer size =    60.50 MiB",
         ]);
         assert_eq!(found.layers_offloaded, Some(13));
+        let layers: Vec<_> = found
+            .layers
+            .iter()
+            .map(|l| (l.device.as_str(), l.n))
+            .collect();
+        assert_eq!(layers, [("CPU", 1), ("CUDA0", 2)]);
         let places: Vec<&str> = found.buffers.iter().map(|b| b.place.as_str()).collect();
         assert_eq!(places, ["CPU_Mapped", "CUDA0"]);
         assert_eq!(found.buffers[1].bytes, 121 << 19);

@@ -4,6 +4,7 @@ mod log;
 mod params;
 mod sampler;
 
+use std::ffi::CString;
 use std::io::Write;
 use std::path::Path;
 
@@ -16,11 +17,12 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use llama_cpp_sys_2 as sys;
 
-use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax, plugins};
+use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax, plugins, rpc};
 use crate::build_info::BuildInfo;
 use crate::model::ModelFacts;
 use crate::plan::serving::Sampling;
-use crate::plan::{Case, LoadKey};
+use crate::plan::{Case, LoadKey, RpcServers};
+use params::ModelParams;
 use sampler::EndMask;
 
 /// llama.cpp, initialised. One a process: the engine keeps global state.
@@ -34,6 +36,8 @@ pub struct Llama {
 pub enum Log {
     /// To standard error, where the supervisor collects it.
     Stderr,
+    /// Its warnings and errors to standard error.
+    Errors,
     /// Nowhere.
     Off,
 }
@@ -46,6 +50,7 @@ impl Llama {
     pub fn init(log: Log) -> Result<Self, EngineError> {
         let callback: unsafe extern "C" fn(_, _, _) = match log {
             Log::Stderr => log_to_stderr,
+            Log::Errors => errors_to_stderr,
             Log::Off => log_to_nowhere,
         };
         // Before the log is directed: loading collects what the engine says of each file.
@@ -60,35 +65,29 @@ impl Llama {
     pub fn facts(&self) -> EngineFacts {
         // SAFETY: returns a pointer to a static, NUL-terminated buffer; nothing else runs yet.
         let info = unsafe { std::ffi::CStr::from_ptr(sys::llama_print_system_info()) };
-        let devices = list_llama_ggml_backend_devices()
-            .into_iter()
-            .map(|d| Device {
-                name: d.name,
-                description: d.description,
-                backend: d.backend,
-                kind: match d.device_type {
-                    LlamaBackendDeviceType::Cpu => "cpu",
-                    LlamaBackendDeviceType::Gpu => "gpu",
-                    LlamaBackendDeviceType::IntegratedGpu => "igpu",
-                    LlamaBackendDeviceType::Accelerator => "accel",
-                    LlamaBackendDeviceType::Unknown => "unknown",
-                }
-                .to_owned(),
-                memory_total_bytes: d.memory_total as u64,
-                memory_free_bytes: d.memory_free as u64,
-                can_split_rows: can_split_rows(d.index),
-            })
-            .collect();
+        let devices = devices();
         EngineFacts {
             name: "llama.cpp".to_owned(),
             version: BuildInfo::current()
                 .llama_cpp_sys_2
                 .map_or_else(|| "unknown".to_owned(), |v| format!("llama-cpp-sys-2 {v}")),
             system_info: info.to_string_lossy().trim().to_owned(),
+            // The engine's own answer is yes wherever it has the RPC backend, with or without a server.
+            supports_gpu_offload: devices.iter().any(Device::takes_layers),
             devices,
-            supports_gpu_offload: self.backend.supports_gpu_offload(),
+            remote: Vec::new(),
             plugins: plugins::load().to_vec(),
         }
+    }
+
+    /// The devices of these RPC servers, which become the engine's.
+    ///
+    /// # Errors
+    /// In one line, when one cannot be used.
+    pub fn remote_devices(&self, servers: &RpcServers) -> Result<Vec<Device>, EngineError> {
+        rpc::backend::connect(servers).map_err(EngineError::Rpc)?;
+        let is_remote = |d: &Device| d.is_remote();
+        Ok(devices().into_iter().filter(is_remote).collect())
     }
 
     /// Loads a model.
@@ -97,8 +96,17 @@ impl Llama {
     /// [`EngineError::Load`] with the engine's own reason.
     pub fn load(&self, path: &Path, key: &LoadKey) -> Result<LlamaEngine<'_>, EngineError> {
         log::forget();
-        let model = LlamaModel::load_from_file(&self.backend, path, &params::model(key))
-            .map_err(|e| EngineError::Load(format!("{}: {}", path.display(), log::reason_or(e))))?;
+        rpc::backend::connect(&key.rpc).map_err(EngineError::Rpc)?;
+        let params = ModelParams::of(key).map_err(EngineError::Load)?;
+        let about = |why| EngineError::Load(format!("{}: {why}", path.display()));
+        let model = path
+            .to_str()
+            .and_then(|path| CString::new(path).ok())
+            .ok_or_else(|| about("the engine takes paths in UTF-8 only".to_owned()))
+            .and_then(|c_path| {
+                let model = params.load(&c_path);
+                model.ok_or_else(|| about(log::reason_or("the engine gives no reason")))
+            })?;
         let prompt_tokens = prompt_tokens(&model);
         if prompt_tokens.is_empty() {
             return Err(EngineError::Load(format!(
@@ -114,6 +122,28 @@ impl Llama {
             prompt_tokens,
         })
     }
+}
+
+/// Every device that the engine has now.
+fn devices() -> Vec<Device> {
+    let all = list_llama_ggml_backend_devices().into_iter();
+    all.map(|d| Device {
+        name: d.name,
+        description: d.description,
+        backend: d.backend,
+        kind: match d.device_type {
+            LlamaBackendDeviceType::Cpu => "cpu",
+            LlamaBackendDeviceType::Gpu => "gpu",
+            LlamaBackendDeviceType::IntegratedGpu => "igpu",
+            LlamaBackendDeviceType::Accelerator => "accel",
+            LlamaBackendDeviceType::Unknown => "unknown",
+        }
+        .to_owned(),
+        memory_total_bytes: d.memory_total as u64,
+        memory_free_bytes: d.memory_free as u64,
+        can_split_rows: can_split_rows(d.index),
+    })
+    .collect()
 }
 
 /// Whether the backend of the registry's device `index` registers a buffer type for split matrices.
@@ -133,6 +163,9 @@ fn window(path: &Path) -> Option<u32> {
     sliding.map(|sliding| sliding.n_window)
 }
 
+/// What the engine says of each single tensor: hundreds of lines, which would push out what it did.
+const PER_TENSOR: [&[u8]; 2] = [b"create_tensor: ", b"llama_graph_n_input_tensors: "];
+
 /// Written by hand rather than through a logging crate: it must work while the process aborts.
 unsafe extern "C" fn log_to_stderr(
     level: sys::ggml_log_level,
@@ -145,8 +178,22 @@ unsafe extern "C" fn log_to_stderr(
     // SAFETY: llama.cpp passes a NUL-terminated string that lives through the call.
     let text = unsafe { std::ffi::CStr::from_ptr(text) };
     log::note(level, &text.to_string_lossy());
+    if PER_TENSOR.iter().any(|f| text.to_bytes().starts_with(f)) {
+        return;
+    }
     // A closed stderr must not end the measurement.
     let _ = std::io::stderr().write_all(text.to_bytes());
+}
+
+unsafe extern "C" fn errors_to_stderr(
+    level: sys::ggml_log_level,
+    text: *const std::ffi::c_char,
+    user_data: *mut std::ffi::c_void,
+) {
+    if matches!(level, sys::GGML_LOG_LEVEL_ERROR | sys::GGML_LOG_LEVEL_WARN) {
+        // SAFETY: what it was called with.
+        unsafe { log_to_stderr(level, text, user_data) };
+    }
 }
 
 unsafe extern "C" fn log_to_nowhere(

@@ -8,13 +8,14 @@ pub mod found;
 pub mod kernel;
 pub mod llama;
 pub mod plugins;
+pub mod rpc;
 pub mod slowed;
 pub mod synthetic;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Case;
 use crate::plan::serving::Sampling;
+use crate::plan::{Case, RpcServers};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -25,6 +26,9 @@ pub enum EngineError {
     /// The model file could not be loaded.
     #[error("cannot load the model: {0}")]
     Load(String),
+    /// An RPC server cannot be used.
+    #[error("{0}")]
+    Rpc(String),
     /// A context of the asked shape could not be made, most often for want of memory.
     #[error("cannot make a context: {0}")]
     Context(String),
@@ -67,6 +71,27 @@ pub struct Device {
     pub can_split_rows: bool,
 }
 
+impl Device {
+    /// Whether layers can be offloaded to it.
+    pub fn takes_layers(&self) -> bool {
+        self.kind.ends_with("gpu")
+    }
+
+    /// Whether it is behind an RPC server, whose address is then its description.
+    pub fn is_remote(&self) -> bool {
+        self.backend == plugins::RPC
+    }
+}
+
+/// The devices behind a set of RPC servers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remote {
+    /// The servers, as they were named.
+    pub servers: RpcServers,
+    /// Their devices, as the engine sees them before the run.
+    pub devices: Vec<Device>,
+}
+
 /// The engine as it was built and as it found the machine; the same for every model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EngineFacts {
@@ -80,12 +105,24 @@ pub struct EngineFacts {
     pub devices: Vec<Device>,
     /// Whether layers can be offloaded: a GPU backend is there and found a device.
     pub supports_gpu_offload: bool,
+    /// Devices of other machines, for each set of servers that the run names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remote: Vec<Remote>,
     /// Backends that were looked for as files, where the build loads them so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<plugins::Plugin>,
 }
 
 impl EngineFacts {
+    /// The devices that layers can be offloaded to with these servers, as the engine orders them: those of servers first.
+    pub fn offload_devices(&self, servers: &RpcServers) -> Vec<&Device> {
+        let remote = self.remote.iter().filter(|r| r.servers == *servers);
+        remote
+            .flat_map(|r| &r.devices)
+            .chain(self.devices.iter().filter(|d| d.takes_layers()))
+            .collect()
+    }
+
     /// Whether the two would compute the same way: one build, finding the same devices. Free memory may
     /// differ.
     pub fn is_same_build(&self, other: &Self) -> bool {

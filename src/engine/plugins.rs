@@ -10,6 +10,9 @@ use std::sync::{Mutex, OnceLock};
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
+/// The backend whose devices are behind servers.
+pub const RPC: &str = "RPC";
+
 /// Whether backends are plug-ins in this build. Otherwise they are linked in, and no file is looked for.
 pub const ARE_PLUGINS: bool = cfg!(feature = "portable");
 
@@ -32,6 +35,8 @@ impl Plugin {
         let said = || self.messages.join("; ");
         match (&self.backend, self.n_devices) {
             (Some(_), 1..) => None,
+            // Its devices are those of servers, which are named later.
+            (Some(backend), 0) if backend == RPC => None,
             (Some(backend), 0) if self.messages.is_empty() => {
                 Some(format!("{backend} found no device"))
             }
@@ -236,6 +241,7 @@ mod tests {
             },
         };
         assert_eq!(plugin(Some("CUDA"), 1, "found 1").unusable_because(), None);
+        assert_eq!(plugin(Some("RPC"), 0, "").unusable_because(), None);
         assert_eq!(
             plugin(Some("CUDA"), 0, "no driver")
                 .unusable_because()

@@ -119,6 +119,7 @@ impl SyntheticEngine {
             system_info: String::new(),
             devices: Vec::new(),
             supports_gpu_offload: false,
+            remote: Vec::new(),
             plugins: Vec::new(),
         }
     }

@@ -76,6 +76,32 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// Standard output for this program alone: from now on what a C library prints there goes nowhere. Outside Unix it goes on.
+///
+/// # Errors
+/// The operating system's.
+pub fn take_stdout() -> io::Result<Box<dyn io::Write>> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        let own = io::stdout().as_fd().try_clone_to_owned()?;
+        let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+        replace_stdout(&nowhere)?;
+        Ok(Box::new(std::fs::File::from(own)))
+    }
+    #[cfg(not(unix))]
+    Ok(Box::new(io::stdout()))
+}
+
+#[cfg(unix)]
+fn replace_stdout(by: &impl std::os::fd::AsRawFd) -> io::Result<()> {
+    // SAFETY: both are open descriptors of this process; the old one is closed by the call itself.
+    match unsafe { libc::dup2(by.as_raw_fd(), libc::STDOUT_FILENO) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Threads that this process has now. `None` outside Linux.
 pub fn thread_count_of_self() -> Option<u32> {
     let threads = std::fs::read_dir("/proc/self/task").ok()?;

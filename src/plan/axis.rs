@@ -85,6 +85,27 @@ where
     Ok(values)
 }
 
+/// Values that are lists themselves, each parsed by its type, each once: a comma belongs to the value.
+///
+/// # Errors
+/// [`PlanError::Axis`] naming `key` and what is wrong.
+pub fn lists<T>(key: &str, texts: &[String]) -> Result<Vec<T>, PlanError>
+where
+    T: std::str::FromStr<Err = String> + PartialEq,
+{
+    let mut values = Vec::new();
+    for text in texts {
+        let v = text
+            .trim()
+            .parse()
+            .map_err(|reason: String| PlanError::axis(key, reason))?;
+        if !values.contains(&v) {
+            values.push(v);
+        }
+    }
+    Ok(values)
+}
+
 /// Switches that `text` lists: `on`, `off`, or both; each once.
 ///
 /// # Errors

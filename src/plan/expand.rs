@@ -2,10 +2,16 @@
 
 use serde::Serialize;
 
-use super::{Case, FlashAttn, KvSizing, KvType, MAX_SEQ, MAX_THREADS, PlanError, SplitMode};
+use super::{
+    Case, Devices, FlashAttn, KvSizing, KvType, MAX_SEQ, MAX_THREADS, PlanError, RpcServers,
+    SplitMode, TensorSplit,
+};
 
 /// Most combinations a sweep may span; more is a typing mistake, and would take years.
 const MAX_CASES: usize = 100_000;
+
+/// Layers asked for when a GPU is there and nobody says how many: more than any model has.
+pub const ALL_LAYERS: u32 = 999;
 
 /// Most cells of a KV cache: the engine counts them in 32 signed bits.
 const MAX_CELLS: u64 = i32::MAX as u64;
@@ -73,6 +79,9 @@ impl Defaults {
             n_gpu_layers: host.n_gpu_layers,
             split_mode: self.split_mode,
             main_gpu: self.main_gpu,
+            rpc: RpcServers::default(),
+            device: Devices::Auto,
+            tensor_split: TensorSplit::default(),
             sample: true,
         }
     }
@@ -109,6 +118,9 @@ pub struct Axes {
     pub n_gpu_layers: Option<Vec<u32>>,
     pub split_mode: Option<Vec<SplitMode>>,
     pub main_gpu: Option<Vec<u32>>,
+    pub rpc: Option<Vec<RpcServers>>,
+    pub device: Option<Vec<Devices>>,
+    pub tensor_split: Option<Vec<TensorSplit>>,
     pub sample: Option<Vec<bool>>,
 }
 
@@ -132,6 +144,9 @@ impl Axes {
             self.n_gpu_layers.as_ref().map(Vec::len),
             self.split_mode.as_ref().map(Vec::len),
             self.main_gpu.as_ref().map(Vec::len),
+            self.rpc.as_ref().map(Vec::len),
+            self.device.as_ref().map(Vec::len),
+            self.tensor_split.as_ref().map(Vec::len),
             self.sample.as_ref().map(Vec::len),
         ];
         lengths.into_iter().flatten().fold(1, usize::saturating_mul)
@@ -158,6 +173,9 @@ impl Axes {
             n_gpu_layers: over.n_gpu_layers.or(self.n_gpu_layers),
             split_mode: over.split_mode.or(self.split_mode),
             main_gpu: over.main_gpu.or(self.main_gpu),
+            rpc: over.rpc.or(self.rpc),
+            device: over.device.or(self.device),
+            tensor_split: over.tensor_split.or(self.tensor_split),
             sample: over.sample.or(self.sample),
         }
     }
@@ -174,28 +192,31 @@ pub struct Exclude {
 
 impl Exclude {
     fn matches(&self, case: &Case) -> bool {
-        fn among<T: PartialEq>(asked: &Option<Vec<T>>, value: T) -> bool {
-            asked.as_ref().is_none_or(|values| values.contains(&value))
+        fn among<T: PartialEq>(asked: &Option<Vec<T>>, value: &T) -> bool {
+            asked.as_ref().is_none_or(|values| values.contains(value))
         }
         let a = &self.axes;
         self.model.as_ref().is_none_or(|p| p.matches(&case.model))
-            && among(&a.n_seq, case.n_seq)
-            && among(&a.n_prompt, case.n_prompt)
-            && among(&a.n_gen, case.n_gen)
-            && among(&a.n_depth, case.n_depth)
-            && among(&a.n_threads, case.n_threads)
-            && among(&a.n_ctx, case.n_ctx)
-            && among(&a.kv, case.kv)
-            && among(&a.n_batch, case.n_batch)
-            && among(&a.n_ubatch, case.n_ubatch)
-            && among(&a.type_k, case.type_k)
-            && among(&a.type_v, case.type_v)
-            && among(&a.flash_attn, case.flash_attn)
-            && among(&a.swa_full, case.swa_full)
-            && among(&a.n_gpu_layers, case.n_gpu_layers)
-            && among(&a.split_mode, case.split_mode)
-            && among(&a.main_gpu, case.main_gpu)
-            && among(&a.sample, case.sample)
+            && among(&a.n_seq, &case.n_seq)
+            && among(&a.n_prompt, &case.n_prompt)
+            && among(&a.n_gen, &case.n_gen)
+            && among(&a.n_depth, &case.n_depth)
+            && among(&a.n_threads, &case.n_threads)
+            && among(&a.n_ctx, &case.n_ctx)
+            && among(&a.kv, &case.kv)
+            && among(&a.n_batch, &case.n_batch)
+            && among(&a.n_ubatch, &case.n_ubatch)
+            && among(&a.type_k, &case.type_k)
+            && among(&a.type_v, &case.type_v)
+            && among(&a.flash_attn, &case.flash_attn)
+            && among(&a.swa_full, &case.swa_full)
+            && among(&a.n_gpu_layers, &case.n_gpu_layers)
+            && among(&a.split_mode, &case.split_mode)
+            && among(&a.main_gpu, &case.main_gpu)
+            && among(&a.rpc, &case.rpc)
+            && among(&a.device, &case.device)
+            && among(&a.tensor_split, &case.tensor_split)
+            && among(&a.sample, &case.sample)
     }
 }
 
@@ -236,6 +257,9 @@ pub fn cases(
         )*};
     }
     multiply!(
+        rpc = RpcServers::default(),
+        device = Devices::Auto,
+        tensor_split = TensorSplit::default(),
         n_gpu_layers = host.n_gpu_layers,
         split_mode = d.split_mode,
         main_gpu = d.main_gpu,
@@ -258,6 +282,12 @@ pub fn cases(
         // As Ollama's num_thread: 0 is for this program to choose.
         if case.n_threads == 0 {
             case.n_threads = host.n_threads;
+        }
+        if case.device == Devices::None {
+            case.n_gpu_layers = 0;
+        } else if axes.n_gpu_layers.is_none() && !case.rpc.is_none() {
+            // As llama.cpp's tools: a server is named for its devices to be used.
+            case.n_gpu_layers = ALL_LAYERS;
         }
     }
     cases.retain(|case| !exclude.iter().any(|x| x.matches(case)));

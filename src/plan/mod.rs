@@ -5,6 +5,7 @@ pub mod axis;
 pub mod budget;
 pub mod expand;
 pub mod forecast;
+mod offload;
 pub mod protocol;
 pub mod remedy;
 pub mod requests;
@@ -20,6 +21,7 @@ use crate::model::ModelFacts;
 use crate::roofline::cost::KvCache;
 use crate::roofline::work::Geometry;
 
+pub use offload::{Devices, RpcServers, TensorSplit};
 pub use setting::{FlashAttn, KvSizing, KvType, SplitMode};
 
 /// llama.cpp pads the cells of every sequence's KV cache to a multiple of this (`llama-context.cpp`).
@@ -112,6 +114,15 @@ pub struct Case {
     pub split_mode: SplitMode,
     /// The GPU used when the model is not split.
     pub main_gpu: u32,
+    /// RPC servers whose devices are used besides this machine's. No record has it where there is none.
+    #[serde(default, skip_serializing_if = "RpcServers::is_none")]
+    pub rpc: RpcServers,
+    /// The devices that layers are offloaded to. No record has it where the engine chooses.
+    #[serde(default, skip_serializing_if = "Devices::is_auto")]
+    pub device: Devices,
+    /// The devices' shares. No record has it where the engine divides.
+    #[serde(default, skip_serializing_if = "TensorSplit::is_auto")]
+    pub tensor_split: TensorSplit,
     /// Whether the next token is chosen (greedily) from the logits, or drawn beforehand.
     pub sample: bool,
 }
@@ -207,6 +218,9 @@ impl Case {
             n_gpu_layers: self.n_gpu_layers,
             split_mode: self.split_mode,
             main_gpu: self.main_gpu,
+            rpc: self.rpc.clone(),
+            device: self.device.clone(),
+            tensor_split: self.tensor_split.clone(),
         }
     }
 }
@@ -226,6 +240,49 @@ pub struct LoadKey {
     pub split_mode: SplitMode,
     /// The GPU used when the model is not split.
     pub main_gpu: u32,
+    /// RPC servers whose devices are used besides this machine's.
+    #[serde(default, skip_serializing_if = "RpcServers::is_none")]
+    pub rpc: RpcServers,
+    /// The devices that layers are offloaded to.
+    #[serde(default, skip_serializing_if = "Devices::is_auto")]
+    pub device: Devices,
+    /// The devices' shares.
+    #[serde(default, skip_serializing_if = "TensorSplit::is_auto")]
+    pub tensor_split: TensorSplit,
+}
+
+impl LoadKey {
+    /// Which of this machine's own GPUs compute. An RPC server's device is another machine's, or may be: what this machine's GPU
+    /// does says nothing of it.
+    pub fn own_gpus(&self) -> OwnGpus {
+        let is_own = |name: &String| !name.starts_with("RPC");
+        let uses_own = match &self.device {
+            Devices::Auto => true,
+            Devices::None => false,
+            Devices::Named(names) => names.iter().any(is_own),
+        };
+        if self.n_gpu_layers == 0 || !uses_own {
+            OwnGpus::None
+        } else if self.split_mode != SplitMode::None {
+            OwnGpus::All
+        } else if self.rpc.is_none() && self.device.is_auto() {
+            OwnGpus::One(self.main_gpu)
+        } else {
+            // The number counts the chosen devices, of which some are not this machine's.
+            OwnGpus::None
+        }
+    }
+}
+
+/// Which of this machine's own GPUs a model computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnGpus {
+    /// None, or it is not known which.
+    None,
+    /// The one of this number.
+    One(u32),
+    /// All.
+    All,
 }
 
 /// A case's name, like `smollm2-135m-q4_0/pp128/tg64/b32/d0/t2`: the first six parts always, the
@@ -264,6 +321,14 @@ impl CaseId {
             format_args!("sm-{}", c.split_mode),
         );
         part(c.main_gpu != d.main_gpu, format_args!("mg{}", c.main_gpu));
+        // A comma would have to be quoted in CSV.
+        let list = |value: &dyn fmt::Display| value.to_string().replace(',', "+");
+        part(!c.rpc.is_none(), format_args!("rpc-{}", list(&c.rpc)));
+        part(!c.device.is_auto(), format_args!("dev-{}", list(&c.device)));
+        part(
+            !c.tensor_split.is_auto(),
+            format_args!("ts-{}", list(&c.tensor_split)),
+        );
         part(!c.sample, format_args!("nosample"));
         Self(id)
     }

@@ -89,6 +89,9 @@ macro_rules! table_with_axes {
             n_gpu_layers: Option<Values>,
             split_mode: Option<Values>,
             main_gpu: Option<Values>,
+            rpc: Option<Values>,
+            device: Option<Values>,
+            tensor_split: Option<Values>,
             sample: Option<bool>,
         }
 
@@ -114,6 +117,9 @@ macro_rules! table_with_axes {
                     n_gpu_layers: numbers(&key("n_gpu_layers"), &self.n_gpu_layers)?,
                     split_mode: words(&key("split_mode"), &self.split_mode)?,
                     main_gpu: numbers(&key("main_gpu"), &self.main_gpu)?,
+                    rpc: lists(&key("rpc"), &self.rpc)?,
+                    device: lists(&key("device"), &self.device)?,
+                    tensor_split: lists(&key("tensor_split"), &self.tensor_split)?,
                     sample: self.sample.map(|s| vec![s]),
                 })
             }
@@ -242,6 +248,17 @@ where
     values
         .as_ref()
         .map(|v| axis::words(key, &v.text()))
+        .transpose()
+}
+
+/// A text is one value, whatever commas it has; an array has several.
+fn lists<T>(key: &str, values: &Option<Values>) -> Result<Option<Vec<T>>, PlanError>
+where
+    T: std::str::FromStr<Err = String> + PartialEq,
+{
+    values
+        .as_ref()
+        .map(|v| axis::lists(key, &v.strings()))
         .transpose()
 }
 

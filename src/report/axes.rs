@@ -14,7 +14,7 @@ pub struct Axis {
 }
 
 /// Every axis but the model, in the order of columns.
-const AXES: [Axis; 17] = [
+const AXES: [Axis; 20] = [
     Axis {
         name: "batch",
         value: |c| c.n_seq.to_string(),
@@ -112,6 +112,24 @@ const AXES: [Axis; 17] = [
         name: "gpu",
         value: |c| c.main_gpu.to_string(),
         phrase: |c| (c.main_gpu > 0).then(|| format!("GPU {}", c.main_gpu)),
+    },
+    Axis {
+        name: "rpc",
+        value: |c| c.rpc.to_string(),
+        phrase: |c| (!c.rpc.is_none()).then(|| format!("RPC servers {}", c.rpc)),
+    },
+    Axis {
+        name: "device",
+        value: |c| c.device.to_string(),
+        phrase: |c| (!c.device.is_auto()).then(|| format!("device {}", c.device)),
+    },
+    Axis {
+        name: "tensor_split",
+        value: |c| c.tensor_split.to_string(),
+        phrase: |c| {
+            let usual = c.tensor_split.is_auto();
+            (!usual).then(|| format!("tensor split {}", c.tensor_split))
+        },
     },
     Axis {
         name: "sample",

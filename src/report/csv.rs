@@ -12,7 +12,7 @@ use super::view::RunView;
 use crate::text::brief;
 
 /// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 124] = [
+const COLUMNS: [&str; 127] = [
     "run",
     "machine",
     "engine",
@@ -38,6 +38,9 @@ const COLUMNS: [&str; 124] = [
     "n_gpu_layers",
     "split_mode",
     "main_gpu",
+    "rpc",
+    "device",
+    "tensor_split",
     "sample",
     "outcome",
     "outcome_detail",

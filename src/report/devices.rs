@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::sheet::{Column, Sheet};
-use crate::engine::EngineFacts;
 use crate::engine::plugins::Plugin;
+use crate::engine::{Device, EngineFacts};
 use crate::host::{Gpu, GpuReport};
 use crate::units;
 
@@ -19,7 +19,13 @@ pub struct Found {
 
 /// The table.
 pub fn sheet(found: &Found) -> Sheet {
-    let EngineFacts { devices, .. } = &found.engine;
+    let EngineFacts {
+        devices, remote, ..
+    } = &found.engine;
+    let devices: Vec<&Device> = devices
+        .iter()
+        .chain(remote.iter().flat_map(|r| &r.devices))
+        .collect();
     let mut above = vec![(
         "engine".to_owned(),
         format!("{} {}", found.engine.name, found.engine.version),
@@ -91,6 +97,7 @@ fn plugin(plugin: &Plugin) -> (String, String) {
     let state = match plugin.unusable_because() {
         Some(reason) => format!("not usable: {reason}"),
         None => match plugin.n_devices {
+            0 => "usable, with --rpc".to_owned(),
             1 => "1 device".to_owned(),
             n => format!("{n} devices"),
         },

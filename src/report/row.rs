@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::view::{CellUsage, CellView, RunView};
-use crate::plan::{FlashAttn, KvSizing, KvType, SplitMode};
+use crate::plan::{Devices, FlashAttn, KvSizing, KvType, RpcServers, SplitMode, TensorSplit};
 use crate::record::StoppedBy;
 use crate::stats::Interval;
 
@@ -37,6 +37,9 @@ pub struct Row<'a> {
     n_gpu_layers: u32,
     split_mode: SplitMode,
     main_gpu: u32,
+    rpc: &'a RpcServers,
+    device: &'a Devices,
+    tensor_split: &'a TensorSplit,
     sample: bool,
     outcome: &'a str,
     outcome_detail: &'a str,
@@ -161,6 +164,9 @@ fn row<'a>(view: &'a RunView, cell: &'a CellView, run_warnings: &'a [String]) ->
         n_gpu_layers: case.n_gpu_layers,
         split_mode: case.split_mode,
         main_gpu: case.main_gpu,
+        rpc: &case.rpc,
+        device: &case.device,
+        tensor_split: &case.tensor_split,
         sample: case.sample,
         outcome: cell.outcome.word(),
         outcome_detail: &cell.outcome_detail,

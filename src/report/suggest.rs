@@ -6,13 +6,10 @@ use std::path::Path;
 
 use crate::compare::axis::Axis;
 use crate::plan::Case;
-use crate::plan::expand::{Defaults, Host};
+use crate::plan::expand::{ALL_LAYERS, Defaults, Host};
 use crate::record::RunHeader;
 use crate::text::{plain, quoted};
 use crate::view::RunView;
-
-/// More layers than any model has: what a run asks for where there is a GPU and nobody says how many.
-const ALL_LAYERS: u32 = 999;
 
 /// Most worker processes that a protocol takes.
 pub const MOST_REPLICATES: u32 = 1000;
@@ -122,7 +119,7 @@ impl fmt::Display for Suggestion {
 
 /// What a case of this model has where nobody names an axis, on the run's machine.
 fn usual(header: &RunHeader, case: &Case) -> Case {
-    let has_gpu = header.engine.supports_gpu_offload;
+    let has_gpu = header.engine.supports_gpu_offload || !case.rpc.is_none();
     let n_gpu_layers = match case.n_gpu_layers {
         n if has_gpu && n >= ALL_LAYERS => n,
         _ if has_gpu => ALL_LAYERS,

@@ -15,13 +15,14 @@ const LINE_CHARS: usize = 500;
 const LAST_WORDS_CHARS: usize = 300;
 
 /// What stands in a line that says why a process ends: ggml's assertions, OpenMP's and C++'s last lines, a panic.
-const ERRORS: [&str; 9] = [
+const ERRORS: [&str; 10] = [
     "ggml_assert",
     "fatal error",
     "libgomp:",
     "what():",
     "panicked at",
     "cuda error",
+    "rpc server crashed",
     "error:",
     "failed to",
     "cannot ",

@@ -7,13 +7,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
-use crate::engine::EngineFacts;
 use crate::engine::kernel::KernelDevice;
 use crate::engine::synthetic::Cost;
+use crate::engine::{Device, EngineFacts};
 use crate::host::usage::UsageDelta;
 use crate::measure::Call;
 use crate::measure::kernel::Effort;
-use crate::plan::{Case, LoadKey};
+use crate::plan::{Case, LoadKey, RpcServers};
 use crate::record::Opened;
 use crate::request::fit::{FitOne, Fitted};
 use crate::request::{Job, Timeline};
@@ -145,6 +145,11 @@ pub enum Request {
     /// Serve the requests and drop the context. Answered by [`Reply::Served`]; before it come [`Reply::Serving`], now and
     /// then, and what was seen, in [`Reply::Part`]s.
     Serve,
+    /// Instead of [`Request::Load`]: say which devices these RPC servers have. Answered by [`Reply::RemoteDevices`].
+    RemoteDevices {
+        /// The servers.
+        servers: RpcServers,
+    },
     /// Instead of [`Request::Load`]: open a device to time kernels on. Answered by [`Reply::KernelsOpened`]; then come
     /// [`Request::ReadRate`] and [`Request::TimeKernel`], each as often as wanted.
     OpenKernels {
@@ -229,6 +234,11 @@ pub enum Reply {
         elapsed_ns: u64,
         /// What the machine did meanwhile.
         usage: UsageDelta,
+    },
+    /// The devices of RPC servers.
+    RemoteDevices {
+        /// In the servers' order.
+        devices: Vec<Device>,
     },
     /// The device is open.
     KernelsOpened,

@@ -14,11 +14,11 @@ use super::Interrupt;
 use super::log::{Log, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
 use crate::build_info::BuildInfo;
-use crate::engine::{EngineFacts, plugins};
+use crate::engine::{Device, EngineFacts, plugins, rpc};
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
 use crate::host::{not_for_workers, process};
 use crate::measure::Call;
-use crate::plan::LoadKey;
+use crate::plan::{LoadKey, OwnGpus, RpcServers};
 use crate::request::Timeline;
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
@@ -93,6 +93,8 @@ pub struct Worker {
     engine: EngineFacts,
     program: Option<BuildInfo>,
     oom_kills_before: Option<u64>,
+    /// The RPC servers that it computes on.
+    rpc: RpcServers,
     /// Watches the process during repetitions and jobs, from a thread of this one; none before it loads.
     sampler: Option<UsageSampler>,
 }
@@ -142,6 +144,7 @@ impl Worker {
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
             program: None,
             oom_kills_before: process::oom_kill_count(),
+            rpc: RpcServers::default(),
             sampler: None,
         };
         worker.read_from(move || {
@@ -215,6 +218,7 @@ impl Worker {
     ) -> Result<Reply, WorkerError> {
         if let Request::Load { key, .. } = request {
             self.sampler = sampler(self.child.id(), key);
+            self.rpc.clone_from(&key.rpc);
         }
         let is_timed = matches!(request, Request::Repeat);
         let _watched = self
@@ -268,6 +272,21 @@ impl Worker {
                     return Err(WorkerError::TimedOut(silence));
                 }
             }
+        }
+    }
+
+    /// Asks which devices these RPC servers have; the worker has nothing else to do then.
+    ///
+    /// # Errors
+    /// [`WorkerError`].
+    pub fn remote_devices(mut self, servers: &RpcServers) -> Result<Vec<Device>, WorkerError> {
+        self.rpc.clone_from(servers);
+        let request = Request::RemoteDevices {
+            servers: servers.clone(),
+        };
+        match self.ask(&request, HELLO_TIMEOUT, None)? {
+            Reply::RemoteDevices { devices } => Ok(devices),
+            other => Err(self.out_of_turn(&other)),
         }
     }
 
@@ -332,7 +351,8 @@ impl Worker {
                 if process::is_memory_kill(status, self.oom_kills_before, after) == Some(true) {
                     format!("{how} (out of memory)")
                 } else if let Some(words) = self.log.last_words().filter(|_| ended_itself(status)) {
-                    format!("{how}: {words}")
+                    // The engine does not say which.
+                    rpc::lost(&self.rpc, &words).unwrap_or_else(|| format!("{how}: {words}"))
                 } else {
                     how
                 }
@@ -401,7 +421,11 @@ fn ended_itself(status: ExitStatus) -> bool {
 
 /// A thread that watches a worker, and the GPU that it computes on. A system that gives none is only watched less.
 fn sampler(pid: u32, load: &LoadKey) -> Option<UsageSampler> {
-    let gpu = (load.n_gpu_layers > 0).then_some(load.main_gpu);
+    let gpu = match load.own_gpus() {
+        OwnGpus::None => None,
+        OwnGpus::One(number) => Some(number),
+        OwnGpus::All => Some(load.main_gpu),
+    };
     UsageSampler::start(SamplerSettings::of(pid, gpu)).ok()
 }
 

@@ -20,7 +20,7 @@ use crate::host::EnergyMeter;
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
 use crate::host::{process, signals};
 use crate::measure::{Buffers, Run, Workload, steady};
-use crate::plan::{Case, SplitMode};
+use crate::plan::{Case, OwnGpus};
 use crate::record::Opened;
 use crate::streams::note;
 
@@ -81,6 +81,12 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
             n_threads,
             most_bytes,
         } => return timing::serve(device, n_threads, most_bytes, requests),
+        Request::RemoteDevices { servers } => {
+            return match llama.remote_devices(&servers) {
+                Ok(devices) => reply(&Reply::RemoteDevices { devices }),
+                Err(e) => reply(&error(&e)),
+            };
+        }
         other => bail!("a worker loads a model first, it was asked for {other:?}"),
     };
     let started_ns = clock.now_ns();
@@ -222,11 +228,11 @@ fn serve_model(
 
 /// Of the GPUs that the case computes on: one, or all that its layers are spread over.
 fn energy_meter(case: &Case) -> Option<EnergyMeter> {
-    if case.n_gpu_layers == 0 {
-        return None;
+    match case.load_key().own_gpus() {
+        OwnGpus::None => None,
+        OwnGpus::One(number) => EnergyMeter::open(Some(number)),
+        OwnGpus::All => EnergyMeter::open(None),
     }
-    let only = (case.split_mode == SplitMode::None).then_some(case.main_gpu);
-    EnergyMeter::open(only)
 }
 
 fn serve_case(

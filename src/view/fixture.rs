@@ -11,7 +11,9 @@ use crate::host::{HostWarning, Machine, TimerFacts};
 use crate::measure::steady::Steadiness;
 use crate::measure::{Call, Phase};
 use crate::model::ModelFacts;
-use crate::plan::{Case, FlashAttn, KvSizing, KvType, Plan, Protocol, SplitMode};
+use crate::plan::{
+    Case, Devices, FlashAttn, KvSizing, KvType, Plan, Protocol, RpcServers, SplitMode, TensorSplit,
+};
 use crate::record::jsonl::Writer;
 use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
@@ -43,6 +45,9 @@ pub fn case(model: &str, n_seq: u32) -> Case {
         n_gpu_layers: 0,
         split_mode: SplitMode::Layer,
         main_gpu: 0,
+        rpc: RpcServers::default(),
+        device: Devices::Auto,
+        tensor_split: TensorSplit::default(),
         sample: true,
     }
 }
@@ -131,6 +136,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
                 can_split_rows: false,
             }],
             supports_gpu_offload: false,
+            remote: Vec::new(),
             plugins: Vec::new(),
         },
         missing_cpu_features: Vec::new(),

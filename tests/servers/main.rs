@@ -10,7 +10,9 @@ mod trouble;
 
 use std::time::Duration;
 
-use ggufbench::plan::{Case, FlashAttn, KvSizing, KvType, SplitMode};
+use ggufbench::plan::{
+    Case, Devices, FlashAttn, KvSizing, KvType, RpcServers, SplitMode, TensorSplit,
+};
 use ggufbench::request::http::Patience;
 use ggufbench::request::prompts::Prompt;
 use ggufbench::request::{
@@ -77,6 +79,9 @@ fn job(n_requests: u32) -> Job {
             n_gpu_layers: 0,
             split_mode: SplitMode::Layer,
             main_gpu: 0,
+            rpc: RpcServers::default(),
+            device: Devices::Auto,
+            tensor_split: TensorSplit::default(),
             sample: true,
         },
         sampling: Sampling {

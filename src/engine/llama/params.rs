@@ -2,29 +2,90 @@
 //!
 //! The library's defaults are not its tools': `swa_full` is true in the one and false in the others.
 
+use std::ffi::CStr;
 use std::num::NonZeroU32;
+use std::ptr::NonNull;
 
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams, LlamaContextType};
-use llama_cpp_2::model::params::{LlamaModelParams, LlamaSplitMode};
+use llama_cpp_2::model::LlamaModel;
 use llama_cpp_sys_2 as sys;
 
-use crate::plan::{Case, FlashAttn, KvType, LoadKey, SplitMode};
+use crate::engine::rpc::backend::device;
+use crate::plan::{Case, Devices, FlashAttn, KvType, LoadKey, SplitMode};
 
-/// How a model is loaded. Left as they are by default, which is as the tools have it: the mode of loading (mapped),
-/// no check of the tensors' values, weights repacked for the CPU where it helps, no prediction layers.
-pub(super) fn model(key: &LoadKey) -> LlamaModelParams {
-    LlamaModelParams::default()
-        .with_n_gpu_layers(key.n_gpu_layers)
-        .with_main_gpu(i32::try_from(key.main_gpu).unwrap_or(i32::MAX))
-        .with_split_mode(match key.split_mode {
-            SplitMode::None => LlamaSplitMode::None,
-            SplitMode::Layer => LlamaSplitMode::Layer,
-            SplitMode::Row => LlamaSplitMode::Row,
-            SplitMode::Tensor => LlamaSplitMode::Tensor,
+/// How a model is loaded, and what the engine's plain structure points to.
+pub(super) struct ModelParams {
+    plain: sys::llama_model_params,
+    /// Ends with a null pointer. Empty: the engine chooses.
+    devices: Vec<sys::ggml_backend_dev_t>,
+    /// As many as the engine reads. Empty: the engine divides.
+    tensor_split: Vec<f32>,
+}
+
+impl ModelParams {
+    /// How the key says. Left as they are by default, which is as the tools have it: the mode of loading (mapped), no check of the
+    /// tensors' values, weights repacked for the CPU where it helps.
+    ///
+    /// # Errors
+    /// For a device that the engine does not have, in one line.
+    pub(super) fn of(key: &LoadKey) -> Result<Self, String> {
+        // SAFETY: they only fill a plain structure, and read a constant.
+        let (plain, most_devices) =
+            unsafe { (sys::llama_model_default_params(), sys::llama_max_devices()) };
+        let as_i32 = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        let mut tensor_split: Vec<f32> = key.tensor_split.shares().collect();
+        if !key.tensor_split.is_auto() {
+            tensor_split.resize(most_devices, 0.0);
+        }
+        Ok(Self {
+            plain: sys::llama_model_params {
+                n_gpu_layers: as_i32(key.n_gpu_layers),
+                main_gpu: as_i32(key.main_gpu),
+                split_mode: match key.split_mode {
+                    SplitMode::None => sys::LLAMA_SPLIT_MODE_NONE,
+                    SplitMode::Layer => sys::LLAMA_SPLIT_MODE_LAYER,
+                    SplitMode::Row => sys::LLAMA_SPLIT_MODE_ROW,
+                    SplitMode::Tensor => sys::LLAMA_SPLIT_MODE_TENSOR,
+                },
+                vocab_only: false,
+                no_alloc: false,
+                // No prediction layers.
+                load_mtp: false,
+                ..plain
+            },
+            devices: devices(&key.device)?,
+            tensor_split,
         })
-        .with_vocab_only(false)
-        .with_no_alloc(false)
-        .with_load_mtp(false)
+    }
+
+    /// Loads a model; `None` where the engine could not, of which its log has the reason.
+    pub(super) fn load(mut self, path: &CStr) -> Option<LlamaModel> {
+        if !self.devices.is_empty() {
+            self.plain.devices = self.devices.as_mut_ptr();
+        }
+        if !self.tensor_split.is_empty() {
+            self.plain.tensor_split = self.tensor_split.as_ptr();
+        }
+        // SAFETY: a NUL-terminated path; both lists live through the call and have the lengths that the engine reads.
+        let model = unsafe { sys::llama_model_load_from_file(path.as_ptr(), self.plain) };
+        let model = NonNull::new(model)?;
+        // SAFETY: the binding's model is this pointer (`repr(transparent)`) and frees it in the end. The binding itself cannot set
+        // the tensor split.
+        Some(unsafe { std::mem::transmute::<NonNull<sys::llama_model>, LlamaModel>(model) })
+    }
+}
+
+/// The chosen devices and a null pointer; nothing where the engine chooses.
+fn devices(chosen: &Devices) -> Result<Vec<sys::ggml_backend_dev_t>, String> {
+    let names = match chosen {
+        Devices::Auto => return Ok(Vec::new()),
+        Devices::None => &[][..],
+        Devices::Named(names) => names,
+    };
+    let named = names.iter().map(|name| {
+        device(name).ok_or_else(|| format!("device {name}: the engine has none of this name"))
+    });
+    named.chain([Ok(std::ptr::null_mut())]).collect()
 }
 
 /// What a context is made with. RoPE, YaRN, pooling and the kind of attention stay the model's own.
@@ -112,11 +173,34 @@ mod tests {
             ..Axes::default()
         };
         assert!(context(&case(full)).swa_full());
-        let m = model(&case(Axes::default()).load_key());
+    }
+
+    #[test]
+    fn a_model_is_loaded_as_the_case_says() {
+        let params = |axes| ModelParams::of(&case(axes).load_key());
+        let m = params(Axes::default()).expect("known");
+        let plain = m.plain;
+        assert_eq!((plain.n_gpu_layers, plain.main_gpu), (7, 0));
+        assert_eq!(plain.split_mode, sys::LLAMA_SPLIT_MODE_LAYER);
+        assert!(!plain.load_mtp && m.devices.is_empty() && m.tensor_split.is_empty());
+        let m = params(Axes {
+            device: Some(vec![Devices::None]),
+            tensor_split: Some(vec!["3,1".parse().expect("shares")]),
+            ..Axes::default()
+        })
+        .expect("known");
         assert_eq!(
-            (m.n_gpu_layers(), m.main_gpu(), m.load_mtp()),
-            (7, 0, false)
+            (m.plain.n_gpu_layers, m.devices),
+            (0, vec![std::ptr::null_mut()])
         );
+        assert_eq!(m.tensor_split[..3], [3.0, 1.0, 0.0]);
+        assert!(m.tensor_split.len() >= 16, "as many as the engine reads");
+        let e = params(Axes {
+            device: Some(vec!["GPU7".parse().expect("a name")]),
+            ..Axes::default()
+        });
+        let e = e.err().expect("unknown");
+        assert_eq!(e, "device GPU7: the engine has none of this name");
     }
 
     /// A parameter that llama.cpp adds or changes has to be decided upon above: the patterns name every field.

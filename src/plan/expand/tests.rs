@@ -52,12 +52,15 @@ fn every_swept_axis_shows_in_the_name() {
         n_gpu_layers: Some(vec![99]),
         split_mode: Some(vec![SplitMode::Row]),
         main_gpu: Some(vec![1]),
+        rpc: Some(vec!["a:1,b:2".parse().expect("two servers")]),
+        device: Some(vec!["RPC0,RPC1".parse().expect("two devices")]),
+        tensor_split: Some(vec!["3,1".parse().expect("two shares")]),
         sample: Some(vec![false]),
         ..Axes::default()
     };
     assert_eq!(
         expand(&axes).expect("valid")[0].id().as_str(),
-        "m/pp128/tg64/b1/d0/t2/c4096/kv-fit/nb512/ub256/ctk-q8_0/ctv-bf16/fa-on/ngl99/sm-row/mg1/nosample"
+        "m/pp128/tg64/b1/d0/t2/c4096/kv-fit/nb512/ub256/ctk-q8_0/ctv-bf16/fa-on/ngl99/sm-row/mg1/rpc-a:1+b:2/dev-RPC0+RPC1/ts-3+1/nosample"
     );
 }
 

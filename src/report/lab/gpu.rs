@@ -2,6 +2,7 @@
 
 use super::{Block, Grid, Places, or_na};
 use crate::host::Gpu;
+use crate::plan::OwnGpus;
 use crate::roofline::cost::{self, CallShape};
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -88,7 +89,11 @@ fn nameplate_share(view: &RunView, cell: &CellView) -> Option<f64> {
 
 fn device<'a>(view: &'a RunView, cell: &CellView) -> Option<&'a Gpu> {
     let devices = &view.header.machine.gpus.devices;
-    devices.get(cell.case.main_gpu as usize)
+    match cell.case.load_key().own_gpus() {
+        OwnGpus::None => None,
+        OwnGpus::One(number) => devices.get(number as usize),
+        OwnGpus::All => devices.get(cell.case.main_gpu as usize),
+    }
 }
 
 fn reading(view: &RunView, cells: &[&CellView]) -> String {
