@@ -202,6 +202,10 @@ impl Answer {
         let n_pieces = self.arrivals.len() as u64;
         let n_reasoned = self.arrivals.iter().filter(|a| a.is_reasoning).count() as u64;
         let n_told = self.n_reasoning.unwrap_or(0);
+        if counted == 0 && n_told == 0 && n_pieces > n_reasoned {
+            let said = "0 for an answer that has text".to_owned();
+            return (None, Some(CountCaveat::NotACount { said }));
+        }
         // Reasoning that is more than everything is counted beside it.
         let all = match n_told > counted {
             true => counted.saturating_add(n_told),
@@ -487,6 +491,10 @@ mod tests {
         );
         // A server that knows no limit, and counts what it sent.
         assert_eq!(counted(0, 20, 20).n_generated(8), (Some(20), None));
+        let nothing = "0 for an answer that has text".to_owned();
+        let nothing = Some(CountCaveat::NotACount { said: nothing });
+        assert_eq!(counted(0, 5, 0).n_generated(8), (None, nothing));
+        assert_eq!(counted(0, 0, 0).n_generated(8), (Some(0), None));
         let mut odd = counted(0, 5, 5);
         odd.not_a_count = Some("-3".into());
         let said = CountCaveat::NotACount { said: "-3".into() };

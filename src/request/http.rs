@@ -315,6 +315,7 @@ impl Client {
         let to = to.map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after_s = retry_after.and_then(|s| s.to_str().ok()?.trim().parse().ok());
+        let is_compressed = compression(&response).is_some();
         let mut bytes = Vec::new();
         self.watch.hurry(REFUSAL_TOTAL);
         // What of the body can be read will do.
@@ -327,6 +328,7 @@ impl Client {
             Some(to) if status.is_redirection() => {
                 format!("it sends to {to}, which is not followed; name that address if it is meant")
             }
+            _ if is_compressed => format!("{status}, in compressed words"),
             _ => words_of(&bytes, status),
         };
         HttpError::Status {
@@ -354,17 +356,20 @@ impl Client {
 
 /// The answer, unless it is compressed, although that was not asked for.
 fn uncompressed(response: Response<Body>) -> Result<Response<Body>, HttpError> {
-    let encoding = response.headers().get(header::CONTENT_ENCODING);
-    let encoding = encoding.map(|how| String::from_utf8_lossy(how.as_bytes()).into_owned());
-    match encoding {
-        Some(how) if !how.trim().is_empty() && !how.trim().eq_ignore_ascii_case("identity") => {
-            Err(HttpError::Protocol(shortened(&format!(
-                "a compressed answer ({how}), which was not asked for: pieces cannot be timed in it; \
-                 switch compression off at the server or its proxy"
-            ))))
-        }
-        _ => Ok(response),
+    match compression(&response) {
+        Some(how) => Err(HttpError::Protocol(shortened(&format!(
+            "a compressed answer ({how}), which was not asked for: pieces cannot be timed in it; \
+             switch compression off at the server or its proxy"
+        )))),
+        None => Ok(response),
     }
+}
+
+/// How an answer is compressed.
+fn compression(response: &Response<Body>) -> Option<String> {
+    let how = response.headers().get(header::CONTENT_ENCODING)?;
+    let how = String::from_utf8_lossy(how.as_bytes()).trim().to_owned();
+    (!how.is_empty() && !how.eq_ignore_ascii_case("identity")).then_some(how)
 }
 
 /// A line of an answer.

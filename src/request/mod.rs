@@ -228,6 +228,20 @@ impl Ending {
         matches!(self, Self::Stop | Self::Length)
     }
 
+    /// What it says beyond its [word](Self::word), such as a server's message.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Refused { .. }
+            | Self::Http { .. }
+            | Self::Stream { .. }
+            | Self::Stalled { .. }
+            | Self::TimedOut { .. }
+            | Self::Excess { .. }
+            | Self::Failed { .. } => Some(self.to_string()),
+            Self::Stop | Self::Length | Self::Truncated | Self::NotSent | Self::Interrupted => None,
+        }
+    }
+
     /// The one word of machine-readable output.
     pub fn word(&self) -> &'static str {
         match self {
@@ -305,6 +319,13 @@ pub struct Timeline {
     pub text: String,
 }
 
+/// Fewer tokens may well arrive together.
+const FEWEST_AT_ONCE: u64 = 4;
+/// Tokens that follow each other faster than this were kept somewhere on the way,
+const BURST_NS_PER_TOKEN: u64 = 20_000;
+/// and came in this part of the time that was waited for the first.
+const BURST_OF_WAIT: u64 = 100;
+
 /// Most bytes of an answer that are kept.
 pub const KEPT_TEXT_BYTES: usize = 2048;
 
@@ -328,9 +349,25 @@ impl Timeline {
         }
     }
 
-    /// From the instant it was due to the first piece of the answer, visible or reasoning.
+    /// Whether an answer of several tokens came in one go, as from a server or a proxy that does not stream: then no
+    /// instant is that of its first token, nor of any other.
+    pub fn came_at_once(&self) -> bool {
+        let (Some(first), Some(last)) = (self.arrivals.first(), self.arrivals.last()) else {
+            return false;
+        };
+        let n_pieces = self.arrivals.len() as u64;
+        let n = self.n_generated.map_or(n_pieces, u64::from).max(n_pieces);
+        let span_ns = last.at_ns.saturating_sub(first.at_ns);
+        let waited_ns = first.at_ns.saturating_sub(self.sent_ns);
+        // No model makes tokens that fast; a proxy hands on what it kept in several reads.
+        let is_burst = span_ns < n * BURST_NS_PER_TOKEN && span_ns < waited_ns / BURST_OF_WAIT;
+        n >= FEWEST_AT_ONCE && (span_ns == 0 || is_burst)
+    }
+
+    /// From the instant it was due to the first piece of the answer, visible or reasoning. None where it
+    /// [came at once](Self::came_at_once).
     pub fn ttft_ns(&self) -> Option<u64> {
-        let first = self.arrivals.first()?;
+        let first = self.arrivals.first().filter(|_| !self.came_at_once())?;
         Some(first.at_ns.saturating_sub(self.due_ns))
     }
 
@@ -341,8 +378,11 @@ impl Timeline {
 
     /// Time per output token after the first: from the first arrival to the last, over the tokens that came after
     /// the first. Tokens and time are those of the same pieces, see [`CountCaveat`]. None with fewer than two tokens,
-    /// or where their number is unknown.
+    /// or where their number is unknown, or where they [came at once](Self::came_at_once).
     pub fn tpot_ns(&self) -> Option<f64> {
+        if self.came_at_once() {
+            return None;
+        }
         let is_counted =
             |a: &&Arrival| !(a.is_reasoning && self.caveat == Some(CountCaveat::VisibleOnly));
         let first = self.arrivals.iter().find(is_counted)?;

@@ -121,9 +121,9 @@ impl OpenaiTarget {
             HttpError::Status {
                 status: 405 | 501, ..
             } => self.unfit(format!("{url}/models: {error}; {named}")),
-            HttpError::Status { .. } | HttpError::Protocol(_) => {
-                self.unfit(format!("{url} does not answer as OpenAI does: {error}"))
-            }
+            HttpError::Status { .. } | HttpError::Protocol(_) => self.unfit(format!(
+                "{url} does not answer as OpenAI does: {error}; {named}"
+            )),
             HttpError::Tls(why) => self.unfit(format!("{url}: {why}")),
             _ => TargetError::Unreachable {
                 target: self.name.clone(),

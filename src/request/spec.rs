@@ -127,7 +127,9 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
         let (url, model) = match rest.split_once('#') {
             Some((url, model)) => {
                 let example = "openai:http://127.0.0.1:8080/v1#MODEL";
-                (url, Some(named_model(model, example)?))
+                // Files behind llama-server have blanks in their names.
+                named_model(&model.replace(' ', "_"), example)?;
+                (url, Some(model.trim().to_owned()))
             }
             None => (rest, None),
         };
@@ -135,10 +137,33 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
         if url.path().is_empty() {
             // At its root llama-server speaks a protocol of its own.
             return Err(format!(
-                "the address lacks its path, which is /v1 for most servers: openai:{url}/v1"
+                "the address lacks its path, which is /v1 for most servers: openai:{}",
+                url.below("/v1")
+            ));
+        }
+        let given = url.path();
+        let endings = ["/chat/completions", "/completions", "/models"];
+        if let Some(base) = endings.iter().find_map(|end| given.strip_suffix(end)) {
+            let n = url.text.trim_end_matches('/').len() - given.len() + base.len();
+            return Err(format!(
+                "the address goes up to what stands before {}: openai:{}",
+                &given[base.len()..],
+                &url.text[..n]
             ));
         }
         return Ok(TargetSpec::Openai { url, model });
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        let url = ServerUrl::parse(text)?;
+        return Err(format!(
+            "say which protocol it speaks: openai:{}, or ollama:MODEL@{}",
+            if url.path().is_empty() {
+                url.below("/v1")
+            } else {
+                url.to_string()
+            },
+            url.root()
+        ));
     }
     Err(format!("write {FORMS}"))
 }
@@ -298,6 +323,7 @@ mod tests {
             "openai:http://127.0.0.1:8080/v1",
             "openai:http://[::1]:8080/v1/",
             "openai:https://example.org/openai/v1#meta/llama-3",
+            "openai:http://127.0.0.1:8080/v1#my model.gguf",
         ] {
             assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
         }
@@ -319,6 +345,16 @@ mod tests {
         assert!(error("ollama:").contains("no model is named; write it like ollama:llama3.1:8b"));
         assert!(error("ollama:a b").contains("no blanks"));
         assert!(error("openai:http://h:1/v1#").contains("no model is named"));
+        assert!(error("openai:http://h:1/v1#a\tb").contains("no blanks"));
+        assert!(error("openai:http://h:1/").ends_with("servers: openai:http://h:1/v1"));
+        assert!(
+            error("openai:http://h:1/v1/chat/completions/").ends_with(": openai:http://h:1/v1")
+        );
+        assert!(error("openai:http://h:1/v1/models").ends_with(": openai:http://h:1/v1"));
+        assert!(
+            error("http://h:1/v1").contains("openai:http://h:1/v1, or ollama:MODEL@http://h:1")
+        );
+        assert!(error("http://h:1").contains("openai:http://h:1/v1, or ollama:MODEL@http://h:1"));
         assert!(error("openai:127.0.0.1:8080/v1").contains("like http://127.0.0.1:8080/v1"));
         assert!(error("openai:ftp://h/v1").contains("only http and https"));
         assert!(error("openai:http://h:99999/v1").contains("port"));

@@ -1,9 +1,11 @@
 //! How sure the figures of requests are.
 
+use std::collections::BTreeMap;
+
 use crate::analysis::{Finding, Sure, Widths};
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::requests::{JobView, RequestsView};
+use crate::view::requests::{JobView, RequestsView, failed_kind};
 
 /// Sentences about what the figures hide.
 const MOST_DOUBTS: usize = 12;
@@ -86,13 +88,15 @@ fn doubts(requests: &RequestsView) -> Vec<String> {
 /// What was not answered, by how it ended.
 fn failures(requests: &RequestsView) -> Vec<String> {
     let (mut sent, mut whole, mut empty) = (0_u64, 0_u64, 0_u64);
-    let mut kinds: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
+    let mut kinds: BTreeMap<&str, (u64, Option<&String>)> = BTreeMap::new();
     for job in &requests.jobs {
         sent += u64::from(job.figures.n_sent);
         whole += u64::from(job.figures.n_whole);
         empty += u64::from(job.figures.n_empty);
         for (kind, n) in &job.figures.failed {
-            *kinds.entry(kind).or_default() += u64::from(*n);
+            let (all, such_as) = kinds.entry(kind).or_default();
+            *all += u64::from(*n);
+            *such_as = such_as.or(job.figures.failed_such_as.get(kind));
         }
     }
     let mut said = vec![format!("Of {sent} requests {whole} have a whole answer.")];
@@ -102,7 +106,7 @@ fn failures(requests: &RequestsView) -> Vec<String> {
     if !kinds.is_empty() {
         let kinds = kinds.iter();
         let kinds: Vec<String> = kinds
-            .map(|(k, n)| format!("{n} {}", k.replace('_', " ")))
+            .map(|(kind, (n, such_as))| failed_kind(kind, *n, *such_as))
             .collect();
         said.push(format!("The others: {}.", kinds.join(", ")));
     }

@@ -56,7 +56,11 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
     });
     let failed = match failed {
         0 => String::new(),
-        n => format!(", {n} not whole"),
+        n => {
+            let reason = served.timelines.iter().find_map(|t| t.ending.reason());
+            let reason = reason.map(|why| format!(" ({})", brief(&why, REASON_COLUMNS)));
+            format!(", {n} not whole{}", reason.unwrap_or_default())
+        }
     };
     let waiting = match waiting {
         0 => String::new(),
@@ -68,6 +72,9 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
         median.unwrap_or_default()
     )
 }
+
+/// Columns of a reason in a line.
+const REASON_COLUMNS: usize = 160;
 
 fn name(job: &str, target: &str, round: u32) -> String {
     format!("{job} at {target}, round {}", round + 1)

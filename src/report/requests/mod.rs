@@ -16,7 +16,7 @@ use crate::request::{CountCaveat, Ending, Load, StopAt};
 use crate::stats::histogram::min_samples_for;
 use crate::text::{plain, plural, short};
 use crate::units;
-use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times};
+use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times, failed_kind};
 
 /// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
 const MOST_ROWS: usize = 200;
@@ -209,6 +209,18 @@ fn of_counting(job: &JobView) -> Vec<String> {
             answers(c.n_hidden)
         ));
     }
+    if let Some((n_tokens, n_pieces)) = c.at_once {
+        let pieces = plural(n_pieces, "piece", "pieces");
+        let such = match n_tokens {
+            Some(n) => format!("{} in {pieces}", plural(n, "token", "tokens")),
+            None => pieces,
+        };
+        said.push(format!(
+            "{} came in one go, such as {such}: the server, or a proxy before it, does not stream, so TTFT, TPOT and ITL \
+             are n/a",
+            answers(c.n_at_once)
+        ));
+    }
     if let Some((n_tokens, n_pieces)) = c.unlike {
         said.push(format!(
             "tokens and pieces differ in {}, such as {n_tokens} tokens in {}: ITL is of pieces; where the server counts \
@@ -239,12 +251,13 @@ fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
     ))
 }
 
-/// `2 of 8 failed: 1 stalled, 1 truncated`; nothing where none did. What was never sent did not fail.
+/// `2 of 8 failed: 1 http error (HTTP 500: out of memory), 1 truncated`; nothing where none did. What was never sent did
+/// not fail.
 pub fn failures(figures: &Figures) -> Option<String> {
     let not_sent = Ending::NotSent.word();
     let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
     let kinds: Vec<String> = failed()
-        .map(|(kind, n)| format!("{n} {}", kind.replace('_', " ")))
+        .map(|(kind, n)| failed_kind(kind, u64::from(*n), figures.failed_such_as.get(kind)))
         .collect();
     let n: u32 = failed().map(|(_, n)| n).sum();
     (n > 0).then(|| format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", ")))

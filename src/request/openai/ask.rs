@@ -15,6 +15,17 @@ const CHAT: &str = "/chat/completions";
 /// Fields that OpenAI does not have; llama-server and vLLM know them, strict servers refuse them.
 const OTHERS: [&str; 4] = ["top_k", "min_p", "cache_prompt", "ignore_eos"];
 
+/// Fields of OpenAI's own: a refusal that names one of them is not about the others.
+const OWN: [&str; 7] = [
+    "seed",
+    "top_p",
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "stream_options",
+    "messages",
+];
+
 /// The protocol.
 #[derive(Debug)]
 pub(super) struct Openai {
@@ -25,6 +36,8 @@ pub(super) struct Openai {
     pub(super) is_llama_server: bool,
     /// Whether the server refused `stream_options`, as older ones do.
     without_stream_options: AtomicBool,
+    /// Whether the server refused `seed`.
+    without_seed: AtomicBool,
     /// Whether it insists on `max_completion_tokens` in the place of `max_tokens`.
     max_completion_tokens: AtomicBool,
 }
@@ -88,15 +101,27 @@ impl Openai {
             url,
             is_llama_server: false,
             without_stream_options: AtomicBool::new(false),
+            without_seed: AtomicBool::new(false),
             max_completion_tokens: AtomicBool::new(false),
         }
     }
 
     /// What is left out because the server refused it.
-    pub(super) fn adaptations(&self) -> Option<String> {
-        self.without_stream_options
-            .load(Ordering::Relaxed)
-            .then(|| "the server refuses stream_options, so it may not count its tokens".to_owned())
+    pub(super) fn adaptations(&self) -> impl Iterator<Item = String> {
+        let both = [
+            (
+                &self.without_stream_options,
+                "the server refuses stream_options, so it may not count its tokens",
+            ),
+            (
+                &self.without_seed,
+                "the server refuses seed, so its answers differ from run to run",
+            ),
+        ];
+        let refused = both
+            .into_iter()
+            .filter(|(is, _)| is.load(Ordering::Relaxed));
+        refused.map(|(_, note)| note.to_owned())
     }
 
     /// Adds how tokens are chosen. At temperature 0 nothing but the temperature matters.
@@ -106,7 +131,7 @@ impl Openai {
         if sampling.is_greedy() {
             return;
         }
-        ask.seed = Some(sampling.seed);
+        ask.seed = (!self.without_seed.load(Ordering::Relaxed)).then_some(sampling.seed);
         ask.top_p = Some(sampling.top_p);
         if job.openai_strict {
             return;
@@ -181,6 +206,10 @@ impl Dialect for Openai {
             self.max_completion_tokens.store(true, Ordering::Relaxed);
             return true;
         }
+        if refuses("seed", "seed") && is_unknown_to_server(reason) {
+            self.without_seed.store(true, Ordering::Relaxed);
+            return true;
+        }
         let is_refused = refuses("stream_options", "stream_options")
             || refuses("stream_options", "include_usage");
         if is_refused {
@@ -201,12 +230,22 @@ impl Dialect for Openai {
             404 | 405 | 501 => {
                 Some("the server has no /chat/completions: name --endpoint completion".to_owned())
             }
+            400..=499 if question.path == COMPLETIONS && is_of_chat_model(&said) => {
+                Some("--endpoint chat sends the prompt as a message".to_owned())
+            }
             400..=499 if said.contains("chat template") => {
                 Some("--endpoint completion needs none".to_owned())
             }
             _ => refused_fields(question, status, &said),
         }
     }
+}
+
+/// Whether a refusal says that the model answers messages only.
+fn is_of_chat_model(said: &str) -> bool {
+    said.contains("chat model")
+        || said.contains("chat/completions")
+        || (said.contains("completions endpoint") && said.contains("not supported"))
 }
 
 /// That fields beyond OpenAI's were sent, where those may be what is refused.
@@ -216,7 +255,8 @@ fn refused_fields(question: &Question, status: u16, said: &str) -> Option<String
         .filter(|field| has_field(&question.body, field))
         .collect();
     let is_named = sent.iter().any(|field| said.contains(field));
-    let is_meant = is_named || matches!(status, 400 | 422);
+    let names_another = OWN.iter().any(|field| said.contains(field));
+    let is_meant = is_named || (matches!(status, 400 | 422) && !names_another);
     (!sent.is_empty() && is_meant).then(|| {
         format!(
             "sent beyond OpenAI's own fields: {}; --openai-strict leaves them out",
@@ -235,6 +275,7 @@ fn is_unknown_to_server(reason: &str) -> bool {
         "unsupported",
         "unknown",
         "unrecognized",
+        "extra",
         "unexpected",
     ];
     words.iter().any(|word| said.contains(word))

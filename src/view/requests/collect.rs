@@ -84,10 +84,16 @@ impl Collector {
                 text: t.text.clone(),
             });
         }
-        let gaps = t.arrivals.windows(2);
+        let sent = Sent::of(round, t);
+        let timed = if sent.came_at_once {
+            &[]
+        } else {
+            &t.arrivals[..]
+        };
         let kept = Kept {
-            sent: Sent::of(round, t),
-            gaps_ns: gaps
+            sent,
+            gaps_ns: timed
+                .windows(2)
                 .map(|w| w[1].at_ns.saturating_sub(w[0].at_ns))
                 .collect(),
         };

@@ -23,6 +23,10 @@ pub struct Counting {
     pub n_visible_only: u32,
     /// Counts that hold reasoning which never arrived.
     pub n_hidden: u32,
+    /// Answers whose tokens came in one go.
+    pub n_at_once: u32,
+    /// Tokens, where they are known, and pieces of the first of them.
+    pub at_once: Option<(Option<u32>, u32)>,
     /// Answers whose tokens are far fewer or more than their pieces.
     pub n_unlike: u32,
     /// Tokens and pieces of the first of them.
@@ -58,6 +62,12 @@ impl Counting {
                 n_tokens = n_tokens.map(|n| n.saturating_sub(*hidden));
             }
             None => {}
+        }
+        if sent.came_at_once {
+            self.n_at_once += 1;
+            self.at_once
+                .get_or_insert((sent.n_generated, sent.n_arrivals));
+            return;
         }
         if let Some(n_tokens) = n_tokens.filter(|n| are_unlike(*n, n_pieces)) {
             self.n_unlike += 1;
@@ -107,6 +117,53 @@ mod tests {
         assert_eq!(counted(sent(0, 90, 100, None)).n_unlike, 0);
         assert_eq!(counted(sent(0, 3, 16, None)).unlike, Some((16, 3)));
         assert_eq!(counted(sent(0, 40, 10, None)).unlike, Some((10, 40)));
+    }
+
+    #[test]
+    fn an_answer_that_comes_in_one_go_has_no_time_of_its_tokens() {
+        let at = |instants: &[u64], n_generated: u32| {
+            let arrivals = instants.iter().map(|at_ns| Arrival {
+                at_ns: *at_ns,
+                n_tokens: None,
+                is_reasoning: false,
+            });
+            let timeline = Timeline {
+                arrivals: arrivals.collect(),
+                n_generated: Some(n_generated),
+                ..Timeline::unanswered(0, 0, 0, Ending::Length)
+            };
+            Sent::of(0, &timeline)
+        };
+        let ms = 1_000_000;
+        // One document, one read of a stream, a proxy's buffer in several reads.
+        for sent in [
+            at(&[90 * ms], 16),
+            at(&[90 * ms; 16], 16),
+            at(
+                &[
+                    90 * ms,
+                    90 * ms + 20_000,
+                    90 * ms + 50_000,
+                    90 * ms + 60_000,
+                ],
+                4,
+            ),
+        ] {
+            assert_eq!(
+                (sent.ttft_ns(), sent.ttft_visible_ns(), sent.tpot_ns),
+                (None, None, None)
+            );
+            let counting = counted(sent);
+            assert_eq!((counting.n_at_once, counting.n_unlike), (1, 0));
+        }
+        // Few tokens arrive together by chance, and a stream goes on.
+        for sent in [
+            at(&[90 * ms; 2], 2),
+            at(&[90 * ms, 91 * ms, 92 * ms, 93 * ms], 4),
+        ] {
+            assert_eq!(sent.ttft_ns(), Some(90 * ms));
+            assert_eq!(counted(sent).n_at_once, 0);
+        }
     }
 
     #[test]

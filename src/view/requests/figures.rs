@@ -80,8 +80,13 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
         .filter(|k| k.sent.is_answered())
         .collect();
     let mut failed: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let mut failed_such_as: BTreeMap<&'static str, String> = BTreeMap::new();
     for kept in requests.iter().filter(|k| !k.sent.ending.is_whole()) {
-        *failed.entry(kept.sent.ending.word()).or_default() += 1;
+        let ending = &kept.sent.ending;
+        *failed.entry(ending.word()).or_default() += 1;
+        if let Some(reason) = ending.reason() {
+            failed_such_as.entry(ending.word()).or_insert(reason);
+        }
     }
     let times = |of: &dyn Fn(&Sent) -> Option<f64>| Times::of(by_round(&whole, |k| of(&k.sent)));
     let of_gaps = |k: &Kept| k.gaps_ns.iter().map(|ns| *ns as f64).collect::<Vec<_>>();
@@ -96,6 +101,7 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
         n_empty: count(requests.iter().filter(|k| k.sent.is_empty()).count()),
         n_short: count(whole.iter().filter(|k| k.sent.is_short(job)).count()),
         failed,
+        failed_such_as,
         n_prompt: sum(|s| s.n_prompt),
         n_generated: sum(|s| s.n_generated),
         latency_ns: times(&|s| Some(s.latency_ns() as f64)),

@@ -18,6 +18,7 @@ use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::stats::Interval;
+use crate::text::brief;
 pub(super) use collect::Collector;
 pub use counting::Counting;
 pub use doubts::JobDoubt;
@@ -163,6 +164,8 @@ pub struct Figures {
     pub n_short: u32,
     /// Those that are not whole by the word of their ending.
     pub failed: BTreeMap<&'static str, u32>,
+    /// What the first of each such kind says of itself, where it says more than the word.
+    pub failed_such_as: BTreeMap<&'static str, String>,
     /// Prompt tokens of the whole ones; none where the target does not count them.
     pub n_prompt: Option<u64>,
     /// Generated tokens of the whole ones, likewise.
@@ -186,6 +189,18 @@ pub struct Figures {
     /// What the counts of tokens leave in doubt.
     pub counting: Counting,
 }
+
+/// `2 http error (HTTP 500: out of memory)`: requests that ended so, and what the first of them says.
+pub fn failed_kind(kind: &str, n: u64, such_as: Option<&String>) -> String {
+    let kind = kind.replace('_', " ");
+    match such_as {
+        Some(reason) => format!("{n} {kind} ({})", brief(reason, REASON_COLUMNS)),
+        None => format!("{n} {kind}"),
+    }
+}
+
+/// Columns of a reason in a sentence.
+const REASON_COLUMNS: usize = 200;
 
 /// The decode calls of an in-process target.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -39,6 +39,9 @@ pub struct Sent {
     pub n_generated: Option<u32>,
     /// What `n_generated` does not cover, or why it is missing.
     pub caveat: Option<CountCaveat>,
+    /// Whether its tokens came in one go: no figure is to their instants.
+    #[serde(skip)]
+    pub came_at_once: bool,
     /// Time per output token after the first.
     pub tpot_ns: Option<f64>,
     /// Time spent choosing its tokens.
@@ -73,6 +76,7 @@ impl Sent {
             n_prompt: t.n_prompt,
             n_generated: t.n_generated,
             caveat: t.caveat.clone(),
+            came_at_once: t.came_at_once(),
             tpot_ns: t.tpot_ns(),
             sample_ns: t.sample_ns,
             server: t.server,
@@ -97,7 +101,8 @@ impl Sent {
 
     /// From the instant it was due to the first visible piece of the answer.
     pub fn ttft_visible_ns(&self) -> Option<u64> {
-        Some(self.first_visible_ns?.saturating_sub(self.due_ns))
+        let first_ns = self.first_visible_ns.filter(|_| !self.came_at_once)?;
+        Some(first_ns.saturating_sub(self.due_ns))
     }
 
     /// Whether all that arrived is reasoning.
@@ -107,7 +112,8 @@ impl Sent {
 
     /// From the instant it was due to the first piece of the answer, visible or reasoning.
     pub fn ttft_ns(&self) -> Option<u64> {
-        Some(self.first_ns?.saturating_sub(self.due_ns))
+        let first_ns = self.first_ns.filter(|_| !self.came_at_once)?;
+        Some(first_ns.saturating_sub(self.due_ns))
     }
 
     /// From the instant it was due to its place in the batch.
