@@ -11,6 +11,7 @@ ARGS :=
 
 # The PATH is asked for in the recipe: cargo may be installed only a line above.
 CARGO := PATH="$$(scripts/setup.sh --path)" cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 GGUFBENCH := $(or $(CARGO_TARGET_DIR),target)/release/ggufbench
 MODELS := smollm2-135m-f16 smollm2-135m-q8_0 smollm2-135m-q4_0
 SYNTHETIC := synth:smollm2-135m:q4_0,synth:smollm2-135m:q8_0,synth:smollm2-135m:f16
@@ -19,15 +20,15 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build portable bench test clean-out
+.PHONY: help setup build portable bench test test-offload clean-out
 
 help: ## Print this
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo 'make bench CUDA=1 ARGS="--budget 1m": for NVIDIA GPUs, and with more flags for the sweep'
 
 setup: ## Install what building needs and this machine lacks, or name it
 ifneq ($(SETUP),no)
-	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev)
+	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev) $(if $(filter test-offload,$(MAKECMDGOALS)),--offload)
 endif
 
 build: setup ## Build target/release/ggufbench
@@ -61,6 +62,13 @@ test: setup ## What CI runs: formatting, lints, documentation, tests
 	else echo 'SKIPPED: lints: this Rust comes without clippy'; fi
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
 	$(CARGO) test --release
+
+# The plug-in stays apart from the program, so that --backends is tried too.
+test-offload: setup ## Test offload without a GPU: on Mesa's lavapipe, a Vulkan driver that computes on the CPU
+	scripts/vulkan-plugin.sh
+	scripts/portable.sh
+	GGUFBENCH_PORTABLE="$$(ls -td "$(TARGET)"/portable/ggufbench-*-x86_64-linux | head -n 1)" GGUFBENCH_BACKENDS="$(TARGET)/vulkan-plugin" \
+	    $(CARGO) test --release --test offload_vulkan -- --ignored
 
 clean-out: ## Delete the records of all runs, and of all nights (out/)
 	rm -rf out

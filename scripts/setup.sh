@@ -7,22 +7,24 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--check] [--dev] [--cuda]
+usage: scripts/setup.sh [--check] [--dev] [--cuda] [--offload]
        scripts/setup.sh --path
 
   --check  only look; exit 1 when something needed is missing
   --dev    also what `make test` uses: rustfmt and clippy
   --cuda   also NVIDIA's compiler, which is never installed from here
+  --offload  also what `make test-offload` needs: a Vulkan driver that computes on the CPU, and what builds for it
   --path   print the PATH on which a new enough cargo comes first, and do nothing else
 TEXT
 }
 
-check_only=no dev=no cuda=no print_path=no
+check_only=no dev=no cuda=no offload=no print_path=no
 for argument in "$@"; do
     case $argument in
         --check) check_only=yes ;;
         --dev) dev=yes ;;
         --cuda) cuda=yes ;;
+        --offload) offload=yes ;;
         --path) print_path=yes ;;
         -h | --help) usage && exit 0 ;;
         *) usage >&2 && exit 2 ;;
@@ -110,11 +112,17 @@ has() {
             /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem ;;
         pip) python3 -m pip --version >/dev/null 2>&1 ;;
         ccache) command -v ccache >/dev/null ;;
+        ninja) command -v ninja >/dev/null ;;
+        glslc) command -v glslc >/dev/null ;;
+        vulkan) has_any_file /usr/include/vulkan/vulkan.h ;;
+        spirv) has_any_file /usr/{share,lib,lib64}/cmake/SPIRV-Headers /usr/include/spirv/unified1/spirv.hpp ;;
+        lavapipe) has_any_file /usr/share/vulkan/icd.d/lvp_icd*.json ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 ;;
         clippy) cargo clippy --version >/dev/null 2>&1 ;;
     esac
 }
 needed_things="rust cmake compiler libclang make certificates"
+[ $offload = no ] || needed_things="$needed_things ninja glslc vulkan spirv lavapipe"
 wanted_things="pip ccache"
 [ $dev = no ] || wanted_things="$wanted_things rustfmt clippy"
 
@@ -128,6 +136,11 @@ describe() {
         certificates) echo "CA certificates, for downloads" ;;
         pip) echo "python3 with pip (optional: fetches the real model)" ;;
         ccache) echo "ccache (optional: rebuilds llama.cpp faster)" ;;
+        ninja) echo "ninja, which builds the engine's plug-in" ;;
+        glslc) echo "glslc, which compiles its shaders" ;;
+        vulkan) echo "Vulkan's loader with its headers" ;;
+        spirv) echo "SPIR-V's headers" ;;
+        lavapipe) echo "Mesa's lavapipe, a Vulkan driver that computes on the CPU" ;;
         rustfmt | clippy) echo "cargo $1 (optional: make test skips that check)" ;;
     esac
 }
@@ -170,6 +183,19 @@ packages() {
         pacman:pip) echo python-pip ;;
         brew:pip) echo python ;;
         *:pip) echo python3-pip ;;
+        pacman:ninja | brew:ninja) echo ninja ;;
+        *:ninja) echo ninja-build ;;
+        zypper:glslc | pacman:glslc | brew:glslc) echo shaderc ;;
+        *:glslc) echo glslc ;;
+        apt-get:vulkan) echo libvulkan-dev ;;
+        dnf:vulkan) echo "vulkan-headers vulkan-loader-devel" ;;
+        zypper:vulkan) echo vulkan-devel ;;
+        pacman:vulkan) echo "vulkan-headers vulkan-icd-loader" ;;
+        apt-get:spirv | pacman:spirv | zypper:spirv) echo spirv-headers ;;
+        dnf:spirv) echo spirv-headers-devel ;;
+        pacman:lavapipe) echo vulkan-swrast ;;
+        zypper:lavapipe) echo libvulkan_lvp ;;
+        apt-get:lavapipe | dnf:lavapipe) echo mesa-vulkan-drivers ;;
         pacman:rust | brew:rust) echo rust ;;
         dnf:rust | zypper:rust) echo "rust cargo" ;;
         dnf:rustfmt | zypper:rustfmt) echo rustfmt ;;

@@ -9,18 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ggufbench::engine::found::Found;
 use ggufbench::engine::llama::{Llama, Log};
 use ggufbench::engine::{Device, Engine, Token};
 use ggufbench::plan::expand::{Axes, Host, cases};
 use ggufbench::plan::{Case, Devices};
-use ggufbench::record::{CellLine, Line, Outcome};
+use ggufbench::record::Outcome;
+use support::offload::{N_LAYER, bytes, cells, loaded};
 use support::{
     Place, json_lines_or_empty, listen_to_signals, record, signal, stderr, stdout, tiny_model,
 };
-
-/// Layers of the tiny model, without the output.
-const N_LAYER: u32 = 2;
 
 /// How far two devices' logits may be apart, as a share of the row's spread. On one machine both ends have the same kernels; only
 /// the weights' layout may differ (repacked for the CPU at home, not behind RPC).
@@ -192,28 +189,6 @@ fn measure(place: &Place, flags: &[&str]) -> (Option<i32>, String, String) {
         .output()
         .expect("the program starts");
     (out.status.code(), stdout(&out), stderr(&out))
-}
-
-fn cells(lines: &[Line]) -> Vec<&CellLine> {
-    let cells = lines.iter().filter_map(|line| match line {
-        Line::Cell(cell) => Some(&**cell),
-        _ => None,
-    });
-    cells.collect()
-}
-
-/// What loading said, worker by worker.
-fn loaded(lines: &[Line]) -> Vec<(u32, &Found)> {
-    let workers = lines.iter().filter_map(|line| match line {
-        Line::Worker(w) => Some((w.load.n_gpu_layers, w.found.as_ref().expect("logs"))),
-        _ => None,
-    });
-    workers.collect()
-}
-
-fn bytes(found: &Found, place: &str) -> u64 {
-    let there = found.buffers.iter().filter(|b| b.place.contains(place));
-    there.map(|b| b.bytes).sum()
 }
 
 #[test]

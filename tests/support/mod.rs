@@ -5,6 +5,7 @@
 pub mod fuzz;
 pub mod gguf;
 pub mod nights;
+pub mod offload;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
