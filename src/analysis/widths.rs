@@ -13,6 +13,7 @@ pub struct Widths {
     narrowest: Interval,
     middle: Interval,
     widest: Interval,
+    n: usize,
 }
 
 impl Widths {
@@ -26,15 +27,18 @@ impl Widths {
             narrowest: all.first()?.1,
             middle: all.get(all.len() / 2)?.1,
             widest: all.last()?.1,
+            n: all.len(),
         })
     }
 
-    /// `known to 1.25% or better in half of the cells (best 0.25%, worst 8.10%)`. Of an interval wider than its figure
+    /// `known to 1.25% or better in half of the cells (best 0.25%, worst 8.10%)`; of one cell `known to 1.25%`. Of an interval wider than its figure
     /// both ends are told, as `show` writes them.
     pub fn in_words(&self, of_what: &str, show: impl Fn(f64) -> String) -> String {
         let told = |i: &Interval| told(i, &show);
         let (best, worst) = (told(&self.narrowest), told(&self.widest));
         match is_wide(&self.middle) {
+            false if self.n == 1 => format!("known to {best}"),
+            true if self.n == 1 => format!("hardly known: it is {best}"),
             false => format!(
                 "known to {} or better in half of the {of_what} (best {best}, worst {worst})",
                 told(&self.middle)
@@ -49,6 +53,9 @@ impl Widths {
     /// The same in a few words: `±1.3% in half of the cells, ±8.1% at worst`.
     pub fn in_short(&self, of_what: &str, show: impl Fn(f64) -> String) -> String {
         let told = |i: &Interval| i.plus_minus(&show).unwrap_or_else(|| "n/a".to_owned());
+        if self.n == 1 {
+            return told(&self.middle);
+        }
         format!(
             "{} in half of the {of_what}, {} at worst",
             told(&self.middle),
@@ -113,5 +120,13 @@ mod tests {
             "20 ms to 400 ms in half of the cells, 10 ms to 900 ms at worst"
         );
         assert_eq!(Widths::of(std::iter::empty()), None);
+        let one = widths(&[(99.0, 101.0)]);
+        assert_eq!(one.in_words("cells", show), "known to 1.00%");
+        assert_eq!(one.in_short("cells", show), "±1.0%");
+        let one = widths(&[(20.0, 400.0)]);
+        assert_eq!(
+            one.in_words("cells", show),
+            "hardly known: it is 20 ms to 400 ms"
+        );
     }
 }
