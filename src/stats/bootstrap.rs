@@ -6,13 +6,11 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::interval::Interval;
 use super::summary::quantile_of_sorted;
-use super::{all_finite, is_open_unit, null};
-
-/// Resamples when nothing else is asked: the ends of a 95% interval then move by about 1% of its width between seeds.
-pub const DEFAULT_RESAMPLES: usize = 10_000;
+use super::{all_finite, is_open_unit};
 
 /// BCa interval of `statistic` over independent values, seeded and repeatable.
 ///
@@ -48,56 +46,6 @@ pub fn bca(
     adjusted(statistic(values), replicates, &jackknife, level)
 }
 
-/// BCa interval of `statistic` over processes that hold repetitions: processes are resampled, then the repetitions
-/// within each drawn process (Kalibera & Jones 2013); the acceleration comes from leaving out whole processes.
-///
-/// - One process: its repetitions alone are resampled and the interval says nothing about other processes.
-/// - One repetition in each process: the same as [`bca`] over processes.
-/// - Otherwise, and for `None`, as [`bca`]; an empty process is `None`.
-pub fn bca_nested(
-    processes: &[Vec<f64>],
-    statistic: impl Fn(&[Vec<f64>]) -> f64,
-    level: f64,
-    resamples: usize,
-    seed: u64,
-) -> Option<Interval> {
-    if processes.iter().any(|p| p.is_empty() || !all_finite(p)) {
-        return None;
-    }
-    if let [lone] = processes {
-        return bca(
-            lone,
-            |draw| statistic(&[draw.to_vec()]),
-            level,
-            resamples,
-            seed,
-        );
-    }
-    if processes.len() < 2 {
-        return None;
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut draw: Vec<Vec<f64>> = processes.to_vec();
-    let replicates = (0..resamples)
-        .map(|_| {
-            for slot in &mut draw {
-                let chosen = &processes[rng.random_range(0..processes.len())];
-                slot.resize(chosen.len(), 0.0);
-                resample(chosen, slot, &mut rng);
-            }
-            statistic(&draw)
-        })
-        .collect();
-    let jackknife: Vec<f64> = (0..processes.len())
-        .map(|left_out| {
-            let mut rest = processes.to_vec();
-            rest.remove(left_out);
-            statistic(&rest)
-        })
-        .collect();
-    adjusted(statistic(processes), replicates, &jackknife, level)
-}
-
 fn resample(from: &[f64], into: &mut [f64], rng: &mut ChaCha8Rng) {
     for slot in into {
         *slot = from[rng.random_range(0..from.len())];
@@ -125,10 +73,11 @@ fn adjusted(
     // Ties count half, as a median's replicates often equal the estimate; the clamp keeps the bias finite.
     let share =
         ((below + not_above) / 2.0 / total).clamp(1.0 / (total + 1.0), total / (total + 1.0));
-    let bias = null::normal_quantile(share);
+    let normal = Normal::standard();
+    let bias = normal.inverse_cdf(share);
     let acceleration = acceleration(jackknife);
     let end = |p: f64| {
-        let z = bias + null::normal_quantile(p);
+        let z = bias + normal.inverse_cdf(p);
         // Where the correction leaves its range of validity, the extreme replicate is the answer.
         let denominator = 1.0 - acceleration * z;
         let shifted = if denominator > 0.0 {
@@ -136,7 +85,7 @@ fn adjusted(
         } else {
             z.signum() * f64::INFINITY
         };
-        quantile_of_sorted(&replicates, null::normal_lower(shifted))
+        quantile_of_sorted(&replicates, normal.cdf(shifted))
     };
     let tail = (1.0 - level) / 2.0;
     Some(
@@ -210,43 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn nesting_sees_the_variance_between_processes() {
-        let shifted = |by: f64| -> Vec<f64> { SPATIAL.iter().map(|v| v + by).collect() };
-        let nested: Vec<Vec<f64>> = (0..6).map(|p| shifted(f64::from(p) * 40.0)).collect();
-        let pooled = nested.concat();
-        let wide = bca_nested(&nested, |d| sample_median(&d.concat()), 0.95, 1_000, 3).unwrap();
-        let narrow = bca(&pooled, sample_median, 0.95, 1_000, 3).unwrap();
-        assert!(
-            wide.hi - wide.lo > 2.0 * (narrow.hi - narrow.lo),
-            "{wide:?} {narrow:?}"
-        );
-    }
-
-    #[test]
     fn degenerate_shapes_are_answered_as_documented() {
-        let flat = |d: &[Vec<f64>]| sample_median(&d.concat());
-        let equal = bca_nested(&vec![vec![4.0; 3]; 3], flat, 0.95, 200, 1).unwrap();
+        let equal = bca(&[4.0; 9], sample_median, 0.95, 200, 1).unwrap();
         assert_eq!((equal.lo, equal.estimate, equal.hi), (4.0, 4.0, 4.0));
-        let lone = bca_nested(&[SPATIAL.to_vec()], flat, 0.95, 300, 1);
-        assert_eq!(lone, bca(&SPATIAL, sample_median, 0.95, 300, 1));
         assert!(bca(&[1.0, 2.0], sample_median, 0.95, 200, 1).is_some());
-        let singles: Vec<Vec<f64>> = SPATIAL.iter().map(|&v| vec![v]).collect();
-        assert!(
-            bca_nested(&singles, flat, 0.95, 300, 1)
-                .unwrap()
-                .contains(31.0)
-        );
     }
 
     #[test]
     fn what_cannot_be_answered_is_none() {
-        let flat = |d: &[Vec<f64>]| sample_median(&d.concat());
         for bad in [&[][..], &[1.0], &[1.0, f64::NAN]] {
             assert_eq!(bca(bad, sample_median, 0.95, 10, 1), None);
-            assert_eq!(bca_nested(&[bad.to_vec()], flat, 0.95, 10, 1), None);
         }
-        assert_eq!(bca_nested(&[], flat, 0.95, 10, 1), None);
-        assert_eq!(bca_nested(&[vec![1.0], vec![]], flat, 0.95, 10, 1), None);
         assert_eq!(bca(&SPATIAL, |_| f64::NAN, 0.95, 10, 1), None);
         assert_eq!(bca(&SPATIAL, sample_median, 1.0, 10, 1), None);
         assert_eq!(bca(&SPATIAL, sample_median, 0.95, 0, 1), None);

@@ -15,21 +15,6 @@ pub struct Pelt {
     pub min_segment: usize,
 }
 
-impl Pelt {
-    /// Noise from the series itself and a penalty of `3 ln n`, that of Zhang & Siegmund's modified BIC (Biometrics 63, 2007)
-    /// for segments of equal length.
-    ///
-    /// `None` when empty, not finite, or exactly constant (then there is nothing to segment).
-    pub fn for_series(values: &[f64], min_segment: usize) -> Option<Pelt> {
-        let noise = noise_scale(values).filter(|&noise| noise > 0.0)?;
-        Some(Pelt {
-            noise,
-            penalty: 3.0 * (values.len() as f64).ln(),
-            min_segment: min_segment.max(1),
-        })
-    }
-}
-
 /// Standard deviation of a series' noise that level changes barely touch: the scaled MAD of its first differences
 /// over sqrt 2. Where more than half of the differences are equal, their mean absolute deviation instead
 /// (`E|d| = 2 sd / sqrt pi` for normal noise). `None` for fewer than 2 values or values that are not finite.
@@ -165,11 +150,6 @@ impl Default for SteadyRule {
             min_share: 0.25,
         }
     }
-}
-
-/// [`Steady::find`] with the default rule: changes of 2% matter, a level is 5 values, the last quarter must be steady.
-pub fn steady_from(values: &[f64]) -> Steady {
-    Steady::find(values, SteadyRule::default())
 }
 
 impl Steady {

@@ -1,32 +1,15 @@
-//! Latency distributions: an HdrHistogram that refuses percentiles its sample cannot support, and
-//! distribution-free intervals for a percentile.
+//! Latency distributions: an HdrHistogram that refuses percentiles its sample cannot support.
 
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
-use statrs::distribution::{Binomial, DiscreteCDF};
 
-use super::interval::Interval;
-use super::{all_finite, is_open_unit};
+use super::is_open_unit;
 
 /// Largest recordable latency: one hour. Anything longer is counted there and in [`LatencyHistogram::clipped`].
 pub const MAX_NS: u64 = 3_600_000_000_000;
 
 const SIGNIFICANT_FIGURES: u8 = 3;
-
-/// Why a histogram could not be read back, written or merged.
-#[derive(Debug, thiserror::Error)]
-pub enum HistogramError {
-    /// The bytes are not a V2 HdrHistogram.
-    #[error(
-        "histogram bytes are not a readable V2 HdrHistogram: {0}; write them again with to_bytes"
-    )]
-    Decode(String),
-    /// The histogram could not be encoded.
-    #[error("histogram could not be encoded as V2: {0}")]
-    Encode(String),
-}
 
 /// Latencies in nanoseconds, 1 ns to 1 h, kept to 3 significant figures (each value read back is at most 0.1% high).
 #[derive(Debug, Clone, PartialEq)]
@@ -55,14 +38,6 @@ impl LatencyHistogram {
         self.inner.saturating_record(latency_ns.min(MAX_NS));
     }
 
-    /// Adds everything another histogram recorded.
-    pub fn merge(&mut self, other: &LatencyHistogram) {
-        self.inner
-            .add(&other.inner)
-            .expect("every LatencyHistogram has the same bounds");
-        self.clipped += other.clipped;
-    }
-
     /// Number of latencies recorded.
     pub fn len(&self) -> u64 {
         self.inner.len()
@@ -73,7 +48,7 @@ impl LatencyHistogram {
         self.inner.is_empty()
     }
 
-    /// How many latencies were longer than [`MAX_NS`] (not kept by [`to_bytes`](Self::to_bytes)).
+    /// How many latencies were longer than [`MAX_NS`].
     pub fn clipped(&self) -> u64 {
         self.clipped
     }
@@ -93,31 +68,6 @@ impl LatencyHistogram {
     pub fn percentile(&self, q: f64) -> Option<u64> {
         let needed = min_samples_for(q)?;
         (self.len() >= needed).then(|| self.inner.value_at_quantile(q))
-    }
-
-    /// The V2 encoding of HdrHistogram, uncompressed, readable by its Java, Go, C and Python versions.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, HistogramError> {
-        let mut bytes = Vec::new();
-        V2Serializer::new()
-            .serialize(&self.inner, &mut bytes)
-            .map_err(|e| HistogramError::Encode(format!("{e:?}")))?;
-        Ok(bytes)
-    }
-
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote. Bounds other than 1 ns, 1 h and 3 figures are refused,
-    /// because such histograms could not be merged.
-    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, HistogramError> {
-        let inner: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut bytes)
-            .map_err(|e| HistogramError::Decode(format!("{e:?}")))?;
-        let found = (inner.low(), inner.high(), inner.sigfig());
-        if found != (1, MAX_NS, SIGNIFICANT_FIGURES) {
-            return Err(HistogramError::Decode(format!(
-                "bounds and figures are {found:?}, expected {:?}",
-                (1, MAX_NS, SIGNIFICANT_FIGURES)
-            )));
-        }
-        Ok(Self { inner, clipped: 0 })
     }
 
     /// The percentile distribution as `.hgrm` text, which the HdrHistogram plotter reads.
@@ -166,45 +116,6 @@ pub fn min_samples_for(q: f64) -> Option<u64> {
     is_open_unit(q).then(|| (0.05f64.ln() / q.max(1.0 - q).ln()).ceil() as u64)
 }
 
-/// Distribution-free interval for the `q` quantile of independent samples, from their order statistics.
-///
-/// `ordered` must be ascending. Both tails hold at most `(1 - level) / 2` by the binomial distribution (Conover,
-/// Practical Nonparametric Statistics, 3.2), so coverage is at least `level`. `None` when the samples are not
-/// ascending or finite, or too few: a two-sided 95% interval for p99 needs 368. Steps of one run are
-/// autocorrelated; then this interval is too narrow.
-pub fn percentile_interval(ordered: &[f64], q: f64, level: f64) -> Option<Interval> {
-    if !is_open_unit(q) || !is_open_unit(level) || !all_finite(ordered) || !ordered.is_sorted() {
-        return None;
-    }
-    let n = ordered.len() as u64;
-    let tail = (1.0 - level) / 2.0;
-    let binomial = Binomial::new(q, n).ok()?;
-    // Ranks are 1-based: x(r) lies above the quantile with probability P(count < r) = cdf(r - 1).
-    let lower = last_true(n, |r| binomial.cdf(r - 1) <= tail)?;
-    let upper = n + 1 - last_true(n, |back| binomial.sf(n - back) <= tail)?;
-    let interval = Interval {
-        lo: ordered[lower as usize - 1],
-        estimate: super::summary::quantile_of_sorted(ordered, q)?,
-        hi: ordered[upper as usize - 1],
-        level,
-    };
-    Some(interval.spanning_its_estimate())
-}
-
-/// The largest of 1..=n for which a predicate that turns from true to false once still holds.
-fn last_true(n: u64, holds: impl Fn(u64) -> bool) -> Option<u64> {
-    let (mut good, mut bad) = (0, n + 1);
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        if holds(middle) {
-            good = middle;
-        } else {
-            bad = middle;
-        }
-    }
-    (good > 0).then_some(good)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,35 +160,6 @@ mod tests {
     }
 
     #[test]
-    fn merging_equals_recording_together() {
-        let mut left = filled((1..500).map(|i| i * 977));
-        left.merge(&filled((1..500).map(|i| i * 31_337)));
-        let both = filled((1..500).flat_map(|i| [i * 977, i * 31_337]));
-        assert_eq!(left, both);
-    }
-
-    #[test]
-    fn bytes_round_trip_and_garbage_is_refused() {
-        let h = filled((1..2_000).map(|i| i * i * 13));
-        assert_eq!(
-            LatencyHistogram::from_bytes(&h.to_bytes().unwrap()).unwrap(),
-            h
-        );
-        assert!(LatencyHistogram::from_bytes(b"not a histogram").is_err());
-        let mut foreign = Vec::new();
-        V2Serializer::new()
-            .serialize(
-                &Histogram::<u64>::new_with_bounds(1, 1_000, 2).unwrap(),
-                &mut foreign,
-            )
-            .unwrap();
-        let message = LatencyHistogram::from_bytes(&foreign)
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("bounds and figures"), "{message}");
-    }
-
-    #[test]
     fn hgrm_text_has_the_plotters_columns() {
         let text = filled((1..=1_000).map(|i| i * 1_000_000))
             .to_hgrm(1e6)
@@ -296,29 +178,5 @@ mod tests {
         assert_eq!(rows.last().unwrap()[2..], ["1000", "inf"]);
         assert!(text.contains("#[Max     = "));
         assert_eq!(LatencyHistogram::new().to_hgrm(0.0), None);
-    }
-
-    #[test]
-    fn percentile_interval_takes_the_binomial_ranks() {
-        // Ranks from scipy 1.17 (binom.cdf, binom.sf), two-sided 95%.
-        for (n, q, lo, hi) in [
-            (100, 0.9, 84.0, 96.0),
-            (30, 0.5, 10.0, 21.0),
-            (1000, 0.99, 983.0, 997.0),
-        ] {
-            let x: Vec<f64> = (1..=n).map(f64::from).collect();
-            let i = percentile_interval(&x, q, 0.95).unwrap();
-            assert_eq!((i.lo, i.hi), (lo, hi), "n = {n}, q = {q}");
-        }
-    }
-
-    #[test]
-    fn percentile_interval_needs_368_samples_for_p99() {
-        let x: Vec<f64> = (1..=368).map(f64::from).collect();
-        assert!(percentile_interval(&x, 0.99, 0.95).is_some());
-        assert_eq!(percentile_interval(&x[1..], 0.99, 0.95), None);
-        assert_eq!(percentile_interval(&[2.0, 1.0], 0.5, 0.1), None);
-        assert_eq!(percentile_interval(&[], 0.5, 0.95), None);
-        assert_eq!(percentile_interval(&[f64::NAN; 50], 0.5, 0.95), None);
     }
 }

@@ -8,7 +8,7 @@
 //! # Why not a bootstrap
 //!
 //! With 3 processes a bootstrap over processes has only 10 distinct resamples: nested BCa at a nominal 95%
-//! covered about 80% where processes differ and 97% where they do not (second table). What holds its level:
+//! covered about 80% where processes differ and 97% where they do not. What holds its level:
 //!
 //! - up to 5 processes: Student's t on the logarithms of the process medians, k - 1 degrees of freedom. Exact
 //!   for symmetric normal process medians whatever the share of the between-process variance, and wide because
@@ -55,7 +55,7 @@
 //! - *Processes in two sharp modes* (slow processes, between 0, and a little at 0.5) defeat 6 or more of them: the median
 //!   then jumps between the modes. Where each mode is as wide as repetitions are, all is well; up to 5 processes it always is.
 //!
-//! Normal noise: median half-width, and what nested BCa (of the median of process medians) covers instead:
+//! Normal noise: median half-width:
 //!
 //! | | between | 3x2 | 3x3 | 3x10 | 5x3 | 5x10 | 6x5 | 10x2 | 10x3 | 10x10 |
 //! |---|---|---|---|---|---|---|---|---|---|---|
@@ -63,10 +63,6 @@
 //! | half-width, % | 0.5 | 1.99 | 1.92 | 1.44 | 1.12 | 0.84 | 0.94 | 0.81 | 0.78 | 0.58 |
 //! | half-width, % | 1 | 2.82 | 2.76 | 2.45 | 1.62 | 1.44 | 1.47 | 1.16 | 1.12 | 1.00 |
 //! | half-width, % | 2 | 4.92 | 4.86 | 4.69 | 2.84 | 2.74 | 2.67 | 2.00 | 1.97 | 1.91 |
-//! | nested BCa covers, % | 0 | 91 | 96 | 97 | 97 | 97 | 98 | 95 | 97 | 97 |
-//! | nested BCa covers, % | 0.5 | 90 | 92 | 93 | 96 | 93 | 96 | 94 | 96 | 93 |
-//! | nested BCa covers, % | 1 | 86 | 90 | 85 | 93 | 89 | 93 | 93 | 93 | 91 |
-//! | nested BCa covers, % | 2 | 80 | 84 | 81 | 91 | 88 | 91 | 92 | 92 | 91 |
 //!
 //! The other uses, of 4,000 experiments each (standard error 0.3), all noises but slow processes:
 //!
@@ -203,38 +199,6 @@ pub fn t_interval(values: &[f64], level: f64) -> Option<Interval> {
         hi: s.mean + half,
         level,
     }
-    .finite()
-}
-
-/// Interval for a ratio of medians of positive values from independent groups of processes, `numerator / denominator`:
-/// a speed-up when both are rates and the numerator is new.
-///
-/// Welch's t with Satterthwaite's degrees of freedom on the logarithms of the process medians; the estimate is the
-/// ratio of the two [`median_interval`] estimates. When either side has a single process, repetitions are the
-/// units on both sides and the interval says nothing about other processes. `None` as for [`median_interval`].
-///
-/// For groups that ran in pairs, take the log ratio of each pair and use [`rank::hodges_lehmann`](super::rank::hodges_lehmann).
-pub fn ratio_interval(
-    numerator: &[Vec<f64>],
-    denominator: &[Vec<f64>],
-    level: f64,
-) -> Option<Interval> {
-    let nested = numerator.len() > 1 && denominator.len() > 1;
-    let units = |group: &[Vec<f64>]| {
-        if nested {
-            log_units(group)
-        } else {
-            log_units(&[group.concat()])
-        }
-    };
-    let (top, bottom) = (units(numerator)?, units(denominator)?);
-    let welch = super::test::welch(&top, &bottom, level)?;
-    Interval {
-        estimate: median(&top)? - median(&bottom)?,
-        ..welch.difference
-    }
-    .spanning_its_estimate()
-    .map(f64::exp)
     .finite()
 }
 

@@ -1,26 +1,23 @@
 //! Statistics: numbers in, numbers out. Knows no benchmark, reads and writes nothing.
 //!
 //! Inputs must be finite. A function given NaN, an infinity or too few values answers `None`; it never
-//! filters values silently and never invents a zero. [`changepoint::steady_from`], which has an answer for
+//! filters values silently and never invents a zero. [`Steady::find`], which has an answer for
 //! "cannot be trusted", gives that instead.
 //!
 //! | question | where |
 //! |---|---|
 //! | what does this sample look like | [`summary`], [`histogram`] |
-//! | how sure is this median, this ratio | [`interval`] (closed form), [`bootstrap`] (any statistic) |
-//! | is A different from B, by how much | [`rank`] (few assumptions), [`test`](mod@test) (t based, many tests at once) |
+//! | how sure is this median | [`interval`] (closed form), [`bootstrap`] (any statistic) |
+//! | is A different from B, by how much | [`test`](mod@test) (t based, many tests at once), [`rank`] (how often A beats B) |
 //! | how many more would tell | [`sample_size`] |
 //! | how large is an error of several parts, or partly assumed | [`variance`] |
 //! | where did the level change | [`changepoint`] (one run), [`edivisive`] (many nights) |
-//! | how much do neighbours repeat each other | [`autocorrelation`] |
 
-pub mod autocorrelation;
 pub mod bootstrap;
 pub mod changepoint;
 pub mod edivisive;
 pub mod histogram;
 pub mod interval;
-mod null;
 pub mod rank;
 pub mod sample_size;
 pub mod summary;
@@ -32,10 +29,10 @@ mod coverage;
 #[cfg(test)]
 mod properties;
 
-pub use bootstrap::{bca, bca_nested};
-pub use changepoint::{Steady, steady_from};
+pub use bootstrap::bca;
+pub use changepoint::Steady;
 pub use histogram::LatencyHistogram;
-pub use interval::{Interval, median_interval, ratio_interval};
+pub use interval::{Interval, median_interval};
 pub use summary::Summary;
 
 /// Which way a one-sided test looks.

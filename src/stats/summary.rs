@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{all_finite, sorted};
+use super::sorted;
 
 /// Multiply a raw [`mad`] by this to estimate the standard deviation of normal noise: 1 / z(0.75).
 pub const MAD_TO_SD: f64 = 1.482_602_218_505_602;
@@ -127,15 +127,6 @@ pub fn quantile_type8(values: &[f64], q: f64) -> Option<f64> {
     Some((lower + (position - below as f64) * (upper - lower)).clamp(lower, upper))
 }
 
-/// Geometric mean, through logarithms so that it cannot overflow; `None` unless every value is positive and finite.
-pub fn geometric_mean(values: &[f64]) -> Option<f64> {
-    if !all_finite(values) || values.iter().any(|&v| v <= 0.0) {
-        return None;
-    }
-    let logs: Vec<f64> = values.iter().map(|v| v.ln()).collect();
-    mean(&logs).map(f64::exp)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +150,6 @@ mod tests {
         close(quantile_type7(&SAMPLE, 0.1).unwrap(), 2.04);
         close(quantile_type7(&SAMPLE, 0.25).unwrap(), 2.625);
         close(quantile_type7(&SAMPLE, 0.9).unwrap(), 6.83);
-        close(geometric_mean(&SAMPLE).unwrap(), 3.627_162_624_699_988);
     }
 
     #[test]
@@ -216,8 +206,6 @@ mod tests {
             assert_eq!(mad(&[bad]), None);
             assert_eq!(quantile_type7(&[1.0, bad], 0.5), None);
             assert_eq!(quantile_type7(&[1.0], bad), None);
-            assert_eq!(geometric_mean(&[1.0, bad]), None);
         }
-        assert_eq!(geometric_mean(&[1.0, 0.0]), None);
     }
 }
