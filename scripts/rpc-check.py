@@ -125,8 +125,8 @@ def cost(model: str, folder: Path, delay_ms: float) -> bool:
     worker = Worker()
     whole = True
     for name, endpoint in (("loopback", worker.endpoint), ("delayed", relay(worker.endpoint, delay_ms / 1000))):
-        args = ["ab", "--model", model, "--batch", "1,8", "--n-prompt", "32", "--n-gen", "32", "--kv", "fit", "--threads", "1"]
-        args += ["--replicates", "6", "--repetitions", "2", "--no-report", "--out", str(folder / name)]
+        args = ["ab", "--model", model, "--batch", "1,8", "--n-prompt", "16", "--n-gen", "24", "--kv", "fit", "--threads", "1"]
+        args += ["--replicates", "6", "--repetitions", "1", "--no-report", "--out", str(folder / name)]
         done = subprocess.run([PROGRAM, *args, "--", "--rpc", "none", "--", "--rpc", endpoint], capture_output=True, text=True)
         print(f"\n{name}{f', {delay_ms:g} ms each way' if name == 'delayed' else ''}: local (A) against one worker (B)")
         print(done.stdout, done.stderr if done.returncode else "", sep="")
