@@ -81,12 +81,16 @@ fn free_endpoint() -> String {
 
 fn axes(n_gpu_layers: u32, rpc: &[&RpcWorker]) -> Axes {
     let endpoints: Vec<&str> = rpc.iter().map(|w| w.endpoint.as_str()).collect();
+    let servers = match endpoints.as_slice() {
+        [] => "none".to_owned(),
+        some => some.join(","),
+    };
     Axes {
         n_ctx: Some(vec![256]),
         n_prompt: Some(vec![8]),
         n_gen: Some(vec![16]),
         n_gpu_layers: Some(vec![n_gpu_layers]),
-        rpc: Some(vec![endpoints.join(",").parse().expect("servers")]),
+        rpc: Some(vec![servers.parse().expect("servers")]),
         ..Axes::default()
     }
 }
@@ -153,7 +157,6 @@ fn any_share_of_the_layers_behind_rpc_gives_the_local_tokens() {
         &llama,
         model,
         &case(&Axes {
-            rpc: None,
             device: Some(vec![Devices::None]),
             ..axes(0, &[])
         }),

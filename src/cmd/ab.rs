@@ -12,6 +12,7 @@ use super::execute::{
     check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
 use super::folder::{Folder, check_writable};
+use super::offload;
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::run::{exit_code, plan_of_some};
 use super::{OUT, note_all, unless_closed};
@@ -170,7 +171,7 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
             command.program.display(),
             side.folder()
         );
-        let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
+        let fits = offload::fits(&[(&plan, &engine)]).remove(0);
         let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
         Ok(Prepared {
             plan,
@@ -299,7 +300,7 @@ fn differing(a: &Plan, b: &Plan) -> Vec<Axis> {
 fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
     check_writable(out)?;
     let [mut a, mut b] = sides;
-    let mut fits = prepare::fits(&[(&a.plan, &a.engine), (&b.plan, &b.engine)]);
+    let mut fits = offload::fits(&[(&a.plan, &a.engine), (&b.plan, &b.engine)]);
     for (side, fits) in [&mut a, &mut b].into_iter().zip(&fits) {
         let models = std::mem::take(&mut side.models);
         if !models.is_empty() {

@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::{Result, anyhow};
 
-use super::{DONE, prepare, unless_closed};
+use super::{DONE, offload, prepare, unless_closed};
 use crate::cli::DevicesArgs;
 use crate::host::Machine;
 use crate::report::{self, devices as sheet};
@@ -18,7 +18,7 @@ pub fn devices(args: &DevicesArgs) -> Result<u8> {
     let command = prepare::worker_command(&args.worker)?;
     let worker = Worker::start(&command).map_err(|reason| anyhow!(reason))?;
     let mut engine = worker.engine().clone();
-    engine.remote = prepare::remote(std::iter::once(&args.rpc), &command)?;
+    engine.remote = offload::remote(std::iter::once(&args.rpc), &command)?;
     let found = sheet::Found {
         engine,
         gpu: Machine::probe().gpus,

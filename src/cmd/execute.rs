@@ -7,7 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::INTERRUPTED;
-use super::prepare::{self, Fits};
+use super::offload::{self, Fits};
+use super::prepare;
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::signals::{self, Ending};
@@ -177,7 +178,7 @@ pub fn check_same_conditions(
     models: &mut [ModelFacts],
     command: &WorkerCommand,
 ) -> Result<(Machine, EngineFacts, BuildInfo)> {
-    let (engine, program) = prepare::describe(command)?;
+    let (mut engine, program) = prepare::describe(command)?;
     ensure!(
         engine.is_same_build(&header.engine),
         "{}: was measured with {}, this program has {}: their cells are not one run",
@@ -200,6 +201,7 @@ pub fn check_same_conditions(
         variables_text(&header.machine),
         variables_text(&machine)
     );
+    engine.remote = offload::remote(header.plan.cases.iter().map(|c| &c.rpc), command)?;
     for model in models {
         model.files = same_files(model)?;
     }

@@ -10,6 +10,7 @@ mod folder;
 mod gate;
 mod gate_trial;
 mod model;
+mod offload;
 mod predict;
 mod prepare;
 mod prompts;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::execute::{listen, make_models};
+use super::offload;
 use super::prepare::{self, Asked, Prepared, axes_of, prepare};
 use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, note_all, say};
@@ -352,7 +353,7 @@ fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
         cases: jobs.iter().map(|job| job.case.clone()).collect(),
         ..prepared.plan.clone()
     };
-    let fits = prepare::fits(&[(&plan, &prepared.engine)]).remove(0);
+    let fits = offload::fits(&[(&plan, &prepared.engine)]).remove(0);
     for (job, (_, outcome)) in jobs.iter().zip(fits) {
         if let Some(Outcome::Skipped {
             needs_bytes,

@@ -223,7 +223,7 @@ mod tests {
         assert!(names("none", all()).is_err());
         assert_eq!(
             greeting(address("127.0.0.1:7").expect("an address"), &all()[1..], 2),
-            "listening on 127.0.0.1:7 with CPU (a cpu, 1.0 GiB, 2 threads), CUDA0 (a gpu, 1.0 GiB)"
+            "listening on 127.0.0.1:7 with CPU (a cpu, 1.00 GiB, 2 threads), CUDA0 (a gpu, 1.00 GiB)"
         );
     }
 }

@@ -9,6 +9,7 @@ use super::execute::{
     check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
 use super::folder::{Folder, check_writable};
+use super::offload;
 use super::prepare::{self, Asked, Prepared, prepare};
 use super::requests::{Ready, Wanted};
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
@@ -188,7 +189,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     if header.requests.is_some() {
         note("resuming its cells: requests are sent in one go, or not at all");
     }
-    let fits = prepare::fits(&[(&plan, &engine)]).remove(0);
+    let fits = offload::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
     let lane = Lane {

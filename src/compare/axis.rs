@@ -149,7 +149,14 @@ mod tests {
             n_threads: 1,
             n_gpu_layers: 0,
         };
-        let case = cases(&Axes::default(), &["m".into()], &[], host)
+        // A record has these only where they were asked for.
+        let axes = Axes {
+            rpc: Some(vec!["a:1".parse().expect("a server")]),
+            device: Some(vec!["RPC0".parse().expect("a device")]),
+            tensor_split: Some(vec!["1".parse().expect("a share")]),
+            ..Axes::default()
+        };
+        let case = cases(&axes, &["m".into()], &[], host)
             .expect("valid")
             .remove(0);
         let json = serde_json::to_value(&case).expect("JSON");

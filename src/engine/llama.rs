@@ -164,7 +164,11 @@ fn window(path: &Path) -> Option<u32> {
 }
 
 /// What the engine says of each single tensor: hundreds of lines, which would push out what it did.
-const PER_TENSOR: [&[u8]; 2] = [b"create_tensor: ", b"llama_graph_n_input_tensors: "];
+const PER_TENSOR: [&[u8]; 3] = [
+    b"create_tensor: ",
+    b"llama_graph_n_input_tensors: ",
+    b"repack: ",
+];
 
 /// Written by hand rather than through a logging crate: it must work while the process aborts.
 unsafe extern "C" fn log_to_stderr(

@@ -29,8 +29,13 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server whose client died may take to show that it is alive.
 const LOST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the engine says when a connection ends in the middle of its work (`RPC_STATUS_ASSERT`).
-const LOST: &str = "Remote RPC server crashed";
+/// What the engine says when a connection ends in the middle of its work (`RPC_STATUS_ASSERT`), and when it cannot connect
+/// again: while a model is loaded it hangs up in between.
+const LOST: [&str; 3] = [
+    "Remote RPC server crashed",
+    "Failed to connect to ",
+    "RPC handshake failed for ",
+];
 
 /// Greets every server.
 ///
@@ -126,7 +131,7 @@ fn in_words(e: &std::io::Error) -> String {
 
 /// Which server a process lost that ended with this line in its log; none where the line says something else.
 pub fn lost(servers: &RpcServers, line: &str) -> Option<String> {
-    if servers.is_none() || !line.contains(LOST) {
+    if servers.is_none() || !LOST.iter().any(|said| line.contains(said)) {
         return None;
     }
     let endpoints = servers.endpoints();
@@ -231,6 +236,9 @@ mod tests {
             said,
             format!("the connection to the RPC server {alive} was lost")
         );
+        let again = format!("ggml-rpc.cpp:547: Failed to connect to {gone}");
+        let said = lost(&servers(&gone), &again).expect("lost");
+        assert_eq!(said, format!("the RPC server {gone} was lost"));
         assert_eq!(lost(&both, "GGML_ASSERT(x) failed"), None);
         assert_eq!(lost(&RpcServers::default(), line), None);
     }

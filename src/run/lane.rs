@@ -19,6 +19,9 @@ use crate::record::{CellLine, EndLine, Line, Opened, Outcome, Repetition, Worker
 /// Shortest time a worker is given to answer.
 const MIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What a network moves at least, in an estimate that is multiplied: a model goes to other machines through it.
+const NETWORK_BYTES_PER_S: u64 = 100_000_000;
+
 /// Times its estimate a worker is given to answer.
 const TIMEOUT_FACTOR: u32 = 20;
 
@@ -206,7 +209,11 @@ impl Lane<'_> {
             key: load.clone(),
             worker: number,
         };
-        let timeout = timeout(self.plan, course.eta.load(facts.file_bytes));
+        let mut expected = course.eta.load(facts.file_bytes);
+        if !load.rpc.is_none() {
+            expected += Duration::from_secs(facts.file_bytes / NETWORK_BYTES_PER_S);
+        }
+        let timeout = timeout(self.plan, expected);
         let answer = worker.ask(&request, timeout, Some(&course.interrupt));
         let answer = match answer {
             Err(WorkerError::Interrupted) => answer,
