@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod devices;
@@ -99,8 +99,30 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
             Err(command.error(ErrorKind::InvalidUtf8, not_utf8(&args)))
         }
-        Err(e) => Err(e),
+        Err(mut e) => {
+            if let Some(tip) = model_tip(&e) {
+                e.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![tip.into()]),
+                );
+            }
+            Err(e)
+        }
     }
+}
+
+/// How a model is named, for whoever names it without a flag.
+fn model_tip(error: &clap::Error) -> Option<String> {
+    let said = match error.kind() {
+        ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),
+        ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg),
+        _ => None,
+    };
+    let Some(ContextValue::String(said)) = said else {
+        return None;
+    };
+    let is_model = said.ends_with(".gguf") || said.starts_with("ollama:");
+    is_model.then(|| format!("a model is named with a flag: --model {said}"))
 }
 
 /// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
@@ -264,7 +286,7 @@ pub struct SynthArgs {
     #[arg(value_name = "TYPE", default_value = "q4_0")]
     pub tensor_type: String,
     /// The file [default: in the model folder, under the name --model finds it by]
-    #[arg(long)]
+    #[arg(short, long)]
     pub output: Option<PathBuf>,
     /// Layers
     #[arg(long)]
