@@ -416,6 +416,22 @@ mod tests {
     }
 
     #[test]
+    fn a_model_without_its_flag_is_told_the_flag() {
+        for line in [
+            "a.gguf",
+            "run a.gguf",
+            "requests --batch 2 a.gguf",
+            "run ollama:b",
+        ] {
+            let e = parse(line).expect_err("no flag");
+            let name = line.split(' ').next_back().expect("a word");
+            assert!(e.contains(&format!("with a flag: --model {name}")), "{e}");
+        }
+        assert!(!parse("run b").expect_err("no model").contains("--model b"));
+        parse("model synth tiny -o a.gguf").expect("a file");
+    }
+
+    #[test]
     fn b_alone_is_refused_with_both_meanings() {
         for line in ["-b 32", "-b=32", "sweep x.toml -b 32"] {
             let e = parse(line).expect_err("ambiguous");
