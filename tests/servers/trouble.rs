@@ -156,8 +156,8 @@ fn a_model_that_answers_messages_only_names_the_endpoint() {
             &json!({"error": {"message": said}}).to_string(),
         )
     });
-    let timeline = only(&serve(&mut openai::target(&fake), &job(1)));
-    let said = timeline.ending.to_string();
+    let served = serve(&mut openai::target(&fake), &job(1));
+    let said = only(&served).ending.to_string();
     assert!(
         said.contains("--endpoint chat") && !said.contains("--openai-strict"),
         "{said}"
