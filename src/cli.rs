@@ -182,6 +182,7 @@ pub enum Command {
     #[command(after_help = examples::AB)]
     Ab(Box<AbArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
+    #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     #[command(after_help = examples::GATE)]
@@ -429,6 +430,17 @@ mod tests {
         }
         assert!(!parse("run b").expect_err("no model").contains("--model b"));
         parse("model synth tiny -o a.gguf").expect("a file");
+        for line in [
+            "predict a.gguf",
+            "predict --model a.gguf",
+            "predict -m a.gguf",
+        ] {
+            let Some(Command::Predict(args)) = parse(line).expect("a model").command else {
+                panic!("another verb");
+            };
+            assert_eq!(args.models().collect::<Vec<_>>(), ["a.gguf"], "{line}");
+        }
+        parse("predict").expect_err("no model");
     }
 
     #[test]
