@@ -112,9 +112,6 @@ def tokens(model: str, folder: Path) -> bool:
         texts[name] = {d["timeline"]["number"]: d["timeline"]["text"] for d in lines if d["kind"] == "request"}
         if done.returncode != 0:
             print(done.stderr, file=sys.stderr)
-        for d in lines:
-            if d["kind"] == "worker" and name == "rpc":
-                print("layers:", ", ".join(f"{x['device']} {x['n']}" for x in d["found"]["layers"]))
     one.kill(), two.kill()
     same = sum(texts["rpc"].get(k) == text for k, text in texts["local"].items())
     print(f"tokens: {same} of {len(texts['local'])} greedy answers of 48 tokens are equal to the last character")

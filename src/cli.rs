@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod devices;
@@ -103,8 +103,30 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
             Err(command.error(ErrorKind::InvalidUtf8, not_utf8(&args)))
         }
-        Err(e) => Err(e),
+        Err(mut e) => {
+            if let Some(tip) = model_tip(&e) {
+                e.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![tip.into()]),
+                );
+            }
+            Err(e)
+        }
     }
+}
+
+/// How a model is named, for whoever names it without a flag.
+fn model_tip(error: &clap::Error) -> Option<String> {
+    let said = match error.kind() {
+        ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),
+        ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg),
+        _ => None,
+    };
+    let Some(ContextValue::String(said)) = said else {
+        return None;
+    };
+    let is_model = said.ends_with(".gguf") || said.starts_with("ollama:");
+    is_model.then(|| format!("a model is named with a flag: --model {said}"))
 }
 
 /// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
@@ -164,6 +186,7 @@ pub enum Command {
     #[command(after_help = examples::AB)]
     Ab(Box<AbArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
+    #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     #[command(after_help = examples::GATE)]
@@ -270,7 +293,7 @@ pub struct SynthArgs {
     #[arg(value_name = "TYPE", default_value = "q4_0")]
     pub tensor_type: String,
     /// The file [default: in the model folder, under the name --model finds it by]
-    #[arg(long)]
+    #[arg(short, long)]
     pub output: Option<PathBuf>,
     /// Layers
     #[arg(long)]
@@ -397,6 +420,33 @@ mod tests {
             .expect("any name")
             .run;
         assert_eq!(run.output.out, Some(PathBuf::from(bytes(b"o\xe9"))));
+    }
+
+    #[test]
+    fn a_model_without_its_flag_is_told_the_flag() {
+        for line in [
+            "a.gguf",
+            "run a.gguf",
+            "requests --batch 2 a.gguf",
+            "run ollama:b",
+        ] {
+            let e = parse(line).expect_err("no flag");
+            let name = line.split(' ').next_back().expect("a word");
+            assert!(e.contains(&format!("with a flag: --model {name}")), "{e}");
+        }
+        assert!(!parse("run b").expect_err("no model").contains("--model b"));
+        parse("model synth tiny -o a.gguf").expect("a file");
+        for line in [
+            "predict a.gguf",
+            "predict --model a.gguf",
+            "predict -m a.gguf",
+        ] {
+            let Some(Command::Predict(args)) = parse(line).expect("a model").command else {
+                panic!("another verb");
+            };
+            assert_eq!(args.models().collect::<Vec<_>>(), ["a.gguf"], "{line}");
+        }
+        parse("predict").expect_err("no model");
     }
 
     #[test]

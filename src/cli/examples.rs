@@ -5,8 +5,10 @@ pub const ALL: &str = "\
 Which file and batch size?
   ggufbench --model models/ --batch 1,8,32
   ggufbench --model models/ --batch 1,8,32 --slo tpot=50ms,ttft=2s
-Is a new build slower than the last one?
+Is a new build slower than the last one, once or every night?
   ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench
+  ggufbench sweep sweeps/nightly.toml
+  ggufbench gate out/20260131-020000-nightly --keep
 How fast does a server answer?
   ggufbench requests --target openai:http://127.0.0.1:8080/v1
   ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
@@ -52,6 +54,12 @@ Examples:
   ggufbench ab --model model.gguf --batch 1,8 -- --threads 4 -- --threads 8
   ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench --worker-b new/ggufbench";
 
+/// Below `compare --help`.
+pub const COMPARE: &str = "\
+Examples:
+  ggufbench compare out/20260131-120000-run out/20260201-120000-run
+  ggufbench compare out/20260131-120000-run --axis threads";
+
 /// Below `gate --help`.
 pub const GATE: &str = "\
 Examples:
@@ -71,7 +79,16 @@ mod tests {
     #[test]
     fn every_example_can_be_typed() {
         let mut n = 0;
-        for text in [ALL, SWEEP, REQUESTS, COMPARE_LIVE, REPORT, AB, GATE] {
+        for text in [
+            ALL,
+            SWEEP,
+            REQUESTS,
+            COMPARE_LIVE,
+            REPORT,
+            AB,
+            COMPARE,
+            GATE,
+        ] {
             for line in text.lines().filter(|l| l.starts_with("  ggufbench")) {
                 let words = line.split_whitespace().map(OsString::from);
                 let words = normalize(words).expect(line);

@@ -48,8 +48,16 @@ pub struct CeilingArgs {
 #[derive(Debug, Clone, Args)]
 pub struct PredictArgs {
     /// GGUF file, name, synth:PRESET:TYPE, or a shape such as llama3-8b or llama3-8b:q8_0
-    #[arg(required_unless_present = "check")]
+    #[arg(required_unless_present_any = ["check", "flagged"])]
     pub model: Vec<String>,
+    /// The same, as for other verbs; repeatable
+    #[arg(
+        short = 'm',
+        long = "model",
+        value_name = "MODEL",
+        conflicts_with = "check"
+    )]
+    pub flagged: Vec<String>,
     /// Hold a run's measured cells against what would have been expected of them
     #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "batch", "n_prompt", "n_gen", "n_depth",
         "threads", "n_ctx", "kv", "n_batch", "n_ubatch", "type_k", "type_v", "no_sample"])]
@@ -118,11 +126,16 @@ pub struct PredictArgs {
 }
 
 impl PredictArgs {
+    /// The models, however they are named.
+    pub fn models(&self) -> impl Iterator<Item = &String> {
+        self.model.iter().chain(&self.flagged)
+    }
+
     /// The axes as a run's flags.
     pub fn axes(&self) -> AxisArgs {
         let default_batch = || vec!["1,8,32,128".to_owned()];
         AxisArgs {
-            model: self.model.clone(),
+            model: self.models().cloned().collect(),
             batch: match self.batch.is_empty() {
                 true => default_batch(),
                 false => self.batch.clone(),

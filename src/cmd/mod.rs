@@ -25,6 +25,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::cli::{Cli, Command};
 use crate::engine::plugins;
+use crate::host::{self, signals};
 use crate::plan::sweep;
 use crate::streams;
 
@@ -48,6 +49,10 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
     if let Some(folder) = &cli.backends {
         plugins::look_also_in(folder).map_err(|reason| anyhow!(reason))?;
     }
+    if !matches!(cli.command, Some(Command::Worker { .. })) {
+        host::leave_openmp_places();
+    }
+    signals::outlive_limits();
     match cli.command {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),

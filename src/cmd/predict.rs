@@ -30,7 +30,7 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         return check_run(args, run);
     }
     let flags = AxisArgs {
-        model: args.model.iter().map(|m| as_model(m)).collect(),
+        model: args.models().map(|m| as_model(m)).collect(),
         ..args.axes()
     };
     let axes = prepare::axes_of(&flags)?;

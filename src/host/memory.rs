@@ -70,7 +70,8 @@ impl Memory {
 }
 
 /// Bytes this process could take now without swapping and without meeting a container's limit:
-/// the smaller of the kernel's `MemAvailable` and the headroom of the cgroups above the process.
+/// the smallest of the kernel's `MemAvailable`, the headroom of the cgroups above the process, and what its own limit of
+/// addresses (`ulimit -v`) leaves.
 /// Outside Linux, what the operating system calls available. `None`: unknown.
 pub fn available_memory_bytes() -> Option<u64> {
     Memory::probe(&LiveFiles).available_bytes
@@ -81,7 +82,19 @@ fn available_bytes(files: &impl Files) -> Option<u64> {
     let machine = kib_value_bytes(&meminfo, "MemAvailable");
     let container =
         Cgroup::find(files, "memory").and_then(|cgroup| cgroup.memory_headroom_bytes(files));
-    machine.into_iter().chain(container).min()
+    let addresses = address_headroom_bytes(files);
+    machine.into_iter().chain(container).chain(addresses).min()
+}
+
+/// What `ulimit -v` leaves to this process; none without such a limit.
+fn address_headroom_bytes(files: &impl Files) -> Option<u64> {
+    let limits = files.read("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|l| l.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let taken = kib_value_bytes(&files.read("/proc/self/status")?, "VmSize")?;
+    Some(limit.saturating_sub(taken))
 }
 
 /// The chosen word of a kernel setting such as `always [madvise] never`.
@@ -111,6 +124,23 @@ mod tests {
 
     const MEMINFO: &str = "MemTotal:       16000000 kB\nMemFree:          100 kB\n\
         MemAvailable:   8000000 kB\nSwapTotal:       2000 kB\nSwapFree:        1500 kB\n";
+
+    #[test]
+    fn a_limit_of_addresses_is_what_is_available() {
+        let limits = |limit: &str| {
+            let line =
+                format!("Max address space         {limit}            unlimited            bytes");
+            let texts = [
+                ("/proc/meminfo", MEMINFO),
+                ("/proc/self/limits", line.as_str()),
+                ("/proc/self/status", "VmSize:\t   50000 kB"),
+            ];
+            Memory::probe(&Sample(&texts)).available_bytes
+        };
+        assert_eq!(limits("unlimited"), Some(8_000_000 << 10));
+        assert_eq!(limits("204800000"), Some(204_800_000 - (50_000 << 10)));
+        assert_eq!(limits("1000"), Some(0));
+    }
 
     #[test]
     fn reads_meminfo_and_the_huge_page_mode() {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 mod bandwidth;
+mod binding;
 mod cgroup;
 mod cpu;
 mod environment;
@@ -38,6 +39,7 @@ mod cpu_tests;
 mod garbage_tests;
 
 pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
+pub use binding::leave_openmp_places;
 pub use cpu::{Cache, Cpu};
 pub use environment::{EngineEnvironment, not_for_workers};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};

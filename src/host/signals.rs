@@ -57,6 +57,15 @@ pub fn leave_to_parent() {
     }
 }
 
+/// Makes a file that meets a limit (`ulimit -f`) an error that says so, instead of a signal that ends the program without a word.
+pub fn outlive_limits() {
+    #[cfg(unix)]
+    // SAFETY: no handler is installed that could be called; a wrong number would only be refused.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     // SAFETY: `sigaction` is plain data, for which zeroes are valid; with no new action the call only fills it.

@@ -31,6 +31,27 @@ const NOT_GENERATIVE: &[(&str, &[&str])] = &[
     ),
     ("an encoder-decoder", &["t5"]),
     ("an audio decoder", &["wavtokenizer-dec", "pockettts"]),
+    ("a model that recognises speech", &["whisper"]),
+    (
+        "a model that makes pictures, or a part of one",
+        &[
+            "aura",
+            "cosmos",
+            "esrgan",
+            "flux",
+            "hidream",
+            "hyvid",
+            "ltxv",
+            "lumina2",
+            "pig",
+            "qwen_image",
+            "sd1",
+            "sd3",
+            "sdxl",
+            "wan",
+        ],
+    ),
+    ("a control vector", &["controlvector"]),
     (
         "a draft head for another model",
         &["eagle3", "dflash", "gemma4-assistant"],
@@ -84,6 +105,11 @@ pub(super) fn language_model(
     }
     if tensors.is_empty() {
         return refuse("it has no tensors (a vocabulary only)");
+    }
+    match gguf.uint(&format!("{arch}.pooling_type")) {
+        Some(4) => return refuse("it ranks texts (a reranker)"),
+        Some(1..=3) => return refuse("its output is pooled (an embedding model)"),
+        _ => {}
     }
     if gguf.uint(&format!("{arch}.attention.causal")) == Some(0) {
         return refuse("its attention is not causal (an encoder or a diffusion model)");

@@ -322,9 +322,18 @@ fn refusal(path: &Path, log: &str) -> ModelError {
         .unwrap_or("no reason given")
         .to_owned();
     if let Some(magic) = first.strip_prefix("invalid magic characters: ") {
-        let lfs = magic.contains("'vers'");
-        let hint = if lfs {
+        let begins = |with: &str| magic.starts_with(&format!("'{with}"));
+        let hint = if begins("vers") {
             "; it may be a Git LFS pointer: run git lfs pull"
+        } else if ["<!DO", "<!do", "<htm", "<HTM"].iter().any(|b| begins(b)) {
+            "; it is a web page: download the file itself"
+        } else if begins("PK") {
+            "; it is an archive (zip): unpack it, or convert the model"
+        } else if ["tjgg", "ggjt", "fmgg", "ggmf", "lmgg", "ggml"]
+            .iter()
+            .any(|b| begins(b))
+        {
+            "; it is of a format before GGUF: convert the original model again"
         } else {
             ""
         };

@@ -23,16 +23,21 @@ pub fn numbers(key: &str, text: &str) -> Result<Vec<u32>, PlanError> {
 }
 
 fn number(key: &str, text: &str) -> Result<u32, PlanError> {
-    text.trim().parse().map_err(|_| {
-        PlanError::axis(
-            key,
-            format!("'{text}' is not a number; a value, a list 1,8,32 or a range 1-128*2, 1-8+1"),
-        )
+    use std::num::IntErrorKind::{Empty, PosOverflow};
+    text.trim().parse().map_err(|e: std::num::ParseIntError| {
+        let why = match e.kind() {
+            PosOverflow => format!("{text} is more than {}", u32::MAX),
+            Empty => "an empty value is not a number".to_owned(),
+            _ => format!("'{text}' is not a number"),
+        };
+        let forms = "a value, a list 1,8,32 or a range 1-128*2, 1-8+1";
+        PlanError::axis(key, format!("{why}; {forms}"))
     })
 }
 
 fn range(key: &str, piece: &str) -> Result<Vec<u32>, PlanError> {
-    let Some((first, rest)) = piece.split_once('-') else {
+    let ends = piece.split_once('-').filter(|(first, _)| !first.is_empty());
+    let Some((first, rest)) = ends else {
         return Ok(vec![number(key, piece)?]);
     };
     let (last, step, multiply) = match rest.split_once(['+', '*']) {
@@ -155,7 +160,9 @@ mod tests {
             ("0-8*2", "never end"),
             ("1-8+0", "never end"),
             ("0-4000000", "more than 10000"),
-            ("-1", "not a number"),
+            ("-1", "'-1' is not a number"),
+            ("1,", "an empty value"),
+            ("4294967296", "4294967296 is more than 4294967295"),
         ] {
             let e = numbers("batch", text).expect_err(text).to_string();
             assert!(

@@ -21,6 +21,9 @@ const MOST_LINE_BYTES: u64 = 256 << 20;
 /// Largest record that is read.
 const MOST_BYTES: u64 = 8 << 30;
 
+/// Blank lines in a row that are passed over.
+const MOST_BLANK_LINES: u32 = 1000;
+
 /// Most requests that a job may have had under way: servers take more than the engine decodes together.
 const MOST_AT_ONCE: u32 = 1 << 16;
 
@@ -271,9 +274,16 @@ impl Lines {
         // Before a line is looked for: what is no record may have no lines, or no end.
         let start = self.reader.fill_buf();
         let start = start.map_err(io(&self.path, "cannot read the record"))?;
-        if start.first() != Some(&b'{') {
+        // An editor's byte-order mark.
+        let n_mark = if start.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        };
+        if start.get(n_mark) != Some(&b'{') {
             return Err(RecordError::NoHeader(self.path.clone()));
         }
+        self.reader.consume(n_mark);
         match self.next()? {
             Some(Line::Run(header)) if header.schema > SCHEMA_VERSION => Err(RecordError::Newer {
                 path: self.path.clone(),
@@ -285,13 +295,14 @@ impl Lines {
     }
 
     fn next(&mut self) -> Result<Option<Line>, RecordError> {
-        self.text.clear();
-        self.number += 1;
-        let n = (&mut self.reader)
-            .take(MOST_LINE_BYTES + 1)
-            .read_until(b'\n', &mut self.text)
-            .map_err(io(&self.path, "cannot read the record"))? as u64;
-        self.n_bytes += n;
+        let mut n = self.next_text()?;
+        // Editors and joined files leave blank lines.
+        for _ in 0..MOST_BLANK_LINES {
+            if !self.text.ends_with(b"\n") || !self.text.trim_ascii().is_empty() {
+                break;
+            }
+            n = self.next_text()?;
+        }
         if n > MOST_LINE_BYTES {
             let most = crate::units::bytes(MOST_LINE_BYTES);
             return Err(self.wrong(format!("it is longer than {most}")));
@@ -306,6 +317,18 @@ impl Lines {
         let line: Line = serde_json::from_slice(&self.text).map_err(|e| self.unreadable(&e))?;
         check(&line).map_err(|reason| self.wrong(reason))?;
         Ok(Some(line))
+    }
+
+    /// Reads up to the next line's end. Returns how many bytes that are.
+    fn next_text(&mut self) -> Result<u64, RecordError> {
+        self.text.clear();
+        self.number += 1;
+        let n = (&mut self.reader)
+            .take(MOST_LINE_BYTES + 1)
+            .read_until(b'\n', &mut self.text)
+            .map_err(io(&self.path, "cannot read the record"))? as u64;
+        self.n_bytes += n;
+        Ok(n)
     }
 
     fn unreadable(&self, e: &serde_json::Error) -> RecordError {
@@ -485,6 +508,25 @@ mod tests {
         let header = read(folder.path(), |line| lines.push(line)).expect("readable");
         assert_eq!(lines, [first, repetition(1, 5), end(1)]);
         assert_eq!(header.n_repeated_lines, 3);
+    }
+
+    #[test]
+    fn what_an_editor_leaves_in_a_record_is_passed_over() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = Writer::create(folder.path(), header("r", &batches(&[1])));
+        let writer = writer.as_mut().expect("writable");
+        for line in [&repetition(0, 5), &end(1)] {
+            writer.append(line).expect("writable");
+        }
+        let path = folder.path().join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).expect("there");
+        let edited = format!("\u{feff}{}\r\n \n", text.replace('\n', "\r\n\r\n"));
+        std::fs::write(&path, edited).expect("writable");
+        let mut lines = Vec::new();
+        read(folder.path(), |line| lines.push(line)).expect("readable");
+        assert_eq!(lines, [repetition(0, 5), end(1)]);
+        std::fs::write(&path, text.clone() + &"\n".repeat(2000)).expect("writable");
+        assert!(reason(&folder).contains("not a line of a run"));
     }
 
     #[test]

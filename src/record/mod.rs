@@ -37,7 +37,7 @@ pub enum Line {
     /// The first line.
     Run(Box<RunHeader>),
     /// A worker process that loaded its model, or could not.
-    Worker(WorkerLine),
+    Worker(Box<WorkerLine>),
     /// A timed repetition.
     Repetition(Box<Repetition>),
     /// What became of a cell in one process.

@@ -121,6 +121,12 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
             return Err("after the @ stands an address: ollama:MODEL@http://HOST:PORT".into());
         }
         let model = named_model(model, "ollama:llama3.1:8b")?;
+        let beyond = ["/v1", "/api/generate", "/api/chat", "/api"];
+        if let Some((far, right)) = url.as_ref().and_then(|url| goes_too_far(url, &beyond)) {
+            return Err(format!(
+                "Ollama's own protocol is asked for without {far}: ollama:{model}@{right}"
+            ));
+        }
         return Ok(TargetSpec::Ollama { model, url });
     }
     if let Some(rest) = text.strip_prefix("openai:") {
@@ -141,16 +147,14 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
                 url.below("/v1")
             ));
         }
-        let given = url.path();
-        let endings = ["/chat/completions", "/completions", "/models"];
-        if let Some(base) = endings.iter().find_map(|end| given.strip_suffix(end)) {
-            let n = url.text.trim_end_matches('/').len() - given.len() + base.len();
-            return Err(format!(
-                "the address goes up to what stands before {}: openai:{}",
-                &given[base.len()..],
-                &url.text[..n]
-            ));
-        }
+        goes_too_far(&url, &["/chat/completions", "/completions", "/models"]).map_or(
+            Ok(()),
+            |(far, right)| {
+                Err(format!(
+                    "the address goes up to what stands before {far}: openai:{right}"
+                ))
+            },
+        )?;
         return Ok(TargetSpec::Openai { url, model });
     }
     if text.starts_with("http://") || text.starts_with("https://") {
@@ -166,6 +170,13 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
         ));
     }
     Err(format!("write {FORMS}"))
+}
+
+/// What stands at an address's end and is put there by requests, and the address without it.
+fn goes_too_far<'a>(url: &ServerUrl, ends: &[&'a str]) -> Option<(&'a str, String)> {
+    let given = url.text.trim_end_matches('/');
+    let right = |end: &&'a str| Some((*end, given.strip_suffix(end)?.to_owned()));
+    ends.iter().find_map(right)
 }
 
 fn named_model(model: &str, example: &str) -> Result<String, String> {
@@ -350,6 +361,8 @@ mod tests {
         assert!(
             error("openai:http://h:1/v1/chat/completions/").ends_with(": openai:http://h:1/v1")
         );
+        assert!(error("ollama:m@http://h:1/v1").ends_with("without /v1: ollama:m@http://h:1"));
+        assert!(error("ollama:m@http://h:1/api/chat/").ends_with(": ollama:m@http://h:1"));
         assert!(error("openai:http://h:1/v1/models").ends_with(": openai:http://h:1/v1"));
         assert!(
             error("http://h:1/v1").contains("openai:http://h:1/v1, or ollama:MODEL@http://h:1")

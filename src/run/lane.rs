@@ -226,7 +226,7 @@ impl Lane<'_> {
             Ok(Reply::Loaded { load_ns, rss_bytes }) => (Some(*load_ns), *rss_bytes),
             _ => (None, None),
         };
-        self.writer.append(&Line::Worker(WorkerLine {
+        self.writer.append(&Line::Worker(Box::new(WorkerLine {
             worker: number,
             replicate: visit.replicate,
             load: load.clone(),
@@ -234,7 +234,7 @@ impl Lane<'_> {
             rss_bytes,
             found: found(&log),
             log: log.clone(),
-        }))?;
+        })))?;
         Ok(match answer {
             Ok(Reply::Loaded { .. }) => Crew::Ready(Box::new(worker), number),
             Ok(other) => refused(worker.out_of_turn(&other), log),

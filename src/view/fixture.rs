@@ -171,7 +171,7 @@ pub fn calls(case: &Case, prefill_ns: u64, steps_ns: &[u64]) -> Vec<Call> {
 }
 
 pub fn worker(number: u32, model: &str, load_ns: Option<u64>) -> Line {
-    Line::Worker(WorkerLine {
+    Line::Worker(Box::new(WorkerLine {
         worker: number,
         replicate: number,
         load: case(model, 1).load_key(),
@@ -179,7 +179,7 @@ pub fn worker(number: u32, model: &str, load_ns: Option<u64>) -> Line {
         rss_bytes: Some(100 * MIB),
         found: None,
         log: vec!["llama_model_loader: loaded".to_owned()],
-    })
+    }))
 }
 
 /// A repetition in the replicate and the worker of one number.

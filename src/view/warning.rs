@@ -255,8 +255,8 @@ impl fmt::Display for CellWarning {
                 precision,
             } if *half_width > 1.0 => write!(
                 f,
-                "hardly known, as its interval is wider than the figure, and {:.1}% were asked for; raise \
-                 --max-replicates or --budget, or calm the machine",
+                "hardly known, as its interval is wider than the figure, and {:.1}% were asked for; allow \
+                 more processes (--max-replicates) and more time, or calm the machine",
                 precision * 100.0
             ),
             Self::Imprecise {
@@ -265,7 +265,7 @@ impl fmt::Display for CellWarning {
             } => write!(
                 f,
                 "known to ±{:.1}% only, {:.1}% were asked for, and the most processes were used or the budget was \
-                 over; raise --max-replicates or --budget, or calm the machine",
+                 over; allow more processes (--max-replicates) and more time, or calm the machine",
                 half_width * 100.0,
                 precision * 100.0
             ),

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod home;
+mod limits;
 mod names;
 mod outputs;
 mod signals;

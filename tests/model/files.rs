@@ -191,9 +191,29 @@ fn a_gguf_file_that_is_no_language_model_is_said() {
     assert!(kind(&[arch("bert")]).contains("encoder"));
     assert!(kind(&[arch("t5")]).contains("encoder-decoder"));
     assert!(kind(&[arch("llama")]).contains("vocabulary only"));
+    assert!(kind(&[arch("whisper")]).contains("speech"));
+    assert!(kind(&[arch("flux")]).contains("pictures"));
+    assert!(kind(&[arch("controlvector")]).contains("control vector"));
     assert!(kind(&[]).contains("general.architecture"));
     // A key of the wrong type is as good as none, and no abort.
     assert!(kind(&[("general.architecture", Err(7))]).contains("general.architecture"));
+}
+
+#[test]
+fn a_file_of_another_format_is_told_what_it_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.gguf");
+    for (begin, hint) in [
+        ("<!DOCTYPE html>", "web page"),
+        ("<html>", "web page"),
+        ("PK\u{3}\u{4}", "archive"),
+        ("tjgg\u{3}", "before GGUF"),
+        ("version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+    ] {
+        fs::write(&path, format!("{begin}{}", "x".repeat(100))).unwrap();
+        let error = ModelFacts::read(&path).unwrap_err().to_string();
+        assert!(error.contains(hint), "{begin}: {error}");
+    }
 }
 
 #[test]

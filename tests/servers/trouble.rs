@@ -122,6 +122,49 @@ fn a_refused_field_names_the_flag_that_leaves_it_out() {
 }
 
 #[test]
+fn a_seed_that_is_refused_is_left_out_and_that_is_noted() {
+    let fake = serving(|_, seen| match seen.body.contains("\"seed\"") {
+        true => whole(
+            "400 Bad Request",
+            &json!({"error": {"message": "Unrecognized request argument supplied: seed"}})
+                .to_string(),
+        ),
+        false => stream(
+            SSE,
+            &[&openai::text("a"), &openai::finish("stop"), openai::DONE],
+        ),
+    });
+    let mut target = openai::target(&fake);
+    let served = serve(&mut target, &job(2));
+    assert!(
+        served.timelines.iter().all(|t| t.ending == Ending::Stop),
+        "{served:?}"
+    );
+    let notes = target.facts().unwrap().notes;
+    assert!(
+        notes.iter().any(|n| n.contains("refuses seed")),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_model_that_answers_messages_only_names_the_endpoint() {
+    let fake = serving(|_, _| {
+        let said = "This is a chat model and not supported in the v1/completions endpoint.";
+        whole(
+            "400 Bad Request",
+            &json!({"error": {"message": said}}).to_string(),
+        )
+    });
+    let served = serve(&mut openai::target(&fake), &job(1));
+    let said = only(&served).ending.to_string();
+    assert!(
+        said.contains("--endpoint chat") && !said.contains("--openai-strict"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let elsewhere = Fake::start(|_, _| whole("200 OK", "{}"));
     let to = elsewhere.url("/api/generate").to_string();

@@ -208,10 +208,14 @@ pub(super) fn another_type(view: &RunView, what: &str) -> Vec<Block> {
     };
     let quantize = Suggestion::new(Some("model")).word("quantize");
     let quantize = quantize.path(&model.path).word(name).path(&other);
-    let mut blocks = vec![Block::Missing(
-        format!("{what} This makes another:"),
-        quantize.to_string(),
-    )];
+    // What was made already is not made again.
+    let mut blocks = match other.exists() {
+        true => vec![Block::Text(what.to_owned())],
+        false => vec![Block::Missing(
+            format!("{what} This makes another:"),
+            quantize.to_string(),
+        )],
+    };
     if let Some(case) = template(view) {
         // What is there already is measured beside it.
         let both = Suggestion::of_case(view, case, &[]);

@@ -16,9 +16,8 @@ use crate::units;
 /// A watcher for standard error.
 pub fn for_stderr() -> Box<dyn Watcher> {
     if stderr().is_terminal() {
-        let style = ProgressStyle::with_template("{spinner} {wide_msg} {pos}/{len} {elapsed}")
-            .expect("the template is well-formed");
-        let bar = ProgressBar::new(0).with_style(style);
+        // How many jobs there are is known once the first has ended.
+        let bar = ProgressBar::new(0).with_style(style("{spinner} {wide_msg} {elapsed}"));
         bar.enable_steady_tick(Duration::from_millis(500));
         Box::new(Bar(bar))
     } else {
@@ -80,6 +79,10 @@ fn name(job: &str, target: &str, round: u32) -> String {
     format!("{job} at {target}, round {}", round + 1)
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well-formed")
+}
+
 struct Bar(ProgressBar);
 
 impl Watcher for Bar {
@@ -97,6 +100,8 @@ impl Watcher for Bar {
             &format!("{name}: {}", result(line, served)),
             NOTE_COLUMNS,
         ));
+        self.0
+            .set_style(style("{spinner} {wide_msg} {pos}/{len} {elapsed}"));
         self.0.set_length(all as u64);
         self.0.set_position(done as u64);
     }

@@ -105,6 +105,10 @@ fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
 fn words(why: &CertificateError, trusted: &Trusted) -> String {
     let whose = match (trusted.named.as_slice(), trusted.n_roots) {
         ([], _) => "the system's".to_owned(),
+        (named, 0) => format!(
+            "no certificate in PEM form was found in {}",
+            named.join(" and ")
+        ),
         (named, 1) => format!("the one in {}", named.join(" and ")),
         (named, n) => format!("the {n} in {}", named.join(" and ")),
     };
@@ -130,7 +134,8 @@ fn words(why: &CertificateError, trusted: &Trusted) -> String {
         CertificateError::Revoked => "its authority has revoked it: the server needs a new one".to_owned(),
         // An authority's own certificate as the server's is what `openssl req -x509` makes.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => format!(
-            "it is an authority's (CA:TRUE) and no server's: sign one for the server with it, then {set}"
+            "it is an authority's (CA:TRUE) and no server's: sign one for the server with it, then {set}; or make a \
+             self-signed one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`, and name that"
         ),
         other => format!("{} ({whose} are trusted): {set}", plain(&other.to_string())),
     };
@@ -185,6 +190,9 @@ mod tests {
         assert_eq!(certificate_words(&other), None);
         let trusted = of(none_found(), &["SSL_CERT_FILE"]);
         let said = words(&CertificateError::UnknownIssuer, &trusted);
-        assert!(said.contains("the 0 in SSL_CERT_FILE"), "{said}");
+        assert!(
+            said.contains("no certificate in PEM form was found in SSL_CERT_FILE"),
+            "{said}"
+        );
     }
 }

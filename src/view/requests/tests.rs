@@ -83,6 +83,13 @@ fn what_is_not_whole_is_counted_and_not_timed() {
     let f = &stalled.figures;
     assert_eq!((f.n_sent, f.n_whole), (60, 59));
     assert_eq!(f.failed, [("stalled", 1)].into());
+    let said = &f.failed_such_as["stalled"];
+    assert!(said.starts_with("nothing arrived for"), "{said}");
+    assert_eq!(
+        failed_kind("stalled", 1, Some(said)),
+        format!("1 stalled ({said})")
+    );
+    assert_eq!(failed_kind("not_sent", 2, None), "2 not sent");
     assert_eq!(f.latency_ns.n, 59);
     let short = find(requests(&view), "temperature/t1", OLLAMA);
     assert_eq!((short.figures.n_short, short.figures.n_whole), (1, 18));
