@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
+use super::compare::priced;
 use super::execute::{
     check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
@@ -57,7 +58,11 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let (folder, ended) = measure(sides, &out)?;
     let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
     let [a, b] = views;
-    let (a, b) = (a?, b?);
+    let (mut a, mut b) = (a?, b?);
+    for view in [&mut a, &mut b] {
+        // The comparison says where there is no cost.
+        view.price.clone_from(&args.output.price);
+    }
     let code = exit_code(ended, &[&a, &b]);
     let is_whole = a.any_measured() && b.any_measured();
     let has_reports = !args.output.no_report;
@@ -84,8 +89,12 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         }
         return Ok(code);
     }
-    let compared = compare_pair(&folder, args.metric, args.same_within)
+    let mut compared = compare_pair(&folder, args.metric, args.same_within)
         .with_context(|| format!("{}: was measured, but cannot be compared", folder.display()))?;
+    if let Some(price) = &args.output.price {
+        let energies = pair::read(&folder, Metric::JoulesPerToken)?;
+        compared = priced(compared, (&energies.a, &energies.b), price);
+    }
     let mut sheet = comparison::sheet(&compared);
     for (side, view) in [("A", &a), ("B", &b)] {
         sheet.below.extend(troubles(side, view));
@@ -205,6 +214,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
     );
     let mut both = Asked::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
+    both.measures_idle_power = true;
     let [of_a, of_b] = side_flags(&args.sides)?;
     let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Side> {
         let engine = own.worker.engine.clone().or(args.worker.engine.clone());

@@ -66,6 +66,8 @@ pub struct Asked {
     pub exclude: Vec<Exclude>,
     /// The protocol.
     pub protocol: ProtocolChoice,
+    /// Whether the idle power is measured beforehand, where it can be.
+    pub measures_idle_power: bool,
 }
 
 impl Asked {
@@ -98,6 +100,7 @@ impl Asked {
             axes: sweep.axes.clone().overridden_by(flags.clone()),
             exclude: sweep.exclude,
             protocol: sweep.protocol.overridden_by(protocol_of(protocol)?),
+            measures_idle_power: false,
         })
     }
 
@@ -149,11 +152,12 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         also,
         exclude,
         protocol,
+        measures_idle_power,
     } = asked;
     let groups: Vec<&Axes> = std::iter::once(&axes).chain(&also).collect();
     let protocol = protocol.resolve()?;
     // What needs no model is checked first: a wrong batch is told before a missing file.
-    let machine = Machine::probe();
+    let mut machine = Machine::probe();
     let default_host = Host {
         n_threads: machine.cpu.available_cores.unwrap_or(1).min(MAX_THREADS),
         n_gpu_layers: 0,
@@ -169,6 +173,9 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
 
     let all_specs: Vec<String> = groups.iter().flat_map(|axes| specs(axes)).collect();
     let found = resolve(&all_specs, &ModelStore::locate()?)?;
+    if measures_idle_power && matches!(command.engine, EngineChoice::Llama { .. }) {
+        machine.measure_idle_power();
+    }
     let (engine, program) = describe(&command)?;
     for axes in &groups {
         check_gpu(axes, &engine)?;
@@ -351,33 +358,36 @@ struct LanePrice {
     whole: MemoryPrice,
     on_gpu: u64,
     on_host: u64,
-    /// Free memory of the GPUs that the cell may use.
+    /// Free memory of the GPUs that the cell uses.
     gpu_bytes: u64,
+    /// The engine's names of them.
+    gpus: String,
 }
 
 impl LanePrice {
     fn of(plan: &Plan, case: &Case, engine: &EngineFacts) -> Self {
-        let gpus = engine.devices.iter().filter(|d| d.kind == "gpu");
-        let gpus: Vec<u64> = gpus.map(|d| d.memory_free_bytes).collect();
         let model = plan.model_of(case);
         let whole = budget::memory(case, model);
         // An integrated GPU's memory is the host's.
+        let used = engine.gpus_of(&case.load_key()).into_iter();
+        let used = used
+            .map(|at| &engine.devices[at])
+            .filter(|d| d.kind == "gpu");
+        let gpus: Vec<&Device> = used.collect();
         let (on_gpu, on_host) = if gpus.is_empty() {
             (0, whole.total_bytes())
         } else {
             whole.split(case, model)
         };
-        let gpu_bytes = match case.split_mode {
-            SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
-            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => {
-                gpus.iter().copied().fold(0, u64::saturating_add)
-            }
-        };
+        let names: Vec<&str> = gpus.iter().map(|d| d.name.as_str()).collect();
         Self {
             whole,
             on_gpu,
             on_host,
-            gpu_bytes,
+            gpu_bytes: gpus
+                .iter()
+                .fold(0, |sum: u64, d| sum.saturating_add(d.memory_free_bytes)),
+            gpus: names.join(", "),
         }
     }
 }
@@ -385,19 +395,21 @@ impl LanePrice {
 /// The outcome of a cell that does not fit.
 fn over(lanes: &[LanePrice]) -> Option<Outcome> {
     let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
-    let over = |needs_bytes: u64, has_bytes: u64| {
-        (needs_bytes > has_bytes).then_some(Outcome::Skipped {
+    let over = |needs_bytes: u64, has_bytes: u64, device: Option<&str>| {
+        (needs_bytes > has_bytes).then(|| Outcome::Skipped {
             needs_bytes,
             has_bytes,
+            device: device.map(str::to_owned),
         })
     };
     let sum = |bytes: fn(&LanePrice) -> u64| lanes.iter().map(bytes).fold(0, u64::saturating_add);
     let on_gpu = sum(|lane| lane.on_gpu);
-    let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
-    let gpu_bytes = using.map(|lane| lane.gpu_bytes).max().unwrap_or(0);
     let on_host = sum(|lane| lane.on_host);
-    over(on_gpu, share(gpu_bytes))
-        .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has))))
+    let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
+    let roomiest = using.max_by_key(|lane| lane.gpu_bytes);
+    roomiest
+        .and_then(|lane| over(on_gpu, share(lane.gpu_bytes), Some(&lane.gpus)))
+        .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has), None)))
 }
 
 /// The axes that flags name.

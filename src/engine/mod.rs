@@ -7,14 +7,15 @@ pub mod clock;
 pub mod found;
 pub mod kernel;
 pub mod llama;
+pub mod out_of_memory;
 pub mod plugins;
 pub mod slowed;
 pub mod synthetic;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Case;
 use crate::plan::serving::Sampling;
+use crate::plan::{Case, LoadKey, SplitMode};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -65,6 +66,25 @@ pub struct Device {
     /// Whether its backend can spread the rows of a matrix over several devices (`--split-mode row`).
     #[serde(default)]
     pub can_split_rows: bool,
+    /// Where it is on the PCI bus, as `0000:c1:00.0`; none where the backend does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci_bus_id: Option<String>,
+}
+
+/// Memory of the GPUs that a model's layers are on, together, as their backends tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuMemory {
+    /// All of it.
+    pub total_bytes: u64,
+    /// Not in use by anybody.
+    pub free_bytes: u64,
+}
+
+impl GpuMemory {
+    /// In use by anybody.
+    pub fn used_bytes(self) -> u64 {
+        self.total_bytes.saturating_sub(self.free_bytes)
+    }
 }
 
 /// The engine as it was built and as it found the machine; the same for every model.
@@ -86,6 +106,39 @@ pub struct EngineFacts {
 }
 
 impl EngineFacts {
+    /// The devices that layers of a model loaded so are on besides the CPU, by their numbers; nothing where none is
+    /// offloaded. As llama.cpp chooses: integrated GPUs only where there is no other.
+    pub fn gpus_of(&self, load: &LoadKey) -> Vec<usize> {
+        if load.n_gpu_layers == 0 {
+            return Vec::new();
+        }
+        let of_kind = |kind: &str| -> Vec<usize> {
+            let devices = self.devices.iter().enumerate();
+            let alike = devices.filter(|(_, d)| d.kind == kind);
+            alike.map(|(at, _)| at).collect()
+        };
+        let mut gpus = of_kind("gpu");
+        if gpus.is_empty() {
+            gpus = of_kind("igpu");
+            gpus.truncate(1);
+        }
+        match load.split_mode {
+            SplitMode::None => gpus
+                .get(load.main_gpu as usize)
+                .copied()
+                .into_iter()
+                .collect(),
+            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => gpus,
+        }
+    }
+
+    /// Where these are on the PCI bus, as far as their backends say.
+    pub fn pci_ids_of(&self, load: &LoadKey) -> Vec<Option<&str>> {
+        let gpus = self.gpus_of(load).into_iter();
+        gpus.map(|at| self.devices[at].pci_bus_id.as_deref())
+            .collect()
+    }
+
     /// Whether the two would compute the same way: one build, finding the same devices. Free memory may
     /// differ.
     pub fn is_same_build(&self, other: &Self) -> bool {
@@ -124,6 +177,11 @@ pub trait Engine {
     /// # Errors
     /// [`EngineError::Template`] when the file has none, or one that the engine cannot apply.
     fn apply_template(&self, user_text: &str) -> Result<String, EngineError>;
+
+    /// Memory now of the GPUs that the model's layers are on; none without any.
+    fn gpu_memory(&self) -> Option<GpuMemory> {
+        None
+    }
 
     /// A fresh context for the case; it costs memory for the KV cache and the compute buffers.
     ///

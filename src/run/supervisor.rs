@@ -16,7 +16,7 @@ use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORK
 use crate::build_info::BuildInfo;
 use crate::engine::{EngineFacts, plugins};
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
-use crate::host::{not_for_workers, process};
+use crate::host::{GpuReport, not_for_workers, process};
 use crate::measure::Call;
 use crate::plan::LoadKey;
 use crate::request::Timeline;
@@ -214,7 +214,7 @@ impl Worker {
         interrupt: Option<&Interrupt>,
     ) -> Result<Reply, WorkerError> {
         if let Request::Load { key, .. } = request {
-            self.sampler = sampler(self.child.id(), key);
+            self.sampler = sampler(self.child.id(), &self.engine, key);
         }
         let is_timed = matches!(request, Request::Repeat);
         let _watched = self
@@ -331,8 +331,14 @@ impl Worker {
                 let after = process::oom_kill_count();
                 if process::is_memory_kill(status, self.oom_kills_before, after) == Some(true) {
                     format!("{how} (out of memory)")
-                } else if let Some(words) = self.log.last_words().filter(|_| ended_itself(status)) {
-                    format!("{how}: {words}")
+                } else if ended_itself(status) {
+                    let out = self.log.out_of_memory().map(|out| format!(" ({out})"));
+                    let words = self.log.last_words().map(|words| format!(": {words}"));
+                    format!(
+                        "{how}{}{}",
+                        out.unwrap_or_default(),
+                        words.unwrap_or_default()
+                    )
                 } else {
                     how
                 }
@@ -399,10 +405,14 @@ fn ended_itself(status: ExitStatus) -> bool {
     !status.success()
 }
 
-/// A thread that watches a worker, and the GPU that it computes on. A system that gives none is only watched less.
-fn sampler(pid: u32, load: &LoadKey) -> Option<UsageSampler> {
-    let gpu = (load.n_gpu_layers > 0).then_some(load.main_gpu);
-    UsageSampler::start(SamplerSettings::of(pid, gpu)).ok()
+/// A thread that watches a worker, and the GPUs that it computes on. A system that gives none is only watched less.
+fn sampler(pid: u32, engine: &EngineFacts, load: &LoadKey) -> Option<UsageSampler> {
+    let used = engine.pci_ids_of(load);
+    let gpus = match used.is_empty() {
+        true => Vec::new(),
+        false => GpuReport::probe().indices_of(&used).unwrap_or_default(),
+    };
+    UsageSampler::start(SamplerSettings::of(pid, gpus)).ok()
 }
 
 /// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.

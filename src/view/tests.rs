@@ -309,6 +309,7 @@ fn what_was_not_measured_says_why() {
     let skipped = Outcome::Skipped {
         needs_bytes: 3 << 30,
         has_bytes: 2 << 30,
+        device: None,
     };
     let timed_out = Outcome::TimedOut {
         after_ns: 60_000 * MS,
