@@ -19,7 +19,7 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build portable bench test clean-out
+.PHONY: help setup build portable bench test check-cuda clean-out
 
 help: ## Print this
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ test: setup ## What CI runs: formatting, lints, documentation, tests
 	else echo 'SKIPPED: lints: this Rust comes without clippy'; fi
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
 	$(CARGO) test --release
+
+check-cuda: setup ## Check that the code compiles with the CUDA feature, without CUDA
+	PATH="$$(scripts/setup.sh --path)" scripts/check-cuda.sh
 
 clean-out: ## Delete the records of all runs, and of all nights (out/)
 	rm -rf out

@@ -33,7 +33,7 @@ use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
 use crate::text::quoted;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, RunView, why_unmeasurable};
 
 /// Name of the comparison inside a pair's folder.
 const COMPARISON: &str = "comparison.md";
@@ -47,6 +47,9 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
     let sides = prepare_sides(args)?;
+    if args.metric == Metric::JoulesPerToken {
+        sides.iter().try_for_each(check_energy)?;
+    }
     if is_same_twice(&sides) {
         note(
             "note: both sides are the same, so this is an A/A: it shows what chance does here. Give each side what it has of \
@@ -115,6 +118,17 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let data = comparison::Data::of(&compared);
     unless_closed(report::print_sheet(&sheet, &data, form, out))?;
     Ok(code)
+}
+
+/// Energy shall be compared: it is told before anything is measured where that cannot be.
+fn check_energy(side: &Side) -> Result<()> {
+    let mut cases = side.plan.cases.iter();
+    match cases.find_map(|case| why_unmeasurable(case, &side.engine, &side.machine)) {
+        Some(because) => {
+            anyhow::bail!("--metric joules_per_token: energy cannot be measured here: {because}")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether nothing tells the sides apart.

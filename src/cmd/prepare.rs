@@ -483,3 +483,58 @@ pub fn describes_cells(args: &RunArgs) -> Result<bool> {
     Ok(axes_of(&args.axes)? != Axes::default()
         || protocol_of(&args.protocol)? != ProtocolChoice::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::{case, header};
+
+    /// The fixture's engine with a GPU of so much free memory.
+    fn engine(free_bytes: u64, facts: &EngineFacts) -> EngineFacts {
+        let gpu = Device {
+            name: "CUDA0".to_owned(),
+            description: "NVIDIA H200".to_owned(),
+            backend: "CUDA".to_owned(),
+            kind: "gpu".to_owned(),
+            memory_total_bytes: free_bytes,
+            memory_free_bytes: free_bytes,
+            can_split_rows: false,
+            pci_bus_id: None,
+        };
+        EngineFacts {
+            devices: vec![gpu],
+            ..facts.clone()
+        }
+    }
+
+    #[test]
+    fn a_cell_that_does_not_fit_its_gpu_is_skipped_before_anything_is_loaded() {
+        let offloaded = Case {
+            n_gpu_layers: 99,
+            ..case("tiny", 8)
+        };
+        let header = header(&["tiny"], vec![offloaded.clone()]);
+        let price = budget::memory(&offloaded, &header.plan.models[0]);
+        let needs = price.split(&offloaded, &header.plan.models[0]).0;
+        assert_eq!(
+            needs,
+            price.total_bytes(),
+            "weights, KV cache and compute buffers"
+        );
+        let outcome = |free_bytes: u64| {
+            let engine = engine(free_bytes, &header.engine);
+            fits(&[(&header.plan, &engine)]).remove(0).remove(0).1
+        };
+        let share = (needs as f64 / MEMORY_SHARE) as u64;
+        assert_eq!(outcome(share + 1000), None);
+        let skipped = outcome(share - 1000).expect("it does not fit").to_string();
+        assert!(skipped.contains("on CUDA0, has "), "{skipped}");
+        let on_cpu = Plan {
+            cases: vec![case("tiny", 8)],
+            ..header.plan.clone()
+        };
+        let engine = engine(0, &header.engine);
+        let of_cpu = fits(&[(&on_cpu, &engine)]).remove(0).remove(0).1;
+        assert_eq!(of_cpu, None, "a full GPU is nothing to it");
+    }
+}

@@ -80,6 +80,11 @@ impl EnergyFacts {
     }
 }
 
+/// Why the energy of the device that a case is computed on cannot be measured; none where it can.
+pub fn why_unmeasurable(case: &Case, engine: &EngineFacts, machine: &Machine) -> Option<String> {
+    EnergyFacts::of(EnergySource::of(case), case, engine, machine).because
+}
+
 /// One phase over all repetitions.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {

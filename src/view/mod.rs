@@ -28,7 +28,7 @@ use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
-pub use energy::CellEnergy;
+pub use energy::{CellEnergy, why_unmeasurable};
 pub use merge::ViewError;
 pub use request::Request;
 pub use requests::RequestsView;
