@@ -132,12 +132,12 @@ mod tests {
         ];
         assert_eq!(
             said(&vulkan).as_deref(),
-            Some("out of memory on Vulkan1 (1.0 GiB asked for)")
+            Some("out of memory on Vulkan1 (1.00 GiB asked for)")
         );
         let cache = ["ggml_aligned_malloc: insufficient memory (attempted to allocate 8192.00 MB)"];
         assert_eq!(
             said(&cache).as_deref(),
-            Some("out of memory (8.0 GiB asked for)")
+            Some("out of memory (8.00 GiB asked for)")
         );
     }
 

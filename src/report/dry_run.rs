@@ -208,10 +208,10 @@ mod tests {
         rows[2].fits = Err(over(Some("CUDA0")));
         let text = render(&rows, 120);
         assert!(
-            text.contains("needs 11.4 GiB on CUDA0, has 8.0 GiB"),
+            text.contains("needs 11.4 GiB on CUDA0, has 8.00 GiB"),
             "{text}"
         );
-        assert!(text.contains("no: 8.0 GiB of 11.4 GiB on CUDA0"), "{text}");
+        assert!(text.contains("no: 8.00 GiB of 11.4 GiB on CUDA0"), "{text}");
     }
 
     #[test]

@@ -156,7 +156,7 @@ mod tests {
         ]);
         let said = said.expect("errors");
         assert!(
-            said.starts_with("out of memory on CUDA0 (4.0 GiB asked for); "),
+            said.starts_with("out of memory on CUDA0 (4.00 GiB asked for); "),
             "{said}"
         );
         assert!(
