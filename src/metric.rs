@@ -152,7 +152,8 @@ impl Metric {
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
         match (self, self.better()) {
-            (Self::JoulesPerToken, _) | (_, Better::Higher) => units::significant(value),
+            (Self::JoulesPerToken, _) => units::fine(value),
+            (_, Better::Higher) => units::significant(value),
             (_, Better::Lower) => units::duration(value.round() as u64),
         }
     }

@@ -516,11 +516,8 @@ mod tests {
         let header = header(&["tiny"], vec![offloaded.clone()]);
         let price = budget::memory(&offloaded, &header.plan.models[0]);
         let needs = price.split(&offloaded, &header.plan.models[0]).0;
-        assert_eq!(
-            needs,
-            price.total_bytes(),
-            "weights, KV cache and compute buffers"
-        );
+        // Weights, KV cache and compute buffers, but for what dividing by layers rounds off.
+        assert!(price.total_bytes() - needs < 100, "{needs} of {price:?}");
         let outcome = |free_bytes: u64| {
             let engine = engine(free_bytes, &header.engine);
             fits(&[(&header.plan, &engine)]).remove(0).remove(0).1

@@ -156,7 +156,9 @@ pub fn sides(
     other: Option<&Side>,
     question: &mut Question,
 ) -> Result<(Side, Side), CompareError> {
+    has_energy(run)?;
     if let Some(other) = other {
+        has_energy(other)?;
         return Ok((
             run.slice(&question.axes, 0)?,
             other.slice(&question.axes, 1)?,
@@ -183,11 +185,23 @@ pub fn sides(
     Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
 }
 
+/// That a side has cells, where its figures are energies: the others are there in every record.
+fn has_energy(side: &Side) -> Result<(), CompareError> {
+    if side.metric == Metric::JoulesPerToken && side.cells.is_empty() {
+        return Err(CompareError::NoEnergy {
+            run: side.label.clone(),
+        });
+    }
+    Ok(())
+}
+
 /// Compares two sides of one metric, as [`sides`] gives them.
 ///
 /// # Errors
 /// When there is nothing to compare, or cells cannot be told apart.
 pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
+    has_energy(a)?;
+    has_energy(b)?;
     let paired = a.is_paired_with(b);
     let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
     let mut rows = Vec::new();
@@ -199,12 +213,6 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
         }
     }
     if rows.is_empty() {
-        let unmeasured = [a, b].into_iter().find(|side| side.cells.is_empty());
-        if let (Some(side), Metric::JoulesPerToken) = (unmeasured, a.metric) {
-            return Err(CompareError::NoEnergy {
-                run: side.label.clone(),
-            });
-        }
         return Err(nothing_in_common(a, b));
     }
     judge(&mut rows, &changes, question);

@@ -238,13 +238,13 @@ fn resources(view: &RunView, detail: Detail) -> Vec<Column> {
 fn energy(view: &RunView) -> [Column; 2] {
     [
         Column::of(view, ("energy", "J/token", EXTRA + 6), |c| {
-            c.joules_per_token().map(units::significant)
+            c.joules_per_token().map(units::fine)
         })
         .missing_when(
             "energy needs a counter that can be read, and seconds of generation on a GPU",
         ),
         Column::of(view, ("cost", "/M tokens", EXTRA + 6), |c| {
-            view.cost_per_million_tokens(c).map(units::significant)
+            view.cost_per_million_tokens(c).map(units::fine)
         })
         .missing_when("a cost needs the energy"),
     ]

@@ -118,7 +118,10 @@ fn columns(c: &Comparison) -> Vec<Column> {
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
     let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
     let mut columns = cell_columns(&cases);
-    let name = c.metric.name();
+    let name = match c.metric {
+        Metric::JoulesPerToken => c.metric.unit(),
+        other => other.name(),
+    };
     let slowdown = |r: &Row| r.slowdown.map(|s| signed_percent(s.estimate));
     let interval = |r: &Row| r.slowdown.as_ref().map(range);
     let delta = |r: &Row| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
@@ -137,7 +140,7 @@ fn columns(c: &Comparison) -> Vec<Column> {
         .or_short(of(&|r| r.verdict.in_short(c.metric, c.same_within))),
     ]);
     if c.price.is_some() {
-        let cost = |cost: Option<f64>| or_na(cost.map(units::significant));
+        let cost = |cost: Option<f64>| or_na(cost.map(units::fine));
         columns.extend([
             Column::numbers("cost A", 1, of(&|r| cost(r.cost_a))),
             Column::numbers("cost B", 1, of(&|r| cost(r.cost_b))),

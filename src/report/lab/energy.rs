@@ -62,7 +62,7 @@ fn table(view: &RunView, cells: &[&CellView]) -> Grid {
     for cell in cells.iter().take(MOST_ROWS) {
         for (name, energy, _) in SOURCES {
             let Some(energy) = energy(cell) else { continue };
-            let joules = |j: Option<f64>| or_na(j.map(units::significant));
+            let joules = |j: Option<f64>| or_na(j.map(units::fine));
             let watts = |w: Option<f64>| or_na(w.map(|w| format!("{w:.0} W")));
             let mut row = places.row(cell);
             row.extend([
@@ -77,7 +77,7 @@ fn table(view: &RunView, cells: &[&CellView]) -> Grid {
                 let cost = energy
                     .decode_j_per_token
                     .map(|j| price.of_million_tokens(j));
-                row.push(or_na(cost.map(units::significant)));
+                row.push(or_na(cost.map(units::fine)));
             }
             grid.rows.push(row);
         }
