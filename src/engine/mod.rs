@@ -285,6 +285,49 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_gpus_of_a_load_are_those_that_its_layers_are_on() {
+        let device = |kind: &str, pci: Option<&str>| Device {
+            name: kind.to_owned(),
+            description: kind.to_owned(),
+            backend: "X".to_owned(),
+            kind: kind.to_owned(),
+            memory_total_bytes: 1,
+            memory_free_bytes: 1,
+            can_split_rows: false,
+            pci_bus_id: pci.map(str::to_owned),
+        };
+        let facts = |devices: Vec<Device>| EngineFacts {
+            devices,
+            ..synthetic::SyntheticEngine::facts()
+        };
+        let load = |n_gpu_layers, split_mode, main_gpu| LoadKey {
+            model: "m".to_owned(),
+            n_gpu_layers,
+            split_mode,
+            main_gpu,
+        };
+        let two = facts(vec![
+            device("gpu", Some("0000:c1:00.0")),
+            device("igpu", None),
+            device("gpu", Some("0000:01:00.0")),
+            device("cpu", None),
+        ]);
+        assert_eq!(two.gpus_of(&load(99, SplitMode::Layer, 0)), [0, 2]);
+        assert_eq!(two.gpus_of(&load(99, SplitMode::None, 1)), [2]);
+        let ids = two.pci_ids_of(&load(1, SplitMode::None, 1));
+        assert_eq!(ids, [Some("0000:01:00.0")]);
+        assert!(two.gpus_of(&load(0, SplitMode::Layer, 0)).is_empty());
+        assert!(two.gpus_of(&load(9, SplitMode::None, 2)).is_empty());
+        let integrated = facts(vec![device("cpu", None), device("igpu", None)]);
+        assert_eq!(integrated.gpus_of(&load(99, SplitMode::Layer, 0)), [1]);
+        assert!(
+            facts(Vec::new())
+                .gpus_of(&load(99, SplitMode::Layer, 0))
+                .is_empty()
+        );
+    }
+
+    #[test]
     fn argmax_takes_the_first_of_equals_and_no_nan() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0, 2.0]), Some(1));
         assert_eq!(argmax(&[f32::NAN, -5.0, f32::NAN]), Some(1));
