@@ -20,7 +20,7 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build portable bench test test-offload clean-out
+.PHONY: help setup build portable bench test test-offload check-cuda clean-out
 
 help: ## Print this
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ test-offload: setup ## Test offload without a GPU: on Mesa's lavapipe, a Vulkan 
 	scripts/portable.sh
 	GGUFBENCH_PORTABLE="$$(ls -td "$(TARGET)"/portable/ggufbench-*-x86_64-linux | head -n 1)" GGUFBENCH_BACKENDS="$(TARGET)/vulkan-plugin" \
 	    $(CARGO) test --release --test offload_vulkan -- --ignored
+
+check-cuda: setup ## Check that the code compiles with the CUDA feature, without CUDA
+	PATH="$$(scripts/setup.sh --path)" scripts/check-cuda.sh
 
 clean-out: ## Delete the records of all runs, and of all nights (out/)
 	rm -rf out

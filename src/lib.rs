@@ -20,7 +20,7 @@
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
 //! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
-//! `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
+//! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
 pub mod analysis;
@@ -38,6 +38,7 @@ pub mod metric;
 pub mod model;
 pub mod plan;
 pub mod plot;
+pub mod price;
 pub mod record;
 pub mod report;
 pub mod request;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::EnergySource;
+use crate::host::usage::PhaseEnergy;
 use crate::measure::{Call, Phase};
 use crate::plan::Case;
 use crate::stats::summary;
@@ -14,7 +16,7 @@ use crate::units;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
-    /// A duration.
+    /// A duration, or an energy.
     Lower,
     /// A rate.
     Higher,
@@ -41,11 +43,14 @@ pub enum Metric {
     OverheadNs,
     /// The part of choosing tokens in a decode step, median.
     SampleNs,
+    /// Energy per generated token of all sequences, by the counters of the device that computes: GPUs, or else the
+    /// processor's packages.
+    JoulesPerToken,
 }
 
 impl Metric {
     /// Every metric, in the order of help texts.
-    pub const ALL: [Metric; 8] = [
+    pub const ALL: [Metric; 9] = [
         Metric::StepNs,
         Metric::DecodeTokensPerS,
         Metric::PrefillTokensPerS,
@@ -54,6 +59,7 @@ impl Metric {
         Metric::EngineNs,
         Metric::OverheadNs,
         Metric::SampleNs,
+        Metric::JoulesPerToken,
     ];
 
     /// Its word in the table and on the command line.
@@ -67,14 +73,24 @@ impl Metric {
             Self::EngineNs => "engine",
             Self::OverheadNs => "overhead",
             Self::SampleNs => "sample",
+            Self::JoulesPerToken => "joules_per_token",
         }
     }
 
     /// The unit of its values.
     pub fn unit(self) -> &'static str {
-        match self.better() {
-            Better::Lower => "ns",
-            Better::Higher => "tokens/s",
+        match (self, self.better()) {
+            (Self::JoulesPerToken, _) => "J/token",
+            (_, Better::Lower) => "ns",
+            (_, Better::Higher) => "tokens/s",
+        }
+    }
+
+    /// What a side that is slower takes more of.
+    pub fn quantity(self) -> &'static str {
+        match self {
+            Self::JoulesPerToken => "energy",
+            _ => "time",
         }
     }
 
@@ -87,13 +103,14 @@ impl Metric {
     }
 
     /// A repetition's value, positive, in [`Metric::unit`]; none when it has none: no such calls, no prompt, no token
-    /// chosen, or a part of a step too short for the clock.
-    pub fn of(self, case: &Case, calls: &[Call]) -> Option<f64> {
-        self.measured(case, calls).filter(|v| *v > 0.0)
+    /// chosen, a part of a step too short for the clock, or generation too short for the energy counter. `energy` is that of
+    /// the device that computes.
+    pub fn of(self, case: &Case, calls: &[Call], energy: Option<PhaseEnergy>) -> Option<f64> {
+        self.measured(case, calls, energy).filter(|v| *v > 0.0)
     }
 
     /// As [`Metric::of`], but with a part of a step that the clock saw nothing of as the 0 that it is.
-    pub fn measured(self, case: &Case, calls: &[Call]) -> Option<f64> {
+    pub fn measured(self, case: &Case, calls: &[Call], energy: Option<PhaseEnergy>) -> Option<f64> {
         let of_phase = |phase| calls.iter().filter(move |c| c.phase == phase);
         let parts = |part: fn(&Call) -> u64| -> Vec<f64> {
             let decode = of_phase(Phase::Decode);
@@ -114,6 +131,13 @@ impl Metric {
                 .map(Call::step_ns)
                 .reduce(u64::saturating_add)
                 .map(|ns| ns as f64),
+            Self::JoulesPerToken => {
+                let (tokens, ns) = total(of_phase(Phase::Decode));
+                let is_known = tokens > 0 && ns >= EnergySource::of(case).least_ns(1);
+                let mj = energy?.decode_mj;
+                // A counter that stands still counts nothing.
+                (is_known && mj > 0).then(|| mj as f64 / 1e3 / tokens as f64)
+            }
         }
     }
 
@@ -127,21 +151,27 @@ impl Metric {
 
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
-        match self.better() {
-            Better::Lower => units::duration(value.round() as u64),
-            Better::Higher => units::significant(value),
+        match (self, self.better()) {
+            (Self::JoulesPerToken, _) => units::fine(value),
+            (_, Better::Higher) => units::significant(value),
+            (_, Better::Lower) => units::duration(value.round() as u64),
         }
     }
 }
 
-/// Tokens per second of some calls; none when no time passed.
-fn rate<'a>(calls: impl Iterator<Item = &'a Call>) -> Option<f64> {
-    let (tokens, ns) = calls.fold((0_u64, 0_u64), |(tokens, ns), c| {
+/// Tokens and time of some calls.
+fn total<'a>(calls: impl Iterator<Item = &'a Call>) -> (u64, u64) {
+    calls.fold((0_u64, 0_u64), |(tokens, ns), c| {
         (
             tokens.saturating_add(u64::from(c.n_tokens)),
             ns.saturating_add(c.step_ns()),
         )
-    });
+    })
+}
+
+/// Tokens per second of some calls; none when no time passed.
+fn rate<'a>(calls: impl Iterator<Item = &'a Call>) -> Option<f64> {
+    let (tokens, ns) = total(calls);
     (tokens > 0 && ns > 0).then(|| tokens as f64 / ns as f64 * 1e9)
 }
 
@@ -208,7 +238,7 @@ mod tests {
             call(Phase::Decode, 2, 900),
         ];
         let case = |sample| case(sample, 10);
-        let of = |m: Metric| m.of(&case(true), &calls);
+        let of = |m: Metric| m.of(&case(true), &calls, None);
         assert_eq!(of(Metric::StepNs), Some(200.0));
         assert_eq!(of(Metric::DecodeTokensPerS), Some(6.0 / 1200.0 * 1e9));
         assert_eq!(of(Metric::PrefillTokensPerS), Some(20.0 / 1000.0 * 1e9));
@@ -218,15 +248,15 @@ mod tests {
         assert_eq!(of(Metric::SampleNs), Some(20.0));
         assert_eq!(of(Metric::OverheadNs), None, "no logarithm of nothing");
         assert_eq!(
-            Metric::OverheadNs.measured(&case(true), &calls),
+            Metric::OverheadNs.measured(&case(true), &calls, None),
             Some(0.0),
             "but it was measured"
         );
         for metric in [Metric::TtftNs, Metric::SampleNs] {
-            assert_eq!(metric.of(&case(false), &calls), None, "{metric}");
+            assert_eq!(metric.of(&case(false), &calls, None), None, "{metric}");
         }
         for metric in Metric::ALL {
-            assert_eq!(metric.of(&case(true), &[]), None, "{metric}");
+            assert_eq!(metric.of(&case(true), &[], None), None, "{metric}");
             assert_eq!(metric.name().parse(), Ok(metric));
         }
         assert!(
@@ -238,11 +268,48 @@ mod tests {
     }
 
     #[test]
+    fn joules_are_of_generation_that_is_long_enough_for_the_counter() {
+        let energy = PhaseEnergy {
+            prefill_mj: 90_000,
+            decode_mj: 60_000,
+        };
+        let joules = |n_gpu_layers: u32, step_ns: u64, energy: Option<PhaseEnergy>| {
+            let calls = [
+                call(Phase::Prefill, 10, 500),
+                call(Phase::Decode, 2, step_ns),
+            ];
+            let case = Case {
+                n_gpu_layers,
+                ..case(true, 10)
+            };
+            Metric::JoulesPerToken.of(&case, &calls, energy)
+        };
+        assert_eq!(joules(99, 900_000_000, Some(energy)), Some(30.0));
+        assert_eq!(
+            joules(99, 800_000_000, Some(energy)),
+            None,
+            "a counter of 100 ms"
+        );
+        assert_eq!(
+            joules(0, 800_000_000, Some(energy)),
+            Some(30.0),
+            "one of 1 ms"
+        );
+        assert_eq!(joules(0, 800_000_000, None), None, "not measured");
+        let still = PhaseEnergy {
+            decode_mj: 0,
+            ..energy
+        };
+        assert_eq!(joules(0, 800_000_000, Some(still)), None, "never 0");
+    }
+
+    #[test]
     fn what_needs_a_prompt_has_no_value_without_one() {
         let calls = [call(Phase::Prefill, 10, 500), call(Phase::Decode, 2, 100)];
         let alone: Vec<Metric> = Metric::ALL
             .into_iter()
-            .filter(|m| m.of(&case(true, 0), &calls).is_none() && *m != Metric::OverheadNs)
+            .filter(|m| m.of(&case(true, 0), &calls, None).is_none())
+            .filter(|m| ![Metric::OverheadNs, Metric::JoulesPerToken].contains(m))
             .collect();
         assert_eq!(alone, [Metric::PrefillTokensPerS, Metric::TtftNs]);
     }

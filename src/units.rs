@@ -50,6 +50,17 @@ pub fn significant(v: f64) -> String {
     format!("{v:.decimals$}")
 }
 
+/// The same of what may be far below 1, such as joules of a token and what they cost: `0.00514`.
+pub fn fine(v: f64) -> String {
+    let magnitude = v.abs();
+    if !(1e-9..0.0995).contains(&magnitude) {
+        return significant(v);
+    }
+    // Of 0.0623 the logarithm is -1.2, and four decimals are three figures.
+    let decimals = (2.0 - magnitude.log10().floor()) as usize;
+    format!("{v:.decimals$}")
+}
+
 /// A share as percent: `0.0312` is `3.1%`.
 pub fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
@@ -58,6 +69,15 @@ pub fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_values_keep_three_figures() {
+        let shown = [0.0623, 0.00514, 0.000_999_9, 0.0996, 3.337, 0.0].map(fine);
+        assert_eq!(
+            shown,
+            ["0.0623", "0.00514", "0.001000", "0.100", "3.34", "0.00"]
+        );
+    }
 
     #[test]
     fn bytes_change_unit_where_three_figures_end() {

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::compare::axis::ComparedAxis;
 use crate::file::home;
 use crate::metric::Metric;
+use crate::price::Price;
 use crate::report::Form;
 
 /// Two sides.
@@ -20,12 +21,15 @@ pub struct CompareArgs {
     /// Axis in which the sides differ: threads, or threads=1,2 for A's value and B's; repeatable
     #[arg(long, value_name = "NAME[=A,B]")]
     pub axis: Vec<ComparedAxis>,
-    /// What is compared: step, decode, prefill, ttft, tpot, engine, overhead or sample
+    /// What is compared: step, decode, prefill, ttft, tpot, engine, overhead, sample or joules_per_token
     #[arg(long, default_value_t)]
     pub metric: Metric,
     /// Changes up to this do not matter
     #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
     pub same_within: f64,
+    /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens of both sides
+    #[arg(long, value_name = "PRICE")]
+    pub price: Option<Price>,
     /// Form of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Form,

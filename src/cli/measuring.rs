@@ -6,6 +6,7 @@ use clap::{Args, Parser};
 
 use crate::analysis::capacity::Slo;
 use crate::metric::Metric;
+use crate::price::Price;
 use crate::report::Output;
 
 /// Everything that describes a measurement. Axes take a value, a list 1,8,32, a range 1-128*2 or 1-8+1,
@@ -59,7 +60,7 @@ pub struct AbArgs {
     /// Side B's program [default: this one]
     #[arg(long, value_name = "PROGRAM", help_heading = "Sides")]
     pub worker_b: Option<PathBuf>,
-    /// What is compared: step, decode, prefill or ttft
+    /// What is compared: step, decode, prefill, ttft, tpot, engine, overhead, sample or joules_per_token
     #[arg(long, default_value_t)]
     pub metric: Metric,
     /// Changes up to this do not matter
@@ -242,6 +243,9 @@ pub struct OutputArgs {
     /// Limits on latency, such as tpot=50ms,ttft=2s,itl=100ms: the answers name what keeps them
     #[arg(long, value_name = "LIMITS", help_heading = "Output")]
     pub slo: Option<Slo>,
+    /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens, where energy is measured
+    #[arg(long, value_name = "PRICE", help_heading = "Output")]
+    pub price: Option<Price>,
     /// Write no report beside the record
     #[arg(long, help_heading = "Output")]
     pub no_report: bool,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::analysis::capacity::Slo;
+use crate::price::Price;
 use crate::report::{Files, Output};
 
 /// A report from records alone.
@@ -42,6 +43,9 @@ pub struct ReportArgs {
     /// Limits on latency, such as tpot=50ms,ttft=2s (also itl=100ms, a p99): which file and batch keep them
     #[arg(long, value_name = "LIMITS")]
     pub slo: Option<Slo>,
+    /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens, where energy was measured
+    #[arg(long, value_name = "PRICE")]
+    pub price: Option<Price>,
 }
 
 impl ReportArgs {

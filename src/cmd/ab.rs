@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
+use super::compare::priced;
 use super::execute::{
     check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
@@ -33,7 +34,7 @@ use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
 use crate::text::quoted;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, RunView, why_unmeasurable};
 
 /// Name of the comparison inside a pair's folder.
 const COMPARISON: &str = "comparison.md";
@@ -47,6 +48,9 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
     let sides = prepare_sides(args)?;
+    if args.metric == Metric::JoulesPerToken {
+        sides.iter().try_for_each(check_energy)?;
+    }
     if is_same_twice(&sides) {
         note(
             "note: both sides are the same, so this is an A/A: it shows what chance does here. Give each side what it has of \
@@ -58,7 +62,11 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let (folder, ended) = measure(sides, &out)?;
     let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
     let [a, b] = views;
-    let (a, b) = (a?, b?);
+    let (mut a, mut b) = (a?, b?);
+    for view in [&mut a, &mut b] {
+        // The comparison says where there is no cost.
+        view.price.clone_from(&args.output.price);
+    }
     let code = exit_code(ended, &[&a, &b]);
     let is_whole = a.any_measured() && b.any_measured();
     let has_reports = !args.output.no_report;
@@ -85,8 +93,12 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         }
         return Ok(code);
     }
-    let compared = compare_pair(&folder, args.metric, args.same_within)
+    let mut compared = compare_pair(&folder, args.metric, args.same_within)
         .with_context(|| format!("{}: was measured, but cannot be compared", folder.display()))?;
+    if let Some(price) = &args.output.price {
+        let energies = pair::read(&folder, Metric::JoulesPerToken)?;
+        compared = priced(compared, (&energies.a, &energies.b), price);
+    }
     let mut sheet = comparison::sheet(&compared);
     for (side, view) in [("A", &a), ("B", &b)] {
         sheet.below.extend(troubles(side, view));
@@ -107,6 +119,17 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let data = comparison::Data::of(&compared);
     unless_closed(report::print_sheet(&sheet, &data, form, out))?;
     Ok(code)
+}
+
+/// Energy shall be compared: it is told before anything is measured where that cannot be.
+fn check_energy(side: &Side) -> Result<()> {
+    let mut cases = side.plan.cases.iter();
+    match cases.find_map(|case| why_unmeasurable(case, &side.engine, &side.machine)) {
+        Some(because) => {
+            anyhow::bail!("--metric joules_per_token: energy cannot be measured here: {because}")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether nothing tells the sides apart.
@@ -206,6 +229,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
     );
     let mut both = Asked::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
+    both.measures_idle_power = true;
     let [of_a, of_b] = side_flags(&args.sides)?;
     let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Side> {
         let engine = own.worker.engine.clone().or(args.worker.engine.clone());

@@ -1,14 +1,20 @@
 //! `compare`: two runs, or two settings within one, cell by cell.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::{DONE, unless_closed};
 use crate::cli::CompareArgs;
 use crate::compare::pair;
 use crate::compare::side::Side;
-use crate::compare::{Question, compare as compare_sides, sides};
-use crate::record::jsonl::is_pair;
+use crate::compare::{Comparison, Question, compare as compare_sides, sides};
+use crate::metric::Metric;
+use crate::price::Price;
+use crate::record::PairSide;
+use crate::record::jsonl::{RecordError, is_pair};
 use crate::report::{self, comparison};
+use crate::streams::note;
 
 /// Prints a comparison. Its verdicts are for reading: the exit code is that of having compared.
 ///
@@ -39,7 +45,11 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         }
     };
     let (a, b) = sides(&a, b.as_ref(), &mut question)?;
-    let comparison = compare_sides(&a, &b, &question)?;
+    let mut comparison = compare_sides(&a, &b, &question)?;
+    if let Some(price) = &args.price {
+        let (a, b) = energies(args)?;
+        comparison = priced(comparison, (&a, &b), price);
+    }
     let sheet = comparison::sheet(&comparison);
     unless_closed(report::print_sheet(
         &sheet,
@@ -48,4 +58,29 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         &mut std::io::stdout().lock(),
     ))?;
     Ok(DONE)
+}
+
+/// Joules per token of both sides, of all their cells.
+fn energies(args: &CompareArgs) -> Result<(Side, Side), RecordError> {
+    let read = |run: &Path| Side::read(run, Metric::JoulesPerToken);
+    match &args.b {
+        Some(b) => Ok((read(&args.a)?, read(b)?)),
+        None if is_pair(&args.a) => {
+            let [a, b] = [PairSide::A, PairSide::B].map(|side| read(&args.a.join(side.folder())));
+            Ok((a?, b?))
+        }
+        None => {
+            let both = read(&args.a)?;
+            Ok((both.clone(), both))
+        }
+    }
+}
+
+/// A comparison with what energy costs, and a note where none was measured.
+pub(super) fn priced(compared: Comparison, (a, b): (&Side, &Side), price: &Price) -> Comparison {
+    let compared = compared.with_costs(a, b, price.clone());
+    if !compared.has_costs() {
+        note("--price: no cell has a cost, as no energy was measured; `ggufbench report` says why");
+    }
+    compared
 }

@@ -130,53 +130,121 @@ struct LanePrice {
     whole: MemoryPrice,
     on_gpu: u64,
     on_host: u64,
-    /// Free memory of the GPUs that the cell may use.
+    /// Free memory of the GPUs that the cell uses.
     gpu_bytes: u64,
+    /// The engine's names of them.
+    gpus: String,
 }
 
 impl LanePrice {
     fn of(plan: &Plan, case: &Case, engine: &EngineFacts) -> Self {
-        // What names no device was refused before.
-        let devices = chosen(case, &engine.offload_devices(&case.rpc)).unwrap_or_default();
-        let gpus = devices.iter().filter(|d| d.kind == "gpu");
-        let gpus: Vec<u64> = gpus.map(|d| d.memory_free_bytes).collect();
         let model = plan.model_of(case);
         let whole = budget::memory(case, model);
-        // An integrated GPU's memory is the host's.
+        let gpus = priced_gpus(case, engine);
         let (on_gpu, on_host) = if gpus.is_empty() {
             (0, whole.total_bytes())
         } else {
             whole.split(case, model)
         };
-        let gpu_bytes = match case.split_mode {
-            SplitMode::None => gpus.get(case.main_gpu as usize).copied().unwrap_or(0),
-            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => {
-                gpus.iter().copied().fold(0, u64::saturating_add)
-            }
-        };
+        let names: Vec<&str> = gpus.iter().map(|d| d.name.as_str()).collect();
         Self {
             whole,
             on_gpu,
             on_host,
-            gpu_bytes,
+            gpu_bytes: gpus
+                .iter()
+                .fold(0, |sum: u64, d| sum.saturating_add(d.memory_free_bytes)),
+            gpus: names.join(", "),
         }
     }
+}
+
+/// The devices with memory of their own that the case uses: an integrated GPU's is the host's.
+fn priced_gpus<'a>(case: &Case, engine: &'a EngineFacts) -> Vec<&'a Device> {
+    if case.n_gpu_layers == 0 {
+        return Vec::new();
+    }
+    // What names no device was refused before.
+    let devices = chosen(case, &engine.offload_devices(&case.rpc)).unwrap_or_default();
+    let used: Vec<&Device> = match case.split_mode {
+        SplitMode::None => devices
+            .get(case.main_gpu as usize)
+            .copied()
+            .into_iter()
+            .collect(),
+        SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => devices,
+    };
+    used.into_iter().filter(|d| d.kind == "gpu").collect()
 }
 
 /// The outcome of a cell that does not fit.
 fn over(lanes: &[LanePrice]) -> Option<Outcome> {
     let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
-    let over = |needs_bytes: u64, has_bytes: u64| {
-        (needs_bytes > has_bytes).then_some(Outcome::Skipped {
+    let over = |needs_bytes: u64, has_bytes: u64, device: Option<&str>| {
+        (needs_bytes > has_bytes).then(|| Outcome::Skipped {
             needs_bytes,
             has_bytes,
+            device: device.map(str::to_owned),
         })
     };
     let sum = |bytes: fn(&LanePrice) -> u64| lanes.iter().map(bytes).fold(0, u64::saturating_add);
     let on_gpu = sum(|lane| lane.on_gpu);
-    let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
-    let gpu_bytes = using.map(|lane| lane.gpu_bytes).max().unwrap_or(0);
     let on_host = sum(|lane| lane.on_host);
-    over(on_gpu, share(gpu_bytes))
-        .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has))))
+    let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
+    let roomiest = using.max_by_key(|lane| lane.gpu_bytes);
+    roomiest
+        .and_then(|lane| over(on_gpu, share(lane.gpu_bytes), Some(&lane.gpus)))
+        .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has), None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::fixture::{case, header};
+
+    /// The fixture's engine with a GPU of so much free memory.
+    fn engine(free_bytes: u64, facts: &EngineFacts) -> EngineFacts {
+        let gpu = Device {
+            name: "CUDA0".to_owned(),
+            description: "NVIDIA H200".to_owned(),
+            backend: "CUDA".to_owned(),
+            kind: "gpu".to_owned(),
+            memory_total_bytes: free_bytes,
+            memory_free_bytes: free_bytes,
+            can_split_rows: false,
+            pci_bus_id: None,
+        };
+        EngineFacts {
+            devices: vec![gpu],
+            ..facts.clone()
+        }
+    }
+
+    #[test]
+    fn a_cell_that_does_not_fit_its_gpu_is_skipped_before_anything_is_loaded() {
+        let offloaded = Case {
+            n_gpu_layers: 99,
+            ..case("tiny", 8)
+        };
+        let header = header(&["tiny"], vec![offloaded.clone()]);
+        let price = budget::memory(&offloaded, &header.plan.models[0]);
+        let needs = price.split(&offloaded, &header.plan.models[0]).0;
+        // Weights, KV cache and compute buffers, but for what dividing by layers rounds off.
+        assert!(price.total_bytes() - needs < 100, "{needs} of {price:?}");
+        let outcome = |free_bytes: u64| {
+            let engine = engine(free_bytes, &header.engine);
+            fits(&[(&header.plan, &engine)]).remove(0).remove(0).1
+        };
+        let share = (needs as f64 / MEMORY_SHARE) as u64;
+        assert_eq!(outcome(share + 1000), None);
+        let skipped = outcome(share - 1000).expect("it does not fit").to_string();
+        assert!(skipped.contains("on CUDA0, has "), "{skipped}");
+        let on_cpu = Plan {
+            cases: vec![case("tiny", 8)],
+            ..header.plan.clone()
+        };
+        let engine = engine(0, &header.engine);
+        let of_cpu = fits(&[(&on_cpu, &engine)]).remove(0).remove(0).1;
+        assert_eq!(of_cpu, None, "a full GPU is nothing to it");
+    }
 }

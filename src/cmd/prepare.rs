@@ -57,6 +57,8 @@ pub struct Asked {
     pub exclude: Vec<Exclude>,
     /// The protocol.
     pub protocol: ProtocolChoice,
+    /// Whether the idle power is measured beforehand, where it can be.
+    pub measures_idle_power: bool,
 }
 
 impl Asked {
@@ -89,6 +91,7 @@ impl Asked {
             axes: sweep.axes.clone().overridden_by(flags.clone()),
             exclude: sweep.exclude,
             protocol: sweep.protocol.overridden_by(protocol_of(protocol)?),
+            measures_idle_power: false,
         })
     }
 
@@ -140,11 +143,12 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
         also,
         exclude,
         protocol,
+        measures_idle_power,
     } = asked;
     let groups: Vec<&Axes> = std::iter::once(&axes).chain(&also).collect();
     let protocol = protocol.resolve()?;
     // What needs no model is checked first: a wrong batch is told before a missing file.
-    let machine = Machine::probe();
+    let mut machine = Machine::probe();
     let default_host = Host {
         n_threads: machine.cpu.available_cores.unwrap_or(1).min(MAX_THREADS),
         n_gpu_layers: 0,
@@ -160,6 +164,9 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
 
     let all_specs: Vec<String> = groups.iter().flat_map(|axes| specs(axes)).collect();
     let found = resolve(&all_specs, &ModelStore::locate()?)?;
+    if measures_idle_power && matches!(command.engine, EngineChoice::Llama { .. }) {
+        machine.measure_idle_power();
+    }
     let (mut engine, program) = describe(&command)?;
     let host = Host {
         n_gpu_layers: if engine.supports_gpu_offload {

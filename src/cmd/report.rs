@@ -15,6 +15,7 @@ use crate::cli::{OutputArgs, ReportArgs};
 use crate::engine::Device;
 use crate::file::is_standard_output;
 use crate::plan::Case;
+use crate::price::Price;
 use crate::record::ceilings::{Found, Owner};
 use crate::record::newest;
 use crate::report::lab::Lab;
@@ -23,7 +24,7 @@ use crate::report::{self, Answers, Files, WriteError};
 use crate::roofline::ceiling::Ceilings;
 use crate::streams::note;
 use crate::text::paragraph;
-use crate::view::RunView;
+use crate::view::{CellView, RunView};
 
 /// Writes the report of some runs, or prints their table.
 ///
@@ -34,7 +35,8 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         true => vec![newest_run(args.out.as_deref())?],
         false => args.runs.clone(),
     };
-    let view = RunView::read_all(&runs)?;
+    let mut view = RunView::read_all(&runs)?;
+    set_price(&mut view, args.price.as_ref());
     if let Some(output) = args.output {
         let answers = Answers::of(&view, &theory(&view), args.slo.as_ref());
         let out = &mut io::stdout().lock();
@@ -67,6 +69,19 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         say(told)?;
     }
     Ok(DONE)
+}
+
+/// What energy costs, for every figure of a view; a note where that says nothing.
+pub(super) fn set_price(view: &mut RunView, price: Option<&Price>) {
+    view.price = price.cloned();
+    let is_unused = view.cells.iter().all(|c| c.joules_per_token().is_none());
+    if price.is_some() && is_unused && !view.cells.is_empty() {
+        let because = view.cells.iter().find_map(CellView::energy_unknown);
+        let because = because.map_or_else(String::new, |because| format!(": {because}"));
+        note(format_args!(
+            "--price: no cell has a cost, as its energy was not measured{because}"
+        ));
+    }
 }
 
 /// The newest run below a folder.

@@ -114,6 +114,7 @@ fn carry_out(
     };
     let name = args.output.name.clone().unwrap_or_else(|| name.to_owned());
     let of_cell = Asked {
+        measures_idle_power: false,
         name,
         // The smallest cell: its lengths and its batch are the jobs' business.
         axes: Axes {
@@ -358,15 +359,17 @@ fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
         if let Some(Outcome::Skipped {
             needs_bytes,
             has_bytes,
+            device,
         }) = outcome
         {
             let remedy = remedy::of_memory([&job.case]);
             bail!(
-                "{}: {} sequences of {} tokens need {} of memory, there are {}: {}",
+                "{}: {} sequences of {} tokens need {} of memory{}, there are {}: {}",
                 job.name,
                 job.case.n_seq,
                 job.case.n_ctx_seq(),
                 units::bytes(needs_bytes),
+                device.map_or_else(String::new, |device| format!(" on {device}")),
                 units::bytes(has_bytes),
                 remedy.as_deref().unwrap_or("it needs a smaller model")
             );

@@ -203,6 +203,7 @@ mod tests {
             memory_total_bytes: 1 << 30,
             memory_free_bytes: 1 << 29,
             can_split_rows: false,
+            pci_bus_id: None,
         };
         let all = || {
             vec![

@@ -45,6 +45,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let wanted = sweep.as_ref().and_then(|s| s.requests.clone());
     let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
     asked.name = args.output.name.clone().unwrap_or(asked.name);
+    asked.measures_idle_power = !args.dry_run;
     let forced = Forced {
         n_threads: asked.axes.n_threads.is_some(),
         n_ctx: true,
@@ -266,7 +267,8 @@ pub(super) fn plan_of_some(plan: &Plan, cases: &[Case]) -> Plan {
 }
 
 fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
-    let view = RunView::read(folder)?;
+    let mut view = RunView::read(folder)?;
+    super::report::set_price(&mut view, args.price.as_ref());
     super::report::show(&view, args)?;
     Ok(exit_code(ended, &[&view]))
 }
@@ -304,7 +306,12 @@ fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
                     Some(Outcome::Skipped {
                         needs_bytes,
                         has_bytes,
-                    }) => Err((*needs_bytes, *has_bytes)),
+                        device,
+                    }) => Err(dry_run::Over {
+                        needs_bytes: *needs_bytes,
+                        has_bytes: *has_bytes,
+                        device: device.clone(),
+                    }),
                     _ => Ok(()),
                 },
                 time,

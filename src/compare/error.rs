@@ -58,6 +58,15 @@ pub enum CompareError {
         /// Another.
         b: CaseId,
     },
+    /// A side without any energy.
+    #[error(
+        "{run}: no cell has joules_per_token: no energy was measured, or every repetition was too short for the counter, which on \
+         a GPU needs 0.82 s of generation (--n-gen); `ggufbench report` says which"
+    )]
+    NoEnergy {
+        /// The run.
+        run: String,
+    },
     /// Nothing to compare.
     #[error("{a} and {b} have no measured cell in common{}", hint(differing))]
     NothingInCommon {

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
+use crate::price::Price;
 use crate::record::RunHeader;
 use crate::run::stop::LEVEL;
 use crate::stats::Interval;
@@ -74,7 +75,8 @@ pub struct Row {
     pub n_processes_a: usize,
     /// On side B.
     pub n_processes_b: usize,
-    /// Relative slow-down of B: 0.1 takes a tenth more time, whatever the metric. None with too few processes.
+    /// Relative slow-down of B: 0.1 takes a tenth more time, whatever the metric, or a tenth more energy. None with too
+    /// few processes.
     pub slowdown: Option<Interval>,
     /// Two-sided p-value of no change.
     pub p: Option<f64>,
@@ -84,6 +86,12 @@ pub struct Row {
     pub cliffs_delta: Option<CliffsDelta>,
     /// The answer.
     pub verdict: Verdict,
+    /// What the energy of a million generated tokens of A costs; none where no price was said, or none was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_a: Option<f64>,
+    /// The same of B.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_b: Option<f64>,
 }
 
 /// Everything a comparison says.
@@ -105,10 +113,37 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The cells on both sides, in A's order.
     pub rows: Vec<Row>,
+    /// What energy costs, where it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// Measured on side A only.
     pub only_a: Vec<CaseId>,
     /// On side B only.
     pub only_b: Vec<CaseId>,
+}
+
+impl Comparison {
+    /// What the energy of both sides' cells costs; the sides are of [`Metric::JoulesPerToken`], and may have other cells too.
+    #[must_use]
+    pub fn with_costs(mut self, a: &Side, b: &Side, price: Price) -> Self {
+        let cost = |side: &Side, case: &Case| {
+            let joules = side.cell(case)?.median()?;
+            Some(price.of_million_tokens(joules))
+        };
+        for row in &mut self.rows {
+            row.cost_a = cost(a, &row.case);
+            row.cost_b = cost(b, &row.case_b);
+        }
+        self.price = Some(price);
+        self
+    }
+
+    /// Whether any cell has a cost.
+    pub fn has_costs(&self) -> bool {
+        self.rows
+            .iter()
+            .any(|row| row.cost_a.or(row.cost_b).is_some())
+    }
 }
 
 /// The two sides in question: two runs, or slices of one, along the question's axes, whose values are filled in where
@@ -121,7 +156,9 @@ pub fn sides(
     other: Option<&Side>,
     question: &mut Question,
 ) -> Result<(Side, Side), CompareError> {
+    has_energy(run)?;
     if let Some(other) = other {
+        has_energy(other)?;
         return Ok((
             run.slice(&question.axes, 0)?,
             other.slice(&question.axes, 1)?,
@@ -148,11 +185,23 @@ pub fn sides(
     Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
 }
 
+/// That a side has cells, where its figures are energies: the others are there in every record.
+fn has_energy(side: &Side) -> Result<(), CompareError> {
+    if side.metric == Metric::JoulesPerToken && side.cells.is_empty() {
+        return Err(CompareError::NoEnergy {
+            run: side.label.clone(),
+        });
+    }
+    Ok(())
+}
+
 /// Compares two sides of one metric, as [`sides`] gives them.
 ///
 /// # Errors
 /// When there is nothing to compare, or cells cannot be told apart.
 pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
+    has_energy(a)?;
+    has_energy(b)?;
     let paired = a.is_paired_with(b);
     let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
     let mut rows = Vec::new();
@@ -183,6 +232,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
         paired,
         is_same_twice: is_same_twice(&a.header, &b.header),
         same_within: question.same_within,
+        price: None,
         a: a.label.clone(),
         b: b.label.clone(),
         rows,
@@ -241,6 +291,8 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
         verdict: Verdict::CannotTell {
             more_processes: None,
         },
+        cost_a: None,
+        cost_b: None,
     }
 }
 

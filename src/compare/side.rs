@@ -6,7 +6,7 @@ use std::path::Path;
 use super::CompareError;
 use super::axis::ComparedAxis;
 use super::samples::{Sample, Samples};
-use crate::host::HostWarning;
+use crate::host::{EnergySource, HostWarning};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
@@ -36,7 +36,8 @@ impl Side {
         let mut seen: Vec<Case> = Vec::new();
         let header = jsonl::read(run, |line| {
             let Line::Repetition(r) = line else { return };
-            let Some(value) = metric.of(&r.case, &r.calls) else {
+            let energy = r.usage.energy_of(EnergySource::of(&r.case));
+            let Some(value) = metric.of(&r.case, &r.calls, energy) else {
                 return;
             };
             if !cells.contains_key(&r.case) {

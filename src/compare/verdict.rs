@@ -1,18 +1,17 @@
 //! A row's answer, in a word and in full.
 
-use std::fmt;
-
 use serde::Serialize;
 
 use super::change;
+use crate::metric::Metric;
 
 /// A row's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
 pub enum Verdict {
-    /// B takes less time.
+    /// B takes less time, or less energy.
     Faster,
-    /// B takes more time.
+    /// B takes more time, or more energy.
     Slower,
     /// The whole interval is within what does not matter.
     Same,
@@ -34,24 +33,33 @@ impl Verdict {
         }
     }
 
+    /// The answer in one word or two, of what was compared.
+    pub fn word_of(self, metric: Metric) -> &'static str {
+        match (self, metric) {
+            (Self::Faster, Metric::JoulesPerToken) => "less energy",
+            (Self::Slower, Metric::JoulesPerToken) => "more energy",
+            _ => self.word(),
+        }
+    }
+
     /// The answer in full.
-    pub fn in_full(self, same_within: f64) -> impl fmt::Display {
+    pub fn in_full(self, metric: Metric, same_within: f64) -> String {
         match self {
             Self::Same => format!("same within {}", percent(same_within)),
             Self::CannotTell { more_processes } => {
                 format!("cannot tell ({})", would_need(more_processes))
             }
-            other => other.word().to_owned(),
+            other => other.word_of(metric).to_owned(),
         }
     }
 
     /// The same where there is little room: `cannot tell (+4)`.
-    pub fn in_short(self, same_within: f64) -> String {
+    pub fn in_short(self, metric: Metric, same_within: f64) -> String {
         match self {
             Self::CannotTell { more_processes } => {
                 format!("{} {}", self.word(), more_in_short(more_processes))
             }
-            other => other.in_full(same_within).to_string(),
+            other => other.in_full(metric, same_within),
         }
     }
 }

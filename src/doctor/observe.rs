@@ -78,7 +78,7 @@ pub fn observe(question: &Question) -> Result<Observed, ThreadsError> {
         observed.one = trials.collect::<Result<_, _>>()?;
     }
     // Without a thread for it the clock stays unread; nothing else is lost.
-    let sampler = UsageSampler::start(SamplerSettings::of(std::process::id(), None)).ok();
+    let sampler = UsageSampler::start(SamplerSettings::of(std::process::id(), Vec::new())).ok();
     let watched = sampler.as_ref().map(UsageSampler::window);
     let before = UsageSnapshot::take();
     for number in 0..slices.n_trials {

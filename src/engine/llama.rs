@@ -17,7 +17,9 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 use llama_cpp_sys_2 as sys;
 
-use super::{Device, Engine, EngineError, EngineFacts, Session, Token, argmax, plugins, rpc};
+use super::{
+    Device, Engine, EngineError, EngineFacts, GpuMemory, Session, Token, argmax, plugins, rpc,
+};
 use crate::build_info::BuildInfo;
 use crate::model::ModelFacts;
 use crate::plan::serving::Sampling;
@@ -90,6 +92,11 @@ impl Llama {
         Ok(devices().into_iter().filter(is_remote).collect())
     }
 
+    /// Memory now of the GPUs that layers of a model loaded so are on; none without any.
+    pub fn gpu_memory(&self, key: &LoadKey) -> Option<GpuMemory> {
+        memory_of(&self.facts().gpus_of(key))
+    }
+
     /// Loads a model.
     ///
     /// # Errors
@@ -118,6 +125,7 @@ impl Llama {
             backend: &self.backend,
             end_mask: EndMask::of(&model),
             n_window: window(path),
+            gpus: self.facts().gpus_of(key),
             model,
             prompt_tokens,
         })
@@ -142,8 +150,44 @@ fn devices() -> Vec<Device> {
         memory_total_bytes: d.memory_total as u64,
         memory_free_bytes: d.memory_free as u64,
         can_split_rows: can_split_rows(d.index),
+        pci_bus_id: pci_bus_id(d.index),
     })
     .collect()
+}
+
+/// Memory now of the registry's devices with these numbers, together; none of none.
+fn memory_of(devices: &[usize]) -> Option<GpuMemory> {
+    let of_one = |index: &usize| {
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the number is one that the registry's list gave; both pointers are to what lives here.
+        unsafe {
+            let device = sys::ggml_backend_dev_get(*index);
+            sys::ggml_backend_dev_memory(device, &raw mut free, &raw mut total);
+        }
+        GpuMemory {
+            total_bytes: total as u64,
+            free_bytes: free as u64,
+        }
+    };
+    let add = |a: GpuMemory, b: GpuMemory| GpuMemory {
+        total_bytes: a.total_bytes + b.total_bytes,
+        free_bytes: a.free_bytes + b.free_bytes,
+    };
+    // A backend that does not know its memory says 0.
+    let all = devices.iter().map(of_one).reduce(add);
+    all.filter(|memory| memory.total_bytes > 0)
+}
+
+/// Where the registry's device `index` is on the PCI bus.
+fn pci_bus_id(index: usize) -> Option<String> {
+    // SAFETY: the struct is plain data that the call fills; its strings live as long as the device.
+    unsafe {
+        let mut props: sys::ggml_backend_dev_props = std::mem::zeroed();
+        sys::ggml_backend_dev_get_props(sys::ggml_backend_dev_get(index), &raw mut props);
+        let id = std::ptr::NonNull::new(props.device_id.cast_mut())?;
+        let id = std::ffi::CStr::from_ptr(id.as_ptr()).to_string_lossy();
+        (!id.is_empty()).then(|| id.into_owned())
+    }
 }
 
 /// Whether the backend of the registry's device `index` registers a buffer type for split matrices.
@@ -237,6 +281,8 @@ pub struct LlamaEngine<'b> {
     prompt_tokens: Vec<Token>,
     end_mask: EndMask,
     n_window: Option<u32>,
+    /// The registry's numbers of the GPUs that its layers are on.
+    gpus: Vec<usize>,
 }
 
 impl Engine for LlamaEngine<'_> {
@@ -275,6 +321,10 @@ impl Engine for LlamaEngine<'_> {
             .map_err(|e| {
                 EngineError::Template(format!("llama.cpp cannot apply the model's own: {e}"))
             })
+    }
+
+    fn gpu_memory(&self) -> Option<GpuMemory> {
+        memory_of(&self.gpus)
     }
 
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod found;
 pub mod kernel;
 pub mod llama;
+pub mod out_of_memory;
 pub mod plugins;
 pub mod rpc;
 pub mod slowed;
@@ -15,7 +16,7 @@ pub mod synthetic;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::serving::Sampling;
-use crate::plan::{Case, RpcServers};
+use crate::plan::{Case, Devices, LoadKey, RpcServers, SplitMode};
 
 /// A token id of the model's vocabulary.
 pub type Token = i32;
@@ -69,6 +70,25 @@ pub struct Device {
     /// Whether its backend can spread the rows of a matrix over several devices (`--split-mode row`).
     #[serde(default)]
     pub can_split_rows: bool,
+    /// Where it is on the PCI bus, as `0000:c1:00.0`; none where the backend does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci_bus_id: Option<String>,
+}
+
+/// Memory of the GPUs that a model's layers are on, together, as their backends tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuMemory {
+    /// All of it.
+    pub total_bytes: u64,
+    /// Not in use by anybody.
+    pub free_bytes: u64,
+}
+
+impl GpuMemory {
+    /// In use by anybody.
+    pub fn used_bytes(self) -> u64 {
+        self.total_bytes.saturating_sub(self.free_bytes)
+    }
 }
 
 impl Device {
@@ -123,6 +143,65 @@ impl EngineFacts {
             .collect()
     }
 
+    /// This machine's own GPUs that layers of a model loaded so are on, by their numbers; nothing where none is offloaded.
+    /// A server's device is another machine's, or may be: what this machine's GPUs do says nothing of it.
+    pub fn gpus_of(&self, load: &LoadKey) -> Vec<usize> {
+        if load.n_gpu_layers == 0 {
+            return Vec::new();
+        }
+        // In the engine's order; none is a server's.
+        let used: Vec<Option<usize>> = match &load.device {
+            Devices::None => Vec::new(),
+            Devices::Named(names) => names.iter().map(|name| self.own_gpu(name)).collect(),
+            Devices::Auto => self.gpus_by_default(&load.rpc),
+        };
+        match load.split_mode {
+            SplitMode::None => used
+                .get(load.main_gpu as usize)
+                .copied()
+                .flatten()
+                .into_iter()
+                .collect(),
+            SplitMode::Layer | SplitMode::Row | SplitMode::Tensor => {
+                used.into_iter().flatten().collect()
+            }
+        }
+    }
+
+    /// The number of this machine's GPU of this name.
+    fn own_gpu(&self, name: &str) -> Option<usize> {
+        let is_it =
+            |d: &Device| d.takes_layers() && !d.is_remote() && d.name.eq_ignore_ascii_case(name);
+        self.devices.iter().position(is_it)
+    }
+
+    /// As llama.cpp chooses: devices of servers, then this machine's GPUs; an integrated one only where there is no other.
+    fn gpus_by_default(&self, servers: &RpcServers) -> Vec<Option<usize>> {
+        let known = self.remote.iter().find(|r| r.servers == *servers);
+        let n_remote = match known {
+            Some(remote) => remote.devices.len(),
+            // A worker has them among its own.
+            None => self.devices.iter().filter(|d| d.is_remote()).count(),
+        };
+        let of_kind = |kind: &'static str| {
+            let devices = self.devices.iter().enumerate();
+            devices.filter(move |(_, d)| d.kind == kind && !d.is_remote())
+        };
+        let mut used: Vec<Option<usize>> = vec![None; n_remote];
+        used.extend(of_kind("gpu").map(|(at, _)| Some(at)));
+        if used.is_empty() {
+            used.extend(of_kind("igpu").map(|(at, _)| Some(at)).take(1));
+        }
+        used
+    }
+
+    /// Where these are on the PCI bus, as far as their backends say.
+    pub fn pci_ids_of(&self, load: &LoadKey) -> Vec<Option<&str>> {
+        let gpus = self.gpus_of(load).into_iter();
+        gpus.map(|at| self.devices[at].pci_bus_id.as_deref())
+            .collect()
+    }
+
     /// Whether the two would compute the same way: one build, finding the same devices. Free memory may
     /// differ.
     pub fn is_same_build(&self, other: &Self) -> bool {
@@ -161,6 +240,11 @@ pub trait Engine {
     /// # Errors
     /// [`EngineError::Template`] when the file has none, or one that the engine cannot apply.
     fn apply_template(&self, user_text: &str) -> Result<String, EngineError>;
+
+    /// Memory now of the GPUs that the model's layers are on; none without any.
+    fn gpu_memory(&self) -> Option<GpuMemory> {
+        None
+    }
 
     /// A fresh context for the case; it costs memory for the KV cache and the compute buffers.
     ///
@@ -262,6 +346,76 @@ fn largest(values: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::TensorSplit;
+
+    #[test]
+    fn the_gpus_of_a_load_are_those_that_its_layers_are_on() {
+        let device = |kind: &str, pci: Option<&str>| Device {
+            name: kind.to_owned(),
+            description: kind.to_owned(),
+            backend: "X".to_owned(),
+            kind: kind.to_owned(),
+            memory_total_bytes: 1,
+            memory_free_bytes: 1,
+            can_split_rows: false,
+            pci_bus_id: pci.map(str::to_owned),
+        };
+        let facts = |devices: Vec<Device>| EngineFacts {
+            devices,
+            ..synthetic::SyntheticEngine::facts()
+        };
+        let load = |n_gpu_layers, split_mode, main_gpu| LoadKey {
+            model: "m".to_owned(),
+            n_gpu_layers,
+            split_mode,
+            main_gpu,
+            rpc: RpcServers::default(),
+            device: Devices::Auto,
+            tensor_split: TensorSplit::default(),
+        };
+        let two = facts(vec![
+            device("gpu", Some("0000:c1:00.0")),
+            device("igpu", None),
+            device("gpu", Some("0000:01:00.0")),
+            device("cpu", None),
+        ]);
+        assert_eq!(two.gpus_of(&load(99, SplitMode::Layer, 0)), [0, 2]);
+        assert_eq!(two.gpus_of(&load(99, SplitMode::None, 1)), [2]);
+        let ids = two.pci_ids_of(&load(1, SplitMode::None, 1));
+        assert_eq!(ids, [Some("0000:01:00.0")]);
+        assert!(two.gpus_of(&load(0, SplitMode::Layer, 0)).is_empty());
+        assert!(two.gpus_of(&load(9, SplitMode::None, 2)).is_empty());
+        let named = LoadKey {
+            device: "gpu".parse().expect("a name"),
+            ..load(9, SplitMode::Layer, 0)
+        };
+        assert_eq!(two.gpus_of(&named), [0]);
+        let servers: RpcServers = "box:50052".parse().expect("a server");
+        let behind = |split_mode, main_gpu| LoadKey {
+            rpc: servers.clone(),
+            ..load(9, split_mode, main_gpu)
+        };
+        let mut with_a_server = two.clone();
+        with_a_server.remote = vec![Remote {
+            servers: servers.clone(),
+            devices: vec![device("gpu", None)],
+        }];
+        assert_eq!(with_a_server.gpus_of(&behind(SplitMode::Layer, 0)), [0, 2]);
+        assert!(
+            with_a_server
+                .gpus_of(&behind(SplitMode::None, 0))
+                .is_empty(),
+            "the server's"
+        );
+        assert_eq!(with_a_server.gpus_of(&behind(SplitMode::None, 1)), [0]);
+        let integrated = facts(vec![device("cpu", None), device("igpu", None)]);
+        assert_eq!(integrated.gpus_of(&load(99, SplitMode::Layer, 0)), [1]);
+        assert!(
+            facts(Vec::new())
+                .gpus_of(&load(99, SplitMode::Layer, 0))
+                .is_empty()
+        );
+    }
 
     #[test]
     fn argmax_takes_the_first_of_equals_and_no_nan() {

@@ -1,7 +1,7 @@
 //! An engine made slower on purpose: a planted slow-down that comparisons and the gate must find.
 
 use super::clock::Clock;
-use super::{Engine, EngineError, Session, Token};
+use super::{Engine, EngineError, GpuMemory, Session, Token};
 use crate::plan::Case;
 use crate::plan::serving::Sampling;
 
@@ -42,6 +42,10 @@ impl Engine for SlowedEngine<'_> {
 
     fn apply_template(&self, user_text: &str) -> Result<String, EngineError> {
         self.inner.apply_template(user_text)
+    }
+
+    fn gpu_memory(&self) -> Option<GpuMemory> {
+        self.inner.gpu_memory()
     }
 
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {

@@ -4,12 +4,18 @@
 //! answers `None`, and no caller needs to know the operating system.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::str::FromStr;
 
 /// Text files and folders of one machine.
 pub(crate) trait Files {
+    /// A file's text without trailing white space, or why it cannot be read.
+    fn read_or_why(&self, path: &str) -> Result<String, ErrorKind>;
+
     /// A file's text without trailing white space; `None` when missing, unreadable or a folder.
-    fn read(&self, path: &str) -> Option<String>;
+    fn read(&self, path: &str) -> Option<String> {
+        self.read_or_why(path).ok()
+    }
 
     /// Names in a folder, sorted; empty when there is no such folder.
     fn list(&self, folder: &str) -> Vec<String>;
@@ -24,12 +30,13 @@ pub(crate) trait Files {
 }
 
 /// The running machine.
+#[derive(Debug)]
 pub(crate) struct LiveFiles;
 
 impl Files for LiveFiles {
-    fn read(&self, path: &str) -> Option<String> {
-        let bytes = fs::read(path).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
+        let bytes = fs::read(path).map_err(|e| e.kind())?;
+        Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
     }
 
     fn list(&self, folder: &str) -> Vec<String> {
@@ -85,13 +92,15 @@ pub(crate) fn cpu_list(text: &str) -> Option<Vec<u32>> {
 
 /// Literal files, for tests: pairs of path and text.
 #[cfg(test)]
+#[derive(Debug)]
 pub(crate) struct Sample<'a>(pub &'a [(&'a str, &'a str)]);
 
 #[cfg(test)]
 impl Files for Sample<'_> {
-    fn read(&self, path: &str) -> Option<String> {
-        let (_, text) = self.0.iter().find(|(name, _)| *name == path)?;
-        Some(text.trim_end().to_owned())
+    fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
+        let file = self.0.iter().find(|(name, _)| *name == path);
+        let (_, text) = file.ok_or(ErrorKind::NotFound)?;
+        Ok(text.trim_end().to_owned())
     }
 
     fn list(&self, folder: &str) -> Vec<String> {

@@ -10,6 +10,7 @@ mod bandwidth;
 mod binding;
 mod cgroup;
 mod cpu;
+mod energy;
 mod environment;
 mod features;
 mod files;
@@ -41,9 +42,10 @@ mod garbage_tests;
 pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
 pub use binding::leave_openmp_places;
 pub use cpu::{Cache, Cpu};
+pub use energy::{CpuEnergy, EnergyMark, EnergyMeter, EnergySource, RepetitionEnergy};
 pub use environment::{EngineEnvironment, not_for_workers};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
-pub use gpu::{EnergyMeter, Gpu, GpuReport, throttle_names};
+pub use gpu::{Gpu, GpuReport};
 pub use kernel::{KernelSettings, Limit, context_switches};
 pub use memory::{Memory, available_memory_bytes};
 pub use neighbours::{Neighbour, ProcessTimes};
@@ -84,6 +86,11 @@ pub struct Machine {
     pub on_battery: Option<bool>,
     /// NVIDIA GPUs.
     pub gpus: GpuReport,
+    /// The processor's own energy counters.
+    pub cpu_energy: CpuEnergy,
+    /// How long the idle power was measured before anything was loaded; `None`: it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_over_ns: Option<u64>,
     /// Variables that the engine and its threads read; the same for every worker.
     pub environment: EngineEnvironment,
 }
@@ -108,10 +115,18 @@ impl Machine {
             load_average: load_average(files),
             on_battery: thermal::on_battery(files),
             gpus: GpuReport::probe(),
+            cpu_energy: CpuEnergy::probe(),
+            idle_over_ns: None,
             environment: EngineEnvironment::probe(),
         };
         machine.fingerprint = fingerprint(&machine);
         machine
+    }
+
+    /// Measures what GPUs and processor draw at rest, where they have energy counters that can be read: 2 s with a GPU,
+    /// half a second without. Once a process, the first time, which must be before an engine is started.
+    pub fn measure_idle_power(&mut self) {
+        energy::measure_idle(self);
     }
 }
 

@@ -1,5 +1,5 @@
 //! A thread that watches a process while it is being measured: its CPU and memory, everybody else's,
-//! clocks, heat, one GPU.
+//! clocks, heat, the GPUs that it uses.
 //!
 //! It belongs to another process than the one it watches, so nothing of it runs, allocates or locks in
 //! there. It looks only inside *windows*: one opens before a repetition is asked for, after the counters at
@@ -15,7 +15,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::files::LiveFiles;
-use super::gpu::{GpuMeter, GpuUsage};
+use super::gpu::usage::{GpuMeter, GpuUsage};
 use super::memory::page_bytes;
 use super::process_usage::{ProcessUsage, cpu_ns, thread_cpu_ns};
 use super::procfs::{MachineTicks, statm_resident_pages};
@@ -35,23 +35,23 @@ const MOST_COST: u32 = 1000;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to sample and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SamplerSettings {
     /// Least time between samples.
     pub interval: Duration,
     /// Process to watch.
     pub pid: u32,
-    /// NVML index of the GPU to watch, if any.
-    pub gpu_index: Option<u32>,
+    /// NVML's numbers of the GPUs to watch, if any.
+    pub gpus: Vec<u32>,
 }
 
 impl SamplerSettings {
-    /// A process, and a GPU if it uses one, every 200 ms.
-    pub fn of(pid: u32, gpu_index: Option<u32>) -> Self {
+    /// A process, and the GPUs that it uses, every 200 ms.
+    pub fn of(pid: u32, gpus: Vec<u32>) -> Self {
         Self {
             interval: Duration::from_millis(200),
             pid,
-            gpu_index,
+            gpus,
         }
     }
 }
@@ -219,7 +219,7 @@ impl Probe {
                 .filter_map(|path| Reread::open(path))
                 .collect(),
             temperature: thermal::temperature_file(&LiveFiles).and_then(|path| Reread::open(&path)),
-            gpu: settings.gpu_index.and_then(GpuMeter::open),
+            gpu: GpuMeter::open(&settings.gpus),
             ticks: None,
             cpu_ns: None,
         }
@@ -329,7 +329,7 @@ mod tests {
         let settings = SamplerSettings {
             interval: Duration::from_secs(3600),
             pid,
-            gpu_index: None,
+            gpus: Vec::new(),
         };
         UsageSampler::start(settings).expect("a thread")
     }
@@ -380,7 +380,7 @@ mod tests {
     fn samples_beside_the_work_are_counted_and_their_cost_is_known() {
         let settings = SamplerSettings {
             interval: Duration::from_nanos(1),
-            ..SamplerSettings::of(std::process::id(), None)
+            ..SamplerSettings::of(std::process::id(), Vec::new())
         };
         let sampler = UsageSampler::start(settings).expect("a thread");
         let mut summary = UsageSummary::default();

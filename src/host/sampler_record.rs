@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::gpu::throttle_names;
+use super::gpu::usage::throttle_names;
 use super::sampler::UsageSample;
 
 /// Smallest, mean and largest of one quantity over the samples that had it.
@@ -44,11 +44,11 @@ pub struct UsageSummary {
     pub frequency_hz: Option<Spread>,
     /// Processor temperature in degrees Celsius.
     pub temperature_c: Option<Spread>,
-    /// The watched GPU.
+    /// The watched GPUs.
     pub gpu: Option<GpuSummary>,
 }
 
-/// The watched GPU's part.
+/// The watched GPUs' part, together: power and memory are sums, the clock is the lowest, the temperature the highest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuSummary {
@@ -206,7 +206,7 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gpu::GpuUsage;
+    use super::super::gpu::usage::GpuUsage;
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
+use super::energy::{EnergySource, RepetitionEnergy};
 use super::files::{Files, LiveFiles, space_value};
 use super::memory::page_bytes;
 use super::process_usage::ProcessUsage;
@@ -67,9 +68,45 @@ pub struct UsageDelta {
     /// Energy that the GPUs took, by their own counters. `None`: no GPU was used, or it has no counter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_energy: Option<PhaseEnergy>,
+    /// Why the GPUs' counters, which were there, gave nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_energy_lost: Option<String>,
+    /// Energy that the processor's packages took, by their own counters, everybody's work included. `None`: they cannot be
+    /// read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_energy: Option<PhaseEnergy>,
+    /// Why the processor's counters, which were there, gave nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_energy_lost: Option<String>,
+    /// Memory in use by anybody on the GPUs that were computed on, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_used_bytes: Option<u64>,
 }
 
-/// Energy by phase, millijoules. Each is the difference of a counter that moves about every 100 ms.
+impl UsageDelta {
+    /// What was counted of one source.
+    pub fn energy_of(&self, source: EnergySource) -> Option<PhaseEnergy> {
+        match source {
+            EnergySource::Gpu => self.gpu_energy,
+            EnergySource::Cpu => self.cpu_energy,
+        }
+    }
+
+    /// The same with the energy of a repetition.
+    #[must_use]
+    pub fn with_energy(self, energy: RepetitionEnergy) -> Self {
+        Self {
+            gpu_energy: energy.gpu,
+            gpu_energy_lost: energy.gpu_lost,
+            cpu_energy: energy.cpu,
+            cpu_energy_lost: energy.cpu_lost,
+            ..self
+        }
+    }
+}
+
+/// Energy by phase, millijoules. Each is the difference of counters: a GPU's moves about every 100 ms, a processor's every
+/// millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PhaseEnergy {
@@ -145,7 +182,7 @@ impl UsageSnapshot {
             swap_out_bytes: grown(self.swap_out_bytes, earlier.swap_out_bytes),
             throttle_events: grown(self.throttle_events, earlier.throttle_events),
             quota_throttled_ns: grown(self.quota_throttled_ns, earlier.quota_throttled_ns),
-            gpu_energy: None,
+            ..UsageDelta::default()
         }
     }
 }

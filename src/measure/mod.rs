@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::clock::Clock;
 use crate::engine::{EngineError, Session, Token};
-use crate::host::EnergyMeter;
-use crate::host::usage::PhaseEnergy;
+use crate::host::{EnergyMeter, RepetitionEnergy};
 use crate::plan::{Case, KV_PAD};
 
 /// What a decode call was for.
@@ -160,7 +159,7 @@ pub struct Run<'s> {
     clock: &'s dyn Clock,
     /// Whether the cache holds `n_depth` tokens of every sequence.
     depth_is_cached: bool,
-    /// Counters of the GPUs that the session computes on.
+    /// Energy counters of what the session computes on.
     meter: Option<&'s EnergyMeter>,
 }
 
@@ -192,7 +191,7 @@ impl<'s> Run<'s> {
     /// One repetition: an untimed return to `n_depth` cached tokens, prefill of every prompt, then
     /// up to `n_steps` decode steps (at most the case's `n_gen`).
     ///
-    /// Gives the energy that it took, where there is a meter. Its counter is read outside of every span of a call.
+    /// Gives the energy that it took, where there is a meter. Its counters are read outside of every span of a call.
     ///
     /// # Errors
     /// The engine's; `buffers.calls` then holds the calls made before it.
@@ -200,31 +199,26 @@ impl<'s> Run<'s> {
         &mut self,
         n_steps: u32,
         buffers: &mut Buffers,
-    ) -> Result<Option<PhaseEnergy>, EngineError> {
-        let energy_mj = |meter: Option<&EnergyMeter>| meter.and_then(EnergyMeter::total_mj);
+    ) -> Result<RepetitionEnergy, EngineError> {
         buffers.calls.clear();
         buffers.generated.clear();
         self.return_to_depth()?;
-        let before_mj = energy_mj(self.meter);
+        let before = self.meter.map(EnergyMeter::mark);
         let mut last_ns = self.clock.now_ns();
         self.prefill(buffers, &mut last_ns)?;
-        let between_mj = energy_mj(self.meter);
-        if between_mj.is_some() {
+        let between = self.meter.map(EnergyMeter::mark);
+        if between.is_some() {
             last_ns = self.clock.now_ns();
         }
         for step in 0..n_steps.min(self.case.n_gen) {
             self.decode_step(step, buffers, &mut last_ns)?;
         }
-        let after_mj = energy_mj(self.meter);
-        let grown = |now: Option<u64>, then: Option<u64>| now?.checked_sub(then?);
-        let prefill_mj = grown(between_mj, before_mj);
-        let decode_mj = grown(after_mj, between_mj);
-        Ok(prefill_mj
-            .zip(decode_mj)
-            .map(|(prefill_mj, decode_mj)| PhaseEnergy {
-                prefill_mj,
-                decode_mj,
-            }))
+        let energy = self.meter.zip(before).zip(between);
+        Ok(
+            energy.map_or_else(RepetitionEnergy::default, |((meter, before), between)| {
+                meter.between(&[before, between, meter.mark()])
+            }),
+        )
     }
 
     fn return_to_depth(&mut self) -> Result<(), EngineError> {

@@ -251,40 +251,6 @@ pub struct LoadKey {
     pub tensor_split: TensorSplit,
 }
 
-impl LoadKey {
-    /// Which of this machine's own GPUs compute. An RPC server's device is another machine's, or may be: what this machine's GPU
-    /// does says nothing of it.
-    pub fn own_gpus(&self) -> OwnGpus {
-        let is_own = |name: &String| !name.starts_with("RPC");
-        let uses_own = match &self.device {
-            Devices::Auto => true,
-            Devices::None => false,
-            Devices::Named(names) => names.iter().any(is_own),
-        };
-        if self.n_gpu_layers == 0 || !uses_own {
-            OwnGpus::None
-        } else if self.split_mode != SplitMode::None {
-            OwnGpus::All
-        } else if self.rpc.is_none() && self.device.is_auto() {
-            OwnGpus::One(self.main_gpu)
-        } else {
-            // The number counts the chosen devices, of which some are not this machine's.
-            OwnGpus::None
-        }
-    }
-}
-
-/// Which of this machine's own GPUs a model computes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnGpus {
-    /// None, or it is not known which.
-    None,
-    /// The one of this number.
-    One(u32),
-    /// All.
-    All,
-}
-
 /// A case's name, like `smollm2-135m-q4_0/pp128/tg64/b32/d0/t2`: the first six parts always, the
 /// others where they differ from the engine's defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

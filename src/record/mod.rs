@@ -16,8 +16,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
-use crate::engine::EngineFacts;
 use crate::engine::found::Found;
+use crate::engine::{EngineFacts, GpuMemory};
 use crate::host::HostWarning;
 use crate::host::Machine;
 use crate::host::TimerFacts;
@@ -143,11 +143,23 @@ pub struct WorkerLine {
     pub load_ns: Option<u64>,
     /// Resident memory after loading.
     pub rss_bytes: Option<u64>,
+    /// Memory of the GPUs that its layers are on; none without any, and in records of programs that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<LoadMemory>,
     /// What the log says of where the model lies; none in records of programs that did not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Found>,
     /// The engine's log until then.
     pub log: Vec<String>,
+}
+
+/// Memory of GPUs around the loading of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadMemory {
+    /// Before.
+    pub before: GpuMemory,
+    /// After.
+    pub after: GpuMemory,
 }
 
 /// One timed repetition.
@@ -213,6 +225,9 @@ pub struct Opened {
     pub context_ns: u64,
     /// Resident memory after the warm-up.
     pub rss_bytes: Option<u64>,
+    /// Memory of the GPUs that the model's layers are on, after the warm-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<GpuMemory>,
     /// Whether the decode steps settled.
     pub steadiness: Steadiness,
     /// The untimed warm-up calls, in order.
@@ -258,6 +273,9 @@ pub enum Outcome {
         needs_bytes: u64,
         /// Bytes the machine has for it.
         has_bytes: u64,
+        /// The GPUs on which it would not fit, by the engine's names; none where it is the host's memory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
     },
     /// The engine said no.
     Failed {
@@ -310,12 +328,14 @@ impl fmt::Display for Outcome {
             Self::Skipped {
                 needs_bytes,
                 has_bytes,
-            } => write!(
-                f,
-                "skipped: needs {}, has {}",
-                crate::units::bytes(*needs_bytes),
-                crate::units::bytes(*has_bytes)
-            ),
+                device,
+            } => {
+                let needs = crate::units::bytes(*needs_bytes);
+                let has = crate::units::bytes(*has_bytes);
+                let on = device.as_ref().map(|device| format!(" on {device}"));
+                let on = on.unwrap_or_default();
+                write!(f, "skipped: needs {needs}{on}, has {has}")
+            }
             Self::Failed { reason } => write!(f, "failed: {reason}"),
             Self::Crashed { how } => write!(f, "crashed: {how}"),
             Self::TimedOut { after_ns } => write!(

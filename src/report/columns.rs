@@ -76,6 +76,7 @@ pub fn of(view: &RunView, notes: &Notes, detail: Detail) -> (Vec<Column>, usize)
     columns.extend(prompt(view, detail));
     columns.extend(scaling(view, detail));
     columns.extend(resources(view, detail));
+    columns.extend(energy(view));
     columns.push(Column {
         name: "see",
         unit: String::new(),
@@ -231,6 +232,22 @@ fn resources(view: &RunView, detail: Detail) -> Vec<Column> {
             }),
         ],
     }
+}
+
+/// Of the device that computes; the report has the rest.
+fn energy(view: &RunView) -> [Column; 2] {
+    [
+        Column::of(view, ("energy", "J/token", EXTRA + 6), |c| {
+            c.joules_per_token().map(units::fine)
+        })
+        .missing_when(
+            "energy needs a counter that can be read, and seconds of generation on a GPU",
+        ),
+        Column::of(view, ("cost", "/M tokens", EXTRA + 6), |c| {
+            view.cost_per_million_tokens(c).map(units::fine)
+        })
+        .missing_when("a cost needs the energy"),
+    ]
 }
 
 /// Why no cell has a p99, when none has.

@@ -7,8 +7,10 @@ use super::sheet::{Column, Sheet, p_value, signed_percent};
 use super::text::{cut_middle, plural};
 use crate::compare::difference::Difference;
 use crate::compare::{Comparison, Row, percent};
+use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
+use crate::units;
 
 /// Columns of a model's name.
 const MODEL_WIDTH: usize = 20;
@@ -46,21 +48,26 @@ pub fn answers(c: &Comparison) -> Vec<String> {
     if let [row] = &c.rows[..] {
         let change = row.slowdown.map(|s| {
             format!(
-                " takes {} time (95%: {})",
+                " takes {} {} (95%: {})",
                 signed_percent(s.estimate),
+                c.metric.quantity(),
                 range(&s)
             )
         });
         said.push(format!(
             "B{}: {}",
             change.unwrap_or_default(),
-            row.verdict.in_full(c.same_within)
+            row.verdict.in_full(c.metric, c.same_within)
         ));
         return said;
     }
+    let [more, less] = match c.metric {
+        Metric::JoulesPerToken => ["B takes more energy", "less energy"],
+        _ => ["B is slower", "faster"],
+    };
     let kinds = [
-        ("slower", "B is slower"),
-        ("faster", "faster"),
+        ("slower", more),
+        ("faster", less),
         ("same", "the same"),
         ("cannot tell", "it cannot be told"),
     ];
@@ -72,6 +79,8 @@ pub fn answers(c: &Comparison) -> Vec<String> {
     let counts = counts.join(", ");
     let whose = if counts.starts_with("B ") || counts.starts_with("it ") {
         ""
+    } else if counts.starts_with("less ") {
+        "B takes "
     } else {
         "B is "
     };
@@ -109,24 +118,34 @@ fn columns(c: &Comparison) -> Vec<Column> {
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
     let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
     let mut columns = cell_columns(&cases);
-    let name = c.metric.name();
+    let name = match c.metric {
+        Metric::JoulesPerToken => c.metric.unit(),
+        other => other.name(),
+    };
     let slowdown = |r: &Row| r.slowdown.map(|s| signed_percent(s.estimate));
     let interval = |r: &Row| r.slowdown.as_ref().map(range);
     let delta = |r: &Row| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
     columns.extend([
         Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
         Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
-        Column::numbers("time", 0, of(&|r| or_na(slowdown(r)))),
+        Column::numbers(c.metric.quantity(), 0, of(&|r| or_na(slowdown(r)))),
         Column::numbers("95% interval", 0, of(&|r| or_na(interval(r)))),
         Column::numbers("p", 3, of(&|r| or_na(r.p_adjusted.map(p_value)))),
         Column::numbers("delta", 4, of(&|r| or_na(delta(r)))),
         Column::words(
             "verdict",
             0,
-            of(&|r| r.verdict.in_full(c.same_within).to_string()),
+            of(&|r| r.verdict.in_full(c.metric, c.same_within)),
         )
-        .or_short(of(&|r| r.verdict.in_short(c.same_within))),
+        .or_short(of(&|r| r.verdict.in_short(c.metric, c.same_within))),
     ]);
+    if c.price.is_some() {
+        let cost = |cost: Option<f64>| or_na(cost.map(units::fine));
+        columns.extend([
+            Column::numbers("cost A", 1, of(&|r| cost(r.cost_a))),
+            Column::numbers("cost B", 1, of(&|r| cost(r.cost_b))),
+        ]);
+    }
     columns
 }
 
@@ -192,10 +211,18 @@ fn compared(c: &Comparison) -> String {
 }
 
 fn legend(c: &Comparison) -> String {
+    let (what, more) = match c.metric {
+        Metric::JoulesPerToken => ("energy: how much more B takes", "takes more"),
+        _ => ("time: how much longer B takes", "is slower"),
+    };
+    let cost = c.price.as_ref().map_or_else(String::new, |price| {
+        let unit = price.unit();
+        format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
+    });
     format!(
-        "time: how much longer B takes, from medians of processes. p: no change at all, after Benjamini-Hochberg over the \
-         rows. delta: Cliff's, +1 when every process of B is slower. Changes within {} do not matter. (+N): would need \
-         about N more processes a side (--replicates).",
+        "{what}, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
+         when every process of B {more}. Changes within {} do not matter. (+N): would need about N more processes a side \
+         (--replicates).{cost}",
         percent(c.same_within)
     )
 }

@@ -12,7 +12,7 @@ use super::view::RunView;
 use crate::text::brief;
 
 /// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 127] = [
+const COLUMNS: [&str; 147] = [
     "run",
     "machine",
     "engine",
@@ -96,6 +96,11 @@ const COLUMNS: [&str; 127] = [
     "speedup_ci_hi",
     "efficiency",
     "peak_rss_bytes",
+    "joules_per_token",
+    "joules_per_token_unknown",
+    "price_per_kwh",
+    "price_currency",
+    "cost_per_million_tokens",
     "usage_process_cpu_percent_mean",
     "usage_process_cpu_percent_max",
     "usage_others_cpu_percent_mean",
@@ -125,12 +130,27 @@ const COLUMNS: [&str; 127] = [
     "usage_gpu_utilisation_percent_mean",
     "usage_gpu_utilisation_percent_max",
     "usage_gpu_throttle_reasons",
+    "usage_gpu_memory_total_bytes",
+    "usage_gpu_memory_free_before_bytes",
+    "usage_gpu_memory_used_before_bytes",
+    "usage_gpu_memory_used_loaded_bytes",
+    "usage_gpu_memory_used_peak_bytes",
     "usage_gpu_energy_decode_j_per_token",
     "usage_gpu_energy_decode_j_per_token_above_idle",
     "usage_gpu_energy_prefill_j_per_token",
     "usage_gpu_energy_decode_power_w",
     "usage_gpu_energy_idle_power_w",
+    "usage_gpu_energy_idle_over_ns",
     "usage_gpu_energy_decode_ns",
+    "usage_gpu_energy_unknown",
+    "usage_cpu_energy_decode_j_per_token",
+    "usage_cpu_energy_decode_j_per_token_above_idle",
+    "usage_cpu_energy_prefill_j_per_token",
+    "usage_cpu_energy_decode_power_w",
+    "usage_cpu_energy_idle_power_w",
+    "usage_cpu_energy_idle_over_ns",
+    "usage_cpu_energy_decode_ns",
+    "usage_cpu_energy_unknown",
     "usage_sampler_cost_percent",
     "load_ns",
     "load_ns_ci_lo",
@@ -214,6 +234,7 @@ mod tests {
     fn every_key_of_the_json_has_its_column() {
         let mut view = fixture::mixed();
         fixture::fill(&mut view.cells[0]);
+        view.price = "0.30EUR/kWh".parse().ok();
         let texts = ["a debug build".to_owned()];
         let row = rows(&view, &texts).next().expect("has cells");
         let mut flat = HashMap::new();

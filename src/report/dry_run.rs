@@ -17,10 +17,21 @@ pub struct DryRow {
     pub case: Case,
     /// The memory it needs.
     pub price: MemoryPrice,
-    /// Whether that fits; else the bytes it needs and the bytes there are, where it does not.
-    pub fits: Result<(), (u64, u64)>,
+    /// Whether that fits; else where it does not.
+    pub fits: Result<(), Over>,
     /// Its share of the whole run's time, over all replicates.
     pub time: Duration,
+}
+
+/// Where a cell does not fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Over {
+    /// Bytes it needs there.
+    pub needs_bytes: u64,
+    /// Bytes there are.
+    pub has_bytes: u64,
+    /// The GPUs; none: the host.
+    pub device: Option<String>,
 }
 
 /// [`render`] for standard output.
@@ -87,12 +98,19 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
             .chain(has_state.then_some(row.price.state_bytes))
             .chain([row.price.compute_bytes, row.price.total_bytes()])
             .map(units::bytes);
-        let verdict = match row.fits {
+        let verdict = match &row.fits {
             Ok(()) => ["~".to_owned() + &time(row.time), "yes".to_owned()],
-            Err((_, has)) => [
-                "skipped".to_owned(),
-                format!("no: has {}", units::bytes(has)),
-            ],
+            Err(over) => {
+                let has = units::bytes(over.has_bytes);
+                let no = match &over.device {
+                    Some(device) => {
+                        let needs = units::bytes(over.needs_bytes);
+                        format!("no: {} of {needs} on {}", has, cut_end(&plain(device), 20))
+                    }
+                    None => format!("no: has {has}"),
+                };
+                ["skipped".to_owned(), no]
+            }
         };
         table.add_row(values.chain(price).chain(verdict));
     }
@@ -128,12 +146,15 @@ fn sum(rows: &[DryRow], width: usize) -> Vec<String> {
         width,
     );
     for row in rows {
-        if let Err((needs, has)) = row.fits {
+        if let Err(over) = &row.fits {
             let text = format!(
-                "{}: needs {}, has {}",
+                "{}: needs {}{}, has {}",
                 plain(row.case.id().as_str()),
-                units::bytes(needs),
-                units::bytes(has)
+                units::bytes(over.needs_bytes),
+                over.device
+                    .as_ref()
+                    .map_or_else(String::new, |device| format!(" on {}", plain(device))),
+                units::bytes(over.has_bytes)
             );
             lines.extend(paragraph("does not fit: ", &text, width));
         }
@@ -169,8 +190,28 @@ mod tests {
         vec![
             row(1, 2, Ok(())),
             row(32, 40, Ok(())),
-            row(256, 300, Err((11_711 * MIB, 8 * 1024 * MIB))),
+            row(256, 300, Err(over(None))),
         ]
+    }
+
+    fn over(device: Option<&str>) -> Over {
+        Over {
+            needs_bytes: 11_711 * MIB,
+            has_bytes: 8 * 1024 * MIB,
+            device: device.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_cell_that_does_not_fit_a_gpu_says_so() {
+        let mut rows = rows();
+        rows[2].fits = Err(over(Some("CUDA0")));
+        let text = render(&rows, 120);
+        assert!(
+            text.contains("needs 11.4 GiB on CUDA0, has 8.00 GiB"),
+            "{text}"
+        );
+        assert!(text.contains("no: 8.00 GiB of 11.4 GiB on CUDA0"), "{text}");
     }
 
     #[test]

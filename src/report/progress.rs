@@ -87,9 +87,10 @@ struct Current {
 
 impl Current {
     fn note(&mut self, case: &Case, calls: &[Call]) {
-        self.median_step_ns.extend(Metric::StepNs.of(case, calls));
+        self.median_step_ns
+            .extend(Metric::StepNs.of(case, calls, None));
         self.tokens_per_s
-            .extend(Metric::DecodeTokensPerS.of(case, calls));
+            .extend(Metric::DecodeTokensPerS.of(case, calls, None));
     }
 
     /// What a finished cell's line says after its name.

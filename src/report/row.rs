@@ -69,6 +69,14 @@ pub struct Row<'a> {
     speedup_ci: Option<[f64; 2]>,
     efficiency: Option<f64>,
     peak_rss_bytes: Option<u64>,
+    /// Of the device that computes, per generated token.
+    joules_per_token: Option<f64>,
+    /// Why it is null.
+    joules_per_token_unknown: Option<&'a str>,
+    price_per_kwh: Option<f64>,
+    price_currency: Option<&'a str>,
+    /// Of that energy, for a million generated tokens.
+    cost_per_million_tokens: Option<f64>,
     usage: &'a CellUsage,
     load_ns: Option<u64>,
     load_ns_ci: Option<[u64; 2]>,
@@ -196,6 +204,11 @@ fn row<'a>(view: &'a RunView, cell: &'a CellView, run_warnings: &'a [String]) ->
         speedup_ci: ci.speedup.map(ends),
         efficiency: cell.efficiency,
         peak_rss_bytes: cell.peak_rss_bytes,
+        joules_per_token: cell.joules_per_token(),
+        joules_per_token_unknown: cell.energy_unknown(),
+        price_per_kwh: view.price.as_ref().map(|p| p.per_kwh),
+        price_currency: view.price.as_ref().and_then(|p| p.currency.as_deref()),
+        cost_per_million_tokens: view.cost_per_million_tokens(cell),
         usage: &cell.usage,
         load_ns: cell.load_ns,
         load_ns_ci: ci.load_ns.map(whole_ns),

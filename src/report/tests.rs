@@ -203,6 +203,7 @@ fn lines_of_every_kind() -> Vec<Line> {
         Outcome::Skipped {
             needs_bytes: u64::MAX,
             has_bytes: 0,
+            device: None,
         },
         Outcome::Failed {
             reason: "no".to_owned(),

@@ -222,9 +222,13 @@ impl Lane<'_> {
         };
         let log = worker.take_log();
         course.eta.loaded(started.elapsed());
-        let (load_ns, rss_bytes) = match &answer {
-            Ok(Reply::Loaded { load_ns, rss_bytes }) => (Some(*load_ns), *rss_bytes),
-            _ => (None, None),
+        let (load_ns, rss_bytes, gpu_memory) = match &answer {
+            Ok(Reply::Loaded {
+                load_ns,
+                rss_bytes,
+                gpu_memory,
+            }) => (Some(*load_ns), *rss_bytes, *gpu_memory),
+            _ => (None, None, None),
         };
         self.writer.append(&Line::Worker(Box::new(WorkerLine {
             worker: number,
@@ -232,6 +236,7 @@ impl Lane<'_> {
             load: load.clone(),
             load_ns,
             rss_bytes,
+            gpu_memory,
             found: found(&log),
             log: log.clone(),
         })))?;

@@ -5,11 +5,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::engine::out_of_memory::OutOfMemory;
+
 /// Lines kept, the latest.
 const LINES: usize = 200;
 
 /// Longest line kept, characters.
 const LINE_CHARS: usize = 500;
+
+/// Lines in which a process that died says why: earlier ones may be of an allocation that was tried again, smaller.
+const LAST_LINES: usize = 12;
 
 /// Longest words of a process that died, characters.
 const LAST_WORDS_CHARS: usize = 300;
@@ -86,6 +91,13 @@ impl Log {
         Some(line[folder..].chars().take(LAST_WORDS_CHARS).collect())
     }
 
+    /// What the last lines kept say of a device that ran out of memory.
+    pub fn out_of_memory(&self) -> Option<OutOfMemory> {
+        let said = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = said.lines.len().saturating_sub(LAST_LINES);
+        OutOfMemory::of(said.lines.iter().skip(first).map(String::as_str))
+    }
+
     /// The lines since the last call, oldest first.
     pub fn take(&self) -> Vec<String> {
         let mut said = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,6 +167,20 @@ mod tests {
             "{words}"
         );
         assert_eq!(log.take().len(), 4, "they are still in the log");
+    }
+
+    #[test]
+    fn a_device_out_of_memory_is_found_in_the_last_lines_only() {
+        let log = Log::default();
+        log.push("CUDA error: out of memory");
+        log.push("  current device: 0, in function alloc at ggml-cuda.cu:430");
+        log.push("ggml-cuda.cu:98: CUDA error");
+        let out = log.out_of_memory().map(|out| out.to_string());
+        assert_eq!(out.as_deref(), Some("out of memory on CUDA0"));
+        for n in 0..LAST_LINES {
+            log.push(&format!("llama_context: line {n}"));
+        }
+        assert_eq!(log.out_of_memory(), None);
     }
 
     #[test]

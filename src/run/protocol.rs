@@ -14,7 +14,7 @@ use crate::host::usage::UsageDelta;
 use crate::measure::Call;
 use crate::measure::kernel::Effort;
 use crate::plan::{Case, LoadKey, RpcServers};
-use crate::record::Opened;
+use crate::record::{LoadMemory, Opened};
 use crate::request::fit::{FitOne, Fitted};
 use crate::request::{Job, Timeline};
 use crate::roofline::ceiling::ReadRate;
@@ -200,6 +200,9 @@ pub enum Reply {
         load_ns: u64,
         /// Resident memory now.
         rss_bytes: Option<u64>,
+        /// Memory of the GPUs that its layers are on; none from builds that did not say.
+        #[serde(default)]
+        gpu_memory: Option<LoadMemory>,
     },
     /// The context is made and warm.
     Opened(Box<Opened>),

@@ -16,9 +16,9 @@ use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORK
 use crate::build_info::BuildInfo;
 use crate::engine::{Device, EngineFacts, plugins, rpc};
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
-use crate::host::{not_for_workers, process};
+use crate::host::{GpuReport, not_for_workers, process};
 use crate::measure::Call;
-use crate::plan::{LoadKey, OwnGpus, RpcServers};
+use crate::plan::{LoadKey, RpcServers};
 use crate::request::Timeline;
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
@@ -217,7 +217,7 @@ impl Worker {
         interrupt: Option<&Interrupt>,
     ) -> Result<Reply, WorkerError> {
         if let Request::Load { key, .. } = request {
-            self.sampler = sampler(self.child.id(), key);
+            self.sampler = sampler(self.child.id(), &self.engine, key);
             self.rpc.clone_from(&key.rpc);
         }
         let is_timed = matches!(request, Request::Repeat);
@@ -350,9 +350,18 @@ impl Worker {
                 let after = process::oom_kill_count();
                 if process::is_memory_kill(status, self.oom_kills_before, after) == Some(true) {
                     format!("{how} (out of memory)")
-                } else if let Some(words) = self.log.last_words().filter(|_| ended_itself(status)) {
-                    // The engine does not say which.
-                    rpc::lost(&self.rpc, &words).unwrap_or_else(|| format!("{how}: {words}"))
+                } else if ended_itself(status) {
+                    let words = self.log.last_words();
+                    let lost = words.as_ref().and_then(|words| rpc::lost(&self.rpc, words));
+                    lost.unwrap_or_else(|| {
+                        let out = self.log.out_of_memory().map(|out| format!(" ({out})"));
+                        let words = words.map(|words| format!(": {words}"));
+                        format!(
+                            "{how}{}{}",
+                            out.unwrap_or_default(),
+                            words.unwrap_or_default()
+                        )
+                    })
                 } else {
                     how
                 }
@@ -419,14 +428,14 @@ fn ended_itself(status: ExitStatus) -> bool {
     !status.success()
 }
 
-/// A thread that watches a worker, and the GPU that it computes on. A system that gives none is only watched less.
-fn sampler(pid: u32, load: &LoadKey) -> Option<UsageSampler> {
-    let gpu = match load.own_gpus() {
-        OwnGpus::None => None,
-        OwnGpus::One(number) => Some(number),
-        OwnGpus::All => Some(load.main_gpu),
+/// A thread that watches a worker, and the GPUs that it computes on. A system that gives none is only watched less.
+fn sampler(pid: u32, engine: &EngineFacts, load: &LoadKey) -> Option<UsageSampler> {
+    let used = engine.pci_ids_of(load);
+    let gpus = match used.is_empty() {
+        true => Vec::new(),
+        false => GpuReport::probe().indices_of(&used).unwrap_or_default(),
     };
-    UsageSampler::start(SamplerSettings::of(pid, gpu)).ok()
+    UsageSampler::start(SamplerSettings::of(pid, gpus)).ok()
 }
 
 /// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.

@@ -15,13 +15,12 @@ use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{Llama, Log};
 use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
-use crate::engine::{Engine, EngineFacts};
-use crate::host::EnergyMeter;
+use crate::engine::{Engine, EngineFacts, GpuMemory};
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
-use crate::host::{process, signals};
+use crate::host::{EnergyMeter, GpuReport, process, signals};
 use crate::measure::{Buffers, Run, Workload, steady};
-use crate::plan::{Case, OwnGpus};
-use crate::record::Opened;
+use crate::plan::{Case, LoadKey};
+use crate::record::{LoadMemory, Opened};
 use crate::streams::note;
 
 /// Serves requests until standard input ends.
@@ -68,6 +67,7 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
             spin * 100.0
         );
     }
+    let engine = facts.clone();
     let facts_say_openmp = facts.system_info.contains("OPENMP = 1");
     greet(facts)?;
     let clock = MonotonicClock::start();
@@ -89,6 +89,8 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
         }
         other => bail!("a worker loads a model first, it was asked for {other:?}"),
     };
+    let gpu_memory_before = llama.gpu_memory(&key);
+    let meter = energy_meter(&engine, &key);
     let started_ns = clock.now_ns();
     match llama.load(&path, &key) {
         Ok(engine) => {
@@ -97,6 +99,8 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
             let loaded = Loaded {
                 load_ns: clock.now_ns() - started_ns,
                 other_threads: counts_threads.then(process::thread_count_of_self).flatten(),
+                gpu_memory_before,
+                meter,
             };
             if spin > 0.0 {
                 let engine = SlowedEngine::new(&engine, &clock, spin);
@@ -189,6 +193,10 @@ struct Loaded {
     /// Threads of this process before the engine computed anything; none where counting them says nothing of those
     /// that compute.
     other_threads: Option<u32>,
+    /// Memory of the GPUs that the model's layers are on, before it was loaded.
+    gpu_memory_before: Option<GpuMemory>,
+    /// Energy counters of what the model computes on; none for a clock that is made up.
+    meter: Option<EnergyMeter>,
 }
 
 impl Loaded {
@@ -208,6 +216,10 @@ fn serve_model(
     reply(&Reply::Loaded {
         load_ns: loaded.load_ns,
         rss_bytes: rss_bytes(),
+        gpu_memory: loaded
+            .gpu_memory_before
+            .zip(engine.gpu_memory())
+            .map(|(before, after)| LoadMemory { before, after }),
     })?;
     while let Some(request) = requests.next() {
         match request {
@@ -226,13 +238,15 @@ fn serve_model(
     Ok(())
 }
 
-/// Of the GPUs that the case computes on: one, or all that its layers are spread over.
-fn energy_meter(case: &Case) -> Option<EnergyMeter> {
-    match case.load_key().own_gpus() {
-        OwnGpus::None => None,
-        OwnGpus::One(number) => EnergyMeter::open(Some(number)),
-        OwnGpus::All => EnergyMeter::open(None),
-    }
+/// Of the processor and of the GPUs that a model's layers are on. None where there is nothing to read.
+fn energy_meter(engine: &EngineFacts, key: &LoadKey) -> Option<EnergyMeter> {
+    let used = engine.pci_ids_of(key);
+    // Why GPUs cannot be told apart is in the record's machine, for whoever reads it.
+    let gpus = match used.is_empty() {
+        true => Vec::new(),
+        false => GpuReport::probe().indices_of(&used).unwrap_or_default(),
+    };
+    Some(EnergyMeter::open(&gpus)).filter(|meter| !meter.is_empty())
 }
 
 fn serve_case(
@@ -251,14 +265,15 @@ fn serve_case(
     let n_ctx_seq = session.n_ctx_seq();
     let workload = Workload::draw(case, engine.prompt_tokens(), seed);
     let mut buffers = Buffers::for_case(case);
-    let meter = energy_meter(case);
-    let mut run = Run::new(case, &workload, session.as_mut(), clock).with_meter(meter.as_ref());
+    let meter = loaded.meter.as_ref();
+    let mut run = Run::new(case, &workload, session.as_mut(), clock).with_meter(meter);
     match steady::warm_up(&mut run, case, &mut buffers) {
         Ok((warmup_calls, steadiness)) => reply(&Reply::Opened(Box::new(Opened {
             n_ctx_seq,
             n_threads: loaded.computing_threads(),
             context_ns,
             rss_bytes: rss_bytes(),
+            gpu_memory: engine.gpu_memory(),
             steadiness,
             warmup_calls,
         })))?,
@@ -268,14 +283,15 @@ fn serve_case(
         match request {
             Request::Repeat => {
                 let before = UsageSnapshot::take();
-                let gpu_energy = match run.repetition(case.n_gen, &mut buffers) {
+                let energy = match run.repetition(case.n_gen, &mut buffers) {
                     Ok(energy) => energy,
                     Err(e) => return reply(&error(&e)),
                 };
                 let usage = UsageDelta {
-                    gpu_energy,
+                    gpu_memory_used_bytes: engine.gpu_memory().map(GpuMemory::used_bytes),
                     ..UsageSnapshot::take().since(&before)
                 };
+                let usage = usage.with_energy(energy);
                 reply(&Reply::Repetition {
                     usage,
                     calls: buffers.calls.clone(),

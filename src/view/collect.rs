@@ -5,16 +5,19 @@ mod doubts;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::energy::EnergyFacts;
 use super::figures::{Estimate, Steps};
-use super::usage::UsageCollector;
+use super::usage::{UsageCollector, UsageFacts};
 use super::warning::keep_worst;
 use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView, requests};
-use crate::host::HostWarning;
+use crate::host::{EnergySource, HostWarning};
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
-use crate::plan::{Case, CaseId, LoadKey, SplitMode};
+use crate::plan::{Case, CaseId, LoadKey};
 use crate::record::jsonl::{self, RecordError};
-use crate::record::{CellLine, EndLine, Line, Outcome, Repetition, RunHeader, StoppedBy};
+use crate::record::{
+    CellLine, EndLine, Line, LoadMemory, Outcome, Repetition, RunHeader, StoppedBy,
+};
 use crate::stats::summary;
 use crate::text::plural;
 
@@ -27,6 +30,8 @@ pub(super) struct Collector {
     seen: Vec<Case>,
     load_ns: HashMap<LoadKey, Vec<u64>>,
     loaded_rss_bytes: HashMap<LoadKey, Vec<u64>>,
+    /// Of the first process that loaded it so.
+    gpu_memory: HashMap<LoadKey, LoadMemory>,
     /// Replicates each case was planned in, over all runs read.
     planned: HashMap<Case, u32>,
     /// What is added to the numbers of the run being read, so that no two runs share a process.
@@ -68,15 +73,14 @@ struct Process {
 }
 
 /// What a cell needs to know of the run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct RunFacts {
     planned: u32,
     /// Threads that the cell asks for.
     n_threads: u32,
     /// The fastest mean clock of a visit with as many threads.
     fastest_hz: Option<f64>,
-    /// What the GPUs drew before the run.
-    idle_power_w: Option<f64>,
+    usage: UsageFacts,
 }
 
 #[derive(Debug)]
@@ -133,6 +137,9 @@ impl Collector {
             Line::Worker(w) => {
                 let memory = self.loaded_rss_bytes.entry(w.load.clone()).or_default();
                 memory.extend(w.rss_bytes);
+                if let Some(memory) = w.gpu_memory {
+                    self.gpu_memory.entry(w.load.clone()).or_insert(memory);
+                }
                 let times = self.load_ns.entry(w.load).or_default();
                 times.extend(w.load_ns);
             }
@@ -192,7 +199,10 @@ impl Collector {
                     planned,
                     n_threads: case.n_threads,
                     fastest_hz: fastest_hz.get(&case.n_threads).copied(),
-                    idle_power_w: header.machine.gpus.power_w(only_gpu(&case)),
+                    usage: UsageFacts {
+                        loading: self.gpu_memory.get(&key).copied(),
+                        ..usage_facts(&case, &header)
+                    },
                 };
                 collected.finish(case, load, run)
             })
@@ -206,6 +216,7 @@ impl Collector {
             also,
             cells,
             end: last_end(self.ends),
+            price: None,
         }
     }
 
@@ -222,9 +233,14 @@ impl Collector {
     }
 }
 
-/// The GPU of a model that is not spread over several.
-fn only_gpu(case: &Case) -> Option<u32> {
-    (case.split_mode == SplitMode::None).then_some(case.main_gpu)
+/// What the record's first line says of the energy that a case takes.
+fn usage_facts(case: &Case, header: &RunHeader) -> UsageFacts {
+    let of = |source| EnergyFacts::of(source, case, &header.engine, &header.machine);
+    UsageFacts {
+        gpu: of(EnergySource::Gpu),
+        cpu: of(EnergySource::Cpu),
+        loading: None,
+    }
 }
 
 /// What loading a cell's model took.
@@ -255,9 +271,10 @@ impl Collected {
         self.requests.extend(Request::of(&r.calls));
         let process = self.processes.entry(r.worker).or_default();
         process.replicate = r.replicate;
+        let energy = r.usage.energy_of(EnergySource::of(&r.case));
         for metric in Metric::ALL {
             let values = process.figures.entry(metric).or_default();
-            values.extend(metric.measured(&r.case, &r.calls));
+            values.extend(metric.measured(&r.case, &r.calls, energy));
         }
         self.usage.note_repetition(&r.usage, &r.calls);
         // The memory held just after it. The kernel's own peak would count the cells that the worker
@@ -279,6 +296,9 @@ impl Collected {
         if let Some(opened) = &c.opened {
             self.context_ns.push(opened.context_ns);
             self.n_ctx_seq = self.n_ctx_seq.max(Some(opened.n_ctx_seq));
+            if let Some(memory) = opened.gpu_memory {
+                self.usage.note_opened(memory);
+            }
             self.saw_memory(opened.rss_bytes);
         }
         if let Some(usage) = c.usage {
@@ -327,7 +347,7 @@ impl Collected {
         };
         CellView {
             case_id: self.case_id.clone().unwrap_or_else(|| case.id()),
-            warnings: self.warnings(outcome, &step_ns, run),
+            warnings: self.warnings(outcome, &step_ns, &run),
             failures: self.failures(),
             planned_replicates: run.planned,
             loaded_rss_bytes: load.rss_bytes,
@@ -357,7 +377,7 @@ impl Collected {
             speedup: None,
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
-            usage: self.usage.finish(run.idle_power_w),
+            usage: self.usage.finish(&run.usage),
             load_ns: load.ns.map(Estimate::ns),
             context_ns: context.map(Estimate::ns),
             requests: self.requests,

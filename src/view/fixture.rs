@@ -20,7 +20,7 @@ use crate::record::{
     WorkerLine,
 };
 use crate::view::{
-    CellEnergy, CellGpu, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView,
+    CellEnergy, CellGpu, CellGpuMemory, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -134,6 +134,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
                 memory_total_bytes: 24 << 30,
                 memory_free_bytes: 20 << 30,
                 can_split_rows: false,
+                pci_bus_id: None,
             }],
             supports_gpu_offload: false,
             remote: Vec::new(),
@@ -177,6 +178,7 @@ pub fn worker(number: u32, model: &str, load_ns: Option<u64>) -> Line {
         load: case(model, 1).load_key(),
         load_ns,
         rss_bytes: Some(100 * MIB),
+        gpu_memory: None,
         found: None,
         log: vec!["llama_model_loader: loaded".to_owned()],
     }))
@@ -215,6 +217,7 @@ pub fn cell(case: &Case, process: Option<u32>, outcome: Outcome) -> CellLine {
             n_threads: None,
             context_ns: 7 * MS,
             rss_bytes: Some(140 * MIB),
+            gpu_memory: None,
             steadiness: Steadiness::Settled,
             warmup_calls: calls(case, 9 * MS, &[2 * MS]),
         }),
@@ -298,6 +301,7 @@ pub fn mixed() -> RunView {
     let skipped = Outcome::Skipped {
         needs_bytes: 35_541_000_000,
         has_bytes: 24_589_000_000,
+        device: None,
     };
     lines.push(Line::Cell(Box::new(cell(&cases[3], None, skipped))));
     lines.extend(crashed_once(three_processes(
@@ -358,16 +362,32 @@ pub fn fill(cell: &mut CellView) {
             utilisation_percent: percent(),
             throttle_reasons: vec!["power limit".to_owned()],
         }),
-        gpu_energy: Some(CellEnergy {
-            decode_j_per_token: Some(2.5),
-            decode_j_per_token_above_idle: Some(1.5),
-            prefill_j_per_token: Some(0.5),
-            decode_power_w: Some(250.0),
-            idle_power_w: Some(100.0),
-            decode_ns: 10_000_000_000,
+        gpu_memory: Some(CellGpuMemory {
+            total_bytes: Some(10),
+            free_before_bytes: Some(9),
+            used_before_bytes: Some(1),
+            used_loaded_bytes: Some(5),
+            used_peak_bytes: Some(6),
         }),
+        gpu_energy: energy(250.0),
+        gpu_energy_unknown: Some("it stood still".to_owned()),
+        cpu_energy: energy(50.0),
+        cpu_energy_unknown: Some("it is root's".to_owned()),
         sampler_cost_percent: Some(0.05),
     };
+}
+
+/// A hundred tokens a second at this power.
+fn energy(watts: f64) -> Option<CellEnergy> {
+    Some(CellEnergy {
+        decode_j_per_token: Some(watts / 100.0),
+        decode_j_per_token_above_idle: Some(watts / 200.0),
+        prefill_j_per_token: Some(watts / 500.0),
+        decode_power_w: Some(watts),
+        idle_power_w: Some(watts / 2.0),
+        idle_over_ns: Some(2_000_000_000),
+        decode_ns: 10_000_000_000,
+    })
 }
 
 /// What a sampler saw of a process on two cores, whose clock had this mean.

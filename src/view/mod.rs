@@ -18,20 +18,22 @@ mod warning;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::host::EnergySource;
 use crate::model::ModelFacts;
 use crate::plan::{Case, CaseId, KV_PAD, Protocol};
+use crate::price::Price;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{EndLine, Outcome, RunHeader, StoppedBy};
 use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
-pub use energy::CellEnergy;
+pub use energy::{CellEnergy, why_unmeasurable};
 pub use merge::ViewError;
 pub use request::Request;
 pub use requests::RequestsView;
 pub use steps::{Steps, StepsAt};
-pub use usage::{CellGpu, CellUsage, MeanMax, MeanMin};
+pub use usage::{CellGpu, CellGpuMemory, CellUsage, MeanMax, MeanMin};
 pub use warning::CellWarning;
 
 /// A run as its record tells it.
@@ -49,6 +51,8 @@ pub struct RunView {
     pub requests: Option<RequestsView>,
     /// How the run ended; none when it is still going on, or was cut off.
     pub end: Option<EndLine>,
+    /// What energy costs, where whoever looks has said so; not in the record.
+    pub price: Option<Price>,
 }
 
 /// What became of a cell over all processes.
@@ -266,7 +270,36 @@ pub struct CellView {
     pub decode_by_replicate: BTreeMap<u32, f64>,
 }
 
+impl CellView {
+    /// Energy of the device that computes: the GPUs, or else the processor's packages.
+    pub fn energy(&self) -> Option<&CellEnergy> {
+        match EnergySource::of(&self.case) {
+            EnergySource::Gpu => self.usage.gpu_energy.as_ref(),
+            EnergySource::Cpu => self.usage.cpu_energy.as_ref(),
+        }
+    }
+
+    /// Joules of that device per generated token.
+    pub fn joules_per_token(&self) -> Option<f64> {
+        self.energy()?.decode_j_per_token
+    }
+
+    /// Why the joules per token are unknown, where they are.
+    pub fn energy_unknown(&self) -> Option<&str> {
+        match EnergySource::of(&self.case) {
+            EnergySource::Gpu => self.usage.gpu_energy_unknown.as_deref(),
+            EnergySource::Cpu => self.usage.cpu_energy_unknown.as_deref(),
+        }
+    }
+}
+
 impl RunView {
+    /// What a million generated tokens of a cell cost; none where no price was said, or no energy measured.
+    pub fn cost_per_million_tokens(&self, cell: &CellView) -> Option<f64> {
+        let price = self.price.as_ref()?;
+        Some(price.of_million_tokens(cell.joules_per_token()?))
+    }
+
     /// Reads a run: its folder, or its record.
     ///
     /// # Errors

@@ -309,6 +309,7 @@ fn what_was_not_measured_says_why() {
     let skipped = Outcome::Skipped {
         needs_bytes: 3 << 30,
         has_bytes: 2 << 30,
+        device: None,
     };
     let timed_out = Outcome::TimedOut {
         after_ns: 60_000 * MS,
@@ -648,4 +649,26 @@ fn empty_and_absurd_lines_are_shown_all_the_same() {
         assert!(!answers.terminal(80).is_empty());
         crate::report::print(&v, &answers, output, &mut Vec::new()).expect("writes");
     }
+}
+
+#[test]
+fn the_price_of_gpu_memory_is_near_what_an_h200_took() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/results/h200/throughput");
+    let v = RunView::read(Path::new(folder)).expect("committed");
+    let mut n = 0;
+    for cell in &v.cells {
+        let memory = cell.usage.gpu_memory.expect("was watched");
+        let took = memory.used_peak_bytes.expect("was watched") as f64;
+        let model = v.model(&cell.case.model).expect("of the plan");
+        let price = crate::plan::budget::memory(&cell.case, model);
+        let priced = price.split(&cell.case, model).0 as f64;
+        // The driver's own context, some 0.5 GiB, is in what it took.
+        assert!(
+            (0.85..1.25).contains(&(priced / took)),
+            "{}: priced {priced}, took {took}",
+            cell.case_id
+        );
+        n += 1;
+    }
+    assert_eq!(n, 24);
 }

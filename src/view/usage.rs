@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
-use super::energy::{CellEnergy, EnergyCollector};
+use super::energy::{CellEnergy, EnergyCollector, EnergyFacts};
+use crate::engine::GpuMemory;
+use crate::host::EnergySource;
 use crate::host::usage::{GpuSummary, Spread, UsageDelta, UsageSummary};
 use crate::measure::Call;
+use crate::record::LoadMemory;
 
 /// Mean and largest.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -51,10 +54,18 @@ pub struct CellUsage {
     pub throttle_events: Option<u64>,
     /// Time a container's CPU quota kept threads off the CPU.
     pub quota_throttled_ns: Option<u64>,
-    /// The GPU that it computed on.
+    /// The GPUs that it computed on, together.
     pub gpu: Option<CellGpu>,
+    /// Memory of the GPUs that it computed on.
+    pub gpu_memory: Option<CellGpuMemory>,
     /// Energy of the GPUs that it computed on.
     pub gpu_energy: Option<CellEnergy>,
+    /// Why the joules per token of the GPUs are unknown; none where they are known, and where no GPU was used.
+    pub gpu_energy_unknown: Option<String>,
+    /// Energy of the processor's packages, everybody's work included.
+    pub cpu_energy: Option<CellEnergy>,
+    /// Why the joules per token of the processor are unknown.
+    pub cpu_energy_unknown: Option<String>,
     /// CPU time of the sampler while the process worked, in percent of that time.
     pub sampler_cost_percent: Option<f64>,
 }
@@ -76,20 +87,59 @@ pub struct CellGpu {
     pub throttle_reasons: Vec<String>,
 }
 
-/// What is known while a record is read.
+/// Memory of GPUs, in use by anybody, as their driver or the engine's backend tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct CellGpuMemory {
+    /// All of it.
+    pub total_bytes: Option<u64>,
+    /// Free before the model was loaded.
+    pub free_before_bytes: Option<u64>,
+    /// In use before the model was loaded.
+    pub used_before_bytes: Option<u64>,
+    /// In use after the model was loaded, without a context.
+    pub used_loaded_bytes: Option<u64>,
+    /// The most that was in use while the cell was measured.
+    pub used_peak_bytes: Option<u64>,
+}
+
+/// What a cell's usage is finished with, besides its own lines.
 #[derive(Debug, Clone, Default)]
+pub(super) struct UsageFacts {
+    pub gpu: EnergyFacts,
+    pub cpu: EnergyFacts,
+    /// Memory around the loading of its model.
+    pub loading: Option<LoadMemory>,
+}
+
+/// What is known while a record is read.
+#[derive(Debug, Clone)]
 pub(super) struct UsageCollector {
     visits: Vec<UsageSummary>,
     counted: CellUsage,
-    energy: EnergyCollector,
+    gpu_energy: EnergyCollector,
+    cpu_energy: EnergyCollector,
+    /// The most that was seen outside of the samples.
+    gpu_used_bytes: Option<u64>,
+}
+
+impl Default for UsageCollector {
+    fn default() -> Self {
+        Self {
+            visits: Vec::new(),
+            counted: CellUsage::default(),
+            gpu_energy: EnergyCollector::new(EnergySource::Gpu),
+            cpu_energy: EnergyCollector::new(EnergySource::Cpu),
+            gpu_used_bytes: None,
+        }
+    }
 }
 
 impl UsageCollector {
     /// What a repetition counted during its calls.
     pub(super) fn note_repetition(&mut self, delta: &UsageDelta, calls: &[Call]) {
-        if let Some(energy) = delta.gpu_energy {
-            self.energy.note(energy, calls);
-        }
+        self.gpu_energy.note(delta, calls);
+        self.cpu_energy.note(delta, calls);
+        self.gpu_used_bytes = self.gpu_used_bytes.max(delta.gpu_memory_used_bytes);
         let sum = &mut self.counted;
         add(&mut sum.voluntary_switches, delta.voluntary_switches);
         add(&mut sum.involuntary_switches, delta.involuntary_switches);
@@ -112,6 +162,11 @@ impl UsageCollector {
         add(&mut sum.quota_throttled_ns, more.quota_throttled_ns);
     }
 
+    /// GPU memory when the context was made and warm.
+    pub(super) fn note_opened(&mut self, memory: GpuMemory) {
+        self.gpu_used_bytes = self.gpu_used_bytes.max(Some(memory.used_bytes()));
+    }
+
     /// What a visit's sampler saw.
     pub(super) fn note_visit(&mut self, usage: UsageSummary) {
         self.visits.push(usage);
@@ -130,8 +185,10 @@ impl UsageCollector {
         (gpus().count() as u32, held_down.count() as u32)
     }
 
-    /// `idle_power_w` is what the GPUs drew before the run.
-    pub(super) fn finish(&self, idle_power_w: Option<f64>) -> CellUsage {
+    pub(super) fn finish(&self, facts: &UsageFacts) -> CellUsage {
+        let (gpu_energy, gpu_energy_unknown) = self.gpu_energy.finish(&facts.gpu);
+        let (cpu_energy, cpu_energy_unknown) = self.cpu_energy.finish(&facts.cpu);
+        let gpu = self.gpu();
         let over = |of: fn(&UsageSummary) -> Option<Spread>| self.merged(of);
         let costs = self.visits.iter().map(|v| v.beside_cost_ns as f64);
         let wall: f64 = self.visits.iter().map(|v| v.wall_ns as f64).sum();
@@ -142,14 +199,36 @@ impl UsageCollector {
             rss_bytes: over(|v| v.rss_bytes).map(whole_mean_max),
             frequency_hz: over(|v| v.frequency_hz).map(whole_mean_min),
             temperature_c: over(|v| v.temperature_c).map(mean_max),
-            gpu: self.gpu(),
-            gpu_energy: self.energy.finish(idle_power_w),
+            gpu_memory: self.gpu_memory(facts.loading, gpu.as_ref()),
+            gpu,
+            gpu_energy,
+            gpu_energy_unknown,
+            cpu_energy,
+            cpu_energy_unknown,
             sampler_cost_percent: (wall > 0.0).then(|| 100.0 * costs.sum::<f64>() / wall),
             ..self.counted.clone()
         }
     }
 
-    fn gpu(&self) -> Option<CellGpu> {
+    /// None where nothing of it is known.
+    fn gpu_memory(
+        &self,
+        loading: Option<LoadMemory>,
+        gpu: Option<&CellGpu>,
+    ) -> Option<CellGpuMemory> {
+        let sampled = gpu.and_then(|g| g.memory_used_bytes).map(|b| b.max);
+        let known = CellGpuMemory {
+            total_bytes: loading.map(|l| l.before.total_bytes),
+            free_before_bytes: loading.map(|l| l.before.free_bytes),
+            used_before_bytes: loading.map(|l| l.before.used_bytes()),
+            used_loaded_bytes: loading.map(|l| l.after.used_bytes()),
+            used_peak_bytes: sampled.max(self.gpu_used_bytes),
+        };
+        (known != CellGpuMemory::default()).then_some(known)
+    }
+
+    /// What samplers saw of the GPUs.
+    pub(super) fn gpu(&self) -> Option<CellGpu> {
         let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
         gpus().next()?;
         let over = |of: fn(&GpuSummary) -> Option<Spread>| {
@@ -263,7 +342,7 @@ mod tests {
             }),
             ..UsageSummary::default()
         });
-        let cell = usage.finish(None);
+        let cell = usage.finish(&UsageFacts::default());
         // (3 * 200 + 100) / 4.
         let expected = MeanMax {
             mean: 175.0,
@@ -281,6 +360,55 @@ mod tests {
     }
 
     #[test]
+    fn gpu_memory_is_what_was_seen_around_loading_and_the_most_afterwards() {
+        let memory = |free_bytes| GpuMemory {
+            total_bytes: 100,
+            free_bytes,
+        };
+        let mut usage = UsageCollector::default();
+        assert_eq!(
+            usage.finish(&UsageFacts::default()).gpu_memory,
+            None,
+            "no GPU"
+        );
+        usage.note_opened(memory(30));
+        usage.note_repetition(
+            &UsageDelta {
+                gpu_memory_used_bytes: Some(75),
+                ..UsageDelta::default()
+            },
+            &[],
+        );
+        let facts = UsageFacts {
+            loading: Some(LoadMemory {
+                before: memory(95),
+                after: memory(50),
+            }),
+            ..UsageFacts::default()
+        };
+        let seen = CellGpuMemory {
+            total_bytes: Some(100),
+            free_before_bytes: Some(95),
+            used_before_bytes: Some(5),
+            used_loaded_bytes: Some(50),
+            used_peak_bytes: Some(75),
+        };
+        assert_eq!(usage.finish(&facts).gpu_memory, Some(seen));
+        usage.note_visit(UsageSummary {
+            gpu: Some(GpuSummary {
+                memory_used_bytes: spread(60.0, 70.0, 80.0),
+                ..GpuSummary::default()
+            }),
+            ..UsageSummary::default()
+        });
+        let peak = usage
+            .finish(&facts)
+            .gpu_memory
+            .and_then(|m| m.used_peak_bytes);
+        assert_eq!(peak, Some(80));
+    }
+
+    #[test]
     fn repetitions_add_up() {
         let mut usage = UsageCollector::default();
         let delta = UsageDelta {
@@ -292,7 +420,7 @@ mod tests {
         usage.note_repetition(&delta, &[]);
         usage.note_repetition(&delta, &[]);
         usage.note_repetition(&UsageDelta::default(), &[]);
-        let cell = usage.finish(None);
+        let cell = usage.finish(&UsageFacts::default());
         assert_eq!(
             (cell.involuntary_switches, cell.swapped_bytes),
             (Some(14), Some(6))

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 
 use llama_cpp_sys_2 as sys;
 
+use crate::engine::out_of_memory::OutOfMemory;
+
 /// Bytes of errors kept; a reason is in the first lines.
 const KEPT_BYTES: usize = 4096;
 
@@ -47,7 +49,12 @@ impl Errors {
                 parts.push(part);
             }
         }
-        let reason: String = parts.join("; ").chars().take(REASON_CHARS).collect();
+        let out_of_memory = OutOfMemory::of(self.text.lines()).map(|out| out.to_string());
+        let reason = out_of_memory
+            .into_iter()
+            .chain(parts.iter().map(|part| (*part).to_owned()));
+        let reason = reason.collect::<Vec<_>>().join("; ");
+        let reason: String = reason.chars().take(REASON_CHARS).collect();
         (!reason.is_empty()).then_some(reason)
     }
 }
@@ -128,6 +135,33 @@ mod tests {
         assert_eq!(
             said.as_deref(),
             Some("K cache type q8_0 with block size 32 does not divide n_embd_head_k=40")
+        );
+    }
+
+    #[test]
+    fn a_device_out_of_memory_comes_first() {
+        let said = reason(&[
+            (
+                ERROR,
+                "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4096.00 MiB on device 0: cudaMalloc failed: out of memory\n",
+            ),
+            (
+                ERROR,
+                "alloc_tensor_range: failed to allocate CUDA0 buffer of size 4294967296\n",
+            ),
+            (
+                ERROR,
+                "llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache\n",
+            ),
+        ]);
+        let said = said.expect("errors");
+        assert!(
+            said.starts_with("out of memory on CUDA0 (4.00 GiB asked for); "),
+            "{said}"
+        );
+        assert!(
+            said.ends_with("failed to allocate buffer for kv cache"),
+            "{said}"
         );
     }
 

@@ -1,8 +1,7 @@
-//! What a cell's GPUs did: share of the nameplate bandwidth, energy, power, memory.
+//! What a cell's GPUs did: share of the nameplate bandwidth, memory, power, heat. Energy has a table of its own.
 
 use super::{Block, Grid, Places, or_na};
 use crate::host::Gpu;
-use crate::plan::OwnGpus;
 use crate::roofline::cost::{self, CallShape};
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -15,7 +14,7 @@ pub(super) fn blocks(view: &RunView, cells: &[&CellView]) -> Vec<Block> {
     let on_gpu: Vec<&CellView> = cells
         .iter()
         .copied()
-        .filter(|c| c.usage.gpu.is_some() || c.usage.gpu_energy.is_some())
+        .filter(|c| c.usage.gpu.is_some() || c.usage.gpu_memory.is_some())
         .collect();
     if on_gpu.is_empty() {
         return Vec::new();
@@ -31,37 +30,32 @@ fn table(view: &RunView, cells: &[&CellView]) -> Grid {
     let places = Places::of(view);
     let mut grid = places.grid(&[
         "MBU",
-        "joules/token",
-        "above idle",
-        "prompt J/token",
-        "power",
-        "memory",
+        "memory, free before",
+        "used before",
+        "model loaded",
+        "peak",
+        "power, by sensor",
+        "temperature, highest",
         "clock, lowest",
         "held down by",
     ]);
     for cell in cells.iter().take(MOST_ROWS) {
-        let (gpu, energy) = (cell.usage.gpu.as_ref(), cell.usage.gpu_energy);
-        let joules = |j: Option<f64>| or_na(j.map(units::significant));
-        let counted = energy.and_then(|e| e.decode_power_w);
-        let sensed = gpu.and_then(|g| g.power_mw);
-        let power = counted
-            .map(|w| format!("{w:.0} W"))
-            .or_else(|| sensed.map(|mw| format!("~{:.0} W", mw.mean as f64 / 1000.0)));
+        let gpu = cell.usage.gpu.as_ref();
+        let memory = cell.usage.gpu_memory.unwrap_or_default();
+        let bytes = |b: Option<u64>| or_na(b.map(units::bytes));
+        let power = gpu.and_then(|g| g.power_mw);
+        let temperature = gpu.and_then(|g| g.temperature_c);
+        let clock = gpu.and_then(|g| g.sm_clock_hz);
         let mut row = places.row(cell);
         row.extend([
             or_na(nameplate_share(view, cell).map(units::percent)),
-            joules(energy.and_then(|e| e.decode_j_per_token)),
-            joules(energy.and_then(|e| e.decode_j_per_token_above_idle)),
-            joules(energy.and_then(|e| e.prefill_j_per_token)),
-            or_na(power),
-            or_na(
-                gpu.and_then(|g| g.memory_used_bytes)
-                    .map(|b| units::bytes(b.max)),
-            ),
-            or_na(
-                gpu.and_then(|g| g.sm_clock_hz)
-                    .map(|hz| format!("{} MHz", hz.min / 1_000_000)),
-            ),
+            bytes(memory.free_before_bytes),
+            bytes(memory.used_before_bytes),
+            bytes(memory.used_loaded_bytes),
+            bytes(memory.used_peak_bytes),
+            or_na(power.map(|mw| format!("{:.0} W", mw.mean as f64 / 1000.0))),
+            or_na(temperature.map(|t| format!("{:.0} °C", t.max))),
+            or_na(clock.map(|hz| format!("{} MHz", hz.min / 1_000_000))),
             match gpu.map(|g| g.throttle_reasons.join(", ")) {
                 Some(reasons) if reasons.is_empty() => "nothing".to_owned(),
                 Some(reasons) => reasons,
@@ -87,28 +81,20 @@ fn nameplate_share(view: &RunView, cell: &CellView) -> Option<f64> {
     Some((cost.weight_bytes + cost.kv_used_bytes) / seconds / rate)
 }
 
+/// The first GPU that a cell is computed on: several are used one after the other.
 fn device<'a>(view: &'a RunView, cell: &CellView) -> Option<&'a Gpu> {
-    let devices = &view.header.machine.gpus.devices;
-    match cell.case.load_key().own_gpus() {
-        OwnGpus::None => None,
-        OwnGpus::One(number) => devices.get(number as usize),
-        OwnGpus::All => devices.get(cell.case.main_gpu as usize),
-    }
+    let (gpus, engine) = (&view.header.machine.gpus, &view.header.engine);
+    let indices = gpus.indices_of(&engine.pci_ids_of(&cell.case.load_key()));
+    let first = *indices.ok()?.first()?;
+    gpus.devices.iter().find(|gpu| gpu.index == first)
 }
 
 fn reading(view: &RunView, cells: &[&CellView]) -> String {
-    let idle = cells.iter().find_map(|c| c.usage.gpu_energy?.idle_power_w);
     let mut text = String::from(
         "MBU: bytes of weights and KV cache that a step reads, over the step and the bandwidth that the device has by its \
-         data sheet. Joules per token: by the device's own energy counter while tokens were generated, of all sequences \
-         together; n/a where generation was too short for the counter, which moves about every 100 ms. Power: of the same \
-         counter; with ~ of the power sensor over the whole repetition, which is a picture and no measurement.",
+         data sheet. Memory: in use by anybody, of all GPUs that the cell used; before the model was loaded, after, and at \
+         most while the cell was measured. Power by the sensor, over the whole repetition, is a picture and no measurement.",
     );
-    if let Some(idle) = idle {
-        text.push_str(&format!(
-            " Above idle: less the {idle:.0} W that the device drew before the run."
-        ));
-    }
     if let Some(rate) = cells
         .first()
         .and_then(|c| device(view, c)?.nameplate_bytes_per_s())

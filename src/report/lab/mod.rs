@@ -4,6 +4,7 @@
 //! Sections whose data a run lacks stay, and say which command would fill them.
 
 mod conclusions;
+mod energy;
 mod environment;
 mod experiments;
 mod gpu;

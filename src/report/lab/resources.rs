@@ -1,6 +1,6 @@
 //! What cells take: processor, memory, and how the time divides into prefill and decode.
 
-use super::{Block, Grid, Places, gpu, or_na};
+use super::{Block, Grid, Places, energy, gpu, or_na};
 use crate::analysis::Line;
 use crate::analysis::curve::is_measured;
 use crate::model::ModelFacts;
@@ -26,6 +26,7 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
         Block::Table(memory_table(view, &measured)),
     ];
     blocks.extend(gpu::blocks(view, &measured));
+    blocks.extend(energy::blocks(view, &measured));
     blocks
 }
 

@@ -15,7 +15,7 @@ impl Collected {
         &self,
         outcome: CellOutcome,
         steps: &StepTimes,
-        run: RunFacts,
+        run: &RunFacts,
     ) -> Vec<CellWarning> {
         if outcome != CellOutcome::Measured {
             return Vec::new();
@@ -31,7 +31,7 @@ impl Collected {
         }));
         warnings.extend(run.fastest_hz.and_then(|hz| self.slow_clock(hz)));
         if let (of, processes @ 1..) = self.usage.gpu_visits() {
-            let reasons = self.usage.finish(None).gpu.map(|gpu| gpu.throttle_reasons);
+            let reasons = self.usage.gpu().map(|gpu| gpu.throttle_reasons);
             warnings.push(CellWarning::GpuThrottled {
                 reasons: reasons.unwrap_or_default(),
                 processes,

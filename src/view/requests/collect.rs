@@ -11,7 +11,7 @@ use crate::measure::{Call, Phase};
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::{Job, TargetKind};
 use crate::stats::summary;
-use crate::view::usage::UsageCollector;
+use crate::view::usage::{UsageCollector, UsageFacts};
 use crate::view::warning::keep_worst;
 
 /// Answers that are kept of a job at a target.
@@ -274,7 +274,7 @@ impl Pending {
             tokens_per_s: rate(|r| r.tokens_per_s),
             requests_per_s: rate(|r| r.requests_per_s),
             calls: merged(self.rounds.values()),
-            usage: usage.finish(None),
+            usage: usage.finish(&UsageFacts::default()),
             warnings,
             doubts: Vec::new(),
             unserved,

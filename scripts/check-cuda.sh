@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Checks that the program's Rust code compiles with the CUDA feature, where there is neither nvcc nor CUDA: llama.cpp is not
+# built, but a stand-in for CMake leaves an empty library where the engine crate looks for one. Nothing that comes of it can
+# run; it has a target folder of its own, so that no real build takes it for llama.cpp.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat > "$work/cmake" <<'STUB'
+#!/bin/sh
+for arg in "$@"; do
+    case $arg in
+        -DCMAKE_INSTALL_PREFIX=*) mkdir -p "${arg#*=}/lib" && printf '!<arch>\n' > "${arg#*=}/lib/libllama.a" ;;
+    esac
+done
+STUB
+chmod +x "$work/cmake"
+
+CMAKE="$work/cmake" cargo check --locked --features "${1:-cuda}" \
+    --target-dir "${CARGO_TARGET_DIR:-target}/check-cuda" --bins
