@@ -2,6 +2,10 @@
 
 use crate::plan::CaseId;
 use crate::record::jsonl::RecordError;
+use crate::text::{brief, short};
+
+/// Longest list of values in a message, and longest name of a cell.
+const LIST_COLUMNS: usize = 300;
 
 /// Two sides that cannot be compared. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +15,8 @@ pub enum CompareError {
     Record(#[from] RecordError),
     /// One run, and nothing that tells two sides of it apart.
     #[error(
-        "{run}: one run has two sides only along an axis; say --axis NAME{}, or name a second run",
+        "{}: one run has two sides only along an axis; say --axis NAME{}, or name a second run",
+        short(run),
         hint(varying)
     )]
     NoAxis {
@@ -21,7 +26,7 @@ pub enum CompareError {
         varying: Vec<&'static str>,
     },
     /// An axis without exactly two values.
-    #[error("{run}: has {} of {axis} ({values}); say --axis {axis}=A,B", count(*n))]
+    #[error("{}: has {} of {axis} ({}); say --axis {axis}=A,B", short(run), count(*n), brief(values, LIST_COLUMNS))]
     NotTwoValues {
         /// The run.
         run: String,
@@ -33,7 +38,12 @@ pub enum CompareError {
         values: String,
     },
     /// A value that no measured cell has.
-    #[error("{run}: no measured cell has {axis} {value}; there are {values}")]
+    #[error(
+        "{}: no measured cell has {axis} {}; there are {}",
+        short(run),
+        short(value),
+        brief(values, LIST_COLUMNS)
+    )]
     NoSuchValue {
         /// The run.
         run: String,
@@ -46,7 +56,8 @@ pub enum CompareError {
     },
     /// Cells that cannot be told apart without the compared axis.
     #[error(
-        "{run}: {a} and {b} are the same cell but for the compared axis; say --axis {axis}=A,B"
+        "{}: {} and {} are the same cell but for the compared axis; say --axis {axis}=A,B",
+        short(run), brief(a.as_str(), LIST_COLUMNS), brief(b.as_str(), LIST_COLUMNS)
     )]
     Ambiguous {
         /// The run.
@@ -68,7 +79,12 @@ pub enum CompareError {
         run: String,
     },
     /// Nothing to compare.
-    #[error("{a} and {b} have no measured cell in common{}", hint(differing))]
+    #[error(
+        "{} and {} have no measured cell in common{}",
+        short(a),
+        short(b),
+        hint(differing)
+    )]
     NothingInCommon {
         /// The first side.
         a: String,
@@ -93,5 +109,24 @@ fn count(n: usize) -> String {
     match n {
         1 => "one value".to_owned(),
         n => format!("{n} values"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_line_and_is_short() {
+        let error = CompareError::NothingInCommon {
+            a: "x".repeat(100_000),
+            b: "\u{1b}[2J\n".repeat(100),
+            differing: Vec::new(),
+        };
+        let said = error.to_string();
+        assert!(
+            said.len() < 300 && !said.contains(char::is_control),
+            "{said:?}"
+        );
     }
 }

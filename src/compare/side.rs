@@ -11,7 +11,6 @@ use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{Line, RunHeader};
-use crate::text::plain;
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -53,7 +52,7 @@ impl Side {
         let planned = header.plan.cases.iter().chain(&seen);
         let cells = planned.filter_map(|case| cells.remove(case)).collect();
         Ok(Self {
-            label: plain(&header.run),
+            label: header.run.clone(),
             header,
             metric,
             cells,

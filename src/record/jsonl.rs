@@ -27,9 +27,6 @@ const MOST_BLANK_LINES: u32 = 1000;
 /// Most requests that a job may have had under way: servers take more than the engine decodes together.
 const MOST_AT_ONCE: u32 = 1 << 16;
 
-/// Longest name of a run, a model or a job, bytes: twice what a file may have.
-const MOST_NAME_BYTES: usize = 510;
-
 /// Longest reason in a message.
 const REASON_COLUMNS: usize = 200;
 
@@ -351,20 +348,17 @@ impl Lines {
     }
 }
 
-/// A record may come from anywhere: its cells must be such as an engine can have, and its names such as files have.
+/// A record may come from anywhere: its cells must be such as an engine can have.
 fn check(line: &Line) -> Result<(), String> {
     let cell = |case: &Case| {
-        check_name("a model", &case.model)?;
         let checked = check_recorded(case, MAX_SEQ);
         checked.map_err(|e| format!("cell {}: {e}", case.id()))
     };
     match line {
         Line::Run(header) => {
-            check_name("the run", &header.run)?;
             header.plan.cases.iter().try_for_each(cell)?;
             let mut jobs = header.requests.iter().flat_map(|plan| &plan.jobs);
             jobs.try_for_each(|job| {
-                check_name("a job", &job.name)?;
                 let checked = check_recorded(&job.case, MOST_AT_ONCE);
                 checked.map_err(|e| format!("job {}: {e}", job.name))
             })
@@ -374,16 +368,6 @@ fn check(line: &Line) -> Result<(), String> {
         Line::Worker(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) | Line::End(_) => {
             Ok(())
         }
-    }
-}
-
-/// Names stand in messages and tables, and a run's is its folder's.
-fn check_name(what: &str, name: &str) -> Result<(), String> {
-    match name.len() {
-        0..=MOST_NAME_BYTES => Ok(()),
-        n => Err(format!(
-            "{what} has a name of {n} bytes; at most {MOST_NAME_BYTES}"
-        )),
     }
 }
 
@@ -541,18 +525,6 @@ mod tests {
         let reason = reason(&folder);
         assert!(reason.contains("run.jsonl:1: "), "{reason}");
         assert!(reason.contains("4294967295 sequences"), "{reason}");
-    }
-
-    #[test]
-    fn a_name_that_no_file_can_have_is_named_with_its_line() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let name = "r".repeat(MOST_NAME_BYTES + 1);
-        Writer::create(folder.path(), header(&name, &batches(&[1]))).expect("writable");
-        let reason = reason(&folder);
-        assert!(
-            reason.contains("the run has a name of 511 bytes"),
-            "{reason}"
-        );
     }
 
     #[test]
