@@ -22,6 +22,8 @@ done
 build=${CARGO_TARGET_DIR:-target}/portable
 PATH=$(scripts/setup.sh --path)
 export PATH
+# The engine crate links its libraries' names there anew, and fails where one of an earlier build points nowhere.
+rm -f "$build"/release/{,deps/,examples/}lib{llama,llama-common,ggml,ggml-base}.so
 # An old x86-64 (2009) for this program's own code; the engine's kernels come as CPU backends, each for its own kind of CPU.
 RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build"
 
