@@ -22,15 +22,25 @@ done
 build=${CARGO_TARGET_DIR:-target}/portable
 PATH=$(scripts/setup.sh --path)
 export PATH
-# The engine crate links its libraries' names there anew, and fails where one of an earlier build points nowhere.
-rm -f "$build"/release/{,deps/,examples/}lib{llama,llama-common,ggml,ggml-base}.so
 # An old x86-64 (2009) for this program's own code; the engine's kernels come as CPU backends, each for its own kind of CPU.
-RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build"
+build() {
+    # The engine crate links its libraries' names there anew, and fails where one of an earlier build points nowhere.
+    rm -f "$build"/release/{,deps/,examples/}lib{llama,llama-common,ggml,ggml-base}.so
+    RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build"
+    # The newest of the engine's build folders belongs to the build just made.
+    engine=$(ls -td "$build"/release/build/llama-cpp-sys-2-*/out/backends 2>/dev/null | head -n 1)
+    [ -n "$engine" ] || die "the engine's build folder was not found in $build"
+    engine=$(dirname "$engine")
+}
+# Its plug-ins whose names begin so.
+plugins() { find "$engine/backends" "$engine/lib" "$engine/bin" -name "$1*.so" 2>/dev/null || true; }
 
-# The newest of the engine's build folders belongs to the build just made.
-engine=$(ls -td "$build"/release/build/llama-cpp-sys-2-*/out/backends | head -n 1)
-[ -n "$engine" ] || die "the engine's build folder was not found in $build"
-engine=$(dirname "$engine")
+build
+if [ -z "$(plugins libggml-rpc)" ]; then
+    # An engine that was configured without it stays so: its configuration is not made again.
+    cargo clean --release --target-dir "$build" -p llama-cpp-sys-2
+    build
+fi
 
 version=$(sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1)
 name=ggufbench-$version-x86_64-linux
@@ -43,10 +53,10 @@ for library in libllama libggml libggml-base; do
     soname=$(cd "$engine/lib" && readelf -d "$library.so" | sed -n 's/.*SONAME.*\[\(.*\)\].*/\1/p')
     cp -L "$engine/lib/$library.so" "$folder/${soname:-$library.so}"
 done
-find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-cpu*.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
-[ -n "$(find "$folder" -name 'libggml-cpu*.so')" ] || die "no CPU backend was found in $engine"
-find "$engine/backends" "$engine/lib" "$engine/bin" -name 'libggml-rpc.so' -exec cp -Ln {} "$folder/" \; 2>/dev/null || true
-[ -f "$folder/libggml-rpc.so" ] || die "no RPC backend was found in $engine: it was configured without; remove $engine and run this again"
+for backend in libggml-cpu libggml-rpc; do
+    [ -n "$(plugins $backend)" ] || die "no $backend*.so was found in $engine"
+    plugins $backend | while IFS= read -r file; do cp -Ln "$file" "$folder/"; done
+done
 [ $# -eq 0 ] || cp -L "$@" "$folder/"
 cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"
