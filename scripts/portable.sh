@@ -55,7 +55,7 @@ for library in libllama libggml libggml-base; do
 done
 for backend in libggml-cpu libggml-rpc; do
     [ -n "$(plugins $backend)" ] || die "no $backend*.so was found in $engine"
-    plugins $backend | while IFS= read -r file; do cp -Ln "$file" "$folder/"; done
+    plugins $backend | while IFS= read -r file; do cp -L "$file" "$folder/"; done
 done
 [ $# -eq 0 ] || cp -L "$@" "$folder/"
 cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
