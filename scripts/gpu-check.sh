@@ -179,9 +179,10 @@ PYTHON
 
 ceilings() {
     files
-    local type models=
+    local type models='' device=gpu
+    [ "$layers" != 0 ] || device=cpu
     for type in ${list//,/ }; do models="$models --model $type"; done
-    bench ceiling $models --device gpu -o json >"$out/ceilings.json" && "$ours" ceiling $models --device gpu
+    bench ceiling $models --device $device -o json >"$out/ceilings.json" && "$ours" ceiling $models --device $device
 }
 
 # The run of the step `throughput`.
@@ -204,7 +205,7 @@ energy() {
         --replicates 1 --repetitions 3 --budget "$(($(left) * 60 / 100))s" --no-report --out "$out/runs" --name energy
 }
 
-# One cell that cannot fit, which must be skipped unloaded, and one that runs out of memory while it is opened.
+# A cell that cannot fit, which must be skipped unloaded.
 memory() {
     model q4_k_m
     bench --model "$found" --batch 256 --n-ctx 131072 --n-prompt 16 --n-gen 8 --n-gpu-layers "$layers" --replicates 1 -r 1 \
