@@ -9,7 +9,7 @@ use super::summary::{MAD_TO_SD, median};
 pub struct Pelt {
     /// Standard deviation of the noise, positive; see [`noise_scale`].
     pub noise: f64,
-    /// Cost of one more change, in units of twice the log-likelihood; see [`Pelt::for_series`].
+    /// Cost of one more change, in units of twice the log-likelihood.
     pub penalty: f64,
     /// Fewest values in a segment, at least 1.
     pub min_segment: usize,
