@@ -9,7 +9,7 @@
 #
 # Needs cmake, ninja, a C++ compiler and nvcc; for NVIDIA's compiler from PyPI python3 with venv and a network instead, no
 # GPU and no driver. At run time the plug-in needs libcudart.so.13, libcublas.so.13 and libcublasLt.so.13. One
-# capability takes about 17 minutes on 2 cores.
+# capability takes tens of minutes on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -8,7 +8,7 @@
 #                       as in Debian 12, those of a newer Debian are unpacked here, and nothing is installed]
 #
 # Needs cmake, ninja, a C++ compiler, glslc, Vulkan's loader with its headers, and SPIR-V's headers (Debian and Ubuntu:
-# apt-get install glslc libvulkan-dev spirv-headers). No GPU and no driver. Takes about 6 minutes on 2 cores.
+# apt-get install glslc libvulkan-dev spirv-headers). No GPU and no driver. Takes about 6 minutes of CPU time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/plugin.sh
