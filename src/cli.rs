@@ -8,6 +8,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod axes;
 mod devices;
 mod doctor;
 mod examples;
@@ -21,10 +22,11 @@ mod rpc_worker;
 #[cfg(test)]
 mod suggested;
 
+pub use axes::{AxisArgs, PredictedAxes};
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
-pub use measuring::{AbArgs, AxisArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use reporting::ReportArgs;
 pub use requests::RequestsArgs;
@@ -32,32 +34,20 @@ pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 pub use rpc_worker::RpcWorkerArgs;
 
 use crate::file::home;
+use crate::plan::axis::{AXES, Axis};
 use crate::run::protocol::WORKER_COMMAND;
 use crate::text::short;
 
-/// Spellings of llama.cpp's tools that clap cannot express (several letters after one dash), and what
-/// they mean here. Single letters are clap's own.
-const SPELLINGS: [(&str, &str); 19] = [
-    ("-ngl", "--n-gpu-layers"),
-    ("-fa", "--flash-attn"),
-    ("-ctk", "--type-k"),
-    ("-ctv", "--type-v"),
-    ("-npp", "--n-prompt"),
-    ("-ntg", "--n-gen"),
-    ("-npl", "--batch"),
-    ("-ub", "--n-ubatch"),
-    ("-sm", "--split-mode"),
-    ("-mg", "--main-gpu"),
-    ("-dev", "--device"),
-    ("-ts", "--tensor-split"),
-    ("--ubatch-size", "--n-ubatch"),
-    ("--batch-size", "--n-batch"),
-    ("--cache-type-k", "--type-k"),
-    ("--cache-type-v", "--type-v"),
-    ("--gpu-layers", "--n-gpu-layers"),
-    ("--num-thread", "--threads"),
-    ("--num-ctx", "--n-ctx"),
-];
+/// Our flag for one of llama.cpp's or Ollama's: clap cannot express several letters behind one dash.
+fn our_flag(theirs: &str) -> Option<String> {
+    let is_theirs = |axis: &&Axis| {
+        let long = theirs.strip_prefix("--").map(|name| name.replace('-', "_"));
+        let is_alias = |long: &str| axis.words.aliases.contains(&long);
+        axis.words.spelling == theirs || long.as_deref().is_some_and(is_alias)
+    };
+    let axis = AXES.iter().find(is_theirs).filter(|_| !theirs.is_empty())?;
+    Some(format!("--{}", axis.flag()))
+}
 
 /// The command line with every foreign spelling replaced by ours.
 ///
@@ -80,12 +70,12 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
                     .to_owned(),
             );
         }
-        match SPELLINGS.iter().find(|(theirs, _)| *theirs == name) {
-            Some((_, ours)) if !verbatim => normal.push(match value {
+        match our_flag(name).filter(|_| !verbatim) {
+            Some(ours) => normal.push(match value {
                 Some(value) => format!("{ours}={value}").into(),
                 None => OsString::from(ours),
             }),
-            _ => normal.push(arg),
+            None => normal.push(arg),
         }
     }
     Ok(normal)
@@ -367,30 +357,30 @@ mod tests {
         )
         .expect("parses")
         .run;
-        let (run, protocol, output) = (run.axes, run.protocol, run.output);
-        assert_eq!(run.model, ["a.gguf"]);
-        assert_eq!(run.batch, ["1,8"]);
-        assert_eq!(run.n_prompt, ["32"]);
-        assert_eq!(run.n_gen, ["64"]);
-        assert_eq!(run.n_ubatch, ["256"]);
-        assert_eq!(run.n_gpu_layers, ["99"]);
-        assert_eq!(run.flash_attn, ["1"]);
-        assert_eq!(
-            (run.type_k, run.type_v),
-            (vec!["q8_0".into()], vec!["f16".into()])
-        );
-        assert_eq!(
-            (run.threads, run.n_ctx),
-            (vec!["2".into()], vec!["4096".into()])
-        );
+        for (axis, typed) in [
+            ("model", "a.gguf"),
+            ("batch", "1,8"),
+            ("n_prompt", "32"),
+            ("n_gen", "64"),
+            ("n_ubatch", "256"),
+            ("n_gpu_layers", "99"),
+            ("flash_attn", "1"),
+            ("type_k", "q8_0"),
+            ("type_v", "f16"),
+            ("threads", "2"),
+            ("n_ctx", "4096"),
+            ("split_mode", "row"),
+            ("main_gpu", "1"),
+        ] {
+            assert_eq!(run.axes.of(axis), [typed], "{axis}");
+        }
+        let (protocol, output) = (run.protocol, run.output);
         assert_eq!((protocol.repetitions, output.form), (Some(5), Output::Json));
-        let ollama = parse("--num-thread 4 --num-ctx 2048")
-            .expect("parses")
-            .run
-            .axes;
+        let ollama = parse("--num-thread 4 --num-ctx 2048").expect("parses");
+        let axes = ollama.run.axes;
         assert_eq!(
-            (ollama.threads, ollama.n_ctx),
-            (vec!["4".into()], vec!["2048".into()])
+            (axes.of("threads"), axes.of("n_ctx")),
+            (&["4".to_owned()][..], &["2048".to_owned()][..])
         );
     }
 
@@ -464,7 +454,7 @@ mod tests {
             panic!("not a sweep");
         };
         assert_eq!(file, PathBuf::from("sweeps/quick.toml"));
-        assert_eq!(run.axes.batch, ["4"]);
+        assert_eq!(run.axes.of("batch"), ["4"]);
         assert!(run.dry_run);
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::capacity::Slo;
 use super::curve::{Along, Curve, curves, is_measured, label};
-use crate::compare::axis::Axis;
 use crate::compare::change::Change;
 use crate::metric::Metric;
+use crate::plan::Axis;
 use crate::plan::Case;
 use crate::run::stop::LEVEL;
 use crate::stats::Interval;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::compare::axis::Axis;
+use crate::plan::Axis;
 use crate::plan::Case;
 use crate::view::{CellOutcome, CellView, RunView};
 

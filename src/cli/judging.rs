@@ -184,7 +184,7 @@ mod tests {
             ("gate out/a --tolerance=-1%", "say 0.03 or 3%"),
             ("gate out/a --baseline last:0", "say last:14"),
             ("gate out/a --promote --keep", "cannot be used with"),
-            ("compare out/a --axis speed", "is no axis"),
+            ("compare out/a --axis speed", "is not an axis"),
             ("compare out/a --metric speed", "is no metric"),
         ] {
             let e = parse(line).expect_err(line);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
+use super::AxisArgs;
 use crate::analysis::capacity::Slo;
 use crate::metric::Metric;
 use crate::price::Price;
@@ -93,95 +94,6 @@ pub struct WorkerArgs {
     /// for tests of everything else.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
-}
-
-/// The axes: every combination of their values is a cell.
-#[derive(Debug, Clone, Default, Args)]
-pub struct AxisArgs {
-    /// GGUF file, folder (without its subfolders), glob ('models/**/*.gguf'), name in gguf/models.toml, synth:PRESET:TYPE or
-    /// ollama:NAME; repeatable
-    #[arg(short, long, value_name = "MODEL", help_heading = "Axes")]
-    pub model: Vec<String>,
-    /// Sequences decoded together [default: 1] (llama-batched-bench: -npl)
-    #[arg(long, alias = "n-seq", value_name = "LIST", help_heading = "Axes")]
-    pub batch: Vec<String>,
-    /// Prompt tokens of each sequence [default: 128] (-npp)
-    #[arg(short = 'p', long, value_name = "LIST", help_heading = "Axes")]
-    pub n_prompt: Vec<String>,
-    /// Decode steps of each sequence [default: 64] (-ntg)
-    #[arg(short = 'n', long, value_name = "LIST", help_heading = "Axes")]
-    pub n_gen: Vec<String>,
-    /// Tokens in each sequence's cache before its prompt, untimed [default: 0]
-    #[arg(short = 'd', long, value_name = "LIST", help_heading = "Axes")]
-    pub n_depth: Vec<String>,
-    /// Threads; 0 is as many as cores this process may use [default: 0] (Ollama: --num-thread)
-    #[arg(
-        short,
-        long,
-        alias = "n-threads",
-        value_name = "LIST",
-        help_heading = "Axes"
-    )]
-    pub threads: Vec<String>,
-    /// Context in tokens PER SEQUENCE [default: 2048] (Ollama: --num-ctx)
-    #[arg(
-        short = 'c',
-        long,
-        alias = "ctx-size",
-        value_name = "LIST",
-        help_heading = "Axes"
-    )]
-    pub n_ctx: Vec<String>,
-    /// KV cache: n_ctx for every sequence (full), or only what the cell needs (fit) [default: full]
-    #[arg(long, value_name = "full|fit", help_heading = "Axes")]
-    pub kv: Vec<String>,
-    /// Logical batch in tokens [default: 2048]
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub n_batch: Vec<String>,
-    /// Physical batch in tokens [default: 512] (-ub)
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub n_ubatch: Vec<String>,
-    /// Type of the K cache [default: f16] (-ctk)
-    #[arg(long, value_name = "TYPE", help_heading = "Axes")]
-    pub type_k: Vec<String>,
-    /// Type of the V cache [default: f16] (-ctv)
-    #[arg(long, value_name = "TYPE", help_heading = "Axes")]
-    pub type_v: Vec<String>,
-    /// Flash attention: on, off or auto [default: auto] (-fa)
-    #[arg(long, value_name = "on|off|auto", help_heading = "Axes")]
-    pub flash_attn: Vec<String>,
-    /// Full-size KV cache for layers with a sliding window: on, or off for what their window needs [default: off]
-    #[arg(
-        long,
-        value_name = "on|off",
-        num_args = 0..=1,
-        default_missing_value = "on",
-        help_heading = "Axes"
-    )]
-    pub swa_full: Vec<String>,
-    /// Layers on the GPU [default: all where there is one] (-ngl)
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub n_gpu_layers: Vec<String>,
-    /// Several GPUs: none, layer, row or tensor [default: layer] (-sm)
-    #[arg(long, value_name = "MODE", help_heading = "Axes")]
-    pub split_mode: Vec<String>,
-    /// The GPU of a model that is not split [default: 0] (-mg)
-    #[arg(long, value_name = "LIST", help_heading = "Axes")]
-    pub main_gpu: Vec<String>,
-    /// RPC servers whose devices are used too, or none; given again, it is the axis' next value
-    #[arg(long, value_name = "HOST:PORT,...", help_heading = "Axes")]
-    pub rpc: Vec<String>,
-    /// Devices for the layers, as `ggufbench devices` names them, or none for the CPU alone [default: auto] (-dev); given
-    /// again, it is the axis' next value
-    #[arg(long, value_name = "NAME,...", help_heading = "Axes")]
-    pub device: Vec<String>,
-    /// Shares of the model on each device, such as 3,1 [default: by their free memory] (-ts); given again, it is the axis'
-    /// next value
-    #[arg(long, value_name = "N,...", help_heading = "Axes")]
-    pub tensor_split: Vec<String>,
-    /// Feed tokens drawn beforehand instead of choosing them from the logits, as llama-bench does
-    #[arg(long, help_heading = "Axes")]
-    pub no_sample: bool,
 }
 
 /// The protocol.

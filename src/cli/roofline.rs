@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::AxisArgs;
+use super::PredictedAxes;
 use crate::report::Form;
 
 /// A device of the engine.
@@ -59,8 +59,7 @@ pub struct PredictArgs {
     )]
     pub flagged: Vec<String>,
     /// Hold a run's measured cells against what would have been expected of them
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "batch", "n_prompt", "n_gen", "n_depth",
-        "threads", "n_ctx", "kv", "n_batch", "n_ubatch", "type_k", "type_v", "no_sample"])]
+    #[arg(long, value_name = "RUN", conflicts_with = "model")]
     pub check: Option<PathBuf>,
     /// With --check: predict these batch sizes from the run's others as well
     #[arg(
@@ -70,50 +69,9 @@ pub struct PredictArgs {
         requires = "check"
     )]
     pub hold_out: String,
-    /// Sequences decoded together [default: 1,8,32,128]
-    #[arg(long, alias = "n-seq", value_name = "LIST")]
-    pub batch: Vec<String>,
-    /// Prompt tokens of each sequence [default: 128]
-    #[arg(short = 'p', long, value_name = "LIST")]
-    pub n_prompt: Vec<String>,
-    /// Decode steps of each sequence [default: 64]
-    #[arg(short = 'n', long, value_name = "LIST")]
-    pub n_gen: Vec<String>,
-    /// Tokens in each sequence's cache before its prompt [default: 0]
-    #[arg(short = 'd', long, value_name = "LIST")]
-    pub n_depth: Vec<String>,
-    /// Threads [default: the cores this process may use]
-    #[arg(short, long, alias = "n-threads", value_name = "LIST")]
-    pub threads: Vec<String>,
-    /// Context in tokens per sequence [default: 2048]
-    #[arg(short = 'c', long, alias = "ctx-size", value_name = "LIST")]
-    pub n_ctx: Vec<String>,
-    /// KV cache: n_ctx for every sequence (full), or only what the cell needs (fit) [default: full]
-    #[arg(long, value_name = "full|fit")]
-    pub kv: Vec<String>,
-    /// Logical batch in tokens [default: 2048]
-    #[arg(long, value_name = "LIST")]
-    pub n_batch: Vec<String>,
-    /// Physical batch in tokens [default: 512]
-    #[arg(long, value_name = "LIST")]
-    pub n_ubatch: Vec<String>,
-    /// Type of the K cache [default: f16]
-    #[arg(long, value_name = "TYPE")]
-    pub type_k: Vec<String>,
-    /// Type of the V cache [default: f16]
-    #[arg(long, value_name = "TYPE")]
-    pub type_v: Vec<String>,
-    /// Full-size KV cache for layers with a sliding window: on or off [default: off]
-    #[arg(
-        long,
-        value_name = "on|off",
-        num_args = 0..=1,
-        default_missing_value = "on"
-    )]
-    pub swa_full: Vec<String>,
-    /// Without choosing tokens from the logits
-    #[arg(long)]
-    pub no_sample: bool,
+    /// The cells.
+    #[command(flatten)]
+    pub axes: PredictedAxes,
     /// All layers on the GPU, or none [default: gpu where there is one]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
@@ -129,30 +87,5 @@ impl PredictArgs {
     /// The models, however they are named.
     pub fn models(&self) -> impl Iterator<Item = &String> {
         self.model.iter().chain(&self.flagged)
-    }
-
-    /// The axes as a run's flags.
-    pub fn axes(&self) -> AxisArgs {
-        let default_batch = || vec!["1,8,32,128".to_owned()];
-        AxisArgs {
-            model: self.models().cloned().collect(),
-            batch: match self.batch.is_empty() {
-                true => default_batch(),
-                false => self.batch.clone(),
-            },
-            n_prompt: self.n_prompt.clone(),
-            n_gen: self.n_gen.clone(),
-            n_depth: self.n_depth.clone(),
-            threads: self.threads.clone(),
-            n_ctx: self.n_ctx.clone(),
-            kv: self.kv.clone(),
-            n_batch: self.n_batch.clone(),
-            n_ubatch: self.n_ubatch.clone(),
-            type_k: self.type_k.clone(),
-            type_v: self.type_v.clone(),
-            swa_full: self.swa_full.clone(),
-            no_sample: self.no_sample,
-            ..AxisArgs::default()
-        }
     }
 }

@@ -6,15 +6,15 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::ceiling::{CeilingCache, KernelHost, reasons};
-use super::{DONE, FAILED_CELLS, note_all, prepare, unless_closed};
-use crate::cli::{AxisArgs, PredictArgs};
+use super::{DONE, FAILED_CELLS, note_all, unless_closed};
+use crate::cli::PredictArgs;
 use crate::engine::kernel::KernelDevice;
 use crate::host;
 use crate::model::synth::PRESETS;
 use crate::model::{ModelFacts, ModelStore, resolve};
 use crate::plan::expand::{Axes, Host, cases};
 use crate::plan::forecast;
-use crate::plan::{Case, axis};
+use crate::plan::{Case, values};
 use crate::report::prediction::{self, Models, NotExpected, Predictions};
 use crate::report::{self, check};
 use crate::roofline::kernel::Point;
@@ -29,12 +29,9 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
     if let Some(run) = &args.check {
         return check_run(args, run);
     }
-    let flags = AxisArgs {
-        model: args.models().map(|m| as_model(m)).collect(),
-        ..args.axes()
-    };
-    let axes = prepare::axes_of(&flags)?;
-    let found = resolve(&flags.model, &ModelStore::locate()?)?;
+    let names: Vec<String> = args.models().map(|m| as_model(m)).collect();
+    let found = resolve(&names, &ModelStore::locate()?)?;
+    let axes = args.axes.of_models(names).axes()?;
     note_all(&found.notes);
     let models = found.models;
     let host = KernelHost::probe()?;
@@ -139,7 +136,7 @@ fn by_threads<'c>(cases: impl IntoIterator<Item = &'c Case>) -> BTreeMap<u32, Ve
 
 /// Prints a run's measured cells beside what would have been expected of them.
 fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
-    let held = axis::numbers("--hold-out", &args.hold_out)?;
+    let held = values::numbers("--hold-out", &args.hold_out)?;
     let view = RunView::read(run)?;
     let host = KernelHost::probe()?;
     ensure!(

@@ -15,7 +15,7 @@ use crate::plan::budget::{GpuRates, Rates};
 use crate::plan::expand::{ALL_LAYERS, Axes, Exclude, Host, cases};
 use crate::plan::protocol::{ProtocolChoice, duration};
 use crate::plan::sweep::Sweep;
-use crate::plan::{Case, MAX_THREADS, Plan, axis};
+use crate::plan::{Case, MAX_THREADS, Plan};
 use crate::run::protocol::EngineChoice;
 use crate::run::supervisor::{Worker, WorkerCommand};
 
@@ -80,7 +80,7 @@ impl Asked {
             protocol: ProtocolChoice::default(),
             requests: None,
         });
-        let flags = axes_of(axes)?;
+        let flags = axes.axes()?;
         let also = sweep.also.into_iter().map(|also| {
             let over = sweep.axes.clone().overridden_by(also);
             over.overridden_by(flags.clone())
@@ -100,7 +100,7 @@ impl Asked {
     /// # Errors
     /// For flags that do not parse.
     pub fn with(&self, axes: &AxisArgs) -> Result<Self> {
-        let flags = axes_of(axes)?;
+        let flags = axes.axes()?;
         let over = |axes: &Axes| axes.clone().overridden_by(flags.clone());
         Ok(Self {
             axes: over(&self.axes),
@@ -282,66 +282,6 @@ fn gpu_rates(gpu: &Gpu) -> Option<GpuRates> {
     })
 }
 
-/// The axes that flags name.
-///
-/// # Errors
-/// For values that do not parse.
-pub fn axes_of(args: &AxisArgs) -> Result<Axes> {
-    fn numbers(key: &str, values: &[String]) -> Result<Option<Vec<u32>>> {
-        if values.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(axis::numbers(key, &values.join(","))?))
-    }
-    fn words<T>(key: &str, values: &[String]) -> Result<Option<Vec<T>>>
-    where
-        T: std::str::FromStr<Err = String> + PartialEq,
-    {
-        if values.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(axis::words(key, &values.join(","))?))
-    }
-    fn lists<T>(key: &str, values: &[String]) -> Result<Option<Vec<T>>>
-    where
-        T: std::str::FromStr<Err = String> + PartialEq,
-    {
-        if values.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(axis::lists(key, values)?))
-    }
-    fn switches(key: &str, values: &[String]) -> Result<Option<Vec<bool>>> {
-        if values.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(axis::switches(key, &values.join(","))?))
-    }
-    Ok(Axes {
-        model: (!args.model.is_empty()).then(|| args.model.clone()),
-        n_seq: numbers("--batch", &args.batch)?,
-        n_prompt: numbers("--n-prompt", &args.n_prompt)?,
-        n_gen: numbers("--n-gen", &args.n_gen)?,
-        n_depth: numbers("--n-depth", &args.n_depth)?,
-        n_threads: numbers("--threads", &args.threads)?,
-        n_ctx: numbers("--n-ctx", &args.n_ctx)?,
-        kv: words("--kv", &args.kv)?,
-        n_batch: numbers("--n-batch", &args.n_batch)?,
-        n_ubatch: numbers("--n-ubatch", &args.n_ubatch)?,
-        type_k: words("--type-k", &args.type_k)?,
-        type_v: words("--type-v", &args.type_v)?,
-        flash_attn: words("--flash-attn", &args.flash_attn)?,
-        swa_full: switches("--swa-full", &args.swa_full)?,
-        n_gpu_layers: numbers("--n-gpu-layers", &args.n_gpu_layers)?,
-        split_mode: words("--split-mode", &args.split_mode)?,
-        main_gpu: numbers("--main-gpu", &args.main_gpu)?,
-        rpc: lists("--rpc", &args.rpc)?,
-        device: lists("--device", &args.device)?,
-        tensor_split: lists("--tensor-split", &args.tensor_split)?,
-        sample: args.no_sample.then(|| vec![false]),
-    })
-}
-
 fn protocol_of(args: &ProtocolArgs) -> Result<ProtocolChoice> {
     let time =
         |key: &str, text: &Option<String>| text.as_ref().map(|t| duration(key, t)).transpose();
@@ -362,6 +302,6 @@ fn protocol_of(args: &ProtocolArgs) -> Result<ProtocolChoice> {
 /// # Errors
 /// For flags that do not parse.
 pub fn describes_cells(args: &RunArgs) -> Result<bool> {
-    Ok(axes_of(&args.axes)? != Axes::default()
+    Ok(args.axes.axes()? != Axes::default()
         || protocol_of(&args.protocol)? != ProtocolChoice::default())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::execute::{listen, make_models};
 use super::offload;
-use super::prepare::{self, Asked, Prepared, axes_of, prepare};
+use super::prepare::{self, Asked, Prepared, prepare};
 use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, note_all, say};
 use crate::cli::RequestsArgs;
@@ -77,7 +77,7 @@ pub fn compare_live(args: &RequestsArgs) -> Result<u8> {
 
 /// The flags: those about the context, and those about requests.
 fn asked(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
-    let mut axes = axes_of(&args.axes)?;
+    let mut axes = args.axes.axes()?;
     ensure!(
         axes.n_depth.is_none() && axes.sample.is_none(),
         "--n-depth and --no-sample are of cells: a request's prompt is real, and so is its answer"

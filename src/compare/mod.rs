@@ -17,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use crate::metric::Metric;
+use crate::plan::Axis;
 use crate::plan::{Case, CaseId};
 use crate::price::Price;
 use crate::record::RunHeader;
@@ -24,7 +25,7 @@ use crate::run::stop::LEVEL;
 use crate::stats::Interval;
 use crate::stats::rank::{CliffsDelta, cliffs_delta};
 use crate::stats::test::benjamini_hochberg;
-use axis::{Axis, ComparedAxis};
+use axis::ComparedAxis;
 use change::Change;
 use difference::Difference;
 use samples::Samples;

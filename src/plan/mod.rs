@@ -12,6 +12,7 @@ pub mod requests;
 pub mod serving;
 mod setting;
 pub mod sweep;
+pub mod values;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use crate::model::ModelFacts;
 use crate::roofline::cost::KvCache;
 use crate::roofline::work::Geometry;
 
+pub use axis::{Axis, Case, LoadKey};
 pub use offload::{Devices, RpcServers, TensorSplit};
 pub use setting::{FlashAttn, KvSizing, KvType, SplitMode};
 
@@ -73,58 +75,6 @@ impl PlanError {
             reason: reason.into(),
         }
     }
-}
-
-/// One cell: everything that decides what the engine is asked to do.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Case {
-    /// Name of the model, as in [`ModelFacts::name`].
-    pub model: String,
-    /// Sequences decoded together: the user's "batch".
-    pub n_seq: u32,
-    /// Prompt tokens of each sequence.
-    pub n_prompt: u32,
-    /// Decode steps, and so generated tokens of each sequence after the one its prompt gives.
-    pub n_gen: u32,
-    /// Tokens of each sequence that are in the cache, untimed, before its prompt.
-    pub n_depth: u32,
-    /// Threads of the engine, for prefill and decode.
-    pub n_threads: u32,
-    /// Context asked for, in tokens **per sequence** (Ollama's `num_ctx`).
-    pub n_ctx: u32,
-    /// Whether the cache is sized by `n_ctx` or by need.
-    pub kv: KvSizing,
-    /// llama.cpp's logical batch: most tokens in one `llama_decode`.
-    pub n_batch: u32,
-    /// llama.cpp's physical batch: most tokens computed at once.
-    pub n_ubatch: u32,
-    /// Element type of the K cache.
-    pub type_k: KvType,
-    /// Element type of the V cache.
-    pub type_v: KvType,
-    /// Flash attention policy.
-    pub flash_attn: FlashAttn,
-    /// Whether layers with a sliding window keep all cells, and not only those that their window needs. False in
-    /// records of programs that did not say.
-    #[serde(default)]
-    pub swa_full: bool,
-    /// Layers offloaded to a GPU.
-    pub n_gpu_layers: u32,
-    /// Spread over several GPUs.
-    pub split_mode: SplitMode,
-    /// The GPU used when the model is not split.
-    pub main_gpu: u32,
-    /// RPC servers whose devices are used besides this machine's. No record has it where there is none.
-    #[serde(default, skip_serializing_if = "RpcServers::is_none")]
-    pub rpc: RpcServers,
-    /// The devices that layers are offloaded to. No record has it where the engine chooses.
-    #[serde(default, skip_serializing_if = "Devices::is_auto")]
-    pub device: Devices,
-    /// The devices' shares. No record has it where the engine divides.
-    #[serde(default, skip_serializing_if = "TensorSplit::is_auto")]
-    pub tensor_split: TensorSplit,
-    /// Whether the next token is chosen (greedily) from the logits, or drawn beforehand.
-    pub sample: bool,
 }
 
 impl Case {
@@ -210,92 +160,28 @@ impl Case {
     pub fn id(&self) -> CaseId {
         CaseId::of(self)
     }
-
-    /// What must be equal for two cases to share one loaded model.
-    pub fn load_key(&self) -> LoadKey {
-        LoadKey {
-            model: self.model.clone(),
-            n_gpu_layers: self.n_gpu_layers,
-            split_mode: self.split_mode,
-            main_gpu: self.main_gpu,
-            rpc: self.rpc.clone(),
-            device: self.device.clone(),
-            tensor_split: self.tensor_split.clone(),
-        }
-    }
 }
 
 fn padded(cells: u32) -> u32 {
     cells.checked_next_multiple_of(KV_PAD).unwrap_or(u32::MAX)
 }
 
-/// What a model is loaded with; everything else costs only a context.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LoadKey {
-    /// Name of the model.
-    pub model: String,
-    /// Layers offloaded to a GPU.
-    pub n_gpu_layers: u32,
-    /// Spread over several GPUs.
-    pub split_mode: SplitMode,
-    /// The GPU used when the model is not split.
-    pub main_gpu: u32,
-    /// RPC servers whose devices are used besides this machine's.
-    #[serde(default, skip_serializing_if = "RpcServers::is_none")]
-    pub rpc: RpcServers,
-    /// The devices that layers are offloaded to.
-    #[serde(default, skip_serializing_if = "Devices::is_auto")]
-    pub device: Devices,
-    /// The devices' shares.
-    #[serde(default, skip_serializing_if = "TensorSplit::is_auto")]
-    pub tensor_split: TensorSplit,
-}
-
 /// A case's name, like `smollm2-135m-q4_0/pp128/tg64/b32/d0/t2`: the first six parts always, the
-/// others where they differ from the engine's defaults.
+/// others where they differ from what goes without saying.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CaseId(String);
 
 impl CaseId {
     fn of(c: &Case) -> Self {
-        use std::fmt::Write;
-        let d = expand::Defaults::default();
         let mut id = format!(
             "{}/pp{}/tg{}/b{}/d{}/t{}",
             c.model, c.n_prompt, c.n_gen, c.n_seq, c.n_depth, c.n_threads
         );
-        let mut part = |differs: bool, text: fmt::Arguments<'_>| {
-            if differs {
-                write!(id, "/{text}").expect("writing to a String cannot fail");
-            }
-        };
-        part(c.n_ctx != d.n_ctx, format_args!("c{}", c.n_ctx));
-        part(c.kv != d.kv, format_args!("kv-{}", c.kv));
-        part(c.n_batch != d.n_batch, format_args!("nb{}", c.n_batch));
-        part(c.n_ubatch != d.n_ubatch, format_args!("ub{}", c.n_ubatch));
-        part(c.type_k != d.type_k, format_args!("ctk-{}", c.type_k));
-        part(c.type_v != d.type_v, format_args!("ctv-{}", c.type_v));
-        part(
-            c.flash_attn != d.flash_attn,
-            format_args!("fa-{}", c.flash_attn),
-        );
-        part(c.swa_full != d.swa_full, format_args!("swa-full"));
-        part(c.n_gpu_layers != 0, format_args!("ngl{}", c.n_gpu_layers));
-        part(
-            c.split_mode != d.split_mode,
-            format_args!("sm-{}", c.split_mode),
-        );
-        part(c.main_gpu != d.main_gpu, format_args!("mg{}", c.main_gpu));
-        // A comma would have to be quoted in CSV.
-        let list = |value: &dyn fmt::Display| value.to_string().replace(',', "+");
-        part(!c.rpc.is_none(), format_args!("rpc-{}", list(&c.rpc)));
-        part(!c.device.is_auto(), format_args!("dev-{}", list(&c.device)));
-        part(
-            !c.tensor_split.is_auto(),
-            format_args!("ts-{}", list(&c.tensor_split)),
-        );
-        part(!c.sample, format_args!("nosample"));
+        for part in axis::AXES.iter().filter_map(|axis| axis.id_part(c)) {
+            id.push('/');
+            id.push_str(&part);
+        }
         Self(id)
     }
 

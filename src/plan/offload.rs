@@ -5,6 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::PlanError;
+use super::values::{AxisValue, each};
 
 /// Most RPC servers of a process (`GGML_RPC_MAX_SERVERS`), and most devices of a model but one, whose place the binding's list
 /// needs for its end (`llama_max_devices`).
@@ -187,9 +191,22 @@ fn list_or(f: &mut fmt::Formatter<'_>, list: &[String], empty: &str) -> fmt::Res
     }
 }
 
-/// Recorded as it is typed.
+/// Recorded as it is typed, and an axis whose values are lists.
 macro_rules! as_text {
-    ($($name:ident),*) => {$(
+    ($($name:ident = $takes:literal),*) => {$(
+        impl AxisValue for $name {
+            const TAKES: &'static str = $takes;
+            const IS_LIST: bool = true;
+
+            fn read(key: &str, texts: &[String]) -> Result<Vec<Self>, PlanError> {
+                each(key, texts.iter().map(String::as_str), str::parse)
+            }
+
+            fn schema() -> Value {
+                json!({"type": "string"})
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = String;
 
@@ -206,7 +223,11 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(RpcServers, Devices, TensorSplit);
+as_text!(
+    RpcServers = "HOST:PORT,...",
+    Devices = "NAME,...",
+    TensorSplit = "N,..."
+);
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,46 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::PlanError;
+use super::values::{AxisValue, each};
+
+/// Prints, reads and records an enum by the words of its values; the words behind `or` are read too.
+macro_rules! words {
+    ($type:ident, $takes:literal: $($value:ident = $word:literal $(or $other:literal)*),+ $(,)?) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$value => $word),+
+                })
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(s: &str) -> Result<Self, String> {
+                match s.to_ascii_lowercase().as_str() {
+                    $($word $(| $other)* => Ok(Self::$value),)+
+                    _ => Err(format!("'{s}' is not one of {}", [$($word),+].join(", "))),
+                }
+            }
+        }
+
+        impl AxisValue for $type {
+            const TAKES: &'static str = $takes;
+
+            fn read(key: &str, texts: &[String]) -> Result<Vec<Self>, PlanError> {
+                each(key, texts.join(",").split(','), str::parse)
+            }
+
+            fn schema() -> Value {
+                json!({"type": "string", "enum": [$($word),+]})
+            }
+        }
+    };
+}
 
 /// Element type of the KV cache: those llama.cpp's own tools accept for `--cache-type-k/-v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,19 +67,10 @@ pub enum KvType {
     Q5_1,
 }
 
-impl KvType {
-    const ALL: [(KvType, &'static str); 9] = [
-        (KvType::F32, "f32"),
-        (KvType::F16, "f16"),
-        (KvType::Bf16, "bf16"),
-        (KvType::Q8_0, "q8_0"),
-        (KvType::Q4_0, "q4_0"),
-        (KvType::Q4_1, "q4_1"),
-        (KvType::Iq4Nl, "iq4_nl"),
-        (KvType::Q5_0, "q5_0"),
-        (KvType::Q5_1, "q5_1"),
-    ];
+words!(KvType, "TYPE": F32 = "f32", F16 = "f16", Bf16 = "bf16", Q8_0 = "q8_0", Q4_0 = "q4_0", Q4_1 = "q4_1",
+    Iq4Nl = "iq4_nl", Q5_0 = "q5_0", Q5_1 = "q5_1");
 
+impl KvType {
     /// Bytes an element takes: block bytes over block elements (`ggml-common.h`).
     pub fn bytes_per_element(self) -> f64 {
         match self {
@@ -59,29 +90,6 @@ impl KvType {
     }
 }
 
-impl fmt::Display for KvType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(t, _)| t == self).map(|(_, n)| *n);
-        f.write_str(name.expect("every type is in the table"))
-    }
-}
-
-impl FromStr for KvType {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let wanted = s.to_ascii_lowercase();
-        Self::ALL
-            .iter()
-            .find(|(_, n)| *n == wanted)
-            .map(|(t, _)| *t)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::ALL.iter().map(|(_, n)| *n).collect();
-                format!("'{s}' is no KV cache type; one of {}", names.join(", "))
-            })
-    }
-}
-
 /// llama.cpp's flash attention policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,28 +102,7 @@ pub enum FlashAttn {
     Off,
 }
 
-impl fmt::Display for FlashAttn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::On => "on",
-            Self::Off => "off",
-        })
-    }
-}
-
-impl FromStr for FlashAttn {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "auto" | "-1" => Ok(Self::Auto),
-            "on" | "1" | "true" => Ok(Self::On),
-            "off" | "0" | "false" => Ok(Self::Off),
-            _ => Err(format!("'{s}' is not one of on, off, auto (or 1, 0)")),
-        }
-    }
-}
+words!(FlashAttn, "on|off|auto": Auto = "auto" or "-1", On = "on" or "1" or "true", Off = "off" or "0" or "false");
 
 /// How a model is spread over several GPUs (`llama_split_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -131,30 +118,7 @@ pub enum SplitMode {
     Tensor,
 }
 
-impl fmt::Display for SplitMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Layer => "layer",
-            Self::Row => "row",
-            Self::Tensor => "tensor",
-        })
-    }
-}
-
-impl FromStr for SplitMode {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "none" => Ok(Self::None),
-            "layer" => Ok(Self::Layer),
-            "row" => Ok(Self::Row),
-            "tensor" => Ok(Self::Tensor),
-            _ => Err(format!("'{s}' is not one of none, layer, row, tensor")),
-        }
-    }
-}
+words!(SplitMode, "MODE": None = "none", Layer = "layer", Row = "row", Tensor = "tensor");
 
 /// How large each sequence's share of the KV cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -166,23 +130,4 @@ pub enum KvSizing {
     Fit,
 }
 
-impl fmt::Display for KvSizing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Fit => "fit",
-        })
-    }
-}
-
-impl FromStr for KvSizing {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "full" => Ok(Self::Full),
-            "fit" => Ok(Self::Fit),
-            _ => Err(format!("'{s}' is not one of full, fit")),
-        }
-    }
-}
+words!(KvSizing, "full|fit": Full = "full", Fit = "fit");

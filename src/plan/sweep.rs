@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::expand::{Axes, Exclude};
+use super::PlanError;
+use super::axis::{AXES, Axes, axis_table};
+use super::expand::Exclude;
 use super::protocol::{ProtocolChoice, duration};
 use super::requests::RequestsChoice;
-use super::{PlanError, axis};
 use crate::text::read_at_most;
 
 /// Largest file that is read: sweeps are written by hand.
@@ -30,7 +31,7 @@ pub struct Sweep {
     pub requests: Option<RequestsChoice>,
 }
 
-/// A value, an array of values, or the text forms of [`axis`].
+/// A value, an array of values, or the text forms of [`values`](super::values).
 #[derive(Deserialize)]
 #[serde(
     untagged,
@@ -62,72 +63,35 @@ impl Values {
 }
 
 /// A table with every axis as a key. serde cannot refuse unknown keys in a flattened part, hence a macro for
-/// the two tables that have the axes.
+/// the tables that have the axes.
 macro_rules! table_with_axes {
-    ($(#[$doc:meta])* $name:ident { $($extra:tt)* }) => {
+    ([$(#[$doc:meta])* $name:ident { $($extra:tt)* }]
+        $($(#[$of_axis:meta])+ $scope:ident $field:ident: $type:ty = $usual:expr, $key:literal [$($alias:literal),*] { $($words:tt)* })*) => {
         $(#[$doc])*
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct $name {
             $($extra)*
-            #[serde(alias = "n_seq")]
-            batch: Option<Values>,
-            n_prompt: Option<Values>,
-            n_gen: Option<Values>,
-            n_depth: Option<Values>,
-            #[serde(alias = "n_threads", alias = "num_thread")]
-            threads: Option<Values>,
-            #[serde(alias = "num_ctx")]
-            n_ctx: Option<Values>,
-            kv: Option<Values>,
-            n_batch: Option<Values>,
-            n_ubatch: Option<Values>,
-            type_k: Option<Values>,
-            type_v: Option<Values>,
-            flash_attn: Option<Values>,
-            swa_full: Option<Values>,
-            n_gpu_layers: Option<Values>,
-            split_mode: Option<Values>,
-            main_gpu: Option<Values>,
-            rpc: Option<Values>,
-            device: Option<Values>,
-            tensor_split: Option<Values>,
-            sample: Option<bool>,
+            $(#[serde(rename = $key $(, alias = $alias)*)]
+            $field: Option<Values>,)*
         }
 
         impl $name {
             /// The axes it names, `under` standing before the key in messages.
             fn axes(&self, under: &str) -> Result<Axes, PlanError> {
-                let key = |name: &str| format!("{under}{name}");
-                Ok(Axes {
-                    model: None,
-                    n_seq: numbers(&key("batch"), &self.batch)?,
-                    n_prompt: numbers(&key("n_prompt"), &self.n_prompt)?,
-                    n_gen: numbers(&key("n_gen"), &self.n_gen)?,
-                    n_depth: numbers(&key("n_depth"), &self.n_depth)?,
-                    n_threads: numbers(&key("threads"), &self.threads)?,
-                    n_ctx: numbers(&key("n_ctx"), &self.n_ctx)?,
-                    kv: words(&key("kv"), &self.kv)?,
-                    n_batch: numbers(&key("n_batch"), &self.n_batch)?,
-                    n_ubatch: numbers(&key("n_ubatch"), &self.n_ubatch)?,
-                    type_k: words(&key("type_k"), &self.type_k)?,
-                    type_v: words(&key("type_v"), &self.type_v)?,
-                    flash_attn: words(&key("flash_attn"), &self.flash_attn)?,
-                    swa_full: switches(&key("swa_full"), &self.swa_full)?,
-                    n_gpu_layers: numbers(&key("n_gpu_layers"), &self.n_gpu_layers)?,
-                    split_mode: words(&key("split_mode"), &self.split_mode)?,
-                    main_gpu: numbers(&key("main_gpu"), &self.main_gpu)?,
-                    rpc: lists(&key("rpc"), &self.rpc)?,
-                    device: lists(&key("device"), &self.device)?,
-                    tensor_split: lists(&key("tensor_split"), &self.tensor_split)?,
-                    sample: self.sample.map(|s| vec![s]),
-                })
+                let mut axes = Axes::default();
+                for (axis, values) in AXES.iter().zip([$(&self.$field),*]) {
+                    if let Some(values) = values {
+                        axis.read(&format!("{under}{}", axis.name()), &values.strings(), &mut axes)?;
+                    }
+                }
+                Ok(axes)
             }
         }
     };
 }
 
-table_with_axes!(
+axis_table!(table_with_axes [
     /// The whole file.
     Wire {
         name: Option<String>,
@@ -141,22 +105,22 @@ table_with_axes!(
         protocol: WireProtocol,
         requests: Option<RequestsChoice>,
     }
-);
+]);
 
-table_with_axes!(
+axis_table!(table_with_axes [
     /// Further cells.
     WireAlso {
         #[serde(alias = "models")]
         model: Option<Values>,
     }
-);
+]);
 
-table_with_axes!(
+axis_table!(table_with_axes [
     /// A combination that is left out.
     WireExclude {
         model: Option<String>,
     }
-);
+]);
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -225,41 +189,6 @@ pub fn parse(text: &str, path: &str, stem: &str) -> Result<Sweep, PlanError> {
         Ok(sweep)
     };
     understood().map_err(|e| wrong(None, e.to_string()))
-}
-
-fn numbers(key: &str, values: &Option<Values>) -> Result<Option<Vec<u32>>, PlanError> {
-    values
-        .as_ref()
-        .map(|v| axis::numbers(key, &v.text()))
-        .transpose()
-}
-
-fn switches(key: &str, values: &Option<Values>) -> Result<Option<Vec<bool>>, PlanError> {
-    values
-        .as_ref()
-        .map(|v| axis::switches(key, &v.text()))
-        .transpose()
-}
-
-fn words<T>(key: &str, values: &Option<Values>) -> Result<Option<Vec<T>>, PlanError>
-where
-    T: std::str::FromStr<Err = String> + PartialEq,
-{
-    values
-        .as_ref()
-        .map(|v| axis::words(key, &v.text()))
-        .transpose()
-}
-
-/// A text is one value, whatever commas it has; an array has several.
-fn lists<T>(key: &str, values: &Option<Values>) -> Result<Option<Vec<T>>, PlanError>
-where
-    T: std::str::FromStr<Err = String> + PartialEq,
-{
-    values
-        .as_ref()
-        .map(|v| axis::lists(key, &v.strings()))
-        .transpose()
 }
 
 fn also(w: &WireAlso) -> Result<Axes, PlanError> {

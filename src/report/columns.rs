@@ -68,7 +68,7 @@ pub fn of(view: &RunView, notes: &Notes, detail: Detail) -> (Vec<Column>, usize)
     let cases: Vec<&Case> = view.cells.iter().map(|c| &c.case).collect();
     let mut columns: Vec<Column> = axes::columns(&cases)
         .into_iter()
-        .map(|axis| Column::of(view, (axis.name, "", 0), |c| Some((axis.value)(&c.case))))
+        .map(|axis| Column::of(view, (axis.heading(), "", 0), |c| Some(axis.value(&c.case))))
         .collect();
     let n_axes = columns.len();
     columns.extend(throughput(view));

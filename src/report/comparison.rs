@@ -160,9 +160,9 @@ pub(super) fn cell_columns(cases: &[&Case]) -> Vec<Column> {
     }
     for axis in axes::columns(cases) {
         columns.push(Column::numbers(
-            axis.name,
+            axis.heading(),
             0,
-            cases.iter().map(|case| (axis.value)(case)),
+            cases.iter().map(|case| axis.value(case)),
         ));
     }
     columns

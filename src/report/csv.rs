@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::notes::run_warnings;
 use super::row::rows;
 use super::view::RunView;
+use crate::plan::axis::AXES;
 use crate::text::brief;
 
-/// The columns: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const COLUMNS: [&str; 147] = [
+/// The columns before those of the axes: keys of `-o json`.
+const OF_THE_RUN: [&str; 9] = [
     "run",
     "machine",
     "engine",
@@ -22,26 +23,10 @@ const COLUMNS: [&str; 147] = [
     "file_type",
     "model_file_bytes",
     "model_sha256",
-    "n_seq",
-    "n_prompt",
-    "n_gen",
-    "n_depth",
-    "n_threads",
-    "n_ctx",
-    "kv",
-    "n_batch",
-    "n_ubatch",
-    "type_k",
-    "type_v",
-    "flash_attn",
-    "swa_full",
-    "n_gpu_layers",
-    "split_mode",
-    "main_gpu",
-    "rpc",
-    "device",
-    "tensor_split",
-    "sample",
+];
+
+/// The columns behind those of the axes: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
+const OF_THE_CELL: [&str; 118] = [
     "outcome",
     "outcome_detail",
     "n_processes",
@@ -162,17 +147,23 @@ const COLUMNS: [&str; 147] = [
     "run_warnings",
 ];
 
+/// Every column.
+fn columns() -> impl Iterator<Item = &'static str> {
+    let axes = AXES.iter().map(|axis| axis.words.field);
+    OF_THE_RUN.into_iter().chain(axes).chain(OF_THE_CELL)
+}
+
 /// A header and a row for each cell.
 ///
 /// # Errors
 /// What the writer says.
 pub fn write(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(COLUMNS)?;
+    csv.write_record(columns())?;
     for row in rows(view, &run_warnings(view)) {
         let mut flat = HashMap::new();
         flatten(String::new(), serde_json::to_value(&row)?, &mut flat);
-        csv.write_record(COLUMNS.map(|c| flat.remove(c).unwrap_or_default()))?;
+        csv.write_record(columns().map(|c| flat.remove(c).unwrap_or_default()))?;
     }
     csv.flush()
 }
@@ -244,7 +235,7 @@ mod tests {
             &mut flat,
         );
         let mut keys: Vec<&str> = flat.keys().map(String::as_str).collect();
-        let mut columns = COLUMNS;
+        let mut columns: Vec<&str> = columns().collect();
         keys.sort_unstable();
         columns.sort_unstable();
         assert_eq!(keys, columns);

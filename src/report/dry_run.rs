@@ -81,7 +81,7 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
     let axes = axes::columns(cases);
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let names = axes.iter().map(|a| a.name);
+    let names = axes.iter().map(|a| a.heading());
     // Few models have a recurrent state.
     let has_state = rows.iter().any(|r| r.price.state_bytes > 0);
     let state = has_state.then_some("state");
@@ -92,7 +92,7 @@ fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
             .chain(["compute", "total", "time", "fits"]),
     );
     for row in rows {
-        let values = axes.iter().map(|a| (a.value)(&row.case));
+        let values = axes.iter().map(|a| a.value(&row.case));
         let price = [row.price.weights_bytes, row.price.kv_bytes]
             .into_iter()
             .chain(has_state.then_some(row.price.state_bytes))

@@ -32,6 +32,8 @@ pub mod terminal;
 pub mod trial;
 
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};

@@ -1,10 +1,11 @@
 //! A cell as machine-readable formats give it: one flat object, units in the names, null for missing.
 //! `schema/cells.schema.json` states its form.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::view::{CellUsage, CellView, RunView};
-use crate::plan::{Devices, FlashAttn, KvSizing, KvType, RpcServers, SplitMode, TensorSplit};
+use crate::plan::Case;
+use crate::plan::axis::AXES;
 use crate::record::StoppedBy;
 use crate::stats::Interval;
 
@@ -21,26 +22,8 @@ pub struct Row<'a> {
     file_type: Option<&'a str>,
     model_file_bytes: Option<u64>,
     model_sha256: Option<&'a str>,
-    n_seq: u32,
-    n_prompt: u32,
-    n_gen: u32,
-    n_depth: u32,
-    n_threads: u32,
-    n_ctx: u32,
-    kv: KvSizing,
-    n_batch: u32,
-    n_ubatch: u32,
-    type_k: KvType,
-    type_v: KvType,
-    flash_attn: FlashAttn,
-    swa_full: bool,
-    n_gpu_layers: u32,
-    split_mode: SplitMode,
-    main_gpu: u32,
-    rpc: &'a RpcServers,
-    device: &'a Devices,
-    tensor_split: &'a TensorSplit,
-    sample: bool,
+    #[serde(flatten)]
+    axes: AxesOf<'a>,
     outcome: &'a str,
     outcome_detail: &'a str,
     n_processes: u32,
@@ -85,6 +68,19 @@ pub struct Row<'a> {
     warnings: Vec<String>,
     /// What concerns all cells of the run.
     run_warnings: &'a [String],
+}
+
+/// The axes of a case but its model, each by the name of its field.
+#[derive(Debug, Clone, PartialEq)]
+struct AxesOf<'a>(&'a Case);
+
+impl Serialize for AxesOf<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(
+            AXES.iter()
+                .map(|axis| (axis.words.field, axis.json(self.0))),
+        )
+    }
 }
 
 /// Decode step times with the intervals of their percentiles.
@@ -156,26 +152,7 @@ fn row<'a>(view: &'a RunView, cell: &'a CellView, run_warnings: &'a [String]) ->
         file_type: model.map(|m| m.file_type.as_str()),
         model_file_bytes: model.map(|m| m.file_bytes),
         model_sha256: model.and_then(|m| m.sha256.as_deref()),
-        n_seq: case.n_seq,
-        n_prompt: case.n_prompt,
-        n_gen: case.n_gen,
-        n_depth: case.n_depth,
-        n_threads: case.n_threads,
-        n_ctx: case.n_ctx,
-        kv: case.kv,
-        n_batch: case.n_batch,
-        n_ubatch: case.n_ubatch,
-        type_k: case.type_k,
-        type_v: case.type_v,
-        flash_attn: case.flash_attn,
-        swa_full: case.swa_full,
-        n_gpu_layers: case.n_gpu_layers,
-        split_mode: case.split_mode,
-        main_gpu: case.main_gpu,
-        rpc: &case.rpc,
-        device: &case.device,
-        tensor_split: &case.tensor_split,
-        sample: case.sample,
+        axes: AxesOf(case),
         outcome: cell.outcome.word(),
         outcome_detail: &cell.outcome_detail,
         n_processes: cell.n_processes,

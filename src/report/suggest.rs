@@ -4,9 +4,9 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::compare::axis::Axis;
+use crate::plan::Axis;
 use crate::plan::Case;
-use crate::plan::expand::{ALL_LAYERS, Defaults, Host};
+use crate::plan::expand::{ALL_LAYERS, Host};
 use crate::record::RunHeader;
 use crate::text::{plain, quoted};
 use crate::view::RunView;
@@ -56,14 +56,14 @@ impl Suggestion {
         let usual = usual(&view.header, case);
         let differing = Axis::varying([&usual, case]);
         for axis in Axis::all() {
-            let flag = format!("--{}", axis.name().replace('_', "-"));
+            let flag = format!("--{}", axis.flag());
             let other = over.iter().find(|(name, _)| *name == axis.name());
             command = match (axis.name(), other) {
                 (_, Some((_, values))) => command.flag(&flag, values),
                 ("model", None) => command,
-                ("sample", None) if !case.sample => command.word("--no-sample"),
-                (_, None) if differing.contains(axis) => command.flag(&flag, &axis.value(case)),
-                (_, None) => command,
+                (_, None) if !differing.contains(&axis) => command,
+                (_, None) if axis.words.is_flag_of_off => command.word(&flag),
+                (_, None) => command.flag(&flag, &axis.value(case)),
             };
         }
         command
@@ -129,7 +129,7 @@ fn usual(header: &RunHeader, case: &Case) -> Case {
         n_threads: header.machine.cpu.available_cores.unwrap_or(0),
         n_gpu_layers,
     };
-    Defaults::default().case(&case.model, host)
+    host.case(&case.model)
 }
 
 /// The verbs whose command lines measure the same again.

@@ -12,6 +12,7 @@ use super::{csv, json, markdown, print, terminal};
 use crate::analysis::theory::Theory;
 use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::plan::Case;
+use crate::plan::axis::AXES;
 use crate::record::{Line, Outcome};
 
 /// Of a machine whose ceilings nobody measured.
@@ -329,7 +330,9 @@ fn the_schema_refuses_lines_that_lack_or_rename_a_key() {
                 let may_lack = matches!(key.as_str(), "requests" | "usage" | "sampled")
                     && pointer.is_empty()
                     && value["kind"] != "repetition"
-                    || key == "swa_full";
+                    || AXES
+                        .iter()
+                        .any(|a| a.words.field == key && !a.words.is_in_every_record);
                 assert!(
                     may_lack || !validator.is_valid(&broken),
                     "without {pointer}/{key}"

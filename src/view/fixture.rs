@@ -11,9 +11,7 @@ use crate::host::{HostWarning, Machine, TimerFacts};
 use crate::measure::steady::Steadiness;
 use crate::measure::{Call, Phase};
 use crate::model::ModelFacts;
-use crate::plan::{
-    Case, Devices, FlashAttn, KvSizing, KvType, Plan, Protocol, RpcServers, SplitMode, TensorSplit,
-};
+use crate::plan::{Case, Plan, Protocol};
 use crate::record::jsonl::Writer;
 use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
@@ -28,27 +26,11 @@ pub const MS: u64 = 1_000_000;
 
 pub fn case(model: &str, n_seq: u32) -> Case {
     Case {
-        model: model.to_owned(),
         n_seq,
         n_prompt: 32,
         n_gen: 4,
-        n_depth: 0,
         n_threads: 2,
-        n_ctx: 2048,
-        kv: KvSizing::Full,
-        n_batch: 2048,
-        n_ubatch: 512,
-        type_k: KvType::F16,
-        type_v: KvType::F16,
-        flash_attn: FlashAttn::Auto,
-        swa_full: false,
-        n_gpu_layers: 0,
-        split_mode: SplitMode::Layer,
-        main_gpu: 0,
-        rpc: RpcServers::default(),
-        device: Devices::Auto,
-        tensor_split: TensorSplit::default(),
-        sample: true,
+        ..Case::usual(model)
     }
 }
 

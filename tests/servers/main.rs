@@ -10,9 +10,7 @@ mod trouble;
 
 use std::time::Duration;
 
-use ggufbench::plan::{
-    Case, Devices, FlashAttn, KvSizing, KvType, RpcServers, SplitMode, TensorSplit,
-};
+use ggufbench::plan::Case;
 use ggufbench::request::http::Patience;
 use ggufbench::request::prompts::Prompt;
 use ggufbench::request::{
@@ -62,27 +60,10 @@ fn job(n_requests: u32) -> Job {
         load: Load::Closed { concurrency: 1 },
         most_ns: None,
         case: Case {
-            model: "m".into(),
-            n_seq: 1,
             n_prompt: 32,
             n_gen: 3,
-            n_depth: 0,
             n_threads: 4,
-            n_ctx: 2048,
-            kv: KvSizing::Full,
-            n_batch: 2048,
-            n_ubatch: 512,
-            type_k: KvType::F16,
-            type_v: KvType::F16,
-            flash_attn: FlashAttn::Auto,
-            swa_full: false,
-            n_gpu_layers: 0,
-            split_mode: SplitMode::Layer,
-            main_gpu: 0,
-            rpc: RpcServers::default(),
-            device: Devices::Auto,
-            tensor_split: TensorSplit::default(),
-            sample: true,
+            ..Case::usual("m")
         },
         sampling: Sampling {
             temperature: 0.7,

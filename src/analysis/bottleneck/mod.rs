@@ -7,7 +7,7 @@ mod evidence;
 
 use std::fmt;
 
-use crate::compare::axis::Axis;
+use crate::plan::Axis;
 use crate::view::{CellView, RunView};
 
 /// What can bound a decode step.
@@ -172,11 +172,6 @@ impl Bound {
 /// Which measurement would add evidence that a cell lacks: the axis, and why.
 pub fn missing(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<(Axis, &'static str)> {
     let has = |kind: Kind| found.evidence.iter().any(|e| e.kind == kind);
-    let of = |name: &str| {
-        name.parse()
-            .ok()
-            .map(|a: crate::compare::axis::ComparedAxis| a.axis)
-    };
     let several_cores = view.header.machine.cpu.available_cores != Some(1);
     [
         (
@@ -200,7 +195,7 @@ pub fn missing(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<(Axis
     ]
     .into_iter()
     .filter(|(kind, _, possible, _)| *possible && !has(*kind))
-    .filter_map(|(_, axis, _, why)| Some((of(axis)?, why)))
+    .filter_map(|(_, axis, _, why)| Some((Axis::named(axis)?, why)))
     .collect()
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::{KvSizing, KvType, SplitMode};
 
 const HOST: Host = Host {
     n_threads: 2,

@@ -76,7 +76,7 @@ fn mistakes_name_the_file_and_the_line() {
         ("batch = -1", "x.toml:1: expected a whole number"),
         ("[protocol]\ntimeout = \"0s\"", "timeout"),
         ("batch = \"8-1\"", "x.toml: batch: range '8-1' ends"),
-        ("type_k = \"q9\"", "'q9' is no KV cache type"),
+        ("type_k = \"q9\"", "'q9' is not one of f32, f16"),
         (
             "[protocol]\nbudget = \"soon\"",
             "'soon' is no length of time",

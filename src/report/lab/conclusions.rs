@@ -6,7 +6,7 @@ use crate::analysis::bottleneck::{self, Bottleneck, Bound};
 use crate::analysis::choice;
 use crate::analysis::curve::is_measured;
 use crate::analysis::theory::Theory;
-use crate::compare::axis::Axis;
+use crate::plan::Axis;
 use crate::plan::{Case, remedy};
 use crate::plot::resources::kv_bytes;
 use crate::plot::roofline::roofline;

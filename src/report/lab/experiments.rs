@@ -6,8 +6,8 @@ use super::{Block, Grid, missing, or_na, template, threads_up_to_cores};
 use crate::analysis::choice::times_as_fast;
 use crate::analysis::curve::{Along, Curve, is_measured, long_curves, main_curves};
 use crate::analysis::findings::throughput;
-use crate::compare::axis::{Axis, ComparedAxis};
-use crate::plan::Case;
+
+use crate::plan::{Axis, Case};
 use crate::plot::{Figure, length};
 use crate::report::suggest::{Suggestion, fitting};
 use crate::text::{plain, short};
@@ -262,8 +262,7 @@ fn settings(view: &RunView, name: &str, one: impl FnOnce() -> Block) -> Vec<Bloc
 }
 
 fn axis(name: &str) -> Axis {
-    let compared: ComparedAxis = name.parse().expect("every name in this file is an axis");
-    compared.axis
+    Axis::named(name).expect("every name in this file is an axis")
 }
 
 /// Most rows and columns of a table of settings.

@@ -21,7 +21,7 @@ use crate::analysis::curve::is_measured;
 use crate::analysis::findings;
 use crate::analysis::requests as of_requests;
 use crate::analysis::theory::Theory;
-use crate::compare::axis::Axis;
+use crate::plan::Axis;
 use crate::plan::Case;
 use crate::plot::Figure;
 use crate::text::short;

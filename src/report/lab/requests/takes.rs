@@ -7,7 +7,6 @@ use crate::analysis::requests::{concurrency, limits, targets};
 use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::plan::budget;
-use crate::plan::expand::Defaults;
 use crate::report::requests::rate;
 use crate::report::suggest::Suggestion;
 use crate::request::TargetKind;
@@ -192,10 +191,11 @@ pub(in super::super) fn bottleneck(view: &RunView, requests: &RequestsView) -> V
                     from cells of several batch sizes.";
         let own = requests.measured().find(|j| j.is_in_process());
         blocks.extend(own.map(|job| {
+            let usual = Case::usual("");
             let cells = Case {
-                n_prompt: Defaults::default().n_prompt,
-                n_gen: Defaults::default().n_gen,
-                n_ctx: job.job.case.n_ctx.max(Defaults::default().n_ctx),
+                n_prompt: usual.n_prompt,
+                n_gen: usual.n_gen,
+                n_ctx: job.job.case.n_ctx.max(usual.n_ctx),
                 ..job.job.case.clone()
             };
             let over = [("batch", "1,8,32".to_owned())];
