@@ -122,12 +122,17 @@ fn agreeing(
 
 fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32) {
     let one = case(1, n_prompt, n_gen);
-    for n_seq in [1, 32] {
-        let many = case(n_seq, n_prompt, n_gen);
+    for (n_seq, kv_unified) in [(1, false), (32, false), (32, true)] {
+        let many = Case {
+            kv_unified,
+            ..case(n_seq, n_prompt, n_gen)
+        };
         let workload = Workload::draw(&many, engine.prompt_tokens(), 42);
         let tokens = batched(engine, &many, &workload);
         let whole = agreeing(engine, &one, &workload, &tokens);
-        println!("batch {n_seq}: {whole} of {n_seq} sequences agree to the last token");
+        println!(
+            "batch {n_seq}, unified {kv_unified}: {whole} of {n_seq} sequences agree to the last token"
+        );
         // One sequence makes the very same calls. In a batch the kernels add in another order, and over
         // n_gen tokens some sequences meet two candidates within that rounding.
         let least = if n_seq == 1 { 1 } else { n_seq as usize / 2 };

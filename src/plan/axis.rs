@@ -52,6 +52,13 @@ macro_rules! axis_table {
                 help: "KV cache: n_ctx for every sequence (full), or only what the cell needs (fit)",
                 id: "kv", phrase: "kv", nesting: 130,
             }
+            /// Whether all sequences share one pool of KV cells, as llama-server has it by default, instead of each having its
+            /// own. False in records of programs that did not say.
+            #[serde(default)]
+            cell kv_unified: bool = false, "kv_unified" [] {
+                help: "One pool of KV cells for all sequences, as llama-server has it by default: on, or off for each its own",
+                note: " (-kvu)", spelling: "-kvu", id: "kvu", phrase: "unified KV cache", said: Said::Unusual, nesting: 135,
+            }
             /// llama.cpp's logical batch: most tokens in one `llama_decode`.
             cell n_batch: u32 = 2048, "n_batch" ["batch_size"] {
                 help: "Logical batch in tokens", id: "nb", phrase: "n_batch", said: Said::Unusual, nesting: 110,

@@ -132,7 +132,11 @@ impl Case {
         KvCache {
             k_bytes: self.type_k.bytes_per_element(),
             v_bytes: self.type_v.bytes_per_element(),
-            beyond_window: (!self.swa_full).then(|| self.n_ubatch_used()),
+            // The cells beyond the windows are of the whole cache, which all sequences may share.
+            beyond_window: (!self.swa_full).then(|| match self.kv_unified {
+                true => self.n_ubatch_used().div_ceil(self.n_seq.max(1)),
+                false => self.n_ubatch_used(),
+            }),
         }
     }
 
@@ -145,6 +149,7 @@ impl Case {
             n_batch: self.n_batch,
             n_ubatch: self.n_ubatch.min(self.n_batch),
             sample: self.sample,
+            kv_unified: self.kv_unified,
             beyond_window: self.kv_cache().beyond_window,
         }
     }

@@ -19,6 +19,8 @@ pub struct Geometry {
     pub n_ubatch: u32,
     /// Whether the next token is chosen from the logits.
     pub sample: bool,
+    /// Whether attention works on the cells of all sequences, each token masking those of the others.
+    pub kv_unified: bool,
     /// Cells beyond their window that layers with a sliding window keep; none where they keep all.
     pub beyond_window: Option<u32>,
 }
@@ -146,10 +148,17 @@ impl<'a> Work<'a> {
             (pass.n_past, layers.full),
             (pass.n_past.min(most_past), layers.sliding),
         ] {
-            let load = Load {
-                n_seq: pass.n_seq,
-                n_tokens: pass.n_tokens,
-                n_past,
+            let load = match self.geometry.kv_unified {
+                true => Load {
+                    n_seq: 1,
+                    n_tokens: pass.n_seq.saturating_mul(pass.n_tokens),
+                    n_past: pass.n_seq.saturating_mul(n_past),
+                },
+                false => Load {
+                    n_seq: pass.n_seq,
+                    n_tokens: pass.n_tokens,
+                    n_past,
+                },
             };
             if count > 0.0 {
                 self.add(kernel.clone(), load, count);
@@ -286,6 +295,7 @@ mod tests {
             n_batch: 2048,
             n_ubatch: 512,
             sample: true,
+            kv_unified: false,
             beyond_window: Some(512),
         }
     }
@@ -331,6 +341,26 @@ mod tests {
         };
         let n = decode(&model, &silent, 8, 100).len();
         assert_eq!(n, items.len() - 1, "nobody reads the logits");
+    }
+
+    #[test]
+    fn in_a_unified_cache_each_token_attends_to_the_cells_of_all_sequences() {
+        let shared = Geometry {
+            kv_unified: true,
+            ..geometry()
+        };
+        let items = decode(&smollm("q8_0"), &shared, 8, 100);
+        let attention: Vec<Load> = items
+            .iter()
+            .filter(|i| i.point.kernel.word() == "attention")
+            .map(|i| i.point.load)
+            .collect();
+        let all = Load {
+            n_seq: 1,
+            n_tokens: 8,
+            n_past: 800,
+        };
+        assert_eq!(attention, [all]);
     }
 
     #[test]

@@ -111,8 +111,7 @@ pub(super) fn context(case: &Case) -> LlamaContextParams {
         .with_swa_full(case.swa_full)
         .with_offload_kqv(true)
         .with_op_offload(true)
-        // Each sequence has its own cells, as a server's slots have.
-        .with_kv_unified(false)
+        .with_kv_unified(case.kv_unified)
         .with_embeddings(false)
         .with_no_perf(true)
 }
@@ -168,11 +167,12 @@ mod tests {
         );
         assert!(!p.swa_full() && !p.kv_unified() && !p.embeddings());
         assert!(p.offload_kqv() && p.op_offload() && p.no_perf());
-        let full = Axes {
+        let other = context(&case(Axes {
             swa_full: Some(vec![true]),
+            kv_unified: Some(vec![true]),
             ..Axes::default()
-        };
-        assert!(context(&case(full)).swa_full());
+        }));
+        assert!(other.swa_full() && other.kv_unified());
     }
 
     #[test]
