@@ -63,11 +63,11 @@ test: setup ## What CI runs: formatting, lints, documentation, tests
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
 	$(CARGO) test --release
 
-# The plug-in stays apart from the program, so that --backends is tried too.
+# The plug-in stays apart from the program, so that --backends is tried too. The program is a quickly built one: it is not timed.
 test-offload: setup ## Test offload without a GPU: on Mesa's lavapipe, a Vulkan driver that computes on the CPU
 	scripts/vulkan-plugin.sh
-	scripts/portable.sh
-	GGUFBENCH_PORTABLE="$$(ls -td "$(TARGET)"/portable/ggufbench-*-x86_64-linux | head -n 1)" GGUFBENCH_BACKENDS="$(TARGET)/vulkan-plugin" \
+	CARGO_TARGET_DIR="$(TARGET)/offload" CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0 scripts/portable.sh
+	GGUFBENCH_PORTABLE="$$(ls -td "$(TARGET)"/offload/portable/ggufbench-*-x86_64-linux | head -n 1)" GGUFBENCH_BACKENDS="$(TARGET)/vulkan-plugin" \
 	    $(CARGO) test --release --test offload_vulkan -- --ignored
 
 check-cuda: setup ## Check that the code compiles with the CUDA feature, without CUDA

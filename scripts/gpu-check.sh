@@ -105,10 +105,13 @@ devices() {
     nvidia-smi 2>/dev/null || echo "no nvidia-smi"
 }
 
-# Greedy answers on both, side by side: of the real model where the kit has one.
+# Logits, and greedy answers on both, side by side: of the real model where the kit has one.
 agree() {
     local real=$kit/model.gguf
     [ -f "$real" ] || { echo "the kit has no real model"; return 0; }
+    "$ours" devices --check "$real"
+    local logits=$?
+    "$ours" devices --check "$real" -o json >"$out/agreement.json"
     local flags="--n-requests 8 --n-gen 48 --temperature 0 --rounds 1 --class short --kv fit --no-report --out $out/agree"
     bench requests --model "$real" --n-gpu-layers 0 $flags --name cpu || return
     bench requests --model "$real" --n-gpu-layers "$layers" $flags --name gpu || return
@@ -130,6 +133,8 @@ print("%d of %d greedy answers are equal to the last character" % (same, len(cpu
 print("Sums in another order part greedy answers of small or strongly quantised models early: read both before judging.")
 sys.exit(0 if cpu and len(cpu) == len(gpu) and all(gpu.values()) else 1)
 PYTHON
+    # 2: there is no device besides the CPU.
+    [ $? -eq 0 ] && { [ $logits -eq 0 ] || [ $logits -eq 2 ]; }
 }
 
 files() { list=; for type in $types; do model "$type"; [ -z "$found" ] || list=${list:+$list,}$found; done; }

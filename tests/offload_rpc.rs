@@ -282,6 +282,34 @@ fn layers_go_to_a_named_server_unless_the_cpu_is_asked_for() {
 }
 
 #[test]
+fn a_devices_results_are_compared_with_the_cpus() {
+    let worker = RpcWorker::start();
+    let place = Place::new();
+    let check = |flags: &[&str]| {
+        let mut command = place.command();
+        command.args(["devices", "--check"]).arg(tiny_model());
+        let out = command.args(flags).output().expect("the program starts");
+        (out.status.code(), stdout(&out), stderr(&out))
+    };
+    let (code, table, said) = check(&["--rpc", &worker.endpoint, "-o", "json"]);
+    assert_eq!(code, Some(0), "{table}{said}");
+    let found: serde_json::Value = serde_json::from_str(&table).expect("JSON");
+    let agreement = &found[0]["agreement"];
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    assert!(
+        agreement["mean_kld"].as_f64().expect("a number") < 1e-3,
+        "{found}"
+    );
+    assert!(
+        agreement["same_top_share"].as_f64().expect("a number") > 0.9,
+        "{found}"
+    );
+    let (code, _, said) = check(&[]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("no device besides the CPU"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_before_loading() {
     let worker = RpcWorker::start();
     let place = Place::new();

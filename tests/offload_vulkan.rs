@@ -217,6 +217,21 @@ fn greedy_answers_are_those_of_the_cpu() {
 
 #[test]
 #[ignore = "needs the portable build and the Vulkan plug-in: make test-offload"]
+fn logits_are_those_of_the_cpu_within_what_kernels_round() {
+    let place = Place::new();
+    let mut command = program(&place);
+    command.arg("devices").arg("--check").arg(model(&place));
+    command.arg("--backends").arg(backends());
+    let out = command.args(["-o", "json"]).output().expect("starts");
+    println!("{}", stdout(&out));
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let found: serde_json::Value = serde_json::from_str(&stdout(&out)).expect("JSON");
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found[0]["failed_because"], serde_json::Value::Null);
+}
+
+#[test]
+#[ignore = "needs the portable build and the Vulkan plug-in: make test-offload"]
 fn without_a_driver_the_plug_in_is_named_with_its_reason_and_the_cpu_is_measured() {
     let place = Place::new();
     let model = model(&place);

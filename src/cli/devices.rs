@@ -17,6 +17,10 @@ pub struct DevicesArgs {
         hide_default_value = true
     )]
     pub rpc: RpcServers,
+    /// Compare each device's results with the CPU's on this model: logits of a text, and greedy tokens after it; exit 1 where
+    /// they differ by more than kernels round
+    #[arg(short = 'm', long = "check", value_name = "MODEL")]
+    pub check: Option<String>,
     /// Form of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Form,

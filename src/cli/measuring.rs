@@ -126,7 +126,7 @@ pub struct ProtocolArgs {
     /// Wall time for the run, such as 3m; the fewest repetitions are made all the same
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub budget: Option<String>,
-    /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m]
+    /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m, with layers on a device 10m]
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub timeout: Option<String>,
     /// Seed of the prompts, the order and the intervals [default: 42]

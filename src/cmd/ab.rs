@@ -15,7 +15,7 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::offload;
 use super::prepare::{self, Asked, Prepared, prepare};
-use super::run::{exit_code, plan_of_some};
+use super::run::{exit_code, plan_of_some, with_reports};
 use super::{OUT, note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
 use crate::compare::pair::{self, Pairing};
@@ -27,7 +27,7 @@ use crate::plan::Axis;
 use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
-use crate::report::{self, Files, Form, comparison};
+use crate::report::{self, Form, comparison};
 use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
@@ -67,16 +67,13 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         // The comparison says where there is no cost.
         view.price.clone_from(&args.output.price);
     }
-    let code = exit_code(ended, &[&a, &b]);
+    let mut code = exit_code(ended, &[&a, &b]);
     let is_whole = a.any_measured() && b.any_measured();
     let has_reports = !args.output.no_report;
     if has_reports && (is_whole || matches!(form, Form::Json)) {
         for view in [&a, &b] {
-            super::report::write(
-                view,
-                args.output.slo.as_ref(),
-                &Files::in_folder(view.folder()),
-            )?;
+            let written = super::report::write_beside_record(view, args.output.slo.as_ref());
+            code = with_reports(code, written);
         }
     }
     if !is_whole {
@@ -89,7 +86,8 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
             return Ok(code);
         }
         for view in [&a, &b] {
-            super::report::show(view, &args.output)?;
+            let written = super::report::show(view, &args.output)?;
+            code = with_reports(code, written);
         }
         return Ok(code);
     }

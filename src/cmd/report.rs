@@ -53,7 +53,8 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
             ..Files::in_folder(folder)
         };
     }
-    let (lab, written) = write(&view, args.slo.as_ref(), &files)?;
+    let elsewhere = "name another place with --to, or print the table with -o table";
+    let (lab, written) = write(&view, args.slo.as_ref(), &files, elsewhere)?;
     let mut told = String::new();
     if args.runs.is_empty() {
         told.push_str(&format!("report of {}\n\n", view.folder().display()));
@@ -98,20 +99,35 @@ fn newest_run(out: Option<&Path>) -> Result<PathBuf> {
     found.with_context(none)
 }
 
-/// Writes a finished run's report, unless that is not wanted, and prints the run in the asked form with its answers.
+/// Writes a finished run's report, unless that is not wanted, and prints the run in the asked form with its answers. False
+/// when the report could not be written: what was measured is printed all the same.
 ///
 /// # Errors
-/// When a file cannot be written, or standard output is closed.
-pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<()> {
+/// When standard output is closed.
+pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<bool> {
     let slo = args.slo.as_ref();
     let mut answers = Answers::of(view, &theory(view), slo);
-    if !args.no_report {
-        let files = Files::in_folder(view.folder());
-        write(view, slo, &files)?;
-        answers.report = files.html;
+    let is_whole = args.no_report || write_beside_record(view, slo);
+    if is_whole && !args.no_report {
+        answers.report = Files::in_folder(view.folder()).html;
     }
     let out = &mut io::stdout().lock();
-    unless_closed(report::print(view, &answers, args.form, out))
+    unless_closed(report::print(view, &answers, args.form, out))?;
+    Ok(is_whole)
+}
+
+/// Writes a run's report into its folder. False, with a note, when that failed.
+pub(super) fn write_beside_record(view: &RunView, slo: Option<&Slo>) -> bool {
+    let run = view.folder();
+    let elsewhere = format!(
+        "the record is kept, and 'ggufbench report {} --to FOLDER' writes the report elsewhere",
+        run.display()
+    );
+    let written = write(view, slo, &Files::in_folder(run), &elsewhere);
+    if let Err(reason) = &written {
+        note(format_args!("no report: {reason:#}"));
+    }
+    written.is_ok()
 }
 
 /// What the machine's ceilings, where they were measured, say of a run.
@@ -128,16 +144,16 @@ fn theory(view: &RunView) -> Theory {
 /// Writes a run's report and gives it back, with the files it is in.
 ///
 /// # Errors
-/// When a file cannot be written.
-pub(super) fn write(
+/// When a file cannot be written, with what to do instead.
+fn write(
     view: &RunView,
     slo: Option<&Slo>,
     files: &Files,
+    elsewhere: &str,
 ) -> Result<(Lab, Vec<PathBuf>)> {
     let lab = Lab::of(view, &theory(view), slo);
-    let hint = "name another place with --to, or print the table with -o table";
     let written = report::write_files(view, &lab, files).map_err(|e| match e {
-        WriteError::Io { .. } => anyhow!("{e}; {hint}"),
+        WriteError::Io { .. } => anyhow!("{e}; {elsewhere}"),
         other => other.into(),
     })?;
     Ok((lab, written))

@@ -269,8 +269,16 @@ pub(super) fn plan_of_some(plan: &Plan, cases: &[Case]) -> Plan {
 fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
     let mut view = RunView::read(folder)?;
     super::report::set_price(&mut view, args.price.as_ref());
-    super::report::show(&view, args)?;
-    Ok(exit_code(ended, &[&view]))
+    let has_report = super::report::show(&view, args)?;
+    Ok(with_reports(exit_code(ended, &[&view]), has_report))
+}
+
+/// The exit code of a run that was measured, where its report may not have been written.
+pub(super) fn with_reports(code: u8, has_reports: bool) -> u8 {
+    match code {
+        DONE if !has_reports => FAILED_CELLS,
+        other => other,
+    }
 }
 
 /// The exit code of runs that ended so.

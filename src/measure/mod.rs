@@ -1,6 +1,7 @@
 //! From a case to its decode calls: the prompts, and one repetition of prefill and decode with
 //! every call timed. METHODOLOGY.md, section 2, is the protocol this follows.
 
+pub mod agreement;
 pub mod kernel;
 pub mod steady;
 

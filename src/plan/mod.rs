@@ -222,7 +222,8 @@ pub struct Protocol {
     pub precision: f64,
     /// Wall time for the whole run, or none. The fewest repetitions are made even when it is over.
     pub budget_ns: Option<u64>,
-    /// A worker silent for longer than this is killed; none means twenty times the estimate, and at least a minute.
+    /// A worker silent for longer than this is killed; none means twenty times the estimate, and at least a minute,
+    /// ten minutes with layers on a device.
     pub timeout_ns: Option<u64>,
 }
 

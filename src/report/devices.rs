@@ -6,6 +6,7 @@ use super::sheet::{Column, Sheet};
 use crate::engine::plugins::Plugin;
 use crate::engine::{Device, EngineFacts};
 use crate::host::{Gpu, GpuReport};
+use crate::measure::agreement::{Agreement, N_GEN, N_PROMPT};
 use crate::units;
 
 /// What was found.
@@ -65,6 +66,70 @@ pub fn sheet(found: &Found) -> Sheet {
             ),
         ],
         below: found.engine.plugins.iter().map(plugin).collect(),
+    }
+}
+
+/// A device beside the CPU.
+#[derive(Debug, Clone, Serialize)]
+pub struct Compared {
+    /// Its name.
+    pub device: String,
+    /// What it is.
+    pub description: String,
+    /// How far its results are from the CPU's; none where it could not compute.
+    pub agreement: Option<Agreement>,
+    /// Why it could not.
+    pub failed_because: Option<String>,
+}
+
+/// Each device's results beside the CPU's.
+pub fn agreement(model: &str, compared: &[Compared]) -> Sheet {
+    let number = |of: fn(&Agreement) -> String| {
+        let value = move |c: &Compared| c.agreement.as_ref().map_or_else(|| "n/a".to_owned(), of);
+        compared.iter().map(value)
+    };
+    let verdict = |c: &Compared| match &c.agreement {
+        Some(a) if a.holds() => "agrees".to_owned(),
+        Some(_) => "DIFFERS".to_owned(),
+        None => "failed".to_owned(),
+    };
+    let reason = |c: &Compared| Some((c.device.clone(), c.failed_because.clone()?));
+    let mut below: Vec<(String, String)> = compared.iter().filter_map(reason).collect();
+    below.push((
+        "agrees".to_owned(),
+        format!(
+            "mean KL divergence from the CPU's distribution at most {}; kernels that round differently stay far below it",
+            Agreement::MOST_MEAN_KLD
+        ),
+    ));
+    Sheet {
+        title: "Results of each device beside the CPU's".to_owned(),
+        above: vec![
+            ("model".to_owned(), model.to_owned()),
+            (
+                "text".to_owned(),
+                format!("logits of {N_PROMPT} tokens, {N_GEN} greedy tokens after them"),
+            ),
+        ],
+        columns: vec![
+            Column::words("device", 0, compared.iter().map(|c| c.device.clone())),
+            Column::words("verdict", 0, compared.iter().map(verdict)),
+            Column::numbers("KLD mean", 0, number(|a| format!("{:.2e}", a.mean_kld))),
+            Column::numbers("KLD max", 0, number(|a| format!("{:.2e}", a.max_kld))),
+            Column::numbers("NMSE", 0, number(|a| format!("{:.2e}", a.nmse))),
+            Column::numbers("same top", 0, number(|a| units::percent(a.same_top_share))),
+            Column::numbers(
+                "greedy equal",
+                0,
+                number(|a| format!("{} of {N_GEN}", a.n_greedy_equal)),
+            ),
+            Column::words(
+                "what it is",
+                1,
+                compared.iter().map(|c| c.description.clone()),
+            ),
+        ],
+        below,
     }
 }
 

@@ -19,6 +19,10 @@ use crate::record::{CellLine, EndLine, Line, Opened, Outcome, Repetition, Worker
 /// Shortest time a worker is given to answer.
 const MIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The same where a device computes: its driver may compile every kernel at its first use, which takes minutes where the
+/// plug-in has no code for the device, or on a device of software.
+const MIN_TIMEOUT_OF_DEVICE: Duration = Duration::from_secs(600);
+
 /// What a network moves at least, in an estimate that is multiplied: a model goes to other machines through it.
 const NETWORK_BYTES_PER_S: u64 = 100_000_000;
 
@@ -153,7 +157,7 @@ impl Lane<'_> {
                     case: Box::new(visit.case.clone()),
                     seed: self.plan.protocol.seed,
                 };
-                let timeout = timeout(self.plan, course.eta.warm_up(&visit.case));
+                let timeout = timeout(self.plan, &visit.case, course.eta.warm_up(&visit.case));
                 let answer = match worker.ask(&request, timeout, Some(&course.interrupt)) {
                     Ok(Reply::Opened(opened)) => Ok(*opened),
                     Ok(other) => Err(worker.out_of_turn(&other)),
@@ -213,7 +217,7 @@ impl Lane<'_> {
         if !load.rpc.is_none() {
             expected += Duration::from_secs(facts.file_bytes / NETWORK_BYTES_PER_S);
         }
-        let timeout = timeout(self.plan, expected);
+        let timeout = timeout(self.plan, &visit.case, expected);
         let answer = worker.ask(&request, timeout, Some(&course.interrupt));
         let answer = match answer {
             Err(WorkerError::Interrupted) => answer,
@@ -260,7 +264,7 @@ impl Lane<'_> {
             return Ok(());
         };
         let started_ns = ns(course.started.elapsed());
-        let timeout = timeout(self.plan, course.eta.repetition(&visit.case));
+        let timeout = timeout(self.plan, &visit.case, course.eta.repetition(&visit.case));
         let answer = match worker.ask(&Request::Repeat, timeout, None) {
             Ok(Reply::Repetition { usage, calls }) => Ok((usage, calls)),
             Ok(other) => Err(worker.out_of_turn(&other)),
@@ -321,7 +325,11 @@ impl Lane<'_> {
         }
         if let (Crew::Ready(worker, _), false) = (&mut self.crew, outcome.is_failure()) {
             course.eta.visited(&visit.case, took);
-            let closed = worker.ask(&Request::Close, timeout(self.plan, Duration::ZERO), None);
+            let closed = worker.ask(
+                &Request::Close,
+                timeout(self.plan, &visit.case, Duration::ZERO),
+                None,
+            );
             visit.log.extend(worker.take_log());
             if let Err(e) = closed {
                 // Its repetitions are whole; only the next cell needs a new process.
@@ -401,10 +409,14 @@ fn found(log: &[String]) -> Option<Found> {
     (found != Found::default()).then_some(found)
 }
 
-fn timeout(plan: &Plan, expected: Duration) -> Duration {
+fn timeout(plan: &Plan, case: &Case, expected: Duration) -> Duration {
+    let least = match case.n_gpu_layers {
+        0 => MIN_TIMEOUT,
+        _ => MIN_TIMEOUT_OF_DEVICE,
+    };
     match plan.protocol.timeout_ns {
         Some(ns) => Duration::from_nanos(ns),
-        None => expected.saturating_mul(TIMEOUT_FACTOR).max(MIN_TIMEOUT),
+        None => expected.saturating_mul(TIMEOUT_FACTOR).max(least),
     }
 }
 
