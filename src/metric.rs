@@ -1,9 +1,11 @@
-//! What a repetition is judged by: its figures by name, with unit and direction.
+//! The table of metrics: what a repetition is judged by, one row each. Estimates, comparison, the gate, JSON, CSV and schemas come from it;
+//! a new metric is a row here.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::host::EnergySource;
 use crate::host::usage::PhaseEnergy;
@@ -22,84 +24,219 @@ pub enum Better {
     Higher,
 }
 
-/// A figure of one repetition; definitions in METHODOLOGY.md, section 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Median decode step: the latency between two tokens.
-    #[default]
-    StepNs,
-    /// Generated tokens of all sequences per second of decode steps.
-    DecodeTokensPerS,
-    /// Prompt tokens of all sequences per second of prefill.
-    PrefillTokensPerS,
-    /// The whole prefill, until the last sequence has its first token.
-    TtftNs,
-    /// Time per output token of one sequence: without speculation the mean decode step.
-    TpotNs,
-    /// The engine's part of a decode step, median.
-    EngineNs,
-    /// This program's own part of a decode step, median.
-    OverheadNs,
-    /// The part of choosing tokens in a decode step, median.
-    SampleNs,
-    /// Energy per generated token of all sequences, by the counters of the device that computes: GPUs, or else the
-    /// processor's packages.
+/// What a metric's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds; whole ones in JSON.
+    Ns,
+    /// Tokens per second.
+    TokensPerS,
+    /// Joules per generated token.
     JoulesPerToken,
 }
 
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ns => "ns",
+            Self::TokensPerS => "tokens/s",
+            Self::JoulesPerToken => "J/token",
+        }
+    }
+
+    fn better(self) -> Better {
+        match self {
+            Self::TokensPerS => Better::Higher,
+            Self::Ns | Self::JoulesPerToken => Better::Lower,
+        }
+    }
+
+    /// How two sides are compared in words.
+    fn words(self) -> &'static Words {
+        match self {
+            Self::Ns | Self::TokensPerS => &Words {
+                quantity: "time",
+                longer: "how much longer B takes",
+                is_worse: "is slower",
+                worse: "slower",
+                better: "faster",
+            },
+            Self::JoulesPerToken => &Words {
+                quantity: "energy",
+                longer: "how much more B takes",
+                is_worse: "takes more energy",
+                worse: "more energy",
+                better: "less energy",
+            },
+        }
+    }
+}
+
+/// How two sides are compared in words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Words {
+    /// What a worse side takes more of.
+    pub quantity: &'static str,
+    /// What a positive change is.
+    pub longer: &'static str,
+    /// What a worse side does.
+    pub is_worse: &'static str,
+    /// A worse side in a word or two.
+    pub worse: &'static str,
+    /// A better side.
+    pub better: &'static str,
+}
+
+/// One repetition, as metrics see it.
+struct Seen<'a> {
+    case: &'a Case,
+    calls: &'a [Call],
+    /// Of the device that computes; none where it was not measured.
+    energy: Option<PhaseEnergy>,
+}
+
+/// A metric's row.
+struct Row {
+    name: &'static str,
+    /// Its key in the JSON of a cell, and its column in CSV; empty where another figure of the cell stands for it.
+    key: &'static str,
+    unit: Unit,
+    description: &'static str,
+    of: fn(&Seen<'_>) -> Option<f64>,
+}
+
+/// A row is: what it is (also in schemas); the value of [`Metric`], its name on the command line and in tables, its key in JSON and CSV; its
+/// unit; and its value of one repetition.
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])+ $metric:ident = $name:literal, $key:literal, $unit:ident, $of:expr;)*) => {
+        /// A figure of one repetition; definitions in METHODOLOGY.md, section 1.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Metric {
+            $($(#[doc = $doc])+ $metric,)*
+        }
+
+        impl Metric {
+            /// Every metric, in the order of the table.
+            pub const ALL: &[Metric] = &[$(Metric::$metric),*];
+        }
+
+        const ROWS: &[Row] = &[$(Row {
+            name: $name,
+            key: $key,
+            unit: Unit::$unit,
+            description: concat!($($doc),+),
+            of: $of,
+        }),*];
+    };
+}
+
+metrics! {
+    /// Generated tokens of all sequences per second of decode steps.
+    DecodeTokensPerS = "decode", "decode_tokens_per_s", TokensPerS, |r| rate(r.of_phase(Phase::Decode));
+    /// Prompt tokens of all sequences per second of prefill; none without a prompt.
+    PrefillTokensPerS = "prefill", "prefill_tokens_per_s", TokensPerS, |r| {
+        rate(r.of_phase(Phase::Prefill)).filter(|_| r.case.n_prompt > 0)
+    };
+    /// Median decode step: the latency between two tokens.
+    StepNs = "step", "median_step_ns", Ns, |r| r.median_of_steps(Call::step_ns);
+    /// Time to first token: the whole prefill, until the last sequence of the jointly prefilled batch has its first token. None
+    /// without a prompt, or when no token is chosen.
+    TtftNs = "ttft", "ttft_ns", Ns, |r| {
+        let has_first = r.case.n_prompt > 0 && r.case.sample;
+        let whole = r.of_phase(Phase::Prefill).map(Call::step_ns).reduce(u64::saturating_add);
+        whole.filter(|_| has_first).map(|ns| ns as f64)
+    };
+    /// Time per output token of one sequence, (last token - first token) / intervals between them: without speculation the mean
+    /// decode step.
+    TpotNs = "tpot", "tpot_ns", Ns, |r| {
+        summary::mean(&r.steps(Call::step_ns))
+    };
+    /// The engine's part of a decode step, median.
+    EngineNs = "engine", "engine_ns", Ns, |r| r.median_of_steps(Call::engine_ns);
+    /// This program's own part of a decode step, median.
+    OverheadNs = "overhead", "overhead_ns", Ns, |r| r.median_of_steps(|c| c.build_ns);
+    /// The part of choosing tokens in a decode step, median; none when none are chosen.
+    SampleNs = "sample", "sample_ns", Ns, |r| {
+        r.median_of_steps(|c| c.sample_ns).filter(|_| r.case.sample)
+    };
+    /// Energy per generated token of all sequences, by the counters of the device that computes: GPUs, or else the
+    /// processor's packages.
+    JoulesPerToken = "joules_per_token", "", JoulesPerToken, |r| {
+        let (tokens, ns) = total(r.of_phase(Phase::Decode));
+        let is_known = tokens > 0 && ns >= EnergySource::of(r.case).least_ns(1);
+        let mj = r.energy?.decode_mj;
+        // A counter that stands still counts nothing.
+        (is_known && mj > 0).then(|| mj as f64 / 1e3 / tokens as f64)
+    };
+}
+
+impl<'a> Seen<'a> {
+    fn of_phase(&self, phase: Phase) -> impl Iterator<Item = &'a Call> {
+        self.calls.iter().filter(move |c| c.phase == phase)
+    }
+
+    fn steps(&self, part: fn(&Call) -> u64) -> Vec<f64> {
+        let decode = self.of_phase(Phase::Decode);
+        decode.map(|c| part(c) as f64).collect()
+    }
+
+    fn median_of_steps(&self, part: fn(&Call) -> u64) -> Option<f64> {
+        summary::median(&self.steps(part))
+    }
+}
+
 impl Metric {
-    /// Every metric, in the order of help texts.
-    pub const ALL: [Metric; 9] = [
-        Metric::StepNs,
-        Metric::DecodeTokensPerS,
-        Metric::PrefillTokensPerS,
-        Metric::TtftNs,
-        Metric::TpotNs,
-        Metric::EngineNs,
-        Metric::OverheadNs,
-        Metric::SampleNs,
-        Metric::JoulesPerToken,
-    ];
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
 
     /// Its word in the table and on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::StepNs => "step",
-            Self::DecodeTokensPerS => "decode",
-            Self::PrefillTokensPerS => "prefill",
-            Self::TtftNs => "ttft",
-            Self::TpotNs => "tpot",
-            Self::EngineNs => "engine",
-            Self::OverheadNs => "overhead",
-            Self::SampleNs => "sample",
-            Self::JoulesPerToken => "joules_per_token",
-        }
+        self.row().name
+    }
+
+    /// What `--metric` says of its values.
+    pub fn help() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
+        format!("What is compared: {}", names.join(", "))
+    }
+
+    /// Its key in the JSON of a cell and its column in CSV; none where another figure of the cell stands for it.
+    pub fn key(self) -> Option<&'static str> {
+        Some(self.row().key).filter(|key| !key.is_empty())
     }
 
     /// The unit of its values.
     pub fn unit(self) -> &'static str {
-        match (self, self.better()) {
-            (Self::JoulesPerToken, _) => "J/token",
-            (_, Better::Lower) => "ns",
-            (_, Better::Higher) => "tokens/s",
-        }
+        self.row().unit.name()
     }
 
-    /// What a side that is slower takes more of.
-    pub fn quantity(self) -> &'static str {
-        match self {
-            Self::JoulesPerToken => "energy",
-            _ => "time",
-        }
+    /// How two sides are compared in words.
+    pub fn words(self) -> &'static Words {
+        self.row().unit.words()
     }
 
     /// Which way it gets better.
     pub fn better(self) -> Better {
-        match self {
-            Self::DecodeTokensPerS | Self::PrefillTokensPerS => Better::Higher,
-            _ => Better::Lower,
+        self.row().unit.better()
+    }
+
+    /// A value in JSON.
+    pub fn json(self, value: f64) -> Value {
+        match self.row().unit {
+            Unit::Ns => json!(value.round() as u64),
+            Unit::TokensPerS | Unit::JoulesPerToken => json!(value),
         }
+    }
+
+    /// The form of its values in JSON, and what they are.
+    pub fn schema(self) -> (&'static str, &'static str) {
+        let kind = match self.row().unit {
+            Unit::Ns => "integer",
+            Unit::TokensPerS | Unit::JoulesPerToken => "number",
+        };
+        (kind, self.row().description.trim())
     }
 
     /// A repetition's value, positive, in [`Metric::unit`]; none when it has none: no such calls, no prompt, no token
@@ -111,34 +248,11 @@ impl Metric {
 
     /// As [`Metric::of`], but with a part of a step that the clock saw nothing of as the 0 that it is.
     pub fn measured(self, case: &Case, calls: &[Call], energy: Option<PhaseEnergy>) -> Option<f64> {
-        let of_phase = |phase| calls.iter().filter(move |c| c.phase == phase);
-        let parts = |part: fn(&Call) -> u64| -> Vec<f64> {
-            let decode = of_phase(Phase::Decode);
-            decode.map(|c| part(c) as f64).collect()
-        };
-        match self {
-            Self::StepNs => summary::median(&parts(Call::step_ns)),
-            Self::TpotNs => summary::mean(&parts(Call::step_ns)),
-            Self::EngineNs => summary::median(&parts(Call::engine_ns)),
-            Self::OverheadNs => summary::median(&parts(|c| c.build_ns)),
-            Self::SampleNs if !case.sample => None,
-            Self::SampleNs => summary::median(&parts(|c| c.sample_ns)),
-            Self::DecodeTokensPerS => rate(of_phase(Phase::Decode)),
-            Self::PrefillTokensPerS if case.n_prompt == 0 => None,
-            Self::PrefillTokensPerS => rate(of_phase(Phase::Prefill)),
-            Self::TtftNs if case.n_prompt == 0 || !case.sample => None,
-            Self::TtftNs => of_phase(Phase::Prefill)
-                .map(Call::step_ns)
-                .reduce(u64::saturating_add)
-                .map(|ns| ns as f64),
-            Self::JoulesPerToken => {
-                let (tokens, ns) = total(of_phase(Phase::Decode));
-                let is_known = tokens > 0 && ns >= EnergySource::of(case).least_ns(1);
-                let mj = energy?.decode_mj;
-                // A counter that stands still counts nothing.
-                (is_known && mj > 0).then(|| mj as f64 / 1e3 / tokens as f64)
-            }
-        }
+        (self.row().of)(&Seen {
+            case,
+            calls,
+            energy,
+        })
     }
 
     /// The logarithm of a value as a time: of a rate, that of its inverse. More is slower, whatever the metric.
@@ -151,10 +265,10 @@ impl Metric {
 
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
-        match (self, self.better()) {
-            (Self::JoulesPerToken, _) => units::fine(value),
-            (_, Better::Higher) => units::significant(value),
-            (_, Better::Lower) => units::duration(value.round() as u64),
+        match self.row().unit {
+            Unit::JoulesPerToken => units::fine(value),
+            Unit::TokensPerS => units::significant(value),
+            Unit::Ns => units::duration(value.round() as u64),
         }
     }
 }
@@ -175,6 +289,13 @@ fn rate<'a>(calls: impl Iterator<Item = &'a Call>) -> Option<f64> {
     (tokens > 0 && ns > 0).then(|| tokens as f64 / ns as f64 * 1e9)
 }
 
+/// The latency between two tokens is what people ask for first.
+impl Default for Metric {
+    fn default() -> Self {
+        Self::StepNs
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -185,13 +306,11 @@ impl FromStr for Metric {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|m| m.name() == s)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::name).join(", ");
-                format!("'{s}' is no metric; one of {names}")
-            })
+        let found = Self::ALL.iter().find(|metric| metric.name() == s);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
+            format!("'{s}' is not a metric; one of {}", names.join(", "))
+        })
     }
 }
 
@@ -255,7 +374,7 @@ mod tests {
         for metric in [Metric::TtftNs, Metric::SampleNs] {
             assert_eq!(metric.of(&case(false), &calls, None), None, "{metric}");
         }
-        for metric in Metric::ALL {
+        for &metric in Metric::ALL {
             assert_eq!(metric.of(&case(true), &[], None), None, "{metric}");
             assert_eq!(metric.name().parse(), Ok(metric));
         }
@@ -263,7 +382,7 @@ mod tests {
             "speed"
                 .parse::<Metric>()
                 .expect_err("none")
-                .contains("step, decode")
+                .contains("decode, prefill")
         );
     }
 
@@ -307,7 +426,8 @@ mod tests {
     fn what_needs_a_prompt_has_no_value_without_one() {
         let calls = [call(Phase::Prefill, 10, 500), call(Phase::Decode, 2, 100)];
         let alone: Vec<Metric> = Metric::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|m| m.of(&case(true, 0), &calls, None).is_none())
             .filter(|m| ![Metric::OverheadNs, Metric::JoulesPerToken].contains(m))
             .collect();
@@ -316,7 +436,7 @@ mod tests {
 
     #[test]
     fn more_log_time_is_slower_for_times_and_rates() {
-        for metric in Metric::ALL {
+        for &metric in Metric::ALL {
             let (slow, fast) = match metric.better() {
                 Better::Lower => (2.0, 1.0),
                 Better::Higher => (1.0, 2.0),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::curve::Curve;
+use crate::metric::Metric;
 use crate::plan::protocol::duration;
 use crate::stats::Interval;
 use crate::stats::histogram::min_samples_for;
@@ -35,8 +36,8 @@ impl Felt {
     /// A cell's value in nanoseconds, with its interval where there is one.
     fn of(self, cell: &CellView) -> Option<(f64, Option<Interval>)> {
         let (ns, interval) = match self {
-            Self::Tpot => (cell.tpot_ns, cell.intervals.tpot_ns),
-            Self::Ttft => (cell.ttft_ns, cell.intervals.ttft_ns),
+            Self::Tpot => (cell.ns(Metric::TpotNs), cell.interval(Metric::TpotNs)),
+            Self::Ttft => (cell.ns(Metric::TtftNs), cell.interval(Metric::TtftNs)),
             Self::Itl => (cell.step_ns.p99, cell.intervals.p99),
         };
         Some((ns? as f64, interval))
@@ -235,7 +236,7 @@ fn reach(points: &[(f64, f64)], limit: f64) -> Reach {
 /// Tokens per second at a batch, interpolated between the measured ones.
 fn throughput_at(curve: &Curve<'_>, batch: f64) -> Option<f64> {
     let points = || {
-        let of = |c: &&CellView| Some((f64::from(c.case.n_seq), c.decode_tokens_per_s?));
+        let of = |c: &&CellView| Some((f64::from(c.case.n_seq), c.decode_tokens_per_s()?));
         curve.cells.iter().filter_map(of)
     };
     let below = points().rfind(|(b, _)| *b <= batch)?;

@@ -128,7 +128,7 @@ pub fn for_all_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice
     let most = *cells.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     let enough = GOOD_ENOUGH * rate(most);
     let good = cells.iter().filter(|c| rate(c) >= enough);
-    let cell = *good.min_by_key(|c| (c.median_step_ns, c.case.n_seq))?;
+    let cell = *good.min_by_key(|c| (c.median_step_ns(), c.case.n_seq))?;
     let differs = cell.case != most.case;
     Some(Choice {
         cell,
@@ -150,7 +150,7 @@ pub fn for_one_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice
     let cell = *cells
         .iter()
         .filter(|c| c.case.n_seq == least)
-        .min_by_key(|c| c.median_step_ns)?;
+        .min_by_key(|c| c.median_step_ns())?;
     Some(Choice {
         cell,
         most: cell,
@@ -173,7 +173,7 @@ fn rival<'a>(cell: &CellView, cells: &[&'a CellView]) -> Option<Rival<'a>> {
 
 /// The throughput of a measured cell.
 pub(super) fn rate(cell: &CellView) -> f64 {
-    cell.decode_tokens_per_s.unwrap_or(0.0)
+    cell.decode_tokens_per_s().unwrap_or(0.0)
 }
 
 /// Where a curve's throughput stops paying: the first cell that has [`GOOD_ENOUGH`] of the curve's most, and the most.

@@ -190,8 +190,8 @@ fn labels(cases: &[&Case], along: Along) -> Vec<String> {
 /// Whether a cell has figures that can be built upon.
 pub fn is_measured(cell: &CellView) -> bool {
     cell.outcome == CellOutcome::Measured
-        && cell.decode_tokens_per_s.is_some()
-        && cell.median_step_ns.is_some_and(|ns| ns > 0)
+        && cell.decode_tokens_per_s().is_some()
+        && cell.median_step_ns().is_some_and(|ns| ns > 0)
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ pub struct CompareArgs {
     /// Axis in which the sides differ: threads, or threads=1,2 for A's value and B's; repeatable
     #[arg(long, value_name = "NAME[=A,B]")]
     pub axis: Vec<ComparedAxis>,
-    /// What is compared: step, decode, prefill, ttft, tpot, engine, overhead, sample or joules_per_token
-    #[arg(long, default_value_t)]
+    /// The metric that is compared.
+    #[arg(long, default_value_t, help = Metric::help())]
     pub metric: Metric,
     /// Changes up to this do not matter
     #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
@@ -185,7 +185,7 @@ mod tests {
             ("gate out/a --baseline last:0", "say last:14"),
             ("gate out/a --promote --keep", "cannot be used with"),
             ("compare out/a --axis speed", "is not an axis"),
-            ("compare out/a --metric speed", "is no metric"),
+            ("compare out/a --metric speed", "is not a metric"),
         ] {
             let e = parse(line).expect_err(line);
             assert!(e.contains(needle), "{line}: {e}");

@@ -61,8 +61,8 @@ pub struct AbArgs {
     /// Side B's program [default: this one]
     #[arg(long, value_name = "PROGRAM", help_heading = "Sides")]
     pub worker_b: Option<PathBuf>,
-    /// What is compared: step, decode, prefill, ttft, tpot, engine, overhead, sample or joules_per_token
-    #[arg(long, default_value_t)]
+    /// The metric that is compared.
+    #[arg(long, default_value_t, help = Metric::help())]
     pub metric: Metric,
     /// Changes up to this do not matter
     #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = super::judging::share)]

@@ -165,7 +165,7 @@ fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
     let measured: Vec<&Case> = view
         .cells
         .iter()
-        .filter(|c| c.median_step_ns.is_some())
+        .filter(|c| c.median_step_ns().is_some())
         .map(|c| &c.case)
         .collect();
     let mut ceilings = Vec::new();

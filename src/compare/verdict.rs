@@ -35,10 +35,10 @@ impl Verdict {
 
     /// The answer in one word or two, of what was compared.
     pub fn word_of(self, metric: Metric) -> &'static str {
-        match (self, metric) {
-            (Self::Faster, Metric::JoulesPerToken) => "less energy",
-            (Self::Slower, Metric::JoulesPerToken) => "more energy",
-            _ => self.word(),
+        match self {
+            Self::Faster => metric.words().better,
+            Self::Slower => metric.words().worse,
+            Self::Same | Self::CannotTell { .. } => self.word(),
         }
     }
 

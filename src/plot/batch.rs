@@ -5,6 +5,7 @@ use super::{Axis, Figure, MOST_SERIES, Mark, Point, REFERENCE, Series};
 use crate::analysis::choice::comparable;
 use crate::analysis::curve::{Along, Curve, long_curves, main_curves};
 use crate::analysis::theory::Fitted;
+use crate::metric::Metric;
 use crate::stats::Interval;
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -48,7 +49,11 @@ pub fn of_all(view: &RunView, shown: &[Curve<'_>]) -> String {
 pub fn throughput(view: &RunView, fits: &[Fitted]) -> Option<Figure> {
     let curves = shown(view);
     let mut series = measured(&curves, |c| {
-        Some((c.decode_tokens_per_s?, c.decode_interval, "tokens/s"))
+        Some((
+            c.decode_tokens_per_s()?,
+            c.interval(Metric::DecodeTokensPerS),
+            "tokens/s",
+        ))
     });
     let fitted = curves.iter().enumerate().filter_map(|(look, curve)| {
         let fit = fits.iter().find(|f| f.label == curve.label)?;
@@ -82,14 +87,14 @@ pub fn throughput(view: &RunView, fits: &[Fitted]) -> Option<Figure> {
 fn ideal(curves: &[Curve<'_>]) -> Option<Series> {
     let first = |c: &Curve<'_>| {
         let cell = c.cells.first()?;
-        Some((f64::from(cell.case.n_seq), cell.decode_tokens_per_s?))
+        Some((f64::from(cell.case.n_seq), cell.decode_tokens_per_s()?))
     };
     let starts = curves.iter().filter_map(first);
     let (x, y) = starts.max_by(|(ax, ay), (bx, by)| (ay / ax).total_cmp(&(by / bx)))?;
     let most = curves
         .iter()
         .flat_map(|c| &c.cells)
-        .filter_map(|c| c.decode_tokens_per_s)
+        .filter_map(|c| c.decode_tokens_per_s())
         .fold(0.0, f64::max);
     let largest = curves
         .iter()
@@ -110,7 +115,7 @@ pub fn latency(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let series = series_of(&curves, |curve, cell| {
         let steps = cell.step_ns;
-        let median = cell.median_step_ns? as f64;
+        let median = cell.median_step_ns()? as f64;
         let worst = steps.p99.or(steps.p90).map(|ns| ns as f64);
         let names = [
             ("p50", Some(median as u64)),
@@ -152,7 +157,7 @@ pub fn latency(view: &RunView) -> Option<Figure> {
 pub fn tradeoff(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let series = series_of(&curves, |curve, cell| {
-        let (rate, step) = (cell.decode_tokens_per_s?, cell.median_step_ns?);
+        let (rate, step) = (cell.decode_tokens_per_s()?, cell.median_step_ns()?);
         let tip = format!(
             "{}, batch {}: {} tokens/s, step {}",
             curve.label,
@@ -184,8 +189,10 @@ pub fn per_sequence(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let series = measured(&curves, |c| {
         let n_seq = f64::from(c.case.n_seq.max(1));
-        let interval = c.decode_interval.map(|i| i.map(|v| v / n_seq));
-        Some((c.per_seq_tokens_per_s?, interval, "tokens/s"))
+        let interval = c
+            .interval(Metric::DecodeTokensPerS)
+            .map(|i| i.map(|v| v / n_seq));
+        Some((c.per_seq_tokens_per_s()?, interval, "tokens/s"))
     });
     Figure {
         id: "tokens_per_second",
@@ -207,8 +214,8 @@ pub fn ttft(view: &RunView) -> Option<Figure> {
     let seconds = |i: Interval| i.map(|ns| ns / 1e9);
     let series = measured(&curves, |c| {
         Some((
-            c.ttft_ns? as f64 / 1e9,
-            c.intervals.ttft_ns.map(seconds),
+            c.ns(Metric::TtftNs)? as f64 / 1e9,
+            c.interval(Metric::TtftNs).map(seconds),
             "s",
         ))
     });

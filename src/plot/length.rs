@@ -3,6 +3,7 @@
 use super::batch::{series_of, with_interval};
 use super::{Axis, Figure, MOST_SERIES};
 use crate::analysis::curve::{Along, Curve, long_curves, main_curves};
+use crate::metric::Metric;
 use crate::view::{CellView, RunView};
 
 fn shown(view: &RunView, along: Along) -> Vec<Curve<'_>> {
@@ -53,13 +54,13 @@ fn figure(
 }
 
 fn ttft_s(cell: &CellView) -> Option<(f64, Option<crate::stats::Interval>)> {
-    let interval = cell.intervals.ttft_ns.map(|i| i.map(|ns| ns / 1e9));
-    Some((cell.ttft_ns? as f64 / 1e9, interval))
+    let interval = cell.interval(Metric::TtftNs).map(|i| i.map(|ns| ns / 1e9));
+    Some((cell.ns(Metric::TtftNs)? as f64 / 1e9, interval))
 }
 
 fn step_ms(cell: &CellView) -> Option<(f64, Option<crate::stats::Interval>)> {
-    let interval = cell.median_step_interval.map(|i| i.map(|ns| ns / 1e6));
-    Some((cell.median_step_ns? as f64 / 1e6, interval))
+    let interval = cell.interval(Metric::StepNs).map(|i| i.map(|ns| ns / 1e6));
+    Some((cell.median_step_ns()? as f64 / 1e6, interval))
 }
 
 /// Time to first token against the prompt's length.
@@ -104,6 +105,9 @@ pub fn threads(view: &RunView) -> Option<Figure> {
     );
     let axes = ("engine threads", "decode, tokens/s");
     figure(view, Along::Threads, names, axes, |c| {
-        Some((c.decode_tokens_per_s?, c.decode_interval))
+        Some((
+            c.decode_tokens_per_s()?,
+            c.interval(Metric::DecodeTokensPerS),
+        ))
     })
 }

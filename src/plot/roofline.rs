@@ -12,7 +12,7 @@ pub fn roofline(view: &RunView, theory: &Theory) -> Option<Figure> {
     let curves = shown(view);
     let mut series = series_of(&curves, |curve, cell| {
         let expected = theory.of_cell(cell)?;
-        let seconds = cell.median_step_ns.filter(|ns| *ns > 0)? as f64 / 1e9;
+        let seconds = cell.median_step_ns().filter(|ns| *ns > 0)? as f64 / 1e9;
         let (x, y) = (
             expected.cost.intensity(),
             expected.cost.flops() / seconds / 1e9,

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::sheet::{Column, Sheet, signed_percent};
+use crate::metric::Metric;
 use crate::model::ModelFacts;
 use crate::plan::forecast::{Forecast, forecast, input};
 use crate::plan::{Case, CaseId};
@@ -71,7 +72,7 @@ pub fn check(view: &RunView, ceilings: &[Ceilings], held: &[u32]) -> Check {
     let measured: Vec<(&CellView, &ModelFacts)> = view
         .cells
         .iter()
-        .filter(|c| c.median_step_ns.is_some())
+        .filter(|c| c.median_step_ns().is_some())
         .filter_map(|c| Some((c, view.model(&c.case.model)?)))
         .collect();
     let of = |case: &Case| ceilings.iter().find(|c| c.n_threads == case.n_threads);
@@ -89,12 +90,14 @@ pub fn check(view: &RunView, ceilings: &[Ceilings], held: &[u32]) -> Check {
 }
 
 fn checked(cell: &CellView, expected: &Forecast) -> CheckedCell {
-    let prefill = cell.prefill_tokens_per_s.zip(expected.prefill_tokens_per_s);
+    let prefill = cell
+        .value(Metric::PrefillTokensPerS)
+        .zip(expected.prefill_tokens_per_s);
     CheckedCell {
         case_id: cell.case_id.clone(),
         case: cell.case.clone(),
-        measured_ns: cell.median_step_ns.unwrap_or(0) as f64,
-        measured_interval: cell.median_step_interval,
+        measured_ns: cell.median_step_ns().unwrap_or(0) as f64,
+        measured_interval: cell.interval(Metric::StepNs),
         expected: expected.step.total,
         prefill_per_s: prefill.map(|(measured, expected)| (measured, expected.per_s)),
     }
@@ -114,7 +117,7 @@ fn curves<'c>(
     for (cell, model) in measured {
         let observation = Observation {
             input: input(&cell.case, model, ceilings(&cell.case)),
-            step_ns: cell.median_step_ns.unwrap_or(0) as f64,
+            step_ns: cell.median_step_ns().unwrap_or(0) as f64,
         };
         let key = alone(&cell.case);
         match groups.iter_mut().find(|(case, _)| *case == key) {

@@ -4,6 +4,7 @@
 use super::axes;
 use super::notes::Notes;
 use super::view::{CellView, RunView};
+use crate::metric::Metric;
 use crate::plan::Case;
 use crate::stats::Interval;
 use crate::stats::histogram::min_samples_for;
@@ -96,14 +97,15 @@ pub fn of(view: &RunView, notes: &Notes, detail: Detail) -> (Vec<Column>, usize)
 fn throughput(view: &RunView) -> [Column; 3] {
     [
         Column::of(view, ("decode", "t/s", 0), |c| {
-            c.decode_tokens_per_s.map(units::significant)
+            c.decode_tokens_per_s().map(units::significant)
         }),
         Column::of(view, ("", "±95%", 3), |c| {
-            c.decode_interval?.plus_minus(units::significant)
+            c.interval(Metric::DecodeTokensPerS)?
+                .plus_minus(units::significant)
         })
         .missing_when("an interval needs two repetitions"),
         Column::of(view, ("1 seq", "t/s", 8), |c| {
-            c.per_seq_tokens_per_s.map(units::significant)
+            c.per_seq_tokens_per_s().map(units::significant)
         }),
     ]
 }
@@ -150,13 +152,13 @@ fn steps(view: &RunView, detail: Detail) -> Vec<Column> {
 }
 
 fn prompt(view: &RunView, detail: Detail) -> Vec<Column> {
-    let unit = TimeUnit::of(view.cells.iter().filter_map(|c| c.ttft_ns));
+    let unit = TimeUnit::of(view.cells.iter().filter_map(|c| c.ns(Metric::TtftNs)));
     let ttft = Column::of(view, ("TTFT", unit.name(), 4), |c| {
-        c.ttft_ns.map(|ns| unit.show(ns))
+        c.ns(Metric::TtftNs).map(|ns| unit.show(ns))
     })
     .missing_when("TTFT needs a prompt and sampling");
     let prefill = Column::of(view, ("prefill", "t/s", 6), |c| {
-        c.prefill_tokens_per_s.map(units::significant)
+        c.value(Metric::PrefillTokensPerS).map(units::significant)
     })
     .missing_when("prefill needs a prompt");
     match detail {
@@ -166,14 +168,14 @@ fn prompt(view: &RunView, detail: Detail) -> Vec<Column> {
             interval(
                 view,
                 EXTRA,
-                |c| c.intervals.ttft_ns,
+                |c| c.interval(Metric::TtftNs),
                 |ns| unit.show(ns.round() as u64),
             ),
             prefill,
             interval(
                 view,
                 EXTRA + 2,
-                |c| c.intervals.prefill_tokens_per_s,
+                |c| c.interval(Metric::PrefillTokensPerS),
                 units::significant,
             ),
         ],

@@ -7,7 +7,7 @@ use super::sheet::{Column, Sheet, p_value, signed_percent};
 use super::text::{cut_middle, plural};
 use crate::compare::difference::Difference;
 use crate::compare::{Comparison, Row, percent};
-use crate::metric::Metric;
+use crate::metric::{Metric, Words};
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
 use crate::units;
@@ -50,7 +50,7 @@ pub fn answers(c: &Comparison) -> Vec<String> {
             format!(
                 " takes {} {} (95%: {})",
                 signed_percent(s.estimate),
-                c.metric.quantity(),
+                c.metric.words().quantity,
                 range(&s)
             )
         });
@@ -61,13 +61,11 @@ pub fn answers(c: &Comparison) -> Vec<String> {
         ));
         return said;
     }
-    let [more, less] = match c.metric {
-        Metric::JoulesPerToken => ["B takes more energy", "less energy"],
-        _ => ["B is slower", "faster"],
-    };
+    let words = c.metric.words();
+    let more = format!("B {}", words.is_worse);
     let kinds = [
-        ("slower", more),
-        ("faster", less),
+        ("slower", more.as_str()),
+        ("faster", words.better),
         ("same", "the same"),
         ("cannot tell", "it cannot be told"),
     ];
@@ -128,7 +126,7 @@ fn columns(c: &Comparison) -> Vec<Column> {
     columns.extend([
         Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
         Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
-        Column::numbers(c.metric.quantity(), 0, of(&|r| or_na(slowdown(r)))),
+        Column::numbers(c.metric.words().quantity, 0, of(&|r| or_na(slowdown(r)))),
         Column::numbers("95% interval", 0, of(&|r| or_na(interval(r)))),
         Column::numbers("p", 3, of(&|r| or_na(r.p_adjusted.map(p_value)))),
         Column::numbers("delta", 4, of(&|r| or_na(delta(r)))),
@@ -211,17 +209,19 @@ fn compared(c: &Comparison) -> String {
 }
 
 fn legend(c: &Comparison) -> String {
-    let (what, more) = match c.metric {
-        Metric::JoulesPerToken => ("energy: how much more B takes", "takes more"),
-        _ => ("time: how much longer B takes", "is slower"),
-    };
+    let Words {
+        quantity,
+        longer,
+        is_worse,
+        ..
+    } = c.metric.words();
     let cost = c.price.as_ref().map_or_else(String::new, |price| {
         let unit = price.unit();
         format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
     });
     format!(
-        "{what}, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
-         when every process of B {more}. Changes within {} do not matter. (+N): would need about N more processes a side \
+        "{quantity}: {longer}, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
+         when every process of B {is_worse}. Changes within {} do not matter. (+N): would need about N more processes a side \
          (--replicates).{cost}",
         percent(c.same_within)
     )

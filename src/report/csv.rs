@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::notes::run_warnings;
 use super::row::rows;
 use super::view::RunView;
+use crate::metric::Metric;
 use crate::plan::axis::AXES;
 use crate::text::brief;
 
@@ -25,21 +26,19 @@ const OF_THE_RUN: [&str; 9] = [
     "model_sha256",
 ];
 
-/// The columns behind those of the axes: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
-const OF_THE_CELL: [&str; 118] = [
+/// The columns between those of the axes and of the metrics.
+const OF_THE_MEASURING: [&str; 6] = [
     "outcome",
     "outcome_detail",
     "n_processes",
     "n_repetitions",
     "n_steps",
     "stopped_by",
-    "decode_tokens_per_s",
-    "decode_tokens_per_s_ci_lo",
-    "decode_tokens_per_s_ci_hi",
+];
+
+/// The columns behind those of the metrics: the keys of `-o json`, joined; `_lo` and `_hi` are the ends of an interval.
+const OF_THE_CELL: [&str; 88] = [
     "per_seq_tokens_per_s",
-    "prefill_tokens_per_s",
-    "prefill_tokens_per_s_ci_lo",
-    "prefill_tokens_per_s_ci_hi",
     "step_ns_mean",
     "step_ns_sd",
     "step_ns_p50",
@@ -58,24 +57,6 @@ const OF_THE_CELL: [&str; 118] = [
     "step_ns_max_n_past",
     "step_ns_max_at_boundary",
     "step_ns_n_boundary",
-    "median_step_ns",
-    "median_step_ns_ci_lo",
-    "median_step_ns_ci_hi",
-    "ttft_ns",
-    "ttft_ns_ci_lo",
-    "ttft_ns_ci_hi",
-    "tpot_ns",
-    "tpot_ns_ci_lo",
-    "tpot_ns_ci_hi",
-    "overhead_ns",
-    "overhead_ns_ci_lo",
-    "overhead_ns_ci_hi",
-    "engine_ns",
-    "engine_ns_ci_lo",
-    "engine_ns_ci_hi",
-    "sample_ns",
-    "sample_ns_ci_lo",
-    "sample_ns_ci_hi",
     "speedup",
     "speedup_ci_lo",
     "speedup_ci_hi",
@@ -148,9 +129,15 @@ const OF_THE_CELL: [&str; 118] = [
 ];
 
 /// Every column.
-fn columns() -> impl Iterator<Item = &'static str> {
-    let axes = AXES.iter().map(|axis| axis.words.field);
-    OF_THE_RUN.into_iter().chain(axes).chain(OF_THE_CELL)
+fn columns() -> Vec<String> {
+    let mut columns: Vec<String> = OF_THE_RUN.map(str::to_owned).to_vec();
+    columns.extend(AXES.iter().map(|axis| axis.words.field.to_owned()));
+    columns.extend(OF_THE_MEASURING.map(str::to_owned));
+    for key in Metric::ALL.iter().filter_map(|metric| metric.key()) {
+        columns.extend(["", "_ci_lo", "_ci_hi"].map(|end| format!("{key}{end}")));
+    }
+    columns.extend(OF_THE_CELL.map(str::to_owned));
+    columns
 }
 
 /// A header and a row for each cell.
@@ -159,11 +146,12 @@ fn columns() -> impl Iterator<Item = &'static str> {
 /// What the writer says.
 pub fn write(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(columns())?;
+    let columns = columns();
+    csv.write_record(&columns)?;
     for row in rows(view, &run_warnings(view)) {
         let mut flat = HashMap::new();
         flatten(String::new(), serde_json::to_value(&row)?, &mut flat);
-        csv.write_record(columns().map(|c| flat.remove(c).unwrap_or_default()))?;
+        csv.write_record(columns.iter().map(|c| flat.remove(c).unwrap_or_default()))?;
     }
     csv.flush()
 }
@@ -235,7 +223,7 @@ mod tests {
             &mut flat,
         );
         let mut keys: Vec<&str> = flat.keys().map(String::as_str).collect();
-        let mut columns: Vec<&str> = columns().collect();
+        let mut columns = columns();
         keys.sort_unstable();
         columns.sort_unstable();
         assert_eq!(keys, columns);

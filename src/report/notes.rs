@@ -117,7 +117,7 @@ pub fn is_row(cell: &CellView) -> bool {
 
 /// The outcome of a cell that has no row of figures, with what was measured all the same.
 pub fn outcome(cell: &CellView) -> String {
-    let partly = cell.decode_tokens_per_s.map(|rate| {
+    let partly = cell.decode_tokens_per_s().map(|rate| {
         let n = plural(cell.n_repetitions, "repetition", "repetitions");
         format!("; {n} before gave {} t/s", units::significant(rate))
     });

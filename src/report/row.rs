@@ -2,8 +2,10 @@
 //! `schema/cells.schema.json` states its form.
 
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::view::{CellUsage, CellView, RunView};
+use crate::metric::Metric;
 use crate::plan::Case;
 use crate::plan::axis::AXES;
 use crate::record::StoppedBy;
@@ -30,24 +32,10 @@ pub struct Row<'a> {
     n_repetitions: u32,
     n_steps: u64,
     stopped_by: Option<StoppedBy>,
-    decode_tokens_per_s: Option<f64>,
-    decode_tokens_per_s_ci: Option<[f64; 2]>,
+    #[serde(flatten)]
+    metrics: MetricsOf<'a>,
     per_seq_tokens_per_s: Option<f64>,
-    prefill_tokens_per_s: Option<f64>,
-    prefill_tokens_per_s_ci: Option<[f64; 2]>,
     step_ns: Steps,
-    median_step_ns: Option<u64>,
-    median_step_ns_ci: Option<[u64; 2]>,
-    ttft_ns: Option<u64>,
-    ttft_ns_ci: Option<[u64; 2]>,
-    tpot_ns: Option<u64>,
-    tpot_ns_ci: Option<[u64; 2]>,
-    overhead_ns: Option<u64>,
-    overhead_ns_ci: Option<[u64; 2]>,
-    engine_ns: Option<u64>,
-    engine_ns_ci: Option<[u64; 2]>,
-    sample_ns: Option<u64>,
-    sample_ns_ci: Option<[u64; 2]>,
     speedup: Option<f64>,
     speedup_ci: Option<[f64; 2]>,
     efficiency: Option<f64>,
@@ -80,6 +68,27 @@ impl Serialize for AxesOf<'_> {
             AXES.iter()
                 .map(|axis| (axis.words.field, axis.json(self.0))),
         )
+    }
+}
+
+/// The metrics of a cell, each by its key, with its interval by that key and `_ci`.
+#[derive(Debug, Clone, PartialEq)]
+struct MetricsOf<'a>(&'a CellView);
+
+impl Serialize for MetricsOf<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let of = |metric: &Metric| {
+            let key = metric.key()?;
+            let value = self.0.value(*metric).map(|v| metric.json(v));
+            let ends = self.0.interval(*metric).map(ends);
+            let ends = ends.map(|ends| ends.map(|v| metric.json(v)).to_vec().into());
+            let or_null = |value: Option<Value>| value.unwrap_or(Value::Null);
+            Some([
+                (key.to_owned(), or_null(value)),
+                (format!("{key}_ci"), or_null(ends)),
+            ])
+        };
+        to.collect_map(Metric::ALL.iter().filter_map(of).flatten())
     }
 }
 
@@ -159,24 +168,9 @@ fn row<'a>(view: &'a RunView, cell: &'a CellView, run_warnings: &'a [String]) ->
         n_repetitions: cell.n_repetitions,
         n_steps: cell.n_steps,
         stopped_by: cell.stopped_by,
-        decode_tokens_per_s: cell.decode_tokens_per_s,
-        decode_tokens_per_s_ci: cell.decode_interval.map(ends),
-        per_seq_tokens_per_s: cell.per_seq_tokens_per_s,
-        prefill_tokens_per_s: cell.prefill_tokens_per_s,
-        prefill_tokens_per_s_ci: ci.prefill_tokens_per_s.map(ends),
+        metrics: MetricsOf(cell),
+        per_seq_tokens_per_s: cell.per_seq_tokens_per_s(),
         step_ns: Steps::of(cell),
-        median_step_ns: cell.median_step_ns,
-        median_step_ns_ci: cell.median_step_interval.map(whole_ns),
-        ttft_ns: cell.ttft_ns,
-        ttft_ns_ci: ci.ttft_ns.map(whole_ns),
-        tpot_ns: cell.tpot_ns,
-        tpot_ns_ci: ci.tpot_ns.map(whole_ns),
-        overhead_ns: cell.overhead_ns,
-        overhead_ns_ci: ci.overhead_ns.map(whole_ns),
-        engine_ns: cell.engine_ns,
-        engine_ns_ci: ci.engine_ns.map(whole_ns),
-        sample_ns: cell.sample_ns,
-        sample_ns_ci: ci.sample_ns.map(whole_ns),
         speedup: cell.speedup,
         speedup_ci: ci.speedup.map(ends),
         efficiency: cell.efficiency,

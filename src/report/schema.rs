@@ -2,27 +2,48 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::metric::Metric;
+use crate::plan::Axis;
 use crate::plan::axis::AXES;
 
 /// Sets what a table says of an object's keys: the form of each, and whether every object has it.
-fn set_keys(object: &mut Value, keys: impl Iterator<Item = (&'static str, Value, bool)>) {
+fn set_keys<K: Into<String>>(object: &mut Value, keys: impl Iterator<Item = (K, Value, bool)>) {
     for (key, form, is_required) in keys {
-        object["properties"][key] = form;
+        let key: String = key.into();
+        object["properties"][&key] = form;
         let required = object["required"].as_array_mut().expect("a list");
-        required.retain(|name| name != key);
+        required.retain(|name| *name != key);
         if is_required {
             required.push(key.into());
         }
     }
 }
 
-fn axes(
-    is_required: fn(&crate::plan::Axis) -> bool,
-) -> impl Iterator<Item = (&'static str, Value, bool)> {
-    let key = move |axis: &crate::plan::Axis| (axis.words.field, axis.schema(), is_required(axis));
+fn axes(is_required: fn(&Axis) -> bool) -> impl Iterator<Item = (&'static str, Value, bool)> {
+    let key = move |axis: &Axis| (axis.words.field, axis.schema(), is_required(axis));
     AXES.iter().map(key)
+}
+
+fn metrics() -> impl Iterator<Item = (String, Value, bool)> {
+    Metric::ALL
+        .iter()
+        .filter_map(|m| Some((m.key()?, m.schema())))
+        .flat_map(|(key, (kind, what))| {
+            let value = json!({"type": [kind, "null"], "minimum": 0, "description": what});
+            let ends = json!({
+                "type": ["array", "null"],
+                "items": {"type": kind, "minimum": 0},
+                "minItems": 2,
+                "maxItems": 2,
+                "description": "Its 95% interval",
+            });
+            [
+                (key.to_owned(), value, true),
+                (format!("{key}_ci"), ends, true),
+            ]
+        })
 }
 
 #[test]
@@ -31,7 +52,11 @@ fn schemas_have_what_the_tables_have() {
     for (name, follow) in [
         (
             "cells.schema.json",
-            (|schema| set_keys(&mut schema["$defs"]["cell"], axes(|_| true))) as fn(&mut Value),
+            (|schema| {
+                let cell = &mut schema["$defs"]["cell"];
+                set_keys(cell, axes(|_| true));
+                set_keys(cell, metrics());
+            }) as fn(&mut Value),
         ),
         ("run.schema.json", |schema| {
             set_keys(

@@ -272,7 +272,7 @@ impl Collected {
         let process = self.processes.entry(r.worker).or_default();
         process.replicate = r.replicate;
         let energy = r.usage.energy_of(EnergySource::of(&r.case));
-        for metric in Metric::ALL {
+        for &metric in Metric::ALL {
             let values = process.figures.entry(metric).or_default();
             values.extend(metric.measured(&r.case, &r.calls, energy));
         }
@@ -321,26 +321,9 @@ impl Collected {
     fn finish(self, case: Case, load: Load, run: RunFacts) -> CellView {
         let (outcome, outcome_detail) = self.outcome();
         let step_ns = self.steps.times();
-        let decode = self.estimate(Metric::DecodeTokensPerS);
-        let [median_step, prefill, ttft, tpot, overhead, engine, sample] = [
-            Metric::StepNs,
-            Metric::PrefillTokensPerS,
-            Metric::TtftNs,
-            Metric::TpotNs,
-            Metric::OverheadNs,
-            Metric::EngineNs,
-            Metric::SampleNs,
-        ]
-        .map(|metric| self.estimate(metric));
         let context = Estimate::of_single(&self.context_ns);
         let interval = |estimate: Option<Estimate>| estimate.and_then(|e| e.interval);
         let intervals = Intervals {
-            prefill_tokens_per_s: interval(prefill),
-            ttft_ns: interval(ttft),
-            tpot_ns: interval(tpot),
-            overhead_ns: interval(overhead),
-            engine_ns: interval(engine),
-            sample_ns: interval(sample),
             load_ns: interval(load.ns),
             context_ns: interval(context),
             ..Intervals::default()
@@ -358,22 +341,10 @@ impl Collected {
             n_repetitions: self.n_repetitions,
             n_steps: self.steps.count(),
             stopped_by: self.stopped_by(),
-            per_seq_tokens_per_s: decode
-                .filter(|_| case.n_seq > 0)
-                .map(|d| d.value / f64::from(case.n_seq)),
-            decode_tokens_per_s: decode.map(|d| d.value),
-            decode_interval: interval(decode),
+            estimates: self.estimates(),
             decode_by_replicate: self.decode_by_replicate(),
-            prefill_tokens_per_s: prefill.map(|p| p.value),
             intervals: intervals.with_percentiles(self.steps.intervals(&step_ns)),
             step_ns,
-            median_step_ns: median_step.map(Estimate::ns),
-            median_step_interval: interval(median_step),
-            ttft_ns: ttft.map(Estimate::ns),
-            tpot_ns: tpot.map(Estimate::ns),
-            overhead_ns: overhead.map(Estimate::ns),
-            engine_ns: engine.map(Estimate::ns),
-            sample_ns: sample.map(Estimate::ns),
             speedup: None,
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
@@ -387,13 +358,13 @@ impl Collected {
         }
     }
 
-    fn estimate(&self, metric: Metric) -> Option<Estimate> {
-        let processes: Vec<Vec<f64>> = self
-            .processes
-            .values()
-            .map(|p| p.figures.get(&metric).cloned().unwrap_or_default())
-            .collect();
-        Estimate::of(&processes)
+    fn estimates(&self) -> HashMap<Metric, Estimate> {
+        let of = |metric: Metric| {
+            let values = |p: &Process| p.figures.get(&metric).cloned().unwrap_or_default();
+            let processes: Vec<Vec<f64>> = self.processes.values().map(values).collect();
+            Some((metric, Estimate::of(&processes)?))
+        };
+        Metric::ALL.iter().copied().filter_map(of).collect()
     }
 
     fn decode_by_replicate(&self) -> BTreeMap<u32, f64> {

@@ -10,13 +10,15 @@ use crate::stats::{Interval, LatencyHistogram, Summary, median_interval, summary
 
 /// A figure, and its interval where there is enough for one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Estimate {
-    pub(super) value: f64,
-    pub(super) interval: Option<Interval>,
+pub struct Estimate {
+    /// The median over processes of each one's median over its repetitions.
+    pub value: f64,
+    /// Its 95% interval. The units are processes; repetitions where there is one process.
+    pub interval: Option<Interval>,
 }
 
 impl Estimate {
-    /// The median over processes of each one's median over its repetitions.
+    /// Of each process's values.
     pub(super) fn of(processes: &[Vec<f64>]) -> Option<Self> {
         let processes: Vec<Vec<f64>> = processes
             .iter()

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::host::EnergySource;
+use crate::metric::Metric;
 use crate::model::ModelFacts;
 use crate::plan::{Case, CaseId, KV_PAD, Protocol};
 use crate::price::Price;
@@ -29,6 +30,7 @@ use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
 pub use energy::{CellEnergy, why_unmeasurable};
+pub use figures::Estimate;
 pub use merge::ViewError;
 pub use request::Request;
 pub use requests::RequestsView;
@@ -158,19 +160,7 @@ impl StepTimes {
 /// there is too little for one.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Intervals {
-    /// Of the figure of this name, tokens per second.
-    pub prefill_tokens_per_s: Option<Interval>,
-    /// Of the figure of this name, as all that follow in nanoseconds.
-    pub ttft_ns: Option<Interval>,
-    /// See `ttft_ns`.
-    pub tpot_ns: Option<Interval>,
-    /// See `ttft_ns`.
-    pub overhead_ns: Option<Interval>,
-    /// See `ttft_ns`.
-    pub engine_ns: Option<Interval>,
-    /// See `ttft_ns`.
-    pub sample_ns: Option<Interval>,
-    /// See `ttft_ns`; processes alone are its units.
+    /// Of the figure of this name, nanoseconds; processes alone are its units.
     pub load_ns: Option<Interval>,
     /// See `load_ns`.
     pub context_ns: Option<Interval>,
@@ -217,37 +207,12 @@ pub struct CellView {
     /// What ended the measuring; where processes differ, the least satisfying: budget before the most
     /// repetitions before precision.
     pub stopped_by: Option<StoppedBy>,
-    /// Generated tokens per second of all sequences together: the median over processes of each one's
-    /// median over its repetitions of tokens / sum of step times.
-    pub decode_tokens_per_s: Option<f64>,
-    /// Its 95% interval; none with a single repetition.
-    pub decode_interval: Option<Interval>,
-    /// `decode_tokens_per_s` of one sequence.
-    pub per_seq_tokens_per_s: Option<f64>,
+    /// Each metric that the cell has.
+    pub estimates: HashMap<Metric, Estimate>,
     /// Intervals of the other figures.
     pub intervals: Intervals,
-    /// Prompt tokens of all sequences per second of prefill: median over processes of each one's median over its
-    /// repetitions, as all figures that follow. None without a prompt.
-    pub prefill_tokens_per_s: Option<f64>,
     /// Decode step times.
     pub step_ns: StepTimes,
-    /// Median decode step: the median over processes of each one's median over its repetitions' medians.
-    pub median_step_ns: Option<u64>,
-    /// Its 95% interval, nanoseconds; none with a single repetition.
-    pub median_step_interval: Option<Interval>,
-    /// Time to first token: the whole prefill. The batch is prefilled jointly,
-    /// so this is when the *last* of its sequences has its first token. None without a prompt, or when
-    /// no token is chosen.
-    pub ttft_ns: Option<u64>,
-    /// Time per output token of one sequence: (last token - first token) / intervals between them. Without
-    /// speculation that is a repetition's mean decode step.
-    pub tpot_ns: Option<u64>,
-    /// This program's own part of a decode step, of a repetition its median.
-    pub overhead_ns: Option<u64>,
-    /// The engine's part, likewise.
-    pub engine_ns: Option<u64>,
-    /// The part of choosing tokens, likewise; none when none are chosen.
-    pub sample_ns: Option<u64>,
     /// Throughput over that of one sequence in the same case; none when that was not measured.
     pub speedup: Option<f64>,
     /// `speedup / n_seq`: 1 where batching is free.
@@ -271,6 +236,37 @@ pub struct CellView {
 }
 
 impl CellView {
+    /// A metric's value: the median over processes of each one's median over its repetitions.
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        Some(self.estimates.get(&metric)?.value)
+    }
+
+    /// The same of a duration, in whole nanoseconds.
+    pub fn ns(&self, metric: Metric) -> Option<u64> {
+        Some(self.estimates.get(&metric)?.ns())
+    }
+
+    /// A metric's 95% interval; none with a single repetition.
+    pub fn interval(&self, metric: Metric) -> Option<Interval> {
+        self.estimates.get(&metric)?.interval
+    }
+
+    /// Generated tokens per second of all sequences together.
+    pub fn decode_tokens_per_s(&self) -> Option<f64> {
+        self.value(Metric::DecodeTokensPerS)
+    }
+
+    /// The same of one sequence.
+    pub fn per_seq_tokens_per_s(&self) -> Option<f64> {
+        let all = self.decode_tokens_per_s().filter(|_| self.case.n_seq > 0)?;
+        Some(all / f64::from(self.case.n_seq))
+    }
+
+    /// Median decode step.
+    pub fn median_step_ns(&self) -> Option<u64> {
+        self.ns(Metric::StepNs)
+    }
+
     /// Energy of the device that computes: the GPUs, or else the processor's packages.
     pub fn energy(&self) -> Option<&CellEnergy> {
         match EnergySource::of(&self.case) {
@@ -363,7 +359,7 @@ fn add_speedups(cells: &mut [CellView]) {
         .iter()
         .filter(|c| c.case.n_seq == 1)
         .filter_map(|c| {
-            let rates = (c.decode_tokens_per_s?, c.decode_by_replicate.clone());
+            let rates = (c.decode_tokens_per_s()?, c.decode_by_replicate.clone());
             Some((c.case.clone(), rates))
         })
         .collect();
@@ -372,7 +368,7 @@ fn add_speedups(cells: &mut [CellView]) {
             n_seq: 1,
             ..cell.case.clone()
         };
-        let both = cell.decode_tokens_per_s.zip(single.get(&alone));
+        let both = cell.decode_tokens_per_s().zip(single.get(&alone));
         cell.speedup = both.map(|(rate, (alone, _))| rate / alone);
         cell.intervals.speedup = both
             .zip(cell.speedup)
@@ -398,9 +394,9 @@ fn note_imprecise(cells: &mut [CellView], protocol: &Protocol) {
         return;
     }
     for cell in cells {
-        let interval = cell.median_step_interval.as_ref();
+        let interval = cell.interval(Metric::StepNs);
         if let Some(half_width) = interval
-            .and_then(Interval::relative_half_width)
+            .and_then(|i| i.relative_half_width())
             .filter(|half_width| *half_width > protocol.precision)
         {
             cell.warnings.push(CellWarning::Imprecise {

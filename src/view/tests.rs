@@ -84,22 +84,24 @@ fn every_figure_of_a_cell() {
         (3, 5, 20)
     );
     // Process medians 400, 200, 1000.
-    close(cell.decode_tokens_per_s, 400.0);
-    close(cell.per_seq_tokens_per_s, 200.0);
+    close(cell.decode_tokens_per_s(), 400.0);
+    close(cell.per_seq_tokens_per_s(), 200.0);
     // t on logarithms, 2 degrees of freedom: ln 400, 200, 1000 = 5.991465, 5.298317, 6.907755; mean 6.065846,
     // sd 0.807290; half = 4.302653 * 0.807290 / sqrt(3) = 2.005422; exp(6.065846 -+ 2.005422).
-    let i = cell.decode_interval.expect("three processes");
+    let i = cell
+        .interval(Metric::DecodeTokensPerS)
+        .expect("three processes");
     assert!(
         (i.lo - 57.999).abs() < 0.01 && (i.hi - 3200.8).abs() < 1.0,
         "{i:?}"
     );
     // Process medians of median steps: 4, 10, 2 ms.
-    assert_eq!(cell.median_step_ns, Some(4 * MS));
+    assert_eq!(cell.median_step_ns(), Some(4 * MS));
     // 64 prompt tokens in 10, 12, 11, 20, 8 ms; the median is 11.
-    close(cell.prefill_tokens_per_s, 64.0 / 0.011);
-    assert_eq!(cell.ttft_ns, Some(11 * MS));
+    close(cell.value(Metric::PrefillTokensPerS), 64.0 / 0.011);
+    assert_eq!(cell.ns(Metric::TtftNs), Some(11 * MS));
     // Mean steps 5, 4, 5, 10, 2 ms.
-    assert_eq!(cell.tpot_ns, Some(5 * MS));
+    assert_eq!(cell.ns(Metric::TpotNs), Some(5 * MS));
     // 104 ms over 20 steps.
     assert_eq!(cell.step_ns.mean, Some(5_200_000));
     assert_eq!(cell.step_ns.max, Some(10 * MS));
@@ -111,9 +113,12 @@ fn every_figure_of_a_cell() {
         (None, None),
         "needs 29 and 299"
     );
-    assert_eq!((cell.overhead_ns, cell.sample_ns), (Some(1000), Some(3000)));
     assert_eq!(
-        cell.engine_ns,
+        (cell.ns(Metric::OverheadNs), cell.ns(Metric::SampleNs)),
+        (Some(1000), Some(3000))
+    );
+    assert_eq!(
+        cell.ns(Metric::EngineNs),
         Some(4 * MS - 4000),
         "medians 3.996 3.996 4.996 9.996 1.996"
     );
@@ -186,9 +191,12 @@ fn a_single_repetition_has_an_estimate_and_no_interval() {
     ];
     let v = view(with_replicates(&[c], 1), lines);
     let cell = &v.cells[0];
-    close(cell.decode_tokens_per_s, 500.0);
+    close(cell.decode_tokens_per_s(), 500.0);
     assert_eq!(
-        (cell.decode_interval, cell.median_step_interval),
+        (
+            cell.interval(Metric::DecodeTokensPerS),
+            cell.interval(Metric::StepNs)
+        ),
         (None, None)
     );
     assert_eq!(cell.warnings, [CellWarning::SingleRepetition, few_steps(4)]);
@@ -210,13 +218,22 @@ fn neither_a_prompt_nor_sampling_is_no_time_to_first_token() {
     let lines = [&no_prompt, &drawn].map(|c| rep(c, 0, 0, 10 * MS, &[2 * MS; 4]));
     let v = view(header(&["tiny"], vec![no_prompt, drawn]), lines);
     assert_eq!(
-        (v.cells[0].ttft_ns, v.cells[0].prefill_tokens_per_s),
+        (
+            v.cells[0].ns(Metric::TtftNs),
+            v.cells[0].value(Metric::PrefillTokensPerS)
+        ),
         (None, None)
     );
-    assert_eq!(v.cells[0].sample_ns, Some(3000));
-    assert_eq!((v.cells[1].ttft_ns, v.cells[1].sample_ns), (None, None));
-    close(v.cells[1].prefill_tokens_per_s, 3200.0);
-    close(v.cells[1].decode_tokens_per_s, 500.0);
+    assert_eq!(v.cells[0].ns(Metric::SampleNs), Some(3000));
+    assert_eq!(
+        (
+            v.cells[1].ns(Metric::TtftNs),
+            v.cells[1].ns(Metric::SampleNs)
+        ),
+        (None, None)
+    );
+    close(v.cells[1].value(Metric::PrefillTokensPerS), 3200.0);
+    close(v.cells[1].decode_tokens_per_s(), 500.0);
 }
 
 #[test]
@@ -351,10 +368,10 @@ fn what_was_not_measured_says_why() {
         ],
         "and a cell that the plan does not have comes last"
     );
-    assert_eq!(v.cells[0].decode_tokens_per_s, None);
+    assert_eq!(v.cells[0].decode_tokens_per_s(), None);
     assert_eq!(v.cells[5].step_ns, StepTimes::default());
     assert!(
-        v.cells[3].decode_tokens_per_s.is_some(),
+        v.cells[3].decode_tokens_per_s().is_some(),
         "its repetitions are no less true"
     );
 }
@@ -417,16 +434,16 @@ fn every_figure_has_the_interval_of_its_process_medians() {
         );
         assert!((i.hi / (centre * half.exp()) - 1.0).abs() < 1e-5, "{i:?}");
     };
-    expected(cell.intervals.ttft_ns, centre, 1.061_303);
-    assert_eq!(cell.ttft_ns, Some(centre.round() as u64));
+    expected(cell.interval(Metric::TtftNs), centre, 1.061_303);
+    assert_eq!(cell.ns(Metric::TtftNs), Some(centre.round() as u64));
     expected(
-        cell.intervals.prefill_tokens_per_s,
+        cell.interval(Metric::PrefillTokensPerS),
         64e9 / centre,
         1.061_303,
     );
     // Steps of 2 and 4 ms: half = 12.706205 * ln 2 / 2 = 4.403635.
-    expected(cell.intervals.tpot_ns, 8f64.sqrt() * 1e6, 4.403_635);
-    let i = cell.intervals.overhead_ns.expect("two processes");
+    expected(cell.interval(Metric::TpotNs), 8f64.sqrt() * 1e6, 4.403_635);
+    let i = cell.interval(Metric::OverheadNs).expect("two processes");
     assert_eq!(
         (i.lo.round(), i.hi.round()),
         (1000.0, 1000.0),
@@ -634,7 +651,7 @@ fn empty_and_absurd_lines_are_shown_all_the_same() {
     ];
     let v = view(header(&["tiny"], vec![c]), lines);
     assert_eq!(v.cells.len(), 2);
-    assert_eq!(v.cells[1].decode_tokens_per_s, None);
+    assert_eq!(v.cells[1].decode_tokens_per_s(), None);
     assert_eq!(v.cells[0].step_ns.max, Some(u64::MAX));
     for width in [20, 80, 120] {
         crate::report::terminal::render(&v, width, true);

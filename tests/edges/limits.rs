@@ -28,6 +28,32 @@ fn a_file_that_meets_a_limit_is_an_error_in_one_line() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_loses_no_table() {
+    let place = Place::new();
+    // The record has about 25 KB, the report's page about 100.
+    let args = [
+        "--engine",
+        "synthetic",
+        "--batch",
+        "1,8",
+        "-n",
+        "16",
+        "-r",
+        "3",
+        "--replicates",
+        "1",
+    ];
+    let out = after(&place, "ulimit -f 120", &args);
+    assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
+    assert!(stdout(&out).contains("speed-up"), "{}", stdout(&out));
+    let said = stderr(&out);
+    assert!(
+        said.contains("no report: ") && said.contains("--to FOLDER"),
+        "{said}"
+    );
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_limit_of_addresses_is_no_abort() {
     let place = Place::new();

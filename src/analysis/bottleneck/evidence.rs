@@ -4,17 +4,22 @@ use super::Bound::{Compute, Host, KvCache, Sampling, Weights};
 use super::{BOUNDS_FROM, Evidence, Kind, MOST_RESIDUAL, NOT_UP_TO};
 use crate::analysis::Line;
 use crate::analysis::curve::{Along, Curve, curves, is_measured};
+use crate::metric::Metric;
 use crate::plan::Case;
 use crate::units;
 use crate::view::{CellView, RunView};
 
 fn step(cell: &CellView) -> Option<f64> {
-    cell.median_step_ns.map(|ns| ns as f64)
+    cell.median_step_ns().map(|ns| ns as f64)
 }
 
 /// The step's own spans: what this program and sampling take of it.
 pub(super) fn by_spans(cell: &CellView) -> Option<Evidence> {
-    let parts = [Some(cell.overhead_ns?), cell.engine_ns, cell.sample_ns];
+    let parts = [
+        Some(cell.ns(Metric::OverheadNs)?),
+        cell.ns(Metric::EngineNs),
+        cell.ns(Metric::SampleNs),
+    ];
     let [build, engine, sample] = parts.map(|ns| ns.unwrap_or(0) as f64);
     // Medians of parts do not add up to the median of the whole.
     let whole = build + engine + sample;

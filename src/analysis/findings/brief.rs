@@ -7,6 +7,7 @@ use crate::analysis::capacity::Slo;
 use crate::analysis::choice::{self, Choice};
 use crate::analysis::theory::Theory;
 use crate::analysis::{Answer, Sure};
+use crate::metric::Metric;
 use crate::units;
 use crate::view::{CellView, RunView};
 
@@ -46,7 +47,7 @@ pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> 
 
 fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
     let cell = choice.cell;
-    let spread = cell.decode_interval.and_then(|i| {
+    let spread = cell.interval(Metric::DecodeTokensPerS).and_then(|i| {
         let shown = i.plus_minus(units::significant)?;
         Some(match shown.starts_with('±') {
             true => format!(" {shown}"),
@@ -54,7 +55,7 @@ fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
         })
     });
     // Of many sequences the first token is that of the last one, which nobody waits for alone.
-    let ttft = cell.ttft_ns.filter(|_| cell.case.n_seq == 1);
+    let ttft = cell.ns(Metric::TtftNs).filter(|_| cell.case.n_seq == 1);
     let ttft = ttft.map_or(String::new(), |ns| {
         format!(", first after {}", units::duration(ns))
     });

@@ -13,6 +13,7 @@ use super::capacity::{Slo, capacity};
 use super::choice::{self, Choice, GOOD_ENOUGH, Rival, rate};
 use super::theory::Theory;
 use super::{Finding, Sure};
+use crate::metric::Metric;
 use crate::stats::Interval;
 use crate::text::{plural, short};
 use crate::units;
@@ -97,7 +98,10 @@ fn nothing_measured(view: &RunView) -> Finding {
 
 /// `1008 tokens/s (95%: 800 to 1270)`.
 pub fn throughput(cell: &CellView) -> String {
-    let said = cell.decode_interval.map(range).unwrap_or_default();
+    let said = cell
+        .interval(Metric::DecodeTokensPerS)
+        .map(range)
+        .unwrap_or_default();
     format!("{} tokens/s{said}", units::significant(rate(cell)))
 }
 
@@ -110,7 +114,7 @@ fn range(i: Interval) -> String {
 }
 
 fn step(cell: &CellView) -> String {
-    cell.median_step_ns
+    cell.median_step_ns()
         .map_or("n/a".to_owned(), units::duration)
 }
 
@@ -211,7 +215,7 @@ fn for_all(view: &RunView, choice: &Choice<'_>, without: Option<&Choice<'_>>) ->
 
 fn for_one(view: &RunView, choice: &Choice<'_>) -> Finding {
     let cell = choice.cell;
-    let ttft = cell.ttft_ns.map(|ns| {
+    let ttft = cell.ns(Metric::TtftNs).map(|ns| {
         format!(
             " The first token of a prompt of {} comes after {}.",
             cell.case.n_prompt,

@@ -4,6 +4,7 @@ use super::{against, named, throughput};
 use crate::analysis::choice::{self, Rival, rate};
 use crate::analysis::curve::{Along, Curve, main_curves};
 use crate::analysis::{Finding, Sure};
+use crate::metric::Metric;
 use crate::units;
 use crate::view::{CellView, RunView};
 
@@ -35,7 +36,7 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
             b.case.n_seq,
             units::significant(more),
             units::significant(rate(b) / rate(a)),
-            units::significant(b.median_step_ns? as f64 / a.median_step_ns? as f64),
+            units::significant(b.median_step_ns()? as f64 / a.median_step_ns()? as f64),
         ));
     }
     let ends_at_most = first.case == most.case;
@@ -56,7 +57,7 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
     };
     let known = [first, most, least].iter().all(|c| {
         c.n_processes > 1
-            && c.decode_interval
+            && c.interval(Metric::DecodeTokensPerS)
                 .and_then(|i| i.relative_half_width())
                 .is_some_and(|w| w <= 0.1)
     });

@@ -2,6 +2,7 @@
 
 use crate::analysis::curve::is_measured;
 use crate::analysis::{Finding, Sure, Widths};
+use crate::metric::Metric;
 use crate::text::plural;
 use crate::units;
 use crate::view::{CellOutcome, CellView, CellWarning, RunView};
@@ -15,7 +16,11 @@ pub(super) fn known(view: &RunView) -> String {
         (0, _) => String::new(),
         (n, of) => format!("; the machine was disturbed in {n} of {of} cells"),
     };
-    let known = match Widths::of(measured.iter().filter_map(|c| c.decode_interval)) {
+    let known = match Widths::of(
+        measured
+            .iter()
+            .filter_map(|c| c.interval(Metric::DecodeTokensPerS)),
+    ) {
         Some(widths) => widths.in_short("cells", tokens_per_s),
         None => "unknown, a single repetition has no interval".to_owned(),
     };
@@ -51,7 +56,11 @@ fn n_disturbed(measured: &[&CellView]) -> usize {
 
 pub(super) fn trust(view: &RunView) -> Finding {
     let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
-    let widths = Widths::of(measured.iter().filter_map(|c| c.decode_interval));
+    let widths = Widths::of(
+        measured
+            .iter()
+            .filter_map(|c| c.interval(Metric::DecodeTokensPerS)),
+    );
     let (processes, fewest) = processes(&measured);
     let (claim, sure) = match widths {
         None => (

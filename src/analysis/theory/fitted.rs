@@ -44,7 +44,7 @@ fn fitted(curve: &Curve<'_>, model: &ModelFacts, ceilings: CeilingsOf<'_>) -> Op
     let observed = |cell: &&crate::view::CellView| {
         Some(Observation {
             input: input(f64::from(cell.case.n_seq)),
-            step_ns: cell.median_step_ns? as f64,
+            step_ns: cell.median_step_ns()? as f64,
         })
     };
     let data: Vec<Observation> = curve.cells.iter().filter_map(observed).collect();

@@ -93,7 +93,7 @@ impl Theory {
     /// Shares of the ceilings that a cell uses: MBU and MFU.
     pub fn utilisation(&self, cell: &CellView) -> Option<(f64, f64)> {
         let expected = self.of_cell(cell)?;
-        let (best, ns) = (expected.best?, cell.median_step_ns? as f64);
+        let (best, ns) = (expected.best?, cell.median_step_ns()? as f64);
         let cost = &expected.cost;
         Some((
             cost.mbu(ns, best.bytes_per_s)?,
@@ -104,7 +104,7 @@ impl Theory {
     /// What the ceilings say of a cell's bound.
     pub fn ceiling(&self, cell: &CellView) -> Option<Evidence> {
         let step = self.of_cell(cell)?.step.as_ref()?;
-        let actual = cell.median_step_ns? as f64;
+        let actual = cell.median_step_ns()? as f64;
         let off = (step.total.ns / actual - 1.0).abs();
         let explains = off <= MOST_RESIDUAL;
         let used = self.utilisation(cell);

@@ -6,6 +6,7 @@ use crate::analysis::bottleneck::{self, Bottleneck, Bound};
 use crate::analysis::choice;
 use crate::analysis::curve::is_measured;
 use crate::analysis::theory::Theory;
+use crate::metric::Metric;
 use crate::plan::Axis;
 use crate::plan::{Case, remedy};
 use crate::plot::resources::kv_bytes;
@@ -207,7 +208,7 @@ fn expected(view: &RunView, theory: &Theory) -> Grid {
         let Some(e) = theory.of_cell(cell) else {
             continue;
         };
-        let Some(actual) = cell.median_step_ns.map(|ns| ns as f64) else {
+        let Some(actual) = cell.median_step_ns().map(|ns| ns as f64) else {
             continue;
         };
         let mut row = places.row(cell);
@@ -243,7 +244,7 @@ fn beside_expected(theory: &Theory, cell: &CellView, actual: f64) -> [String; 6]
         or_na(step.map(band)),
         or_na(step.map(|s| units::significant(actual / s.ns))),
         or_na(ttft.map(band)),
-        or_na(cell.ttft_ns.map(units::duration)),
+        or_na(cell.ns(Metric::TtftNs).map(units::duration)),
         or_na(mbu.map(units::percent)),
         or_na(mfu.map(units::percent)),
     ]
@@ -275,7 +276,7 @@ pub(super) fn opportunities(view: &RunView) -> Vec<Block> {
 
 fn batching(view: &RunView) -> Option<String> {
     let (one, all) = (choice::for_one(view)?, choice::for_all(view)?);
-    let gain = all.cell.decode_tokens_per_s? / one.cell.decode_tokens_per_s?;
+    let gain = all.cell.decode_tokens_per_s()? / one.cell.decode_tokens_per_s()?;
     (gain >= 1.5).then(|| {
         format!(
             "Batch: {} sequences of {} give {} times the tokens/s of the best single one, at {} times its step.",
@@ -283,8 +284,8 @@ fn batching(view: &RunView) -> Option<String> {
             short(&all.cell.case.model),
             units::significant(gain),
             units::significant(
-                all.cell.median_step_ns.unwrap_or(0) as f64
-                    / one.cell.median_step_ns.unwrap_or(1) as f64
+                all.cell.median_step_ns().unwrap_or(0) as f64
+                    / one.cell.median_step_ns().unwrap_or(1) as f64
             )
         )
     })

@@ -6,6 +6,7 @@ use super::{Block, Grid, missing, or_na, template, threads_up_to_cores};
 use crate::analysis::choice::times_as_fast;
 use crate::analysis::curve::{Along, Curve, is_measured, long_curves, main_curves};
 use crate::analysis::findings::throughput;
+use crate::metric::Metric;
 
 use crate::plan::{Axis, Case};
 use crate::plot::{Figure, length};
@@ -120,7 +121,7 @@ impl Experiment {
         let (from, to) = (self.along.of(&first.case), self.along.of(&last.case));
         let mut parts = Vec::new();
         if self.along == Along::Prompt
-            && let (Some(a), Some(b)) = (first.ttft_ns, last.ttft_ns)
+            && let (Some(a), Some(b)) = (first.ns(Metric::TtftNs), last.ns(Metric::TtftNs))
         {
             let scales = exponent((from, to), (a as f64, b as f64))
                 .map(|e| format!(", {}", growth(e)))
@@ -131,7 +132,7 @@ impl Experiment {
                 units::duration(b)
             ));
         }
-        let (a, b) = (first.median_step_ns?, last.median_step_ns?);
+        let (a, b) = (first.median_step_ns()?, last.median_step_ns()?);
         let same = times_as_fast(last, first);
         let shown = match same {
             Some(i) if i.lo > 1.0 => "faster, chance excluded",

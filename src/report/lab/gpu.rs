@@ -77,7 +77,7 @@ fn nameplate_share(view: &RunView, cell: &CellView) -> Option<f64> {
     let rate = device(view, cell)?.nameplate_bytes_per_s()?;
     let shape = CallShape::decode(cell.case.n_seq, cell.case.mid_past());
     let cost = cost::of(model, cell.case.kv_cache(), &shape);
-    let seconds = cell.median_step_ns.filter(|ns| *ns > 0)? as f64 / 1e9;
+    let seconds = cell.median_step_ns().filter(|ns| *ns > 0)? as f64 / 1e9;
     Some((cost.weight_bytes + cost.kv_used_bytes) / seconds / rate)
 }
 

@@ -3,6 +3,7 @@
 use super::{Block, Grid, Places, energy, gpu, or_na};
 use crate::analysis::Line;
 use crate::analysis::curve::is_measured;
+use crate::metric::Metric;
 use crate::model::ModelFacts;
 use crate::plan::budget;
 use crate::plot::resources::kv_bytes;
@@ -65,7 +66,7 @@ fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
             or_na(cell.usage.rss_bytes.map(|b| units::bytes(b.mean))),
             or_na(cell.peak_rss_bytes.map(units::bytes)),
             or_na(requests_per_s(cell).map(units::significant)),
-            or_na(cell.decode_tokens_per_s.map(units::significant)),
+            or_na(cell.decode_tokens_per_s().map(units::significant)),
         ]);
         grid.rows.push(row);
     }
@@ -108,8 +109,11 @@ fn phases(view: &RunView, cells: &[&CellView]) -> Grid {
             time(prefill),
             time(decode),
             or_na(share.map(units::percent)),
-            or_na(cell.prefill_tokens_per_s.map(units::significant)),
-            or_na(cell.decode_tokens_per_s.map(units::significant)),
+            or_na(
+                cell.value(Metric::PrefillTokensPerS)
+                    .map(units::significant),
+            ),
+            or_na(cell.decode_tokens_per_s().map(units::significant)),
         ]);
         grid.rows.push(row);
     }

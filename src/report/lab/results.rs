@@ -4,6 +4,7 @@ use super::{Block, Grid, Head, Places, or_na};
 use crate::analysis::curve::is_measured;
 use crate::analysis::findings;
 use crate::analysis::theory::Theory;
+use crate::metric::Metric;
 use crate::plan::Case;
 use crate::plot::resources::memory;
 use crate::plot::{batch, latency};
@@ -165,7 +166,7 @@ fn request_row(mut row: Vec<String>, cell: &CellView) -> Vec<String> {
     };
     let rates = values(Request::tokens_per_s);
     let first = values(|r| Some(r.prefill_ns? as f64 / 1e9));
-    let first = summary::mean(&first).filter(|_| cell.ttft_ns.is_some());
+    let first = summary::mean(&first).filter(|_| cell.ns(Metric::TtftNs).is_some());
     let generated = u64::from(cell.case.n_gen) * u64::from(cell.case.n_seq);
     let number = |v: Option<f64>| or_na(v.map(units::significant));
     row.extend([
