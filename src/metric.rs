@@ -33,6 +33,8 @@ pub enum Unit {
     TokensPerS,
     /// Joules per generated token.
     JoulesPerToken,
+    /// From 0 to 1.
+    Share,
 }
 
 impl Unit {
@@ -41,13 +43,14 @@ impl Unit {
             Self::Ns => "ns",
             Self::TokensPerS => "tokens/s",
             Self::JoulesPerToken => "J/token",
+            Self::Share => "of the time",
         }
     }
 
     fn better(self) -> Better {
         match self {
             Self::TokensPerS => Better::Higher,
-            Self::Ns | Self::JoulesPerToken => Better::Lower,
+            Self::Ns | Self::JoulesPerToken | Self::Share => Better::Lower,
         }
     }
 
@@ -60,6 +63,13 @@ impl Unit {
                 is_worse: "is slower",
                 worse: "slower",
                 better: "faster",
+            },
+            Self::Share => &Words {
+                quantity: "share",
+                longer: "how much larger it is of B",
+                is_worse: "has the larger share",
+                worse: "larger",
+                better: "smaller",
             },
             Self::JoulesPerToken => &Words {
                 quantity: "energy",
@@ -160,6 +170,13 @@ metrics! {
     SampleNs = "sample", "sample_ns", Ns, |r| {
         r.median_of_steps(|c| c.sample_ns).filter(|_| r.case.sample)
     };
+    /// Share of a repetition's time that its prefill takes; none without a prompt, or without a decode step.
+    PrefillShare = "prefill_share", "prefill_share", Share, |r| {
+        let (_, prefill_ns) = total(r.of_phase(Phase::Prefill));
+        let (_, decode_ns) = total(r.of_phase(Phase::Decode));
+        let has_both = r.case.n_prompt > 0 && prefill_ns > 0 && decode_ns > 0;
+        has_both.then(|| prefill_ns as f64 / (prefill_ns as f64 + decode_ns as f64))
+    };
     /// Energy per generated token of all sequences, by the counters of the device that computes: GPUs, or else the
     /// processor's packages.
     JoulesPerToken = "joules_per_token", "", JoulesPerToken, |r| {
@@ -226,7 +243,7 @@ impl Metric {
     pub fn json(self, value: f64) -> Value {
         match self.row().unit {
             Unit::Ns => json!(value.round() as u64),
-            Unit::TokensPerS | Unit::JoulesPerToken => json!(value),
+            Unit::TokensPerS | Unit::JoulesPerToken | Unit::Share => json!(value),
         }
     }
 
@@ -234,7 +251,7 @@ impl Metric {
     pub fn schema(self) -> (&'static str, &'static str) {
         let kind = match self.row().unit {
             Unit::Ns => "integer",
-            Unit::TokensPerS | Unit::JoulesPerToken => "number",
+            Unit::TokensPerS | Unit::JoulesPerToken | Unit::Share => "number",
         };
         (kind, self.row().description.trim())
     }
@@ -267,6 +284,7 @@ impl Metric {
     pub fn show(self, value: f64) -> String {
         match self.row().unit {
             Unit::JoulesPerToken => units::fine(value),
+            Unit::Share => units::percent(value),
             Unit::TokensPerS => units::significant(value),
             Unit::Ns => units::duration(value.round() as u64),
         }
@@ -365,6 +383,7 @@ mod tests {
         assert_eq!(of(Metric::TpotNs), Some(400.0));
         assert_eq!(of(Metric::EngineNs), Some(180.0));
         assert_eq!(of(Metric::SampleNs), Some(20.0));
+        assert_eq!(of(Metric::PrefillShare), Some(1000.0 / 2200.0));
         assert_eq!(of(Metric::OverheadNs), None, "no logarithm of nothing");
         assert_eq!(
             Metric::OverheadNs.measured(&case(true), &calls, None),
@@ -431,7 +450,14 @@ mod tests {
             .filter(|m| m.of(&case(true, 0), &calls, None).is_none())
             .filter(|m| ![Metric::OverheadNs, Metric::JoulesPerToken].contains(m))
             .collect();
-        assert_eq!(alone, [Metric::PrefillTokensPerS, Metric::TtftNs]);
+        assert_eq!(
+            alone,
+            [
+                Metric::PrefillTokensPerS,
+                Metric::TtftNs,
+                Metric::PrefillShare
+            ]
+        );
     }
 
     #[test]
