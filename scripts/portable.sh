@@ -4,6 +4,8 @@
 #
 #   scripts/portable.sh [PLUGIN.so ...]     e.g. scripts/portable.sh target/cuda-plugin/libggml-cuda.so
 #
+#   PORTABLE_CARGO_FLAGS   more flags for cargo build
+#
 # At run time the program looks for plug-ins beside itself and in the folder of --backends. What it needs of the system,
 # beside the C and C++ libraries, is libgomp (Debian and Ubuntu: apt-get install libgomp1).
 set -euo pipefail
@@ -26,7 +28,8 @@ export PATH
 build() {
     # The engine crate links its libraries' names there anew, and fails where one of an earlier build points nowhere.
     rm -f "$build"/release/{,deps/,examples/}lib{llama,llama-common,ggml,ggml-base}.so
-    RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build"
+    # shellcheck disable=SC2086
+    RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build" ${PORTABLE_CARGO_FLAGS:-}
     # The newest of the engine's build folders belongs to the build just made.
     engine=$(ls -td "$build"/release/build/llama-cpp-sys-2-*/out/backends 2>/dev/null | head -n 1)
     [ -n "$engine" ] || die "the engine's build folder was not found in $build"

@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use ggufbench::record::{Line, Outcome};
+use ggufbench::view::RunView;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::{Place, record, repetitions, tiny_model};
@@ -227,4 +228,90 @@ fn ctrl_c_finishes_the_repetition_in_hand() {
     assert_eq!(code, Some(0), "{}", said(&place));
     assert!(repetitions(&record(&run).1).starts_with(&kept));
     assert_complete_and_unique(&run);
+}
+
+const ROUNDS: u32 = 6;
+const JOBS: usize = 2;
+const N_REQUESTS: u32 = 24;
+
+fn start_requests(place: &Place) -> Child {
+    let model = tiny_model().to_str().expect("text");
+    spawn(
+        place,
+        &[
+            "requests",
+            "-m",
+            model,
+            "--batch",
+            "1,4",
+            "-n",
+            "48",
+            "--n-requests",
+            "24",
+            "--class",
+            "short",
+            "--replicates",
+            "3",
+            "--rounds",
+            "2",
+            "-t",
+            "1",
+            "--no-report",
+        ],
+    )
+}
+
+#[test]
+fn requests_of_a_killed_supervisor_are_resumed_without_loss_or_repetition() {
+    let place = Place::new();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut child = start_requests(&place);
+    let mut kills = 0;
+    while kills < KILLS {
+        if random_moment(&mut rng, &mut child, 500) {
+            child.kill().expect("a child of ours");
+            kills += 1;
+        }
+        child.wait().expect("a child of ours");
+        child = match runs(&place).as_slice() {
+            [] => start_requests(&place),
+            [run] if support::json_lines_or_empty(run) == 0 => {
+                std::fs::remove_dir_all(run).expect("removable");
+                start_requests(&place)
+            }
+            [run] if served(run).len() == JOBS * ROUNDS as usize => {
+                assert_every_request_once(run);
+                std::fs::remove_dir_all(run).expect("removable");
+                start_requests(&place)
+            }
+            [run] => resume(&place, run),
+            more => panic!("one run at a time: {more:?}"),
+        };
+    }
+    let code = child.wait().expect("a child of ours").code();
+    assert_eq!(code, Some(0), "{}", said(&place));
+    assert_every_request_once(&place.the_run());
+}
+
+fn assert_every_request_once(run: &Path) {
+    let requests = RunView::read(run).expect("readable").requests;
+    let jobs = requests.expect("a run of requests").jobs;
+    assert_eq!(jobs.len(), JOBS);
+    for job in &jobs {
+        let found: Vec<(u32, u32)> = job.requests.iter().map(|r| (r.round, r.number)).collect();
+        let all = (0..ROUNDS).flat_map(|round| (0..N_REQUESTS).map(move |n| (round, n)));
+        assert_eq!(found, all.collect::<Vec<_>>(), "{}", job.job.name);
+        assert_eq!(job.figures.n_whole, N_REQUESTS * ROUNDS, "{}", job.job.name);
+        assert!(job.n_processes() >= Some(3), "a process for each replicate");
+    }
+}
+
+/// Jobs and rounds that are served whole.
+fn served(run: &Path) -> BTreeSet<(String, u32)> {
+    let (_, lines) = record(run);
+    let jobs = lines.into_iter().filter_map(|line| match line {
+        Line::Job(job) if job.elapsed_ns.is_some() => Some((job.job, job.round)),
+        _ => None,
+    });
+    jobs.collect()
 }

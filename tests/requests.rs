@@ -442,6 +442,68 @@ fn a_count_that_is_not_believed_is_a_warning_and_no_rate() {
     assert!(requests.iter().all(|r| r.timeline.n_generated.is_none()));
 }
 
+#[test]
+fn each_replicate_is_a_fresh_process_and_the_unit_of_the_intervals() {
+    let place = Place::new();
+    let tiny = tiny_model().to_str().expect("text");
+    let out = place.run(&[
+        "requests",
+        "-m",
+        tiny,
+        "--batch",
+        "2",
+        "-n",
+        "4",
+        "--replicates",
+        "3",
+        "--rounds",
+        "2",
+        "--no-report",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let (_, jobs) = record(&place.the_run());
+    let workers: Vec<Option<u32>> = jobs.iter().map(|j| j.worker).collect();
+    assert_eq!(workers, [0, 0, 1, 1, 2, 2].map(Some));
+    let rows: Value = serde_json::from_str(&stdout(&out)).expect("JSON");
+    assert_eq!(rows[0]["n_processes"], 3);
+    assert_eq!(rows[0]["n_rounds"], 6);
+    assert!(rows[0]["latency_ns"]["mean_ci"].is_array(), "{rows}");
+    assert!(!stderr(&out).contains("one process"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_budget_ends_requests_and_what_is_missing_can_be_resumed() {
+    let place = Place::new();
+    let tiny = tiny_model().to_str().expect("text");
+    let out = place.run(&[
+        "requests",
+        "-m",
+        tiny,
+        "--batch",
+        "1,2",
+        "-n",
+        "64",
+        "--rounds",
+        "1000",
+        "--budget",
+        "2s",
+        "--class",
+        "short",
+        "--no-report",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let run = place.the_run();
+    let (_, jobs) = record(&run);
+    assert!(!jobs.is_empty() && jobs.len() < 2000, "{}", jobs.len());
+    assert!(stdout(&out).contains("--resume"), "{}", stdout(&out));
+    let folder = run.to_str().expect("text");
+    let again = place.run(&["--resume", folder, "--no-report"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(record(&run).1.len() > jobs.len(), "it went on");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_the_job_in_hand_and_keeps_what_was_answered() {

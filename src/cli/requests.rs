@@ -39,9 +39,16 @@ pub struct RequestFlags {
     /// Who answers: in-process, ollama:MODEL[@URL], openai:URL[#MODEL]; repeatable [default: in-process]
     #[arg(long, value_name = "TARGET", help_heading = "Requests")]
     pub target: Vec<String>,
-    /// How often everything is done; intervals need 3 [default: 3]
+    /// Worker processes in which everything is done, each with the model loaded anew; intervals need 3 of them, or 3 rounds of a
+    /// server [default: 3; 1 where --rounds is named]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub replicates: Option<u32>,
+    /// How often everything is done in each process [default: 1]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub rounds: Option<u32>,
+    /// Wall time for all requests, such as 3m: afterwards nothing more is begun, and what is in hand has a quarter more
+    #[arg(long, value_name = "TIME", help_heading = "Requests")]
+    pub budget: Option<String>,
     /// A bundled set of prompts, or a JSON Lines file (`ggufbench prompts`) [default: lab]
     #[arg(long, value_name = "SET|FILE", help_heading = "Requests")]
     pub prompts: Option<String>,
@@ -140,7 +147,9 @@ impl RequestFlags {
         RequestsChoice {
             target: self.target.clone(),
             model: None,
+            replicates: self.replicates,
             rounds: self.rounds,
+            budget: self.budget.clone(),
             prompts: self.prompts.clone(),
             class: self.class.clone(),
             chat_template: self.chat_template,

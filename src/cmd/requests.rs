@@ -1,6 +1,6 @@
 //! `requests` and `compare-live`: real prompts, whole requests, one target or several in turns.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -11,14 +11,17 @@ use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, note_all, say};
 use crate::cli::RequestsArgs;
 use crate::engine::clock::MonotonicClock;
+use crate::model::ModelFacts;
+use crate::plan::budget::{self, Rates};
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::{Case, Plan, remedy};
-use crate::record::Outcome;
 use crate::record::jsonl::Writer;
 use crate::record::requests::{PromptWarning, RequestsPlan};
+use crate::record::{Outcome, RunHeader};
 use crate::report::progress::requests::for_stderr;
+use crate::report::rounds_of;
 use crate::request::fit::FitOne;
 use crate::request::http::Patience;
 use crate::request::plan::{Draft, Sources, drafts};
@@ -27,8 +30,9 @@ use crate::request::ready::{Wait, Waiting};
 use crate::request::spec::TargetSpec;
 use crate::request::{Endpoint, Forced, Job};
 use crate::run::Interrupt;
-use crate::run::in_process::{InProcess, Template};
-use crate::run::requests::{Seat, Serving};
+use crate::run::in_process::{self, InProcess, Template};
+use crate::run::requests::{DoneJobs, Seat, Serving};
+use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
 use crate::units;
 
@@ -143,7 +147,7 @@ fn carry_out(
     let template = prepared.plan.cases[0].clone();
     let wanted = Wanted::of(&asked, &template, forced, seed)?;
     if args.dry_run {
-        say(wanted.dry_run(&asked))?;
+        say(wanted.dry_run(&asked, &prepared))?;
         return Ok(DONE);
     }
     let out = out_folder(&args.output)?;
@@ -213,18 +217,49 @@ impl Wanted {
         })
     }
 
-    /// A line for each job.
-    pub fn dry_run(&self, asked: &RequestsAsked) -> String {
+    /// A line for each job; in-process with the memory that it needs and about the time that it takes, where answers have all
+    /// the tokens that they may have.
+    pub fn dry_run(&self, asked: &RequestsAsked, prepared: &Prepared) -> String {
+        let models = &prepared.plan.models;
+        let model = models.iter().find(|m| m.name == self.template.model);
+        let model = model.filter(|_| asked.targets.iter().any(|t| t == in_process::NAME));
+        let mut whole = Duration::ZERO;
         let mut lines = Vec::new();
-        for Draft { job, .. } in &self.drafts {
+        for Draft { job, n_tokens } in &self.drafts {
+            let cost = model.map(|model| {
+                let (bytes, time) = cost(job, n_tokens, model, &prepared.rates);
+                whole = whole.saturating_add(time);
+                let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                format!(
+                    ": {}, about {} a round",
+                    units::bytes(bytes),
+                    units::duration(ns)
+                )
+            });
             lines.push(format!(
-                "{}: {} requests at most, {} at once, {} tokens at most each, x {} rounds x {}",
+                "{}: {} requests at most, {} at once, {} tokens at most each, x {} x {}{}",
                 job.name,
                 job.n_requests,
                 job.load.most_at_once(),
                 job.case.n_gen,
-                asked.rounds,
-                asked.targets.join(", ")
+                rounds_of((asked.rounds, asked.replicates)),
+                asked.targets.join(", "),
+                cost.unwrap_or_default()
+            ));
+        }
+        if let Some(model) = model {
+            let load = budget::load_time(model.file_bytes);
+            let each = whole.saturating_mul(asked.rounds).saturating_add(load);
+            let all = each.saturating_mul(asked.replicates);
+            let limit = asked.budget.map_or_else(String::new, |budget| {
+                format!(
+                    ", cut at {}",
+                    units::duration(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX))
+                )
+            });
+            lines.push(format!(
+                "in-process about {} in all{limit}",
+                units::duration(u64::try_from(all.as_nanos()).unwrap_or(u64::MAX))
             ));
         }
         lines.join("\n")
@@ -269,7 +304,7 @@ impl Wanted {
         for draft in self.drafts {
             jobs.push(fitted(draft, own.as_mut(), template, &stop)?);
         }
-        let seats = seats(asked, own, &stop)?;
+        let seats = seats(&asked.targets, asked.timeout, own, &stop)?;
         if seats.iter().any(|s| matches!(s, Seat::InProcess(_))) {
             check_memory(&jobs, prepared)?;
         }
@@ -284,10 +319,15 @@ impl Wanted {
         Ok(Ready {
             plan: RequestsPlan {
                 targets: asked.targets.clone(),
+                replicates: asked.replicates,
                 rounds: asked.rounds,
+                budget_ns: asked
+                    .budget
+                    .map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
                 jobs,
                 warnings,
             },
+            done: DoneJobs::default(),
             seats,
             seed: self.seed,
             wait: Wait::of(asked.timeout),
@@ -323,19 +363,20 @@ fn template(
 
 /// The targets in the order in which they are named.
 fn seats(
-    asked: &RequestsAsked,
+    targets: &[String],
+    timeout: Option<Duration>,
     mut own: Option<InProcess>,
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<Seat>> {
-    let patience = Patience::of(asked.timeout);
+    let patience = Patience::of(timeout);
     let mut waiting = Waiting {
-        wait: Wait::of(asked.timeout),
+        wait: Wait::of(timeout),
         clock: &MonotonicClock::start(),
         stop,
         say: &mut |text: &str| note(text),
     };
     let mut seats = Vec::new();
-    for name in &asked.targets {
+    for name in targets {
         seats.push(match name.parse::<TargetSpec>()?.server(patience)? {
             None => Seat::InProcess(Box::new(own.take().context("in-process needs --model")?)),
             Some(mut server) => {
@@ -421,12 +462,49 @@ fn fitted(
 pub struct Ready {
     /// What goes into the record's header.
     pub plan: RequestsPlan,
+    /// What an interrupted run has of it.
+    done: DoneJobs,
     seats: Vec<Seat>,
     seed: u64,
     wait: Wait,
 }
 
 impl Ready {
+    /// What an interrupted run lacks: its own jobs, with the texts that it made, at targets which are connected anew.
+    ///
+    /// # Errors
+    /// When a target cannot be reached, or the model cannot be loaded.
+    pub fn again(
+        header: &RunHeader,
+        done: DoneJobs,
+        command: &WorkerCommand,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Self>> {
+        let Some(plan) = header.requests.clone() else {
+            return Ok(None);
+        };
+        if done.n() == plan.jobs.len() * plan.targets.len() * plan.all_rounds() as usize {
+            return Ok(None);
+        }
+        let own = match plan.targets.iter().any(|t| t == in_process::NAME) {
+            true => {
+                let own = own_again(header, &plan, command, interrupt)?;
+                Some(own.numbered_from(done.next_worker))
+            }
+            false => None,
+        };
+        let stop = || interrupt.is_set();
+        // Servers have the patience of the default: a record does not say what was asked for.
+        let seats = seats(&plan.targets, None, own, &stop)?;
+        Ok(Some(Self {
+            seed: header.plan.protocol.seed,
+            wait: Wait::of(None),
+            plan,
+            done,
+            seats,
+        }))
+    }
+
     /// Serves everything into the record.
     ///
     /// # Errors
@@ -445,8 +523,44 @@ impl Ready {
             seed: self.seed,
             interrupt,
             wait: self.wait,
+            done: self.done,
             watcher: &mut *for_stderr(),
         };
         Ok(serving.run()?)
     }
+}
+
+/// The model of a run's jobs, loaded as they say.
+fn own_again(
+    header: &RunHeader,
+    plan: &RequestsPlan,
+    command: &WorkerCommand,
+    interrupt: &Interrupt,
+) -> Result<InProcess> {
+    let case = plan.jobs.first().map(|job| &job.case);
+    let case = case.context("the run has no job")?;
+    let model = header.plan.models.iter().find(|m| m.name == case.model);
+    let model = model.with_context(|| format!("{}: the run's header lacks it", case.model))?;
+    let started = InProcess::start(command, model, &case.load_key(), Some(interrupt));
+    started.with_context(|| format!("{}: cannot be loaded", model.path.display()))
+}
+
+/// Memory of a job, and about the time of a round in which every answer has all the tokens that it may have.
+fn cost(job: &Job, n_tokens: &[Option<u32>], model: &ModelFacts, rates: &Rates) -> (u64, Duration) {
+    let words = |text: &str| u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX);
+    let prompts = job.prompts.iter().zip(n_tokens);
+    let lengths: Vec<u64> = prompts
+        .map(|(prompt, n)| u64::from(n.unwrap_or_else(|| words(&prompt.text))))
+        .collect();
+    let mean = lengths.iter().sum::<u64>() / (lengths.len() as u64).max(1);
+    let at_once = job.load.most_at_once().min(job.n_requests).max(1);
+    let case = Case {
+        n_seq: at_once,
+        n_prompt: u32::try_from(mean).unwrap_or(u32::MAX),
+        ..job.case.clone()
+    };
+    let time = budget::time(&case, model, rates);
+    let groups = job.n_requests.div_ceil(at_once);
+    let bytes = budget::memory(&job.case, model).total_bytes();
+    (bytes, time.visit(groups))
 }

@@ -23,10 +23,10 @@ use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
 use crate::request::Forced;
 use crate::run::lane::{Crew, Lane};
+use crate::run::requests::DoneJobs;
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
-use crate::streams::note;
 use crate::text::quoted;
 use crate::view::{RequestsView, RunView};
 
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     if args.dry_run {
         say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
         if let Some((wanted, asked)) = &wanted {
-            say(wanted.dry_run(asked))?;
+            say(wanted.dry_run(asked, &prepared))?;
         }
         return Ok(DONE);
     }
@@ -172,11 +172,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let command = prepare::worker_command(&args.worker)?;
     let mut writer = Writer::open(folder)?;
     let (mut header, mut done) = Done::read(folder)?;
-    ensure!(
-        !header.plan.cases.is_empty(),
-        "{}: has requests only, which are sent in one go: send them again",
-        run.display()
-    );
+    let (_, served) = DoneJobs::read(folder)?;
     ensure!(
         header.pair.is_none(),
         "{}: is one side of a pair, which was measured in turns with the other; measure the pair again",
@@ -185,14 +181,19 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let mut models = std::mem::take(&mut header.plan.models);
     let (machine, engine, program) = check_same_conditions(run, &header, &mut models, &command)?;
     header.plan.models = models;
+    let interrupt = listen()?;
+    let ready = match Ready::again(&header, served, &command, &interrupt) {
+        Err(_) if interrupt.is_set() => return Ok(INTERRUPTED),
+        ready => ready?,
+    };
     writer.mend()?;
     let plan = header.plan;
-    if header.requests.is_some() {
-        note("resuming its cells: requests are sent in one go, or not at all");
-    }
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
+    if let Some(ready) = ready {
+        ready.serve(&mut writer, Instant::now(), &interrupt)?;
+    }
     let lane = Lane {
         plan: &plan,
         command: &command,
@@ -203,7 +204,6 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         crew: Crew::default(),
         watch: FileWatch::default(),
     };
-    let interrupt = listen()?;
     let hint = resume_hint(folder);
     let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
     finish(&args.output, folder, ended)

@@ -22,8 +22,12 @@ pub struct RequestsChoice {
     pub target: Vec<String>,
     /// Of a sweep with several models, the one that answers; its first otherwise.
     pub model: Option<String>,
-    /// How often everything is done.
+    /// Fresh worker processes in which everything is done.
+    pub replicates: Option<u32>,
+    /// How often everything is done in each process.
     pub rounds: Option<u32>,
+    /// Wall time, such as `3m`, after which nothing more is begun.
+    pub budget: Option<String>,
     /// The prompts: the name of a bundled set, or a JSON Lines file.
     pub prompts: Option<String>,
     /// Only prompts of these classes.
@@ -113,7 +117,17 @@ impl RequestsChoice {
                 true => vec!["in-process".to_owned()],
                 false => self.target,
             },
-            rounds: self.rounds.unwrap_or(3),
+            // Whoever counts rounds says how often everything is done.
+            replicates: self.replicates.unwrap_or(match self.rounds {
+                Some(_) => 1,
+                None => 3,
+            }),
+            rounds: self.rounds.unwrap_or(1),
+            budget: self
+                .budget
+                .as_deref()
+                .map(|t| duration("budget", t))
+                .transpose()?,
             prompts: self.prompts,
             class: self.class,
             chat_template: self.chat_template,
@@ -141,7 +155,9 @@ impl RequestsChoice {
 #[allow(missing_docs)] // named as the fields of `RequestsChoice`, which has their docs
 pub struct RequestsAsked {
     pub targets: Vec<String>,
+    pub replicates: u32,
     pub rounds: u32,
+    pub budget: Option<Duration>,
     pub prompts: Option<String>,
     pub class: Vec<String>,
     pub chat_template: Option<bool>,
@@ -174,6 +190,7 @@ impl RequestsAsked {
             true => Ok(()),
             false => Err(PlanError::axis(key, format!("{n}; 1 to {most}"))),
         };
+        range("replicates", self.replicates, 1000)?;
         range("rounds", self.rounds, 1000)?;
         range("n_requests", self.n_requests.unwrap_or(1), MOST_REQUESTS)?;
         range("n_gen", self.n_gen, 1 << 20)?;
@@ -272,6 +289,18 @@ mod tests {
     }
 
     #[test]
+    fn everything_is_done_in_three_processes_unless_rounds_are_counted() {
+        let counts = |toml: &str| {
+            let asked = of(toml).expect("valid");
+            (asked.replicates, asked.rounds)
+        };
+        assert_eq!(counts(""), (3, 1));
+        assert_eq!(counts("rounds = 5"), (1, 5));
+        assert_eq!(counts("rounds = 2\nreplicates = 5"), (5, 2));
+        assert_eq!(counts("replicates = 5"), (5, 1));
+    }
+
+    #[test]
     fn servers_alone_get_messages_where_every_server_knows_them() {
         let alone = |toml: &str| {
             let choice: RequestsChoice = toml::from_str(toml).expect("valid");
@@ -295,6 +324,8 @@ mod tests {
     fn what_is_out_of_range_is_named() {
         for (toml, needle) in [
             ("rounds = 0", "rounds"),
+            ("replicates = 1001", "replicates"),
+            ("budget = \"soon\"", "budget"),
             ("concurrency = [0]", "concurrency"),
             ("concurrency = [257]", "concurrency"),
             ("temperature = -1.0", "temperature"),

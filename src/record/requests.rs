@@ -18,13 +18,34 @@ const REASON_COLUMNS: usize = 200;
 pub struct RequestsPlan {
     /// The targets as the user named them, `in-process` among them.
     pub targets: Vec<String>,
-    /// How often everything is done; the order of jobs is shuffled in each, and targets take turns.
+    /// Worker processes in which everything is done. Records of programs that did everything in one do not say so.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub replicates: u32,
+    /// How often everything is done in each; the order of jobs is shuffled in each round, and targets take turns.
     pub rounds: u32,
+    /// Wall time after which nothing more is begun; none without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_ns: Option<u64>,
     /// The jobs.
     pub jobs: Vec<Job>,
     /// What about the prompts may surprise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<PromptWarning>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}
+
+impl RequestsPlan {
+    /// Rounds in all processes together.
+    pub fn all_rounds(&self) -> u32 {
+        self.rounds.saturating_mul(self.replicates)
+    }
 }
 
 /// How prompts go out otherwise than their reader may think.
@@ -96,8 +117,11 @@ pub struct JobLine {
     pub job: String,
     /// The target.
     pub target: String,
-    /// The round, from 0.
+    /// The round, from 0, counted over all processes.
     pub round: u32,
+    /// The worker process that served it; none for servers, and in records of programs that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u32>,
     /// When it began, nanoseconds after the run did.
     pub started_ns: u64,
     /// From its begin to its last request's end; none when it could not be served.

@@ -41,6 +41,7 @@ use std::io::{self, Write};
 pub use answers::Answers;
 use clap::ValueEnum;
 pub use files::{Files, HTML_NAME, WriteError, write_files};
+pub use requests::rounds_of;
 use sheet::Sheet;
 
 use crate::plot;

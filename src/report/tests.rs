@@ -330,6 +330,7 @@ fn the_schema_refuses_lines_that_lack_or_rename_a_key() {
                 let may_lack = matches!(key.as_str(), "requests" | "usage" | "sampled")
                     && pointer.is_empty()
                     && value["kind"] != "repetition"
+                    || key == "worker" && value["kind"] == "job"
                     || AXES
                         .iter()
                         .any(|a| a.words.field == key && !a.words.is_in_every_record);

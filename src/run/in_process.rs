@@ -87,6 +87,13 @@ impl InProcess {
         })
     }
 
+    /// The same, whose processes have numbers from `first` on: a resumed run has had others.
+    #[must_use]
+    pub fn numbered_from(mut self, first: u32) -> Self {
+        self.n_started = first.saturating_add(1);
+        self
+    }
+
     /// Another time that the worker may be silent before it counts as hanging.
     #[must_use]
     pub fn with_silence(mut self, silence: Duration) -> Self {
@@ -135,6 +142,18 @@ impl InProcess {
         }
     }
 
+    /// Ends the worker: the next job gets a fresh process.
+    pub fn renew(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.log.extend(worker.take_log());
+        }
+    }
+
+    /// Number of the process that serves, or served last.
+    pub fn worker(&self) -> u32 {
+        self.n_started - 1
+    }
+
     /// What machine and worker did during the last job; none when it was not served.
     pub fn take_usage(&mut self) -> Option<UsageDelta> {
         self.usage.take()
@@ -177,6 +196,10 @@ impl InProcess {
                 let model = (&self.model, &mut self.watch);
                 let worker = loaded(&self.command, model, &self.load, number, None)
                     .map_err(|e| TargetError::Worker(e.to_string()))?;
+                if !worker.engine().is_same_build(&self.engine) {
+                    let reason = "the program was replaced since the run began".to_owned();
+                    return Err(TargetError::Worker(reason));
+                }
                 none.insert(worker)
             }
         };

@@ -1,6 +1,8 @@
 //! Serves a plan of requests: rounds of jobs in random order, targets in turns, everything into the record.
 
-use std::time::Instant;
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -11,12 +13,57 @@ use super::{Interrupt, ns, turns};
 use crate::engine::clock::MonotonicClock;
 use crate::host::noise_warnings;
 use crate::host::usage::{UsageDelta, UsageSummary};
-use crate::record::Line;
-use crate::record::jsonl::{RecordError, Writer};
+use crate::record::jsonl::{self, RecordError, Writer};
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
+use crate::record::{Line, RunHeader};
 use crate::request::plan::warm_up;
 use crate::request::ready::{Wait, Waiting};
-use crate::request::{Job, Served, Target, TargetError};
+use crate::request::{Ending, Job, Served, Target, TargetError};
+
+/// The jobs at targets in rounds that an interrupted run has served whole.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DoneJobs {
+    /// Job, target and round.
+    whole: HashSet<(String, String, u32)>,
+    /// The first worker number not yet used.
+    pub next_worker: u32,
+}
+
+impl DoneJobs {
+    /// Reads a run's record.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn read(run: &Path) -> Result<(RunHeader, Self), RecordError> {
+        let (mut whole, mut cut) = (HashSet::new(), HashSet::new());
+        let mut next_worker = 0;
+        let header = jsonl::read(run, |line| match line {
+            Line::Request(r) if r.timeline.ending == Ending::Interrupted => {
+                cut.insert((r.job, r.target, r.round));
+            }
+            Line::Job(job) => {
+                next_worker = next_worker.max(job.worker.map_or(0, |w| w.saturating_add(1)));
+                let key = (job.job, job.target, job.round);
+                // The requests of a job come before its line.
+                if !cut.remove(&key) && job.elapsed_ns.is_some() {
+                    whole.insert(key);
+                }
+            }
+            _ => {}
+        })?;
+        Ok((header, Self { whole, next_worker }))
+    }
+
+    /// How many there are.
+    pub fn n(&self) -> usize {
+        self.whole.len()
+    }
+
+    fn has(&self, job: &str, target: &str, round: u32) -> bool {
+        let key = (job.to_owned(), target.to_owned(), round);
+        self.whole.contains(&key)
+    }
+}
 
 /// Somebody who watches requests being served.
 pub trait Watcher {
@@ -41,6 +88,20 @@ impl Seat {
         match self {
             Self::InProcess(target) => target.as_mut(),
             Self::Server(target) => target.as_mut(),
+        }
+    }
+
+    /// The worker process that serves; none for servers, whose processes are not ours.
+    fn worker(&self) -> Option<u32> {
+        match self {
+            Self::InProcess(target) => Some(target.worker()),
+            Self::Server(_) => None,
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Self::InProcess(target) = self {
+            target.renew();
         }
     }
 
@@ -76,6 +137,8 @@ pub struct Serving<'a> {
     pub interrupt: &'a Interrupt,
     /// How long is waited for a server that refuses everything for now.
     pub wait: Wait,
+    /// What an interrupted run has already.
+    pub done: DoneJobs,
     /// Who watches.
     pub watcher: &'a mut dyn Watcher,
 }
@@ -88,24 +151,40 @@ impl Serving<'_> {
     pub fn run(mut self) -> Result<(), RecordError> {
         self.describe(false)?;
         let n_jobs = self.plan.jobs.len();
-        let all = n_jobs * self.seats.len() * self.plan.rounds as usize;
+        let all = n_jobs * self.seats.len() * self.plan.all_rounds() as usize;
         let mut done = 0;
-        for round in 0..self.plan.rounds {
+        for round in 0..self.plan.all_rounds() {
+            if round > 0 && round % self.plan.rounds.max(1) == 0 {
+                self.seats.iter_mut().for_each(Seat::renew);
+            }
             let mut order: Vec<usize> = (0..n_jobs).collect();
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(u64::from(round));
             order.shuffle(&mut rng);
             for (turn, at) in (0..).zip(order) {
                 for seat in turns(self.seats.len(), round.wrapping_add(turn)) {
+                    done += 1;
+                    let (job, target) = (&self.plan.jobs[at].name, &self.plan.targets[seat]);
+                    if self.done.has(job, target, round) {
+                        continue;
+                    }
                     if self.interrupt.is_set() {
                         return Ok(());
                     }
-                    done += 1;
+                    if self.left().is_some_and(|left| left.is_zero()) {
+                        return self.describe(true);
+                    }
                     self.serve(at, seat, round, (done, all))?;
                 }
             }
         }
         self.describe(true)
+    }
+
+    /// What is left of the budget; none without one.
+    fn left(&self) -> Option<Duration> {
+        let budget = Duration::from_nanos(self.plan.budget_ns?);
+        Some(budget.saturating_sub(self.started.elapsed()))
     }
 
     fn describe(&mut self, after: bool) -> Result<(), RecordError> {
@@ -141,18 +220,27 @@ impl Serving<'_> {
             ..planned.clone()
         };
         self.watcher.begun(&job, &target, round);
-        let (interrupt, seat) = (self.interrupt, &mut self.seats[seat]);
+        // What is in hand when the budget is over has a quarter more.
+        let budget = self.plan.budget_ns.map(Duration::from_nanos);
+        let over = budget.map(|budget| self.started + budget + budget / 4);
+        let interrupt = self.interrupt;
+        let is_over = || interrupt.is_set() || over.is_some_and(|over| Instant::now() >= over);
+        let seat = &mut self.seats[seat];
         let started_ns = ns(self.started.elapsed());
         let mut waiting = Waiting {
             wait: self.wait,
             clock: &MonotonicClock::start(),
-            stop: &|| interrupt.is_set(),
+            stop: &is_over,
             say: &mut |why| self.watcher.waits(why),
         };
         let served = serve_warm(seat, &target, &job, &mut waiting);
         if let Err(TargetError::Unfit { .. }) = served {
             // It was waited for once: every further job would wait as long.
             self.wait = Wait::default();
+        }
+        if let Err(TargetError::Interrupted) = served {
+            // Nothing was sent: it is as if the job had not begun.
+            return Ok(());
         }
         let (usage, sampled) = seat.take_usage();
         for timeline in served.iter().flat_map(|s| &s.timelines) {
@@ -171,6 +259,7 @@ impl Serving<'_> {
             job: job.name,
             target,
             round,
+            worker: seat.worker(),
             started_ns,
             elapsed_ns: served.as_ref().map(|s| s.elapsed_ns),
             reason,

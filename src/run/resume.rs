@@ -57,7 +57,7 @@ impl Done {
                 // Failed and interrupted cells are what resuming is for.
                 _ => {}
             },
-            // A run's requests are not resumed: they are short, and jobs belong together.
+            // What is left of a run's requests is read by itself.
             Line::Run(_) | Line::End(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) => {}
         }
     }

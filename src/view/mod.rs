@@ -25,6 +25,7 @@ use crate::plan::{Case, CaseId, KV_PAD, Protocol};
 use crate::price::Price;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{EndLine, Outcome, RunHeader, StoppedBy};
+use crate::request::Ending;
 use crate::run::stop::LEVEL;
 use crate::stats::{Interval, median_interval};
 use collect::Collector;
@@ -349,7 +350,21 @@ impl RunView {
                 || c.failures
                     .iter()
                     .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
-        })
+        }) || self.requests_can_be_resumed()
+    }
+
+    /// Whether a job has fewer whole rounds than planned.
+    fn requests_can_be_resumed(&self) -> bool {
+        let (Some(requests), Some(plan)) = (&self.requests, &self.header.requests) else {
+            return false;
+        };
+        let planned = plan.all_rounds() as usize;
+        let lacks = |job: &requests::JobView| {
+            let ended = job.rounds.iter().filter(|r| r.elapsed_ns.is_some());
+            let is_cut = job.figures.failed.contains_key(Ending::Interrupted.word());
+            ended.count() < planned || is_cut
+        };
+        requests.jobs.iter().any(lacks)
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) fn known(requests: &RequestsView) -> String {
     let intervals = intervals.filter_map(|j| j.figures.latency_ns.mean?.interval);
     match Widths::of(intervals) {
         Some(widths) => format!("latency {}", widths.in_short("jobs", duration)),
-        None => "unknown: an interval needs three rounds".to_owned(),
+        None => {
+            "unknown: an interval needs three processes, or three rounds of a server".to_owned()
+        }
     }
 }
 
@@ -43,6 +45,10 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
     let widths = Widths::of(measured.iter().filter_map(interval));
     let rounds = measured.iter().map(|j| j.rounds.len()).max().unwrap_or(0);
     let rounds = plural(u32::try_from(rounds).unwrap_or(u32::MAX), "round", "rounds");
+    let rounds = match measured.iter().filter_map(|j| j.n_processes()).max() {
+        Some(n) => format!("{rounds} in {}", plural(n, "process", "processes")),
+        None => rounds,
+    };
     let (claim, sure) = match widths {
         None => (
             format!("Undetermined: there is no interval from {rounds}; three give one."),

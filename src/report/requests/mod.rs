@@ -16,6 +16,7 @@ use crate::request::{CountCaveat, Ending, Load, StopAt};
 use crate::stats::histogram::min_samples_for;
 use crate::text::{plain, plural, short};
 use crate::units;
+use crate::view::CellWarning;
 use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times, failed_kind};
 
 /// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
@@ -23,7 +24,7 @@ const MOST_ROWS: usize = 200;
 
 /// What the words above the columns mean.
 const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token after \
-                          the first. ITL: between two pieces of an answer. ±95%: the interval over rounds of the figure before it. \
+                          the first. ITL: between two pieces of an answer. ±95%: the interval of the figure before it, over processes or rounds. \
                           tokens/s and requests/s: of all requests of the job together. All of whole answers only.";
 
 /// What the words above the columns of this run mean.
@@ -75,12 +76,12 @@ pub fn sheets(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Sh
     sheets
 }
 
-/// `8 jobs at 2 targets in 3 rounds`.
+/// `8 jobs at 2 targets, 5 processes of 2 rounds`.
 pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let plan = view.header.requests.as_ref();
     let jobs = plan.map_or(0, |p| count(p.jobs.len()));
-    let rounds = plan.map_or(0, |p| p.rounds);
+    let rounds = plan.map_or((0, 1), |p| (p.rounds, p.replicates));
     let names: Vec<String> = requests.targets.iter().map(|t| short(&t.name)).collect();
     let shown = match names.len() {
         0..=4 => names.join(", "),
@@ -89,8 +90,18 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
     format!(
         "{} at {shown}, {}",
         plural(jobs, "job", "jobs"),
-        plural(rounds, "round", "rounds")
+        rounds_of(rounds)
     )
+}
+
+/// `3 processes`, `5 processes of 2 rounds`, or `3 rounds` of one.
+pub fn rounds_of((rounds, replicates): (u32, u32)) -> String {
+    let rounds_of_each = plural(rounds, "round", "rounds");
+    match (rounds, replicates) {
+        (_, 1) => rounds_of_each,
+        (1, n) => plural(n, "process", "processes"),
+        (_, n) => format!("{} of {rounds_of_each}", plural(n, "process", "processes")),
+    }
 }
 
 fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String, String)> {
@@ -112,6 +123,9 @@ fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String
     }
     if is_alone {
         say("record", view.record.display().to_string());
+        for (what, command) in notes::next_steps(view) {
+            say("next", format!("{what} {}", command.unwrap_or_default()));
+        }
     }
     below
 }
@@ -126,6 +140,9 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
         for note in target.facts().iter().flat_map(|facts| &facts.notes) {
             said.push(format!("{}: {}", short(&target.name), plain(note)));
         }
+    }
+    if requests.measured().any(|job| job.n_processes() == Some(1)) {
+        said.push(CellWarning::OneProcess.to_string());
     }
     for job in &requests.jobs {
         let place = format!("{} at {}", short(&job.job.name), short(&job.target));
@@ -274,7 +291,7 @@ fn about_missing(requests: &RequestsView) -> Option<String> {
         ));
     }
     if lacks(|f| f.latency_ns.mean.is_some_and(|m| m.interval.is_none())) {
-        said.push("an interval needs three rounds".to_owned());
+        said.push("an interval needs three processes, or three rounds of a server".to_owned());
     }
     if lacks(|f| f.n_generated.is_none()) {
         said.push("a target that does not count tokens has no TPOT and no tokens/s".to_owned());

@@ -27,6 +27,8 @@ pub struct Row<'a> {
     n_ctx: Option<u32>,
     n_gen: u32,
     n_rounds: u32,
+    /// Worker processes; null for servers.
+    n_processes: Option<u32>,
     tokens_per_s: Option<f64>,
     tokens_per_s_ci: Option<[f64; 2]>,
     requests_per_s: Option<f64>,
@@ -204,6 +206,7 @@ fn row<'a>(view: &'a RunView, requests: &'a RequestsView, view_of_job: &'a JobVi
         },
         n_gen: case.n_gen,
         n_rounds: u32::try_from(view_of_job.rounds.len()).unwrap_or(u32::MAX),
+        n_processes: view_of_job.n_processes(),
         tokens_per_s: value(view_of_job.tokens_per_s),
         tokens_per_s_ci: ends(view_of_job.tokens_per_s),
         requests_per_s: value(view_of_job.requests_per_s),

@@ -27,6 +27,9 @@ pub(in crate::view) struct Collector {
     offset: u32,
     /// The round after the last one of the run being read.
     next_round: u32,
+    /// The same of worker processes.
+    worker_offset: u32,
+    next_worker: u32,
 }
 
 /// A job at a target so far.
@@ -42,6 +45,7 @@ struct Pending {
 /// What a job's line says of a round.
 #[derive(Debug, Default)]
 struct Ended {
+    worker: Option<u32>,
     started_ns: u64,
     elapsed_ns: Option<u64>,
     reason: Option<String>,
@@ -57,6 +61,7 @@ impl Collector {
     /// The next lines are of another run: its rounds are further ones.
     pub(in crate::view) fn begin_run(&mut self) {
         self.offset = self.next_round;
+        self.worker_offset = self.next_worker;
     }
 
     pub(in crate::view) fn note_target(&mut self, line: TargetLine) {
@@ -97,11 +102,19 @@ impl Collector {
                 .map(|w| w[1].at_ns.saturating_sub(w[0].at_ns))
                 .collect(),
         };
+        if pending.requests.contains_key(&(round, t.number)) {
+            // A resumed run serves the round again: nothing of its first try is left.
+            pending.requests.retain(|(of, _), _| *of != round);
+        }
         pending.requests.insert((round, t.number), kept);
     }
 
-    pub(in crate::view) fn note_job(&mut self, line: JobLine) {
+    pub(in crate::view) fn note_job(&mut self, mut line: JobLine) {
         let round = self.round(line.round);
+        if let Some(worker) = &mut line.worker {
+            *worker = worker.saturating_add(self.worker_offset);
+            self.next_worker = self.next_worker.max(worker.saturating_add(1));
+        }
         let pending = self.pending(line.job.clone(), line.target.clone());
         pending.n_lines = pending.n_lines.saturating_add(1);
         pending.rounds.insert(round, Ended::of(line));
@@ -189,6 +202,7 @@ fn kind_of(target: &TargetView) -> Option<TargetKind> {
 impl Ended {
     fn of(line: JobLine) -> Self {
         let mut ended = Self {
+            worker: line.worker,
             started_ns: line.started_ns,
             elapsed_ns: line.elapsed_ns,
             reason: line.reason,
@@ -246,11 +260,16 @@ impl Pending {
         numbers.extend(requests.iter().map(|k| k.sent.round));
         numbers.sort_unstable();
         numbers.dedup();
-        let round = |n: &u32| figures::round(*n, &requests, self.rounds.get(n).map(Ended::times));
+        let process_of = |n: u32| self.rounds.get(&n).and_then(|e| e.worker);
+        let round = |n: &u32| {
+            let times = self.rounds.get(n).map(Ended::times);
+            figures::round(*n, process_of(*n), &requests, times)
+        };
         let rounds: Vec<Round> = numbers.iter().map(round).collect();
         let every: Vec<&Kept> = requests.iter().collect();
         let rate = |of: fn(&Round) -> Option<f64>| {
-            let values: Vec<f64> = rounds.iter().filter_map(of).collect();
+            let values = rounds.iter().filter_map(|r| Some((r.process, of(r)?)));
+            let values: Vec<_> = values.collect();
             figures::over_rounds(&values)
         };
         let unserved = |(round, e): (&u32, &Ended)| Some((*round, e.reason.clone()?));
@@ -269,8 +288,8 @@ impl Pending {
         JobView {
             target: target.name.clone(),
             kind: kind_of(target),
-            figures: figures::of(&job, &every),
-            classes: classes(&job, &requests),
+            figures: figures::of(&job, &every, &process_of),
+            classes: classes(&job, &requests, &process_of),
             tokens_per_s: rate(|r| r.tokens_per_s),
             requests_per_s: rate(|r| r.requests_per_s),
             calls: merged(self.rounds.values()),
@@ -318,7 +337,11 @@ fn merged<'a>(rounds: impl Iterator<Item = &'a Ended>) -> Option<Calls> {
 }
 
 /// Figures by class, in the order in which the job's prompts have them.
-fn classes(job: &Job, requests: &[Kept]) -> Vec<ClassView> {
+fn classes(
+    job: &Job,
+    requests: &[Kept],
+    process_of: &dyn Fn(u32) -> Option<u32>,
+) -> Vec<ClassView> {
     let mut names: Vec<&str> = Vec::new();
     for prompt in &job.prompts {
         if !names.contains(&prompt.class.as_str()) {
@@ -336,7 +359,7 @@ fn classes(job: &Job, requests: &[Kept]) -> Vec<ClassView> {
         .into_iter()
         .map(|class| ClassView {
             class: class.to_owned(),
-            figures: figures::of(job, &of_class(class)),
+            figures: figures::of(job, &of_class(class), process_of),
         })
         .collect()
 }

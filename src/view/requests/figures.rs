@@ -1,4 +1,4 @@
-//! From requests to figures: means, percentiles, and their intervals over rounds.
+//! From requests to figures: means, percentiles, and their intervals over processes or rounds.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,11 @@ use crate::run::stop::LEVEL;
 use crate::stats::histogram::min_samples_for;
 use crate::stats::{Interval, median_interval, summary};
 
-/// Rounds below which there is no interval: two differ by chance as much as by anything.
-const FEWEST_ROUNDS: usize = 3;
+/// Processes, or rounds, below which there is no interval: two differ by chance as much as by anything.
+const FEWEST_UNITS: usize = 3;
+
+/// A round's value, or several, and the worker process that it is of; none of a server, whose process is always the same.
+pub(super) type OfRound<T> = (Option<u32>, T);
 
 /// A request while its figures are made.
 #[derive(Debug)]
@@ -20,23 +23,34 @@ pub(super) struct Kept {
 }
 
 /// A value for each round: their median, with its interval.
-pub(super) fn over_rounds(values: &[f64]) -> Option<Measured> {
+pub(super) fn over_rounds(values: &[OfRound<f64>]) -> Option<Measured> {
+    let all: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
     Some(Measured {
-        value: summary::median(values)?,
+        value: summary::median(&all)?,
         interval: interval_of(values),
     })
 }
 
-fn interval_of(values: &[f64]) -> Option<Interval> {
-    if values.len() < FEWEST_ROUNDS {
-        return None;
+/// The units are processes with all their rounds; rounds where there is one process.
+fn interval_of(values: &[OfRound<f64>]) -> Option<Interval> {
+    let mut processes: BTreeMap<Option<u32>, Vec<f64>> = BTreeMap::new();
+    for (process, value) in values {
+        processes.entry(*process).or_default().push(*value);
     }
-    let units: Vec<Vec<f64>> = values.iter().map(|v| vec![*v]).collect();
-    median_interval(&units, LEVEL)
+    let units: Vec<Vec<f64>> = match processes.len() {
+        0 | 1 => values.iter().map(|(_, value)| vec![*value]).collect(),
+        _ => processes.into_values().collect(),
+    };
+    median_interval(&units, LEVEL).filter(|_| units.len() >= FEWEST_UNITS)
 }
 
 /// Means and rates of one round; `times` are when it began and how long it took.
-pub(super) fn round(number: u32, all: &[Kept], times: Option<(u64, Option<u64>)>) -> Round {
+pub(super) fn round(
+    number: u32,
+    process: Option<u32>,
+    all: &[Kept],
+    times: Option<(u64, Option<u64>)>,
+) -> Round {
     let own = || all.iter().map(|k| &k.sent).filter(|s| s.round == number);
     let whole = || own().filter(|s| s.is_answered());
     let mean = |of: &dyn Fn(&Sent) -> Option<f64>| {
@@ -57,6 +71,7 @@ pub(super) fn round(number: u32, all: &[Kept], times: Option<(u64, Option<u64>)>
     let n_whole = whole().count();
     Round {
         round: number,
+        process,
         elapsed_ns,
         started_ns: times.map(|(started, _)| started),
         latency_ns: mean(&|s| Some(s.latency_ns() as f64)),
@@ -72,8 +87,12 @@ fn mean(values: &[f64]) -> Option<f64> {
     (n > 0).then(|| values.iter().sum::<f64>() / n as f64)
 }
 
-/// Figures of these requests, which are in the order of their rounds.
-pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
+/// Figures of these requests, which are in the order of their rounds; `process_of` is the worker process of a round.
+pub(super) fn of(
+    job: &Job,
+    requests: &[&Kept],
+    process_of: &dyn Fn(u32) -> Option<u32>,
+) -> Figures {
     let whole: Vec<&Kept> = requests
         .iter()
         .copied()
@@ -88,9 +107,11 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
             failed_such_as.entry(ending.word()).or_insert(reason);
         }
     }
-    let times = |of: &dyn Fn(&Sent) -> Option<f64>| Times::of(by_round(&whole, |k| of(&k.sent)));
-    let of_gaps = |k: &Kept| k.gaps_ns.iter().map(|ns| *ns as f64).collect::<Vec<_>>();
-    let rates = by_round(&whole, |k| k.sent.tokens_per_s());
+    let by_round = |of: &dyn Fn(&Kept) -> Vec<f64>| by_round(&whole, process_of, of);
+    let times =
+        |of: &dyn Fn(&Sent) -> Option<f64>| Times::of(by_round(&|k| Vec::from_iter(of(&k.sent))));
+    let rates = by_round(&|k| Vec::from_iter(k.sent.tokens_per_s()));
+    let every_rate: Vec<f64> = rates.iter().flat_map(|(_, rates)| rates).copied().collect();
     let sum = |of: fn(&Sent) -> Option<u32>| {
         let n: Option<Vec<u64>> = whole.iter().map(|k| of(&k.sent).map(u64::from)).collect();
         n.filter(|n| !n.is_empty()).map(|n| n.iter().sum())
@@ -108,9 +129,11 @@ pub(super) fn of(job: &Job, requests: &[&Kept]) -> Figures {
         ttft_ns: times(&|s| Some(s.ttft_ns()? as f64)),
         ttft_visible_ns: times(&|s| Some(s.ttft_visible_ns()? as f64)),
         tpot_ns: times(&|s| s.tpot_ns),
-        gap_ns: Times::of(by_round(&whole, of_gaps)),
+        gap_ns: Times::of(by_round(&|k| {
+            k.gaps_ns.iter().map(|ns| *ns as f64).collect()
+        })),
         wait_ns: times(&|s| Some(s.wait_ns()? as f64)),
-        tokens_per_s: measured(mean(&rates.concat()), &rates, &mean),
+        tokens_per_s: measured(mean(&every_rate), &rates, &mean),
         ttft_share: ttft_share(&whole),
         counting: Counting::of(whole.iter().map(|k| &k.sent)),
     }
@@ -125,34 +148,31 @@ fn ttft_share(whole: &[&Kept]) -> Option<f64> {
 }
 
 /// Values in groups of one round each; the requests are in the order of rounds.
-fn by_round<I: IntoIterator<Item = f64>>(
+fn by_round(
     requests: &[&Kept],
-    of: impl Fn(&Kept) -> I,
-) -> Vec<Vec<f64>> {
-    let mut rounds: Vec<Vec<f64>> = Vec::new();
-    let mut last = None;
-    for kept in requests {
-        if last != Some(kept.sent.round) {
-            rounds.push(Vec::new());
-            last = Some(kept.sent.round);
-        }
-        if let Some(round) = rounds.last_mut() {
-            round.extend(of(kept));
-        }
-    }
-    rounds.retain(|r| !r.is_empty());
+    process_of: &dyn Fn(u32) -> Option<u32>,
+    of: &dyn Fn(&Kept) -> Vec<f64>,
+) -> Vec<OfRound<Vec<f64>>> {
+    let rounds = requests.chunk_by(|a, b| a.sent.round == b.sent.round);
     rounds
+        .map(|round| {
+            let values = round.iter().flat_map(|kept| of(kept)).collect();
+            (process_of(round[0].sent.round), values)
+        })
+        .filter(|(_, values): &OfRound<Vec<f64>>| !values.is_empty())
+        .collect()
 }
 
 /// A value of all rounds, with the interval of the rounds' own; `unit` is that of a round, none where it has too
 /// little for one.
 fn measured(
     value: Option<f64>,
-    rounds: &[Vec<f64>],
+    rounds: &[OfRound<Vec<f64>>],
     unit: &dyn Fn(&[f64]) -> Option<f64>,
 ) -> Option<Measured> {
     let value = value?;
-    let units: Option<Vec<f64>> = rounds.iter().map(|r| unit(r)).collect();
+    let of_round = |(process, values): &OfRound<Vec<f64>>| Some((*process, unit(values)?));
+    let units: Option<Vec<OfRound<f64>>> = rounds.iter().map(of_round).collect();
     let interval = units.and_then(|units| interval_of(&units));
     Some(Measured {
         value,
@@ -161,12 +181,16 @@ fn measured(
 }
 
 impl Times {
-    fn of(mut rounds: Vec<Vec<f64>>) -> Self {
-        for round in &mut rounds {
+    fn of(mut rounds: Vec<OfRound<Vec<f64>>>) -> Self {
+        for (_, round) in &mut rounds {
             // Sorted once: what follows sorts again, which is cheap then.
             round.sort_unstable_by(f64::total_cmp);
         }
-        let mut every = rounds.concat();
+        let mut every: Vec<f64> = rounds
+            .iter()
+            .flat_map(|(_, round)| round)
+            .copied()
+            .collect();
         every.sort_unstable_by(f64::total_cmp);
         let enough = |values: &[f64], q| {
             min_samples_for(q).is_some_and(|needed| values.len() as u64 >= needed)

@@ -10,7 +10,8 @@ pub(in crate::view) fn take_in(plan: &mut Option<RequestsPlan>, other: &Option<R
         *plan = Some(other.clone());
         return;
     };
-    plan.rounds = plan.rounds.saturating_add(other.rounds);
+    // All are rounds of one plan then; each says of which process it is.
+    (plan.rounds, plan.replicates) = (plan.all_rounds().saturating_add(other.all_rounds()), 1);
     for target in &other.targets {
         if !plan.targets.contains(target) {
             plan.targets.push(target.clone());

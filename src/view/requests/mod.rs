@@ -9,7 +9,7 @@ mod figures;
 mod merge;
 mod sent;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::CellUsage;
@@ -109,6 +109,8 @@ pub struct Answer {
 pub struct Round {
     /// Its number, from 0.
     pub round: u32,
+    /// The worker process that served it; none of a server, and where the record does not say.
+    pub process: Option<u32>,
     /// From its begin to its last request's end; none when it could not be served.
     pub elapsed_ns: Option<u64>,
     /// When it began, nanoseconds after the run did.
@@ -125,12 +127,12 @@ pub struct Round {
     pub requests_per_s: Option<f64>,
 }
 
-/// A value, and its 95% interval over rounds where there are enough of them.
+/// A value, and its 95% interval where there are enough processes or rounds for one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
     /// Over all requests of all rounds; of a rate, the median over rounds.
     pub value: f64,
-    /// Its interval: the units are rounds.
+    /// Its interval: the units are worker processes; rounds of a server, or where there is one process.
     pub interval: Option<Interval>,
 }
 
@@ -271,10 +273,25 @@ impl JobView {
     pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
         let theirs = other.by_round(of);
         let mine = self.by_round(of).into_iter();
-        let ratios: Vec<f64> = mine
-            .filter_map(|(round, value)| Some(value / theirs.get(&round).filter(|v| **v > 0.0)?))
+        let process_of = self.processes();
+        let ratios: Vec<(Option<u32>, f64)> = mine
+            .filter_map(|(round, value)| {
+                let ratio = value / theirs.get(&round).filter(|v| **v > 0.0)?;
+                Some((*process_of.get(&round)?, ratio))
+            })
             .collect();
         figures::over_rounds(&ratios)
+    }
+
+    fn processes(&self) -> BTreeMap<u32, Option<u32>> {
+        self.rounds.iter().map(|r| (r.round, r.process)).collect()
+    }
+
+    /// Worker processes that served it; none of a server's. Records of programs that did everything in one do not say so.
+    pub fn n_processes(&self) -> Option<u32> {
+        let known: BTreeSet<u32> = self.rounds.iter().filter_map(|r| r.process).collect();
+        let n = u32::try_from(known.len()).unwrap_or(u32::MAX).max(1);
+        self.is_in_process().then_some(n)
     }
 
     /// A figure of each round, where it has one.

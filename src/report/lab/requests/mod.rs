@@ -282,11 +282,12 @@ pub(super) fn next(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     if difficulty(requests).is_empty() {
         blocks.push(missing(view, Experiment::DifficultyEqual));
     }
-    if requests.measured().any(|j| j.rounds.len() < 3) {
-        let again = Suggestion::again(&view.header, &[("--rounds", "3".to_owned())]);
+    let has_few = |j: &JobView| j.rounds.len() < 3 || j.n_processes().is_some_and(|n| n < 3);
+    if requests.measured().any(has_few) {
+        let again = Suggestion::again(&view.header, &[("--replicates", "3".to_owned())]);
         let is_sweep = view.header.args.first().is_some_and(|a| a == "sweep");
         blocks.push(missing_or_text(
-            "Intervals need three rounds.",
+            "Intervals need three processes, or three rounds of a server.",
             again.filter(|_| !is_sweep),
         ));
     }

@@ -28,8 +28,8 @@ pub(in super::super) fn beside(requests: &RequestsView) -> Vec<Block> {
         blocks.push(Block::Table(split(&pairs)));
     }
     blocks.push(Block::Text(
-        "Ratios are medians over rounds, in which the targets took turns; in brackets their 95% interval, where there are \
-         three rounds. Waiting is the time before the engine began with a request, as the server's own durations leave \
+        "Ratios are medians over rounds, in which the targets took turns; in brackets their 95% interval over processes, where \
+         there are three. Waiting is the time before the engine began with a request, as the server's own durations leave \
          it; transport is what the client saw beyond the server's total. The parts are means and add up."
             .to_owned(),
     ));
