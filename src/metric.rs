@@ -11,6 +11,7 @@ use crate::host::EnergySource;
 use crate::host::usage::PhaseEnergy;
 use crate::measure::{Call, Phase};
 use crate::plan::Case;
+use crate::stats::histogram::min_samples_for;
 use crate::stats::summary;
 use crate::units;
 
@@ -105,6 +106,25 @@ struct Seen<'a> {
     energy: Option<PhaseEnergy>,
 }
 
+/// Durations of the whole answers of a job in one round, nanoseconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answers {
+    /// Of each, from due to ended.
+    pub latency_ns: Vec<f64>,
+    /// From due to the first piece, of those whose pieces came one by one.
+    pub ttft_ns: Vec<f64>,
+    /// Per token after the first, likewise.
+    pub tpot_ns: Vec<f64>,
+}
+
+/// The work that a metric is of, and its value of one repetition.
+enum Of {
+    /// Batches: a repetition's calls.
+    Batch(fn(&Seen<'_>) -> Option<f64>),
+    /// Whole requests: a round of a job.
+    Requests(fn(&Answers) -> Option<f64>),
+}
+
 /// A metric's row.
 struct Row {
     name: &'static str,
@@ -112,13 +132,13 @@ struct Row {
     key: &'static str,
     unit: Unit,
     description: &'static str,
-    of: fn(&Seen<'_>) -> Option<f64>,
+    of: Of,
 }
 
 /// A row is: what it is (also in schemas); the value of [`Metric`], its name on the command line and in tables, its key in JSON and CSV; its
-/// unit; and its value of one repetition.
+/// unit; the work that it is of, and its value of one repetition.
 macro_rules! metrics {
-    ($($(#[doc = $doc:literal])+ $metric:ident = $name:literal, $key:literal, $unit:ident, $of:expr;)*) => {
+    ($($(#[doc = $doc:literal])+ $metric:ident = $name:literal, $key:literal, $unit:ident, $work:ident $of:expr;)*) => {
         /// A figure of one repetition; definitions in METHODOLOGY.md, section 1.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -136,42 +156,42 @@ macro_rules! metrics {
             key: $key,
             unit: Unit::$unit,
             description: concat!($($doc),+),
-            of: $of,
+            of: Of::$work($of),
         }),*];
     };
 }
 
 metrics! {
     /// Generated tokens of all sequences per second of decode steps.
-    DecodeTokensPerS = "decode", "decode_tokens_per_s", TokensPerS, |r| rate(r.of_phase(Phase::Decode));
+    DecodeTokensPerS = "decode", "decode_tokens_per_s", TokensPerS, Batch |r| rate(r.of_phase(Phase::Decode));
     /// Prompt tokens of all sequences per second of prefill; none without a prompt.
-    PrefillTokensPerS = "prefill", "prefill_tokens_per_s", TokensPerS, |r| {
+    PrefillTokensPerS = "prefill", "prefill_tokens_per_s", TokensPerS, Batch |r| {
         rate(r.of_phase(Phase::Prefill)).filter(|_| r.case.n_prompt > 0)
     };
     /// Median decode step: the latency between two tokens.
-    StepNs = "step", "median_step_ns", Ns, |r| r.median_of_steps(Call::step_ns);
+    StepNs = "step", "median_step_ns", Ns, Batch |r| r.median_of_steps(Call::step_ns);
     /// Time to first token: the whole prefill, until the last sequence of the jointly prefilled batch has its first token. None
     /// without a prompt, or when no token is chosen.
-    TtftNs = "ttft", "ttft_ns", Ns, |r| {
+    TtftNs = "ttft", "ttft_ns", Ns, Batch |r| {
         let has_first = r.case.n_prompt > 0 && r.case.sample;
         let whole = r.of_phase(Phase::Prefill).map(Call::step_ns).reduce(u64::saturating_add);
         whole.filter(|_| has_first).map(|ns| ns as f64)
     };
     /// Time per output token of one sequence, (last token - first token) / intervals between them: without speculation the mean
     /// decode step.
-    TpotNs = "tpot", "tpot_ns", Ns, |r| {
+    TpotNs = "tpot", "tpot_ns", Ns, Batch |r| {
         summary::mean(&r.steps(Call::step_ns))
     };
     /// The engine's part of a decode step, median.
-    EngineNs = "engine", "engine_ns", Ns, |r| r.median_of_steps(Call::engine_ns);
+    EngineNs = "engine", "engine_ns", Ns, Batch |r| r.median_of_steps(Call::engine_ns);
     /// This program's own part of a decode step, median.
-    OverheadNs = "overhead", "overhead_ns", Ns, |r| r.median_of_steps(|c| c.build_ns);
+    OverheadNs = "overhead", "overhead_ns", Ns, Batch |r| r.median_of_steps(|c| c.build_ns);
     /// The part of choosing tokens in a decode step, median; none when none are chosen.
-    SampleNs = "sample", "sample_ns", Ns, |r| {
+    SampleNs = "sample", "sample_ns", Ns, Batch |r| {
         r.median_of_steps(|c| c.sample_ns).filter(|_| r.case.sample)
     };
     /// Share of a repetition's time that its prefill takes; none without a prompt, or without a decode step.
-    PrefillShare = "prefill_share", "prefill_share", Share, |r| {
+    PrefillShare = "prefill_share", "prefill_share", Share, Batch |r| {
         let (_, prefill_ns) = total(r.of_phase(Phase::Prefill));
         let (_, decode_ns) = total(r.of_phase(Phase::Decode));
         let has_both = r.case.n_prompt > 0 && prefill_ns > 0 && decode_ns > 0;
@@ -179,13 +199,26 @@ metrics! {
     };
     /// Energy per generated token of all sequences, by the counters of the device that computes: GPUs, or else the
     /// processor's packages.
-    JoulesPerToken = "joules_per_token", "", JoulesPerToken, |r| {
+    JoulesPerToken = "joules_per_token", "", JoulesPerToken, Batch |r| {
         let (tokens, ns) = total(r.of_phase(Phase::Decode));
         let is_known = tokens > 0 && ns >= EnergySource::of(r.case).least_ns(1);
         let mj = r.energy?.decode_mj;
         // A counter that stands still counts nothing.
         (is_known && mj > 0).then(|| mj as f64 / 1e3 / tokens as f64)
     };
+    /// Latency of a request, from due to its last token: mean over a job's whole answers.
+    RequestLatencyNs = "request_latency", "", Ns, Requests |a| summary::mean(&a.latency_ns);
+    /// Time to first token of a request, from due: mean over a job's whole answers.
+    RequestTtftNs = "request_ttft", "", Ns, Requests |a| summary::mean(&a.ttft_ns);
+    /// Its 95th percentile over a job's whole answers in one round; none below 59.
+    RequestTtftP95Ns = "request_ttft_p95", "", Ns, Requests |a| {
+        let enough = min_samples_for(0.95).is_some_and(|n| a.ttft_ns.len() as u64 >= n);
+        let mut sorted = a.ttft_ns.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        summary::quantile_type8(&sorted, 0.95).filter(|_| enough)
+    };
+    /// Time per output token of a request after its first: mean over a job's whole answers.
+    RequestTpotNs = "request_tpot", "", Ns, Requests |a| summary::mean(&a.tpot_ns);
 }
 
 impl<'a> Seen<'a> {
@@ -265,11 +298,27 @@ impl Metric {
 
     /// As [`Metric::of`], but with a part of a step that the clock saw nothing of as the 0 that it is.
     pub fn measured(self, case: &Case, calls: &[Call], energy: Option<PhaseEnergy>) -> Option<f64> {
-        (self.row().of)(&Seen {
-            case,
-            calls,
-            energy,
-        })
+        match self.row().of {
+            Of::Batch(of) => of(&Seen {
+                case,
+                calls,
+                energy,
+            }),
+            Of::Requests(_) => None,
+        }
+    }
+
+    /// Whether it is of whole requests, and not of batches.
+    pub fn is_of_requests(self) -> bool {
+        matches!(self.row().of, Of::Requests(_))
+    }
+
+    /// The value of a job in one round; none when it has none: no whole answer, or too few of them.
+    pub fn of_round(self, answers: &Answers) -> Option<f64> {
+        match self.row().of {
+            Of::Batch(_) => None,
+            Of::Requests(of) => of(answers).filter(|v| *v > 0.0),
+        }
     }
 
     /// The logarithm of a value as a time: of a rate, that of its inverse. More is slower, whatever the metric.
@@ -447,6 +496,7 @@ mod tests {
         let alone: Vec<Metric> = Metric::ALL
             .iter()
             .copied()
+            .filter(|m| !m.is_of_requests())
             .filter(|m| m.of(&case(true, 0), &calls, None).is_none())
             .filter(|m| ![Metric::OverheadNs, Metric::JoulesPerToken].contains(m))
             .collect();
@@ -458,6 +508,28 @@ mod tests {
                 Metric::PrefillShare
             ]
         );
+    }
+
+    #[test]
+    fn rounds_of_requests_have_means_and_a_percentile_of_enough() {
+        let answers = Answers {
+            latency_ns: vec![100.0, 300.0],
+            ttft_ns: (1..=59).map(f64::from).collect(),
+            tpot_ns: Vec::new(),
+        };
+        let of = |m: Metric| m.of_round(&answers);
+        assert_eq!(of(Metric::RequestLatencyNs), Some(200.0));
+        assert_eq!(of(Metric::RequestTtftNs), Some(30.0));
+        // Type 8: h = (59 + 1/3) 0.95 + 1/3 = 56.7.
+        let p95 = of(Metric::RequestTtftP95Ns).expect("59 answers");
+        assert!((p95 - 56.7).abs() < 1e-9, "{p95}");
+        assert_eq!(of(Metric::RequestTpotNs), None, "no answer has two pieces");
+        assert_eq!(of(Metric::StepNs), None, "of batches");
+        let fewer = Answers {
+            ttft_ns: vec![1.0; 58],
+            ..Answers::default()
+        };
+        assert_eq!(Metric::RequestTtftP95Ns.of_round(&fewer), None);
     }
 
     #[test]

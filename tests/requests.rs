@@ -474,6 +474,71 @@ fn each_replicate_is_a_fresh_process_and_the_unit_of_the_intervals() {
 }
 
 #[test]
+fn two_runs_of_requests_are_compared_job_by_job() {
+    let place = Place::new();
+    let tiny = tiny_model().to_str().expect("text");
+    for name in ["a", "b"] {
+        let out = place.run(&[
+            "requests",
+            "-m",
+            tiny,
+            "--batch",
+            "1,2",
+            "-n",
+            "8",
+            "--class",
+            "short",
+            "--no-report",
+            "--name",
+            name,
+        ]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    }
+    let mut runs: Vec<String> = std::fs::read_dir(place.out())
+        .expect("two runs")
+        .map(|e| {
+            e.expect("readable")
+                .path()
+                .to_str()
+                .expect("text")
+                .to_owned()
+        })
+        .collect();
+    runs.sort_by_key(|run| run.rsplit('-').next().map(str::to_owned));
+    let compare = |metric: &str| {
+        let out = place.run(&[
+            "compare", &runs[0], &runs[1], "--metric", metric, "-o", "json",
+        ]);
+        (out.status.code(), stdout(&out), stderr(&out))
+    };
+    for metric in ["request_latency", "request_ttft", "request_tpot"] {
+        let (code, said, error) = compare(metric);
+        assert_eq!(code, Some(0), "{error}");
+        let found: Value = serde_json::from_str(&said).expect("JSON");
+        let rows = found["rows"].as_array().expect("rows");
+        let jobs: Vec<&str> = rows.iter().filter_map(|r| r["job"].as_str()).collect();
+        assert_eq!(
+            jobs,
+            [
+                "concurrency/c1 at in-process",
+                "concurrency/c2 at in-process"
+            ]
+        );
+        assert!(
+            rows.iter()
+                .all(|r| r["n_processes_a"] == 3 && r["n_processes_b"] == 3),
+            "{said}"
+        );
+    }
+    let (code, _, error) = compare("request_ttft_p95");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("59 of them in a round"), "{error}");
+    let (code, _, error) = compare("step");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("--metric request_latency"), "{error}");
+}
+
+#[test]
 fn a_budget_ends_requests_and_what_is_missing_can_be_resumed() {
     let place = Place::new();
     let tiny = tiny_model().to_str().expect("text");

@@ -48,6 +48,11 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
     let sides = prepare_sides(args)?;
+    ensure!(
+        !args.metric.is_of_requests(),
+        "--metric {}: ab measures cells; `ggufbench compare` compares two runs of requests by it",
+        args.metric
+    );
     if args.metric == Metric::JoulesPerToken {
         sides.iter().try_for_each(check_energy)?;
     }

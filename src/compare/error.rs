@@ -1,5 +1,6 @@
 //! Why two sides cannot be compared.
 
+use crate::metric::Metric;
 use crate::plan::CaseId;
 use crate::record::jsonl::RecordError;
 use crate::text::{brief, short};
@@ -75,6 +76,26 @@ pub enum CompareError {
          a GPU needs 0.82 s of generation (--n-gen); `ggufbench report` says which"
     )]
     NoEnergy {
+        /// The run.
+        run: String,
+    },
+    /// A side without whole requests.
+    #[error(
+        "{}: no job has {metric}: it needs whole answers of requests (`ggufbench requests`), for a percentile 59 of them in a round",
+        short(run)
+    )]
+    NoRequests {
+        /// The run.
+        run: String,
+        /// The metric.
+        metric: Metric,
+    },
+    /// A side with requests only.
+    #[error(
+        "{}: has requests and no cells; compare them by --metric request_latency, request_ttft, request_ttft_p95 or request_tpot",
+        short(run)
+    )]
+    NoCells {
         /// The run.
         run: String,
     },

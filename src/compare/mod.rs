@@ -64,6 +64,9 @@ pub struct Row {
     /// B's.
     #[serde(skip)]
     pub case_b: Case,
+    /// Name and target of the job, where requests are compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Its name.
     pub case_id_a: CaseId,
     /// B's; the same unless an axis is compared.
@@ -157,9 +160,9 @@ pub fn sides(
     other: Option<&Side>,
     question: &mut Question,
 ) -> Result<(Side, Side), CompareError> {
-    has_energy(run)?;
+    has_values(run)?;
     if let Some(other) = other {
-        has_energy(other)?;
+        has_values(other)?;
         return Ok((
             run.slice(&question.axes, 0)?,
             other.slice(&question.axes, 1)?,
@@ -186,14 +189,19 @@ pub fn sides(
     Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
 }
 
-/// That a side has cells, where its figures are energies: the others are there in every record.
-fn has_energy(side: &Side) -> Result<(), CompareError> {
-    if side.metric == Metric::JoulesPerToken && side.cells.is_empty() {
-        return Err(CompareError::NoEnergy {
-            run: side.label.clone(),
-        });
+/// That a side has anything of its metric.
+fn has_values(side: &Side) -> Result<(), CompareError> {
+    if !side.cells.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let run = side.label.clone();
+    let has_requests = side.header.requests.is_some();
+    Err(match side.metric {
+        Metric::JoulesPerToken => CompareError::NoEnergy { run },
+        metric if metric.is_of_requests() => CompareError::NoRequests { run, metric },
+        _ if has_requests && side.header.plan.cases.is_empty() => CompareError::NoCells { run },
+        _ => return Ok(()),
+    })
 }
 
 /// Compares two sides of one metric, as [`sides`] gives them.
@@ -201,8 +209,8 @@ fn has_energy(side: &Side) -> Result<(), CompareError> {
 /// # Errors
 /// When there is nothing to compare, or cells cannot be told apart.
 pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
-    has_energy(a)?;
-    has_energy(b)?;
+    has_values(a)?;
+    has_values(b)?;
     let paired = a.is_paired_with(b);
     let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
     let mut rows = Vec::new();
@@ -222,7 +230,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
             .in_order
             .iter()
             .filter(|(key, _)| !those.cells.contains_key(key));
-        alone.map(|(_, cell)| cell.case.id()).collect()
+        alone.map(|(_, cell)| cell.name()).collect()
     };
     let compared: Vec<Case> = rows.iter().map(|r| r.case.clone()).collect();
     Ok(Comparison {
@@ -279,8 +287,9 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
     Row {
         case: a.case.clone(),
         case_b: b.case.clone(),
-        case_id_a: a.case.id(),
-        case_id_b: b.case.id(),
+        job: a.job.clone(),
+        case_id_a: a.name(),
+        case_id_b: b.name(),
         a: a.median().unwrap_or(f64::NAN),
         b: b.median().unwrap_or(f64::NAN),
         n_processes_a: logs_a.len(),
@@ -347,9 +356,12 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
 
 /// A side's cells by what is left of them without the compared axes.
 struct ByKey<'a> {
-    in_order: Vec<(Case, &'a Samples)>,
-    cells: HashMap<Case, &'a Samples>,
+    in_order: Vec<(Key, &'a Samples)>,
+    cells: HashMap<Key, &'a Samples>,
 }
+
+/// A case without the compared axes, and the job where there is one.
+type Key = (Case, Option<String>);
 
 fn by_key<'a>(
     side: &'a Side,
@@ -373,13 +385,14 @@ fn by_key<'a>(
                 .axis
                 .copy(&mut key, template.as_ref().unwrap_or(&cell.case));
         }
+        let key = (key, cell.job.clone());
         if let Some(known) = by_key.cells.insert(key.clone(), cell) {
             let apart = Axis::varying([&known.case, &cell.case]);
             return Err(CompareError::Ambiguous {
                 run: side.label.clone(),
                 axis: apart.first().map_or("", Axis::name),
-                a: known.case.id(),
-                b: cell.case.id(),
+                a: known.name(),
+                b: cell.name(),
             });
         }
         by_key.in_order.push((key, cell));

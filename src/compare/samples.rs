@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::plan::Case;
+use crate::plan::{Case, CaseId};
 use crate::stats::summary;
 
 /// A cell's repetitions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
-    /// The cell.
+    /// The cell; of a job of requests, its setting.
     pub case: Case,
+    /// Name and target of a job of requests; none of a cell.
+    pub job: Option<String>,
     /// The repetitions by replicate: by process, but for one that was resumed.
     replicates: BTreeMap<u32, Vec<Sample>>,
 }
@@ -55,7 +57,16 @@ impl Samples {
     pub fn none(case: &Case) -> Self {
         Self {
             case: case.clone(),
+            job: None,
             replicates: BTreeMap::new(),
+        }
+    }
+
+    /// The name of the cell or of the job.
+    pub fn name(&self) -> CaseId {
+        match &self.job {
+            Some(job) => CaseId::of_job(job),
+            None => self.case.id(),
         }
     }
 

@@ -7,10 +7,12 @@ use super::CompareError;
 use super::axis::ComparedAxis;
 use super::samples::{Sample, Samples};
 use crate::host::{EnergySource, HostWarning};
-use crate::metric::Metric;
+use crate::metric::{Answers, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
+use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
+use crate::view::requests::Sent;
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -31,6 +33,13 @@ impl Side {
     /// # Errors
     /// The record's.
     pub fn read(run: &Path, metric: Metric) -> Result<Self, RecordError> {
+        match metric.is_of_requests() {
+            true => Self::read_requests(run, metric),
+            false => Self::read_cells(run, metric),
+        }
+    }
+
+    fn read_cells(run: &Path, metric: Metric) -> Result<Self, RecordError> {
         let mut cells: HashMap<Case, Samples> = HashMap::new();
         let mut seen: Vec<Case> = Vec::new();
         let header = jsonl::read(run, |line| {
@@ -51,6 +60,64 @@ impl Side {
         })?;
         let planned = header.plan.cases.iter().chain(&seen);
         let cells = planned.filter_map(|case| cells.remove(case)).collect();
+        Ok(Self {
+            label: header.run.clone(),
+            header,
+            metric,
+            cells,
+        })
+    }
+
+    /// Jobs of requests: a round is a repetition, a worker process a replicate; of a server every round counts as one.
+    fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
+        let mut rounds: HashMap<(String, String, u32), Answers> = HashMap::new();
+        let mut ended: Vec<JobLine> = Vec::new();
+        let header = jsonl::read(run, |line| match line {
+            Line::Request(r) => {
+                let sent = Sent::of(r.round, &r.timeline);
+                if sent.is_answered() {
+                    let round = rounds.entry((r.job, r.target, r.round)).or_default();
+                    round.latency_ns.push(sent.latency_ns() as f64);
+                    round.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
+                    round.tpot_ns.extend(sent.tpot_ns);
+                }
+            }
+            Line::Job(job) => ended.push(*job),
+            _ => {}
+        })?;
+        let mut cells: Vec<Samples> = Vec::new();
+        let plan = header.requests.iter();
+        for (job, target) in plan.flat_map(|p| {
+            p.jobs
+                .iter()
+                .flat_map(|j| p.targets.iter().map(move |t| (j, t)))
+        }) {
+            let mut samples = Samples::none(&job.case);
+            samples.job = Some(format!("{} at {target}", job.name));
+            for line in ended
+                .iter()
+                .filter(|l| l.job == job.name && l.target == *target)
+            {
+                let key = (line.job.clone(), line.target.clone(), line.round);
+                let value = rounds
+                    .get(&key)
+                    .and_then(|answers| metric.of_round(answers));
+                if let Some(value) = value {
+                    let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
+                    let process = line.worker.unwrap_or(line.round);
+                    samples.push(
+                        process,
+                        Sample {
+                            value,
+                            is_disturbed,
+                        },
+                    );
+                }
+            }
+            if samples.replicates().next().is_some() {
+                cells.push(samples);
+            }
+        }
         Ok(Self {
             label: header.run.clone(),
             header,

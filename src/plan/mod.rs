@@ -190,6 +190,11 @@ impl CaseId {
         Self(id)
     }
 
+    /// A job of requests where cells are named otherwise.
+    pub fn of_job(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::axes;
 use super::sheet::{Column, Sheet, p_value, signed_percent};
-use super::text::{cut_middle, plural};
+use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
 use crate::compare::{Comparison, Row, percent};
 use crate::metric::{Metric, Words};
@@ -116,6 +116,10 @@ fn columns(c: &Comparison) -> Vec<Column> {
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
     let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
     let mut columns = cell_columns(&cases);
+    if c.rows.iter().any(|r| r.job.is_some()) {
+        let jobs = c.rows.iter().map(|r| r.job.clone().unwrap_or_default());
+        columns.insert(0, Column::words("job", 0, jobs.map(|job| plain(&job))));
+    }
     let name = match c.metric {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),

@@ -54,7 +54,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    pub(super) fn of(round: u32, timeline: &Timeline) -> Self {
+    pub(crate) fn of(round: u32, timeline: &Timeline) -> Self {
         let t = timeline;
         let gaps = t.arrivals.windows(2);
         let n_reasoning = t.arrivals.iter().filter(|a| a.is_reasoning).count();
