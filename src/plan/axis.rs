@@ -637,11 +637,10 @@ mod tests {
             places.push(w.nesting);
             assert_eq!(axis.words.phrase.is_empty(), matches!(w.said, Said::Never));
         }
-        for mut unique in [names.clone()] {
-            unique.sort_unstable();
-            unique.dedup();
-            assert_eq!(unique.len(), names.len());
-        }
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), names.len());
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), AXES.len());
