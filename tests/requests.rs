@@ -530,6 +530,35 @@ fn two_runs_of_requests_are_compared_job_by_job() {
             "{said}"
         );
     }
+    let out = place.run(&[
+        "requests",
+        "-m",
+        tiny,
+        "--batch",
+        "1,2",
+        "-n",
+        "8",
+        "--class",
+        "short",
+        "--temperature",
+        "0.7",
+        "--no-report",
+        "--name",
+        "c",
+    ]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let warm = std::fs::read_dir(place.out()).expect("runs").flatten();
+    let mut warm = warm.map(|e| e.path());
+    let warm = warm.find(|p| p.to_string_lossy().ends_with("-c"));
+    let warm = warm.expect("the third run");
+    let warm = warm.to_str().expect("text");
+    let other = place.run(&["compare", &runs[0], warm, "--metric", "request_latency"]);
+    assert_eq!(other.status.code(), Some(0), "{}", stderr(&other));
+    let said = stdout(&other)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(said.contains("are other work"), "{said}");
     let (code, _, error) = compare("request_ttft_p95");
     assert_eq!(code, Some(2));
     assert!(error.contains("59 of them in a round"), "{error}");

@@ -545,6 +545,9 @@ fn own_again(
     started.with_context(|| format!("{}: cannot be loaded", model.path.display()))
 }
 
+/// Tokens that a chat template, or what makes texts unlike each other, may add.
+const ROOM_FOR_A_TEMPLATE: u32 = 32;
+
 /// Memory of a job, and about the time of a round in which every answer has all the tokens that it may have.
 fn cost(job: &Job, n_tokens: &[Option<u32>], model: &ModelFacts, rates: &Rates) -> (u64, Duration) {
     let words = |text: &str| u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX);
@@ -553,6 +556,7 @@ fn cost(job: &Job, n_tokens: &[Option<u32>], model: &ModelFacts, rates: &Rates) 
         .map(|(prompt, n)| u64::from(n.unwrap_or_else(|| words(&prompt.text))))
         .collect();
     let mean = lengths.iter().sum::<u64>() / (lengths.len() as u64).max(1);
+    let longest = lengths.iter().copied().max().unwrap_or(0);
     let at_once = job.load.most_at_once().min(job.n_requests).max(1);
     let case = Case {
         n_seq: at_once,
@@ -560,7 +564,17 @@ fn cost(job: &Job, n_tokens: &[Option<u32>], model: &ModelFacts, rates: &Rates) 
         ..job.case.clone()
     };
     let time = budget::time(&case, model, rates);
-    let groups = job.n_requests.div_ceil(at_once);
-    let bytes = budget::memory(&job.case, model).total_bytes();
-    (bytes, time.visit(groups))
+    let whole = time.visit(job.n_requests.div_ceil(at_once));
+    // A load that lasts some time ends with what is under way then.
+    let most = job
+        .most_ns
+        .map(|ns| Duration::from_nanos(ns).saturating_add(time.visit(1)));
+    let largest = Case {
+        n_prompt: u32::try_from(longest)
+            .unwrap_or(u32::MAX)
+            .saturating_add(ROOM_FOR_A_TEMPLATE),
+        ..job.case.clone()
+    };
+    let bytes = budget::memory(&largest, model).total_bytes();
+    (bytes, most.map_or(whole, |most| whole.min(most)))
 }

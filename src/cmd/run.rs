@@ -27,6 +27,7 @@ use crate::run::requests::DoneJobs;
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
+use crate::streams::note;
 use crate::text::quoted;
 use crate::view::{RequestsView, RunView};
 
@@ -184,6 +185,10 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let interrupt = listen()?;
     let ready = match Ready::again(&header, served, &command, &interrupt) {
         Err(_) if interrupt.is_set() => return Ok(INTERRUPTED),
+        Err(reason) if !header.plan.cases.is_empty() => {
+            note(format_args!("resuming the cells alone: {reason:#}"));
+            None
+        }
         ready => ready?,
     };
     writer.mend()?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::plan::Case;
 use crate::record::RunHeader;
+use crate::request::Job;
 
 /// Something other than the compared axis that is not the same on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,6 +64,11 @@ pub enum Difference {
         /// Of B's.
         b: String,
     },
+    /// Jobs of one name that are other work: prompts, load, sampling, the end of an answer.
+    Jobs {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// Other prompts, and another order of cells.
     Seed {
         /// A's.
@@ -80,6 +86,28 @@ pub enum Difference {
 }
 
 impl Difference {
+    /// Jobs of requests that have one name and are other work; their settings are compared as those of cells are.
+    pub fn of_jobs(a: &RunHeader, b: &RunHeader) -> Option<Self> {
+        let (a, b) = (a.requests.as_ref()?, b.requests.as_ref()?);
+        let is_other = |job: &&Job| {
+            let other = b.jobs.iter().find(|other| other.name == job.name);
+            other.is_some_and(|other| {
+                let same_setting = Job {
+                    case: other.case.clone(),
+                    ..(*job).clone()
+                };
+                same_setting != *other
+            })
+        };
+        let names: Vec<String> = a
+            .jobs
+            .iter()
+            .filter(is_other)
+            .map(|j| j.name.clone())
+            .collect();
+        (!names.is_empty()).then_some(Self::Jobs { names })
+    }
+
     /// Every difference between two runs that matters to cells of `cases`, in the order of the enum.
     pub fn between<'a>(
         a: &RunHeader,
@@ -242,6 +270,11 @@ impl fmt::Display for Difference {
             }
             Self::Program { a, b } => write!(f, "programs: A {a}, B {b}"),
             Self::Model { name, a, b } => write!(f, "files of model {name}: A {a}, B {b}"),
+            Self::Jobs { names } => write!(
+                f,
+                "jobs that have one name and are other work (prompts, load, sampling, length of answers): {}",
+                names.join(", ")
+            ),
             Self::Seed { a, b } => write!(f, "seeds, and so prompts and order: A {a}, B {b}"),
             Self::RepeatedLines { a, b } => write!(
                 f,

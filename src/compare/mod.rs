@@ -236,7 +236,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
     Ok(Comparison {
         only_a: only(&cells_a, &cells_b),
         only_b: only(&cells_b, &cells_a),
-        differences: Difference::between(&a.header, &b.header, &compared),
+        differences: differences(a, b, &compared),
         metric: a.metric,
         paired,
         is_same_twice: is_same_twice(&a.header, &b.header),
@@ -246,6 +246,15 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
         b: b.label.clone(),
         rows,
     })
+}
+
+/// What else differs between the sides.
+fn differences(a: &Side, b: &Side, compared: &[Case]) -> Vec<Difference> {
+    let mut found = Difference::between(&a.header, &b.header, compared);
+    if a.metric.is_of_requests() {
+        found.extend(Difference::of_jobs(&a.header, &b.header));
+    }
+    found
 }
 
 /// Whether the sides of a pair are the same program, engine, plan and settings.

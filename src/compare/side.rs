@@ -1,6 +1,6 @@
 //! One side of a comparison: what a run's processes measured of each cell, in one metric.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::CompareError;
@@ -12,6 +12,8 @@ use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
+use crate::request::Ending;
+use crate::run::in_process;
 use crate::view::requests::Sent;
 
 /// A run, or a slice of one.
@@ -25,6 +27,17 @@ pub struct Side {
     pub metric: Metric,
     /// The cells of which there is at least one repetition, in the plan's order.
     pub cells: Vec<Samples>,
+}
+
+/// Durations of the whole answers among some requests.
+fn answers<'a>(sent: impl Iterator<Item = &'a Sent>) -> Answers {
+    let mut answers = Answers::default();
+    for sent in sent.filter(|s| s.is_answered()) {
+        answers.latency_ns.push(sent.latency_ns() as f64);
+        answers.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
+        answers.tpot_ns.extend(sent.tpot_ns);
+    }
+    answers
 }
 
 impl Side {
@@ -70,41 +83,46 @@ impl Side {
 
     /// Jobs of requests: a round is a repetition, a worker process a replicate; of a server every round counts as one.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
-        let mut rounds: HashMap<(String, String, u32), Answers> = HashMap::new();
-        let mut ended: Vec<JobLine> = Vec::new();
+        type Key = (String, String, u32);
+        let mut rounds: HashMap<Key, BTreeMap<u32, Sent>> = HashMap::new();
+        let mut ended: HashMap<Key, JobLine> = HashMap::new();
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
                 let sent = Sent::of(r.round, &r.timeline);
-                if sent.is_answered() {
-                    let round = rounds.entry((r.job, r.target, r.round)).or_default();
-                    round.latency_ns.push(sent.latency_ns() as f64);
-                    round.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
-                    round.tpot_ns.extend(sent.tpot_ns);
+                let round = rounds.entry((r.job, r.target, r.round)).or_default();
+                if round.contains_key(&sent.number) {
+                    // A resumed run serves the round again: nothing of its first try is left.
+                    round.clear();
                 }
+                round.insert(sent.number, sent);
             }
-            Line::Job(job) => ended.push(*job),
+            Line::Job(job) => {
+                let key = (job.job.clone(), job.target.clone(), job.round);
+                ended.insert(key, *job);
+            }
             _ => {}
         })?;
         let mut cells: Vec<Samples> = Vec::new();
-        let plan = header.requests.iter();
-        for (job, target) in plan.flat_map(|p| {
-            p.jobs
-                .iter()
-                .flat_map(|j| p.targets.iter().map(move |t| (j, t)))
-        }) {
-            let mut samples = Samples::none(&job.case);
-            samples.job = Some(format!("{} at {target}", job.name));
-            for line in ended
-                .iter()
-                .filter(|l| l.job == job.name && l.target == *target)
-            {
-                let key = (line.job.clone(), line.target.clone(), line.round);
-                let value = rounds
-                    .get(&key)
-                    .and_then(|answers| metric.of_round(answers));
-                if let Some(value) = value {
+        if let Some(plan) = &header.requests {
+            let pairs = plan.jobs.iter();
+            for (job, target) in pairs.flat_map(|job| plan.targets.iter().map(move |t| (job, t))) {
+                let mut samples = Samples::none(&job.case);
+                samples.job = Some(format!("{} at {target}", job.name));
+                for round in 0..plan.all_rounds() {
+                    let key = (job.name.clone(), target.clone(), round);
+                    let (Some(line), Some(sent)) = (ended.get(&key), rounds.get(&key)) else {
+                        continue;
+                    };
+                    let is_cut = sent.values().any(|s| s.ending == Ending::Interrupted);
+                    let whole = Some(sent).filter(|_| !is_cut && job.is_whole(sent.len()));
+                    let Some(value) = whole.and_then(|s| metric.of_round(&answers(s.values())))
+                    else {
+                        continue;
+                    };
                     let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
-                    let process = line.worker.unwrap_or(line.round);
+                    // A server's process is always the same one, and what it does is seen round by round.
+                    let is_server = target != in_process::NAME;
+                    let process = line.worker.unwrap_or(if is_server { round } else { 0 });
                     samples.push(
                         process,
                         Sample {
@@ -113,9 +131,9 @@ impl Side {
                         },
                     );
                 }
-            }
-            if samples.replicates().next().is_some() {
-                cells.push(samples);
+                if samples.replicates().next().is_some() {
+                    cells.push(samples);
+                }
             }
         }
         Ok(Self {

@@ -330,6 +330,7 @@ fn the_schema_refuses_lines_that_lack_or_rename_a_key() {
                 let may_lack = matches!(key.as_str(), "requests" | "usage" | "sampled")
                     && pointer.is_empty()
                     && value["kind"] != "repetition"
+                    || pointer == "/requests" && key == "replicates"
                     || key == "worker" && value["kind"] == "job"
                     || AXES
                         .iter()

@@ -74,6 +74,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether a round with so many requests on record is whole: a load that lasts some time has as many as come.
+    pub fn is_whole(&self, n_recorded: usize) -> bool {
+        self.most_ns.is_some() || n_recorded >= self.n_requests as usize
+    }
+
     /// The prompt of request `number`.
     ///
     /// # Panics

@@ -30,8 +30,12 @@ pub struct InProcess {
     watch: FileWatch,
     load: LoadKey,
     engine: EngineFacts,
+    /// Ctrl-C while a model is loaded.
+    interrupt: Option<Interrupt>,
     /// Number of the next process.
     n_started: u32,
+    /// Whether the worker has served a job.
+    has_served: bool,
     worker: Option<Worker>,
     silence: Duration,
     job: Option<JobFacts>,
@@ -77,7 +81,9 @@ impl InProcess {
             watch,
             load: load.clone(),
             engine: worker.engine().clone(),
+            interrupt: interrupt.cloned(),
             n_started: 1,
+            has_served: false,
             worker: Some(worker),
             silence: SILENCE,
             job: None,
@@ -142,8 +148,11 @@ impl InProcess {
         }
     }
 
-    /// Ends the worker: the next job gets a fresh process.
+    /// Ends a worker that has served: the next job gets a fresh process.
     pub fn renew(&mut self) {
+        if !std::mem::take(&mut self.has_served) {
+            return;
+        }
         if let Some(worker) = self.worker.take() {
             self.log.extend(worker.take_log());
         }
@@ -194,8 +203,12 @@ impl InProcess {
                 let number = self.n_started;
                 self.n_started += 1;
                 let model = (&self.model, &mut self.watch);
-                let worker = loaded(&self.command, model, &self.load, number, None)
-                    .map_err(|e| TargetError::Worker(e.to_string()))?;
+                let interrupt = self.interrupt.as_ref();
+                let worker = loaded(&self.command, model, &self.load, number, interrupt);
+                let worker = worker.map_err(|e| match e {
+                    WorkerError::Interrupted => TargetError::Interrupted,
+                    e => TargetError::Worker(e.to_string()),
+                })?;
                 if !worker.engine().is_same_build(&self.engine) {
                     let reason = "the program was replaced since the run began".to_owned();
                     return Err(TargetError::Worker(reason));
@@ -304,6 +317,7 @@ impl Target for InProcess {
     fn serve(&mut self, job: &Job, stop: &dyn Fn() -> bool) -> Result<Served, TargetError> {
         (self.usage, self.sampled) = (None, None);
         self.prepare(job, stop)?;
+        self.has_served = true;
         if stop() {
             self.ask(&Request::Close, stop)?;
             return Err(TargetError::Interrupted);

@@ -1,6 +1,6 @@
 //! Serves a plan of requests: rounds of jobs in random order, targets in turns, everything into the record.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,21 @@ use crate::request::plan::warm_up;
 use crate::request::ready::{Wait, Waiting};
 use crate::request::{Ending, Job, Served, Target, TargetError};
 
+/// Job, target and round.
+type Key = (String, String, u32);
+
+/// What a record has of a job at a target in a round.
+#[derive(Debug, Default)]
+struct Known {
+    numbers: HashSet<u32>,
+    is_cut: bool,
+    has_ended: bool,
+}
+
 /// The jobs at targets in rounds that an interrupted run has served whole.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DoneJobs {
-    /// Job, target and round.
-    whole: HashSet<(String, String, u32)>,
+    whole: HashSet<Key>,
     /// The first worker number not yet used.
     pub next_worker: u32,
 }
@@ -35,22 +45,36 @@ impl DoneJobs {
     /// # Errors
     /// [`RecordError`].
     pub fn read(run: &Path) -> Result<(RunHeader, Self), RecordError> {
-        let (mut whole, mut cut) = (HashSet::new(), HashSet::new());
+        let mut known: HashMap<Key, Known> = HashMap::new();
         let mut next_worker = 0;
         let header = jsonl::read(run, |line| match line {
-            Line::Request(r) if r.timeline.ending == Ending::Interrupted => {
-                cut.insert((r.job, r.target, r.round));
+            Line::Request(r) => {
+                let known = known.entry((r.job, r.target, r.round)).or_default();
+                if !known.numbers.insert(r.timeline.number) {
+                    // The round is served again: nothing of its first try counts.
+                    *known = Known::default();
+                    known.numbers.insert(r.timeline.number);
+                }
+                known.is_cut |= r.timeline.ending == Ending::Interrupted;
             }
             Line::Job(job) => {
                 next_worker = next_worker.max(job.worker.map_or(0, |w| w.saturating_add(1)));
-                let key = (job.job, job.target, job.round);
-                // The requests of a job come before its line.
-                if !cut.remove(&key) && job.elapsed_ns.is_some() {
-                    whole.insert(key);
-                }
+                let known = known.entry((job.job, job.target, job.round)).or_default();
+                known.has_ended = job.elapsed_ns.is_some();
             }
             _ => {}
         })?;
+        let jobs = header.requests.iter().flat_map(|plan| &plan.jobs);
+        let jobs: HashMap<&str, &Job> = jobs.map(|job| (job.name.as_str(), job)).collect();
+        let is_whole = |((name, ..), known): &(Key, Known)| {
+            let job = jobs.get(name.as_str());
+            known.has_ended && !known.is_cut && job.is_some_and(|j| j.is_whole(known.numbers.len()))
+        };
+        let whole = known
+            .into_iter()
+            .filter(is_whole)
+            .map(|(key, _)| key)
+            .collect();
         Ok((header, Self { whole, next_worker }))
     }
 

@@ -360,9 +360,11 @@ impl RunView {
         };
         let planned = plan.all_rounds() as usize;
         let lacks = |job: &requests::JobView| {
+            let n_of = |round: u32| job.requests.iter().filter(|r| r.round == round).count();
             let ended = job.rounds.iter().filter(|r| r.elapsed_ns.is_some());
+            let whole = ended.filter(|r| job.job.is_whole(n_of(r.round)));
             let is_cut = job.figures.failed.contains_key(Ending::Interrupted.word());
-            ended.count() < planned || is_cut
+            whole.count() < planned || is_cut
         };
         requests.jobs.iter().any(lacks)
     }

@@ -69,7 +69,7 @@ fn cells_and_requests_stand_below_each_other() {
     let text = terminal_text(&view, 120, false);
     let cells = terminal::render(&view, 120, false);
     assert!(text.starts_with(&cells), "{text}");
-    assert!(text.contains("requests  8 jobs at in-process, ollama:tiny, 3 rounds"));
+    assert!(text.contains("requests  8 jobs at in-process, ollama:tiny, 3 processes"));
     let csv = written(&view, Output::Csv);
     let (first, second) = csv.split_once("\n\n").expect("two tables");
     assert!(first.starts_with("run,machine,") && second.starts_with("run,job,"));

@@ -142,13 +142,15 @@ impl Collector {
             let known = self.targets.remove(name);
             named.push(known.unwrap_or_else(|| unknown(name)));
         }
+        // A worker that died, or a run that was resumed, makes no second process of what was to be one.
+        let in_processes = plan.is_some_and(|p| p.replicates > 1);
         let mut shown = Vec::new();
         for job in jobs {
             let job = Arc::new(job.clone());
             let mut of_job = self.jobs.remove(&job.name).unwrap_or_default();
             for target in &named {
                 let pending = of_job.remove(&target.name).unwrap_or_default();
-                shown.push(pending.finish(Arc::clone(&job), target));
+                shown.push(pending.finish(Arc::clone(&job), target, in_processes));
             }
             self.jobs.insert(job.name.clone(), of_job);
         }
@@ -246,7 +248,7 @@ impl Ended {
 }
 
 impl Pending {
-    fn finish(self, job: Arc<Job>, target: &TargetView) -> JobView {
+    fn finish(self, job: Arc<Job>, target: &TargetView, in_processes: bool) -> JobView {
         let mut requests: Vec<Kept> = self.requests.into_values().collect();
         let has_answer = |number| !job.prompts.is_empty() && job.prompt_of(number).answer.is_some();
         for kept in &mut requests {
@@ -260,7 +262,7 @@ impl Pending {
         numbers.extend(requests.iter().map(|k| k.sent.round));
         numbers.sort_unstable();
         numbers.dedup();
-        let process_of = |n: u32| self.rounds.get(&n).and_then(|e| e.worker);
+        let process_of = |n: u32| self.rounds.get(&n)?.worker.filter(|_| in_processes);
         let round = |n: &u32| {
             let times = self.rounds.get(n).map(Ended::times);
             figures::round(*n, process_of(*n), &requests, times)

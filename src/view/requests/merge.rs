@@ -10,8 +10,13 @@ pub(in crate::view) fn take_in(plan: &mut Option<RequestsPlan>, other: &Option<R
         *plan = Some(other.clone());
         return;
     };
-    // All are rounds of one plan then; each says of which process it is.
-    (plan.rounds, plan.replicates) = (plan.all_rounds().saturating_add(other.all_rounds()), 1);
+    (plan.rounds, plan.replicates) = match plan.rounds == other.rounds {
+        true => (
+            plan.rounds,
+            plan.replicates.saturating_add(other.replicates),
+        ),
+        false => (plan.all_rounds().saturating_add(other.all_rounds()), 1),
+    };
     for target in &other.targets {
         if !plan.targets.contains(target) {
             plan.targets.push(target.clone());

@@ -109,7 +109,7 @@ pub struct Answer {
 pub struct Round {
     /// Its number, from 0.
     pub round: u32,
-    /// The worker process that served it; none of a server, and where the record does not say.
+    /// The worker process that served it, where there was to be more than one; none of a server.
     pub process: Option<u32>,
     /// From its begin to its last request's end; none when it could not be served.
     pub elapsed_ns: Option<u64>,
@@ -273,11 +273,13 @@ impl JobView {
     pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
         let theirs = other.by_round(of);
         let mine = self.by_round(of).into_iter();
-        let process_of = self.processes();
+        let (my_process, their_process) = (self.processes(), other.processes());
         let ratios: Vec<(Option<u32>, f64)> = mine
             .filter_map(|(round, value)| {
                 let ratio = value / theirs.get(&round).filter(|v| **v > 0.0)?;
-                Some((*process_of.get(&round)?, ratio))
+                // A server has no process that is known; beside it the worker's is what rounds have in common.
+                let process = my_process.get(&round)?.or(*their_process.get(&round)?);
+                Some((process, ratio))
             })
             .collect();
         figures::over_rounds(&ratios)
