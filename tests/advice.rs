@@ -220,7 +220,7 @@ fn what_is_missing_of_requests_is_asked_of_the_same_targets() {
         "--batch",
         "--sustained",
         "--difficulty",
-        "--rounds 3",
+        "--replicates 3",
     ];
     for flag in experiments {
         let with = commands.iter().find(|c| c.contains(flag));

@@ -477,7 +477,8 @@ fn each_replicate_is_a_fresh_process_and_the_unit_of_the_intervals() {
 fn two_runs_of_requests_are_compared_job_by_job() {
     let place = Place::new();
     let tiny = tiny_model().to_str().expect("text");
-    for name in ["a", "b"] {
+    // Sends the same requests into a run of its own, whose folder it returns.
+    let sent = |name: &str, temperature: &str| -> String {
         let out = place.run(&[
             "requests",
             "-m",
@@ -488,27 +489,21 @@ fn two_runs_of_requests_are_compared_job_by_job() {
             "8",
             "--class",
             "short",
+            "--temperature",
+            temperature,
             "--no-report",
             "--name",
             name,
         ]);
         assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
-    }
-    let mut runs: Vec<String> = std::fs::read_dir(place.out())
-        .expect("two runs")
-        .map(|e| {
-            e.expect("readable")
-                .path()
-                .to_str()
-                .expect("text")
-                .to_owned()
-        })
-        .collect();
-    runs.sort_by_key(|run| run.rsplit('-').next().map(str::to_owned));
+        let runs = std::fs::read_dir(place.out()).expect("runs").flatten();
+        let mut runs = runs.map(|e| e.path().to_str().expect("text").to_owned());
+        runs.find(|run| run.ends_with(&format!("-{name}")))
+            .expect("the run")
+    };
+    let (a, b, warm) = (sent("a", "0"), sent("b", "0"), sent("c", "0.7"));
     let compare = |metric: &str| {
-        let out = place.run(&[
-            "compare", &runs[0], &runs[1], "--metric", metric, "-o", "json",
-        ]);
+        let out = place.run(&["compare", &a, &b, "--metric", metric, "-o", "json"]);
         (out.status.code(), stdout(&out), stderr(&out))
     };
     for metric in ["request_latency", "request_ttft", "request_tpot"] {
@@ -530,35 +525,11 @@ fn two_runs_of_requests_are_compared_job_by_job() {
             "{said}"
         );
     }
-    let out = place.run(&[
-        "requests",
-        "-m",
-        tiny,
-        "--batch",
-        "1,2",
-        "-n",
-        "8",
-        "--class",
-        "short",
-        "--temperature",
-        "0.7",
-        "--no-report",
-        "--name",
-        "c",
-    ]);
-    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
-    let warm = std::fs::read_dir(place.out()).expect("runs").flatten();
-    let mut warm = warm.map(|e| e.path());
-    let warm = warm.find(|p| p.to_string_lossy().ends_with("-c"));
-    let warm = warm.expect("the third run");
-    let warm = warm.to_str().expect("text");
-    let other = place.run(&["compare", &runs[0], warm, "--metric", "request_latency"]);
+    let other = place.run(&["compare", &a, &warm, "--metric", "request_latency"]);
     assert_eq!(other.status.code(), Some(0), "{}", stderr(&other));
-    let said = stdout(&other)
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    assert!(said.contains("are other work"), "{said}");
+    let said = stdout(&other);
+    let said: Vec<&str> = said.split_whitespace().collect();
+    assert!(said.join(" ").contains("are other work"), "{said:?}");
     let (code, _, error) = compare("request_ttft_p95");
     assert_eq!(code, Some(2));
     assert!(error.contains("59 of them in a round"), "{error}");
