@@ -31,7 +31,10 @@ fn a_file_that_meets_a_limit_is_an_error_in_one_line() {
 fn a_report_that_cannot_be_written_loses_no_table() {
     let place = Place::new();
     // The record has about 25 KB, the report's page about 100.
+    let model = tiny_model().to_str().expect("text");
     let args = [
+        "-m",
+        model,
         "--engine",
         "synthetic",
         "--batch",
