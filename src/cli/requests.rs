@@ -39,14 +39,14 @@ pub struct RequestFlags {
     /// Who answers: in-process, ollama:MODEL[@URL], openai:URL[#MODEL]; repeatable [default: in-process]
     #[arg(long, value_name = "TARGET", help_heading = "Requests")]
     pub target: Vec<String>,
-    /// Worker processes in which everything is done, each with the model loaded anew; intervals need 3 of them, or 3 rounds of a
+    /// Worker processes, each of which loads the model and serves every job; an interval needs 3 of them, or 3 rounds at a
     /// server [default: 3; 1 where --rounds is named]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub replicates: Option<u32>,
-    /// How often everything is done in each process [default: 1]
+    /// How often each process serves every job [default: 1]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub rounds: Option<u32>,
-    /// Wall time for all requests, such as 3m: afterwards nothing more is begun, and what is in hand has a quarter more
+    /// Wall time for all requests, such as 3m: afterwards no job begins, and the one under way may take a quarter longer
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub budget: Option<String>,
     /// A bundled set of prompts, or a JSON Lines file (`ggufbench prompts`) [default: lab]

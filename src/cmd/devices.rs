@@ -1,6 +1,7 @@
 //! `devices`: what the engine can compute on, why a plug-in cannot be used, and whether devices compute the same.
 
 use std::io;
+use std::path::Path;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
@@ -79,20 +80,7 @@ fn check(args: &DevicesArgs, model: &str) -> Result<u8> {
         device,
         ..host.case(&model.facts.name)
     };
-    let on = |case: Case| -> Result<Computed> {
-        let engine = llama.load(&model.path, &case.load_key())?;
-        let mut text = engine.tokenize(TEXT, true, false);
-        // A vocabulary without these letters still has tokens.
-        text.extend(
-            engine
-                .prompt_tokens()
-                .iter()
-                .cycle()
-                .take(N_PROMPT as usize),
-        );
-        let mut session = engine.open(&case)?;
-        Ok(compute(session.as_mut(), &text)?)
-    };
+    let on = |case: Case| computed(&llama, &model.path, &case);
     let cpu = on(case(Devices::None))?;
     let compared: Vec<Compared> = facts
         .devices
@@ -122,4 +110,15 @@ fn check(args: &DevicesArgs, model: &str) -> Result<u8> {
         &mut io::stdout().lock(),
     ))?;
     Ok(if all_hold { DONE } else { FAILED_CELLS })
+}
+
+/// What a case's device computes of the text.
+fn computed(llama: &Llama, model: &Path, case: &Case) -> Result<Computed> {
+    let engine = llama.load(model, &case.load_key())?;
+    let mut text = engine.tokenize(TEXT, true, false);
+    // A vocabulary without these letters still has tokens.
+    let plain = engine.prompt_tokens().iter().cycle();
+    text.extend(plain.take(N_PROMPT as usize));
+    let mut session = engine.open(case)?;
+    Ok(compute(session.as_mut(), &text)?)
 }

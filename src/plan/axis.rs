@@ -56,7 +56,7 @@ macro_rules! axis_table {
             /// own. False in records of programs that did not say.
             #[serde(default)]
             cell kv_unified: bool = false, "kv_unified" [] {
-                help: "One pool of KV cells for all sequences, as llama-server has it by default: on, or off for each its own",
+                help: "KV cells: on for one pool that all sequences share (llama-server's default), off for cells of its own for each sequence",
                 note: " (-kvu)", spelling: "-kvu", id: "kvu", phrase: "unified KV cache", said: Said::Unusual, nesting: 135,
             }
             /// llama.cpp's logical batch: most tokens in one `llama_decode`.
@@ -402,7 +402,7 @@ macro_rules! load_key {
 
 axis_table!(define);
 
-/// The model, which is an axis too: its values come of [`crate::model`].
+/// The model, which is an axis too: its values come from [`crate::model`].
 pub static MODEL: Axis = Axis {
     words: &Words {
         field: "model",
