@@ -22,8 +22,8 @@ use ggufbench::request::{
     Ending, Endpoint, Experiment, Job, Load, Sampling, Served, StopAt, Target, TargetError,
     TargetKind,
 };
-use ggufbench::run::in_process::InProcess;
 use ggufbench::run::protocol::EngineChoice;
+use ggufbench::run::requests::in_process::InProcess;
 use ggufbench::run::supervisor::WorkerCommand;
 
 const QUESTIONS: [&str; 5] = [

@@ -14,7 +14,7 @@ use super::execute::{
 };
 use super::folder::{Folder, check_writable};
 use super::offload;
-use super::prepare::{self, Asked, Prepared, prepare};
+use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::run::{exit_code, plan_of_some, with_reports};
 use super::{OUT, note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
@@ -29,7 +29,7 @@ use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
 use crate::report::{self, Form, comparison};
 use crate::run::Ended;
-use crate::run::lane::{Crew, Lane};
+use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
@@ -230,7 +230,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
         sweep.as_ref().is_none_or(|s| s.requests.is_none()),
         "the sweep has [requests], which are not measured in turns here: leave them out (`compare-live` has targets take turns)"
     );
-    let mut both = Asked::of(&args.axes, &args.protocol, sweep, "ab")?;
+    let mut both = RunSpec::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
     both.measures_idle_power = true;
     let [of_a, of_b] = side_flags(&args.sides)?;
@@ -379,7 +379,7 @@ fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
             program: &side.program,
             writer,
             done,
-            crew: Crew::default(),
+            worker: LaneWorker::default(),
             watch: FileWatch::default(),
         });
     }

@@ -16,6 +16,8 @@ mod prepare;
 mod prompts;
 mod report;
 mod requests;
+mod requests_plan;
+mod requests_targets;
 mod rpc_worker;
 mod run;
 

@@ -46,7 +46,7 @@ pub struct Prepared {
 
 /// What is asked for, by flags and sweep together.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct RunSpec {
     /// Name of the run's folder.
     pub name: String,
     /// The axes.
@@ -61,7 +61,7 @@ pub struct Asked {
     pub measures_idle_power: bool,
 }
 
-impl Asked {
+impl RunSpec {
     /// Flags over a sweep, or over the defaults; `name` is that of a run without a sweep.
     ///
     /// # Errors
@@ -136,8 +136,8 @@ pub fn describe(command: &WorkerCommand) -> Result<(EngineFacts, BuildInfo)> {
 ///
 /// # Errors
 /// One line naming what is wrong.
-pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
-    let Asked {
+pub fn prepare(asked: RunSpec, command: WorkerCommand) -> Result<Prepared> {
+    let RunSpec {
         name,
         axes,
         also,
@@ -205,7 +205,7 @@ pub fn prepare(asked: Asked, command: WorkerCommand) -> Result<Prepared> {
 ///
 /// # Errors
 /// One line naming what is wrong.
-pub fn without_model(asked: Asked, name: &str, command: WorkerCommand) -> Result<Prepared> {
+pub fn without_model(asked: RunSpec, name: &str, command: WorkerCommand) -> Result<Prepared> {
     let protocol = asked.protocol.resolve()?;
     let machine = Machine::probe();
     let host = Host {

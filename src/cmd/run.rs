@@ -10,20 +10,23 @@ use super::execute::{
 };
 use super::folder::{Folder, check_writable};
 use super::offload;
-use super::prepare::{self, Asked, Prepared, prepare};
-use super::requests::{Ready, Wanted};
+use super::prepare::{self, Prepared, RunSpec, prepare};
+use super::requests_plan::PlannedRequests;
+use super::requests_targets;
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
 use crate::cli::{OutputArgs, RunArgs};
 use crate::model::{FileWatch, ModelFacts};
-use crate::plan::requests::{RequestsAsked, RequestsChoice};
+use crate::plan::requests::RequestsChoice;
 use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
+use crate::report::progress::requests::for_stderr;
 use crate::request::Forced;
-use crate::run::lane::{Crew, Lane};
-use crate::run::requests::DoneJobs;
+use crate::run::lane::{Lane, LaneWorker};
+use crate::run::requests::RequestsRun;
+use crate::run::requests::done::DoneJobs;
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
@@ -43,23 +46,23 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         );
         return resume(args, run);
     }
-    let wanted = sweep.as_ref().and_then(|s| s.requests.clone());
-    let mut asked = Asked::of(&args.axes, &args.protocol, sweep, "run")?;
-    asked.name = args.output.name.clone().unwrap_or(asked.name);
-    asked.measures_idle_power = !args.dry_run;
+    let requests = sweep.as_ref().and_then(|s| s.requests.clone());
+    let mut spec = RunSpec::of(&args.axes, &args.protocol, sweep, "run")?;
+    spec.name = args.output.name.clone().unwrap_or(spec.name);
+    spec.measures_idle_power = !args.dry_run;
     let forced = Forced {
-        n_threads: asked.axes.n_threads.is_some(),
+        n_threads: spec.axes.n_threads.is_some(),
         n_ctx: true,
     };
-    let mut prepared = prepare(asked, prepare::worker_command(&args.worker)?)?;
+    let mut prepared = prepare(spec, prepare::worker_command(&args.worker)?)?;
     note_all(&prepared.notes);
-    let wanted = wanted
-        .map(|asked| wanted_beside(asked, &prepared.plan, forced))
+    let planned = requests
+        .map(|choice| planned_requests(choice, &prepared.plan, forced))
         .transpose()?;
     if args.dry_run {
         say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
-        if let Some((wanted, asked)) = &wanted {
-            say(wanted.dry_run(asked, &prepared))?;
+        if let Some(planned) = &planned {
+            say(planned.dry_run(&prepared))?;
         }
         return Ok(DONE);
     }
@@ -67,14 +70,14 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let models = std::mem::take(&mut prepared.models);
     prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
     let interrupt = listen()?;
-    let ready = match wanted {
+    let requests = match planned {
         None => None,
-        Some((wanted, asked)) => match wanted.ready(&asked, &prepared, &interrupt)? {
+        Some(planned) => match planned.connected(&prepared, &interrupt)? {
             None => return Ok(INTERRUPTED),
-            ready => ready,
+            requests => requests,
         },
     };
-    measure(prepared, ready, &args.output, &out, &interrupt)
+    measure(prepared, requests, &args.output, &out, &interrupt)
 }
 
 /// The folder that gets runs' folders.
@@ -84,14 +87,14 @@ pub(super) fn out_folder(args: &OutputArgs) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// The requests of a sweep, in the context of its first cell.
-fn wanted_beside(
+/// The requests of a sweep, in the setting of its first cell.
+fn planned_requests(
     choice: RequestsChoice,
     plan: &Plan,
     forced: Forced,
-) -> Result<(Wanted, RequestsAsked)> {
+) -> Result<PlannedRequests> {
     let of_model = |case: &&Case| choice.model.as_ref().is_none_or(|m| *m == case.model);
-    let Some(template) = plan.cases.iter().find(of_model) else {
+    let Some(setting) = plan.cases.iter().find(of_model) else {
         bail!(
             "requests.model: '{}' is no model of this sweep: {}",
             choice.model.unwrap_or_default(),
@@ -102,9 +105,9 @@ fn wanted_beside(
                 .join(", ")
         );
     };
-    let asked = choice.resolve(plan.protocol.seed)?;
-    let wanted = Wanted::of(&asked, template, forced, plan.protocol.seed)?;
-    Ok((wanted, asked))
+    let seed = plan.protocol.seed;
+    let setting = std::slice::from_ref(setting);
+    PlannedRequests::of(choice.resolve(seed)?, setting, forced, seed)
 }
 
 /// Sends requests and measures cells, into one record, which is then shown.
@@ -113,7 +116,7 @@ fn wanted_beside(
 /// When the record cannot be written.
 pub(super) fn measure(
     prepared: Prepared,
-    ready: Option<Ready>,
+    requests: Option<RequestsRun>,
     args: &OutputArgs,
     out: &Path,
     interrupt: &Interrupt,
@@ -132,13 +135,13 @@ pub(super) fn measure(
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
     let mut header = header(name, &plan, machine, engine.clone(), program.clone());
-    header.requests = ready.as_ref().map(|r| r.plan.clone());
+    header.requests = requests.as_ref().map(|r| r.plan.clone());
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
     let mut done = Done::default();
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let started = Instant::now();
-    if let Some(ready) = ready {
-        ready.serve(&mut writer, started, interrupt)?;
+    if let Some(mut requests) = requests {
+        requests.serve(&mut writer, started, interrupt, &mut *for_stderr())?;
     }
     let lane = Lane {
         plan: &plan,
@@ -147,7 +150,7 @@ pub(super) fn measure(
         program: &program,
         writer: &mut writer,
         done,
-        crew: Crew::default(),
+        worker: LaneWorker::default(),
         watch: FileWatch::default(),
     };
     let hint = resume_hint(&folder.path);
@@ -183,21 +186,21 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let (machine, engine, program) = check_same_conditions(run, &header, &mut models, &command)?;
     header.plan.models = models;
     let interrupt = listen()?;
-    let ready = match Ready::again(&header, served, &command, &interrupt) {
+    let requests = match requests_targets::again(&header, served, &command, &interrupt) {
         Err(_) if interrupt.is_set() => return Ok(INTERRUPTED),
         Err(reason) if !header.plan.cases.is_empty() => {
             note(format_args!("resuming the cells alone: {reason:#}"));
             None
         }
-        ready => ready?,
+        requests => requests?,
     };
     writer.mend()?;
     let plan = header.plan;
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
-    if let Some(ready) = ready {
-        ready.serve(&mut writer, Instant::now(), &interrupt)?;
+    if let Some(mut requests) = requests {
+        requests.serve(&mut writer, Instant::now(), &interrupt, &mut *for_stderr())?;
     }
     let lane = Lane {
         plan: &plan,
@@ -206,7 +209,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         program: &program,
         writer: &mut writer,
         done,
-        crew: Crew::default(),
+        worker: LaneWorker::default(),
         watch: FileWatch::default(),
     };
     let hint = resume_hint(folder);
@@ -246,7 +249,7 @@ pub(super) fn again(
         program: &program,
         writer: &mut writer,
         done: Done::default(),
-        crew: Crew::default(),
+        worker: LaneWorker::default(),
         watch: FileWatch::default(),
     };
     let interrupt = listen()?;

@@ -13,7 +13,6 @@ use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::Ending;
-use crate::run::in_process;
 use crate::view::requests::Sent;
 
 /// A run, or a slice of one.
@@ -104,10 +103,10 @@ impl Side {
         })?;
         let mut cells: Vec<Samples> = Vec::new();
         if let Some(plan) = &header.requests {
-            let pairs = plan.jobs.iter();
-            for (job, target) in pairs.flat_map(|job| plan.targets.iter().map(move |t| (job, t))) {
+            let of_job = |at: usize| plan.targets.iter().map(move |t| (&plan.jobs_of(t)[at], t));
+            for (job, target) in (0..plan.jobs.len()).flat_map(of_job) {
                 let mut samples = Samples::none(&job.case);
-                samples.job = Some(format!("{} at {target}", job.name));
+                samples.job = Some(format!("{} at {}", job.name, plan.named(target)));
                 for round in 0..plan.all_rounds() {
                     let key = (job.name.clone(), target.clone(), round);
                     let (Some(line), Some(sent)) = (ended.get(&key), rounds.get(&key)) else {
@@ -121,7 +120,7 @@ impl Side {
                     };
                     let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
                     // A server's process is always the same one, and what it does is seen round by round.
-                    let is_server = target != in_process::NAME;
+                    let is_server = !plan.is_in_process(target);
                     let process = line.worker.unwrap_or(if is_server { round } else { 0 });
                     samples.push(
                         process,

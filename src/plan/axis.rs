@@ -512,6 +512,24 @@ impl Axis {
         }
     }
 
+    /// A case's value as a part of a name, such as `t2` or `fa-on`, whatever the value is.
+    pub fn label(&self, case: &Case) -> String {
+        let value = self.value(case).replace(',', "+");
+        let w = self.words;
+        if w.field == MODEL.words.field {
+            return value;
+        }
+        let prefix = match (w.id, w.short) {
+            ("", Some(letter)) => letter.to_string(),
+            ("", None) => w.key.to_owned(),
+            (id, _) => id.to_owned(),
+        };
+        match value.starts_with(|c: char| c.is_ascii_digit()) {
+            true => format!("{prefix}{value}"),
+            false => format!("{prefix}-{value}"),
+        }
+    }
+
     /// A value that all cells have in common, in words; none where it need not be said.
     pub fn phrase(&self, case: &Case) -> Option<String> {
         let is_said = match self.words.said {

@@ -98,7 +98,7 @@ impl RequestsChoice {
     ///
     /// # Errors
     /// [`PlanError::Axis`] for a value out of range.
-    pub fn resolve(self, seed: u64) -> Result<RequestsAsked, PlanError> {
+    pub fn resolve(self, seed: u64) -> Result<RequestsSpec, PlanError> {
         let classes = self.classes == Some(true) || !self.names_experiment();
         let d = Sampling::default();
         let sampling = Sampling {
@@ -111,7 +111,7 @@ impl RequestsChoice {
         };
         let sustained = self.sustained.as_deref();
         let timeout = self.timeout.as_deref();
-        let asked = RequestsAsked {
+        let asked = RequestsSpec {
             timeout: timeout.map(|t| duration("timeout", t)).transpose()?,
             targets: match self.target.is_empty() {
                 true => vec!["in-process".to_owned()],
@@ -153,7 +153,7 @@ impl RequestsChoice {
 /// What is meant: every value is there and in range.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)] // named as the fields of `RequestsChoice`, which has their docs
-pub struct RequestsAsked {
+pub struct RequestsSpec {
     pub targets: Vec<String>,
     pub replicates: u32,
     pub rounds: u32,
@@ -178,7 +178,7 @@ pub struct RequestsAsked {
     pub difficulty: bool,
 }
 
-impl RequestsAsked {
+impl RequestsSpec {
     fn check(&self) -> Result<(), PlanError> {
         self.check_counts()?;
         self.check_sampling()?;
@@ -274,7 +274,7 @@ fn twice<T: PartialEq + std::fmt::Display>(key: &str, values: &[T]) -> Result<()
 mod tests {
     use super::*;
 
-    fn of(toml: &str) -> Result<RequestsAsked, String> {
+    fn of(toml: &str) -> Result<RequestsSpec, String> {
         let choice: RequestsChoice = toml::from_str(toml).map_err(|e| e.message().to_owned())?;
         choice.resolve(42).map_err(|e| e.to_string())
     }

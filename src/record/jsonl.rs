@@ -357,7 +357,10 @@ fn check(line: &Line) -> Result<(), String> {
     match line {
         Line::Run(header) => {
             header.plan.cases.iter().try_for_each(cell)?;
-            let mut jobs = header.requests.iter().flat_map(|plan| &plan.jobs);
+            let plan = header.requests.iter();
+            let of_targets = plan.clone().flat_map(|plan| &plan.settings);
+            let of_targets = of_targets.flat_map(|setting| &setting.jobs);
+            let mut jobs = plan.flat_map(|plan| &plan.jobs).chain(of_targets);
             jobs.try_for_each(|job| {
                 let checked = check_recorded(&job.case, MOST_AT_ONCE);
                 checked.map_err(|e| format!("job {}: {e}", job.name))

@@ -16,7 +16,8 @@ const REASON_COLUMNS: usize = 200;
 /// The requests that a run was to send: every job at every target, in every round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequestsPlan {
-    /// The targets as the user named them, `in-process` among them.
+    /// The targets, `in-process` among them: as the user named them, or with a part of their setting's after that, such as
+    /// `in-process/t2`, where one that is named is measured in several settings.
     pub targets: Vec<String>,
     /// Worker processes in which everything is done. Records of programs that did everything in one do not say so.
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -28,6 +29,9 @@ pub struct RequestsPlan {
     pub budget_ns: Option<u64>,
     /// The jobs.
     pub jobs: Vec<Job>,
+    /// The targets that are one of several settings of what the user named. No record has it where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<TargetSetting>,
     /// What about the prompts may surprise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<PromptWarning>,
@@ -46,6 +50,43 @@ impl RequestsPlan {
     pub fn all_rounds(&self) -> u32 {
         self.rounds.saturating_mul(self.replicates)
     }
+
+    /// The target as the user named it.
+    pub fn named<'a>(&'a self, target: &'a str) -> &'a str {
+        self.setting(target).map_or(target, |s| &s.named)
+    }
+
+    /// Whether a target is llama.cpp in a worker of this program.
+    pub fn is_in_process(&self, target: &str) -> bool {
+        self.named(target) == IN_PROCESS
+    }
+
+    /// The jobs of a target, in the order of [`RequestsPlan::jobs`]: its own where its setting or its texts differ.
+    pub fn jobs_of(&self, target: &str) -> &[Job] {
+        match self.setting(target) {
+            Some(setting) if setting.jobs.len() == self.jobs.len() => &setting.jobs,
+            _ => &self.jobs,
+        }
+    }
+
+    fn setting(&self, target: &str) -> Option<&TargetSetting> {
+        self.settings.iter().find(|s| s.target == target)
+    }
+}
+
+/// How the target in this program is named.
+pub const IN_PROCESS: &str = "in-process";
+
+/// A target in one of several settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetSetting {
+    /// Its name in the plan.
+    pub target: String,
+    /// The target as the user named it.
+    pub named: String,
+    /// The jobs with its setting and with its model's texts; empty where they are the plan's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<Job>,
 }
 
 /// How prompts go out otherwise than their reader may think.

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::prompts::{Difficulty, Prompt};
 use super::{Experiment, Forced, Job, Load, Sampling, StopAt};
-use crate::plan::requests::RequestsAsked;
+use crate::plan::requests::RequestsSpec;
 use crate::plan::{Case, PlanError, WARMUP_STEPS};
 
 /// Requests of a job when nobody says how many: enough for a median, few enough to wait for.
@@ -41,7 +41,7 @@ const MOST_TAG: u32 = 9999;
 
 /// A job whose prompts the tokenizer has not seen yet.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
+pub struct UnfittedJob {
     /// The job, its prompts as they are written.
     pub job: Job,
     /// Tokens that each prompt shall have; none: as many as it has.
@@ -61,53 +61,53 @@ pub struct Sources<'a> {
 ///
 /// # Errors
 /// [`PlanError`] when the prompts have no pair for the experiment that needs pairs.
-pub fn drafts(
-    asked: &RequestsAsked,
+pub fn unfitted_jobs(
+    spec: &RequestsSpec,
     sources: Sources<'_>,
     template: &Case,
     seed: u64,
-) -> Result<Vec<Draft>, PlanError> {
+) -> Result<Vec<UnfittedJob>, PlanError> {
     let planner = Planner {
-        asked,
+        spec,
         template,
         seed,
     };
     let mut drafts = Vec::new();
-    if asked.classes {
+    if spec.classes {
         drafts.push(planner.draft("classes", Experiment::Classes, 1, sources.prompts));
     }
-    for &n in &asked.prompt_lengths {
+    for &n in &spec.prompt_lengths {
         let name = format!("prompt-length/p{n}");
         let mut draft = planner.draft(&name, Experiment::PromptLength, 1, sources.prompts);
         draft.n_tokens = vec![Some(n); draft.job.prompts.len()];
         drafts.push(draft);
     }
-    for &temperature in &asked.temperatures {
+    for &temperature in &spec.temperatures {
         let name = format!("temperature/t{temperature}");
         let mut draft = planner.draft(&name, Experiment::Temperature, 1, sources.prompts);
         draft.job.sampling = Sampling {
             temperature,
-            ..asked.sampling
+            ..spec.sampling
         };
         // Answers of one length: what is asked is the price of a token, not how many there are.
         draft.job.stop_at = StopAt::Length;
         drafts.push(draft);
     }
-    for &n in &asked.concurrency {
+    for &n in &spec.concurrency {
         let name = format!("concurrency/c{n}");
         drafts.push(planner.draft(&name, Experiment::Concurrency, n, sources.prompts));
     }
-    if asked.sustained.is_some() {
+    if spec.sustained.is_some() {
         drafts.push(planner.sustained(sources.prompts));
     }
-    if asked.difficulty {
+    if spec.difficulty {
         drafts.extend(planner.difficulty(sources.pairs)?);
     }
     Ok(drafts)
 }
 
 struct Planner<'a> {
-    asked: &'a RequestsAsked,
+    spec: &'a RequestsSpec,
     template: &'a Case,
     seed: u64,
 }
@@ -120,13 +120,13 @@ impl Planner<'_> {
         experiment: Experiment,
         concurrency: u32,
         prompts: &[Prompt],
-    ) -> Draft {
-        let asked = self.asked;
+    ) -> UnfittedJob {
+        let spec = self.spec;
         let usual = match experiment {
             Experiment::Classes => CLASS_REQUESTS,
             _ => N_REQUESTS,
         };
-        let n_requests = asked.n_requests.unwrap_or(usual).max(TURNS * concurrency);
+        let n_requests = spec.n_requests.unwrap_or(usual).max(TURNS * concurrency);
         let mut prompts = mixed(prompts);
         prompts.truncate(n_requests as usize);
         let n_tokens = vec![None; prompts.len()];
@@ -139,24 +139,24 @@ impl Planner<'_> {
             most_ns: None,
             case: Case {
                 n_seq: concurrency,
-                n_gen: asked.n_gen,
+                n_gen: spec.n_gen,
                 n_depth: 0,
                 ..self.template.clone()
             },
-            sampling: asked.sampling,
-            stop_at: asked.stop_at,
-            endpoint: asked.endpoint.unwrap_or_default(),
-            openai_strict: asked.openai_strict,
+            sampling: spec.sampling,
+            stop_at: spec.stop_at,
+            endpoint: spec.endpoint.unwrap_or_default(),
+            openai_strict: spec.openai_strict,
             tag: None,
             said_at: Vec::new(),
             forced: Forced::default(),
             seed: self.seed,
         };
-        Draft { job, n_tokens }
+        UnfittedJob { job, n_tokens }
     }
 
-    fn sustained(&self, prompts: &[Prompt]) -> Draft {
-        let most = match self.asked.concurrency[..] {
+    fn sustained(&self, prompts: &[Prompt]) -> UnfittedJob {
+        let most = match self.spec.concurrency[..] {
             [one] => one,
             _ => SUSTAINED_PLACES,
         };
@@ -166,12 +166,12 @@ impl Planner<'_> {
             most,
             prompts,
         );
-        let length = self.asked.sustained.unwrap_or_default();
+        let length = self.spec.sustained.unwrap_or_default();
         draft.job.prompts = mixed(prompts);
         draft.n_tokens = vec![None; prompts.len()];
         draft.job.most_ns = u64::try_from(length.as_nanos()).ok();
         draft.job.n_requests = SUSTAINED_REQUESTS;
-        if let Some(rate_per_s) = self.asked.rate_per_s {
+        if let Some(rate_per_s) = self.spec.rate_per_s {
             draft.job.name = format!("sustained/r{rate_per_s}");
             draft.job.load = Load::Open { rate_per_s, most };
         }
@@ -179,7 +179,7 @@ impl Planner<'_> {
     }
 
     /// Both arms and the control, each in one job: easy and hard in random order.
-    fn difficulty(&self, pairs: &[(Prompt, Prompt)]) -> Result<Vec<Draft>, PlanError> {
+    fn difficulty(&self, pairs: &[(Prompt, Prompt)]) -> Result<Vec<UnfittedJob>, PlanError> {
         if pairs.is_empty() {
             return Err(PlanError::axis(
                 "difficulty",
@@ -259,7 +259,7 @@ fn mixed(prompts: &[Prompt]) -> Vec<Prompt> {
         .collect()
 }
 
-impl Draft {
+impl UnfittedJob {
     /// The job with its final texts and their lengths in tokens; none where no tokenizer was at hand. What fits is then for
     /// the server to say, and the case is as large as the bytes, of which a token has at least one.
     ///

@@ -44,14 +44,14 @@ pub struct Lane<'a> {
     /// What the record has.
     pub done: Done,
     /// The process that visits cells now.
-    pub crew: Crew,
+    pub worker: LaneWorker,
     /// Whether the models' files are still those of the plan.
     pub watch: FileWatch,
 }
 
 /// The process that visits cells.
 #[derive(Default)]
-pub enum Crew {
+pub enum LaneWorker {
     /// None yet, or it died.
     #[default]
     Missing,
@@ -109,7 +109,7 @@ impl Visit {
 impl Lane<'_> {
     /// Lets the worker go; the next cell gets a new one.
     pub fn dismiss(&mut self) {
-        self.crew = Crew::Missing;
+        self.worker = LaneWorker::Missing;
     }
 
     /// Sees to it that a worker with the model is there, or that it is known why there is none.
@@ -122,17 +122,17 @@ impl Lane<'_> {
         load: &LoadKey,
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
-        if matches!(self.crew, Crew::Missing) {
-            self.crew = self.load(visit, load, course)?;
+        if matches!(self.worker, LaneWorker::Missing) {
+            self.worker = self.load(visit, load, course)?;
         }
         Ok(())
     }
 
     /// Opens and warms up a cell. Failures end the visit.
     pub fn open(&mut self, visit: &mut Visit, course: &mut Course<'_>) {
-        match &mut self.crew {
-            Crew::Missing => visit.outcome = Some(Outcome::Interrupted),
-            Crew::Refused(refused) => {
+        match &mut self.worker {
+            LaneWorker::Missing => visit.outcome = Some(Outcome::Interrupted),
+            LaneWorker::Refused(refused) => {
                 visit.worker = Some(refused.worker);
                 visit.log.clone_from(&refused.log);
                 visit.outcome = Some(failure(&refused.error));
@@ -141,7 +141,7 @@ impl Lane<'_> {
                     self.dismiss();
                 }
             }
-            Crew::Ready(worker, number) => {
+            LaneWorker::Ready(worker, number) => {
                 visit.worker = Some(*number);
                 visit.n_repetitions = self.done.n_repetitions(&visit.id, visit.replicate);
                 course.observer.event(
@@ -177,7 +177,7 @@ impl Lane<'_> {
         visit: &Visit,
         load: &LoadKey,
         course: &mut Course<'_>,
-    ) -> Result<Crew, RecordError> {
+    ) -> Result<LaneWorker, RecordError> {
         let number = self.done.next_worker;
         self.done.next_worker += 1;
         course.observer.event(
@@ -189,7 +189,7 @@ impl Lane<'_> {
             &course.eta,
         );
         let refused = |error, log| {
-            Crew::Refused(Refused {
+            LaneWorker::Refused(Refused {
                 worker: number,
                 error,
                 log,
@@ -245,7 +245,7 @@ impl Lane<'_> {
             log: log.clone(),
         })))?;
         Ok(match answer {
-            Ok(Reply::Loaded { .. }) => Crew::Ready(Box::new(worker), number),
+            Ok(Reply::Loaded { .. }) => LaneWorker::Ready(Box::new(worker), number),
             Ok(other) => refused(worker.out_of_turn(&other), log),
             Err(e) => refused(e, log),
         })
@@ -260,7 +260,7 @@ impl Lane<'_> {
         visit: &mut Visit,
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
-        let Crew::Ready(worker, number) = &mut self.crew else {
+        let LaneWorker::Ready(worker, number) = &mut self.worker else {
             return Ok(());
         };
         let started_ns = ns(course.started.elapsed());
@@ -320,10 +320,10 @@ impl Lane<'_> {
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
         let outcome = visit.outcome.take().unwrap_or(Outcome::Interrupted);
-        if let (Crew::Ready(worker, _), None) = (&self.crew, &visit.usage) {
+        if let (LaneWorker::Ready(worker, _), None) = (&self.worker, &visit.usage) {
             visit.usage = worker.take_usage();
         }
-        if let (Crew::Ready(worker, _), false) = (&mut self.crew, outcome.is_failure()) {
+        if let (LaneWorker::Ready(worker, _), false) = (&mut self.worker, outcome.is_failure()) {
             course.eta.visited(&visit.case, took);
             let closed = worker.ask(
                 &Request::Close,
@@ -392,7 +392,7 @@ impl Lane<'_> {
             _ => self.check_files(&visit.case).err(),
         };
         let error = changed.as_ref().unwrap_or(error);
-        if let Crew::Ready(worker, _) = &mut self.crew {
+        if let LaneWorker::Ready(worker, _) = &mut self.worker {
             visit.log.extend(worker.take_log());
             visit.usage = worker.take_usage();
         }

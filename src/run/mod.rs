@@ -4,7 +4,6 @@
 //! and its record. All lanes have the same cells, one for one.
 
 pub mod eta;
-pub mod in_process;
 pub mod kernels;
 pub mod lane;
 pub mod log;

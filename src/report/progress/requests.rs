@@ -9,12 +9,12 @@ use super::super::text::{brief, plain};
 use super::NOTE_COLUMNS;
 use crate::record::requests::JobLine;
 use crate::request::{Ending, Job, Served};
-use crate::run::requests::Watcher;
+use crate::run::requests::RequestsProgress;
 use crate::stats::summary;
 use crate::units;
 
 /// A watcher for standard error.
-pub fn for_stderr() -> Box<dyn Watcher> {
+pub fn for_stderr() -> Box<dyn RequestsProgress> {
     if stderr().is_terminal() {
         // How many jobs there are is known once the first has ended.
         let bar = ProgressBar::new(0).with_style(style("{spinner} {wide_msg} {elapsed}"));
@@ -85,7 +85,7 @@ fn style(template: &str) -> ProgressStyle {
 
 struct Bar(ProgressBar);
 
-impl Watcher for Bar {
+impl RequestsProgress for Bar {
     fn waits(&mut self, why: &str) {
         self.0.println(plain(why));
     }
@@ -118,7 +118,7 @@ struct Plain<W> {
     now: fn() -> String,
 }
 
-impl<W: Write> Watcher for Plain<W> {
+impl<W: Write> RequestsProgress for Plain<W> {
     fn waits(&mut self, why: &str) {
         let _ = writeln!(self.out, "{} {}", (self.now)(), plain(why));
     }

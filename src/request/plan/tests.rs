@@ -25,7 +25,7 @@ fn prompt(id: &str, class: &str) -> Prompt {
     }
 }
 
-fn plan(toml: &str) -> Result<Vec<Draft>, PlanError> {
+fn plan(toml: &str) -> Result<Vec<UnfittedJob>, PlanError> {
     let choice: RequestsChoice = toml::from_str(toml).expect("valid");
     let prompts = [
         prompt("s1", "short"),
@@ -37,10 +37,10 @@ fn plan(toml: &str) -> Result<Vec<Draft>, PlanError> {
         prompts: &prompts,
         pairs: &pairs,
     };
-    drafts(&choice.resolve(42)?, sources, &template(), 42)
+    unfitted_jobs(&choice.resolve(42)?, sources, &template(), 42)
 }
 
-fn ids(draft: &Draft) -> Vec<&str> {
+fn ids(draft: &UnfittedJob) -> Vec<&str> {
     draft.job.prompts.iter().map(|p| p.id.as_str()).collect()
 }
 

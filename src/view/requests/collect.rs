@@ -8,7 +8,7 @@ use super::figures::{self, Kept};
 use super::{Answer, Calls, ClassView, JobView, RequestsView, Round, Sent, TargetView};
 use crate::host::HostWarning;
 use crate::measure::{Call, Phase};
-use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
+use crate::record::requests::{IN_PROCESS, JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::{Job, TargetKind};
 use crate::stats::summary;
 use crate::view::usage::{UsageCollector, UsageFacts};
@@ -145,12 +145,17 @@ impl Collector {
         // A worker that died, or a run that was resumed, makes no second process of what was to be one.
         let in_processes = plan.is_some_and(|p| p.replicates > 1);
         let mut shown = Vec::new();
-        for job in jobs {
-            let job = Arc::new(job.clone());
+        for (at, job) in jobs.iter().enumerate() {
+            let shared = Arc::new(job.clone());
             let mut of_job = self.jobs.remove(&job.name).unwrap_or_default();
             for target in &named {
+                let own = plan.and_then(|p| p.jobs_of(&target.name).get(at));
+                let own = match own {
+                    Some(own) if own != job => Arc::new(own.clone()),
+                    _ => Arc::clone(&shared),
+                };
                 let pending = of_job.remove(&target.name).unwrap_or_default();
-                shown.push(pending.finish(Arc::clone(&job), target, in_processes));
+                shown.push(pending.finish(own, target, in_processes));
             }
             self.jobs.insert(job.name.clone(), of_job);
         }
@@ -193,8 +198,8 @@ fn kind_of(target: &TargetView) -> Option<TargetKind> {
     if let Some(facts) = target.facts() {
         return Some(facts.kind);
     }
-    match target.name.split(':').next()? {
-        "in-process" => Some(TargetKind::InProcess),
+    match target.name.split([':', '/']).next()? {
+        IN_PROCESS => Some(TargetKind::InProcess),
         "ollama" => Some(TargetKind::Ollama),
         "openai" => Some(TargetKind::Openai),
         _ => None,

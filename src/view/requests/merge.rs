@@ -22,6 +22,11 @@ pub(in crate::view) fn take_in(plan: &mut Option<RequestsPlan>, other: &Option<R
             plan.targets.push(target.clone());
         }
     }
+    for setting in &other.settings {
+        if plan.settings.iter().all(|s| s.target != setting.target) {
+            plan.settings.push(setting.clone());
+        }
+    }
     for warning in &other.warnings {
         if !plan.warnings.contains(warning) {
             plan.warnings.push(warning.clone());
@@ -39,13 +44,20 @@ pub(in crate::view) fn unlike(
     plan: &Option<RequestsPlan>,
     other: &Option<RequestsPlan>,
 ) -> Vec<String> {
-    let jobs = |plan: &Option<RequestsPlan>| -> Vec<Job> {
-        plan.as_ref().map(|p| p.jobs.clone()).unwrap_or_default()
+    let (Some(plan), Some(other)) = (plan, other) else {
+        return Vec::new();
     };
-    let (mine, theirs) = (jobs(plan), jobs(other));
-    let differs = |job: &&Job| theirs.iter().any(|o| o.name == job.name && o != *job);
-    let names = mine.iter().filter(differs);
+    let of_target = |target: &str| {
+        let theirs = other.jobs_of(target);
+        let differs = move |job: &&Job| theirs.iter().any(|o| o.name == job.name && o != *job);
+        plan.jobs_of(target).iter().filter(differs)
+    };
+    let mut names: Vec<String> = Vec::new();
+    for job in plan.targets.iter().flat_map(|target| of_target(target)) {
+        let name = format!("job {}", crate::text::short(&job.name));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names
-        .map(|job| format!("job {}", crate::text::short(&job.name)))
-        .collect()
 }

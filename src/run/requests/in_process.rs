@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use super::Interrupt;
-use super::protocol::{Prepared, Reply, Request};
-use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::model::{FileWatch, ModelFacts, has_chat_template};
 use crate::plan::LoadKey;
+use crate::record::requests::IN_PROCESS;
 use crate::request::fit::{FitOne, Fitted};
 use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind, Timeline};
-
-/// How the target is named in plans and records.
-pub const NAME: &str = "in-process";
+use crate::run::Interrupt;
+use crate::run::protocol::{Prepared, Reply, Request};
+use crate::run::supervisor::{Worker, WorkerCommand, WorkerError};
 
 /// How long loading may take: large files come from slow disks.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -32,8 +30,10 @@ pub struct InProcess {
     engine: EngineFacts,
     /// Ctrl-C while a model is loaded.
     interrupt: Option<Interrupt>,
-    /// Number of the next process.
-    n_started: u32,
+    /// Number of the process that serves, or served last.
+    number: u32,
+    /// How far the numbers of two successive processes are apart: several targets share the numbers.
+    number_step: u32,
     /// Whether the worker has served a job.
     has_served: bool,
     worker: Option<Worker>,
@@ -82,7 +82,8 @@ impl InProcess {
             load: load.clone(),
             engine: worker.engine().clone(),
             interrupt: interrupt.cloned(),
-            n_started: 1,
+            number: 0,
+            number_step: 1,
             has_served: false,
             worker: Some(worker),
             silence: SILENCE,
@@ -93,11 +94,9 @@ impl InProcess {
         })
     }
 
-    /// The same, whose processes have numbers from `first` on: a resumed run has had others.
-    #[must_use]
-    pub fn numbered_from(mut self, first: u32) -> Self {
-        self.n_started = first.saturating_add(1);
-        self
+    /// Numbers the processes `first`, `first + step` and so on: other targets have the numbers between.
+    pub fn number_from(&mut self, first: u32, step: u32) {
+        (self.number, self.number_step) = (first, step);
     }
 
     /// Another time that the worker may be silent before it counts as hanging.
@@ -150,9 +149,13 @@ impl InProcess {
 
     /// Ends a worker that has served: the next job gets a fresh process.
     pub fn renew(&mut self) {
-        if !std::mem::take(&mut self.has_served) {
-            return;
+        if std::mem::take(&mut self.has_served) {
+            self.unload();
         }
+    }
+
+    /// Ends the worker, so that the model leaves the memory until the next job.
+    pub fn unload(&mut self) {
         if let Some(worker) = self.worker.take() {
             self.log.extend(worker.take_log());
         }
@@ -160,7 +163,7 @@ impl InProcess {
 
     /// Number of the process that serves, or served last.
     pub fn worker(&self) -> u32 {
-        self.n_started - 1
+        self.number
     }
 
     /// What machine and worker did during the last job; none when it was not served.
@@ -200,11 +203,10 @@ impl InProcess {
         let worker = match &mut self.worker {
             Some(worker) => worker,
             none => {
-                let number = self.n_started;
-                self.n_started += 1;
+                self.number = self.number.saturating_add(self.number_step);
                 let model = (&self.model, &mut self.watch);
                 let interrupt = self.interrupt.as_ref();
-                let worker = loaded(&self.command, model, &self.load, number, interrupt);
+                let worker = loaded(&self.command, model, &self.load, self.number, interrupt);
                 let worker = worker.map_err(|e| match e {
                     WorkerError::Interrupted => TargetError::Interrupted,
                     e => TargetError::Worker(e.to_string()),
@@ -225,7 +227,7 @@ impl InProcess {
     fn failed(&mut self, e: WorkerError) -> TargetError {
         if let WorkerError::Engine(reason) = e {
             return TargetError::Unfit {
-                target: NAME.to_owned(),
+                target: IN_PROCESS.to_owned(),
                 reason,
             };
         }
@@ -300,7 +302,7 @@ impl Target for InProcess {
     fn facts(&mut self) -> Result<TargetFacts, TargetError> {
         Ok(TargetFacts {
             kind: TargetKind::InProcess,
-            name: NAME.to_owned(),
+            name: IN_PROCESS.to_owned(),
             version: Some(self.engine.version.clone()),
             model: Some(self.model.name.clone()),
             sha256: self.model.sha256.clone(),

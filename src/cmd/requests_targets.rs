@@ -1,0 +1,393 @@
+//! From planned requests to a run: models loaded, texts fitted to them, servers that answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::offload;
+use super::prepare::Prepared;
+use super::requests_plan::{PlannedRequests, PlannedTarget};
+use crate::engine::clock::MonotonicClock;
+use crate::plan::requests::RequestsSpec;
+use crate::plan::{Case, Plan, remedy};
+use crate::record::requests::{PromptWarning, RequestsPlan, TargetSetting};
+use crate::record::{Outcome, RunHeader};
+use crate::request::fit::FitOne;
+use crate::request::http::Patience;
+use crate::request::plan::UnfittedJob;
+use crate::request::ready::{Wait, Waiting};
+use crate::request::spec::TargetSpec;
+use crate::request::{Endpoint, Job};
+use crate::run::Interrupt;
+use crate::run::requests::RequestsRun;
+use crate::run::requests::done::DoneJobs;
+use crate::run::requests::in_process::{InProcess, Template};
+use crate::run::requests::target::ConnectedTarget;
+use crate::run::supervisor::WorkerCommand;
+use crate::streams::note;
+use crate::units;
+
+/// Most requests of a job whose texts are all different.
+const MOST_TAGGED: u32 = 20_000;
+
+impl PlannedRequests {
+    /// Loads the models, fits the texts and asks every server what it is. `None` when Ctrl-C came first.
+    ///
+    /// # Errors
+    /// When a target cannot be reached, or a prompt fits neither the context nor the memory.
+    pub fn connected(
+        self,
+        prepared: &Prepared,
+        interrupt: &Interrupt,
+    ) -> Result<Option<RequestsRun>> {
+        match self.connect(prepared, interrupt) {
+            Err(_) if interrupt.is_set() => Ok(None),
+            run => run.map(Some),
+        }
+    }
+
+    fn connect(mut self, prepared: &Prepared, interrupt: &Interrupt) -> Result<RequestsRun> {
+        let stop = || interrupt.is_set();
+        let mut fitting = Fitting {
+            spec: &self.spec,
+            prepared,
+            interrupt,
+            warnings: Vec::new(),
+        };
+        let fitted = fitting.all(&mut self.targets)?;
+        let warnings = fitting.warnings;
+        let (own, mut jobs): (Vec<_>, Vec<_>) = fitted.into_iter().unzip();
+        let has_server = self.targets.iter().any(|t| !t.is_in_process());
+        for job in jobs.iter_mut().flatten().filter(|_| has_server) {
+            // The same text twice would be answered from a server's cache of prefixes. Every request has a text of its
+            // own then, which is made beforehand.
+            job.tag = Some(0);
+            job.n_requests = job.n_requests.min(MOST_TAGGED);
+        }
+        let names = self.targets.iter().map(|t| t.named.as_str());
+        let connected = connected(names, own, 0, self.spec.timeout, &stop)?;
+        Ok(RequestsRun {
+            plan: plan(&self.spec, &self.targets, jobs, warnings),
+            targets: connected,
+            seed: self.seed,
+            wait: Wait::of(self.spec.timeout),
+            done: DoneJobs::default(),
+        })
+    }
+}
+
+/// What goes into the record's header. A target has jobs of its own where they are not those of the first.
+fn plan(
+    spec: &RequestsSpec,
+    targets: &[PlannedTarget],
+    mut jobs: Vec<Vec<Job>>,
+    warnings: Vec<PromptWarning>,
+) -> RequestsPlan {
+    let shared = jobs.first().cloned().unwrap_or_default();
+    let settings = targets.iter().zip(&mut jobs).filter_map(|(target, jobs)| {
+        let differs = *jobs != shared;
+        (differs || target.name != target.named).then(|| TargetSetting {
+            target: target.name.clone(),
+            named: target.named.clone(),
+            jobs: if differs {
+                std::mem::take(jobs)
+            } else {
+                Vec::new()
+            },
+        })
+    });
+    RequestsPlan {
+        settings: settings.collect(),
+        targets: targets.iter().map(|t| t.name.clone()).collect(),
+        replicates: spec.replicates,
+        rounds: spec.rounds,
+        budget_ns: spec
+            .budget
+            .map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
+        jobs: shared,
+        warnings,
+    }
+}
+
+/// Fits texts to models.
+struct Fitting<'a> {
+    spec: &'a RequestsSpec,
+    prepared: &'a Prepared,
+    interrupt: &'a Interrupt,
+    warnings: Vec<PromptWarning>,
+}
+
+/// A target's model, where it is in-process, and its jobs with their final texts.
+type FittedTarget = (Option<InProcess>, Vec<Job>);
+
+impl Fitting<'_> {
+    /// Every target's jobs. Servers get the texts of the first in-process target's model, or of the model that is named
+    /// for their texts alone.
+    fn all(&mut self, targets: &mut [PlannedTarget]) -> Result<Vec<FittedTarget>> {
+        let n_own = targets.iter().filter(|t| t.is_in_process()).count();
+        let first = targets.iter().position(PlannedTarget::is_in_process);
+        let first = first.unwrap_or(0);
+        let setting = &targets.get(first).context("no target is named")?.setting;
+        let mut model = self.load(setting)?;
+        let mut fitted: Vec<FittedTarget> = Vec::new();
+        for target in targets.iter_mut() {
+            let jobs = std::mem::take(&mut target.jobs);
+            fitted.push((
+                None,
+                match target.is_in_process() {
+                    true => Vec::new(),
+                    false => self.fit(jobs.clone(), model.as_mut())?,
+                },
+            ));
+            target.jobs = jobs;
+        }
+        for (at, target) in targets
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, t)| t.is_in_process())
+        {
+            let mut own = match at == first {
+                true => model.take(),
+                false => self.load(&target.setting)?,
+            };
+            let jobs = self.fit(std::mem::take(&mut target.jobs), own.as_mut())?;
+            check_memory(&jobs, self.prepared)?;
+            // One model at a time is in memory.
+            if let Some(own) = own.as_mut().filter(|_| n_own > 1) {
+                own.unload();
+            }
+            fitted[at] = (own, jobs);
+        }
+        Ok(fitted)
+    }
+
+    fn load(&self, setting: &Case) -> Result<Option<InProcess>> {
+        let models = &self.prepared.plan.models;
+        let Some(model) = models.iter().find(|m| m.name == setting.model) else {
+            return Ok(None);
+        };
+        let interrupt = Some(self.interrupt);
+        let loaded = InProcess::start(
+            &self.prepared.command,
+            model,
+            &setting.load_key(),
+            interrupt,
+        );
+        let path = model.path.display();
+        Ok(Some(
+            loaded.with_context(|| format!("{path}: cannot be loaded"))?,
+        ))
+    }
+
+    fn fit(
+        &mut self,
+        jobs: Vec<UnfittedJob>,
+        mut model: Option<&mut InProcess>,
+    ) -> Result<Vec<Job>> {
+        let stop = || self.interrupt.is_set();
+        let (template, warnings) = template(self.spec, model.as_deref_mut(), &stop)?;
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        let mut fitted = Vec::new();
+        for job in jobs {
+            fitted.push(final_job(job, model.as_deref_mut(), template, &stop)?);
+        }
+        Ok(fitted)
+    }
+}
+
+/// Whether the model's chat template is put around the prompts here, and what may surprise about that.
+fn template(
+    spec: &RequestsSpec,
+    own: Option<&mut InProcess>,
+    stop: &dyn Fn() -> bool,
+) -> Result<(bool, Vec<PromptWarning>)> {
+    // A server that gets messages puts its own template around them.
+    let own = match (spec.chat_template, spec.endpoint) {
+        (Some(asked), _) => return Ok((asked, Vec::new())),
+        (None, Some(Endpoint::Chat)) => return Ok((false, Vec::new())),
+        (None, _) => own,
+    };
+    let Some(own) = own else {
+        let bare = spec.targets.iter().filter(|_| spec.endpoint.is_none());
+        let warnings = bare.map(|target| PromptWarning::NoTemplate {
+            target: target.clone(),
+        });
+        return Ok((false, warnings.collect()));
+    };
+    Ok(match own.template(stop)? {
+        Template::Applied => (true, Vec::new()),
+        Template::None => (false, Vec::new()),
+        Template::NotApplied(reason) => (false, vec![PromptWarning::TemplateNotApplied { reason }]),
+    })
+}
+
+/// The targets in the order in which they are named, each with its own model where it is in-process. The worker
+/// processes have numbers from `first_worker` on.
+fn connected<'a>(
+    named: impl Iterator<Item = &'a str>,
+    own: Vec<Option<InProcess>>,
+    first_worker: u32,
+    timeout: Option<Duration>,
+    stop: &dyn Fn() -> bool,
+) -> Result<Vec<ConnectedTarget>> {
+    let patience = Patience::of(timeout);
+    let mut waiting = Waiting {
+        wait: Wait::of(timeout),
+        clock: &MonotonicClock::start(),
+        stop,
+        say: &mut |text: &str| note(text),
+    };
+    let n_own = own.iter().flatten().count();
+    let n_own = u32::try_from(n_own).unwrap_or(u32::MAX);
+    let mut numbers = first_worker..;
+    let mut targets = Vec::new();
+    for (name, own) in named.zip(own) {
+        targets.push(match name.parse::<TargetSpec>()?.server(patience)? {
+            None => {
+                let mut own = own.context("in-process needs --model")?;
+                own.number_from(numbers.next().unwrap_or(u32::MAX), n_own);
+                ConnectedTarget::InProcess(Box::new(own))
+            }
+            Some(mut server) => {
+                // A server that cannot be reached is reported before anything is measured.
+                waiting.facts(server.as_mut())?;
+                ConnectedTarget::Server(server)
+            }
+        });
+    }
+    Ok(targets)
+}
+
+/// Whether every job's context fits the memory, as cells' contexts must.
+fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
+    let plan = Plan {
+        cases: jobs.iter().map(|job| job.case.clone()).collect(),
+        ..prepared.plan.clone()
+    };
+    let fits = offload::fits(&[(&plan, &prepared.engine)]).remove(0);
+    for (job, (_, outcome)) in jobs.iter().zip(fits) {
+        if let Some(Outcome::Skipped {
+            needs_bytes,
+            has_bytes,
+            device,
+        }) = outcome
+        {
+            let remedy = remedy::of_memory([&job.case]);
+            bail!(
+                "{}: {} sequences of {} tokens need {} of memory{}, there are {}: {}",
+                job.name,
+                job.case.n_seq,
+                job.case.n_ctx_seq(),
+                units::bytes(needs_bytes),
+                device.map_or_else(String::new, |device| format!(" on {device}")),
+                units::bytes(has_bytes),
+                remedy.as_deref().unwrap_or("it needs a smaller model")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The job with its final texts.
+fn final_job(
+    unfitted: UnfittedJob,
+    own: Option<&mut InProcess>,
+    template: bool,
+    stop: &dyn Fn() -> bool,
+) -> Result<Job> {
+    let texts = match own {
+        Some(own) => {
+            let texts = unfitted.job.prompts.iter().zip(&unfitted.n_tokens);
+            let texts = texts.map(|(prompt, n_tokens)| FitOne {
+                text: prompt.text.clone(),
+                n_tokens: *n_tokens,
+                template,
+            });
+            let fitted = own.fit(texts.collect(), stop);
+            let fitted = fitted.with_context(|| format!("{}: its prompts", unfitted.job.name))?;
+            fitted
+                .into_iter()
+                .map(|f| (f.text, Some(f.n_tokens)))
+                .collect()
+        }
+        None => {
+            ensure!(
+                unfitted.n_tokens.iter().all(Option::is_none) && !template,
+                "{}: needs the model's tokenizer or template: name its file with --model",
+                unfitted.job.name
+            );
+            unfitted
+                .job
+                .prompts
+                .iter()
+                .map(|p| (p.text.clone(), None))
+                .collect()
+        }
+    };
+    Ok(unfitted.with_texts(texts)?)
+}
+
+/// What an interrupted run lacks: its own jobs, with the texts that it made, at targets that are connected anew. `None`
+/// when it lacks nothing.
+///
+/// # Errors
+/// When a target cannot be reached, or a model cannot be loaded.
+pub fn again(
+    header: &RunHeader,
+    done: DoneJobs,
+    command: &WorkerCommand,
+    interrupt: &Interrupt,
+) -> Result<Option<RequestsRun>> {
+    let Some(plan) = header.requests.clone() else {
+        return Ok(None);
+    };
+    if done.n() == plan.jobs.len() * plan.targets.len() * plan.all_rounds() as usize {
+        return Ok(None);
+    }
+    let mut own = Vec::new();
+    let n_own = plan
+        .targets
+        .iter()
+        .filter(|t| plan.is_in_process(t))
+        .count();
+    for target in &plan.targets {
+        own.push(match plan.is_in_process(target) {
+            true => {
+                let mut own = load_again(header, plan.jobs_of(target), command, interrupt)?;
+                if n_own > 1 {
+                    own.unload();
+                }
+                Some(own)
+            }
+            false => None,
+        });
+    }
+    let named = plan.targets.iter().map(|t| plan.named(t));
+    // Servers have the patience of the default: a record does not say what the user asked for.
+    let targets = connected(named, own, done.next_worker, None, &|| interrupt.is_set())?;
+    Ok(Some(RequestsRun {
+        seed: header.plan.protocol.seed,
+        wait: Wait::of(None),
+        targets,
+        plan,
+        done,
+    }))
+}
+
+/// The model of a run's jobs, loaded as they say.
+fn load_again(
+    header: &RunHeader,
+    jobs: &[Job],
+    command: &WorkerCommand,
+    interrupt: &Interrupt,
+) -> Result<InProcess> {
+    let case = &jobs.first().context("the run has no job")?.case;
+    let model = header.plan.models.iter().find(|m| m.name == case.model);
+    let model = model.with_context(|| format!("{}: the run's header lacks it", case.model))?;
+    let started = InProcess::start(command, model, &case.load_key(), Some(interrupt));
+    started.with_context(|| format!("{}: cannot be loaded", model.path.display()))
+}
