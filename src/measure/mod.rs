@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod kernel;
 pub mod steady;
+pub(crate) mod stopwatch;
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -14,6 +15,7 @@ use crate::engine::clock::Clock;
 use crate::engine::{EngineError, Session, Token};
 use crate::host::{EnergyMeter, RepetitionEnergy};
 use crate::plan::{Case, KV_PAD};
+use stopwatch::{CallShape, TimedWork, timed_call};
 
 /// What a decode call was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -287,7 +289,7 @@ impl<'s> Run<'s> {
             let last_seq = (done + n_tokens - 1) / u64::from(n_prompt);
             let n_past = depth + (done % u64::from(n_prompt)) as u32;
             done += n_tokens;
-            let shape = Shape {
+            let shape = CallShape {
                 phase: Phase::Prefill,
                 n_tokens: n_tokens as u32,
                 n_seq: (last_seq - first_seq + 1) as u32,
@@ -316,7 +318,7 @@ impl<'s> Run<'s> {
             self.session.push(token, n_past, seq, true)?;
             b.rows.push((seq as i32, seq));
         }
-        let shape = Shape {
+        let shape = CallShape {
             phase: Phase::Decode,
             n_tokens: self.case.n_seq,
             n_seq: self.case.n_seq,
@@ -328,46 +330,52 @@ impl<'s> Run<'s> {
     /// Submits the built batch, waits, samples its rows and notes the spans.
     fn call(
         &mut self,
-        shape: Shape,
+        shape: CallShape,
         wait: bool,
         b: &mut Buffers,
         last_ns: &mut u64,
     ) -> Result<(), EngineError> {
-        let built_ns = self.clock.now_ns();
-        self.session.submit()?;
-        let submitted_ns = self.clock.now_ns();
-        if wait {
-            self.session.wait();
-        }
-        let waited_ns = self.clock.now_ns();
-        if self.case.sample {
-            for &(row, seq) in &b.rows {
-                let token = self.session.greedy(row)?;
-                b.next[seq as usize] = token;
-                b.generated.push(token);
-            }
-        }
-        let sampled_ns = self.clock.now_ns();
-        b.calls.push(Call {
-            phase: shape.phase,
-            n_tokens: shape.n_tokens,
-            n_seq: shape.n_seq,
-            n_past: shape.n_past,
-            build_ns: built_ns - *last_ns,
-            submit_ns: submitted_ns - built_ns,
-            wait_ns: waited_ns - submitted_ns,
-            sample_ns: sampled_ns - waited_ns,
-        });
-        *last_ns = sampled_ns;
-        Ok(())
+        let samples = self.case.sample;
+        let mut work = CellCall {
+            clock: self.clock,
+            session: &mut *self.session,
+            rows: if samples { &b.rows } else { &[] },
+            next: &mut b.next,
+            generated: &mut b.generated,
+        };
+        let (call, sampled) = timed_call(&mut work, shape, wait, last_ns)?;
+        b.calls.push(call);
+        sampled
     }
 }
 
-struct Shape {
-    phase: Phase,
-    n_tokens: u32,
-    n_seq: u32,
-    n_past: u32,
+/// A decode call of a cell.
+struct CellCall<'a> {
+    clock: &'a dyn Clock,
+    session: &'a mut dyn Session,
+    /// Rows of the batch with their sequences.
+    rows: &'a [(i32, u32)],
+    next: &'a mut [Token],
+    generated: &'a mut Vec<Token>,
+}
+
+impl TimedWork for CellCall<'_> {
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn session(&mut self) -> &mut dyn Session {
+        self.session
+    }
+
+    fn sample(&mut self) -> Result<(), EngineError> {
+        for &(row, seq) in self.rows {
+            let token = self.session.greedy(row)?;
+            self.next[seq as usize] = token;
+            self.generated.push(token);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

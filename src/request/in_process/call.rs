@@ -1,20 +1,21 @@
 //! One decode call that whole requests share: what it holds, and what it brings.
 
 use super::Serving;
-use crate::engine::EngineError;
-use crate::measure::{Call, Phase};
+use crate::engine::{EngineError, Session};
+use crate::measure::Phase;
+use crate::measure::stopwatch::{CallShape, TimedWork, timed_call};
 use crate::request::{Arrival, Ending, StopAt};
 
 /// What a batch holds.
 #[derive(Default)]
-struct Shape {
+struct BatchContent {
     n_prompt: u32,
     n_decode: u32,
     n_seq: u32,
     n_past: u32,
 }
 
-impl Shape {
+impl BatchContent {
     fn phase(&self) -> Phase {
         match (self.n_prompt, self.n_decode) {
             (_, 0) => Phase::Prefill,
@@ -24,29 +25,35 @@ impl Shape {
     }
 }
 
+impl TimedWork for Serving<'_> {
+    fn now_ns(&self) -> u64 {
+        Self::now_ns(self)
+    }
+
+    fn session(&mut self) -> &mut dyn Session {
+        self.session
+    }
+
+    fn sample(&mut self) -> Result<(), EngineError> {
+        self.sample_rows()
+    }
+}
+
 impl Serving<'_> {
     /// One decode call: tokens of all places, as many as a call may have.
     pub(super) fn call(&mut self) -> Result<(), EngineError> {
         self.divide();
         let shape = self.build()?;
-        let built_ns = self.now_ns();
-        self.session.submit()?;
-        let submitted_ns = self.now_ns();
-        self.session.wait();
-        let waited_ns = self.now_ns();
-        let sampled = self.sample_rows();
-        let sampled_ns = self.now_ns();
-        self.served.calls.push(Call {
+        let shape = CallShape {
             phase: shape.phase(),
             n_tokens: shape.n_prompt + shape.n_decode,
             n_seq: shape.n_seq,
             n_past: shape.n_past,
-            build_ns: built_ns - self.last_ns,
-            submit_ns: submitted_ns - built_ns,
-            wait_ns: waited_ns - submitted_ns,
-            sample_ns: sampled_ns - waited_ns,
-        });
-        self.last_ns = sampled_ns;
+        };
+        let mut last_ns = self.last_ns;
+        let (call, sampled) = timed_call(self, shape, true, &mut last_ns)?;
+        self.last_ns = last_ns;
+        self.served.calls.push(call);
         sampled?;
         self.forget()
     }
@@ -78,8 +85,8 @@ impl Serving<'_> {
 
     /// The batch, in order of the sequences: llama.cpp computes neighbours together (`llama_batch_allocr::split_equal`), and a
     /// batch out of order in more parts than needed.
-    fn build(&mut self) -> Result<Shape, EngineError> {
-        let mut shape = Shape::default();
+    fn build(&mut self) -> Result<BatchContent, EngineError> {
+        let mut shape = BatchContent::default();
         self.session.begin();
         self.rows.clear();
         for (place, active) in self.places.iter_mut().enumerate() {
@@ -114,7 +121,7 @@ impl Serving<'_> {
         Ok(shape)
     }
 
-    /// Chooses the next token of every sequence that has come so far.
+    /// Chooses the next token of every sequence whose prompt is computed.
     fn sample_rows(&mut self) -> Result<(), EngineError> {
         for i in 0..self.rows.len() {
             let (row, place) = self.rows[i];
