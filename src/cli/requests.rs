@@ -8,9 +8,10 @@ use crate::plan::serving::{Endpoint, StopAt};
 
 /// Whole requests: real prompts, a real sampler, one target or several in turns.
 ///
-/// Without an experiment it is --classes: one request after another, by class of prompt. Here --batch is how many
-/// requests are under way at once, --n-prompt trims or pads every prompt to exactly so many tokens, --n-gen is the
-/// most tokens of an answer; every other setting takes one value.
+/// The default experiment is --classes: one request after another, by class of prompt. Here --batch is the number of
+/// requests that are under way at once, --n-prompt trims or pads every prompt to exactly that number of tokens, and
+/// --n-gen is the maximum of tokens of an answer. Several models or settings, such as --threads 1,2, make several
+/// targets, in-process/t1 and in-process/t2, each with worker processes of its own; one model at a time is in memory.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RequestsArgs {
     /// Model and context.
