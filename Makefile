@@ -1,22 +1,22 @@
-# What can be done here; `make` alone prints it.
+# The targets of this project; `make` alone prints them.
 
-# Looks for the compilers first and installs what is missing; `make bench SETUP=no` leaves that out.
+# Checks for the compilers first and installs missing ones; `make bench SETUP=no` skips this.
 SETUP := yes
 # CUDA=1 builds for NVIDIA GPUs.
 CUDA :=
 # Plug-ins that `make portable` puts beside the program: PLUGINS=target/cuda-plugin/libggml-cuda.so.
 PLUGINS :=
-# More flags for the sweep of `make bench`: ARGS="--budget 1m --batch 1,4".
+# Further flags for the sweep of `make bench`: ARGS="--budget 1m --batch 1,4".
 ARGS :=
 
-# The PATH is asked for in the recipe: cargo may be installed only a line above.
+# The recipe determines the PATH, because the line above may have installed cargo.
 CARGO := PATH="$$(scripts/setup.sh --path)" cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 GGUFBENCH := $(or $(CARGO_TARGET_DIR),target)/release/ggufbench
 MODELS := smollm2-135m-f16 smollm2-135m-q8_0 smollm2-135m-q4_0
 SYNTHETIC := synth:smollm2-135m:q4_0,synth:smollm2-135m:q8_0,synth:smollm2-135m:f16
 
-# This program's own code, compiled quickly; the engine's is as fast as ever.
+# Compiles this program's own code without optimisation. The engine is optimised as usual.
 UNOPTIMISED := --config profile.release.package.ggufbench.opt-level=0 --config profile.release.opt-level=1 --config profile.release.debug=false
 
 with_cuda := $(filter-out 0 no,$(CUDA))
@@ -25,11 +25,11 @@ names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 .DEFAULT_GOAL := help
 .PHONY: help setup build portable bench test test-offload check-cuda clean-out
 
-help: ## Print this
+help: ## Print this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
-	@echo 'make bench CUDA=1 ARGS="--budget 1m": for NVIDIA GPUs, and with more flags for the sweep'
+	@echo 'make bench CUDA=1 ARGS="--budget 1m": for NVIDIA GPUs, with further flags for the sweep'
 
-setup: ## Install what building needs and this machine lacks, or name it
+setup: ## Install missing build tools, or print how to install them
 ifneq ($(SETUP),no)
 	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev) $(if $(filter test-offload,$(MAKECMDGOALS)),--offload)
 endif
@@ -51,23 +51,23 @@ else
 	    exit $$code; \
 	else \
 	    echo 'make bench: the real model could not be fetched (the reason is above).'; \
-	    echo 'make bench: measuring random weights of its shape instead: as fast, but no text to read.'; \
+	    echo 'make bench: measuring random weights of the same shape instead: the speed is the same, but the text has no meaning.'; \
 	    model='--model $(SYNTHETIC)'; \
 	fi; \
 	exec $(GGUFBENCH) sweep sweeps/quick.toml $$model $(ARGS)
 endif
 
-# Everything in release: another profile compiles llama.cpp once more.
-test: setup ## What CI runs: formatting, lints, documentation, tests
+# All builds use the release profile, because another profile would compile llama.cpp once more.
+test: setup ## Run what CI runs: formatting, lints, documentation, tests
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then echo cargo fmt --check; $(CARGO) fmt --check; \
-	else echo 'SKIPPED: formatting: this Rust comes without rustfmt'; fi
+	else echo 'SKIPPED: formatting: this Rust has no rustfmt'; fi
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then echo cargo clippy; $(CARGO) clippy --release --all-targets -- -D warnings; \
-	else echo 'SKIPPED: lints: this Rust comes without clippy'; fi
+	else echo 'SKIPPED: lints: this Rust has no clippy'; fi
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
 	$(CARGO) test --release
 
-# The plug-in stays apart from the program, so that --backends is tried too. The program is a quickly built one: it is not timed.
-test-offload: setup ## Test offload without a GPU: on Mesa's lavapipe, a Vulkan driver that computes on the CPU
+# The plug-in is in a separate folder, so that --backends is tested too. The program is built without optimisation, because it is not timed.
+test-offload: setup ## Test offload without a GPU, on Mesa's lavapipe, a Vulkan driver that computes on the CPU
 	scripts/vulkan-plugin.sh
 	CARGO_TARGET_DIR="$(TARGET)/offload" PORTABLE_CARGO_FLAGS="$(UNOPTIMISED)" scripts/portable.sh
 	GGUFBENCH_PORTABLE="$$(ls -td "$(TARGET)"/offload/portable/ggufbench-*-x86_64-linux | head -n 1)" GGUFBENCH_BACKENDS="$(TARGET)/vulkan-plugin" \
@@ -76,5 +76,5 @@ test-offload: setup ## Test offload without a GPU: on Mesa's lavapipe, a Vulkan 
 check-cuda: setup ## Check that the code compiles with the CUDA feature, without CUDA
 	PATH="$$(scripts/setup.sh --path)" scripts/check-cuda.sh
 
-clean-out: ## Delete the records of all runs, and of all nights (out/)
+clean-out: ## Delete the records of all runs and all nights (out/)
 	rm -rf out

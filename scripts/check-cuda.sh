@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks that the program's Rust code compiles with the CUDA feature, where there is neither nvcc nor CUDA: llama.cpp is not
-# built, but a stand-in for CMake leaves an empty library where the engine crate looks for one. Nothing that comes of it can
-# run; it has a target folder of its own, so that no real build takes it for llama.cpp.
+# Checks that the program's Rust code compiles with the CUDA feature, on a machine without nvcc and CUDA. llama.cpp is not
+# built: a substitute for CMake writes an empty library where the engine crate looks for one. The result cannot
+# run. It has a separate target folder, so that no real build uses the empty library.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

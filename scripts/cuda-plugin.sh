@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds libggml-cuda.so for the portable build, from the llama.cpp source that the engine crate carries.
+# Builds libggml-cuda.so for the portable build, from the llama.cpp source of the engine crate.
 #
 #   scripts/cuda-plugin.sh 90          for compute capability 9.0 (H100, H200)
 #   scripts/cuda-plugin.sh 89 90       several: a larger file, a longer build
@@ -7,8 +7,8 @@
 #   CUDA_PLUGIN_DIR   where to build [default: target/cuda-plugin]
 #   CUDA_COMPILER     nvcc to use [default: the one on PATH or in /usr/local/cuda; otherwise NVIDIA's from PyPI]
 #
-# Needs cmake, ninja, a C++ compiler and nvcc; for NVIDIA's compiler from PyPI python3 with venv and a network instead, no
-# GPU and no driver. At run time the plug-in needs libcudart.so.13, libcublas.so.13 and libcublasLt.so.13. One
+# The script needs cmake, ninja, a C++ compiler and nvcc. NVIDIA's compiler from PyPI needs python3 with venv and a network
+# instead. No GPU and no driver are needed. At run time the plug-in needs libcudart.so.13, libcublas.so.13 and libcublasLt.so.13. One
 # capability takes tens of minutes on 2 cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 for capability in "$@"; do
     case $capability in
         [5-9][0-9] | 1[0-9][0-9]) ;;
-        *) die "'$capability' is no compute capability; 9.0 is written 90" ;;
+        *) die "'$capability' is not a compute capability; 9.0 is written 90" ;;
     esac
 done
 architectures=$(IFS=';' && echo "$*")
@@ -27,7 +27,7 @@ build=${CUDA_PLUGIN_DIR:-${CARGO_TARGET_DIR:-target}/cuda-plugin}
 mkdir -p "$build"
 build=$(cd "$build" && pwd)
 
-# NVIDIA's compiler as Python packages: headers and libraries of one version, in one folder.
+# NVIDIA's compiler as Python packages, with headers and libraries of one version in one folder.
 from_pypi() {
     local venv=$build/nvcc root
     if ! [ -x "$venv/bin/pip" ]; then python3 -m venv "$venv"; fi
@@ -44,7 +44,7 @@ nvcc=${CUDA_COMPILER:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/nu
 [ -n "$nvcc" ] || nvcc=$(from_pypi)
 "$nvcc" --version >/dev/null || die "$nvcc does not run"
 
-# Without the driver's library to link, the plug-in cannot map memory by itself (NO_VMM); it uses plain allocations instead.
+# Without the driver's library the plug-in cannot map memory by itself (NO_VMM), and uses plain allocations.
 build_plugin cuda -DGGML_CUDA=ON -DGGML_CUDA_NO_VMM=ON -DGGML_CUDA_NCCL=OFF \
     -DCMAKE_CUDA_COMPILER="$nvcc" -DCUDAToolkit_ROOT="$(dirname "$(dirname "$nvcc")")" \
     -DCMAKE_CUDA_ARCHITECTURES="$architectures"

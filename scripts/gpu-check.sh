@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Everything that is worth knowing of a CUDA machine, from the kit of scripts/gpu-kit.sh alone: no Rust, no network.
+# Checks and measures a CUDA machine with the kit of scripts/gpu-kit.sh alone, without Rust and network.
 #
 #   ./gpu-check.sh [OUT]          [default: gpu-check-out]; records and reports, under 10 MB
 #
-#   GPU_CHECK_SECONDS   time for all of it [default: 520]. The most valuable steps come first; the rest says that
-#                       there was no time for it
+#   GPU_CHECK_SECONDS   time for all steps [default: 520]. The most valuable steps come first; a step without
+#                       time left says so
 #   GPU_CHECK_STEPS     only these steps, e.g. "devices throughput" [default: all]
-#   GPU_CHECK_MODELS    where the models of 30 GB are made [default: /dev/shm where it has room, otherwise OUT]
+#   GPU_CHECK_MODELS    folder for the models of 30 GB [default: /dev/shm if it has enough space, otherwise OUT]
 #   GPU_CHECK_SHAPE     their shape [default: llama3-8b]
-#   GPU_CHECK_LAYERS    layers on the GPU [default: 99]; 0 tries the script on a machine without one
+#   GPU_CHECK_LAYERS    layers on the GPU [default: 99]; 0 tests the script on a machine without a GPU
 #   GPU_CHECK_LLAMA_CPP a folder of llama.cpp's own tools [default: the kit's llama.cpp]
 #
-# Exit code: 0 when each step that had time did what it should, 1 otherwise.
+# Exit code: 0 if each step that had time succeeded, 1 otherwise.
 set -uo pipefail
 
 kit=$(cd "$(dirname "$0")" && pwd)
@@ -34,7 +34,7 @@ say() { printf '[%4d s] %s\n' "$SECONDS" "$*" | tee -a "$log"; }
 left() { echo $((limit - SECONDS)); }
 wanted() { case " $steps " in *" $1 "*) ;; *) return 1 ;; esac; }
 
-# The CUDA libraries that the plug-in asks for: where the system's loader does not know them, a toolkit or a Python package
+# Finds the CUDA libraries of the plug-in. If the system's loader does not know them, a toolkit or a Python package
 # may have them.
 find_cuda() {
     local name folder
@@ -55,7 +55,7 @@ models_folder() {
     if [ "${free:-0}" -gt $(((largest + 4) * 1024 * 1024)) ]; then echo /dev/shm/gpu-check-models; else echo "$out/models"; fi
 }
 
-# All files side by side, in the background: making them is bound by one core each.
+# Creates all files at the same time, in the background, because each is bound by one core.
 make_models() {
     models=${GPU_CHECK_MODELS:-$(models_folder)}
     mkdir -p "$models"
@@ -67,7 +67,7 @@ make_models() {
     done
 }
 
-# Waits for a model; its file's name, or nothing when it could not be made.
+# Waits for a model, and returns the name of its file, or nothing if it could not be created.
 model() {
     local file=$models/$shape-$1.gguf
     if [ -n "${made[$1]:-}" ]; then wait "${made[$1]}" 2>/dev/null; made[$1]=; fi
@@ -75,13 +75,13 @@ model() {
 }
 
 failed=0
-# step NAME SECONDS COMMAND...: runs it when it is wanted and there is time for it.
+# step NAME SECONDS COMMAND...: runs the command if the step is selected and enough time is left.
 step() {
     local name=$1 needs=$2 began=$SECONDS code
     shift 2
     wanted "$name" || return 0
     if [ "$(left)" -lt "$needs" ]; then
-        say "$name: no time left (it needs about $needs s, there are $(left))"
+        say "$name: not enough time left (it needs about $needs s, $(left) s are left)"
         return 0
     fi
     say "$name"
@@ -96,7 +96,7 @@ step() {
     return $code
 }
 
-bench() { # with a time limit of what is left
+bench() { # limited to the time that is left
     timeout -s INT -k 10 "$(($(left) > 10 ? $(left) - 5 : 5))" "$ours" "$@"
 }
 
@@ -105,7 +105,7 @@ devices() {
     nvidia-smi 2>/dev/null || echo "no nvidia-smi"
 }
 
-# Logits, and greedy answers on both, side by side: of the real model where the kit has one.
+# Compares logits and greedy answers on CPU and GPU, for the real model, if the kit has one.
 agree() {
     local real=$kit/model.gguf
     [ -f "$real" ] || { echo "the kit has no real model"; return 0; }
@@ -130,7 +130,7 @@ for k in cpu:
     n = next((i for i, (a, b) in enumerate(zip(cpu[k], gpu.get(k, ""))) if a != b), min(len(cpu[k]), len(gpu.get(k, ""))))
     print("request %s: equal for %d of %d characters" % (k, n, len(cpu[k])))
 print("%d of %d greedy answers are equal to the last character" % (same, len(cpu)))
-print("Sums in another order part greedy answers of small or strongly quantised models early: read both before judging.")
+print("Another order of summation makes greedy answers of small or strongly quantised models differ early. Read both answers before you judge.")
 sys.exit(0 if cpu and len(cpu) == len(gpu) and all(gpu.values()) else 1)
 PYTHON
     [ $? -eq 0 ] && { [ $logits -eq 0 ] || ! grep -Eq '"kind": "i?gpu"' "$out/devices.json"; }
@@ -144,7 +144,7 @@ throughput() {
         --replicates 2 --min-repetitions 2 --max-repetitions 4 --budget "$(($(left) * 45 / 100))s" --out "$out/runs" --name throughput
 }
 
-# Both decode the same file with the same geometry, in turns; each is one process for all batches.
+# Both programs decode the same file with the same geometry, in turns. Each is one process for all batches.
 parity() {
     [ -x "$theirs" ] || { echo "the kit has no llama-batched-bench"; return 0; }
     model "${1:-q8_0}"
@@ -202,14 +202,14 @@ predict() {
     run=$(measured) && bench predict --check "$run"
 }
 
-# Ten seconds and more of identical steps, since the energy counter is coarse.
+# Ten seconds or more of identical steps, because the energy counter is coarse.
 energy() {
     files
     bench --model "$list" --batch 1,32 --n-prompt 16 --n-gen 480 --kv fit --n-gpu-layers "$layers" --threads 8 \
         --replicates 1 --repetitions 3 --budget "$(($(left) * 60 / 100))s" --no-report --out "$out/runs" --name energy
 }
 
-# A cell that cannot fit, which must be skipped unloaded.
+# A cell that cannot fit must be skipped before it is loaded.
 memory() {
     model q4_k_m
     bench --model "$found" --batch 256 --n-ctx 131072 --n-prompt 16 --n-gen 8 --n-gpu-layers "$layers" --replicates 1 -r 1 \

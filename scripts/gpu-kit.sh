@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Gathers what a bare CUDA machine needs for scripts/gpu-check.sh, without Rust and without a network: the portable build
-# with the CUDA plug-in, llama-batched-bench of the same engine, the script. The real model is an archive of its own,
+# Collects what a CUDA machine without Rust and network needs for scripts/gpu-check.sh: the portable build
+# with the CUDA plug-in, llama-batched-bench of the same engine, and the script. The real model is in a separate archive,
 # because it does not compress.
 #
 #   scripts/gpu-kit.sh [CAPABILITY ...]      default 90 (H100, H200); writes target/gpu-kit/gpu-kit.tar.xz
 #
-#   CUDA_PLUGIN      a libggml-cuda.so that is built already [default: built by scripts/cuda-plugin.sh]
+#   CUDA_PLUGIN      an existing libggml-cuda.so [default: built by scripts/cuda-plugin.sh]
 #   LLAMA_CPP_TOOLS  folder of a shared, plug-in build of llama.cpp's tools (cmake -DBUILD_SHARED_LIBS=ON
-#                    -DGGML_BACKEND_DL=ON) of the same source, with llama-batched-bench; without it parity is left out
-#   GPU_KIT_MODEL    a GGUF file to go along [default: smollm2-135m-q4_1, fetched]; "none" leaves it out
+#                    -DGGML_BACKEND_DL=ON) of the same source, with llama-batched-bench; without it the parity step is left out
+#   GPU_KIT_MODEL    a GGUF file to include [default: smollm2-135m-q4_1, fetched]; "none" leaves it out
 #
-# There:  tar xf gpu-kit.tar.xz; tar xf gpu-kit-model.tar; gpu-kit/gpu-check.sh
+# On the other machine:  tar xf gpu-kit.tar.xz; tar xf gpu-kit-model.tar; gpu-kit/gpu-check.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,7 @@ if [ -n "${LLAMA_CPP_TOOLS:-}" ]; then
     [ -x "$tool" ] || die "no $tool"
     mkdir "$work/gpu-kit/llama.cpp"
     cp "$tool" "$work/gpu-kit/llama.cpp/"
-    # Its own libraries beyond those of the program; the engine's are the program's, so that both run the same code. The
+    # The tool's own libraries. Those of the engine are links to the program's, so that both run the same code. The
     # tool looks for plug-ins beside itself.
     for library in "$LLAMA_CPP_TOOLS"/lib*.so*; do
         name=$(basename "$library")

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs `predict` and `ceiling` on headers changed at random: no abort, no more than 2 GiB, none over a minute.
+"""Runs `predict` and `ceiling` on random changes of a header. Rules: no abort, at most 2 GiB, at most one minute.
 
     scripts/mutated-headers.py target/release/ggufbench [--runs 1000] [--seed 1]
 
-Each run has a copy of a small synthetic model with one to three values of its header changed. Kernels that are known from
-earlier runs are not timed again. Prints a line for each kind of ending, and every run that broke a rule; exit code 1 then.
+Each run has a copy of a small synthetic model with one to three changed values in its header. Kernels that are known from
+earlier runs are not timed again. The script prints a line for each kind of ending, and every run that broke a rule. The exit
+code is 1 if a run broke a rule.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MOST_BYTES, MOST_S = 2 << 30, 60
 
 
 def changed(header: bytearray, chance: random.Random) -> tuple[bytes, list[str]]:
-    """The file with values of 32 bits changed where they stand, or added behind the others."""
+    """The file with 32-bit values changed in place, or added after the others."""
     n_values = struct.unpack_from("<Q", header, 16)[0]
     added, said = b"", []
     for key in chance.sample(KEYS, chance.randint(1, 3)):
@@ -51,7 +52,7 @@ def changed(header: bytearray, chance: random.Random) -> tuple[bytes, list[str]]
 
 
 def header_end(data: bytes) -> int:
-    """Where the tensors' data begin: behind the table, at the next multiple of 32."""
+    """The offset of the tensors' data: after the table, at the next multiple of 32."""
     at = 24
 
     def text() -> None:
@@ -102,7 +103,7 @@ def main() -> int:
         for n in range(args.runs):
             header, said = changed(bytearray(data[:end]), chance)
             model.write_bytes(header + bytes(-len(header) % 32) + tensors)
-            # Two of three forecasts, as they are cheaper.
+            # Two of three runs are forecasts, because they are cheaper.
             command = [program, "ceiling", "--model", model] if n % 3 == 2 else [program, "predict", model, "--batch", "1,8"]
             begun = time.monotonic()
             try:
@@ -111,7 +112,7 @@ def main() -> int:
             except subprocess.TimeoutExpired:
                 code, error = -1, ["no end"]
             took = time.monotonic() - begun
-            # The largest of all children so far, their workers among them.
+            # The largest memory of all children so far, including their workers.
             held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
             errors = [line for line in error if line.startswith("error: ")]
             wrong = code not in (0, 1, 2) or (code == 2 and len(errors) != 1) or took > MOST_S

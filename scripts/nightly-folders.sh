@@ -1,8 +1,8 @@
 # The folders of the runs ($out) and of earlier nights ($history), sourced by nightly.sh.
 # shellcheck shell=bash
 
-# Seconds since 1970 at which the run of record $1 started; nothing where it does not say. Names carry a local time,
-# which does not order nights of two time zones, nor those around a clock that is set back.
+# Seconds since 1970 at which the run of record $1 started; nothing if the record does not say. Names have a local time,
+# which cannot order nights of two time zones, nor nights around a change of the clock.
 started() {
     head -n 1 "$1" 2>/dev/null | awk '
         match($0, /"started_at":"[0-9][^"]*"/) {
@@ -12,7 +12,7 @@ started() {
             zone = substr(at, 20)
             sub(/^[.][0-9]*/, "", zone)
             ahead = substr(zone, 2, 2) * 3600 + substr(zone, 5, 2) * 60
-            # Days from the civil date: years that begin in March.
+            # Days from the civil date, with years that begin in March.
             if (month <= 2) { year--; month += 12 }
             days = 365 * year + int(year / 4) - int(year / 100) + int(year / 400)
             days += int((153 * (month - 3) + 2) / 5) + day - 1 - 719468
@@ -38,8 +38,8 @@ record_of() {
     [ -f "$record" ] || record=$out/$1/b/run.jsonl
     printf '%s' "$record"
 }
-# Whether run $1 started before the night of record $2, or after it ($3: -lt or -gt). Without a record of its own, by
-# the age of its folder.
+# Whether run $1 started before the night of record $2, or after it ($3: -lt or -gt). For a run without a record, the age of
+# its folder decides.
 is_run() { # run, record of the night, -lt or -gt
     local at than
     at=$(started "$(record_of "$1")")
@@ -53,7 +53,7 @@ is_run() { # run, record of the night, -lt or -gt
     fi
 }
 pinned() { cat "$history/pinned" 2>/dev/null || true; }
-# The newest $1 nights that count since the promoted one, without tonight.
+# The newest $1 nights since the promoted one that count for the baseline, without tonight.
 good_nights() {
     local name since count=no
     since=$(pinned)
@@ -63,7 +63,7 @@ good_nights() {
         [ $count = no ] || [ "$name" = "$night" ] || [ -e "$history/$name/regression" ] || echo "$name"
     done | tail -n "$1"
 }
-# Whether most of the nights that a pass rests on were inconclusive: what was in doubt must not become normal.
+# Whether most nights of the baseline were inconclusive: a doubtful slow-down must not become the norm.
 is_in_doubt() {
     local name n=0 inconclusive=0
     case $baseline in last:*) [ $paired = no ] || return 1 ;; *) return 1 ;; esac
@@ -75,15 +75,15 @@ is_in_doubt() {
     [ $((2 * inconclusive)) -gt $n ]
 }
 
-# The program of the promoted night, when it was kept.
+# The program of the promoted night, if it was kept.
 old_program() { [ -z "$(pinned)" ] || printf '%s' "$history/$(pinned)/ggufbench"; }
 
-# Of a record: its name, and lines of what `report` says of it.
+# The name of a record, and lines of its `report`.
 name_of() { "$program" report "$1" -o jsonl | sed -n '1s/^{"run":"\([^"]*\)".*/\1/p'; }
 fact() { "$program" report "$1" -o md 2>/dev/null | sed -n "s/^- \*\*$2\*\*: //p" || true; }
 
 kib_of() { echo $((($(wc -c <"$1") + 1023) / 1024)); }
-# Fails the night before it begins when there is no room for its record, copy and rerun.
+# Ends the night before it begins if there is no room for its record, copy and rerun.
 check_room() {
     local newest need=32768 folder free
     newest=$(nights | tail -n 1)
@@ -94,11 +94,11 @@ check_room() {
         free=$(df -Pk "$folder" | awk 'NR > 1 { print $4; exit }')
         [ "${free:-0}" -ge $need ] ||
             finish error 2 "the disk is full: $folder has $((${free:-0} / 1024)) MiB left, a night needs $((need / 1024)); \
-delete what is not needed there, or keep fewer nights (--keep-nights)"
+delete files that are not needed, or keep fewer nights (--keep-nights)"
     done
 }
 
-# Runs since the last judged night: a crash, a full disk or an interruption kept them from being judged.
+# Runs since the last judged night that were not judged because of a crash, a full disk or an interruption.
 note_leftovers() {
     local newest name shown=''
     newest=$(nights | tail -n 1)
@@ -110,11 +110,11 @@ note_leftovers() {
             shown="$shown, $name (unfinished)"
         fi
     done
-    [ -z "$cut_off" ] || note "an earlier nightly, $cut_off, was cut off; its lock was taken over"
+    [ -z "$cut_off" ] || note "an earlier nightly, $cut_off, did not end in order; its lock was taken over"
     [ -z "$shown" ] || note "measured earlier and never judged, left alone: ${shown#, }"
 }
 
-# Deletes nights beyond the number to keep. What has no date for a name is not ours to delete.
+# Deletes nights beyond the number to keep. Folders without a date in their name are not deleted.
 prune() {
     local dated='^[0-9]{8}-[0-9]{6}-' keep oldest old=yes name
     oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
@@ -122,7 +122,7 @@ prune() {
     for name in $(nights); do
         [ "$name" != "$oldest" ] || old=no
         [[ $name =~ $dated ]] || continue
-        # Only the promoted night's program is ever used again.
+        # Only the promoted night's program can be used again.
         [ "$name" = "$keep" ] || rm -f "$history/$name/ggufbench" "$history/$name"/lib*
         if [ $old = yes ] && [ "$name" != "$keep" ]; then rm -rf "${history:?}/$name"; fi
     done

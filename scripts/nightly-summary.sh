@@ -1,4 +1,4 @@
-# The summary of a night, sourced by nightly.sh: Markdown that also reads as a plain mail.
+# The summary of a night, sourced by nightly.sh: Markdown that is also readable as a plain mail.
 # shellcheck shell=bash
 
 notes=()
@@ -17,7 +17,7 @@ cells_that() {
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
 }
 
-# What went wrong in run $1, a line for each cell and reason, each beginning with $2.
+# The failures of run $1: one line for each cell and reason, each beginning with $2.
 failed_cells() {
     sed -nE 's/^\{"kind":"cell","case_id":"([^"]*)".*"outcome":\{"status":"(failed|crashed|timed_out|skipped)"(,[^}]*)?\}.*/\1: \2\3/p' \
         "$1/run.jsonl" |
@@ -43,40 +43,40 @@ advice() {
     case $1 in
         pass) echo "Nothing." ;;
         "pass (first night)") echo "Nothing. Nights are judged from the second on." ;;
-        promoted) echo "Nothing. Earlier nights are no baseline any more." ;;
+        promoted) echo "Nothing. Earlier nights are no longer a baseline." ;;
         regression) advice_on_regression ;;
         inconclusive) advice_on_inconclusive ;;
-        interrupted) echo "Run it again. What was measured is left where it is, and is not judged." ;;
-        *) echo "Mend the cause. Nothing was judged, and the history is as it was." ;;
+        interrupted) echo "Run it again. The unfinished run is left where it is, and is not judged." ;;
+        *) echo "Correct the cause. Nothing was judged, and the history did not change." ;;
     esac
 }
 advice_on_regression() {
     if [ $paired = yes ]; then
-        echo "Both programs were measured in turns, so it is not the machine: look at what changed between them."
+        echo "Both programs were measured in turns, so it is not the machine: look at the changes between the programs."
     elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
-        echo "Look at the machine first (\`ggufbench doctor\`): the program and the engine are those of the baseline."
+        echo "Look at the machine first (\`ggufbench doctor\`): program and engine are those of the baseline."
     else
-        echo "Look at what changed between the two programs above, and at what the table's head lists as different."
+        echo "Look at the changes between the two programs above, and at the differences in the head of the table."
     fi
     if [ $paired = no ] && [ -x "$(old_program)" ]; then
         printf '\n%s\n\n' "To exclude the machine, measure the promoted program and tonight's in turns:"
         again "$0" --paired ${typed[@]+"${typed[@]}"}
     fi
-    printf '\n%s\n\n' "If the slow-down is accepted, make it the baseline (this measures once more):"
+    printf '\n%s\n\n' "If the slow-down is accepted, make tonight the baseline (this measures once more):"
     again "$0" --promote ${typed[@]+"${typed[@]}"}
 }
 advice_on_inconclusive() {
-    [ ! -s "$work/failed" ] || echo "- Mend what failed."
+    [ ! -s "$work/failed" ] || echo "- Correct what failed."
     ! grep -q 'would need' "$work/gate.md" ||
-        echo "- Where the table says that processes are missing: calm the machine (\`ggufbench doctor\`), or raise --replicates (the baseline's too: promote)."
-    ! grep -q 'not seen again' "$work/gate.md" || echo "- What was not seen again was probably the machine: see what ran beside."
-    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- Where the table says disturbed: measure again at a quieter time, or with --paired."
+        echo "- If the table says that processes are missing: remove disturbances (\`ggufbench doctor\` names them), or raise --replicates (for the baseline too: promote)."
+    ! grep -q 'not seen again' "$work/gate.md" || echo "- A slow-down that was not seen again was probably caused by the machine: look for other programs that ran."
+    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- If the table says disturbed: measure again at a quieter time, or with --paired."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
-        echo "- Where nights may differ as much: --paired tells; from seven nights of history on, the gate knows how much they do; until then --night-sd says it."
+        echo "- If nights may differ as much: use --paired. From seven nights of history on, the gate knows the spread between nights; until then --night-sd states it."
     ! is_in_doubt ||
-        echo "- What was in doubt on the nights before: --paired tells whether it is the program. If all is well: promote."
-    ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
-    echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
+        echo "- If the nights before were in doubt: --paired shows whether the program is the cause. If it is not: promote."
+    ! grep -q '^not measured tonight' "$work/gate.md" || echo "- If cells were removed from the sweep on purpose: promote."
+    echo "- One such night is not an alarm. Several in a row are, because nothing is judged then."
 }
 
 print_summary() { # verdict, reason
@@ -88,7 +88,7 @@ print_summary() { # verdict, reason
     for line in ${notes[@]+"${notes[@]}"}; do printf -- '- **note**: %s\n' "$line"; done
     if [ -s "$work/gate.md" ]; then
         printf '\n## Cells\n'
-        # Its advice is for those who run it by hand; ours is below.
+        # The gate's advice is for a run by hand. The advice of this script is below.
         sed 1d "$work/gate.md" | grep -v '^next: '
     fi
     if [ -s "$work/failed" ]; then
@@ -105,7 +105,7 @@ print_summary() { # verdict, reason
     fi
 }
 
-# Lines of at most 80 columns, but for tables and commands.
+# Breaks lines at 80 columns, except tables and commands.
 wrapped() {
     awk '/^(\||    |#)/ { print; empty = 0; next }
     NF || !empty {

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# One night: measures, judges the figures against earlier nights, keeps the history and writes a summary
-# in Markdown that also reads as a plain mail. docs/NIGHTLY.md says how to set it up.
-# Kept to what macOS's bash 3.2 understands.
+# One night: measures, compares the figures with earlier nights, keeps the history, and writes a summary
+# in Markdown that is also readable as a plain mail. docs/NIGHTLY.md describes the set-up.
+# The script uses only what macOS's bash 3.2 supports.
 set -euo pipefail
-# Names are compared as bytes, and messages are searched.
+# Names are compared as bytes, and messages are searched for fixed words.
 export LC_ALL=C
 
 usage() {
     cat <<'TEXT'
-usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR THE MEASURING]
+usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR GGUFBENCH]
 
-  --sweep FILE       what is measured [default: sweeps/nightly.toml of this script's checkout]
-  --baseline WHAT    what tonight is held against: last:N nights, pinned, or a run [default: last:14]
-  --tolerance SHARE  slow-down that is tolerated [default: the gate's, 3%]
-  --night-sd SHARE   how much nights are taken to differ until the history tells [default: the gate's, 3.5%]
+  --sweep FILE       the sweep to measure [default: sweeps/nightly.toml of this script's checkout]
+  --baseline WHAT    what tonight is compared with: last:N nights, pinned, or a run [default: last:14]
+  --tolerance SHARE  the slow-down that is accepted [default: the gate's, 3%]
+  --night-sd SHARE   spread between nights, assumed until the history shows it [default: the gate's, 3.5%]
   --paired           also measure the promoted program, in turns with tonight's, and judge the pairs
   --promote          make tonight the baseline, whatever the verdict; exit 0
   --out DIR          folder of the runs [default: out]
   --history DIR      folder of earlier nights [default: history, in the folder of the runs]
-  --keep-nights N    nights kept in both folders; the promoted one is always kept [default: 60]
-  --summary FILE     write the summary there too; it always goes to standard output
+  --keep-nights N    number of nights to keep in both folders; the promoted night is always kept [default: 60]
+  --summary FILE     also write the summary to this file; it always goes to standard output
 
   GGUFBENCH          the program [default: target/release/ggufbench of this script's checkout, else on PATH]
 
@@ -27,20 +27,21 @@ exit codes: 0 pass, first night or promoted; 1 regression, seen twice; 3 inconcl
 TEXT
 }
 
-# What is shown may hold names of others: what would steer a terminal, turn the reading direction or hide stands as `?`.
+# Shown text may have names from other programs. Characters that control a terminal, change the reading direction or are
+# invisible become `?`.
 harmless() {
     tr '\000-\010\013-\037\177' '?' |
         sed -e $'s/\xc2[\x80-\x9f]/?/g' -e $'s/\xe2\x80[\x8b-\x8f\xa8-\xae]/?/g' -e $'s/\xe2\x81[\xa0-\xaf]/?/g' -e $'s/\xef\xbb\xbf/?/g'
 }
 say() { printf 'nightly: %s\n' "${*//$'\n'/ }" | harmless >&2; }
-# A mistake of this script must not look like a regression, which bash's exit code 1 would.
+# An error of this script must not end with bash's exit code 1, which means a regression.
 orderly=no
 trap '[ $orderly = yes ] || exit 2' EXIT
 leave() {
     orderly=yes
     exit "$1"
 }
-# Before anything is known of the night: no summary.
+# Ends the script before the night has begun, without a summary.
 die() {
     say "$@"
     leave 2
@@ -69,16 +70,16 @@ while [ $# -gt 0 ]; do
         --promote) promote=yes ;;
         --) shift && break ;;
         -h | --help) usage && leave 0 ;;
-        *) usage >&2 && die "'$1' is none of these; flags for the measuring go after --" ;;
+        *) usage >&2 && die "'$1' is not an option of this script; flags for ggufbench go after --" ;;
     esac
     shift
 done
 flags=("$@")
 : "${history:=$out/history}"
 
-case $keep_nights in '' | *[!0-9]* | 0) die "--keep-nights '$keep_nights' is no number of nights" ;; esac
+case $keep_nights in '' | *[!0-9]* | 0) die "--keep-nights '$keep_nights' is not a number of nights" ;; esac
 case $baseline in
-    last:*[!0-9]* | last: | last:0) die "--baseline '$baseline' is no number of nights; say last:14" ;;
+    last:*[!0-9]* | last: | last:0) die "--baseline '$baseline' is not a number of nights; say last:14" ;;
     last:*)
         [ "$keep_nights" -ge "${baseline#last:}" ] ||
             die "--keep-nights $keep_nights keeps fewer nights than --baseline $baseline needs"
@@ -86,9 +87,9 @@ case $baseline in
 esac
 [ -f "$sweep" ] || die "$sweep: no such sweep"
 for folder in "$out" "$history" "$summary"; do
-    case $folder in '~'*) die "$folder: ~ is not expanded here; write the whole path, or ./$folder for a file of this name" ;; esac
+    case $folder in '~'*) die "$folder: ~ is not expanded here; write the full path, or ./$folder for a file of this name" ;; esac
 done
-# Told now rather than after the measuring.
+# Checked before the measurement, not after it.
 is_stream() { [ -e "$1" ] && [ ! -f "$1" ]; }
 if [ -d "$summary" ]; then
     die "$summary: is a folder; name a file"
@@ -103,7 +104,7 @@ program=${GGUFBENCH:-$checkout/target/release/ggufbench}
 [ -n "${GGUFBENCH:-}" ] || [ -x "$program" ] || program=ggufbench
 program=$(command -v "$program") || die "${GGUFBENCH:-ggufbench}: no such program; make build, or set GGUFBENCH"
 program=$(cd "$(dirname "$program")" && pwd -P)/$(basename "$program")
-# The gate's rerun must use the engine of the measuring.
+# The gate's rerun must use the engine of the measurement.
 engine=()
 for ((at = 0; at < ${#flags[@]}; at++)); do
     case ${flags[at]} in
@@ -114,15 +115,15 @@ done
 
 # --- one night at a time -------------------------------------------------------------------------------
 
-# Locks the open file $1. The lock ends with the last process that has the file open: a nightly that was
-# killed leaves it to the measuring that it started, and a crash leaves no lock behind.
+# Locks the open file $1. The lock ends with the last process that has the file open. If the script is killed, the
+# measurement that it started keeps the lock. A crash leaves no lock behind.
 lock_open_file() {
     if command -v flock >/dev/null; then
         flock -n "$1"
     elif command -v perl >/dev/null; then
         perl -e 'use Fcntl ":flock"; open(my $f, ">>&=", $ARGV[0]) or die $!; exit !flock($f, LOCK_EX | LOCK_NB)' "$1"
     else
-        die "no flock and no perl, which could keep two nights apart; install one"
+        die "no flock and no perl: one of them is needed to prevent two nights at once; install one"
     fi
 }
 tell_holder() {
@@ -140,7 +141,7 @@ for folder in "$out" "$history"; do
     mkdir -p "$folder" 2>/dev/null && { : >>"$folder/nightly.lock"; } 2>/dev/null ||
         die "$folder: cannot write there: $({ mkdir -p "$folder" && : >>"$folder/nightly.lock"; } 2>&1 | tail -n 1)"
 done
-! [ "$out" -ef "$history" ] || die "$history: holds the runs already; the history needs a folder of its own"
+! [ "$out" -ef "$history" ] || die "$history: is the folder of the runs; the history needs a folder of its own"
 exec 8>>"$out/nightly.lock" 9>>"$history/nightly.lock"
 lock_open_file 8 || tell_holder "$out/nightly.lock"
 lock_open_file 9 || tell_holder "$history/nightly.lock"
@@ -153,7 +154,7 @@ clean_up() {
     [ $orderly = yes ] || exit 2
 }
 trap clean_up EXIT
-# Emptied at an orderly end. Only for people: on a full disk the lock holds without a text.
+# The text is emptied at an orderly end. It is for people only: on a full disk the lock holds without it.
 cut_off=$(cat "$out/nightly.lock")
 holder="process $$ since $(date '+%Y-%m-%d %H:%M:%S')"
 { echo "$holder" >"$out/nightly.lock" && echo "$holder" >"$history/nightly.lock"; } 2>/dev/null || true
@@ -165,13 +166,13 @@ mkfifo "$work/stderr" && : >"$work/log" && : >"$work/gate.md" && : >"$work/faile
 interrupted=no child=''
 on_signal() {
     interrupted=yes
-    # Not -INT: a shell ignores it in what it starts in the background, and so would the child.
+    # Not -INT: background children of a shell ignore it.
     [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
 }
 trap on_signal INT TERM HUP
 
-# Runs a command with its output in file $1; what it says on standard error is shown and logged. In a process
-# group of its own, so that Ctrl-C reaches it once, through us, and it can finish the repetition in hand.
+# Runs a command with its standard output in file $1. Its standard error is shown and logged. The command has its own process
+# group, so that Ctrl-C reaches it once, through this script, and it can finish the current repetition.
 watched() {
     local to=$1 code=0 log
     shift
@@ -186,7 +187,7 @@ watched() {
     while :; do
         code=0
         wait "$child" || code=$?
-        # A signal ends the waiting, not the child.
+        # A signal ends the wait, not the child.
         kill -0 "$child" 2>/dev/null || break
     done
     child=''
@@ -208,8 +209,8 @@ last_words() {
 # shellcheck source=scripts/nightly-summary.sh
 . "$checkout/scripts/nightly-summary.sh"
 
-# Puts file $1 in the place of $2 at once, so that a reader sees the old one or the new one. A device or a pipe is written to, and of
-# a link the file that it names is replaced.
+# Replaces file $2 by file $1 in one step, so that a reader sees the old file or the new one. If $2 is a device or a pipe, the
+# text is written to it. If $2 is a link, its target is replaced.
 put() {
     local to=$2 next hops=0
     case $to in
@@ -230,7 +231,7 @@ put() {
     mkdir -p "$(dirname "$to")" && new_file=$to.new.$$ && cp "$1" "$new_file" && mv -f "$new_file" "$to" && new_file=''
 }
 
-# Ends the night: verdict, exit code, and why in one line.
+# Ends the night with a verdict, an exit code and the reason in one line.
 finish() {
     local code=$2
     trap '' INT TERM HUP
@@ -244,7 +245,7 @@ finish() {
         say "$summary: the summary cannot be written: $(tail -n 1 "$work/log")"
         [ $code = 1 ] || code=2
     fi
-    # For looking back; the night is in the history without it.
+    # For later reference; the history does not need it.
     if [ -f "$history/$night/run.jsonl" ]; then
         put "$work/summary.md" "$history/$night/summary.md" 2>/dev/null || true
     fi
@@ -255,7 +256,7 @@ finish() {
 
 run='' old_run='' night='' old_engine='' gate_again='' first=no
 
-# Measures, and finds the one new folder: the lock keeps other nights away.
+# Measures, and finds the one new folder. The lock excludes other nights.
 measure() {
     local before new code=0
     before=$(runs)
@@ -267,16 +268,16 @@ measure() {
     watched "$work/table" "$program" "$@" --out "$out" --name nightly ${flags[@]+"${flags[@]}"} || code=$?
     new=$(runs | grep -vxF -e "$before" || true)
     case $new in
-        *$'\n'*) finish error 2 "$out: several runs named nightly were made at once; which one is the night's cannot be told" ;;
+        *$'\n'*) finish error 2 "$out: several runs named nightly were made at the same time; the run of this night cannot be identified" ;;
         ?*)
             run=$out/$new night=$new
             [ $paired = no ] || old_run=$run/a run=$run/b
             ;;
     esac
     case $code in
-        0 | 1) [ -n "$run" ] || finish error 2 "the measuring left no run in $out: $(last_words)" ;;
-        130) finish interrupted 130 "It was interrupted while measuring; nothing was judged." ;;
-        *) finish error 2 "the measuring ended with exit code $code: $(last_words)" ;;
+        0 | 1) [ -n "$run" ] || finish error 2 "the measurement wrote no run into $out: $(last_words)" ;;
+        130) finish interrupted 130 "The night was interrupted during the measurement; nothing was judged." ;;
+        *) finish error 2 "the measurement ended with exit code $code: $(last_words)" ;;
     esac
     night=$(name_of "$run")
     {
@@ -287,7 +288,7 @@ measure() {
         finish error 2 "no cell could be measured: $(sed -n '1s/^- //p' "$work/failed")"
 }
 
-# Judges the night; the gate's exit code.
+# Judges the night; returns the gate's exit code.
 judge() {
     local against=$baseline rerun code=0
     [ $paired = no ] || against=$old_run
@@ -303,7 +304,7 @@ judge() {
     return $code
 }
 
-# Keeps the program in folder $1. One with its engine in plug-ins looks for them beside itself.
+# Keeps the program in folder $1, with its plug-ins, which it looks for beside itself.
 keep_program() {
     local file
     put "$program" "$1/ggufbench" || return 1
@@ -312,11 +313,11 @@ keep_program() {
     done
 }
 
-# Makes the night the baseline. Its program first: what is pinned must have one.
+# Makes the night the baseline. The program is kept first, because a pinned night must have one.
 promote() {
     local to=$history/$night code=0
     [ "$(cksum <"$program")" = "$program_sum" ] ||
-        finish error 2 "$program changed during the night; which one was measured is not known"
+        finish error 2 "$program changed during the night; the measured version is not known"
     { keep_program "$to" && "$program" gate "$run" --promote --history "$history" >/dev/null; } 2>"$work/log" || code=$?
     if [ $code != 0 ]; then
         [ -f "$to/run.jsonl" ] || rm -rf "$to"
@@ -325,7 +326,7 @@ promote() {
     prune
 }
 
-# A baseline must have all its cells: what it lacks would never be judged again.
+# A baseline must have all its cells, because a missing cell would never be judged again.
 promote_whole() { # verdict, reason
     ! grep -qv ': skipped' "$work/failed" ||
         finish inconclusive 3 "Tonight cannot be the baseline: not every cell was measured as planned."
@@ -339,9 +340,9 @@ conclude() {
     case $1 in
         0)
             [ ! -s "$work/failed" ] ||
-                finish inconclusive 3 "Every cell that was measured passed, but not all were measured as planned."
+                finish inconclusive 3 "Every measured cell passed, but not all cells were measured as planned."
             ! is_in_doubt ||
-                finish inconclusive 3 "No cell is slower than the last nights, but most of these were inconclusive: no pass rests on them."
+                finish inconclusive 3 "No cell is slower than the last nights, but most of these were inconclusive, so they do not support a pass."
             finish pass 0 "No cell is slower than tolerated."
             ;;
         1) finish regression 1 "Slower than tolerated, tonight and again in a rerun: $(cells_that regression)." ;;
@@ -350,9 +351,9 @@ conclude() {
             ! grep -q '^not measured tonight' "$work/gate.md" || missing=" Cells of the baseline were not measured."
             finish inconclusive 3 "Neither a pass nor a regression is shown.$missing${undecided:+ Undecided: $undecided.}"
             ;;
-        130) finish interrupted 130 "It was interrupted while judging." ;;
+        130) finish interrupted 130 "The night was interrupted during the judgement." ;;
         *)
-            # What a full disk may have left of the copy.
+            # A full disk may have left an empty folder of the copy.
             rmdir "$history/$night" 2>/dev/null || true
             finish error 2 "the night cannot be judged: $(last_words)"
             ;;
@@ -364,9 +365,9 @@ program_sum=$(cksum <"$program")
     pinned | last:*) first=yes paired=no ;;
 esac
 if [ $paired = yes ]; then
-    "$program" ab --help >/dev/null 2>&1 || finish error 2 "$program: has no ab, which --paired needs; build a newer one"
+    "$program" ab --help >/dev/null 2>&1 || finish error 2 "$program: has no verb ab, which --paired needs; build a newer version"
     [ -x "$(old_program)" ] ||
-        finish error 2 "$history: no promoted night with its program, which --paired measures; --promote keeps one"
+        finish error 2 "$history: no promoted night with its program, which --paired needs; --promote keeps one"
 fi
 check_room
 note_leftovers
@@ -379,13 +380,13 @@ esac
 [ $first = yes ] || old_engine=$(fact "$before" engine)
 measure
 if [ $first = yes ]; then
-    promote_whole "pass (first night)" "The first night: there was nothing to judge it against. It is the baseline now."
+    promote_whole "pass (first night)" "This is the first night, so there is no earlier night for a comparison. It is now the baseline."
 fi
 judged=0
 judge || judged=$?
 if [ $promote = yes ] && [ $judged != 130 ]; then
     was=$(sed -n 's/^- \*\*verdict\*\*: //p' "$work/gate.md")
     [ -n "$was" ] || was="not comparable ($(last_words))"
-    promote_whole promoted "Tonight is the baseline now, as was asked. Against the one before: $was."
+    promote_whole promoted "Tonight is now the baseline, as requested. Compared with the previous baseline: $was."
 fi
 conclude $judged

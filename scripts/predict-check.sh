@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Are decode steps what this machine's ceilings and the files' headers say they should be? And what a curve fitted
-# to other batch sizes says? Prints the two tables of docs/ROOFLINE.md.
+# Do forecasts from this machine's ceilings and the files' headers agree with measured decode steps? And forecasts of a curve
+# fitted to other batch sizes? Prints the two tables of docs/ROOFLINE.md.
 #
-#   scripts/predict-check.sh [REPLICATES]     default 5: half an hour on two cores, which should have nothing else to do
+#   scripts/predict-check.sh [REPLICATES]     default 5: half an hour on two cores without other load
 #
 #   GGUFBENCH        the program [default: target/release/ggufbench]
 #   CHECK_MODELS     [default: smollm2-135m-f16 -q8_0, synth:llama3.2-1b:q4_0 :q8_0]
 #   CHECK_THREADS    [default: all]
 #   CHECK_OUT        folder that keeps the runs [default: a temporary one]
 #
-# For each file: ceilings are measured anew, and never see a decode call of it; then it is decoded, SmolLM2 at eight
-# batch sizes, of which 8, 32 and 128 are held out of the fits, the 1B at 1, 8 and 32.
+# For each file, ceilings are measured anew, without any decode call of the file. Then the file is decoded: SmolLM2 at eight
+# batch sizes, of which 8, 32 and 128 are held out of the fits, and the 1B model at 1, 8 and 32.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,13 +21,13 @@ threads=(${CHECK_THREADS:+--threads "$CHECK_THREADS"})
 
 die() { printf 'predict-check: %s\n' "$*" >&2 && exit 2; }
 
-case $replicates in '' | *[!0-9]* | 0) die "'$replicates' is no number of replicates" ;; esac
+case $replicates in '' | *[!0-9]* | 0) die "'$replicates' is not a number of replicates" ;; esac
 command -v "$ours" >/dev/null || die "no $ours: make build"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 out=${CHECK_OUT:-$work}
-# Ceilings of this check only: nothing kept from another day.
+# Uses the ceilings of this check only, and none from another day.
 export XDG_CACHE_HOME=$work/cache
 
 for model in "${models[@]}"; do
@@ -36,7 +36,7 @@ for model in "${models[@]}"; do
         *) batches=1,8,32 ;;
     esac
     cells=(--batch "$batches" --n-prompt 64 --n-gen 32 --kv fit "${threads[@]}")
-    # Right before the run: a shared machine is another one an hour later.
+    # Directly before the run, because the speed of a shared machine changes within an hour.
     "$ours" ceiling --model "$model" "${threads[@]}" -o md
     "$ours" predict "$model" "${cells[@]}" -o md
     name=check-$(printf %s "$model" | tr -c 'a-z0-9.-' '-')

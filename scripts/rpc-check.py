@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Holds a run over RPC workers on loopback against a local one: the same tokens, what a step costs, and what a lost worker does.
+"""Compares a run over RPC workers on loopback with a local run: tokens, cost of a step, and the effect of a lost worker.
 
     scripts/rpc-check.py MODEL.gguf [tokens] [cost] [kills] [--kills 20] [--delay-ms 1] [--seed 1]
 
-tokens  greedy answers of a local run and of one whose layers lie on two workers
-cost    `ab`, interleaved: local against one worker, at once and behind a relay that holds every packet for --delay-ms
-kills   a run whose worker is killed at a random moment of loading or measuring, again and again; each has to end by itself, and to
+tokens  greedy answers of a local run and of a run with layers on two workers
+cost    `ab`, interleaved: local against one worker, directly and behind a relay that delays every packet by --delay-ms
+kills   repeated runs whose worker is killed at a random moment of loading or measuring; each must end by itself, and must
         name the worker that it lost
-Without a name all three. GGUFBENCH names the program [default: target/release/ggufbench]. Exit code 1 when something is not so.
+Without a name all three run. GGUFBENCH names the program [default: target/release/ggufbench]. The exit code is 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 PROGRAM = os.environ.get("GGUFBENCH", "target/release/ggufbench")
-# Longer than any answer's deadline in these runs.
+# Longer than the deadline of any answer in these runs.
 HANG_S = 180
 
 
@@ -53,7 +53,7 @@ class Worker:
 
 
 def relay(endpoint: str, delay_s: float) -> str:
-    """An address that leads to the endpoint, every packet `delay_s` later, in both directions."""
+    """The address of a relay to the endpoint that delays every packet by `delay_s` in both directions."""
     port = free_port()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,7 +142,7 @@ def kills(model: str, folder: Path, n: int, seed: int) -> bool:
         args = ["-m", model, "-p", "32", "-n", "64", "--batch", "1,4", "-t", "1", "--kv", "fit", "--replicates", "1", "-r", "1000"]
         args += ["--rpc", worker.endpoint, "--timeout", "60s", "--no-report", "--out", str(out)]
         run = subprocess.Popen([PROGRAM, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        # From the record's first line on: loading, warming up and measuring.
+        # Counts from the record's first line: loading, warm-up and measuring.
         while run.poll() is None and not record(out):
             time.sleep(0.01)
         time.sleep(chance.uniform(0.0, 4.0))
@@ -167,7 +167,7 @@ def kills(model: str, folder: Path, n: int, seed: int) -> bool:
         print(f"{count:3} x {ending}")
     print(f"kills: {n - len(bad)} of {n} ended with an outcome that names the worker, the slowest {longest:.1f} s after it was killed")
     for line in bad:
-        print("not so:", line)
+        print("failed:", line)
     return not bad
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Finds what building ggufbench needs and this machine lacks. On Debian and Ubuntu it installs that,
-# and nothing else; elsewhere, or without the rights, it names the commands.
-# Kept to what macOS's bash 3.2 understands.
+# Finds the tools that building ggufbench needs and this machine lacks. On Debian and Ubuntu it installs them,
+# and nothing else. On other systems, or without the rights, it prints the commands.
+# The script uses only what macOS's bash 3.2 supports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,11 +10,11 @@ usage() {
 usage: scripts/setup.sh [--check] [--dev] [--cuda] [--offload]
        scripts/setup.sh --path
 
-  --check  only look; exit 1 when something needed is missing
-  --dev    also what `make test` uses: rustfmt and clippy
-  --cuda   also NVIDIA's compiler, which is never installed from here
-  --offload  also what `make test-offload` needs: a Vulkan driver that computes on the CPU, and what builds for it
-  --path   print the PATH on which a new enough cargo comes first, and do nothing else
+  --check  only check; exit 1 if a necessary tool is missing
+  --dev    also the tools of `make test`: rustfmt and clippy
+  --cuda   also NVIDIA's compiler, which this script never installs
+  --offload  also the tools of `make test-offload`: a Vulkan driver that computes on the CPU, and the compilers for it
+  --path   only print a PATH on which a sufficiently new cargo comes first
 TEXT
 }
 
@@ -36,7 +36,7 @@ say() { printf 'setup: %s\n' "$*"; }
 
 # --- looking -----------------------------------------------------------------------------------
 
-# Whether version $1 is at least $2; both dotted numbers.
+# Whether version $1 is at least $2. Both are dotted numbers.
 at_least() {
     awk -v have="$1" -v need="$2" 'BEGIN {
         split(have, h, "."); n = split(need, m, ".")
@@ -44,11 +44,11 @@ at_least() {
     }'
 }
 
-# The version that a cargo or rustc says it has; nothing when it does not run.
+# The version that a cargo or rustc reports; nothing if it does not run.
 version_of() { { "$1" --version 2>/dev/null || true; } | awk 'NR == 1 { sub(/-.*/, "", $2); print $2 }'; }
 
-# The first folder with a new enough cargo and rustc: PATH's, then where rustup and Ubuntu's versioned
-# packages put them without touching PATH.
+# The first folder with a sufficiently new cargo and rustc: those of PATH, then those in which rustup and Ubuntu's versioned
+# packages put them without a change of PATH.
 rust_folder() {
     local folders folder
     folders=$(printf '%s' "$PATH" | tr ':' '\n')
@@ -79,7 +79,7 @@ has_any_file() {
 
 has_libclang() {
     local own=${LIBCLANG_PATH:-/nowhere}
-    # The digit keeps libclang-cpp out, which is another library.
+    # The digit excludes libclang-cpp, which is another library.
     if ! has_any_file "$own"/libclang{.so,-[0-9]*.so,.dylib}* \
         /usr/lib/llvm*/lib*/libclang{,-[0-9]*}.so* /usr/lib/*/libclang{,-[0-9]*}.so* \
         /usr/{lib64,lib,local/lib}/libclang{,-[0-9]*}.so* \
@@ -89,7 +89,7 @@ has_libclang() {
         { /sbin/ldconfig -p 2>/dev/null || true; } | grep -q 'libclang[-.0-9]*\.so' || return 1
     fi
     [ "$(uname)" = Linux ] || return 0
-    # libclang without its own stddef.h parses no header; some distributions package them apart.
+    # libclang needs its own stddef.h to parse headers; some distributions have them in separate packages.
     has_any_file /usr/lib*/llvm*/lib*/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h \
         /usr/local/lib/clang/*/include/stddef.h "$own"/clang/*/include/stddef.h ||
         has_any_file "$(clang -print-resource-dir 2>/dev/null)/include/stddef.h"
@@ -100,7 +100,7 @@ has_nvcc() {
         has_any_file "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" /usr/local/cuda/bin/nvcc
 }
 
-# Whether the thing is there. The build needs the first line's; it is only poorer without the others.
+# Whether the tool is present. The build needs those of the first line, and the others are optional.
 has() {
     case $1 in
         rust) [ -n "$rust_found" ] ;;
@@ -203,14 +203,14 @@ packages() {
     esac
 }
 
-# The version that apt would install of package $1; nothing when it knows none.
+# The version of package $1 that apt would install; nothing if apt does not know the package.
 candidate() {
     LC_ALL=C apt-cache policy "$1" 2>/dev/null |
         awk '/Candidate:/ && $2 != "(none)" { v = $2; sub(/^[0-9]+:/, "", v); sub(/[^0-9.].*/, "", v); print v }'
 }
 
-# The packages by which apt gives a new enough Rust. Debian stable's own is years old, but the browsers
-# that Debian keeps up to date are built with `rustc-web`, and Ubuntu's with `rustc-1.NN`.
+# The apt packages with a sufficiently new Rust. Debian stable's own is years old, but the browsers
+# that Debian updates are built with `rustc-web`, and Ubuntu's with `rustc-1.NN`.
 apt_rust() {
     local name version
     if at_least "$(candidate rustc-web)" "$rust_needed" && [ -n "$(candidate cargo-web)" ]; then
@@ -228,7 +228,7 @@ apt_rust() {
     fi
 }
 
-# The package of cargo's part $1 that goes with the Rust package $2. rustup brings its own.
+# The package of cargo's part $1 for the Rust package $2. rustup has its own.
 apt_part() {
     case $2:$1 in
         rustc-web*:*) echo "$1-web" ;;
@@ -264,19 +264,19 @@ may_install() {
     [ "$(id -u)" != 0 ] || return 0
     command -v sudo >/dev/null || return 1
     sudo=sudo
-    # Asking for a password is only worth it for what is needed, and only where somebody can answer.
+    # A password is asked for only if a necessary tool is missing and a terminal is present.
     sudo -n true 2>/dev/null || { [ -n "$needed" ] && [ -t 0 ]; }
 }
 
-# Once more when it fails: mirrors are sometimes in the middle of an update.
+# Tries once more after a failure, because mirrors are sometimes in the middle of an update.
 apt() {
     local command="${sudo:+$sudo }env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 $*"
     say "$command"
-    $command || { say "that failed; once more" && sleep 3 && $command; }
+    $command || { say "the command failed; trying once more" && sleep 3 && $command; }
 }
 
-# Whether apt, with fresh lists, could give something that is needed. A rustup that is here already is its
-# user's to update.
+# Whether apt, with fresh lists, could install a necessary tool. An existing rustup is updated by its
+# user.
 apt_could_help() {
     local thing
     for thing in $needed; do
@@ -309,7 +309,7 @@ tell_how() {
         if [ "$manager:$thing" = apt-get:rust ]; then apt_rust; else packages "$manager" "$thing"; fi
     done | tr '\n' ' ' | sed 's/ *$//')
     case $manager in
-        none) [ -z "$needed$wanted" ] || say "no package manager that this script knows: install the above by hand" ;;
+        none) [ -z "$needed$wanted" ] || say "this script knows no package manager of this system: install the tools above by hand" ;;
         brew)
             list=${list/ca-certificates/}
             in_words compiler "$needed" && say "run: xcode-select --install"
@@ -317,7 +317,7 @@ tell_how() {
             ;;
         pacman) [ -z "$list" ] || say "run: ${as_root}pacman -S --needed $list" ;;
         apt-get)
-            [ $check_only = no ] || say "run: scripts/setup.sh, which installs what it can, or"
+            [ $check_only = no ] || say "run: scripts/setup.sh, which installs what is possible, or"
             [ -z "$list" ] || say "run: ${as_root}apt-get update && ${as_root}apt-get install $list"
             ;;
         *) [ -z "$list" ] || say "run: ${as_root}$manager install $list" ;;
@@ -326,7 +326,7 @@ tell_how() {
         if command -v rustup >/dev/null; then
             say "run: rustup update stable && rustup default stable"
         else
-            say "where that gives no Rust >= $rust_needed, install it with rustup: https://rustup.rs"
+            say "if this gives no Rust >= $rust_needed, install it with rustup: https://rustup.rs"
         fi
     elif in_words rustfmt "$wanted" || in_words clippy "$wanted"; then
         if command -v rustup >/dev/null; then
@@ -338,8 +338,8 @@ tell_how() {
 check_cuda() {
     [ $cuda = yes ] || return 0
     has_nvcc && return 0
-    say "missing: NVIDIA's CUDA toolkit (nvcc), to build for its GPUs"
-    say "install it from https://developer.nvidia.com/cuda-downloads, or say where it is: CUDACXX=/path/to/nvcc;"
+    say "missing: NVIDIA's CUDA toolkit (nvcc), which builds for NVIDIA GPUs"
+    say "install it from https://developer.nvidia.com/cuda-downloads, or name it: CUDACXX=/path/to/nvcc;"
     say "or build for the CPU, without CUDA=1"
     return 1
 }
@@ -357,7 +357,7 @@ if [ -n "$needed$wanted" ] && [ $check_only = no ] && [ "$manager" = apt-get ] &
     install_with_apt || say "apt could not install everything"
     hash -r
     look
-    [ -z "$needed$wanted" ] || say "after that:"
+    [ -z "$needed$wanted" ] || say "still missing:"
     tell_missing
 fi
 [ -z "$needed$wanted" ] || tell_how "$manager"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does a synthetic model run at the speed of the real file whose shape it has? Both are measured in one
+# Does a synthetic model have the speed of the real file of the same shape? Both are measured in one
 # run, in shuffled turns, and compared within each replicate.
 #
 #   scripts/twin.sh [REPLICATES]     default 8: ten minutes on two cores

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds libggml-vulkan.so for the portable build, from the llama.cpp source that the engine crate carries.
+# Builds libggml-vulkan.so for the portable build, from the llama.cpp source of the engine crate.
 #
 #   scripts/vulkan-plugin.sh
 #
 #   VULKAN_PLUGIN_DIR   where to build [default: target/vulkan-plugin]
-#   VULKAN_HEADERS      folder that has vulkan/vulkan.hpp [default: the system's; where those are too old for the engine,
-#                       as in Debian 12, those of a newer Debian are unpacked here, and nothing is installed]
+#   VULKAN_HEADERS      folder that has vulkan/vulkan.hpp [default: the system's; if those are too old for the engine,
+#                       as in Debian 12, those of a newer Debian are unpacked into the build folder, and nothing is installed]
 #
-# Needs cmake, ninja, a C++ compiler, glslc, Vulkan's loader with its headers, and SPIR-V's headers (Debian and Ubuntu:
-# apt-get install glslc libvulkan-dev spirv-headers). No GPU and no driver. Takes about 6 minutes of CPU time.
+# The script needs cmake, ninja, a C++ compiler, glslc, Vulkan's loader with its headers, and SPIR-V's headers (Debian and Ubuntu:
+# apt-get install glslc libvulkan-dev spirv-headers). It needs no GPU and no driver. It takes about 6 minutes of CPU time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/plugin.sh
@@ -20,7 +20,7 @@ build=$(cd "$build" && pwd)
 
 has_layer_settings() { grep -qs 'struct LayerSettingEXT' "$1/vulkan/vulkan_structs.hpp"; }
 
-# A newer release's headers, from the mirror that this Debian uses.
+# The headers of a newer release, from the mirror of this Debian.
 newer_headers() {
     local apt=$build/apt mirror options
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(CREATED_BY)' 2>/dev/null | awk '$2 == "Packages" && $1 ~ /\/debian\/$/ { print $1; exit }')

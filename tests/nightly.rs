@@ -317,7 +317,7 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
     for (options, needle) in [
         (vec!["--baseline", "last:x"], "say last:14"),
         (vec!["--baseline", "last:61"], "keeps fewer nights"),
-        (vec!["--keep-nights", "0"], "no number of nights"),
+        (vec!["--keep-nights", "0"], "not a number of nights"),
         (vec!["--baseline", ""], "--baseline needs a value"),
         (vec!["--history", "out"], "a folder of its own"),
         (
@@ -326,7 +326,7 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
         ),
         (vec!["--sweep", "none.toml"], "none.toml: no such sweep"),
         (vec!["--summary", "sweep.toml/x"], "cannot be written there"),
-        (vec!["--nonsense"], "'--nonsense' is none of these"),
+        (vec!["--nonsense"], "'--nonsense' is not an option"),
     ] {
         let night = nights.night(&options, &engine(1, 0));
         assert_eq!(night.code, 2, "{options:?}: {}", night.said);
