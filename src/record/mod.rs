@@ -27,8 +27,8 @@ use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
 use requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 
-/// Version of the record's form; a reader refuses a newer one.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of the record's form; a reader refuses a newer one. 2: targets of requests in several settings.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One line of `run.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
