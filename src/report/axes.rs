@@ -1,12 +1,12 @@
 //! Which axes tell a run's cells apart: those are columns, the others are said once.
 
 use crate::plan::Case;
-use crate::plan::axis::{AXES, Axis, Said};
+use crate::plan::axis::{AXES, Axis, CaptionRule};
 
 /// The axes that are columns: the batch always, the others where cases differ.
 pub fn columns(cases: &[&Case]) -> Vec<Axis> {
     let is_column =
-        |axis: &&Axis| matches!(axis.words.said, Said::Never) || axis.varies(cases.iter().copied());
+        |axis: &&Axis| matches!(axis.words.caption, CaptionRule::Never) || axis.varies(cases.iter().copied());
     AXES.iter().filter(is_column).copied().collect()
 }
 
