@@ -105,7 +105,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
     }
 }
 
-/// How a model is named, for whoever names it without a flag.
+/// How a model is named, for a user who names it without a flag.
 fn model_tip(error: &clap::Error) -> Option<String> {
     let said = match error.kind() {
         ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),

@@ -217,7 +217,7 @@ fn sources_that_are_none() {
         ),
         (
             vec!["bad.csv"],
-            "bad.csv:3: difficulty: 'hardest' is none of easy, medium, hard",
+            "bad.csv:3: difficulty: 'hardest' is not easy, medium or hard",
         ),
         (vec!["ragged.csv"], "ragged.csv:2: "),
         (vec!["twice.csv"], "twice.csv:3: id: 'x' is there already"),

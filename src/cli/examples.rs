@@ -10,6 +10,7 @@ Is a new build slower than the last one, once or every night?
   ggufbench sweep sweeps/nightly.toml
   ggufbench gate out/20260131-020000-nightly --keep
 How fast does a server answer?
+  ggufbench requests --model q4_0.gguf,q8_0.gguf --threads 4,8 --batch 1,8
   ggufbench requests --target openai:http://127.0.0.1:8080/v1
   ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
 Afterwards:
@@ -23,8 +24,9 @@ Examples:
 
 /// Below `requests --help`.
 pub const REQUESTS: &str = "\
-Without an experiment it is --classes: one request after another, by class of prompt. Here --batch is how many requests are under \
-way at once, --n-prompt trims or pads every prompt to exactly so many tokens, --n-gen is the most tokens of an answer.
+The default experiment is --classes: one request after another, by class of prompt. Here --batch is the number of requests that \
+are under way at once, --n-prompt trims or pads every prompt to exactly that number of tokens, and --n-gen is the maximum of \
+tokens of an answer. Several models or settings, such as --threads 1,2, are several targets: in-process/t1 and in-process/t2.
 
 Examples:
   ggufbench requests --model model.gguf --batch 1,8,32 --slo ttft=2s,tpot=50ms

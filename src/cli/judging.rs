@@ -40,7 +40,7 @@ pub struct CompareArgs {
 pub enum BaselineChoice {
     /// The promoted run of the history.
     Pinned,
-    /// The last nights of the history, at most so many.
+    /// The last nights of the history, at most this number.
     Last(usize),
     /// A run's folder, or its record.
     Run(PathBuf),

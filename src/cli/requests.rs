@@ -127,7 +127,7 @@ pub enum EndpointChoice {
 pub enum StopChoice {
     /// When the model ends it
     End,
-    /// At exactly so many tokens
+    /// At exactly --n-gen tokens
     Length,
 }
 

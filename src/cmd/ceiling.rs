@@ -76,7 +76,7 @@ impl KernelHost {
             && self.engine.is_same_build(&header.engine)
     }
 
-    /// Threads when nobody says how many.
+    /// Threads by default.
     pub fn default_threads(&self) -> u32 {
         self.machine.cpu.available_cores.unwrap_or(1)
     }

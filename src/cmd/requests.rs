@@ -14,7 +14,7 @@ use crate::plan::requests::RequestsChoice;
 use crate::record::requests::IN_PROCESS;
 use crate::request::Forced;
 
-/// Requests at once in `compare-live` when nobody says how many.
+/// Requests at once in `compare-live` by default.
 const LIVE_CONCURRENCY: [u32; 3] = [1, 8, 32];
 
 /// Sends what flags describe.

@@ -19,7 +19,7 @@ use crate::units;
 /// How long the engine may take to listen: it asks its devices first.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a greeting of our own may take: nobody else can be connected yet.
+/// How long a greeting of this program may take: no other client is connected yet.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until a signal ends it, with [`INTERRUPTED`].
@@ -31,7 +31,7 @@ pub fn rpc_worker(args: &RpcWorkerArgs) -> Result<u8> {
     let is_loopback = address.ip().is_loopback();
     ensure!(
         is_loopback || args.allow_remote,
-        "--listen {address}: other machines reach this address, and the protocol has no authentication: whoever reaches the \
+        "--listen {address}: other machines reach this address, and the protocol has no authentication: every client that reaches the \
          port can use this machine; listen on 127.0.0.1, or say --allow-remote"
     );
     // The engine would only say that it failed. Between this and its own listening another program may take the port, of which it
@@ -51,7 +51,7 @@ pub fn rpc_worker(args: &RpcWorkerArgs) -> Result<u8> {
         .context("cannot listen for Ctrl-C")?;
     if !is_loopback {
         note(format_args!(
-            "warning: listening on {address} without authentication or encryption: whoever reaches this port can use this machine"
+            "warning: listening on {address} without authentication or encryption: every client that reaches this port can use this machine"
         ));
     }
     let names: Vec<String> = offered.iter().map(|d| d.name.clone()).collect();
@@ -137,7 +137,7 @@ fn await_listening(address: SocketAddrV4, is_finished: impl Fn() -> bool) -> Res
     let started = Instant::now();
     loop {
         let answer = rpc::check(&reached.to_string(), HELLO_TIMEOUT);
-        // A greeting may have come to whoever took the port in between.
+        // The greeting may have reached another program that took the port in between.
         ensure!(
             !is_finished(),
             "--listen {address}: the engine cannot listen there; take another port"

@@ -176,7 +176,7 @@ impl TimeEstimate {
             .fold(self.open, Duration::saturating_add)
     }
 
-    /// A visit with so many repetitions.
+    /// A visit with this number of repetitions.
     pub fn visit(&self, repetitions: u32) -> Duration {
         let timed = self.repetition().saturating_mul(repetitions);
         self.warm_up().saturating_add(timed)

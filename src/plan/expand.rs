@@ -7,7 +7,7 @@ use super::{Case, Devices, FlashAttn, MAX_SEQ, MAX_THREADS, PlanError};
 /// Most combinations a sweep may span; more is a typing mistake, and would take years.
 const MAX_CASES: usize = 100_000;
 
-/// Layers asked for when a GPU is there and nobody says how many: more than any model has.
+/// Layers on the GPU by default, if there is one: more than any model has.
 pub const ALL_LAYERS: u32 = 999;
 
 /// Most cells of a KV cache: the engine counts them in 32 signed bits.

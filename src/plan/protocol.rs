@@ -43,7 +43,7 @@ impl ProtocolChoice {
     /// [`PlanError::Axis`] for a setting that is out of range.
     pub fn resolve(self) -> Result<Protocol, PlanError> {
         let d = Protocol::default();
-        // Whoever names one end only means the other to follow it where it must.
+        // If only one end is named, the other follows it where it must.
         let min = self.min_repetitions.unwrap_or_else(|| {
             d.min_repetitions
                 .min(self.max_repetitions.unwrap_or(u32::MAX))

@@ -14,7 +14,7 @@ const MOST_REQUESTS: u32 = 1_000_000;
 /// Most requests of a sustained load.
 const MOST_SUSTAINED: f64 = 50_000.0;
 
-/// What is asked for; `None` and empty lists are what nobody named.
+/// What flags or a sweep name; `None` and empty lists are what they do not.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestsChoice {
@@ -54,11 +54,11 @@ pub struct RequestsChoice {
     pub min_p: Option<f32>,
     /// The experiment: one request after another, by class of prompt.
     pub classes: Option<bool>,
-    /// The experiment: prompts of exactly so many tokens.
+    /// The experiment: prompts of exactly these numbers of tokens.
     pub prompt_lengths: Vec<u32>,
     /// The experiment: these temperatures.
     pub temperatures: Vec<f32>,
-    /// The experiment: so many requests at once.
+    /// The experiment: these numbers of requests at once.
     pub concurrency: Vec<u32>,
     /// The experiment: one load for so long, such as `60s`.
     pub sustained: Option<String>,
@@ -117,7 +117,7 @@ impl RequestsChoice {
                 true => vec!["in-process".to_owned()],
                 false => self.target,
             },
-            // Whoever counts rounds says how often everything is done.
+            // A user who names rounds has said how often everything is done.
             replicates: self.replicates.unwrap_or(match self.rounds {
                 Some(_) => 1,
                 None => 3,
@@ -161,7 +161,7 @@ pub struct RequestsSpec {
     pub prompts: Option<String>,
     pub class: Vec<String>,
     pub chat_template: Option<bool>,
-    /// None where nobody named one: the prompt as it is.
+    /// `None`: the prompt as it is.
     pub endpoint: Option<Endpoint>,
     pub openai_strict: bool,
     pub n_requests: Option<u32>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// Closed loop: so many requests are always under way; the next is due when one ends.
+    /// Closed loop: a fixed number of requests is under way; the next is due when one ends.
     Closed {
         /// How many.
         concurrency: u32,
@@ -37,7 +37,7 @@ impl Load {
 pub struct Sampling {
     /// 0 always takes the most likely token.
     pub temperature: f32,
-    /// Only so many of the likeliest; 0: all.
+    /// Only this number of the likeliest tokens; 0: all.
     pub top_k: u32,
     /// Only the likeliest that together have this probability; 1: all.
     pub top_p: f32,
@@ -97,8 +97,8 @@ pub enum Endpoint {
     Chat,
 }
 
-/// Settings of a case that a server is asked for where its protocol can: those that somebody named. A server that is told
-/// what nobody asked for is often slower than by its own choice.
+/// Settings of a case that a server is asked for where its protocol can: those that the user named. A server that is told
+/// more is often slower than by its own choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Forced {

@@ -213,7 +213,7 @@ fn protocol(w: &WireProtocol) -> Result<ProtocolChoice, PlanError> {
     if w.repetitions.is_some() && (w.min_repetitions.is_some() || w.max_repetitions.is_some()) {
         return Err(PlanError::axis(
             "protocol.repetitions",
-            "means exactly so many; it goes without min_repetitions and max_repetitions",
+            "is an exact number; leave out min_repetitions and max_repetitions",
         ));
     }
     let time =

@@ -5,8 +5,9 @@ use crate::plan::axis::{AXES, Axis, CaptionRule};
 
 /// The axes that are columns: the batch always, the others where cases differ.
 pub fn columns(cases: &[&Case]) -> Vec<Axis> {
-    let is_column =
-        |axis: &&Axis| matches!(axis.words.caption, CaptionRule::Never) || axis.varies(cases.iter().copied());
+    let is_column = |axis: &&Axis| {
+        matches!(axis.words.caption, CaptionRule::Never) || axis.varies(cases.iter().copied())
+    };
     AXES.iter().filter(is_column).copied().collect()
 }
 

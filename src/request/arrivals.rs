@@ -15,7 +15,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// So many in a second, on average.
+    /// The mean number per second.
     pub fn new(rate_per_s: f64, seed: u64) -> Self {
         Self {
             rate_per_s,

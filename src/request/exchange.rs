@@ -27,7 +27,7 @@ pub trait Dialect: Sync {
     /// Request `number` of a job.
     fn question(&self, job: &Job, number: u32) -> Question;
 
-    /// Whoever understands the lines of one answer.
+    /// Understands the lines of one answer.
     fn reader(&self) -> Box<dyn Reader>;
 
     /// What a refusal of this question may mean, where the server's own words do not say.
@@ -176,7 +176,7 @@ impl Answer {
         Some((finish, at_ns))
     }
 
-    /// Leaves out counts of prompt tokens that a request of so many bytes cannot have.
+    /// Leaves out counts of prompt tokens that are too large for the bytes of the request.
     fn bound_prompt(&mut self, n_bytes: usize) {
         // No token is shorter than a byte; a template and a system's prompt are beside the text.
         let most = n_bytes.saturating_add(BESIDE_TEXT_TOKENS);
@@ -464,7 +464,7 @@ mod tests {
         assert_eq!(answer.n_prompt, Some(2000), "a long system's prompt");
     }
 
-    /// An answer of so many pieces of reasoning and of text, as long as asked for.
+    /// An answer with these numbers of pieces of reasoning and of text, as long as requested.
     fn counted(n_reasoned: u64, n_visible: u64, n_counted: u64) -> Answer {
         let mut answer = Answer {
             n_counted: Some(n_counted),

@@ -1,4 +1,4 @@
-//! A text made exactly so many tokens long, for the model that will read it.
+//! Makes a text exactly as many tokens long as requested, for the model that will read it.
 //!
 //! Too long a text is cut at its end, too short a one goes on with its own words from the beginning. Where a text has several
 //! paragraphs the last is its question, which stays as it is: what stands before it is cut or goes on. The count is that of the

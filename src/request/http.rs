@@ -299,7 +299,7 @@ impl Client {
                 .body(body)
                 .map(|request| self.agent.run(request)),
         };
-        // An address that is none was refused when it was read.
+        // A text that is not an address was refused when it was read.
         let answer = answer.map_err(|error| HttpError::Protocol(error.to_string()))?;
         let response = answer.map_err(|error| self.watch.classify(error, false))?;
         if response.status().as_u16() < 300 {

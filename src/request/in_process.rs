@@ -152,7 +152,7 @@ impl<'a> Serving<'a> {
             };
             let until_ns = due_ns.min(now_ns + NAP_NS);
             self.clock.wait_until_ns(self.begin_ns + until_ns);
-            // Nobody asked for anything meanwhile: it is no call's time.
+            // No request was under way meanwhile: the time belongs to no call.
             self.last_ns = self.now_ns();
         }
     }

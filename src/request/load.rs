@@ -1,4 +1,4 @@
-//! Requests as they come: a closed loop of so many clients, or an open loop in which they come by themselves.
+//! Requests as they come: a closed loop with a fixed number of clients, or an open loop with a rate of arrivals.
 //!
 //! A client is a thread with a connection of its own. It blocks while it waits, so that the generator takes next to
 //! nothing from a server on the same machine.
@@ -202,7 +202,7 @@ impl Queue {
             return Next::Nothing;
         }
         let turn = Turn { number, due_ns };
-        // A request that came in time counts, though nobody could send it in time.
+        // A request that came in time counts, although it could not be sent in time.
         if now_ns > self.most_ns {
             Next::Missed(turn)
         } else {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::exchange::Finish;
 use super::http::{is_said, message_of, shortened};
 
-/// A JSON document. Where it is none, what writers of JSON commonly get wrong is put right first: `NaN`, numbers beyond
+/// A JSON document. If it is not valid, common errors of JSON writers are corrected first: `NaN`, numbers beyond
 /// all bounds, halves of surrogate pairs, raw control characters in strings, Python's `None` and `True`.
 pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text).or_else(|why| serde_json::from_str(&repaired(text)).map_err(|_| why))
@@ -206,7 +206,7 @@ pub(super) fn count(value: &Value) -> Result<Option<u64>, String> {
     }
 }
 
-/// A count that only informs: none where it is none.
+/// A count that only informs: `None` where the text is not a count.
 pub(super) fn small_count(value: &Value) -> Option<u32> {
     count(value).ok().flatten().and_then(|n| n.try_into().ok())
 }

@@ -74,7 +74,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Whether a round with so many requests on record is whole: a load that lasts some time has as many as come.
+    /// Whether a round with `n_recorded` requests is whole: a load of a fixed length has as many as come.
     pub fn is_whole(&self, n_recorded: usize) -> bool {
         self.most_ns.is_some() || n_recorded >= self.n_requests as usize
     }
@@ -182,7 +182,7 @@ pub enum Ending {
     Stop,
     /// It had as many tokens as asked for.
     Length,
-    /// No connection: nobody listens there, or the name is unknown.
+    /// No connection: no program listens there, or the name is unknown.
     Refused {
         /// The system's reason.
         reason: String,
@@ -308,7 +308,7 @@ pub struct Timeline {
     pub ended_ns: u64,
     /// How.
     pub ending: Ending,
-    /// Tokens of the prompt, by whoever counted them: the engine in-process, the server elsewhere.
+    /// Tokens of the prompt, counted by the engine in-process and by the server elsewhere.
     pub n_prompt: Option<u32>,
     /// Tokens of the answer, reasoning included, counted the same way. A token that ends the answer is not one of
     /// them. None also for a count that is not believed.
@@ -376,7 +376,7 @@ impl Timeline {
         Some(first.at_ns.saturating_sub(self.due_ns))
     }
 
-    /// From the instant it was due to its end: what somebody waits.
+    /// From the instant it was due to its end: what a user waits.
     pub fn latency_ns(&self) -> u64 {
         self.ended_ns.saturating_sub(self.due_ns)
     }
@@ -493,7 +493,7 @@ pub enum TargetError {
     Interrupted,
 }
 
-/// Whoever answers requests.
+/// A program that serves requests.
 pub trait Target {
     /// What it is, as it stands now: asked before the first job and after the last.
     ///

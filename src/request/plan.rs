@@ -9,7 +9,7 @@ use super::{Experiment, Forced, Job, Load, Sampling, StopAt};
 use crate::plan::requests::RequestsSpec;
 use crate::plan::{Case, PlanError, WARMUP_STEPS};
 
-/// Requests of a job when nobody says how many: enough for a median, few enough to wait for.
+/// Requests of a job by default: enough for a median, few enough to wait for.
 const N_REQUESTS: u32 = 12;
 
 /// Of the experiment by class: with three rounds a hundred, of which a p95 can be told.
@@ -33,7 +33,7 @@ const CONTROL_LONGER: f64 = 1.05;
 /// Tokens that a job's tag may take.
 const TAG_TOKENS: u32 = 16;
 
-/// The longest that a prompt is taken for whose tokens nobody counted.
+/// The largest assumed length of a prompt whose tokens were not counted.
 const MOST_UNCOUNTED: u32 = 1 << 20;
 
 /// The largest tag that has the width of the others.
@@ -315,7 +315,7 @@ fn said_at(said: &str, finished: &str) -> u32 {
     at.and_then(|at| u32::try_from(at).ok()).unwrap_or(0)
 }
 
-/// A short job of the same shape that nobody records: it loads what is loaded late, and fills caches of code.
+/// A short job of the same shape that is not recorded: it loads what is loaded late, and fills the caches of code.
 pub fn warm_up(job: &Job) -> Job {
     let n_gen = job.case.n_gen.min(WARMUP_STEPS);
     let places = job.load.most_at_once();

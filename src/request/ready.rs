@@ -21,7 +21,7 @@ pub struct Wait {
     pub loading: Duration,
     /// Where it is there and has nothing yet: an empty list of models.
     pub empty: Duration,
-    /// Where nobody answers.
+    /// Where the address does not answer.
     pub absent: Duration,
 }
 
@@ -110,7 +110,7 @@ impl Waiting<'_> {
         self.until_ready(&mut || target.facts())
     }
 
-    /// Lets the target, named `name`, serve what nobody records, and once more while it refuses all of it for now.
+    /// Lets the target, named `name`, serve requests that are not recorded, again and again while it refuses all of them for now.
     ///
     /// # Errors
     /// As [`Waiting::facts`].

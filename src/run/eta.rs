@@ -82,7 +82,7 @@ impl Eta {
         self.estimates.get(&case.id()).cloned().unwrap_or_default()
     }
 
-    /// Expected time to load a file of so many bytes.
+    /// Expected time to load a file of `bytes`.
     pub fn load(&self, file_bytes: u64) -> Duration {
         budget::load_time(file_bytes)
     }

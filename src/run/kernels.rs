@@ -17,7 +17,7 @@ use crate::units;
 /// Opening a device: GPU drivers can be slow.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// After so many workers that died or hung the rest is not tried.
+/// After this number of workers that died or hung, the rest is not tried.
 const MOST_LOST: u32 = 3;
 
 /// A user waits: rounds that would end later are left out. The first is always measured.

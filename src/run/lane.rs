@@ -112,7 +112,7 @@ impl Lane<'_> {
         self.worker = LaneWorker::Missing;
     }
 
-    /// Sees to it that a worker with the model is there, or that it is known why there is none.
+    /// Ensures a loaded worker, or records why loading failed.
     ///
     /// # Errors
     /// Only the record's.
@@ -384,7 +384,7 @@ impl Lane<'_> {
         checked.map_err(|e| WorkerError::Model(e.to_string()))
     }
 
-    /// Ends a visit by a failure; a worker that only said no lives on. Whoever reads a file that is cut short dies: then the
+    /// Ends a visit by a failure; a worker that only reported an error stays. A process that reads a shortened file dies: then the
     /// file is the reason.
     fn fail(&mut self, visit: &mut Visit, error: &WorkerError) {
         let changed = match error {

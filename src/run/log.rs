@@ -71,7 +71,7 @@ impl Log {
         changed.notify_all();
     }
 
-    /// Waits until so many marks have been made, at most `timeout`.
+    /// Waits until this number of marks has been made, at most `timeout`.
     pub fn wait_for_marks(&self, marks: u64, timeout: Duration) {
         let (said, changed) = &*self.shared;
         let guard = said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,7 +46,7 @@ impl Interrupt {
     }
 }
 
-/// What happens in a run, for whoever shows it.
+/// What happens in a run, as the progress display is told.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A worker starts to load a model.
@@ -85,7 +85,7 @@ pub enum Event<'a> {
     },
 }
 
-/// Somebody who watches a run.
+/// Is told what happens in a run.
 pub trait Observer {
     /// Something happened; `eta` knows how far the run is.
     fn event(&mut self, event: Event<'_>, eta: &Eta);

@@ -231,7 +231,7 @@ impl Worker {
         self.unless_refused(reply)
     }
 
-    /// Asks for something of which nobody can say how long it takes: the worker must only say something at least every
+    /// Sends a request of unknown duration: the worker must only say something at least every
     /// `silence`. Once `stop` says true it is asked to end early, and answers all the same. Parts that come before the answer go to
     /// `part`.
     ///

@@ -60,7 +60,7 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
     let llama = Llama::init(Log::Stderr)?;
     let mut facts = llama.facts();
     if spin > 0.0 {
-        // Nobody shall take such a record for the engine's own.
+        // Such a record must not look like the engine's own.
         facts.version = format!(
             "{}, slowed by {:.1}% on purpose",
             facts.version,
@@ -94,7 +94,7 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
     let started_ns = clock.now_ns();
     match llama.load(&path, &key) {
         Ok(engine) => {
-            // OpenMP keeps its threads, and nobody else starts any where there is no GPU.
+            // OpenMP keeps its threads, and no other library starts any where there is no GPU.
             let counts_threads = facts_say_openmp && key.n_gpu_layers == 0;
             let loaded = Loaded {
                 load_ns: clock.now_ns() - started_ns,
@@ -241,7 +241,7 @@ fn serve_model(
 /// Of the processor and of the GPUs that a model's layers are on. None where there is nothing to read.
 fn energy_meter(engine: &EngineFacts, key: &LoadKey) -> Option<EnergyMeter> {
     let used = engine.pci_ids_of(key);
-    // Why GPUs cannot be told apart is in the record's machine, for whoever reads it.
+    // Why GPUs cannot be told apart is in the record's machine.
     let gpus = match used.is_empty() {
         true => Vec::new(),
         false => GpuReport::probe().indices_of(&used).unwrap_or_default(),

@@ -20,7 +20,7 @@ pub struct ApiKey(String);
 enum Found {
     /// Up to here.
     Whole(usize),
-    /// The text ends after so many of its characters.
+    /// The text ends after this number of its characters.
     Begun(usize),
     Nothing,
 }

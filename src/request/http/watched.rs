@@ -49,7 +49,7 @@ impl Watch {
         self.deadline_ns.fetch_min(deadline_ns, Ordering::Relaxed);
     }
 
-    /// How long may be waited by somebody who waits since `begin`.
+    /// How much longer a client that waits since `begin` may wait.
     fn left(&self, begin: Instant) -> Result<Duration, HttpError> {
         let Some(in_all) = self.clock.until(self.deadline_ns.load(Ordering::Relaxed)) else {
             return Err(HttpError::TimedOut {

@@ -84,7 +84,7 @@ impl Source {
     }
 
     /// Ends the source. Returns the requests of an open loop that had come and were not taken; those of a closed loop have
-    /// not come, for nobody sends them before they can be served.
+    /// not come, because no client sends them before they can be served.
     pub fn close(&mut self, now_ns: u64) -> Vec<Taken> {
         let waiting = match self.due {
             Due::Closed(_) => Vec::new(),

@@ -19,7 +19,7 @@ pub(super) enum Chosen {
         /// That it is not verified.
         note: String,
     },
-    /// None was named, and there is none.
+    /// No model was named, and the server has none.
     Nothing,
     /// None was named, and there are these.
     Several(String),

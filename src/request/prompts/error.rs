@@ -4,7 +4,7 @@ use std::io;
 
 use crate::file::WriteError;
 
-/// Why a set of prompts is none. Messages name the file, and the line and key where there is one.
+/// Why a set of prompts cannot be used. Messages name the file, and the line and key where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// The file system said no.

@@ -57,7 +57,7 @@ impl FromStr for Difficulty {
 
     fn from_str(s: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|d| d.word() == s);
-        known.ok_or_else(|| format!("'{}' is none of easy, medium, hard", crate::text::short(s)))
+        known.ok_or_else(|| format!("'{}' is not easy, medium or hard", crate::text::short(s)))
     }
 }
 

@@ -236,7 +236,7 @@ impl InProcess {
         }
         match e {
             WorkerError::Interrupted => TargetError::Interrupted,
-            // Whoever reads a file that is cut short dies: then the file is the reason.
+            // A process that reads a shortened file dies: then the file is the reason.
             e => TargetError::Worker(match self.watch.check(&self.model) {
                 Err(changed) => changed.to_string(),
                 Ok(()) => e.to_string(),

@@ -15,7 +15,7 @@ use crate::text::{plain, short};
 const MOST_DEPTH: usize = 512;
 /// More nodes than any page for people; unclosed formatting can make a small page grow without end.
 const MOST_NODES: usize = 2_000_000;
-/// The page is parsed in pieces of so many bytes, and looked at after each.
+/// The page is parsed in pieces of this number of bytes, and checked after each.
 const CHUNK_BYTES: usize = 4096;
 
 /// The texts of the elements that a selector names, in the page's order; an element inside another that is named is a

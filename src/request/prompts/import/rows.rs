@@ -7,7 +7,7 @@ use crate::request::prompts::PromptError;
 use crate::request::prompts::set::{in_line, lines};
 use crate::text::{cut_end, plain, short};
 
-/// What the text is called where nobody says otherwise.
+/// The default name of the column with the text.
 const TEXT: &str = "text";
 /// Columns shown in a message.
 const COLUMNS: usize = 160;
