@@ -185,12 +185,12 @@ pub enum Command {
     Devices(DevicesArgs),
     /// Offer this machine's devices to another machine's --rpc, by llama.cpp's own protocol
     RpcWorker(RpcWorkerArgs),
-    /// Say whether this machine is fit to measure, what to change, and what that would bring
+    /// Check whether this machine is fit to measure, what to change, and what each change would gain
     Doctor(DoctorArgs),
     /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which
     #[command(hide = true)]
     GateTrial(GateTrialArgs),
-    /// Expect rates, memory and limits of cells from this machine's ceilings; loads and downloads nothing
+    /// Forecast rates, memory and limits of cells from this machine's ceilings; loads and downloads nothing
     ///
     /// Kernels are timed in a process of their own, which may take half of the free memory. A cell of which a kernel
     /// cannot be timed is named, and the exit code is 1.
@@ -203,7 +203,7 @@ pub enum Command {
     /// List, inspect, fetch, quantize and synthesise GGUF files
     #[command(subcommand)]
     Model(ModelCommand),
-    /// List prompts, and make them of pages, texts and tables
+    /// List prompts, and import them from pages, texts and tables
     #[command(subcommand)]
     Prompts(PromptsCommand),
     /// The child process that runs the engine.

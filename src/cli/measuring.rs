@@ -99,10 +99,10 @@ pub struct WorkerArgs {
 /// The protocol.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ProtocolArgs {
-    /// Worker processes each cell is measured in [default: 3]
+    /// Worker processes per cell [default: 3]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub replicates: Option<u32>,
-    /// Most worker processes: from 6 on, cells not yet known to the precision get more [default: no more]
+    /// Maximum of worker processes per cell: from 6 on, cells that have not reached the precision get more [default: no more]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub max_replicates: Option<u32>,
     /// Exactly N repetitions in each process (instead of as many as the precision needs)
@@ -120,10 +120,10 @@ pub struct ProtocolArgs {
     /// Most repetitions in each process [default: 10]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub max_repetitions: Option<u32>,
-    /// A cell is done in a process when its median step is known to this share [default: 0.02]
+    /// Precision at which a process stops repeating: relative half-width of the interval of the median step [default: 0.02]
     #[arg(long, value_name = "SHARE", help_heading = "Protocol")]
     pub precision: Option<f64>,
-    /// Wall time for the run, such as 3m; the fewest repetitions are made all the same
+    /// Wall time for the run, such as 3m; the minimum of repetitions is made in any case
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub budget: Option<String>,
     /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m, with layers on a device 10m]
@@ -152,7 +152,7 @@ pub struct OutputArgs {
         help_heading = "Output"
     )]
     pub form: Output,
-    /// Limits on latency, such as tpot=50ms,ttft=2s,itl=100ms: the answers name what keeps them
+    /// Limits on latency, such as tpot=50ms,ttft=2s,itl=100ms: the answers name the file and batch that meet them
     #[arg(long, value_name = "LIMITS", help_heading = "Output")]
     pub slo: Option<Slo>,
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens, where energy is measured

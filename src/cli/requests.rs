@@ -37,14 +37,14 @@ pub struct RequestsArgs {
 /// The flags that are about requests.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RequestFlags {
-    /// Who answers: in-process, ollama:MODEL[@URL], openai:URL[#MODEL]; repeatable [default: in-process]
+    /// Target: in-process, ollama:MODEL[@URL] or openai:URL[#MODEL]; repeatable [default: in-process]
     #[arg(long, value_name = "TARGET", help_heading = "Requests")]
     pub target: Vec<String>,
     /// Worker processes, each of which loads the model and serves every job; an interval needs 3 of them, or 3 rounds at a
     /// server [default: 3; 1 where --rounds is named]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub replicates: Option<u32>,
-    /// How often each process serves every job [default: 1]
+    /// Rounds per process: each serves every job once [default: 1]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub rounds: Option<u32>,
     /// Wall time for all requests, such as 3m: afterwards no job begins, and the one under way may take a quarter longer
@@ -56,10 +56,10 @@ pub struct RequestFlags {
     /// Only prompts of this class; repeatable
     #[arg(long, value_name = "CLASS", help_heading = "Requests")]
     pub class: Vec<String>,
-    /// Whether the model's chat template stands around each prompt [default: where it has one]
+    /// Put the model's chat template around each prompt [default: true if the model has one]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
     pub chat_template: Option<bool>,
-    /// How servers get the text: as the prompt itself, or as a message for their own template [default: completion;
+    /// How a server gets the text: as the prompt itself, or as a message for its own template [default: completion;
     /// chat where only openai: targets answer and no --model is named]
     #[arg(long, value_enum, value_name = "WAY", help_heading = "Requests")]
     pub endpoint: Option<EndpointChoice>,
@@ -96,7 +96,7 @@ pub struct RequestFlags {
     /// Experiment: one load for this long, such as 60s: of 8 at once, or of a single --batch
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub sustained: Option<String>,
-    /// Requests a second that come by themselves in the sustained load, instead of a closed loop
+    /// Requests per second of an open loop, instead of the closed loop of the sustained load
     #[arg(
         long,
         value_name = "N",
@@ -104,7 +104,7 @@ pub struct RequestFlags {
         help_heading = "Requests"
     )]
     pub rate: Option<f64>,
-    /// Most time for a request to a server, its queue and loading included [default: 5m without a byte, and in all 5m
+    /// Time limit of a request to a server, with its queue and loading [default: 5m without a byte, and in all 5m
     /// and a second for each token that the requests at once ask for]
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub timeout: Option<String>,

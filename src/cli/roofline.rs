@@ -58,7 +58,7 @@ pub struct PredictArgs {
         conflicts_with = "check"
     )]
     pub flagged: Vec<String>,
-    /// Hold a run's measured cells against what would have been expected of them
+    /// Compare a run's measured cells with their forecast
     #[arg(long, value_name = "RUN", conflicts_with = "model")]
     pub check: Option<PathBuf>,
     /// With --check: predict these batch sizes from the run's others as well

@@ -54,7 +54,7 @@ fn flags(args: &RequestsArgs) -> Result<(Axes, RequestsChoice)> {
     let mut axes = args.axes.axes()?;
     ensure!(
         axes.n_depth.is_none() && axes.sample.is_none(),
-        "--n-depth and --no-sample are of cells: a request's prompt is real, and so is its answer"
+        "--n-depth and --no-sample apply to cells only: a request has a real prompt and a real answer"
     );
     let n_gen = axes.n_gen.take().unwrap_or_default();
     ensure!(
