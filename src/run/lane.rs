@@ -116,7 +116,7 @@ impl Lane<'_> {
     ///
     /// # Errors
     /// Only the record's.
-    pub fn staff(
+    pub fn ensure_worker(
         &mut self,
         visit: &Visit,
         load: &LoadKey,
@@ -195,33 +195,21 @@ impl Lane<'_> {
                 log,
             })
         };
-        let started = self.check_files(&visit.case);
-        let started = started.and_then(|()| Worker::start(self.command));
-        let mut worker = match started {
+        let mut worker = match self.start(&visit.case) {
             Ok(worker) => worker,
             Err(e) => return Ok(refused(e, Vec::new())),
         };
-        let is_same_program = worker.program().is_none_or(|p| p == self.program);
-        if !worker.engine().is_same_build(self.engine) || !is_same_program {
-            let e = WorkerError::Start("the program was replaced since the run began".to_owned());
-            return Ok(refused(e, Vec::new()));
-        }
-        let facts = self.plan.model_of(&visit.case);
-        let started = Instant::now();
         let request = Request::Load {
-            path: facts.path.clone(),
+            path: self.plan.model_of(&visit.case).path.clone(),
             key: load.clone(),
             worker: number,
         };
-        let mut expected = course.eta.load(facts.file_bytes);
-        if !load.rpc.is_none() {
-            expected += Duration::from_secs(facts.file_bytes / NETWORK_BYTES_PER_S);
-        }
-        let timeout = timeout(self.plan, &visit.case, expected);
+        let timeout = self.load_timeout(&visit.case, course);
+        let started = Instant::now();
         let answer = worker.ask(&request, timeout, Some(&course.interrupt));
         let answer = match answer {
             Err(WorkerError::Interrupted) => answer,
-            // What takes long may have read two files, or have died of a file cut short.
+            // The file may have changed while it was read, and a process that reads a shortened file dies.
             answer => self.check_files(&visit.case).and(answer),
         };
         let log = worker.take_log();
@@ -249,6 +237,23 @@ impl Lane<'_> {
             Ok(other) => refused(worker.out_of_turn(&other), log),
             Err(e) => refused(e, log),
         })
+    }
+
+    /// A worker of the run's build, if the files of the model did not change.
+    fn start(&mut self, case: &Case) -> Result<Worker, WorkerError> {
+        self.check_files(case)?;
+        let worker = Worker::start(self.command)?;
+        worker.check_build(self.engine, Some(self.program))?;
+        Ok(worker)
+    }
+
+    fn load_timeout(&self, case: &Case, course: &Course<'_>) -> Duration {
+        let bytes = self.plan.model_of(case).file_bytes;
+        let mut expected = course.eta.load(bytes);
+        if !case.rpc.is_none() {
+            expected += Duration::from_secs(bytes / NETWORK_BYTES_PER_S);
+        }
+        timeout(self.plan, case, expected)
     }
 
     /// One repetition of an open cell. Failures end the visit.

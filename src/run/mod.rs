@@ -221,7 +221,7 @@ impl Execution<'_> {
             visits.push(Visit::new(at, case, group.replicate));
         }
         for at in turns(visits.len(), group.replicate) {
-            self.lanes[at].staff(&visits[at], &group.loads[at], course)?;
+            self.lanes[at].ensure_worker(&visits[at], &group.loads[at], course)?;
         }
         // Loading is no part of a visit.
         let begun = Instant::now();

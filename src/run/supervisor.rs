@@ -99,35 +99,40 @@ pub struct Worker {
     sampler: Option<UsageSampler>,
 }
 
+/// Starts the process, its three pipes open.
+fn spawn(command: &WorkerCommand) -> Result<Child, WorkerError> {
+    let mut spawn = Command::new(&command.program);
+    spawn
+        .arg(WORKER_COMMAND)
+        .arg("--engine")
+        .arg(command.engine.to_argument())
+        .args(
+            plugins::extra_folder()
+                .map(|folder| ["--backends".as_ref(), folder.as_os_str()])
+                .into_iter()
+                .flatten(),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // An abort must end the process at once, not start a debugger on it.
+        .env("GGML_NO_BACKTRACE", "1");
+    for name in not_for_workers() {
+        spawn.env_remove(name);
+    }
+    own_group(&mut spawn);
+    spawn
+        .spawn()
+        .map_err(|e| WorkerError::Start(format!("{}: {e}", command.program.display())))
+}
+
 impl Worker {
     /// Starts a worker and waits for its greeting.
     ///
     /// # Errors
     /// [`WorkerError`].
     pub fn start(command: &WorkerCommand) -> Result<Self, WorkerError> {
-        let mut spawn = Command::new(&command.program);
-        spawn
-            .arg(WORKER_COMMAND)
-            .arg("--engine")
-            .arg(command.engine.to_argument())
-            .args(
-                plugins::extra_folder()
-                    .map(|folder| ["--backends".as_ref(), folder.as_os_str()])
-                    .into_iter()
-                    .flatten(),
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // An abort must end the process at once, not start a debugger on it.
-            .env("GGML_NO_BACKTRACE", "1");
-        for name in not_for_workers() {
-            spawn.env_remove(name);
-        }
-        own_group(&mut spawn);
-        let mut child = spawn
-            .spawn()
-            .map_err(|e| WorkerError::Start(format!("{}: {e}", command.program.display())))?;
+        let mut child = spawn(command)?;
         let log = Log::default();
         let (sender, replies) = channel();
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
@@ -165,24 +170,49 @@ impl Worker {
                 line => engine_log.push(line),
             });
         })?;
-        match worker.answer(HELLO_TIMEOUT, None)? {
+        worker.greeted(&command.program)
+    }
+
+    /// The worker with what its greeting says of engine and program.
+    fn greeted(mut self, path: &std::path::Path) -> Result<Self, WorkerError> {
+        match self.answer(HELLO_TIMEOUT, None)? {
             Reply::Hello {
                 protocol,
                 engine,
                 program,
             } if protocol == PROTOCOL_VERSION => {
-                (worker.engine, worker.program) = (engine, program);
-                Ok(worker)
+                (self.engine, self.program) = (engine, program);
+                Ok(self)
             }
             Reply::Hello { protocol, .. } => Err(WorkerError::Start(format!(
                 "{} speaks worker protocol {protocol}, this program {PROTOCOL_VERSION}",
-                command.program.display()
+                path.display()
             ))),
             other => Err(WorkerError::Start(format!(
                 "{} did not greet but said {other:?}",
-                command.program.display()
+                path.display()
             ))),
         }
+    }
+
+    /// Refuses a worker of another build than the run's. An older worker does not say which program it is.
+    ///
+    /// # Errors
+    /// [`WorkerError::Start`].
+    pub fn check_build(
+        &self,
+        engine: &EngineFacts,
+        program: Option<&BuildInfo>,
+    ) -> Result<(), WorkerError> {
+        let is_same_program = match (&self.program, program) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
+        if self.engine.is_same_build(engine) && is_same_program {
+            return Ok(());
+        }
+        let reason = "the program was replaced since the run began";
+        Err(WorkerError::Start(reason.to_owned()))
     }
 
     /// Starts a thread that reads one of the process's pipes.

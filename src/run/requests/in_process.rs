@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
@@ -28,6 +29,7 @@ pub struct InProcess {
     watch: FileWatch,
     load: LoadKey,
     engine: EngineFacts,
+    program: Option<BuildInfo>,
     /// Ctrl-C while a model is loaded.
     interrupt: Option<Interrupt>,
     /// Number of the process that serves, or served last.
@@ -81,6 +83,7 @@ impl InProcess {
             watch,
             load: load.clone(),
             engine: worker.engine().clone(),
+            program: worker.program().cloned(),
             interrupt: interrupt.cloned(),
             number: 0,
             number_step: 1,
@@ -211,10 +214,9 @@ impl InProcess {
                     WorkerError::Interrupted => TargetError::Interrupted,
                     e => TargetError::Worker(e.to_string()),
                 })?;
-                if !worker.engine().is_same_build(&self.engine) {
-                    let reason = "the program was replaced since the run began".to_owned();
-                    return Err(TargetError::Worker(reason));
-                }
+                worker
+                    .check_build(&self.engine, self.program.as_ref())
+                    .map_err(|e| TargetError::Worker(e.to_string()))?;
                 none.insert(worker)
             }
         };
