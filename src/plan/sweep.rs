@@ -37,14 +37,14 @@ pub struct Sweep {
     untagged,
     expecting = "expected a whole number, a word, an array of them, or a text such as \"1-128*2\""
 )]
-enum Values {
+enum SweepValues {
     Number(u32),
     Switch(bool),
     Text(String),
-    Many(Vec<Values>),
+    Many(Vec<SweepValues>),
 }
 
-impl Values {
+impl SweepValues {
     fn text(&self) -> String {
         match self {
             Self::Number(n) => n.to_string(),
@@ -73,7 +73,7 @@ macro_rules! table_with_axes {
         struct $name {
             $($extra)*
             $(#[serde(rename = $key $(, alias = $alias)*)]
-            $field: Option<Values>,)*
+            $field: Option<SweepValues>,)*
         }
 
         impl $name {
@@ -96,7 +96,7 @@ axis_table!(table_with_axes [
     Wire {
         name: Option<String>,
         #[serde(alias = "models")]
-        model: Option<Values>,
+        model: Option<SweepValues>,
         #[serde(default)]
         also: Vec<WireAlso>,
         #[serde(default)]
@@ -111,7 +111,7 @@ axis_table!(table_with_axes [
     /// Further cells.
     WireAlso {
         #[serde(alias = "models")]
-        model: Option<Values>,
+        model: Option<SweepValues>,
     }
 ]);
 
@@ -175,7 +175,7 @@ pub fn parse(text: &str, path: &str, stem: &str) -> Result<Sweep, PlanError> {
         let sweep = Sweep {
             name: wire.name.clone().unwrap_or_else(|| stem.to_owned()),
             axes: Axes {
-                model: wire.model.as_ref().map(Values::strings),
+                model: wire.model.as_ref().map(SweepValues::strings),
                 ..wire.axes("")?
             },
             also: wire.also.iter().map(also).collect::<Result<_, _>>()?,
@@ -193,7 +193,7 @@ pub fn parse(text: &str, path: &str, stem: &str) -> Result<Sweep, PlanError> {
 
 fn also(w: &WireAlso) -> Result<Axes, PlanError> {
     Ok(Axes {
-        model: w.model.as_ref().map(Values::strings),
+        model: w.model.as_ref().map(SweepValues::strings),
         ..w.axes("also.")?
     })
 }

@@ -12,7 +12,7 @@ use crate::engine::clock::MonotonicClock;
 
 /// A question as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct ServerRequest {
     /// Below the server's address.
     pub path: &'static str,
     /// JSON.
@@ -25,19 +25,19 @@ pub trait Dialect: Sync {
     fn url(&self) -> &ServerUrl;
 
     /// Request `number` of a job.
-    fn question(&self, job: &Job, number: u32) -> Question;
+    fn question(&self, job: &Job, number: u32) -> ServerRequest;
 
     /// Understands the lines of one answer.
     fn reader(&self) -> Box<dyn Reader>;
 
     /// What a refusal of this question may mean, where the server's own words do not say.
-    fn advice(&self, _question: &Question, _status: u16, _reason: &str) -> Option<String> {
+    fn advice(&self, _question: &ServerRequest, _status: u16, _reason: &str) -> Option<String> {
         None
     }
 
     /// Whether a refused request is to be sent once more, in the form that the refusal asks for; later requests have
     /// that form from the beginning.
-    fn adapt(&self, _question: &Question, _status: u16, _reason: &str) -> bool {
+    fn adapt(&self, _question: &ServerRequest, _status: u16, _reason: &str) -> bool {
         false
     }
 }
@@ -48,13 +48,13 @@ pub trait Reader {
     ///
     /// # Errors
     /// An error that the server reports, or what is not the protocol.
-    fn line(&mut self, at_ns: u64, line: &str, answer: &mut Answer) -> Result<(), String>;
+    fn line(&mut self, at_ns: u64, line: &str, answer: &mut PartialAnswer) -> Result<(), String>;
 
     /// There are no more lines.
     ///
     /// # Errors
     /// As [`Reader::line`].
-    fn end(&mut self, _answer: &mut Answer) -> Result<(), String> {
+    fn end(&mut self, _answer: &mut PartialAnswer) -> Result<(), String> {
         Ok(())
     }
 }
@@ -81,7 +81,7 @@ pub enum Finish {
 
 /// What is known of an answer so far.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct PartialAnswer {
     arrivals: Vec<Arrival>,
     text: String,
     /// How and when it was said to have ended.
@@ -100,7 +100,7 @@ pub struct Answer {
     pub server: Option<ServerTimes>,
 }
 
-impl Answer {
+impl PartialAnswer {
     /// A piece of text; one without text is no arrival.
     pub fn piece(&mut self, at_ns: u64, text: &str, n_tokens: Option<u32>) {
         if text.is_empty() {
@@ -280,7 +280,7 @@ pub fn json(document: &impl Serialize) -> String {
 pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Turn) -> Timeline {
     let mut question = dialect.question(job, turn.number);
     let sent_ns = client.now_ns();
-    let mut answer = Answer::default();
+    let mut answer = PartialAnswer::default();
     let n_gen = u64::from(job.case.n_gen);
     let mut failed = converse(client, dialect, &question, n_gen, &mut answer).err();
     while let Some(Ending::Http { status, reason }) = &failed {
@@ -325,9 +325,9 @@ pub fn exchange(client: &mut Client, dialect: &dyn Dialect, job: &Job, turn: Tur
 fn converse(
     client: &mut Client,
     dialect: &dyn Dialect,
-    question: &Question,
+    question: &ServerRequest,
     n_gen: u64,
-    answer: &mut Answer,
+    answer: &mut PartialAnswer,
 ) -> Result<(), Ending> {
     let broken = |reason: String| Ending::Stream {
         reason: shortened(&reason),
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn pieces_without_text_are_no_arrivals() {
-        let mut answer = Answer::default();
+        let mut answer = PartialAnswer::default();
         answer.piece(5, "", Some(1));
         answer.piece(7, "a", Some(1));
         answer.piece(8, "bc", Some(2));
@@ -410,9 +410,9 @@ mod tests {
 
     #[test]
     fn the_token_that_ends_an_answer_is_not_one_of_it() {
-        let mut answer = Answer {
+        let mut answer = PartialAnswer {
             n_counted: Some(3),
-            ..Answer::default()
+            ..PartialAnswer::default()
         };
         answer.piece(1, "a", None);
         answer.piece(2, "b", None);
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_goes_on_has_not_ended() {
-        let mut answer = Answer::default();
+        let mut answer = PartialAnswer::default();
         answer.piece(1, "a", None);
         answer.finish(1, Finish::Stop);
         answer.piece(2, "b", None);
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn an_end_without_a_reason_is_told_by_the_length() {
-        let mut answer = Answer::default();
+        let mut answer = PartialAnswer::default();
         answer.piece(1, "a", None);
         answer.piece(2, "b", None);
         answer.finish(3, Finish::Unsaid);
@@ -453,9 +453,9 @@ mod tests {
 
     #[test]
     fn a_prompt_has_no_more_tokens_than_its_request_can_hold() {
-        let mut answer = Answer {
+        let mut answer = PartialAnswer {
             n_prompt: Some(u32::MAX),
-            ..Answer::default()
+            ..PartialAnswer::default()
         };
         answer.bound_prompt(100);
         assert_eq!(answer.n_prompt, None);
@@ -465,10 +465,10 @@ mod tests {
     }
 
     /// An answer with these numbers of pieces of reasoning and of text, as long as requested.
-    fn counted(n_reasoned: u64, n_visible: u64, n_counted: u64) -> Answer {
-        let mut answer = Answer {
+    fn counted(n_reasoned: u64, n_visible: u64, n_counted: u64) -> PartialAnswer {
+        let mut answer = PartialAnswer {
             n_counted: Some(n_counted),
-            ..Answer::default()
+            ..PartialAnswer::default()
         };
         for i in 0..n_reasoned {
             answer.reasoning(i, "r", None);
@@ -520,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_long_answer_is_kept_in_part_and_cut_between_letters() {
-        let mut answer = Answer::default();
+        let mut answer = PartialAnswer::default();
         for _ in 0..10_000 {
             answer.piece(0, "日本", None);
         }

@@ -32,7 +32,7 @@ pub struct FitOne {
 
 /// A finished text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fitted {
+pub struct FittedText {
     /// The text, template applied, trimmed or padded.
     pub text: String,
     /// Its tokens.
@@ -76,15 +76,15 @@ pub enum FitError {
 ///
 /// # Errors
 /// [`FitError`].
-pub fn fit(engine: &dyn Engine, one: &FitOne) -> Result<Fitted, FitError> {
-    let finish = |said: &str| -> Result<Fitted, FitError> {
+pub fn fit(engine: &dyn Engine, one: &FitOne) -> Result<FittedText, FitError> {
+    let finish = |said: &str| -> Result<FittedText, FitError> {
         let text = if one.template {
             engine.apply_template(said)?
         } else {
             said.to_owned()
         };
         let n_tokens = engine.tokenize(&text, true, true).len();
-        Ok(Fitted {
+        Ok(FittedText {
             text,
             n_tokens: u32::try_from(n_tokens).unwrap_or(u32::MAX),
         })
@@ -120,8 +120,8 @@ pub fn fit(engine: &dyn Engine, one: &FitOne) -> Result<Fitted, FitError> {
 fn cut(
     said: &str,
     asked: u32,
-    finish: &impl Fn(&str) -> Result<Fitted, FitError>,
-) -> Result<Fitted, FitError> {
+    finish: &impl Fn(&str) -> Result<FittedText, FitError>,
+) -> Result<FittedText, FitError> {
     let words = word_ends(said);
     // Tokens grow with the words, all but steadily: where they do not, the neighbours are tried.
     let (mut low, mut high) = (0, words.len() - 1);
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    fn fitted(text: &str, n_tokens: u32, template: bool) -> Fitted {
+    fn fitted(text: &str, n_tokens: u32, template: bool) -> FittedText {
         fit(&engine(), &one(text, Some(n_tokens), template)).expect("it fits")
     }
 

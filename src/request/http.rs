@@ -255,9 +255,9 @@ impl Client {
         path: &str,
         body: &str,
         most_bytes: u64,
-    ) -> Result<Lines, HttpError> {
+    ) -> Result<ResponseLines, HttpError> {
         let response = self.send(&url.below(path), Some(body))?;
-        Ok(Lines {
+        Ok(ResponseLines {
             reader: response.into_body().into_reader(),
             watch: Arc::clone(&self.watch),
             cutter: LineCutter::default(),
@@ -374,7 +374,7 @@ fn compression(response: &Response<Body>) -> Option<String> {
 
 /// A line of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct ResponseLine {
     /// When its last byte was read, nanoseconds since the job began.
     pub at_ns: u64,
     /// Its text, without the line's end.
@@ -382,7 +382,7 @@ pub struct Line {
 }
 
 /// An answer that arrives line by line.
-pub struct Lines {
+pub struct ResponseLines {
     reader: BodyReader<'static>,
     watch: Arc<Watch>,
     cutter: LineCutter,
@@ -391,12 +391,12 @@ pub struct Lines {
     ended: bool,
 }
 
-impl Lines {
+impl ResponseLines {
     /// Waits for the next line; none when the answer has ended.
     ///
     /// # Errors
     /// [`HttpError`], after which there is nothing more.
-    pub fn next_line(&mut self) -> Result<Option<Line>, HttpError> {
+    pub fn next_line(&mut self) -> Result<Option<ResponseLine>, HttpError> {
         loop {
             if let Some(text) = self.cutter.next() {
                 return Ok(Some(self.line(text)));
@@ -434,8 +434,8 @@ impl Lines {
         Ok(())
     }
 
-    fn line(&self, text: String) -> Line {
-        Line {
+    fn line(&self, text: String) -> ResponseLine {
+        ResponseLine {
             at_ns: self.watch.arrived_ns.load(Ordering::Relaxed),
             text,
         }

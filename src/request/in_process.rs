@@ -12,8 +12,8 @@ mod text;
 use super::{Ending, Job, Served, StopAt, Timeline};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, EngineError, Session, Token};
-use source::Source;
-use text::Text;
+use source::ArrivalQueue;
+use text::AnswerText;
 
 /// How long the loop may sleep before it looks whether it shall stop.
 const NAP_NS: u64 = 50_000_000;
@@ -67,7 +67,7 @@ pub fn serve(
 /// A request that has a place.
 struct Active {
     timeline: Timeline,
-    text: Text,
+    text: AnswerText,
     /// Its prompt among the job's.
     prompt: usize,
     /// Tokens of it in the cache.
@@ -86,7 +86,7 @@ struct Serving<'a> {
     begin_ns: u64,
     /// When the last call or the last wait for a request ended.
     last_ns: u64,
-    source: Source,
+    source: ArrivalQueue,
     /// One for each sequence.
     places: Vec<Option<Active>>,
     /// Tokens of each place in the call that is built.
@@ -117,7 +117,7 @@ impl<'a> Serving<'a> {
             prompts,
             begin_ns: clock.now_ns(),
             last_ns: 0,
-            source: Source::of(job),
+            source: ArrivalQueue::of(job),
             places: (0..n_places).map(|_| None).collect(),
             shares: vec![0; n_places],
             joining: Vec::with_capacity(n_places),
@@ -184,7 +184,7 @@ impl<'a> Serving<'a> {
             self.session.set_sampler(place as u32, &sampling, mask_end);
             self.places[place] = Some(Active {
                 timeline,
-                text: Text::default(),
+                text: AnswerText::default(),
                 prompt,
                 n_past: 0,
                 n_generated: 0,

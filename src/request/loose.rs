@@ -80,7 +80,7 @@ fn word(text: &str, fixed: &mut String) -> usize {
 
 /// A piece of an answer: what is visible of it, and what is reasoning.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct AnswerPiece {
     pub(super) text: String,
     pub(super) reasoning: String,
 }
@@ -96,7 +96,7 @@ const REASONING: [&str; 4] = [
 /// Levels of parts within parts that are followed.
 const MOST_LEVELS: usize = 8;
 
-impl Piece {
+impl AnswerPiece {
     /// Of a `delta` or a `message`: an object with `content`, a text, or typed parts.
     pub(super) fn of(message: &Value) -> Self {
         let mut piece = Self::default();
@@ -304,7 +304,7 @@ mod tests {
     use serde_json::json;
 
     fn read(message: Value) -> (String, String) {
-        let piece = Piece::of(&message);
+        let piece = AnswerPiece::of(&message);
         (piece.text, piece.reasoning)
     }
 
@@ -333,7 +333,7 @@ mod tests {
             json!({"content": null, "role": "assistant"}),
             json!(7),
         ] {
-            assert!(Piece::of(&message).is_empty(), "{message}");
+            assert!(AnswerPiece::of(&message).is_empty(), "{message}");
         }
     }
 

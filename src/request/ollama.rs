@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::exchange::{Answer, Dialect, Finish, Question, Reader, json, serve};
+use super::exchange::{Dialect, Finish, PartialAnswer, Reader, ServerRequest, json, serve};
 use super::http::{Client, HttpError, Patience, shortened};
-use super::loose::{self, Piece};
+use super::loose::{self, AnswerPiece};
 use super::ready::not_ready;
 use super::spec::ServerUrl;
 use super::{Endpoint, Job, Served, ServerTimes, Target, TargetError, TargetFacts, TargetKind};
@@ -176,10 +176,10 @@ struct Model<'a> {
 /// Everything a request says: the options that decide the work are named one by one, since a Modelfile may have others as its
 /// defaults.
 #[derive(Serialize)]
-struct Ask<'a> {
+struct OllamaRequest<'a> {
     model: &'a str,
     #[serde(flatten)]
-    text: Text<'a>,
+    text: OllamaText<'a>,
     stream: bool,
     keep_alive: &'a str,
     options: Options,
@@ -187,13 +187,13 @@ struct Ask<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Text<'a> {
+enum OllamaText<'a> {
     Raw { prompt: &'a str, raw: bool },
-    Chat { messages: [Message<'a>; 1] },
+    Chat { messages: [OllamaMessage<'a>; 1] },
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct OllamaMessage<'a> {
     role: &'a str,
     content: &'a str,
 }
@@ -221,28 +221,28 @@ impl Dialect for Ollama {
         &self.url
     }
 
-    fn question(&self, job: &Job, number: u32) -> Question {
+    fn question(&self, job: &Job, number: u32) -> ServerRequest {
         let text = job.text_of(number);
         let sampling = job.sampling.of_request(number);
         let (path, text) = match job.endpoint {
             Endpoint::Completion => (
                 "/api/generate",
-                Text::Raw {
+                OllamaText::Raw {
                     prompt: &text,
                     raw: true,
                 },
             ),
             Endpoint::Chat => (
                 "/api/chat",
-                Text::Chat {
-                    messages: [Message {
+                OllamaText::Chat {
+                    messages: [OllamaMessage {
                         role: "user",
                         content: &text,
                     }],
                 },
             ),
         };
-        let ask = Ask {
+        let ask = OllamaRequest {
             model: &self.model,
             text,
             stream: true,
@@ -262,7 +262,7 @@ impl Dialect for Ollama {
                 frequency_penalty: 0.0,
             },
         };
-        Question {
+        ServerRequest {
             path,
             body: json(&ask),
         }
@@ -290,7 +290,7 @@ pub(super) struct Documents {
 }
 
 impl Reader for Documents {
-    fn line(&mut self, at_ns: u64, line: &str, answer: &mut Answer) -> Result<(), String> {
+    fn line(&mut self, at_ns: u64, line: &str, answer: &mut PartialAnswer) -> Result<(), String> {
         // A gateway may have made events of them.
         let line = line.strip_prefix("data:").unwrap_or(line).trim();
         if line.is_empty() || self.is_over {
@@ -309,7 +309,7 @@ impl Reader for Documents {
         }
     }
 
-    fn end(&mut self, answer: &mut Answer) -> Result<(), String> {
+    fn end(&mut self, answer: &mut PartialAnswer) -> Result<(), String> {
         let stray = std::mem::take(&mut self.stray);
         if self.is_understood || stray.is_empty() {
             return Ok(());
@@ -333,17 +333,17 @@ impl Documents {
         }
     }
 
-    fn document(&mut self, document: &Value, answer: &mut Answer) -> Result<(), String> {
+    fn document(&mut self, document: &Value, answer: &mut PartialAnswer) -> Result<(), String> {
         if let Some(words) = loose::error_in(document) {
             return Err(words);
         }
         let message = &document["message"];
         let mut piece = match message.is_object() {
-            true => Piece::of(message),
-            false => Piece::of(&document["response"]),
+            true => AnswerPiece::of(message),
+            false => AnswerPiece::of(&document["response"]),
         };
         if piece.reasoning.is_empty() {
-            piece.reasoning = Piece::of_reasoning(&document["thinking"]).reasoning;
+            piece.reasoning = AnswerPiece::of_reasoning(&document["thinking"]).reasoning;
         }
         let is_done = matches!(&document["done"], Value::Bool(true))
             || document["done"].as_str() == Some("true");
@@ -364,7 +364,7 @@ impl Documents {
     }
 }
 
-fn end(at_ns: u64, document: &Value, answer: &mut Answer) -> Result<(), String> {
+fn end(at_ns: u64, document: &Value, answer: &mut PartialAnswer) -> Result<(), String> {
     let finish = match loose::finish(&document["done_reason"])? {
         // Versions before 0.1.40 give no reason.
         None => Finish::Unsaid,

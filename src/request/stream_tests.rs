@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::exchange::{Answer, Finish, Reader};
+use super::exchange::{Finish, PartialAnswer, Reader};
 use super::http::lines::LineCutter;
 use super::http::shortened;
 use super::ollama::Documents;
@@ -66,7 +66,7 @@ fn read(name: &str, bytes: &[u8], sizes: &[usize]) -> Outcome {
         true => Box::new(Documents::default()),
         false => Box::new(Events::default()),
     };
-    let (mut cutter, mut answer) = (LineCutter::default(), Answer::default());
+    let (mut cutter, mut answer) = (LineCutter::default(), PartialAnswer::default());
     let error = follow(reader.as_mut(), &mut cutter, &mut answer, bytes, sizes).err();
     let (n_generated, caveat) = answer.n_generated(ASKED);
     Outcome {
@@ -83,7 +83,7 @@ fn read(name: &str, bytes: &[u8], sizes: &[usize]) -> Outcome {
 fn follow(
     reader: &mut dyn Reader,
     cutter: &mut LineCutter,
-    answer: &mut Answer,
+    answer: &mut PartialAnswer,
     mut bytes: &[u8],
     sizes: &[usize],
 ) -> Result<(), String> {

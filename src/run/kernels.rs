@@ -40,7 +40,7 @@ pub struct KernelTimer<'c> {
 }
 
 /// A point, what is timed for it, and the passes of each round.
-struct Job {
+struct KernelJob {
     point: Point,
     slice: Slice,
     rounds: Vec<Vec<f64>>,
@@ -98,7 +98,7 @@ impl<'c> KernelTimer<'c> {
         points: &[Point],
         progress: &mut dyn FnMut(u64, u64),
     ) -> Vec<(Point, Result<Timing, String>)> {
-        let mut jobs: Vec<Job> = points.iter().map(|point| self.job(point)).collect();
+        let mut jobs: Vec<KernelJob> = points.iter().map(|point| self.job(point)).collect();
         let mut by_kernel: BTreeMap<Kernel, Vec<usize>> = BTreeMap::new();
         for (at, job) in jobs.iter().enumerate() {
             let kernel = job.slice.point.kernel.clone();
@@ -117,10 +117,10 @@ impl<'c> KernelTimer<'c> {
                 progress(done, total);
             }
         }
-        jobs.into_iter().map(Job::result).collect()
+        jobs.into_iter().map(KernelJob::result).collect()
     }
 
-    fn job(&self, point: &Point) -> Job {
+    fn job(&self, point: &Point) -> KernelJob {
         let slice = Slice::of(point, self.effort.bounds());
         let needs = slice.needs_bytes(0);
         let refused = (needs > self.effort.most_bytes).then(|| {
@@ -130,7 +130,7 @@ impl<'c> KernelTimer<'c> {
                 units::bytes(self.effort.most_bytes)
             )
         });
-        Job {
+        KernelJob {
             point: point.clone(),
             slice,
             rounds: Vec::new(),
@@ -139,7 +139,7 @@ impl<'c> KernelTimer<'c> {
     }
 
     /// Times what is not refused of a kernel, once.
-    fn round(&mut self, kernel: &Kernel, of_kernel: &[usize], jobs: &mut [Job]) {
+    fn round(&mut self, kernel: &Kernel, of_kernel: &[usize], jobs: &mut [KernelJob]) {
         let asked: Vec<usize> = of_kernel
             .iter()
             .copied()
@@ -261,7 +261,7 @@ fn has_time(elapsed: Duration, n_done: u32) -> bool {
     n_done == 0 || elapsed + elapsed / n_done <= MOST_TIME
 }
 
-impl Job {
+impl KernelJob {
     fn note(&mut self, passes: Result<Vec<f64>, String>) {
         match passes {
             Ok(passes) => {

@@ -41,11 +41,11 @@ fn tells_of_error(line: &str) -> bool {
 /// A log that other threads fill.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    shared: Arc<(Mutex<Said>, Condvar)>,
+    shared: Arc<(Mutex<LogLines>, Condvar)>,
 }
 
 #[derive(Debug, Default)]
-struct Said {
+struct LogLines {
     lines: VecDeque<String>,
     marks: u64,
 }

@@ -15,7 +15,7 @@ use crate::measure::Call;
 use crate::measure::kernel::Effort;
 use crate::plan::{Case, LoadKey, RpcServers};
 use crate::record::{LoadMemory, Opened};
-use crate::request::fit::{FitOne, Fitted};
+use crate::request::fit::{FitOne, FittedText};
 use crate::request::{Job, Timeline};
 use crate::roofline::ceiling::ReadRate;
 use crate::roofline::kernel::{Kernel, Load};
@@ -218,10 +218,10 @@ pub enum Reply {
     /// The finished texts, in order.
     Fitted {
         /// One for each.
-        prompts: Vec<Fitted>,
+        prompts: Vec<FittedText>,
     },
     /// The context for a job is made and, if asked for, warm.
-    Prepared(Prepared),
+    Prepared(PreparedContext),
     /// Requests are still being served: the worker is alive.
     Serving,
     /// A part of what was seen of a job, in order. In one piece it could take more memory than the job itself.
@@ -268,7 +268,7 @@ pub enum Reply {
 
 /// A context made for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Prepared {
+pub struct PreparedContext {
     /// Cells of the KV cache each sequence has.
     pub n_ctx_seq: u32,
     /// Making the context.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::protocol::{Prepared, Reply, Request};
+use super::protocol::{PreparedContext, Reply, Request};
 use super::worker::{Requests, error, reply};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Session, Token};
@@ -64,7 +64,7 @@ pub(super) fn serve_job(
     if warm_up {
         warm(engine, session.as_mut(), clock, job, &prompts, &stop);
     }
-    reply(&Reply::Prepared(Prepared {
+    reply(&Reply::Prepared(PreparedContext {
         n_ctx_seq: session.n_ctx_seq(),
         context_ns: opened_ns - began_ns,
         tokenize_ns: tokenized_ns - opened_ns,

@@ -17,7 +17,7 @@ const SHORTEST_SECRET: usize = 6;
 pub struct ApiKey(String);
 
 /// Whether the key stands at a place of a text.
-enum Found {
+enum KeyMatch {
     /// Up to here.
     Whole(usize),
     /// The text ends after this number of its characters.
@@ -46,9 +46,9 @@ impl ApiKey {
         let (mut hidden, mut kept, mut at) = (String::new(), 0, 0);
         while at < said.len() {
             let end = match self.found(said.as_bytes(), at) {
-                Found::Whole(end) => end,
-                Found::Begun(n) if n > 0 && (is_cut || 2 * n >= self.0.len()) => said.len(),
-                Found::Begun(_) | Found::Nothing => {
+                KeyMatch::Whole(end) => end,
+                KeyMatch::Begun(n) if n > 0 && (is_cut || 2 * n >= self.0.len()) => said.len(),
+                KeyMatch::Begun(_) | KeyMatch::Nothing => {
                     at += 1;
                     continue;
                 }
@@ -64,19 +64,19 @@ impl ApiKey {
         }
     }
 
-    fn found(&self, text: &[u8], from: usize) -> Found {
+    fn found(&self, text: &[u8], from: usize) -> KeyMatch {
         if text[from..].starts_with(self.0.as_bytes()) {
-            return Found::Whole(from + self.0.len());
+            return KeyMatch::Whole(from + self.0.len());
         }
         let mut at = from;
         for (n, wanted) in self.0.bytes().enumerate() {
             match read(text, at) {
                 Some((said, end)) if said == wanted => at = end,
-                Some(_) => return Found::Nothing,
-                None => return Found::Begun(n),
+                Some(_) => return KeyMatch::Nothing,
+                None => return KeyMatch::Begun(n),
             }
         }
-        Found::Whole(at)
+        KeyMatch::Whole(at)
     }
 
     pub(super) fn header(&self) -> Option<HeaderValue> {

@@ -7,7 +7,7 @@ use crate::request::arrivals::Arrivals;
 use crate::request::{Job, Load};
 
 /// The requests of a job that were not taken yet. They wait here without being held: a backlog takes no memory.
-pub struct Source {
+pub struct ArrivalQueue {
     /// The next request's number.
     next: u32,
     n_requests: u32,
@@ -30,7 +30,7 @@ pub struct Taken {
     pub due_ns: u64,
 }
 
-impl Source {
+impl ArrivalQueue {
     /// All of a job's requests.
     pub fn of(job: &Job) -> Self {
         Self {

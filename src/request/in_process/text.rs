@@ -4,9 +4,9 @@ use crate::request::KEPT_TEXT_BYTES;
 
 /// Bytes so far; a little more than is kept, so that the cut can be told from the end.
 #[derive(Debug, Default)]
-pub struct Text(Vec<u8>);
+pub struct AnswerText(Vec<u8>);
 
-impl Text {
+impl AnswerText {
     /// Adds a piece; it is only made while it is wanted.
     pub fn push(&mut self, piece: impl FnOnce() -> Vec<u8>) {
         if self.0.len() <= KEPT_TEXT_BYTES {
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     fn text(pieces: &[&[u8]]) -> String {
-        let mut text = Text::default();
+        let mut text = AnswerText::default();
         for piece in pieces {
             text.push(|| piece.to_vec());
         }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn pieces_beyond_the_end_are_not_made() {
-        let mut text = Text::default();
+        let mut text = AnswerText::default();
         text.push(|| vec![b'x'; KEPT_TEXT_BYTES + 1]);
         text.push(|| unreachable!("nobody wants it"));
         assert_eq!(text.into_string().len(), KEPT_TEXT_BYTES);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::super::exchange::{Dialect, Question, Reader, json};
+use super::super::exchange::{Dialect, Reader, ServerRequest, json};
 use super::super::spec::ServerUrl;
 use super::super::{Endpoint, Job, StopAt};
 use super::events::Events;
@@ -44,10 +44,10 @@ pub(super) struct Openai {
 
 /// Everything a request says. A value that changes nothing is left out: what is not said cannot be refused.
 #[derive(Default, Serialize)]
-struct Ask<'a> {
+struct OpenaiRequest<'a> {
     model: &'a str,
     #[serde(flatten)]
-    text: Text<'a>,
+    text: OpenaiText<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,19 +72,19 @@ struct Ask<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Text<'a> {
+enum OpenaiText<'a> {
     Plain { prompt: &'a str },
-    Chat { messages: [Message<'a>; 1] },
+    Chat { messages: [OpenaiMessage<'a>; 1] },
 }
 
-impl Default for Text<'_> {
+impl Default for OpenaiText<'_> {
     fn default() -> Self {
         Self::Plain { prompt: "" }
     }
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct OpenaiMessage<'a> {
     role: &'a str,
     content: &'a str,
 }
@@ -125,7 +125,7 @@ impl Openai {
     }
 
     /// Adds how tokens are chosen. At temperature 0 nothing but the temperature matters.
-    fn sample(&self, ask: &mut Ask<'_>, job: &Job, number: u32) {
+    fn sample(&self, ask: &mut OpenaiRequest<'_>, job: &Job, number: u32) {
         let sampling = job.sampling.of_request(number);
         ask.temperature = sampling.temperature;
         if sampling.is_greedy() {
@@ -147,18 +147,18 @@ impl Dialect for Openai {
         &self.url
     }
 
-    fn question(&self, job: &Job, number: u32) -> Question {
+    fn question(&self, job: &Job, number: u32) -> ServerRequest {
         let said = job.text_of(number);
         let (path, text) = match job.endpoint {
-            Endpoint::Completion => (COMPLETIONS, Text::Plain { prompt: &said }),
+            Endpoint::Completion => (COMPLETIONS, OpenaiText::Plain { prompt: &said }),
             Endpoint::Chat => {
-                let message = Message {
+                let message = OpenaiMessage {
                     role: "user",
                     content: &said,
                 };
                 (
                     CHAT,
-                    Text::Chat {
+                    OpenaiText::Chat {
                         messages: [message],
                     },
                 )
@@ -166,7 +166,7 @@ impl Dialect for Openai {
         };
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let n_gen = Some(job.case.n_gen);
-        let mut ask = Ask {
+        let mut ask = OpenaiRequest {
             model: self.model.as_deref().unwrap_or_default(),
             text,
             max_tokens: n_gen.filter(|_| !is(&self.max_completion_tokens)),
@@ -175,7 +175,7 @@ impl Dialect for Openai {
             stream_options: (!is(&self.without_stream_options)).then_some(StreamOptions {
                 include_usage: true,
             }),
-            ..Ask::default()
+            ..OpenaiRequest::default()
         };
         self.sample(&mut ask, job, number);
         if !job.openai_strict {
@@ -183,7 +183,7 @@ impl Dialect for Openai {
             // A prefix that an earlier request left would make this one cheaper.
             ask.cache_prompt = self.is_llama_server.then_some(false);
         }
-        Question {
+        ServerRequest {
             path,
             body: json(&ask),
         }
@@ -193,7 +193,7 @@ impl Dialect for Openai {
         Box::new(Events::default())
     }
 
-    fn adapt(&self, question: &Question, status: u16, reason: &str) -> bool {
+    fn adapt(&self, question: &ServerRequest, status: u16, reason: &str) -> bool {
         // The field must be in the refused question: several may be refused at once, and none is sent for ever.
         let refuses =
             |field: &str, word: &str| has_field(&question.body, field) && reason.contains(word);
@@ -218,7 +218,7 @@ impl Dialect for Openai {
         is_refused
     }
 
-    fn advice(&self, question: &Question, status: u16, reason: &str) -> Option<String> {
+    fn advice(&self, question: &ServerRequest, status: u16, reason: &str) -> Option<String> {
         let said = reason.to_ascii_lowercase();
         let is_of_model = said.contains("model") && !said.contains("completions");
         match status {
@@ -249,7 +249,7 @@ fn is_of_chat_model(said: &str) -> bool {
 }
 
 /// That fields beyond OpenAI's were sent, where those may be what is refused.
-fn refused_fields(question: &Question, status: u16, said: &str) -> Option<String> {
+fn refused_fields(question: &ServerRequest, status: u16, said: &str) -> Option<String> {
     let sent: Vec<&str> = OTHERS
         .into_iter()
         .filter(|field| has_field(&question.body, field))

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::super::ServerTimes;
-use super::super::exchange::{Answer, Finish, Reader};
+use super::super::exchange::{Finish, PartialAnswer, Reader};
 use super::super::http::{is_said, message_of};
-use super::super::loose::{self, Piece};
+use super::super::loose::{self, AnswerPiece};
 
 /// Most bytes that are kept of what is no event, in case that it is a whole document.
 const MOST_STRAY_BYTES: usize = 1 << 20;
@@ -39,7 +39,7 @@ pub(in crate::request) struct Events {
 }
 
 impl Reader for Events {
-    fn line(&mut self, at_ns: u64, line: &str, answer: &mut Answer) -> Result<(), String> {
+    fn line(&mut self, at_ns: u64, line: &str, answer: &mut PartialAnswer) -> Result<(), String> {
         if self.is_over {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Reader for Events {
         }
     }
 
-    fn end(&mut self, answer: &mut Answer) -> Result<(), String> {
+    fn end(&mut self, answer: &mut PartialAnswer) -> Result<(), String> {
         self.event(answer)?;
         let stray = std::mem::take(&mut self.stray);
         if self.is_understood || answer.is_finished() || stray.is_empty() {
@@ -114,7 +114,7 @@ fn is_done(data: &str) -> bool {
 }
 
 impl Events {
-    fn data(&mut self, at_ns: u64, value: &str, answer: &mut Answer) -> Result<(), String> {
+    fn data(&mut self, at_ns: u64, value: &str, answer: &mut PartialAnswer) -> Result<(), String> {
         self.end_of_whole(answer)?;
         self.at_ns = at_ns;
         match &mut self.data {
@@ -132,7 +132,7 @@ impl Events {
     }
 
     /// Ends an event whose data are whole, though no blank line follows.
-    fn end_of_whole(&mut self, answer: &mut Answer) -> Result<(), String> {
+    fn end_of_whole(&mut self, answer: &mut PartialAnswer) -> Result<(), String> {
         let is_whole = |data: &String| {
             let value = |data: &str| serde_json::from_str(data).ok();
             let is_short = data.len() <= MOST_UNENDED_BYTES;
@@ -145,7 +145,7 @@ impl Events {
     }
 
     /// An event is whole.
-    fn event(&mut self, answer: &mut Answer) -> Result<(), String> {
+    fn event(&mut self, answer: &mut PartialAnswer) -> Result<(), String> {
         let name = std::mem::take(&mut self.name).to_ascii_lowercase();
         let Some(data) = self.data.take() else {
             return Ok(());
@@ -184,7 +184,7 @@ impl Events {
     }
 
     /// A document of the stream.
-    fn document(&mut self, document: &Value, answer: &mut Answer) -> Result<(), String> {
+    fn document(&mut self, document: &Value, answer: &mut PartialAnswer) -> Result<(), String> {
         if let Some(words) = loose::error_in(document) {
             return Err(words);
         }
@@ -220,7 +220,7 @@ impl Events {
         &mut self,
         choice: &Value,
         n_new: Option<u32>,
-        answer: &mut Answer,
+        answer: &mut PartialAnswer,
     ) -> Result<(), String> {
         if is_said(&choice["error"]) {
             return Err(message_of(choice).unwrap_or_else(|| choice.to_string()));
@@ -239,20 +239,20 @@ impl Events {
 
 /// What a choice holds: a chat's `delta`, or the `message` of servers that do not know the word, or a completion's
 /// `text`.
-fn piece_of(choice: &Value, answer: &Answer) -> Piece {
-    let delta = Piece::of(&choice["delta"]);
+fn piece_of(choice: &Value, answer: &PartialAnswer) -> AnswerPiece {
+    let delta = AnswerPiece::of(&choice["delta"]);
     if !delta.is_empty() {
         return delta;
     }
-    let text = Piece::of(&choice["text"]);
+    let text = AnswerPiece::of(&choice["text"]);
     if !text.is_empty() {
         return text;
     }
-    let message = Piece::of(&choice["message"]);
+    let message = AnswerPiece::of(&choice["message"]);
     // Some say the whole answer once more at its end.
     let is_last = is_said(&choice["finish_reason"]) && !answer.text().is_empty();
     if is_last && message.text.starts_with(answer.text()) {
-        return Piece::default();
+        return AnswerPiece::default();
     }
     if !message.is_empty() {
         return message;
@@ -260,7 +260,7 @@ fn piece_of(choice: &Value, answer: &Answer) -> Piece {
     let fields = ["reasoning_content", "reasoning", "thinking"];
     let own = fields
         .iter()
-        .map(|name| Piece::of_reasoning(&choice[*name]));
+        .map(|name| AnswerPiece::of_reasoning(&choice[*name]));
     own.into_iter()
         .find(|piece| !piece.is_empty())
         .unwrap_or_default()
@@ -287,7 +287,7 @@ fn count(
     counted: Result<Option<u64>, String>,
     usage: &Value,
     timings: &Value,
-    answer: &mut Answer,
+    answer: &mut PartialAnswer,
 ) {
     if !usage.is_object() && !timings.is_object() {
         return;
@@ -330,8 +330,8 @@ fn count(
 mod tests {
     use super::*;
 
-    fn read(lines: &[&str]) -> Result<Answer, String> {
-        let (mut events, mut answer) = (Events::default(), Answer::default());
+    fn read(lines: &[&str]) -> Result<PartialAnswer, String> {
+        let (mut events, mut answer) = (Events::default(), PartialAnswer::default());
         for (at_ns, line) in lines.iter().enumerate() {
             events.line(at_ns as u64, line, &mut answer)?;
         }
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn events_without_blank_lines_between_have_instants_of_their_own() {
-        let (mut events, mut answer) = (Events::default(), Answer::default());
+        let (mut events, mut answer) = (Events::default(), PartialAnswer::default());
         for (at_ns, line) in [PIECE, PIECE, STOP, "data: [DONE]"].iter().enumerate() {
             events
                 .line(at_ns as u64, line, &mut answer)

@@ -8,7 +8,7 @@ use crate::record::{Line, RunHeader};
 use crate::request::{Ending, Job};
 
 /// Job, target and round.
-type Key = (String, String, u32);
+type JobRound = (String, String, u32);
 
 /// What a record has of a job at a target in a round.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct RoundOnRecord {
 /// The jobs at targets in rounds that an interrupted run has served whole.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DoneJobs {
-    whole: HashSet<Key>,
+    whole: HashSet<JobRound>,
     /// The first worker number not yet used.
     pub next_worker: u32,
 }
@@ -32,7 +32,7 @@ impl DoneJobs {
     /// # Errors
     /// [`RecordError`].
     pub fn read(run: &Path) -> Result<(RunHeader, Self), RecordError> {
-        let mut known: HashMap<Key, RoundOnRecord> = HashMap::new();
+        let mut known: HashMap<JobRound, RoundOnRecord> = HashMap::new();
         let mut next_worker = 0;
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
@@ -53,7 +53,7 @@ impl DoneJobs {
         })?;
         let jobs = header.requests.iter().flat_map(|plan| &plan.jobs);
         let jobs: HashMap<&str, &Job> = jobs.map(|job| (job.name.as_str(), job)).collect();
-        let is_whole = |((name, ..), known): &(Key, RoundOnRecord)| {
+        let is_whole = |((name, ..), known): &(JobRound, RoundOnRecord)| {
             let job = jobs.get(name.as_str());
             known.has_ended && !known.is_cut && job.is_some_and(|j| j.is_whole(known.numbers.len()))
         };

@@ -9,10 +9,10 @@ use crate::measure::Call;
 use crate::model::{FileWatch, ModelFacts, has_chat_template};
 use crate::plan::LoadKey;
 use crate::record::requests::IN_PROCESS;
-use crate::request::fit::{FitOne, Fitted};
+use crate::request::fit::{FitOne, FittedText};
 use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind, Timeline};
 use crate::run::Interrupt;
-use crate::run::protocol::{Prepared, Reply, Request};
+use crate::run::protocol::{PreparedContext, Reply, Request};
 use crate::run::supervisor::{Worker, WorkerCommand, WorkerError};
 
 /// How long loading may take: large files come from slow disks.
@@ -60,7 +60,7 @@ pub enum Template {
 /// What is known of the last job's context.
 #[derive(Debug, Clone, Copy)]
 struct JobFacts {
-    prepared: Prepared,
+    prepared: PreparedContext,
     n_parallel: u32,
 }
 
@@ -122,7 +122,7 @@ impl InProcess {
         &mut self,
         prompts: Vec<FitOne>,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Vec<Fitted>, TargetError> {
+    ) -> Result<Vec<FittedText>, TargetError> {
         match self.ask(&Request::Fit { prompts }, stop)? {
             Reply::Fitted { prompts } => Ok(prompts),
             other => Err(self.out_of_turn(&other)),
@@ -180,7 +180,7 @@ impl InProcess {
     }
 
     /// The last job's context: what making it, tokenising and warming up took.
-    pub fn prepared(&self) -> Option<Prepared> {
+    pub fn prepared(&self) -> Option<PreparedContext> {
         self.job.map(|job| job.prepared)
     }
 

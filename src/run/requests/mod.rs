@@ -57,7 +57,7 @@ impl RequestsRun {
         interrupt: &Interrupt,
         progress: &mut dyn RequestsProgress,
     ) -> Result<(), RecordError> {
-        Serving {
+        Execution {
             run: self,
             writer,
             started,
@@ -115,7 +115,7 @@ impl From<RecordError> for Stop {
     }
 }
 
-struct Serving<'a> {
+struct Execution<'a> {
     run: &'a mut RequestsRun,
     writer: &'a mut Writer,
     started: Instant,
@@ -124,7 +124,7 @@ struct Serving<'a> {
     n_done: usize,
 }
 
-impl Serving<'_> {
+impl Execution<'_> {
     fn run(mut self) -> Result<(), RecordError> {
         self.describe(false)?;
         for replicate in 0..self.run.plan.replicates {

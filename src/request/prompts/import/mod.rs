@@ -46,7 +46,7 @@ pub struct Imported {
 
 /// What a source is, by its ending or its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ImportFormat {
     Page,
     Text,
     Csv,
@@ -55,7 +55,7 @@ enum Kind {
 
 /// A text with what stands beside it.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Piece {
+struct ImportedText {
     /// Line of the source, where it has lines.
     line: Option<usize>,
     text: String,
@@ -81,11 +81,11 @@ pub fn import(source: &str, selection: &Selection) -> Result<Imported, PromptErr
     suits(source, kind, selection)?;
     let text = utf8(source, &bytes)?;
     let pieces = match kind {
-        Kind::Page => page::pieces(source, text, selection.select.as_deref())?,
-        Kind::Text if selection.lines => of_lines(text),
-        Kind::Text => of_paragraphs(text),
-        Kind::Csv => rows::csv(source, text, selection.text_key.as_deref())?,
-        Kind::Jsonl => rows::jsonl(source, text, selection.text_key.as_deref())?,
+        ImportFormat::Page => page::pieces(source, text, selection.select.as_deref())?,
+        ImportFormat::Text if selection.lines => of_lines(text),
+        ImportFormat::Text => of_paragraphs(text),
+        ImportFormat::Csv => rows::csv(source, text, selection.text_key.as_deref())?,
+        ImportFormat::Jsonl => rows::jsonl(source, text, selection.text_key.as_deref())?,
     };
     let imported = collected(source, pieces, selection)?;
     if imported.prompts.is_empty() {
@@ -129,13 +129,13 @@ pub fn print(prompts: &[Prompt], to: &mut dyn std::io::Write) -> std::io::Result
     write(prompts, to)
 }
 
-fn kind_of(path: &Path) -> Result<Kind, PromptError> {
+fn kind_of(path: &Path) -> Result<ImportFormat, PromptError> {
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     match ending.to_ascii_lowercase().as_str() {
-        "html" | "htm" | "xhtml" => Ok(Kind::Page),
-        "txt" | "text" | "md" => Ok(Kind::Text),
-        "csv" => Ok(Kind::Csv),
-        "jsonl" | "ndjson" => Ok(Kind::Jsonl),
+        "html" | "htm" | "xhtml" => Ok(ImportFormat::Page),
+        "txt" | "text" | "md" => Ok(ImportFormat::Text),
+        "csv" => Ok(ImportFormat::Csv),
+        "jsonl" | "ndjson" => Ok(ImportFormat::Jsonl),
         _ => Err(PromptError::whole(
             &path.display().to_string(),
             "what it is shows in its ending: .html, .txt, .csv or .jsonl",
@@ -144,33 +144,33 @@ fn kind_of(path: &Path) -> Result<Kind, PromptError> {
 }
 
 /// Options that would be ignored are refused.
-fn suits(source: &str, kind: Kind, selection: &Selection) -> Result<(), PromptError> {
+fn suits(source: &str, kind: ImportFormat, selection: &Selection) -> Result<(), PromptError> {
     let wrong = |reason: &str| Err(PromptError::whole(source, reason));
-    if selection.select.is_some() && kind != Kind::Page {
+    if selection.select.is_some() && kind != ImportFormat::Page {
         return wrong("is no HTML page, so --select has nothing to select from");
     }
-    if selection.lines && kind != Kind::Text {
+    if selection.lines && kind != ImportFormat::Text {
         return wrong("is no plain text, so --lines has no meaning");
     }
-    if selection.text_key.is_some() && !matches!(kind, Kind::Csv | Kind::Jsonl) {
+    if selection.text_key.is_some() && !matches!(kind, ImportFormat::Csv | ImportFormat::Jsonl) {
         return wrong("has no keys or columns, so --text-key has no meaning");
     }
     Ok(())
 }
 
-fn of_lines(text: &str) -> Vec<Piece> {
+fn of_lines(text: &str) -> Vec<ImportedText> {
     super::set::lines(text)
-        .map(|(line, text)| Piece {
+        .map(|(line, text)| ImportedText {
             line: Some(line),
             text: text.to_owned(),
-            ..Piece::default()
+            ..ImportedText::default()
         })
         .collect()
 }
 
 /// Paragraphs stand between blank lines.
-fn of_paragraphs(text: &str) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = Vec::new();
+fn of_paragraphs(text: &str) -> Vec<ImportedText> {
+    let mut pieces: Vec<ImportedText> = Vec::new();
     let mut is_open = false;
     for (i, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
@@ -182,10 +182,10 @@ fn of_paragraphs(text: &str) -> Vec<Piece> {
                 piece.text.push('\n');
                 piece.text.push_str(line.trim_end());
             }
-            None => pieces.push(Piece {
+            None => pieces.push(ImportedText {
                 line: Some(i + 1),
                 text: line.trim_end().to_owned(),
-                ..Piece::default()
+                ..ImportedText::default()
             }),
         }
         is_open = true;
@@ -196,7 +196,7 @@ fn of_paragraphs(text: &str) -> Vec<Piece> {
 /// Pieces as prompts: cleaned, named, each text once.
 fn collected(
     source: &str,
-    pieces: Vec<Piece>,
+    pieces: Vec<ImportedText>,
     selection: &Selection,
 ) -> Result<Imported, PromptError> {
     let class = selection.class.as_deref().unwrap_or(DEFAULT_CLASS);

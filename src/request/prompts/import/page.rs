@@ -7,7 +7,7 @@ use html5ever::driver::{self, ParseOpts, Parser};
 use html5ever::tendril::{StrTendril, TendrilSink as _};
 use scraper::{ElementRef, Html, HtmlTreeSink, Node, Selector};
 
-use super::Piece;
+use super::ImportedText;
 use crate::request::prompts::PromptError;
 use crate::text::{plain, short};
 
@@ -24,7 +24,7 @@ pub(super) fn pieces(
     name: &str,
     page: &str,
     select: Option<&str>,
-) -> Result<Vec<Piece>, PromptError> {
+) -> Result<Vec<ImportedText>, PromptError> {
     let css = select.unwrap_or("body");
     let selector = Selector::parse(css).map_err(|e| {
         let reason = format!("--select '{}': is no CSS selector: {e}", short(css));
@@ -38,9 +38,9 @@ pub(super) fn pieces(
             format!("'{}' matches none of its {n_elements} elements", short(css)),
         ));
     }
-    let piece = |text| Piece {
+    let piece = |text| ImportedText {
         text,
-        ..Piece::default()
+        ..ImportedText::default()
     };
     Ok(texts.into_iter().map(piece).collect())
 }
@@ -81,7 +81,7 @@ fn texts(html: &Html, selector: &Selector) -> (Vec<String>, usize) {
     let mut texts = Vec::new();
     let mut n_elements = 0;
     // What is being collected, and the depths at which it, and anything unread inside it, began.
-    let mut open: Option<(usize, Text)> = None;
+    let mut open: Option<(usize, PageText)> = None;
     let mut unread: Option<usize> = None;
     let mut depth = 0;
     for edge in html.tree.root().traverse() {
@@ -102,7 +102,7 @@ fn texts(html: &Html, selector: &Selector) -> (Vec<String>, usize) {
                     unread = Some(depth);
                 }
                 if open.is_none() && unread.is_none() && selector.matches(&element) {
-                    open = Some((depth, Text::default()));
+                    open = Some((depth, PageText::default()));
                 }
                 if let (None, Some((_, collected))) = (unread, &mut open) {
                     collected.at_edge(tag);
@@ -175,13 +175,13 @@ fn is_inline(tag: &str) -> bool {
 
 /// Text with its white space as a browser shows it.
 #[derive(Default)]
-struct Text {
+struct PageText {
     text: String,
     /// White space that is due before the next word.
     gap: Option<char>,
 }
 
-impl Text {
+impl PageText {
     fn push(&mut self, text: &str) {
         for c in text.chars() {
             if c.is_whitespace() {

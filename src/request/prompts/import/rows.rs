@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Piece;
+use super::ImportedText;
 use crate::request::prompts::PromptError;
 use crate::request::prompts::set::{in_line, lines};
 use crate::text::{cut_end, plain, short};
@@ -17,7 +17,7 @@ pub(super) fn csv(
     name: &str,
     text: &str,
     text_key: Option<&str>,
-) -> Result<Vec<Piece>, PromptError> {
+) -> Result<Vec<ImportedText>, PromptError> {
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let wrong = |e: csv::Error| {
         let line = e
@@ -45,7 +45,7 @@ pub(super) fn csv(
         let cells = header.iter().map(str::trim).zip(row.iter());
         let filled = cells.filter(|(_, cell)| !cell.trim().is_empty());
         let piece = piece(filled, key).map_err(|why| PromptError::line(name, line, why))?;
-        pieces.push(Piece {
+        pieces.push(ImportedText {
             line: Some(line),
             ..piece
         });
@@ -58,7 +58,7 @@ pub(super) fn jsonl(
     name: &str,
     text: &str,
     text_key: Option<&str>,
-) -> Result<Vec<Piece>, PromptError> {
+) -> Result<Vec<ImportedText>, PromptError> {
     let key = text_key.unwrap_or(TEXT);
     let mut pieces = Vec::new();
     for (line, content) in lines(text) {
@@ -86,7 +86,7 @@ pub(super) fn jsonl(
             }
         }
         let piece = piece(cells.iter().map(|(n, v)| (*n, v.as_str())), key).map_err(wrong)?;
-        pieces.push(Piece {
+        pieces.push(ImportedText {
             line: Some(line),
             ..piece
         });
@@ -97,8 +97,11 @@ pub(super) fn jsonl(
 /// Columns and keys that are understood, beside the text.
 const NAMES: [&str; 5] = ["id", "class", "difficulty", "pair", "answer"];
 
-fn piece<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>, key: &str) -> Result<Piece, String> {
-    let mut piece = Piece::default();
+fn piece<'a>(
+    cells: impl Iterator<Item = (&'a str, &'a str)>,
+    key: &str,
+) -> Result<ImportedText, String> {
+    let mut piece = ImportedText::default();
     for (name, cell) in cells {
         let value = || Some(cell.trim().to_owned());
         match name {

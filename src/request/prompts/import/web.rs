@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Kind, MOST_BYTES};
+use super::{ImportFormat, MOST_BYTES};
 use crate::request::prompts::PromptError;
 use crate::text::{plain, short};
 
@@ -15,7 +15,7 @@ pub(super) fn is_address(source: &str) -> bool {
 }
 
 /// What the address answers, when that is a page or a text.
-pub(super) fn get(address: &str) -> Result<(Kind, Vec<u8>), PromptError> {
+pub(super) fn get(address: &str) -> Result<(ImportFormat, Vec<u8>), PromptError> {
     let wrong = |reason: String| PromptError::whole(&plain(address), reason);
     let authority = address.split('/').nth(2).unwrap_or_default();
     // It would stand in every prompt's source.
@@ -84,13 +84,13 @@ fn too_large(address: &str) -> PromptError {
     PromptError::whole(&plain(address), format!("larger than {most}"))
 }
 
-fn kind_of(content_type: &str) -> Option<Kind> {
+fn kind_of(content_type: &str) -> Option<ImportFormat> {
     let name = content_type.split(';').next().unwrap_or_default().trim();
     match name.to_ascii_lowercase().as_str() {
-        "text/html" | "application/xhtml+xml" => Some(Kind::Page),
-        "text/csv" => Some(Kind::Csv),
-        "application/jsonl" | "application/x-ndjson" => Some(Kind::Jsonl),
-        "text/plain" | "text/markdown" => Some(Kind::Text),
+        "text/html" | "application/xhtml+xml" => Some(ImportFormat::Page),
+        "text/csv" => Some(ImportFormat::Csv),
+        "application/jsonl" | "application/x-ndjson" => Some(ImportFormat::Jsonl),
+        "text/plain" | "text/markdown" => Some(ImportFormat::Text),
         _ => None,
     }
 }
