@@ -83,7 +83,7 @@ fn mistakes_name_the_file_and_the_line() {
         ),
         (
             "[protocol]\nrepetitions = 1\nmin_repetitions = 1",
-            "goes without",
+            "leave out",
         ),
     ] {
         let e = parse(text, "x.toml", "x").expect_err(text).to_string();
