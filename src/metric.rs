@@ -55,47 +55,76 @@ impl Unit {
         }
     }
 
-    /// How two sides are compared in words.
-    fn words(self) -> &'static Words {
+    /// The words for a difference between two sides.
+    fn words(self) -> &'static ChangeWords {
         match self {
-            Self::Ns | Self::TokensPerS => &Words {
-                quantity: "time",
-                longer: "how much longer B takes",
-                is_worse: "is slower",
-                worse: "slower",
+            Self::Ns | Self::TokensPerS => &ChangeWords {
+                heading: "time",
+                subject: "",
+                verb: "takes",
+                amounts: ["less time", "more time"],
+                verb_of_state: "is",
                 better: "faster",
+                worse: "slower",
             },
-            Self::Share => &Words {
-                quantity: "share",
-                longer: "how much larger it is of B",
-                is_worse: "has the larger share",
-                worse: "larger",
-                better: "smaller",
+            Self::Share => &ChangeWords {
+                heading: "change",
+                subject: "'s share",
+                verb: "is",
+                amounts: ["lower", "higher"],
+                verb_of_state: "is",
+                better: "lower",
+                worse: "higher",
             },
-            Self::JoulesPerToken => &Words {
-                quantity: "energy",
-                longer: "how much more B takes",
-                is_worse: "takes more energy",
-                worse: "more energy",
+            Self::JoulesPerToken => &ChangeWords {
+                heading: "energy",
+                subject: "",
+                verb: "takes",
+                amounts: ["less energy", "more energy"],
+                verb_of_state: "takes",
                 better: "less energy",
+                worse: "more energy",
             },
         }
     }
 }
 
-/// How two sides are compared in words.
+/// The words for a difference between two sides.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Words {
-    /// What a worse side takes more of.
-    pub quantity: &'static str,
-    /// What a positive change is.
-    pub longer: &'static str,
-    /// What a worse side does.
-    pub is_worse: &'static str,
-    /// A worse side in a word or two.
-    pub worse: &'static str,
-    /// A better side.
+pub struct ChangeWords {
+    /// Heading of a column of changes.
+    pub heading: &'static str,
+    /// What differs, after the name of a side.
+    subject: &'static str,
+    verb: &'static str,
+    /// After a percentage, where the change is negative and where it is positive.
+    amounts: [&'static str; 2],
+    verb_of_state: &'static str,
+    /// The better side in a word or two.
     pub better: &'static str,
+    /// The worse side.
+    pub worse: &'static str,
+}
+
+impl ChangeWords {
+    /// `B takes 10.0% more time`; of a relative change.
+    pub fn change(&self, side: &str, change: f64) -> String {
+        let Self { subject, verb, .. } = self;
+        let amount = self.amounts[usize::from(change >= 0.0)];
+        let percent = units::percent(change.abs());
+        format!("{side}{subject} {verb} {percent} {amount}")
+    }
+
+    /// `how much more time B takes`.
+    pub fn how_much(&self, side: &str) -> String {
+        let Self { subject, verb, .. } = self;
+        format!("how much {} {side}{subject} {verb}", self.amounts[1])
+    }
+
+    /// `B is`, before [`ChangeWords::worse`] or [`ChangeWords::better`].
+    pub fn state(&self, side: &str) -> String {
+        format!("{side}{} {}", self.subject, self.verb_of_state)
+    }
 }
 
 /// One repetition, as metrics see it.
@@ -262,8 +291,8 @@ impl Metric {
         self.row().unit.name()
     }
 
-    /// How two sides are compared in words.
-    pub fn words(self) -> &'static Words {
+    /// The words for a difference between two sides.
+    pub fn words(self) -> &'static ChangeWords {
         self.row().unit.words()
     }
 
@@ -311,6 +340,14 @@ impl Metric {
     /// Whether it is of whole requests, and not of batches.
     pub fn is_of_requests(self) -> bool {
         matches!(self.row().of, Of::Requests(_))
+    }
+
+    /// What it is of, in the plural: `requests` or `cells`.
+    pub fn work(self) -> &'static str {
+        match self.is_of_requests() {
+            true => "requests",
+            false => "cells",
+        }
     }
 
     /// The value of a job in one round; none when it has none: no whole answer, or too few of them.
@@ -373,11 +410,17 @@ impl FromStr for Metric {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|metric| metric.name() == s);
-        found.copied().ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
-            format!("'{s}' is not a metric; one of {}", names.join(", "))
-        })
+        // `ttft_p95` is no metric of cells, so it can only be that of requests.
+        let of_requests = |m: &&Self| m.name().strip_prefix("request_") == Some(s);
+        let mut all = Self::ALL.iter();
+        let found = all.clone().find(|metric| metric.name() == s);
+        found
+            .or_else(|| all.find(of_requests))
+            .copied()
+            .ok_or_else(|| {
+                let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
+                format!("'{s}' is not a metric; one of {}", names.join(", "))
+            })
     }
 }
 
@@ -446,6 +489,8 @@ mod tests {
             assert_eq!(metric.of(&case(true), &[], None), None, "{metric}");
             assert_eq!(metric.name().parse(), Ok(metric));
         }
+        assert_eq!("ttft_p95".parse(), Ok(Metric::RequestTtftP95Ns));
+        assert_eq!("ttft".parse(), Ok(Metric::TtftNs), "of cells");
         assert!(
             "speed"
                 .parse::<Metric>()

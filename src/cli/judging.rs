@@ -69,6 +69,9 @@ pub struct GateArgs {
     /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights
     #[arg(long, value_name = "RUN|pinned|last:N", default_value = "pinned")]
     pub baseline: BaselineChoice,
+    /// What cells are judged by.
+    #[arg(long, help = judged_by())]
+    pub metric: Option<Metric>,
     /// Slow-down that is tolerated
     #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
     pub tolerance: f64,
@@ -78,7 +81,7 @@ pub struct GateArgs {
     /// How much nights differ (standard deviation), where a single run is the baseline and the history is too short to tell
     #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
     pub night_sd: f64,
-    /// Judge only the cells whose names match, such as '*/b32/*'; repeatable
+    /// Judge only the cells whose names match, such as '*/b32/*' or 'concurrency/*'; repeatable
     #[arg(long, value_name = "GLOB")]
     pub cell: Vec<glob::Pattern>,
     /// Measure suspected cells again, as a run of its own; only what is seen twice is a regression
@@ -94,7 +97,7 @@ pub struct GateArgs {
     #[arg(long)]
     pub keep: bool,
     /// Judge nothing: copy the run into the history and make it the baseline
-    #[arg(long, conflicts_with_all = ["baseline", "rerun", "confirm", "keep", "cell"])]
+    #[arg(long, conflicts_with_all = ["baseline", "metric", "rerun", "confirm", "keep", "cell"])]
     pub promote: bool,
     /// Form of the verdict on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
@@ -119,6 +122,9 @@ pub struct GateTrialArgs {
     /// Seed of the exchanges
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
+    /// What cells are judged by.
+    #[arg(long, help = judged_by())]
+    pub metric: Option<Metric>,
     /// Slow-down that is tolerated
     #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
     pub tolerance: f64,
@@ -134,6 +140,12 @@ pub struct GateTrialArgs {
     /// Form of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Form,
+}
+
+/// What `--metric` of the gate says.
+fn judged_by() -> String {
+    let default = "step, or request_latency where a run has requests and no cells";
+    format!("{} [default: {default}]", Metric::help())
 }
 
 /// A share between 0 and 1, as `0.03` or `3%`.

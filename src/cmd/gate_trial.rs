@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::gate::{METRIC, keep_asked};
+use super::gate::{default_metric, keep_matching};
 use super::{DONE, unless_closed};
 use crate::cli::GateTrialArgs;
 use crate::compare::side::Side;
 use crate::gate::Rule;
 use crate::gate::trial::{FEWEST_RUNS, trial};
-use crate::record::jsonl::locate;
+use crate::record::jsonl::{locate, read_header};
 use crate::report;
 
 /// Prints how often the gate fails runs between which nothing changed, and how often slower ones. The counts are for reading:
@@ -53,8 +53,12 @@ fn sides(paths: &[PathBuf], args: &GateTrialArgs) -> Result<Vec<Side>> {
     let mut sides = Vec::new();
     for path in paths {
         for run in runs_at(path)? {
-            let mut side = Side::read(&run, METRIC)?;
-            keep_asked(&mut side, &args.cell);
+            let metric = match args.metric {
+                Some(metric) => metric,
+                None => default_metric(&read_header(&run)?),
+            };
+            let mut side = Side::read(&run, metric)?;
+            keep_matching(&mut side, &args.cell);
             sides.push(side);
         }
     }

@@ -14,6 +14,7 @@ use super::prepare::{self, Asked, Prepared, prepare};
 use super::requests::{Ready, Wanted};
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
 use crate::cli::{OutputArgs, RunArgs};
+use crate::compare::samples::CellKey;
 use crate::model::{FileWatch, ModelFacts};
 use crate::plan::requests::{RequestsAsked, RequestsChoice};
 use crate::plan::sweep::Sweep;
@@ -21,7 +22,7 @@ use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
-use crate::request::Forced;
+use crate::request::{Forced, Job};
 use crate::run::lane::{Crew, Lane};
 use crate::run::requests::DoneJobs;
 use crate::run::resume::Done;
@@ -224,21 +225,43 @@ fn resume_hint(folder: &Path) -> String {
 /// Measures some cells of a run again, by the run's own protocol, in a run of its own below `out`. Returns its folder.
 ///
 /// # Errors
-/// When engine, machine or models are not the run's, the record cannot be written, or Ctrl-C ended it.
+/// When engine, machine, models or servers are not the run's, the record cannot be written, or Ctrl-C ended it.
 pub(super) fn again(
     run: &Path,
     header: &RunHeader,
-    cases: &[Case],
+    cells: &[CellKey],
     command: &WorkerCommand,
     out: &Path,
 ) -> Result<PathBuf> {
-    let mut plan = plan_of_some(&header.plan, cases);
+    let batches = cells.iter().filter(|cell| cell.job.is_none());
+    let cases: Vec<Case> = batches.map(|cell| cell.case.clone()).collect();
+    let mut plan = plan_of_some(&header.plan, &cases);
+    let is_wanted = |job: &Job, target: &str| cells.contains(&CellKey::of_job(job, target));
+    let requests = header.requests.as_ref().map(|all| all.of_some(is_wanted));
+    let requests = requests.filter(|some| !some.jobs.is_empty());
+    if requests.is_some() {
+        plan.models.clone_from(&header.plan.models);
+    }
     let (machine, engine, program) = check_same_conditions(run, header, &mut plan.models, command)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
+    let interrupt = listen()?;
+    let planned = RunHeader {
+        requests: requests.clone(),
+        plan: plan.clone(),
+        ..header.clone()
+    };
+    let ready = Ready::again(&planned, DoneJobs::default(), command, &interrupt)?;
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
-    let own = self::header(name, &plan, machine, engine.clone(), program.clone());
+    let own = RunHeader {
+        requests,
+        ..self::header(name, &plan, machine, engine.clone(), program.clone())
+    };
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, own)?))?;
+    let started = Instant::now();
+    if let Some(ready) = ready {
+        ready.serve(&mut writer, started, &interrupt)?;
+    }
     let lane = Lane {
         plan: &plan,
         command,
@@ -249,9 +272,8 @@ pub(super) fn again(
         crew: Crew::default(),
         watch: FileWatch::default(),
     };
-    let interrupt = listen()?;
     let hint = resume_hint(&folder.path);
-    let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
+    let ended = execute(vec![lane], &rates, (started, &interrupt), &hint)?;
     ensure!(
         !ended.interrupted,
         "{}: the rerun was interrupted",

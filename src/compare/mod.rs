@@ -28,7 +28,7 @@ use crate::stats::test::benjamini_hochberg;
 use axis::ComparedAxis;
 use change::Change;
 use difference::Difference;
-use samples::Samples;
+use samples::{CellKey, Samples};
 use side::Side;
 
 pub use error::CompareError;
@@ -131,7 +131,7 @@ impl Comparison {
     #[must_use]
     pub fn with_costs(mut self, a: &Side, b: &Side, price: Price) -> Self {
         let cost = |side: &Side, case: &Case| {
-            let joules = side.cell(case)?.median()?;
+            let joules = side.cell(&CellKey::of_case(case))?.median()?;
             Some(price.of_million_tokens(joules))
         };
         for row in &mut self.rows {
@@ -189,8 +189,11 @@ pub fn sides(
     Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
 }
 
-/// That a side has anything of its metric.
-fn has_values(side: &Side) -> Result<(), CompareError> {
+/// Checks that a side has values of its metric.
+///
+/// # Errors
+/// When it cannot have any; a side without a measured cell is none.
+pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
     if !side.cells.is_empty() {
         return Ok(());
     }
@@ -230,7 +233,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
             .in_order
             .iter()
             .filter(|(key, _)| !those.cells.contains_key(key));
-        alone.map(|(_, cell)| cell.name()).collect()
+        alone.map(|(_, cell)| cell.key.name()).collect()
     };
     let compared: Vec<Case> = rows.iter().map(|r| r.case.clone()).collect();
     Ok(Comparison {
@@ -249,7 +252,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
 }
 
 /// What else differs between the sides.
-fn differences(a: &Side, b: &Side, compared: &[Case]) -> Vec<Difference> {
+pub(crate) fn differences(a: &Side, b: &Side, compared: &[Case]) -> Vec<Difference> {
     let mut found = Difference::between(&a.header, &b.header, compared);
     if a.metric.is_of_requests() {
         found.extend(Difference::of_jobs(&a.header, &b.header));
@@ -294,11 +297,11 @@ pub(crate) fn log_times(metric: Metric, samples: &Samples) -> Vec<f64> {
 fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
     let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
     Row {
-        case: a.case.clone(),
-        case_b: b.case.clone(),
-        job: a.job.clone(),
-        case_id_a: a.name(),
-        case_id_b: b.name(),
+        case: a.key.case.clone(),
+        case_b: b.key.case.clone(),
+        job: a.key.job.as_ref().map(ToString::to_string),
+        case_id_a: a.key.name(),
+        case_id_b: b.key.name(),
         a: a.median().unwrap_or(f64::NAN),
         b: b.median().unwrap_or(f64::NAN),
         n_processes_a: logs_a.len(),
@@ -365,12 +368,9 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
 
 /// A side's cells by what is left of them without the compared axes.
 struct ByKey<'a> {
-    in_order: Vec<(Key, &'a Samples)>,
-    cells: HashMap<Key, &'a Samples>,
+    in_order: Vec<(CellKey, &'a Samples)>,
+    cells: HashMap<CellKey, &'a Samples>,
 }
-
-/// A case without the compared axes, and the job where there is one.
-type Key = (Case, Option<String>);
 
 fn by_key<'a>(
     side: &'a Side,
@@ -388,20 +388,18 @@ fn by_key<'a>(
         cells: HashMap::new(),
     };
     for cell in &side.cells {
-        let mut key = cell.case.clone();
+        let mut key = cell.key.clone();
         for compared in &question.axes {
-            compared
-                .axis
-                .copy(&mut key, template.as_ref().unwrap_or(&cell.case));
+            let template = template.as_ref().unwrap_or(&cell.key.case);
+            compared.axis.copy(&mut key.case, template);
         }
-        let key = (key, cell.job.clone());
         if let Some(known) = by_key.cells.insert(key.clone(), cell) {
-            let apart = Axis::varying([&known.case, &cell.case]);
+            let apart = Axis::varying([&known.key.case, &cell.key.case]);
             return Err(CompareError::Ambiguous {
                 run: side.label.clone(),
                 axis: apart.first().map_or("", Axis::name),
-                a: known.name(),
-                b: cell.name(),
+                a: known.key.name(),
+                b: cell.key.name(),
             });
         }
         by_key.in_order.push((key, cell));

@@ -1,19 +1,72 @@
 //! What a run's processes measured of one cell.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 
 use crate::plan::{Case, CaseId};
+use crate::request::Job;
 use crate::stats::summary;
+
+/// What identifies a cell in any run: the case of a batch, or a job of requests at a target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CellKey {
+    /// The case; of a job, its setting.
+    pub case: Case,
+    /// The job and its target; `None` for a batch.
+    pub job: Option<JobAtTarget>,
+}
+
+/// A job of requests and the target that serves it, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JobAtTarget {
+    /// The job's name.
+    pub job: String,
+    /// The target's name.
+    pub target: String,
+}
+
+impl fmt::Display for JobAtTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.job, self.target)
+    }
+}
+
+impl CellKey {
+    /// The key of a batch.
+    pub fn of_case(case: &Case) -> Self {
+        Self {
+            case: case.clone(),
+            job: None,
+        }
+    }
+
+    /// The key of a job at a target.
+    pub fn of_job(job: &Job, target: &str) -> Self {
+        Self {
+            case: job.case.clone(),
+            job: Some(JobAtTarget {
+                job: job.name.clone(),
+                target: target.to_owned(),
+            }),
+        }
+    }
+
+    /// The name in reports and JSON.
+    pub fn name(&self) -> CaseId {
+        match &self.job {
+            Some(job) => CaseId::of_job(&job.to_string()),
+            None => self.case.id(),
+        }
+    }
+}
 
 /// A cell's repetitions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
-    /// The cell; of a job of requests, its setting.
-    pub case: Case,
-    /// Name and target of a job of requests; none of a cell.
-    pub job: Option<String>,
+    /// The cell.
+    pub key: CellKey,
     /// The repetitions by replicate: by process, but for one that was resumed.
     replicates: BTreeMap<u32, Vec<Sample>>,
 }
@@ -53,20 +106,11 @@ impl Disturbed {
 }
 
 impl Samples {
-    /// A cell that has not been measured.
-    pub fn none(case: &Case) -> Self {
+    /// A cell without any repetition yet.
+    pub fn of(key: CellKey) -> Self {
         Self {
-            case: case.clone(),
-            job: None,
+            key,
             replicates: BTreeMap::new(),
-        }
-    }
-
-    /// The name of the cell or of the job.
-    pub fn name(&self) -> CaseId {
-        match &self.job {
-            Some(job) => CaseId::of_job(job),
-            None => self.case.id(),
         }
     }
 

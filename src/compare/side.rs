@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::CompareError;
 use super::axis::ComparedAxis;
-use super::samples::{Sample, Samples};
+use super::samples::{CellKey, Sample, Samples};
 use crate::host::{EnergySource, HostWarning};
 use crate::metric::{Answers, Metric};
 use crate::plan::Case;
@@ -68,7 +68,9 @@ impl Side {
                 value,
                 is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
             };
-            let samples = cells.entry(r.case).or_insert_with_key(Samples::none);
+            let samples = cells
+                .entry(r.case)
+                .or_insert_with_key(|case| Samples::of(CellKey::of_case(case)));
             samples.push(r.replicate, sample);
         })?;
         let planned = header.plan.cases.iter().chain(&seen);
@@ -106,8 +108,7 @@ impl Side {
         if let Some(plan) = &header.requests {
             let pairs = plan.jobs.iter();
             for (job, target) in pairs.flat_map(|job| plan.targets.iter().map(move |t| (job, t))) {
-                let mut samples = Samples::none(&job.case);
-                samples.job = Some(format!("{} at {target}", job.name));
+                let mut samples = Samples::of(CellKey::of_job(job, target));
                 for round in 0..plan.all_rounds() {
                     let key = (job.name.clone(), target.clone(), round);
                     let (Some(line), Some(sent)) = (ended.get(&key), rounds.get(&key)) else {
@@ -144,6 +145,14 @@ impl Side {
         })
     }
 
+    /// Whether the run was to do work of the metric's kind.
+    pub fn has_work(&self) -> bool {
+        match self.metric.is_of_requests() {
+            true => self.header.requests.is_some(),
+            false => !self.header.plan.cases.is_empty(),
+        }
+    }
+
     /// Whether replicates of the two are pairs: both are of one run, or were measured in turns.
     pub fn is_paired_with(&self, other: &Self) -> bool {
         fn identity(side: &Side) -> (&str, &str, &str) {
@@ -154,25 +163,30 @@ impl Side {
         identity(self) == identity(other)
     }
 
-    /// The cell of a case of the other side of a pair, which may differ in the pair's axes.
-    pub fn cell_beside(&self, case: &Case, axes: &[ComparedAxis]) -> Option<&Samples> {
+    /// The cell of the other side of a pair, which may differ in the pair's axes.
+    pub fn cell_beside(&self, key: &CellKey, axes: &[ComparedAxis]) -> Option<&Samples> {
         self.cells.iter().find(|cell| {
-            let mut case = case.clone();
+            let mut key = key.clone();
             for compared in axes {
-                compared.axis.copy(&mut case, &cell.case);
+                compared.axis.copy(&mut key.case, &cell.key.case);
             }
-            case == cell.case
+            key == cell.key
         })
     }
 
-    /// The cell of exactly this case.
-    pub fn cell(&self, case: &Case) -> Option<&Samples> {
-        self.cells.iter().find(|c| c.case == *case)
+    /// The cell of exactly this key.
+    pub fn cell(&self, key: &CellKey) -> Option<&Samples> {
+        self.cells.iter().find(|c| c.key == *key)
     }
 
-    /// Every case.
+    /// Every cell's key, in the order of the cells.
+    pub fn keys(&self) -> impl Iterator<Item = &CellKey> + Clone {
+        self.cells.iter().map(|c| &c.key)
+    }
+
+    /// Every cell's case.
     pub fn cases(&self) -> impl Iterator<Item = &Case> + Clone {
-        self.cells.iter().map(|c| &c.case)
+        self.keys().map(|key| &key.case)
     }
 
     /// The cells with the first (0) or the second (1) value of each axis that has values.
@@ -185,7 +199,7 @@ impl Side {
             let Some(value) = values.as_ref().map(|v| &v[which]) else {
                 continue;
             };
-            slice.cells.retain(|c| axis.value(&c.case) == *value);
+            slice.cells.retain(|c| axis.value(&c.key.case) == *value);
             if slice.cells.is_empty() {
                 return Err(CompareError::NoSuchValue {
                     run: self.label.clone(),

@@ -9,9 +9,9 @@ use crate::metric::Metric;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
 pub enum Verdict {
-    /// B takes less time, or less energy.
+    /// B takes less time or less energy, or its share is lower.
     Faster,
-    /// B takes more time, or more energy.
+    /// B takes more time or more energy, or its share is higher.
     Slower,
     /// The whole interval is within what does not matter.
     Same,

@@ -7,9 +7,8 @@ use serde::Serialize;
 use crate::compare::change::Change;
 use crate::compare::log_times;
 use crate::compare::pair;
-use crate::compare::samples::{Disturbed, Samples};
+use crate::compare::samples::{CellKey, Disturbed, Samples};
 use crate::compare::side::Side;
-use crate::plan::Case;
 use crate::run::stop::LEVEL;
 use crate::stats::variance::Variance;
 
@@ -37,12 +36,12 @@ pub enum Baseline {
 
 /// Which repetitions are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum View {
+pub(super) enum Repetitions {
     All,
     Undisturbed,
 }
 
-impl View {
+impl Repetitions {
     pub fn of(self, samples: &Samples) -> Cow<'_, Samples> {
         match self {
             Self::All => Cow::Borrowed(samples),
@@ -53,11 +52,11 @@ impl View {
 
 /// What is known of a cell tonight.
 #[derive(Debug, Clone)]
-pub(super) struct Evidence {
+pub(super) struct CellEvidence {
     /// The change; none with too few processes.
     pub change: Option<Change>,
     /// What it rests on.
-    pub against: Against,
+    pub against: BaselineUnits,
     /// How much nights differ where the change knows nothing of it.
     pub night: Option<NightSpread>,
 }
@@ -115,46 +114,46 @@ impl Baseline {
         tonight: &Samples,
         run: &Side,
         assumed: Variance,
-        view: View,
-    ) -> Option<Evidence> {
-        let held = self.held_against(&tonight.case, run);
-        let tonight = view.of(tonight);
+        which: Repetitions,
+    ) -> Option<CellEvidence> {
+        let held = self.held_against(&tonight.key, run);
+        let tonight = which.of(tonight);
         if held.len() >= MIN_NIGHTS {
-            let nights = log_medians(&held, view);
+            let nights = log_medians(&held, which);
             let change = log_median(run, &tonight)
                 .and_then(|tonight| Change::against_nights(&nights, tonight, LEVEL));
-            return Some(Evidence {
+            return Some(CellEvidence {
                 // What was disturbed may leave fewer nights; that they are the units does not change.
                 change: change.filter(|_| nights.len() >= MIN_NIGHTS),
-                against: Against::Nights(nights.len()),
+                against: BaselineUnits::Nights(nights.len()),
                 night: None,
             });
         }
         let (side, samples) = held.first()?;
-        let samples = view.of(samples);
+        let samples = which.of(samples);
         let paired = side.is_paired_with(run);
-        Some(Evidence {
+        Some(CellEvidence {
             change: crate::compare::change(run.metric, &samples, &tonight, paired),
-            against: Against::Processes(log_times(run.metric, &samples).len()),
+            against: BaselineUnits::Processes(log_times(run.metric, &samples).len()),
             // Sides that were measured in turns share their night.
             night: (!paired).then(|| {
-                let known = with_cell(self.known_nights(), &tonight.case, run);
-                NightSpread::of(assumed, &log_medians(&known, View::All))
+                let known = with_cell(self.known_nights(), &tonight.key, run);
+                NightSpread::of(assumed, &log_medians(&known, Repetitions::All))
             }),
         })
     }
 
     /// How much of what a cell is held against was disturbed; none where that is measured interleaved with tonight,
     /// so that a disturbance meets both.
-    pub(super) fn disturbed(&self, case: &Case, run: &Side) -> Option<Disturbed> {
-        let held = self.held_against(case, run);
+    pub(super) fn disturbed(&self, key: &CellKey, run: &Side) -> Option<Disturbed> {
+        let held = self.held_against(key, run);
         let is_pair = held.iter().any(|(side, _)| side.is_paired_with(run));
         (!is_pair).then(|| Disturbed::sum(held.iter().map(|(_, samples)| samples.disturbed())))
     }
 
     /// The nights with a cell that count for it.
-    fn held_against(&self, case: &Case, run: &Side) -> Vec<(&Side, &Samples)> {
-        let mut held = with_cell(self.sides(), case, run);
+    fn held_against(&self, key: &CellKey, run: &Side) -> Vec<(&Side, &Samples)> {
+        let mut held = with_cell(self.sides(), key, run);
         if held.len() < MIN_NIGHTS {
             held.drain(..held.len().saturating_sub(1));
         }
@@ -170,22 +169,22 @@ impl Baseline {
     }
 }
 
-fn with_cell<'a>(sides: &'a [Side], case: &Case, run: &Side) -> Vec<(&'a Side, &'a Samples)> {
-    let cell = |side: &'a Side| Some((side, cell_beside(side, run, case)?));
+fn with_cell<'a>(sides: &'a [Side], key: &CellKey, run: &Side) -> Vec<(&'a Side, &'a Samples)> {
+    let cell = |side: &'a Side| Some((side, cell_beside(side, run, key)?));
     sides.iter().filter_map(cell).collect()
 }
 
-/// The cell of `side` that a case of `run` is held against: the same, but for what differs on purpose in a pair.
-pub(super) fn cell_beside<'a>(side: &'a Side, run: &Side, case: &Case) -> Option<&'a Samples> {
+/// The cell of `side` that a cell of `run` is held against: the same, except for the axes in which a pair differs.
+pub(super) fn cell_beside<'a>(side: &'a Side, run: &Side, key: &CellKey) -> Option<&'a Samples> {
     let axes = match side.is_paired_with(run) {
         true => pair::axes(run.header.pair.as_ref()),
         false => Vec::new(),
     };
-    side.cell_beside(case, &axes)
+    side.cell_beside(key, &axes)
 }
 
-fn log_medians(held: &[(&Side, &Samples)], view: View) -> Vec<f64> {
-    let of = |(side, samples): &(&Side, &Samples)| log_median(side, &view.of(samples));
+fn log_medians(held: &[(&Side, &Samples)], which: Repetitions) -> Vec<f64> {
+    let of = |(side, samples): &(&Side, &Samples)| log_median(side, &which.of(samples));
     held.iter().filter_map(of).collect()
 }
 
@@ -193,12 +192,12 @@ fn log_median(side: &Side, samples: &Samples) -> Option<f64> {
     Some(side.metric.log_time(samples.median()?))
 }
 
-/// What a cell was held against.
+/// The units of evidence that a baseline has of a cell, and their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Against {
-    /// So many processes of one run.
+pub enum BaselineUnits {
+    /// Processes of one run.
     Processes(usize),
-    /// So many nights.
+    /// Nights.
     Nights(usize),
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::baseline::Evidence;
+use super::baseline::CellEvidence;
 use crate::compare::change::Change;
 use crate::compare::samples::Disturbed;
 use crate::stats::Alternative;
@@ -101,7 +101,7 @@ pub enum Doubt {
 
 /// What the rule says of one cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Judged {
+pub(super) struct RuleOutcome {
     pub p: Option<f64>,
     pub p_adjusted: Option<f64>,
     pub p_night: Option<f64>,
@@ -112,9 +112,9 @@ pub(super) struct Judged {
 
 /// Applies the rule to all cells of a night together.
 pub(super) fn judge<'a>(
-    cells: impl Iterator<Item = &'a Evidence> + Clone,
+    cells: impl Iterator<Item = &'a CellEvidence> + Clone,
     rule: &Rule,
-) -> Vec<Judged> {
+) -> Vec<RuleOutcome> {
     let p_of = |c: &Change| c.p_value(rule.tolerance, Alternative::Greater);
     let p: Vec<f64> = cells
         .clone()
@@ -126,7 +126,7 @@ pub(super) fn judge<'a>(
     cells
         .map(|evidence| {
             let Some(change) = &evidence.change else {
-                return Judged {
+                return RuleOutcome {
                     p: None,
                     p_adjusted: None,
                     p_night: None,
@@ -142,7 +142,7 @@ pub(super) fn judge<'a>(
             });
             let (verdict, doubt) = verdict(change, p_adjusted, p_night, rule);
             let lacks_data = verdict == CellVerdict::Inconclusive && doubt.is_none();
-            Judged {
+            RuleOutcome {
                 p,
                 p_adjusted,
                 p_night,

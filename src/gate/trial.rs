@@ -52,7 +52,7 @@ pub enum Gates {
 
 /// What came of some gates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct TrialRow {
     /// Whether the nights were of the runs known to be slower.
     pub is_slower: bool,
     /// How they were made.
@@ -75,7 +75,7 @@ pub struct Row {
 
 /// What came of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Trial {
+pub struct GateTrial {
     /// The rule.
     pub rule: Rule,
     /// The runs between which nothing changed.
@@ -89,7 +89,7 @@ pub struct Trial {
     /// Cells of the first run.
     pub n_cells: usize,
     /// By kind of gate.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TrialRow>,
 }
 
 /// Tries the gate on runs between which nothing changed, at least [`FEWEST_RUNS`], and on slower ones, none or at least
@@ -103,7 +103,7 @@ pub fn trial(
     rule: &Rule,
     n_flips: usize,
     seed: u64,
-) -> Result<Trial, GateError> {
+) -> Result<GateTrial, GateError> {
     let bench = Bench { runs, rule };
     let mut rows = vec![
         bench.against_one(false, runs)?,
@@ -124,7 +124,7 @@ pub fn trial(
         let cells = sides.iter().flat_map(|side| &side.cells);
         Disturbed::sum(cells.map(Samples::disturbed))
     };
-    Ok(Trial {
+    Ok(GateTrial {
         rule: *rule,
         runs: labels(runs),
         disturbed: disturbed(runs),
@@ -142,7 +142,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Every run against every night.
-    fn against_one(&self, is_slower: bool, nights: &[Side]) -> Result<Row, GateError> {
+    fn against_one(&self, is_slower: bool, nights: &[Side]) -> Result<TrialRow, GateError> {
         let mut tally = Tally::new(is_slower, Gates::OneRun, self.rule);
         for (at, before) in self.runs.iter().enumerate() {
             let baseline = Baseline::Run(Box::new(before.clone()));
@@ -158,7 +158,7 @@ impl Bench<'_> {
     }
 
     /// The same, with all runs but the night and its rerun as the history.
-    fn among_all(&self, is_slower: bool, nights: &[Side]) -> Result<Row, GateError> {
+    fn among_all(&self, is_slower: bool, nights: &[Side]) -> Result<TrialRow, GateError> {
         let known = self.runs.len() - if is_slower { 0 } else { 2 };
         let gates = Gates::OneRunAmong { nights: known };
         let mut tally = Tally::new(is_slower, gates, self.rule);
@@ -182,7 +182,11 @@ impl Bench<'_> {
     }
 
     /// Every night against the runs before it, in a circle; none with too few of them.
-    fn against_nights(&self, is_slower: bool, nights: &[Side]) -> Result<Option<Row>, GateError> {
+    fn against_nights(
+        &self,
+        is_slower: bool,
+        nights: &[Side],
+    ) -> Result<Option<TrialRow>, GateError> {
         let n = self.runs.len();
         let known = MOST_NIGHTS.min(n - if is_slower { 0 } else { 2 });
         if known < MIN_NIGHTS {
@@ -209,7 +213,7 @@ impl Bench<'_> {
         gates: Gates,
         n_flips: usize,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Row, GateError> {
+    ) -> Result<TrialRow, GateError> {
         let mut tally = Tally::new(false, gates, self.rule);
         let n = self.runs.len();
         let pairs: Vec<(usize, usize)> = (0..n).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
@@ -241,7 +245,7 @@ fn next(nights: &[Side], after: usize, without: Option<usize>) -> Option<&Side> 
 
 fn exchange(a: &mut Side, b: &mut Side, gates: Gates, rng: &mut ChaCha8Rng) {
     for mine in &mut a.cells {
-        let Some(theirs) = b.cells.iter_mut().find(|c| c.case == mine.case) else {
+        let Some(theirs) = b.cells.iter_mut().find(|c| c.key == mine.key) else {
             continue;
         };
         let mut replicates: Vec<u32> = mine.replicates().chain(theirs.replicates()).collect();
@@ -263,7 +267,7 @@ fn exchange(a: &mut Side, b: &mut Side, gates: Gates, rng: &mut ChaCha8Rng) {
 /// Counts what gates say.
 struct Tally<'a> {
     rule: &'a Rule,
-    row: Row,
+    row: TrialRow,
     /// Sum of the gates' shares of cells that passed.
     shares_passed: f64,
 }
@@ -272,7 +276,7 @@ impl<'a> Tally<'a> {
     fn new(is_slower: bool, gates: Gates, rule: &'a Rule) -> Self {
         Self {
             rule,
-            row: Row {
+            row: TrialRow {
                 is_slower,
                 gates,
                 n_gates: 0,
@@ -317,8 +321,8 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    fn row(self) -> Row {
-        Row {
+    fn row(self) -> TrialRow {
+        TrialRow {
             cells_passed: self.shares_passed / self.row.n_gates.max(1) as f64,
             ..self.row
         }
@@ -329,7 +333,7 @@ fn is_naively_slower(before: &Side, tonight: &Side) -> bool {
     let log_mean = |side: &Side, samples: &Samples| Some(side.metric.log_time(samples.mean()?));
     before.cells.iter().any(|cell| {
         let now = tonight
-            .cell(&cell.case)
+            .cell(&cell.key)
             .and_then(|now| log_mean(tonight, now));
         now.zip(log_mean(before, cell))
             .is_some_and(|(now, before)| now - before > NAIVE.ln_1p())

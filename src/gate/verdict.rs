@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::baseline::Against;
-use super::drift::Drift;
+use super::baseline::BaselineUnits;
+use super::drift::LevelChanges;
 use super::rule::{CellVerdict, Doubt, Rule};
 use crate::compare::difference::Difference;
-use crate::compare::samples::Disturbed;
-use crate::plan::{Case, CaseId};
+use crate::compare::samples::{CellKey, Disturbed};
+use crate::metric::Metric;
+use crate::plan::CaseId;
 use crate::stats::Interval;
 
 /// The night's verdict.
@@ -47,18 +48,18 @@ impl NightVerdict {
 pub struct CellResult {
     /// The cell.
     #[serde(skip)]
-    pub case: Case,
+    pub key: CellKey,
     /// Its name.
     pub case_id: CaseId,
     /// What it was held against.
-    pub against: Against,
+    pub against: BaselineUnits,
     /// Tonight's processes.
     pub n_processes: usize,
     /// Tonight's repetitions during which something else used the machine.
     pub disturbed: Disturbed,
-    /// Those of the baseline; none where both sides were measured interleaved, and so disturbed together.
+    /// Those of the baseline; `None` where both sides were measured in turns and so were disturbed together.
     pub disturbed_baseline: Option<Disturbed>,
-    /// Relative slow-down: 0.1 takes a tenth longer. None with too few processes.
+    /// Relative slow-down: 0.1 takes a tenth longer. `None` with fewer than two processes on a side.
     pub slowdown: Option<Interval>,
     /// One-sided p-value of the null "slower by at most the tolerance".
     pub p: Option<f64>,
@@ -72,7 +73,7 @@ pub struct CellResult {
     pub verdict: CellVerdict,
     /// What keeps it from being another one, where that is not a lack of data.
     pub doubt: Option<Doubt>,
-    /// About so many more processes a side would decide an inconclusive cell, when processes are what is missing.
+    /// How many more processes a side would decide an inconclusive cell, about; `None` when more would not.
     pub more_processes: Option<usize>,
     /// What the rerun showed of a suspected cell.
     pub rerun: Option<RerunResult>,
@@ -103,6 +104,8 @@ pub struct GateReport {
     pub run: String,
     /// The baseline's runs, newest first.
     pub baseline: Vec<String>,
+    /// What the cells are judged by.
+    pub metric: Metric,
     /// The rule.
     pub rule: Rule,
     /// What else differs from the baseline: from the run that stands alone, else from the newest night.
@@ -116,19 +119,19 @@ pub struct GateReport {
     /// The run that was made to confirm, when there was one.
     pub rerun: Option<String>,
     /// Changes of level over the history, for information: none while it is too short to tell.
-    pub drift: Option<Drift>,
+    pub drift: Option<LevelChanges>,
     /// The night's verdict.
     pub verdict: NightVerdict,
 }
 
 impl GateReport {
     /// Cells that a rerun should confirm.
-    pub fn suspects(&self) -> Vec<Case> {
+    pub fn suspects(&self) -> Vec<CellKey> {
         let suspects = self
             .cells
             .iter()
             .filter(|c| c.verdict == CellVerdict::Suspected);
-        suspects.map(|c| c.case.clone()).collect()
+        suspects.map(|c| c.key.clone()).collect()
     }
 
     pub(super) fn conclude(&mut self) {

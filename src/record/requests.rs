@@ -42,6 +42,17 @@ fn is_one(n: &u32) -> bool {
 }
 
 impl RequestsPlan {
+    /// The plan of some jobs at some targets: each job and each target of which a pair is wanted.
+    #[must_use]
+    pub fn of_some(&self, is_wanted: impl Fn(&Job, &str) -> bool) -> Self {
+        let mut some = self.clone();
+        some.jobs
+            .retain(|job| self.targets.iter().any(|target| is_wanted(job, target)));
+        some.targets
+            .retain(|target| self.jobs.iter().any(|job| is_wanted(job, target)));
+        some
+    }
+
     /// Rounds in all processes together.
     pub fn all_rounds(&self) -> u32 {
         self.rounds.saturating_mul(self.replicates)

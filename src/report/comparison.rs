@@ -7,7 +7,7 @@ use super::sheet::{Column, Sheet, p_value, signed_percent};
 use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
 use crate::compare::{Comparison, Row, percent};
-use crate::metric::{Metric, Words};
+use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
 use crate::units;
@@ -45,44 +45,41 @@ pub fn answers(c: &Comparison) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let words = c.metric.words();
     if let [row] = &c.rows[..] {
-        let change = row.slowdown.map(|s| {
-            format!(
-                " takes {} {} (95%: {})",
-                signed_percent(s.estimate),
-                c.metric.words().quantity,
-                range(&s)
-            )
-        });
-        said.push(format!(
-            "B{}: {}",
-            change.unwrap_or_default(),
-            row.verdict.in_full(c.metric, c.same_within)
-        ));
+        let change = row.slowdown.map_or_else(
+            || "B".to_owned(),
+            |s| format!("{} (95%: {})", words.change("B", s.estimate), range(&s)),
+        );
+        let verdict = row.verdict.in_full(c.metric, c.same_within);
+        said.push(format!("{change}: {verdict}"));
         return said;
     }
-    let words = c.metric.words();
-    let more = format!("B {}", words.is_worse);
+    let count = |word: &str| c.rows.iter().filter(|r| r.verdict.word() == word).count();
     let kinds = [
-        ("slower", more.as_str()),
-        ("faster", words.better),
-        ("same", "the same"),
-        ("cannot tell", "it cannot be told"),
+        (words.worse, count("slower")),
+        (words.better, count("faster")),
+        ("the same", count("same")),
     ];
-    let counts = kinds.into_iter().filter_map(|(word, words)| {
-        let n = c.rows.iter().filter(|r| r.verdict.word() == word).count();
-        (n > 0).then(|| format!("{words} in {n}"))
-    });
-    let counts: Vec<String> = counts.collect();
-    let counts = counts.join(", ");
-    let whose = if counts.starts_with("B ") || counts.starts_with("it ") {
-        ""
-    } else if counts.starts_with("less ") {
-        "B takes "
-    } else {
-        "B is "
+    let counts: Vec<String> = kinds
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(word, n)| format!("{word} in {n}"))
+        .collect();
+    let n = c.rows.len();
+    let unknown = match (count("cannot tell"), counts.is_empty()) {
+        (0, _) => String::new(),
+        (_, true) => format!("the data do not tell in any of {n} cells"),
+        (unknown, false) => format!("; the data do not tell in {unknown}"),
     };
-    said.push(format!("{whose}{counts} of {} cells", c.rows.len()));
+    said.push(match counts.is_empty() {
+        true => unknown,
+        false => format!(
+            "{} {} of {n} cells{unknown}",
+            words.state("B"),
+            counts.join(", ")
+        ),
+    });
     said
 }
 
@@ -115,11 +112,10 @@ fn columns(c: &Comparison) -> Vec<Column> {
     let of = |value: &dyn Fn(&Row) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
     let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
-    let mut columns = cell_columns(&cases);
-    if c.rows.iter().any(|r| r.job.is_some()) {
-        let jobs = c.rows.iter().map(|r| r.job.clone().unwrap_or_default());
-        columns.insert(0, Column::words("job", 0, jobs.map(|job| plain(&job))));
-    }
+    let mut columns: Vec<Column> = job_column(c.rows.iter().map(|r| r.job.clone()))
+        .into_iter()
+        .chain(cell_columns(&cases))
+        .collect();
     let name = match c.metric {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),
@@ -130,7 +126,7 @@ fn columns(c: &Comparison) -> Vec<Column> {
     columns.extend([
         Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
         Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
-        Column::numbers(c.metric.words().quantity, 0, of(&|r| or_na(slowdown(r)))),
+        Column::numbers(c.metric.words().heading, 0, of(&|r| or_na(slowdown(r)))),
         Column::numbers("95% interval", 0, of(&|r| or_na(interval(r)))),
         Column::numbers("p", 3, of(&|r| or_na(r.p_adjusted.map(p_value)))),
         Column::numbers("delta", 4, of(&|r| or_na(delta(r)))),
@@ -149,6 +145,17 @@ fn columns(c: &Comparison) -> Vec<Column> {
         ]);
     }
     columns
+}
+
+/// The column of the jobs of requests; `None` where every cell is a batch.
+pub(super) fn job_column(jobs: impl Iterator<Item = Option<String>>) -> Option<Column> {
+    let jobs: Vec<Option<String>> = jobs.collect();
+    let names = jobs
+        .iter()
+        .map(|job| plain(job.as_deref().unwrap_or_default()));
+    jobs.iter()
+        .any(Option::is_some)
+        .then(|| Column::words("job", 0, names))
 }
 
 /// The columns that tell cells apart: the model where there are several, and axes.
@@ -213,20 +220,19 @@ fn compared(c: &Comparison) -> String {
 }
 
 fn legend(c: &Comparison) -> String {
-    let Words {
-        quantity,
-        longer,
-        is_worse,
-        ..
-    } = c.metric.words();
+    let words = c.metric.words();
     let cost = c.price.as_ref().map_or_else(String::new, |price| {
         let unit = price.unit();
         format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
     });
     format!(
-        "{quantity}: {longer}, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
-         when every process of B {is_worse}. Changes within {} do not matter. (+N): would need about N more processes a side \
+        "{}: {}, relative to A, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, \
+         +1 when {} {} in every process. Changes within {} do not matter. (+N): would need about N more processes a side \
          (--replicates).{cost}",
+        words.heading,
+        words.how_much("B"),
+        words.state("B"),
+        words.worse,
         percent(c.same_within)
     )
 }

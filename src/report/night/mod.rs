@@ -3,15 +3,15 @@
 mod notes;
 
 use super::axes;
-use super::comparison::{cell_columns, differences, listed, range};
+use super::comparison::{cell_columns, differences, job_column, listed, range};
 use super::sheet::{Column, Sheet, p_value, signed_percent};
 use crate::compare::{more_in_short, would_need};
-use crate::gate::{Against, CellResult, CellVerdict, Doubt, GateReport};
+use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
 
 /// A gate's table, what it was held against, and what to do.
 pub fn sheet(report: &GateReport) -> Sheet {
-    let cases: Vec<&Case> = report.cells.iter().map(|c| &c.case).collect();
+    let cases: Vec<&Case> = report.cells.iter().map(|c| &c.key.case).collect();
     let mut above = vec![
         ("verdict".to_owned(), verdict(report)),
         ("run".to_owned(), report.run.clone()),
@@ -23,6 +23,7 @@ pub fn sheet(report: &GateReport) -> Sheet {
             .iter()
             .map(|run| ("rerun".to_owned(), run.clone())),
     );
+    above.push(("metric".to_owned(), report.metric.to_string()));
     above.push(("cells".to_owned(), axes::constants(&cases)));
     above.extend(differences(&report.differences));
     let mut below = Vec::new();
@@ -42,10 +43,14 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
         report.cells.iter().map(value).collect::<Vec<String>>()
     };
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
-    let mut columns = cell_columns(cases);
+    let job = |c: &CellResult| c.key.job.as_ref().map(ToString::to_string);
+    let mut columns: Vec<Column> = job_column(report.cells.iter().map(job))
+        .into_iter()
+        .chain(cell_columns(cases))
+        .collect();
     columns.extend([
         Column::numbers(
-            "time",
+            report.metric.words().heading,
             0,
             of(&|c| or_na(c.slowdown.map(|s| signed_percent(s.estimate)))),
         ),
@@ -72,8 +77,8 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
         "against",
         3,
         of(&|c| match c.against {
-            Against::Processes(n) => format!("{n} processes"),
-            Against::Nights(n) => format!("{n} nights"),
+            BaselineUnits::Processes(n) => format!("{n} processes"),
+            BaselineUnits::Nights(n) => format!("{n} nights"),
         }),
     ));
     columns.push(Column::words("verdict", 0, of(&in_full)).or_short(of(&in_short)));

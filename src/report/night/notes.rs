@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::compare::percent;
 use crate::compare::samples::Disturbed;
-use crate::gate::drift::{Drift, LevelChange};
+use crate::gate::drift::{LevelChange, LevelChanges};
 use crate::gate::{CellResult, CellVerdict, Doubt, GateReport, NightSd, NightVerdict};
 use crate::report::sheet::{p_value, signed_percent};
 use crate::report::text::plural;
@@ -37,10 +37,12 @@ pub(super) fn below(report: &GateReport) -> Vec<(String, String)> {
 
 fn rule(report: &GateReport) -> String {
     let rule = &report.rule;
+    let words = report.metric.words();
     format!(
-        "time: how much longer a decode step takes. pass: {} slower or more is excluded at {}. suspected: p at most {} for \
-         \"at most {} slower\", after Holm over the cells; regression: and seen again in a rerun. (+N): would need about \
-         N more processes a side.",
+        "{}: {}, relative to the baseline. pass: a change of +{} or more is excluded at {}. suspected: p at most {} for a change of at \
+         most +{}, after Holm over the cells; regression: and seen again in a rerun. (+N): would need about N more processes a side.",
+        words.heading,
+        words.how_much("tonight"),
         percent(rule.tolerance),
         percent(rule.pass_level),
         rule.alpha,
@@ -99,7 +101,7 @@ fn disturbance(report: &GateReport) -> Option<String> {
 }
 
 /// Changes of level, those of the same night in one line.
-fn history(drift: &Drift, n_cells: usize) -> Vec<String> {
+fn history(drift: &LevelChanges, n_cells: usize) -> Vec<String> {
     if drift.changes.is_empty() {
         return vec![format!("no change of level in {} nights", drift.nights)];
     }
