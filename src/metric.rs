@@ -135,7 +135,7 @@ struct Seen<'a> {
     energy: Option<PhaseEnergy>,
 }
 
-/// Durations of the whole answers of a job in one round, nanoseconds.
+/// The answers of a job in one round: durations of the whole ones, nanoseconds, and the rate of all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
     /// Of each, from due to ended.
@@ -144,6 +144,8 @@ pub struct Answers {
     pub ttft_ns: Vec<f64>,
     /// Per token after the first, likewise.
     pub tpot_ns: Vec<f64>,
+    /// Generated tokens of all requests per second of the round; `None` where an answer's length is unknown.
+    pub tokens_per_s: Option<f64>,
 }
 
 /// The work that a metric is of, and its value of one repetition.
@@ -248,6 +250,8 @@ metrics! {
     };
     /// Time per output token of a request after its first: mean over a job's whole answers.
     RequestTpotNs = "request_tpot", "", Ns, Requests |a| summary::mean(&a.tpot_ns);
+    /// Generated tokens of all requests of a job per second, from its first request to its last token.
+    RequestThroughput = "request_throughput", "", TokensPerS, Requests |a| a.tokens_per_s;
 }
 
 impl<'a> Seen<'a> {
@@ -348,6 +352,13 @@ impl Metric {
             true => "requests",
             false => "cells",
         }
+    }
+
+    /// The names of the metrics of requests.
+    pub fn names_of_requests() -> String {
+        let of_requests = Self::ALL.iter().filter(|metric| metric.is_of_requests());
+        let names: Vec<&str> = of_requests.map(|metric| metric.name()).collect();
+        names.join(", ")
     }
 
     /// The value of a job in one round; none when it has none: no whole answer, or too few of them.
@@ -561,8 +572,10 @@ mod tests {
             latency_ns: vec![100.0, 300.0],
             ttft_ns: (1..=59).map(f64::from).collect(),
             tpot_ns: Vec::new(),
+            tokens_per_s: Some(50.0),
         };
         let of = |m: Metric| m.of_round(&answers);
+        assert_eq!(of(Metric::RequestThroughput), Some(50.0));
         assert_eq!(of(Metric::RequestLatencyNs), Some(200.0));
         assert_eq!(of(Metric::RequestTtftNs), Some(30.0));
         // Type 8: h = (59 + 1/3) 0.95 + 1/3 = 56.7.

@@ -506,7 +506,12 @@ fn two_runs_of_requests_are_compared_job_by_job() {
         let out = place.run(&["compare", &a, &b, "--metric", metric, "-o", "json"]);
         (out.status.code(), stdout(&out), stderr(&out))
     };
-    for metric in ["request_latency", "request_ttft", "request_tpot"] {
+    for metric in [
+        "request_latency",
+        "request_ttft",
+        "request_tpot",
+        "throughput",
+    ] {
         let (code, said, error) = compare(metric);
         assert_eq!(code, Some(0), "{error}");
         let found: Value = serde_json::from_str(&said).expect("JSON");
@@ -535,7 +540,10 @@ fn two_runs_of_requests_are_compared_job_by_job() {
     assert!(error.contains("59 of them in a round"), "{error}");
     let (code, _, error) = compare("step");
     assert_eq!(code, Some(2));
-    assert!(error.contains("--metric request_latency"), "{error}");
+    assert!(
+        error.contains("--metric of requests: request_latency"),
+        "{error}"
+    );
 }
 
 #[test]

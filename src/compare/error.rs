@@ -79,9 +79,9 @@ pub enum CompareError {
         /// The run.
         run: String,
     },
-    /// A side without whole requests.
+    /// A metric of requests, and a side that has sent none.
     #[error(
-        "{}: no job has {metric}: it needs whole answers of requests (`ggufbench requests`), for a percentile 59 of them in a round",
+        "{}: has no requests, and {metric} is a metric of requests; `ggufbench requests` sends them",
         short(run)
     )]
     NoRequests {
@@ -90,10 +90,23 @@ pub enum CompareError {
         /// The metric.
         metric: Metric,
     },
+    /// A side whose jobs have too few whole answers.
+    #[error(
+        "{}: no job has {metric}: it needs whole answers, and a percentile at least 59 of them in a round (--n-requests, or \
+         --sustained)",
+        short(run)
+    )]
+    TooFewAnswers {
+        /// The run.
+        run: String,
+        /// The metric.
+        metric: Metric,
+    },
     /// A side with requests only.
     #[error(
-        "{}: has requests and no cells; compare them by --metric request_latency, request_ttft, request_ttft_p95 or request_tpot",
-        short(run)
+        "{}: has requests and no cells; name a --metric of requests: {}",
+        short(run),
+        Metric::names_of_requests()
     )]
     NoCells {
         /// The run.

@@ -201,7 +201,10 @@ pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
     let has_requests = side.header.requests.is_some();
     Err(match side.metric {
         Metric::JoulesPerToken => CompareError::NoEnergy { run },
-        metric if metric.is_of_requests() => CompareError::NoRequests { run, metric },
+        metric if metric.is_of_requests() && !has_requests => {
+            CompareError::NoRequests { run, metric }
+        }
+        metric if metric.is_of_requests() => CompareError::TooFewAnswers { run, metric },
         _ if has_requests && side.header.plan.cases.is_empty() => CompareError::NoCells { run },
         _ => return Ok(()),
     })

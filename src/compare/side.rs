@@ -14,7 +14,7 @@ use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::Ending;
 use crate::run::in_process;
-use crate::view::requests::Sent;
+use crate::view::requests::{Sent, n_generated};
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -29,10 +29,15 @@ pub struct Side {
     pub cells: Vec<Samples>,
 }
 
-/// Durations of the whole answers among some requests.
-fn answers<'a>(sent: impl Iterator<Item = &'a Sent>) -> Answers {
-    let mut answers = Answers::default();
-    for sent in sent.filter(|s| s.is_answered()) {
+/// What metrics see of a round of a job, which took `elapsed_ns`.
+fn answers<'a>(all: impl Iterator<Item = &'a Sent> + Clone, elapsed_ns: Option<u64>) -> Answers {
+    let elapsed_ns = elapsed_ns.filter(|ns| *ns > 0);
+    let per_s = |n: f64| Some(n / elapsed_ns? as f64 * 1e9);
+    let mut answers = Answers {
+        tokens_per_s: n_generated(all.clone()).and_then(per_s),
+        ..Answers::default()
+    };
+    for sent in all.filter(|s| s.is_answered()) {
         answers.latency_ns.push(sent.latency_ns() as f64);
         answers.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
         answers.tpot_ns.extend(sent.tpot_ns);
@@ -116,7 +121,8 @@ impl Side {
                     };
                     let is_cut = sent.values().any(|s| s.ending == Ending::Interrupted);
                     let whole = Some(sent).filter(|_| !is_cut && job.is_whole(sent.len()));
-                    let Some(value) = whole.and_then(|s| metric.of_round(&answers(s.values())))
+                    let Some(value) =
+                        whole.and_then(|s| metric.of_round(&answers(s.values(), line.elapsed_ns)))
                     else {
                         continue;
                     };
