@@ -29,11 +29,11 @@ fn measure(place: &Place, name: &str, args: &[&str]) -> PathBuf {
     runs.remove(0)
 }
 
-/// Sends 60 requests of each of two jobs, which is enough for a 95th percentile.
+/// Sends the requests of two jobs.
 #[track_caller]
 fn send(place: &Place, name: &str, engine: &str) -> PathBuf {
     let own = ["requests", "--engine", engine, "-m", "synth:tiny:q4_0"];
-    let jobs = ["--batch", "1,2", "-n", "8", "--n-requests", "60"];
+    let jobs = ["--batch", "1,2", "-n", "8", "--class", "short"];
     measure(place, name, &[&own[..], &jobs].concat())
 }
 
@@ -77,7 +77,12 @@ fn requests_pass_regress_and_are_inconclusive() {
             &[&[text(run), "--baseline", text(&old)], more].concat(),
         )
     };
-    for metric in ["request_latency", "ttft_p95", "request_tpot", "throughput"] {
+    for metric in [
+        "request_latency",
+        "request_ttft",
+        "request_tpot",
+        "throughput",
+    ] {
         let by = ["--metric", metric];
         assert_eq!(against_old(&equal, &by), (Some(0), both("pass")));
         assert_eq!(against_old(&slow, &by), (Some(3), both("suspected")));
@@ -96,6 +101,21 @@ fn requests_pass_regress_and_are_inconclusive() {
     let confirmed = against_old(&slow, &["--confirm", text(&confirmed)]);
     assert_eq!(confirmed, (Some(1), both("regression")));
 
+    let too_few = [
+        text(&slow),
+        "--baseline",
+        text(&old),
+        "--metric",
+        "ttft_p95",
+    ];
+    let too_few = place.run(&[&["gate"], &too_few[..]].concat());
+    assert_eq!(too_few.status.code(), Some(2));
+    let said = stderr(&too_few);
+    assert!(
+        said.contains("59 of them in a round (--n-requests"),
+        "{said}"
+    );
+
     let table = stdout(&place.run(&["gate", text(&slow), "--baseline", text(&old)]));
     assert!(
         table.contains("metric    request_latency") && table.contains("concurrency/c2 at"),
@@ -105,6 +125,22 @@ fn requests_pass_regress_and_are_inconclusive() {
         table.lines().all(|line| line.chars().count() <= 80),
         "{table}"
     );
+}
+
+#[test]
+fn a_percentile_of_enough_answers_is_judged() {
+    let place = Place::new();
+    let [old, slow] = [("old", 1000), ("slow", 1400)].map(|(name, call_us)| {
+        let engine = engine(call_us, call_us);
+        let own = ["requests", "--engine", &engine, "-m", "synth:tiny:q4_0"];
+        let jobs = ["--batch", "1", "-n", "4", "--n-requests", "60"];
+        measure(&place, name, &[&own[..], &jobs].concat())
+    });
+    for (run, code, verdict) in [(&old, 0, "pass"), (&slow, 3, "suspected")] {
+        let by = ["--baseline", text(&old), "--metric", "ttft_p95"];
+        let judged = gate(&place, &[&[text(run)], &by[..]].concat());
+        assert_eq!(judged, (Some(code), both(verdict)[..1].to_vec()));
+    }
 }
 
 #[test]
