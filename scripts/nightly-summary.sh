@@ -11,7 +11,8 @@ cells_that() {
         /^\|/ && index($(NF - 1), verdict) == 1 {
             if (++n > 6) next
             cell = ""
-            for (i = 2; i < NF && head[i] != "time"; i++) cell = cell (head[i] == "model" ? "" : head[i] " ") $i " "
+            for (i = 2; i < NF && head[i] !~ /^(time|energy|change)$/; i++)
+                cell = cell (head[i] ~ /^(model|job)$/ ? "" : head[i] " ") $i " "
             found = found (n > 1 ? ", " : "") cell $i
         }
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
@@ -25,6 +26,23 @@ failed_cells() {
             -e 's/,"needs_bytes":([0-9]+),"has_bytes":([0-9]+)/: needs \1 bytes, has \2/' |
         sort | uniq -c |
         awk -v start="${2:-}" '{ n = $1; sub(/^ *[0-9]+ /, ""); print "- " start $0 ($0 ~ /: skipped/ ? "" : " (in " n (n == 1 ? " process)" : " processes)")) }'
+    failed_requests "$1"
+}
+# Jobs of requests of run $1 that have answers which are not whole, a line for each.
+failed_requests() {
+    "$program" report "$1" -o jsonl 2>/dev/null | awk '
+        function value(key) {
+            if (!match($0, "\"" key "\":(\"[^\"]*\"|[0-9]+)")) return ""
+            key = substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
+            gsub(/"/, "", key)
+            return key
+        }
+        value("job") != "" && value("n_whole") != value("n_sent") {
+            why = match($0, /"failed_such_as":{"[^"]*":"[^"]*"/) ? substr($0, RSTART, RLENGTH - 1) : ""
+            sub(/.*"/, "", why)
+            print "- " value("job") " at " value("target") ": " value("n_sent") - value("n_whole") " of " value("n_sent") \
+                " requests had no whole answer" (why == "" ? "" : ", such as: " why)
+        }' || true
 }
 
 # A command for people to copy.
