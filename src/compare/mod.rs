@@ -32,11 +32,11 @@ use samples::{CellKey, Samples};
 use side::Side;
 
 pub use error::CompareError;
-pub use verdict::{Verdict, more_in_short, percent, would_need};
+pub use verdict::{ChangeVerdict, more_in_short, percent, would_need};
 
-/// What is asked.
+/// How sides are compared.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Question {
+pub struct CompareOptions {
     /// The axes in which the sides differ on purpose.
     pub axes: Vec<ComparedAxis>,
     /// Relative changes up to this do not matter; positive.
@@ -45,7 +45,7 @@ pub struct Question {
     pub false_discovery_rate: f64,
 }
 
-impl Default for Question {
+impl Default for CompareOptions {
     fn default() -> Self {
         Self {
             axes: Vec::new(),
@@ -57,7 +57,7 @@ impl Default for Question {
 
 /// A cell on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct ComparedCell {
     /// A's cell.
     #[serde(skip)]
     pub case: Case,
@@ -89,7 +89,7 @@ pub struct Row {
     /// How often a process of B is slower than one of A, minus how often faster.
     pub cliffs_delta: Option<CliffsDelta>,
     /// The answer.
-    pub verdict: Verdict,
+    pub verdict: ChangeVerdict,
     /// What the energy of a million generated tokens of A costs; none where no price was said, or none was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_a: Option<f64>,
@@ -116,7 +116,7 @@ pub struct Comparison {
     /// What else differs between the sides.
     pub differences: Vec<Difference>,
     /// The cells on both sides, in A's order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ComparedCell>,
     /// What energy costs, where it was said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
@@ -150,7 +150,7 @@ impl Comparison {
     }
 }
 
-/// The two sides in question: two runs, or slices of one, along the question's axes, whose values are filled in where
+/// The two sides to compare: two runs, or slices of one, along the axes of the options, whose values are filled in where
 /// a single run has just two.
 ///
 /// # Errors
@@ -158,23 +158,20 @@ impl Comparison {
 pub fn sides(
     run: &Side,
     other: Option<&Side>,
-    question: &mut Question,
+    options: &mut CompareOptions,
 ) -> Result<(Side, Side), CompareError> {
     has_values(run)?;
     if let Some(other) = other {
         has_values(other)?;
-        return Ok((
-            run.slice(&question.axes, 0)?,
-            other.slice(&question.axes, 1)?,
-        ));
+        return Ok((run.slice(&options.axes, 0)?, other.slice(&options.axes, 1)?));
     }
-    if question.axes.is_empty() {
+    if options.axes.is_empty() {
         return Err(CompareError::NoAxis {
             run: run.label.clone(),
             varying: Axis::varying(run.cases()).iter().map(Axis::name).collect(),
         });
     }
-    for ComparedAxis { axis, values } in &mut question.axes {
+    for ComparedAxis { axis, values } in &mut options.axes {
         if values.is_none() {
             let found = axis.values(run.cases());
             let not_two = |found: Vec<String>| CompareError::NotTwoValues {
@@ -186,7 +183,7 @@ pub fn sides(
             *values = Some(found.try_into().map_err(not_two)?);
         }
     }
-    Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
+    Ok((run.slice(&options.axes, 0)?, run.slice(&options.axes, 1)?))
 }
 
 /// Checks that a side has values of its metric.
@@ -214,11 +211,11 @@ pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
 ///
 /// # Errors
 /// When there is nothing to compare, or cells cannot be told apart.
-pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
+pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Comparison, CompareError> {
     has_values(a)?;
     has_values(b)?;
     let paired = a.is_paired_with(b);
-    let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
+    let (cells_a, cells_b) = (by_key(a, b, options)?, by_key(b, a, options)?);
     let mut rows = Vec::new();
     let mut changes = Vec::new();
     for (key, cell) in &cells_a.in_order {
@@ -230,7 +227,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
     if rows.is_empty() {
         return Err(nothing_in_common(a, b));
     }
-    judge(&mut rows, &changes, question);
+    judge(&mut rows, &changes, options);
     let only = |these: &ByKey, those: &ByKey| {
         let alone = these
             .in_order
@@ -246,7 +243,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
         metric: a.metric,
         paired,
         is_same_twice: is_same_twice(&a.header, &b.header),
-        same_within: question.same_within,
+        same_within: options.same_within,
         price: None,
         a: a.label.clone(),
         b: b.label.clone(),
@@ -297,9 +294,9 @@ pub(crate) fn log_times(metric: Metric, samples: &Samples) -> Vec<f64> {
     medians.map(|value| metric.log_time(value)).collect()
 }
 
-fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
+fn row(metric: Metric, a: &Samples, b: &Samples) -> ComparedCell {
     let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
-    Row {
+    ComparedCell {
         case: a.key.case.clone(),
         case_b: b.key.case.clone(),
         job: a.key.job.as_ref().map(ToString::to_string),
@@ -313,7 +310,7 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
         p: None,
         p_adjusted: None,
         cliffs_delta: cliffs_delta(&logs_b, &logs_a),
-        verdict: Verdict::CannotTell {
+        verdict: ChangeVerdict::CannotTell {
             more_processes: None,
         },
         cost_a: None,
@@ -322,16 +319,16 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
 }
 
 /// Fills in change, p-values and verdicts.
-fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
+fn judge(rows: &mut [ComparedCell], changes: &[Option<Change>], options: &CompareOptions) {
     let p_of = |c: &Change| c.p_value(0.0, crate::stats::Alternative::TwoSided);
     let p: Vec<f64> = changes.iter().flatten().map(p_of).collect();
     let mut adjusted = benjamini_hochberg(&p).unwrap_or_default().into_iter();
     // Of the correction's steps the hardest, as nobody knows which one a row will meet with more data.
-    let hardest = 1.0 - question.false_discovery_rate / p.len().max(1) as f64;
+    let hardest = 1.0 - options.false_discovery_rate / p.len().max(1) as f64;
     for (row, change) in rows.iter_mut().zip(changes) {
         let Some(change) = change else {
             let least = row.n_processes_a.min(row.n_processes_b);
-            row.verdict = Verdict::CannotTell {
+            row.verdict = ChangeVerdict::CannotTell {
                 more_processes: Some(3_usize.saturating_sub(least).max(1)),
             };
             continue;
@@ -340,18 +337,18 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
         row.slowdown = Some(slowdown);
         row.p = Some(p_of(change));
         row.p_adjusted = adjusted.next();
-        let border = question.same_within;
+        let border = options.same_within;
         let faster_border = (1.0 + border).recip() - 1.0;
         row.verdict = if faster_border <= slowdown.lo && slowdown.hi <= border {
-            Verdict::Same
+            ChangeVerdict::Same
         } else if row
             .p_adjusted
-            .is_some_and(|p| p <= question.false_discovery_rate)
+            .is_some_and(|p| p <= options.false_discovery_rate)
         {
             if slowdown.estimate > 0.0 {
-                Verdict::Slower
+                ChangeVerdict::Slower
             } else {
-                Verdict::Faster
+                ChangeVerdict::Faster
             }
         } else {
             let nearest = if slowdown.estimate > 0.0 {
@@ -361,7 +358,7 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
             };
             let within = slowdown.estimate.abs() < nearest.abs();
             let borders = [(0.0, hardest), (nearest, LEVEL)];
-            Verdict::CannotTell {
+            ChangeVerdict::CannotTell {
                 // Beyond the border, only the difference from nothing remains to be shown.
                 more_processes: change.more_processes(&borders[..if within { 2 } else { 1 }]),
             }
@@ -378,7 +375,7 @@ struct ByKey<'a> {
 fn by_key<'a>(
     side: &'a Side,
     other: &Side,
-    question: &Question,
+    options: &CompareOptions,
 ) -> Result<ByKey<'a>, CompareError> {
     // Any case serves to overwrite the compared axes with, as long as both sides use the same.
     let template = side
@@ -392,7 +389,7 @@ fn by_key<'a>(
     };
     for cell in &side.cells {
         let mut key = cell.key.clone();
-        for compared in &question.axes {
+        for compared in &options.axes {
             let template = template.as_ref().unwrap_or(&cell.key.case);
             compared.axis.copy(&mut key.case, template);
         }

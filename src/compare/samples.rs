@@ -68,12 +68,12 @@ pub struct Samples {
     /// The cell.
     pub key: CellKey,
     /// The repetitions by replicate: by process, but for one that was resumed.
-    replicates: BTreeMap<u32, Vec<Sample>>,
+    replicates: BTreeMap<u32, Vec<RepetitionValue>>,
 }
 
 /// One repetition.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sample {
+pub(super) struct RepetitionValue {
     /// Its figure, positive.
     pub value: f64,
     /// Whether something else used the machine meanwhile.
@@ -115,13 +115,13 @@ impl Samples {
     }
 
     /// One more repetition.
-    pub(super) fn push(&mut self, replicate: u32, sample: Sample) {
+    pub(super) fn push(&mut self, replicate: u32, sample: RepetitionValue) {
         self.replicates.entry(replicate).or_default().push(sample);
     }
 
     /// Median over each replicate's repetitions.
     pub fn medians(&self) -> BTreeMap<u32, f64> {
-        let median = |(n, samples): (&u32, &Vec<Sample>)| {
+        let median = |(n, samples): (&u32, &Vec<RepetitionValue>)| {
             let values: Vec<f64> = samples.iter().map(|s| s.value).collect();
             Some((*n, summary::median(&values)?))
         };
@@ -167,7 +167,7 @@ impl Samples {
         other.replicates.extend(mine.map(|s| (replicate, s)));
     }
 
-    fn repetitions(&self) -> impl Iterator<Item = &Sample> {
+    fn repetitions(&self) -> impl Iterator<Item = &RepetitionValue> {
         self.replicates.values().flatten()
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::CompareError;
 use super::axis::ComparedAxis;
-use super::samples::{CellKey, Sample, Samples};
+use super::samples::{CellKey, RepetitionValue, Samples};
 use crate::host::{EnergySource, HostWarning};
 use crate::metric::{Answers, Metric};
 use crate::plan::Case;
@@ -69,7 +69,7 @@ impl Side {
             if !cells.contains_key(&r.case) {
                 seen.push(r.case.clone());
             }
-            let sample = Sample {
+            let sample = RepetitionValue {
                 value,
                 is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
             };
@@ -90,9 +90,9 @@ impl Side {
 
     /// Jobs of requests: a round is a repetition, a worker process a replicate; of a server every round counts as one.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
-        type Key = (String, String, u32);
-        let mut rounds: HashMap<Key, BTreeMap<u32, Sent>> = HashMap::new();
-        let mut ended: HashMap<Key, JobLine> = HashMap::new();
+        type RoundKey = (String, String, u32);
+        let mut rounds: HashMap<RoundKey, BTreeMap<u32, Sent>> = HashMap::new();
+        let mut ended: HashMap<RoundKey, JobLine> = HashMap::new();
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
                 let sent = Sent::of(r.round, &r.timeline);
@@ -132,7 +132,7 @@ impl Side {
                     let process = line.worker.unwrap_or(if is_server { round } else { 0 });
                     samples.push(
                         process,
-                        Sample {
+                        RepetitionValue {
                             value,
                             is_disturbed,
                         },

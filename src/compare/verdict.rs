@@ -8,7 +8,7 @@ use crate::metric::Metric;
 /// A row's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ChangeVerdict {
     /// B takes less time or less energy, or its share is lower.
     Faster,
     /// B takes more time or more energy, or its share is higher.
@@ -22,7 +22,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl ChangeVerdict {
     /// The answer in one word or two.
     pub fn word(self) -> &'static str {
         match self {

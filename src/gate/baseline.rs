@@ -36,12 +36,12 @@ pub enum Baseline {
 
 /// Which repetitions are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repetitions {
+pub(super) enum RepetitionFilter {
     All,
     Undisturbed,
 }
 
-impl Repetitions {
+impl RepetitionFilter {
     pub fn of(self, samples: &Samples) -> Cow<'_, Samples> {
         match self {
             Self::All => Cow::Borrowed(samples),
@@ -114,7 +114,7 @@ impl Baseline {
         tonight: &Samples,
         run: &Side,
         assumed: Variance,
-        which: Repetitions,
+        which: RepetitionFilter,
     ) -> Option<CellEvidence> {
         let held = self.held_against(&tonight.key, run);
         let tonight = which.of(tonight);
@@ -138,7 +138,7 @@ impl Baseline {
             // Sides that were measured in turns share their night.
             night: (!paired).then(|| {
                 let known = with_cell(self.known_nights(), &tonight.key, run);
-                NightSpread::of(assumed, &log_medians(&known, Repetitions::All))
+                NightSpread::of(assumed, &log_medians(&known, RepetitionFilter::All))
             }),
         })
     }
@@ -183,7 +183,7 @@ pub(super) fn cell_beside<'a>(side: &'a Side, run: &Side, key: &CellKey) -> Opti
     side.cell_beside(key, &axes)
 }
 
-fn log_medians(held: &[(&Side, &Samples)], which: Repetitions) -> Vec<f64> {
+fn log_medians(held: &[(&Side, &Samples)], which: RepetitionFilter) -> Vec<f64> {
     let of = |(side, samples): &(&Side, &Samples)| log_median(side, &which.of(samples));
     held.iter().filter_map(of).collect()
 }

@@ -5,7 +5,7 @@
 //! simply kept either: another process on one night only is no change of the program. So a verdict that an uneven
 //! disturbance favours must hold both ways.
 
-use super::baseline::{Baseline, CellEvidence, Repetitions};
+use super::baseline::{Baseline, CellEvidence, RepetitionFilter};
 use super::rule::{CellVerdict, Doubt, Rule, RuleOutcome, judge};
 use crate::compare::samples::{Disturbed, Samples};
 use crate::compare::side::Side;
@@ -32,7 +32,7 @@ pub(super) fn judge_cells<'a>(
 ) -> Vec<JudgedCell<'a>> {
     let evidence = |samples, which| baseline.evidence(samples, run, rule.assumed_nights(), which);
     let (samples, all): (Vec<&Samples>, Vec<CellEvidence>) = measured
-        .filter_map(|samples| Some((samples, evidence(samples, Repetitions::All)?)))
+        .filter_map(|samples| Some((samples, evidence(samples, RepetitionFilter::All)?)))
         .unzip();
     let outcomes = judge(all.iter(), rule);
     let mut cells: Vec<JudgedCell<'a>> = samples
@@ -56,7 +56,7 @@ pub(super) fn judge_cells<'a>(
         .iter()
         .zip(&uneven)
         .map(|(cell, uneven)| match uneven {
-            true => evidence(cell.samples, Repetitions::Undisturbed).unwrap_or(CellEvidence {
+            true => evidence(cell.samples, RepetitionFilter::Undisturbed).unwrap_or(CellEvidence {
                 change: None,
                 ..cell.evidence.clone()
             }),

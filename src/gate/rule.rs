@@ -90,7 +90,7 @@ pub enum Doubt {
     /// The machine was disturbed on one side much more than on the other, and what was not disturbed does not say
     /// the same.
     Disturbed {
-        /// Repetitions tonight, or in the rerun.
+        /// RepetitionFilter tonight, or in the rerun.
         tonight: Disturbed,
         /// Those it was held against.
         baseline: Disturbed,

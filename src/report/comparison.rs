@@ -6,7 +6,7 @@ use super::axes;
 use super::sheet::{Column, Sheet, p_value, signed_percent};
 use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
-use crate::compare::{Comparison, Row, percent};
+use crate::compare::{ComparedCell, Comparison, percent};
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
@@ -109,7 +109,7 @@ pub fn sheet(c: &Comparison) -> Sheet {
 }
 
 fn columns(c: &Comparison) -> Vec<Column> {
-    let of = |value: &dyn Fn(&Row) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
+    let of = |value: &dyn Fn(&ComparedCell) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
     let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
     let mut columns: Vec<Column> = job_column(c.rows.iter().map(|r| r.job.clone()))
@@ -120,9 +120,9 @@ fn columns(c: &Comparison) -> Vec<Column> {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),
     };
-    let slowdown = |r: &Row| r.slowdown.map(|s| signed_percent(s.estimate));
-    let interval = |r: &Row| r.slowdown.as_ref().map(range);
-    let delta = |r: &Row| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
+    let slowdown = |r: &ComparedCell| r.slowdown.map(|s| signed_percent(s.estimate));
+    let interval = |r: &ComparedCell| r.slowdown.as_ref().map(range);
+    let delta = |r: &ComparedCell| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
     columns.extend([
         Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
         Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
@@ -241,7 +241,7 @@ fn legend(c: &Comparison) -> String {
 mod tests {
     use super::*;
     use crate::compare::fixture::{batches, header, run, side};
-    use crate::compare::{Question, compare};
+    use crate::compare::{CompareOptions, compare};
 
     #[test]
     fn a_comparison_fits_80_columns() {
@@ -259,7 +259,7 @@ mod tests {
                 .map(|ns| ns * percent / 100)
                 .to_vec()
         });
-        let c = compare(&a, &b, &Question::default()).expect("comparable");
+        let c = compare(&a, &b, &CompareOptions::default()).expect("comparable");
         let text = sheet(&c).terminal(80);
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
