@@ -64,19 +64,19 @@ advice() {
         promoted) echo "Nothing. Earlier nights are no baseline any more." ;;
         regression) advice_on_regression ;;
         inconclusive) advice_on_inconclusive ;;
-        interrupted) echo "Run it again. What was measured is left where it is, and is not judged." ;;
-        *) echo "Mend the cause. Nothing was judged, and the history is as it was." ;;
+        interrupted) echo "Run it again. What was measured stays in its folder and is not judged." ;;
+        *) echo "Mend the cause. Nothing was judged, and the history is unchanged." ;;
     esac
 }
 advice_on_regression() {
     if [ $paired = yes ]; then
-        echo "Both programs were measured in turns, so it is not the machine: look at what changed between them."
+        echo "Both programs were measured in turns, so the machine is not the cause: look at what changed between them."
     elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
         echo "Look at the machine first (\`ggufbench doctor\`): the program and the engine are those of the baseline."
     else
         echo "Look at what changed between the two programs above, and at what the table's head lists as different."
     fi
-    if [ $paired = no ] && [ -x "$(old_program)" ]; then
+    if [ $paired = no ] && [ $requests = no ] && [ -x "$(old_program)" ]; then
         printf '\n%s\n\n' "To exclude the machine, measure the promoted program and tonight's in turns:"
         again "$0" --paired ${typed[@]+"${typed[@]}"}
     fi
@@ -87,14 +87,17 @@ advice_on_inconclusive() {
     [ ! -s "$work/failed" ] || echo "- Mend what failed."
     ! grep -q 'would need' "$work/gate.md" ||
         echo "- Where the table says that processes are missing: calm the machine (\`ggufbench doctor\`), or raise --replicates (the baseline's too: promote)."
-    ! grep -q 'not seen again' "$work/gate.md" || echo "- What was not seen again was probably the machine: see what ran beside."
-    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- Where the table says disturbed: measure again at a quieter time, or with --paired."
+    ! grep -q 'not seen again' "$work/gate.md" ||
+        echo "- What was not seen again was probably caused by the machine: find out what else ran."
+    ! grep -q '(disturbed: ' "$work/gate.md" ||
+        echo "- Where the table says disturbed: measure again at a quieter time$([ $requests = yes ] || echo ", or with --paired")."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
-        echo "- Where nights may differ as much: --paired tells; from seven nights of history on, the gate knows how much they do; until then --night-sd says it."
+        echo "- Where nights may differ as much: $([ $requests = yes ] || echo "--paired tells; ")from seven nights of history on, the gate knows how \
+much they differ; until then --night-sd says it."
     ! is_in_doubt ||
-        echo "- What was in doubt on the nights before: --paired tells whether it is the program. If all is well: promote."
+        echo "- What was in doubt on the nights before: $([ $requests = yes ] || echo "--paired tells whether the program causes it. ")If all is well: promote."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- Where cells were taken out of the sweep on purpose: promote."
-    echo "- One such night is no alarm. Several in a row are: nothing is being judged then."
+    echo "- One such night is no alarm. After several in a row act: nothing is judged then."
 }
 
 print_summary() { # verdict, reason

@@ -15,7 +15,7 @@ usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR THE MEASURING]
   --metric NAME      what cells or requests are judged by [default: the gate's: step, of --requests request_latency]
   --baseline WHAT    what tonight is held against: last:N nights, pinned, or a run [default: last:14]
   --tolerance SHARE  slow-down that is tolerated [default: the gate's, 3%]
-  --night-sd SHARE   how much nights are taken to differ until the history tells [default: the gate's, 3.5%]
+  --night-sd SHARE   how much nights are assumed to differ until the history shows it [default: the gate's, 3.5%]
   --paired           also measure the promoted program, in turns with tonight's, and judge the pairs
   --promote          make tonight the baseline, whatever the verdict; exit 0
   --out DIR          folder of the runs [default: out]
@@ -73,7 +73,7 @@ while [ $# -gt 0 ]; do
         --promote) promote=yes ;;
         --) shift && break ;;
         -h | --help) usage && leave 0 ;;
-        *) usage >&2 && die "'$1' is none of these; flags for the measuring go after --" ;;
+        *) usage >&2 && die "'$1' is no option; flags for the measuring stand after --" ;;
     esac
     shift
 done
@@ -278,7 +278,7 @@ measure() {
     watched "$work/table" "$program" "$@" --out "$out" --name nightly ${flags[@]+"${flags[@]}"} || code=$?
     new=$(runs | grep -vxF -e "$before" || true)
     case $new in
-        *$'\n'*) finish error 2 "$out: several runs named nightly were made at once; which one is the night's cannot be told" ;;
+        *$'\n'*) finish error 2 "$out: several runs named nightly were made at once; it is not known which one is the night's" ;;
         ?*)
             run=$out/$new night=$new
             [ $paired = no ] || old_run=$run/a run=$run/b

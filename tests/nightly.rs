@@ -312,7 +312,7 @@ fn paired_with_the_promoted_program() {
     let (night, baseline) = (slow.labelled("night"), slow.labelled("baseline"));
     assert_eq!(night.strip_suffix("-b"), baseline.strip_suffix("-a"));
     assert!(slow.labelled("rerun").ends_with("-nightly-rerun-b"));
-    for text in ["it is not the machine", "batch 1 +10.0%"] {
+    for text in ["the machine is not the cause", "batch 1 +10.0%"] {
         assert!(slow.summary.contains(text), "{}", slow.summary);
     }
     assert!(!slow.summary.contains("single run"), "{}", slow.summary);
@@ -352,7 +352,7 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
         ),
         (vec!["--sweep", "none.toml"], "none.toml: no such sweep"),
         (vec!["--summary", "sweep.toml/x"], "cannot be written there"),
-        (vec!["--nonsense"], "'--nonsense' is none of these"),
+        (vec!["--nonsense"], "'--nonsense' is no option"),
     ] {
         let night = nights.night(&options, &engine(1, 0));
         assert_eq!(night.code, 2, "{options:?}: {}", night.said);

@@ -32,7 +32,7 @@ pub(super) fn default_metric(header: &RunHeader) -> Metric {
 /// Judges a night, or makes it the baseline.
 ///
 /// # Errors
-/// When a record cannot be read, there is no baseline, or the rerun cannot be made.
+/// When a record cannot be read, there is no baseline, or the suspected cells cannot be measured again.
 pub fn gate(args: &GateArgs) -> Result<u8> {
     let history = History::at(&args.history);
     if args.promote {
@@ -66,8 +66,7 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     };
     let in_turns = baseline.is_paired_with(&tonight);
     let mut measure_again = |cells: &[CellKey]| again(args, &tonight, in_turns, cells);
-    let asked = args.rerun || args.confirm.is_some();
-    let rerun: Option<Rerun<'_, anyhow::Error>> = match asked {
+    let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
         true => Some(&mut measure_again),
         false => None,
     };
@@ -109,8 +108,8 @@ struct Night {
     failed: bool,
 }
 
-/// The history's nights of this machine since the promoted one, newest first: what they say of tonight is beside the
-/// verdict, so one that cannot be read is named and left out.
+/// The history's nights of this machine since the promoted one, newest first. They only show how much nights differ, so one that
+/// cannot be read is named and left out.
 fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let found = history.nights(&tonight.header).unwrap_or_else(|e| {
         note(format_args!("warning: {e}"));

@@ -8,9 +8,8 @@ use crate::plan::Axis;
 /// A's and the second side B's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComparedAxis {
-    /// The axis.
     pub axis: Axis,
-    /// Its values on the two sides; none to find them in the records.
+    /// Its values on the two sides; `None` where the records give them.
     pub values: Option<[String; 2]>,
 }
 
@@ -36,7 +35,7 @@ impl FromStr for ComparedAxis {
 fn two(axis: &Axis, text: &str) -> Result<[String; 2], String> {
     let not_two = || {
         let name = axis.name();
-        format!("'{text}' are not two values of {name}; say {name}=A,B")
+        format!("'{text}' does not name two values of {name}; say {name}=A,B")
     };
     let (a, b) = text.split_once(',').ok_or_else(not_two)?;
     let (a, b) = (a.trim(), b.trim());

@@ -8,37 +8,28 @@ use crate::text::{brief, short};
 /// Longest list of values in a message, and longest name of a cell.
 const LIST_COLUMNS: usize = 300;
 
-/// Two sides that cannot be compared. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// A record cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// One run, and nothing that tells two sides of it apart.
+    /// One run, and no axis that gives two sides.
     #[error(
         "{}: one run has two sides only along an axis; say --axis NAME{}, or name a second run",
         short(run),
         hint(varying)
     )]
     NoAxis {
-        /// The run.
         run: String,
         /// The axes along which it could be compared.
         varying: Vec<&'static str>,
     },
-    /// An axis without exactly two values.
     #[error("{}: has {} of {axis} ({}); say --axis {axis}=A,B", short(run), count(*n), brief(values, LIST_COLUMNS))]
     NotTwoValues {
-        /// The run.
         run: String,
-        /// The axis.
         axis: &'static str,
-        /// How many values it has.
         n: usize,
-        /// Its values.
         values: String,
     },
-    /// A value that no measured cell has.
     #[error(
         "{}: no measured cell has {axis} {}; there are {}",
         short(run),
@@ -46,73 +37,46 @@ pub enum CompareError {
         brief(values, LIST_COLUMNS)
     )]
     NoSuchValue {
-        /// The run.
         run: String,
-        /// The axis.
         axis: &'static str,
-        /// The value.
         value: String,
-        /// Those it has.
         values: String,
     },
     /// Cells that cannot be told apart without the compared axis.
     #[error(
-        "{}: {} and {} are the same cell but for the compared axis; say --axis {axis}=A,B",
+        "{}: {} and {} are the same cell except for the compared axis; say --axis {axis}=A,B",
         short(run), brief(a.as_str(), LIST_COLUMNS), brief(b.as_str(), LIST_COLUMNS)
     )]
     Ambiguous {
-        /// The run.
         run: String,
-        /// The axis they differ in.
         axis: &'static str,
-        /// A cell.
         a: CaseId,
-        /// Another.
         b: CaseId,
     },
-    /// A side without any energy.
     #[error(
         "{run}: no cell has joules_per_token: no energy was measured, or every repetition was too short for the counter, which on \
          a GPU needs 0.82 s of generation (--n-gen); `ggufbench report` says which"
     )]
-    NoEnergy {
-        /// The run.
-        run: String,
-    },
+    NoEnergy { run: String },
     /// A metric of requests, and a side that has sent none.
     #[error(
         "{}: has no requests, and {metric} is a metric of requests; `ggufbench requests` sends them",
         short(run)
     )]
-    NoRequests {
-        /// The run.
-        run: String,
-        /// The metric.
-        metric: Metric,
-    },
+    NoRequests { run: String, metric: Metric },
     /// A side whose jobs have too few whole answers.
     #[error(
         "{}: no job has {metric}: it needs whole answers, and a percentile at least 59 of them in a round (--n-requests, or \
          --sustained)",
         short(run)
     )]
-    TooFewAnswers {
-        /// The run.
-        run: String,
-        /// The metric.
-        metric: Metric,
-    },
-    /// A side with requests only.
+    TooFewAnswers { run: String, metric: Metric },
     #[error(
         "{}: has requests and no cells; name a --metric of requests: {}",
         short(run),
         Metric::names_of_requests()
     )]
-    NoCells {
-        /// The run.
-        run: String,
-    },
-    /// Nothing to compare.
+    NoCells { run: String },
     #[error(
         "{} and {} have no measured cell in common{}",
         short(a),
@@ -120,9 +84,7 @@ pub enum CompareError {
         hint(differing)
     )]
     NothingInCommon {
-        /// The first side.
         a: String,
-        /// The second.
         b: String,
         /// The axes in which the sides' first cells differ.
         differing: Vec<&'static str>,

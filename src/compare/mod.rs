@@ -1,14 +1,14 @@
-//! A against B, cell by cell: how much slower, how sure, and a verdict in a word.
+//! A against B, cell by cell: the change, its interval, and a verdict.
 //!
 //! Sides are two runs, or two slices of one run that differ in an axis. METHODOLOGY.md, section "Comparing", says what
 //! is computed and why. Records only: neither a model nor an engine is needed.
 
-pub mod axis;
-pub mod change;
-pub mod difference;
+pub(crate) mod axis;
+pub(crate) mod change;
+pub(crate) mod difference;
 mod error;
-pub mod pair;
-pub mod samples;
+pub(crate) mod pair;
+pub(crate) mod samples;
 pub mod side;
 mod verdict;
 
@@ -31,8 +31,8 @@ use difference::Difference;
 use samples::{CellKey, Samples};
 use side::Side;
 
-pub use error::CompareError;
-pub use verdict::{ChangeVerdict, more_in_short, percent, would_need};
+pub(crate) use error::CompareError;
+pub(crate) use verdict::{ChangeVerdict, more_in_short, percent, would_need};
 
 /// How sides are compared.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +55,7 @@ impl Default for CompareOptions {
     }
 }
 
-/// A cell on both sides.
+/// A cell of both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparedCell {
     /// A's cell.
@@ -79,8 +79,8 @@ pub struct ComparedCell {
     pub n_processes_a: usize,
     /// On side B.
     pub n_processes_b: usize,
-    /// Relative slow-down of B: 0.1 takes a tenth more time, whatever the metric, or a tenth more energy. None with too
-    /// few processes.
+    /// Relative slow-down of B: 0.1 takes a tenth more time, of times and rates alike, or a tenth more energy. `None` with
+    /// too few processes.
     pub slowdown: Option<Interval>,
     /// Two-sided p-value of no change.
     pub p: Option<f64>,
@@ -90,7 +90,7 @@ pub struct ComparedCell {
     pub cliffs_delta: Option<CliffsDelta>,
     /// The answer.
     pub verdict: ChangeVerdict,
-    /// What the energy of a million generated tokens of A costs; none where no price was said, or none was measured.
+    /// Cost of the energy of a million generated tokens of A; `None` without a price, or where no energy was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_a: Option<f64>,
     /// The same of B.
@@ -109,7 +109,7 @@ pub struct Comparison {
     pub metric: Metric,
     /// Whether replicates were pairs: both sides are of one run, or were measured in turns.
     pub paired: bool,
-    /// Whether both sides are one program with the same settings, measured in turns: an A/A, whose every difference is chance.
+    /// Whether both sides are one program with the same settings, measured in turns: an A/A, in which every difference is chance.
     pub is_same_twice: bool,
     /// Changes up to this do not matter.
     pub same_within: f64,
@@ -117,7 +117,7 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The cells on both sides, in A's order.
     pub rows: Vec<ComparedCell>,
-    /// What energy costs, where it was said.
+    /// The price of energy, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// Measured on side A only.
@@ -127,7 +127,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// What the energy of both sides' cells costs; the sides are of [`Metric::JoulesPerToken`], and may have other cells too.
+    /// Adds the cost of energy; both sides are of [`Metric::JoulesPerToken`], and may have other cells too.
     #[must_use]
     pub fn with_costs(mut self, a: &Side, b: &Side, price: Price) -> Self {
         let cost = |side: &Side, case: &Case| {
@@ -189,7 +189,7 @@ pub fn sides(
 /// Checks that a side has values of its metric.
 ///
 /// # Errors
-/// When it cannot have any; a side without a measured cell is none.
+/// When the run has no such work, or nothing that the metric is computed from.
 pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
     if !side.cells.is_empty() {
         return Ok(());
@@ -280,7 +280,7 @@ fn is_same_twice(a: &RunHeader, b: &RunHeader) -> bool {
         && bytes(a) == bytes(b)
 }
 
-/// The change of one cell; none with too few processes.
+/// The change of one cell; `None` with too few processes.
 pub(crate) fn change(metric: Metric, a: &Samples, b: &Samples, paired: bool) -> Option<Change> {
     if paired {
         return Change::paired(metric, &a.medians(), &b.medians(), LEVEL);
@@ -323,7 +323,7 @@ fn judge(rows: &mut [ComparedCell], changes: &[Option<Change>], options: &Compar
     let p_of = |c: &Change| c.p_value(0.0, crate::stats::Alternative::TwoSided);
     let p: Vec<f64> = changes.iter().flatten().map(p_of).collect();
     let mut adjusted = benjamini_hochberg(&p).unwrap_or_default().into_iter();
-    // Of the correction's steps the hardest, as nobody knows which one a row will meet with more data.
+    // The hardest of the correction's steps, since the step that a row will meet with more data is unknown.
     let hardest = 1.0 - options.false_discovery_rate / p.len().max(1) as f64;
     for (row, change) in rows.iter_mut().zip(changes) {
         let Some(change) = change else {
@@ -366,7 +366,7 @@ fn judge(rows: &mut [ComparedCell], changes: &[Option<Change>], options: &Compar
     }
 }
 
-/// A side's cells by what is left of them without the compared axes.
+/// A side's cells by their keys, in which the compared axes have one common value.
 struct ByKey<'a> {
     in_order: Vec<(CellKey, &'a Samples)>,
     cells: HashMap<CellKey, &'a Samples>,

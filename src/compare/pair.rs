@@ -11,11 +11,8 @@ use crate::record::{Pair, PairSide};
 /// Both sides, and the axes in which they differ on purpose.
 #[derive(Debug, Clone)]
 pub struct Pairing {
-    /// Side A.
     pub a: Side,
-    /// Side B.
     pub b: Side,
-    /// What differs.
     pub axes: Vec<ComparedAxis>,
 }
 

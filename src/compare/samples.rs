@@ -21,9 +21,7 @@ pub struct CellKey {
 /// A job of requests and the target that serves it, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JobAtTarget {
-    /// The job's name.
     pub job: String,
-    /// The target's name.
     pub target: String,
 }
 
@@ -34,7 +32,6 @@ impl fmt::Display for JobAtTarget {
 }
 
 impl CellKey {
-    /// The key of a batch.
     pub fn of_case(case: &Case) -> Self {
         Self {
             case: case.clone(),
@@ -42,7 +39,6 @@ impl CellKey {
         }
     }
 
-    /// The key of a job at a target.
     pub fn of_job(job: &Job, target: &str) -> Self {
         Self {
             case: job.case.clone(),
@@ -62,40 +58,34 @@ impl CellKey {
     }
 }
 
-/// A cell's repetitions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Samples {
-    /// The cell.
     pub key: CellKey,
-    /// The repetitions by replicate: by process, but for one that was resumed.
+    /// The repetitions by replicate: by process, except in a run that was resumed.
     replicates: BTreeMap<u32, Vec<RepetitionValue>>,
 }
 
-/// One repetition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RepetitionValue {
-    /// Its figure, positive.
+    /// The metric's value, positive.
     pub value: f64,
     /// Whether something else used the machine meanwhile.
     pub is_disturbed: bool,
 }
 
-/// How many of some repetitions were disturbed.
+/// How many repetitions of how many were disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Disturbed {
-    /// So many,
     pub repetitions: usize,
-    /// of so many.
     pub of: usize,
 }
 
 impl Disturbed {
-    /// The share, 0 to 1; 0 of none.
+    /// From 0 to 1; 0 without a repetition.
     pub fn share(self) -> f64 {
         self.repetitions as f64 / self.of.max(1) as f64
     }
 
-    /// Of all of several.
     pub fn sum(all: impl IntoIterator<Item = Self>) -> Self {
         let add = |a: Self, b: Self| Self {
             repetitions: a.repetitions + b.repetitions,
@@ -114,7 +104,6 @@ impl Samples {
         }
     }
 
-    /// One more repetition.
     pub(super) fn push(&mut self, replicate: u32, sample: RepetitionValue) {
         self.replicates.entry(replicate).or_default().push(sample);
     }
@@ -134,7 +123,6 @@ impl Samples {
         summary::mean(&values)
     }
 
-    /// How many repetitions were disturbed.
     pub fn disturbed(&self) -> Disturbed {
         Disturbed {
             repetitions: self.repetitions().filter(|s| s.is_disturbed).count(),
@@ -142,7 +130,7 @@ impl Samples {
         }
     }
 
-    /// The repetitions that were not; a process without any is left out.
+    /// Without the disturbed repetitions, and without processes that have no others.
     pub fn undisturbed(&self) -> Self {
         let mut kept = self.clone();
         for samples in kept.replicates.values_mut() {
@@ -152,7 +140,6 @@ impl Samples {
         kept
     }
 
-    /// Replicates that were measured.
     pub fn replicates(&self) -> impl Iterator<Item = u32> {
         self.replicates.keys().copied()
     }
@@ -171,7 +158,7 @@ impl Samples {
         self.replicates.values().flatten()
     }
 
-    /// The median of these.
+    /// Median over the replicates' medians.
     pub fn median(&self) -> Option<f64> {
         let medians: Vec<f64> = self.medians().into_values().collect();
         summary::median(&medians)

@@ -19,13 +19,13 @@ use crate::view::requests::{Sent, n_generated};
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
 pub struct Side {
-    /// What it is called: the run, and the slice of it.
+    /// The name of the run, and of the slice of it.
     pub label: String,
     /// The run's machine, engine and plan.
     pub header: RunHeader,
-    /// What its figures are.
+    /// The metric of its values.
     pub metric: Metric,
-    /// The cells of which there is at least one repetition, in the plan's order.
+    /// The cells with at least one value, in the plan's order.
     pub cells: Vec<Samples>,
 }
 
@@ -88,7 +88,7 @@ impl Side {
         })
     }
 
-    /// Jobs of requests: a round is a repetition, a worker process a replicate; of a server every round counts as one.
+    /// Jobs of requests: a round is a repetition, a worker process a replicate; at a server every round is a replicate.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
         type RoundKey = (String, String, u32);
         let mut rounds: HashMap<RoundKey, BTreeMap<u32, Sent>> = HashMap::new();
@@ -127,7 +127,7 @@ impl Side {
                         continue;
                     };
                     let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
-                    // A server's process is always the same one, and what it does is seen round by round.
+                    // A server's process is always the same one, so its rounds are the units.
                     let is_server = target != in_process::NAME;
                     let process = line.worker.unwrap_or(if is_server { round } else { 0 });
                     samples.push(

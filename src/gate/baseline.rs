@@ -1,4 +1,4 @@
-//! What a night is held against, and what can be known from it of one cell.
+//! What a night is held against, and the evidence that it gives on a cell.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ use crate::compare::side::Side;
 use crate::run::stop::LEVEL;
 use crate::stats::variance::Variance;
 
-/// From this many earlier nights on, the night is the unit of evidence. With fewer, Student's t on nights finds next
-/// to nothing: at 4 of them a slow-down must exceed 17 times the spread (METHODOLOGY.md has the simulated power).
+/// From this many earlier nights on, the night is the unit of evidence. With fewer, Student's t on nights finds almost
+/// nothing: at 4 of them a slow-down must exceed 17 times the spread (METHODOLOGY.md has the simulated power).
 pub const MIN_NIGHTS: usize = 7;
 
 /// What tonight is held against.
@@ -21,20 +21,19 @@ pub const MIN_NIGHTS: usize = 7;
 pub enum Baseline {
     /// One run: its processes are the units, and what differs between nights is assumed.
     Run(Box<Side>),
-    /// One run, and other nights of its machine, which tell how much nights differ.
+    /// One run, and other nights of its machine, which show how much nights differ.
     RunAmong {
-        /// The baseline.
         run: Box<Side>,
-        /// The nights, itself among them when it is one.
+        /// The nights; the run is among them when it is one.
         nights: Vec<Side>,
     },
     /// Earlier nights, newest first, at least one: from [`MIN_NIGHTS`] of them with the cell, each is one unit;
-    /// below, the oldest stands alone. It is the promoted one: the newest may hold the very slow-down that could not
-    /// be told from a slow night, and would excuse it.
+    /// below, the oldest stands alone. It is the promoted one: the newest may contain a slow-down that was taken for a
+    /// slow night, and would excuse it.
     Nights(Vec<Side>),
 }
 
-/// Which repetitions are looked at.
+/// Which repetitions count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RepetitionFilter {
     All,
@@ -50,29 +49,27 @@ impl RepetitionFilter {
     }
 }
 
-/// What is known of a cell tonight.
+/// The evidence on a cell tonight.
 #[derive(Debug, Clone)]
 pub(super) struct CellEvidence {
-    /// The change; none with too few processes.
+    /// `None` with too few processes.
     pub change: Option<Change>,
-    /// What it rests on.
     pub against: BaselineUnits,
-    /// How much nights differ where the change knows nothing of it.
+    /// How much nights differ, where the change does not include it.
     pub night: Option<NightSpread>,
 }
 
 /// How much a cell's logarithms of times differ between nights when nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct NightSpread {
-    /// Of one night.
     pub variance: Variance,
-    /// Nights that told.
+    /// Nights of the history that correct the assumption.
     pub nights: usize,
 }
 
 impl NightSpread {
-    /// An assumption, corrected by nights' median logarithms of times. What differs between their processes is in
-    /// them too, and so counts twice: on the safe side.
+    /// An assumption, corrected by nights' median logarithms of times. These also contain what differs between processes, which
+    /// so counts twice: on the safe side.
     pub fn of(assumed: Variance, nights: &[f64]) -> Self {
         Self {
             variance: assumed.corrected_by(nights).unwrap_or(assumed),
@@ -95,7 +92,7 @@ impl Baseline {
         }
     }
 
-    /// The night by which other conditions are told from tonight's: the one that stands alone, else the newest.
+    /// The night whose conditions are compared with tonight's: the one that stands alone, else the newest.
     pub(super) fn foremost(&self) -> Option<&Side> {
         match self.sides() {
             few if few.len() < MIN_NIGHTS => few.last(),
@@ -103,12 +100,11 @@ impl Baseline {
         }
     }
 
-    /// Whether it was measured in turns with the night.
     pub fn is_paired_with(&self, run: &Side) -> bool {
         self.sides().iter().any(|side| side.is_paired_with(run))
     }
 
-    /// What is known of a cell of `run`; none when the baseline lacks the cell.
+    /// The evidence on a cell of `run`; `None` when the baseline lacks the cell.
     pub(super) fn evidence(
         &self,
         tonight: &Samples,
@@ -123,7 +119,7 @@ impl Baseline {
             let change = log_median(run, &tonight)
                 .and_then(|tonight| Change::against_nights(&nights, tonight, LEVEL));
             return Some(CellEvidence {
-                // What was disturbed may leave fewer nights; that they are the units does not change.
+                // Without disturbed repetitions fewer nights may be left; nights stay the units.
                 change: change.filter(|_| nights.len() >= MIN_NIGHTS),
                 against: BaselineUnits::Nights(nights.len()),
                 night: None,
@@ -143,8 +139,8 @@ impl Baseline {
         })
     }
 
-    /// How much of what a cell is held against was disturbed; none where that is measured interleaved with tonight,
-    /// so that a disturbance meets both.
+    /// How many of the baseline's repetitions of a cell were disturbed; `None` where both sides were measured in turns, so that
+    /// a disturbance meets both.
     pub(super) fn disturbed(&self, key: &CellKey, run: &Side) -> Option<Disturbed> {
         let held = self.held_against(key, run);
         let is_pair = held.iter().any(|(side, _)| side.is_paired_with(run));
@@ -160,7 +156,7 @@ impl Baseline {
         held
     }
 
-    /// The nights that tell how much nights differ.
+    /// The nights that show how much nights differ.
     fn known_nights(&self) -> &[Side] {
         match self {
             Self::Run(_) => &[],
@@ -196,8 +192,6 @@ fn log_median(side: &Side, samples: &Samples) -> Option<f64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BaselineUnits {
-    /// Processes of one run.
     Processes(usize),
-    /// Nights.
     Nights(usize),
 }

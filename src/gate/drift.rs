@@ -1,8 +1,8 @@
-//! Changes of level over the nights of a history: what creeps in by less than the tolerance a night, or is tolerated
-//! night after night. For information only: it changes no verdict and no exit code.
+//! Changes of level over the nights of a history: slow-downs that each stay below the tolerance of a night. For information
+//! only: they change no verdict and no exit code.
 //!
-//! E-divisive as MongoDB uses it on its nightly benchmarks (Daly et al., arXiv 2003.00584): no assumption on the noise but
-//! that nights are exchangeable where nothing changed.
+//! E-divisive as MongoDB uses it on its nightly benchmarks (Daly et al., arXiv 2003.00584). It only assumes that nights are
+//! exchangeable where nothing changed.
 
 use std::collections::BTreeMap;
 
@@ -14,41 +14,35 @@ use crate::plan::CaseId;
 use crate::stats::edivisive::{EDivisive, edivisive};
 use crate::stats::summary::median;
 
-/// Fewest nights with a cell of which anything is said. In the middle of 30 nights a step of 2 standard deviations of a night is
-/// found 8 times in 10, of 20 nights 1 time in 3; one of 3 always, and after 5 nights already 8 times in 10 (simulated
-/// below).
+/// Fewest nights of a cell from which a change is reported. A step of 2 standard deviations of a night is found 8 times in 10
+/// in the middle of 30 nights, and 1 time in 3 in the middle of 20; a step of 3 always, and 8 times in 10 after only 5 nights
+/// (simulated below).
 pub const MIN_NIGHTS: usize = 30;
 
-/// The newest so many are looked at: half a year. Time grows with the square.
+/// Most nights that are read, the newest: half a year. The time grows with the square of their number.
 pub const MOST_NIGHTS: usize = 180;
 
 /// A split is kept while at most this share of permutations splits as well: of histories of 12 cells without a
 /// change, one in a hundred shows a line.
 const ALPHA: f64 = 0.001;
 
-/// Smaller differences of the medians are changes of spread, or of nobody's interest.
+/// Smaller differences of the medians are changes of spread, or do not matter.
 const LEAST_CHANGE: f64 = 0.005;
 
-/// What the history says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelChanges {
-    /// Nights that were looked at, the failed ones among them.
+    /// Nights that were read, failed ones included.
     pub nights: usize,
-    /// Changes of level, newest first.
     pub changes: Vec<LevelChange>,
 }
 
-/// A cell whose time changed between two nights and stayed so.
+/// A cell whose level changed between two nights, the last of the old level and the first of the new one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelChange {
-    /// The cell.
     #[serde(skip)]
     pub key: CellKey,
-    /// Its name.
     pub case_id: CaseId,
-    /// Last night of the old level.
     pub before: String,
-    /// First night of the new one.
     pub after: String,
     /// Relative change of the median over the nights of each level: 0.1 takes a tenth longer.
     pub change: f64,
@@ -57,8 +51,8 @@ pub struct LevelChange {
 }
 
 impl LevelChanges {
-    /// Of the nights of one machine and tonight, in any order; the order of their names is taken for that of time. None
-    /// when no cell of tonight has [`MIN_NIGHTS`].
+    /// Of the nights of one machine and tonight, in any order; their names give the order in time. `None` when no cell of
+    /// tonight has [`MIN_NIGHTS`].
     pub fn over(nights: &[Side], tonight: &Side) -> Option<Self> {
         let by_name: BTreeMap<&str, &Side> = nights
             .iter()
@@ -82,7 +76,7 @@ impl LevelChanges {
     }
 }
 
-/// A cell's logarithm of time by night.
+/// A cell's logarithm of time, by night.
 fn series<'a>(nights: &[&'a Side], key: &CellKey) -> Vec<(&'a str, f64)> {
     let value = |side: &&'a Side| {
         let median = side.cell(key)?.median()?;

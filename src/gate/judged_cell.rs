@@ -10,7 +10,7 @@ use super::rule::{CellVerdict, Doubt, Rule, RuleOutcome, judge};
 use crate::compare::samples::{Disturbed, Samples};
 use crate::compare::side::Side;
 
-/// Shares of disturbed repetitions that differ by more than this are uneven: a process of the usual three more.
+/// Shares of disturbed repetitions that differ by more than this are uneven: about one process of the usual three.
 const UNEVEN: f64 = 0.25;
 
 /// A cell with its evidence and what the rule says of it.
@@ -19,7 +19,7 @@ pub(super) struct JudgedCell<'a> {
     pub evidence: CellEvidence,
     pub outcome: RuleOutcome,
     pub tonight: Disturbed,
-    /// None for pairs, which are disturbed together.
+    /// `None` for pairs, which are disturbed together.
     pub baseline: Option<Disturbed>,
 }
 

@@ -26,21 +26,15 @@ pub use baseline::{Baseline, BaselineUnits, MIN_NIGHTS};
 pub use rule::{CellVerdict, Doubt, Rule};
 pub use verdict::{CellResult, GateReport, NightSd, NightVerdict, RerunResult};
 
-/// A night that cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
-    /// Another machine's figures say nothing about tonight.
     #[error(
         "{baseline}: was measured on another machine ({theirs}) than {run} ({ours}); promote a run of this machine"
     )]
     OtherMachine {
-        /// The baseline.
         baseline: String,
-        /// Tonight's run.
         run: String,
-        /// The baseline's fingerprint.
         theirs: String,
-        /// Tonight's.
         ours: String,
     },
     /// The metric is of work that the baseline does not have.
@@ -49,27 +43,17 @@ pub enum GateError {
          promote a run of the same plan"
     )]
     OtherWork {
-        /// The baseline.
         baseline: String,
-        /// Tonight's run.
         run: String,
-        /// What tonight is judged by.
         metric: Metric,
         /// `requests` or `cells`.
         work: &'static str,
     },
-    /// No cell to judge.
     #[error(
         "{run}: has no measured cell in common with {baseline}; promote a run of the same plan"
     )]
-    NothingInCommon {
-        /// Tonight's run.
-        run: String,
-        /// The baseline.
-        baseline: String,
-    },
-    /// A confirmation must be another run.
-    #[error("{0}: is the very run that it should confirm; measure again")]
+    NothingInCommon { run: String, baseline: String },
+    #[error("{0}: is the same run that it should confirm; measure again")]
     NotIndependent(String),
 }
 
@@ -91,7 +75,6 @@ impl From<Side> for Confirmation {
     }
 }
 
-/// Measures some cells again.
 pub type Rerun<'a, E> = &'a mut dyn FnMut(&[CellKey]) -> Result<Confirmation, E>;
 
 /// Judges a night. `rerun` is called at most once, and only with suspected cells.
@@ -150,7 +133,7 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
     if judged.is_empty() {
         return Err(GateError::NothingInCommon {
             run: run.label.clone(),
-            baseline: foremost.map_or_else(|| "no run at all".to_owned(), |s| s.label.clone()),
+            baseline: foremost.map_or_else(|| "an empty baseline".to_owned(), |s| s.label.clone()),
         });
     }
     let cells: Vec<CellResult> = judged.iter().map(|cell| result(cell, run)).collect();

@@ -312,5 +312,5 @@ fn what_cannot_be_judged_says_why() {
     assert!(error(&other).contains("another machine (ffffffffffffffff)"));
     let apart = one(run("old", &batches(&[2]), QUIET));
     assert!(error(&apart).contains("no measured cell in common with old"));
-    assert!(error(&Baseline::Nights(Vec::new())).contains("no run at all"));
+    assert!(error(&Baseline::Nights(Vec::new())).contains("an empty baseline"));
 }

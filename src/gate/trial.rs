@@ -1,15 +1,15 @@
 //! The gate on trial: how often it fails real runs between which nothing changed, and how often it finds runs that are
 //! known to be slower. Records in, counts out.
 //!
-//! Every gate is a whole one: a baseline, a night, and a third run as its rerun. Runs that nothing distinguishes can be gated in
-//! three ways:
+//! Every gate has a baseline, a night, and a third run as its rerun. Runs between which nothing changed can be gated in three
+//! ways:
 //!
 //! - **true** gates: every ordered pair of runs. N runs give N (N - 1) gates, which share their runs and so are fewer
 //!   independent ones.
 //! - **by cell**: of a pair, each cell's label is exchanged or not by a coin, all its processes together. What differs
 //!   between the runs stays in each cell, but not all cells lean the same way any more.
 //! - **by process**: each cell's label is exchanged or not in each replicate. What differs between the runs becomes a
-//!   difference between processes: this tests the rule on the noise of processes alone, as often as one likes.
+//!   difference between processes: this tests the rule on the noise of processes alone, any number of times.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,16 +32,13 @@ pub const FEWEST_RUNS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Gates {
-    /// Against one run.
     OneRun,
-    /// Against one run, with so many others as its history.
+    /// Against one run, with others as its history.
     OneRunAmong {
-        /// Nights of the history.
         nights: usize,
     },
-    /// Against so many runs as nights.
+    /// Against runs as nights.
     Nights {
-        /// Nights of the baseline.
         nights: usize,
     },
     /// Against one run, labels exchanged by cell.
@@ -50,14 +47,11 @@ pub enum Gates {
     ByProcess,
 }
 
-/// What came of some gates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrialRow {
     /// Whether the nights were of the runs known to be slower.
     pub is_slower: bool,
-    /// How they were made.
     pub gates: Gates,
-    /// So many.
     pub n_gates: usize,
     /// With a suspected cell, before the rerun.
     pub suspected: usize,
@@ -73,27 +67,23 @@ pub struct TrialRow {
     pub naive: usize,
 }
 
-/// What came of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateTrial {
-    /// The rule.
     pub rule: Rule,
     /// The runs between which nothing changed.
     pub runs: Vec<String>,
-    /// How many of their repetitions were disturbed.
+    /// Disturbed repetitions of these runs.
     pub disturbed: Disturbed,
     /// The runs known to be slower.
     pub slower: Vec<String>,
-    /// The same of them.
     pub disturbed_slower: Disturbed,
     /// Cells of the first run.
     pub n_cells: usize,
-    /// By kind of gate.
     pub rows: Vec<TrialRow>,
 }
 
-/// Tries the gate on runs between which nothing changed, at least [`FEWEST_RUNS`], and on slower ones, none or at least
-/// two; all in the order of time. `n_flips` is how often labels are exchanged in each way.
+/// Tries the gate on at least [`FEWEST_RUNS`] runs between which nothing changed, and on no or at least two slower ones; all
+/// in the order of time. `n_flips` is how often labels are exchanged in each way.
 ///
 /// # Errors
 /// The gate's, as for runs of several machines.
@@ -181,7 +171,7 @@ impl Bench<'_> {
         Ok(tally.row())
     }
 
-    /// Every night against the runs before it, in a circle; none with too few of them.
+    /// Every night against the runs before it, in a circle; `None` with too few of them.
     fn against_nights(
         &self,
         is_slower: bool,
@@ -235,7 +225,7 @@ fn nights_but(nights: &[Side], is_slower: bool, at: usize) -> impl Iterator<Item
     (0..nights.len()).filter(move |tonight| is_slower || *tonight != at)
 }
 
-/// The night after another, in a circle, that is not the one left out: the nearest to a rerun there is.
+/// The next night in a circle that is not the one left out: the nearest to a rerun.
 fn next(nights: &[Side], after: usize, without: Option<usize>) -> Option<&Side> {
     let n = nights.len();
     let later = (1..n).map(|ahead| (after + ahead) % n);
@@ -264,7 +254,6 @@ fn exchange(a: &mut Side, b: &mut Side, gates: Gates, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Counts what gates say.
 struct Tally<'a> {
     rule: &'a Rule,
     row: TrialRow,

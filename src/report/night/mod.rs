@@ -9,7 +9,7 @@ use crate::compare::{more_in_short, would_need};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
 
-/// A gate's table, what it was held against, and what to do.
+/// A gate's table, with its baseline above and advice below.
 pub fn sheet(report: &GateReport) -> Sheet {
     let cases: Vec<&Case> = report.cells.iter().map(|c| &c.key.case).collect();
     let mut above = vec![
