@@ -244,6 +244,62 @@ mod tests {
     use crate::compare::{CompareOptions, compare};
 
     #[test]
+    fn a_change_is_said_in_the_words_of_its_metric() {
+        let said = |metric: Metric, batches_of: &[u32], permille: u64| {
+            let cases = batches(batches_of);
+            let of = |name: &str, permille: u64| {
+                let steps = [999_000, 1_000_000, 1_001_000].map(|ns| ns * permille / 1000);
+                let mut side = run(name, &cases, steps);
+                side.metric = metric;
+                side
+            };
+            let c = compare(
+                &of("a", 1000),
+                &of("b", permille),
+                &CompareOptions::default(),
+            );
+            answers(&c.expect("comparable")).remove(0)
+        };
+        for (metric, slower, faster, several) in [
+            (
+                Metric::StepNs,
+                "B takes 10.0% more time",
+                "B takes 10.0% less time",
+                "B is slower in 2 of 2 cells",
+            ),
+            (
+                Metric::JoulesPerToken,
+                "B takes 10.0% more energy",
+                "B takes 10.0% less energy",
+                "B takes more energy in 2 of 2 cells",
+            ),
+            (
+                Metric::PrefillShare,
+                "B's share is 10.0% higher",
+                "B's share is 10.0% lower",
+                "B's share is higher in 2 of 2 cells",
+            ),
+        ] {
+            let [up, down] = [1100, 900].map(|permille| said(metric, &[1], permille));
+            let words = metric.words();
+            assert!(
+                up.starts_with(slower) && up.ends_with(&format!(": {}", words.worse)),
+                "{up}"
+            );
+            assert!(
+                down.starts_with(faster) && down.ends_with(&format!(": {}", words.better)),
+                "{down}"
+            );
+            assert_eq!(said(metric, &[1, 8], 1100), several);
+        }
+        // A rate that falls by a tenth takes a ninth more time.
+        let rate = said(Metric::DecodeTokensPerS, &[1], 900);
+        assert!(rate.starts_with("B takes 11.1% more time"), "{rate}");
+        let same = said(Metric::StepNs, &[1, 8], 1000);
+        assert_eq!(same, "B is the same in 2 of 2 cells");
+    }
+
+    #[test]
     fn a_comparison_fits_80_columns() {
         let cases = batches(&[1, 8, 32, 128]);
         let a = run(
