@@ -63,7 +63,6 @@ impl Unit {
                 subject: "",
                 verb: "takes",
                 amounts: ["less time", "more time"],
-                verb_of_state: "is",
                 better: "faster",
                 worse: "slower",
             },
@@ -72,7 +71,6 @@ impl Unit {
                 subject: "'s share",
                 verb: "is",
                 amounts: ["lower", "higher"],
-                verb_of_state: "is",
                 better: "lower",
                 worse: "higher",
             },
@@ -81,7 +79,6 @@ impl Unit {
                 subject: "",
                 verb: "takes",
                 amounts: ["less energy", "more energy"],
-                verb_of_state: "takes",
                 better: "less energy",
                 worse: "more energy",
             },
@@ -99,7 +96,6 @@ pub struct ChangeWords {
     verb: &'static str,
     /// After a percentage, where the change is negative and where it is positive.
     amounts: [&'static str; 2],
-    verb_of_state: &'static str,
     /// The better side in a word or two.
     pub better: &'static str,
     /// The worse side.
@@ -121,9 +117,10 @@ impl ChangeWords {
         format!("how much {} {side}{subject} {verb}", self.amounts[1])
     }
 
-    /// `B is`, before [`ChangeWords::worse`] or [`ChangeWords::better`].
-    pub fn state(&self, side: &str) -> String {
-        format!("{side}{} {}", self.subject, self.verb_of_state)
+    /// `B takes more time`.
+    pub fn more(&self, side: &str) -> String {
+        let Self { subject, verb, .. } = self;
+        format!("{side}{subject} {verb} {}", self.amounts[1])
     }
 }
 

@@ -5,27 +5,55 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::{DONE, ab, prepare, run, say, unless_closed};
-use crate::cli::{BaselineChoice, GateArgs, WorkerArgs};
+use crate::cli::{BaselineChoice, GateArgs, JudgeArgs, WorkerArgs};
 use crate::compare::has_values;
 use crate::compare::pair::{self, Pairing};
 use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
 use crate::gate::drift::{self, LevelChanges};
-use crate::gate::{Baseline, CellVerdict, Confirmation, Rerun, Rule, gate as judge};
+use crate::gate::{Baseline, CellVerdict, Confirmation, Rerun, Rule, gate as judge_night};
 use crate::metric::Metric;
+use crate::record::PairSide;
 use crate::record::history::{History, Nights};
 use crate::record::jsonl::{RecordError, is_pair, read_header};
-use crate::record::{PairSide, RunHeader};
 use crate::report::{self, night};
 use crate::streams::note;
 use crate::text::quoted;
 
-/// The metric by which a run is judged unless another one is named: a decode step where the run has cells, else the latency of
-/// requests, the only one of their metrics that every job has.
-pub(super) fn default_metric(header: &RunHeader) -> Metric {
-    match header.requests.is_some() && header.plan.cases.is_empty() {
-        true => Metric::RequestLatencyNs,
-        false => Metric::StepNs,
+impl JudgeArgs {
+    /// The metric by which a run is judged. Unless one is named it is a decode step where the run has cells, else the latency of
+    /// requests, the only one of their metrics that every job has.
+    pub(super) fn metric_of(&self, run: &Path) -> Result<Metric, RecordError> {
+        if let Some(metric) = self.metric {
+            return Ok(metric);
+        }
+        let header = read_header(run)?;
+        Ok(
+            match header.requests.is_some() && header.plan.cases.is_empty() {
+                true => Metric::RequestLatencyNs,
+                false => Metric::StepNs,
+            },
+        )
+    }
+
+    pub(super) fn rule(&self) -> Rule {
+        Rule {
+            tolerance: self.tolerance,
+            alpha: self.alpha,
+            night_sd: self.night_sd,
+            ..Rule::default()
+        }
+    }
+
+    /// Reads a run's cells whose names match any of the globs; all without one.
+    pub(super) fn read(&self, run: &Path, metric: Metric) -> Result<Side, RecordError> {
+        let mut side = Side::read(run, metric)?;
+        let matches = |key: &CellKey| {
+            let name = key.name();
+            self.cell.is_empty() || self.cell.iter().any(|glob| glob.matches(name.as_str()))
+        };
+        side.cells.retain(|cell| matches(&cell.key));
+        Ok(side)
     }
 }
 
@@ -40,37 +68,27 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         say(format!("baseline: {}", night.display()))?;
         return Ok(DONE);
     }
-    let metric = match args.metric {
-        Some(metric) => metric,
-        None => default_metric(&read_header(&args.run)?),
-    };
-    let tonight = read(&args.run, metric, args)?;
+    let judge = &args.judge;
+    let tonight = judge.read(&args.run, judge.metric_of(&args.run)?)?;
     has_values(&tonight)?;
     ensure!(
         !tonight.cells.is_empty(),
         "{}: has no measured cell{}",
         args.run.display(),
-        if args.cell.is_empty() {
-            ""
-        } else {
-            " that --cell asks for"
+        match judge.cell.is_empty() {
+            true => "",
+            false => " that --cell asks for",
         }
     );
     let nights = nights(args, &history, &tonight);
     let baseline = baseline(args, &history, &tonight, &nights)?;
-    let rule = Rule {
-        tolerance: args.tolerance,
-        alpha: args.alpha,
-        night_sd: args.night_sd,
-        ..Rule::default()
-    };
     let in_turns = baseline.is_paired_with(&tonight);
     let mut measure_again = |cells: &[CellKey]| again(args, &tonight, in_turns, cells);
     let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
         true => Some(&mut measure_again),
         false => None,
     };
-    let mut report = judge(&tonight, &baseline, &rule, rerun)?;
+    let mut report = judge_night(&tonight, &baseline, &judge.rule(), rerun)?;
     let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
     report.drift = LevelChanges::over(&all, &tonight);
     let sheet = night::sheet(&report);
@@ -85,21 +103,6 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         history.add(&args.run, report.cells.iter().any(|c| is_slow(c.verdict)))?;
     }
     Ok(report.verdict.exit_code())
-}
-
-fn read(run: &Path, metric: Metric, args: &GateArgs) -> Result<Side, RecordError> {
-    let mut side = Side::read(run, metric)?;
-    keep_matching(&mut side, &args.cell);
-    Ok(side)
-}
-
-/// Keeps the cells whose names match any of the globs; all without one.
-pub(super) fn keep_matching(side: &mut Side, globs: &[glob::Pattern]) {
-    let matches = |key: &CellKey| {
-        let name = key.name();
-        globs.is_empty() || globs.iter().any(|glob| glob.matches(name.as_str()))
-    };
-    side.cells.retain(|cell| matches(&cell.key));
 }
 
 /// A night of the history.
@@ -121,7 +124,7 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let newest = found.folders.iter().take(drift::MOST_NIGHTS - 1);
     let mut nights = Vec::new();
     for folder in newest {
-        match read(folder, tonight.metric, args) {
+        match args.judge.read(folder, tonight.metric) {
             Ok(side) => nights.push(Night {
                 side,
                 failed: history.has_failed(folder),
@@ -157,13 +160,15 @@ fn baseline(
                 "{}: has no earlier night; {how}",
                 history.folder().display()
             );
-            let sides = nights.iter().map(|night| read(night, tonight.metric, args));
+            let sides = nights
+                .iter()
+                .map(|night| args.judge.read(night, tonight.metric));
             return Ok(Baseline::Nights(sides.collect::<Result<_, _>>()?));
         }
     };
     let known = nights.iter().filter(|night| !night.failed);
     Ok(Baseline::RunAmong {
-        run: Box::new(read(&run, tonight.metric, args)?),
+        run: Box::new(args.judge.read(&run, tonight.metric)?),
         nights: known.map(|night| night.side.clone()).collect(),
     })
 }
@@ -180,7 +185,7 @@ fn again(
     if let Some(made) = &args.confirm {
         return match is_pair(made) {
             true => again_paired(made, tonight),
-            false => Ok(read(made, metric, args)?.into()),
+            false => Ok(args.judge.read(made, metric)?.into()),
         };
     }
     let folder = if args.run.is_file() {

@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::gate::{default_metric, keep_matching};
 use super::{DONE, unless_closed};
 use crate::cli::GateTrialArgs;
 use crate::compare::side::Side;
-use crate::gate::Rule;
 use crate::gate::trial::{FEWEST_RUNS, trial};
-use crate::record::jsonl::{locate, read_header};
+use crate::record::jsonl::locate;
 use crate::report;
 
 /// Prints how often the gate fails runs between which nothing changed, and how often slower ones. The counts are for reading:
@@ -32,12 +30,7 @@ pub fn gate_trial(args: &GateTrialArgs) -> Result<u8> {
         "{}: a night and its rerun are at least 2 slower runs with measured cells",
         shown(&args.slower)
     );
-    let rule = Rule {
-        tolerance: args.tolerance,
-        alpha: args.alpha,
-        night_sd: args.night_sd,
-        ..Rule::default()
-    };
+    let rule = args.judge.rule();
     let trial = trial(&runs, &slower, &rule, args.flips, args.seed)?;
     unless_closed(report::print_sheet(
         &report::trial::sheet(&trial),
@@ -53,13 +46,8 @@ fn sides(paths: &[PathBuf], args: &GateTrialArgs) -> Result<Vec<Side>> {
     let mut sides = Vec::new();
     for path in paths {
         for run in runs_at(path)? {
-            let metric = match args.metric {
-                Some(metric) => metric,
-                None => default_metric(&read_header(&run)?),
-            };
-            let mut side = Side::read(&run, metric)?;
-            keep_matching(&mut side, &args.cell);
-            sides.push(side);
+            let metric = args.judge.metric_of(&run)?;
+            sides.push(args.judge.read(&run, metric)?);
         }
     }
     sides.retain(|side| !side.cells.is_empty());

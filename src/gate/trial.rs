@@ -96,16 +96,16 @@ pub fn trial(
 ) -> Result<GateTrial, GateError> {
     let bench = Bench { runs, rule };
     let mut rows = vec![
-        bench.against_one(false, runs)?,
-        bench.among_all(false, runs)?,
+        bench.against_one(false, runs, false)?,
+        bench.against_one(false, runs, true)?,
     ];
     rows.extend(bench.against_nights(false, runs)?);
     for gates in [Gates::ByCell, Gates::ByProcess] {
         rows.push(bench.flipped(gates, n_flips, &mut ChaCha8Rng::seed_from_u64(seed))?);
     }
     if !slower.is_empty() {
-        rows.push(bench.against_one(true, slower)?);
-        rows.push(bench.among_all(true, slower)?);
+        rows.push(bench.against_one(true, slower, false)?);
+        rows.push(bench.against_one(true, slower, true)?);
         rows.extend(bench.against_nights(true, slower)?);
     }
     rows.retain(|row| row.n_gates > 0);
@@ -131,26 +131,18 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Every run against every night.
-    fn against_one(&self, is_slower: bool, nights: &[Side]) -> Result<TrialRow, GateError> {
-        let mut tally = Tally::new(is_slower, Gates::OneRun, self.rule);
-        for (at, before) in self.runs.iter().enumerate() {
-            let baseline = Baseline::Run(Box::new(before.clone()));
-            for tonight in nights_but(nights, is_slower, at) {
-                let without = if is_slower { None } else { Some(at) };
-                let Some(again) = next(nights, tonight, without) else {
-                    continue;
-                };
-                tally.gate(&baseline, before, &nights[tonight], again)?;
-            }
-        }
-        Ok(tally.row())
-    }
-
-    /// The same, with all runs but the night and its rerun as the history.
-    fn among_all(&self, is_slower: bool, nights: &[Side]) -> Result<TrialRow, GateError> {
+    /// Every run against every night; with a history, that is all runs but the night and its rerun.
+    fn against_one(
+        &self,
+        is_slower: bool,
+        nights: &[Side],
+        has_history: bool,
+    ) -> Result<TrialRow, GateError> {
         let known = self.runs.len() - if is_slower { 0 } else { 2 };
-        let gates = Gates::OneRunAmong { nights: known };
+        let gates = match has_history {
+            true => Gates::OneRunAmong { nights: known },
+            false => Gates::OneRun,
+        };
         let mut tally = Tally::new(is_slower, gates, self.rule);
         for (at, before) in self.runs.iter().enumerate() {
             for tonight in nights_but(nights, is_slower, at) {
@@ -158,12 +150,16 @@ impl Bench<'_> {
                 let Some(again) = next(nights, tonight, without) else {
                     continue;
                 };
+                let run = Box::new(before.clone());
                 let is_other = |run: &&Side| {
                     !run.is_paired_with(&nights[tonight]) && !run.is_paired_with(again)
                 };
-                let baseline = Baseline::RunAmong {
-                    run: Box::new(before.clone()),
-                    nights: self.runs.iter().filter(is_other).cloned().collect(),
+                let baseline = match has_history {
+                    true => Baseline::RunAmong {
+                        run,
+                        nights: self.runs.iter().filter(is_other).cloned().collect(),
+                    },
+                    false => Baseline::Run(run),
                 };
                 tally.gate(&baseline, before, &nights[tonight], again)?;
             }

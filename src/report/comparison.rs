@@ -55,31 +55,22 @@ pub fn answers(c: &Comparison) -> Vec<String> {
         said.push(format!("{change}: {verdict}"));
         return said;
     }
-    let count = |word: &str| c.rows.iter().filter(|r| r.verdict.word() == word).count();
     let kinds = [
-        (words.worse, count("slower")),
-        (words.better, count("faster")),
-        ("the same", count("same")),
+        ("slower", words.worse),
+        ("faster", words.better),
+        ("same", "the same"),
+        ("cannot tell", "cannot tell"),
     ];
-    let counts: Vec<String> = kinds
-        .iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(word, n)| format!("{word} in {n}"))
-        .collect();
-    let n = c.rows.len();
-    let unknown = match (count("cannot tell"), counts.is_empty()) {
-        (0, _) => String::new(),
-        (_, true) => format!("the data do not tell in any of {n} cells"),
-        (unknown, false) => format!("; the data do not tell in {unknown}"),
-    };
-    said.push(match counts.is_empty() {
-        true => unknown,
-        false => format!(
-            "{} {} of {n} cells{unknown}",
-            words.state("B"),
-            counts.join(", ")
-        ),
+    let counts = kinds.into_iter().filter_map(|(word, words)| {
+        let n = c.rows.iter().filter(|r| r.verdict.word() == word).count();
+        (n > 0).then(|| format!("{words} in {n}"))
     });
+    let counts: Vec<String> = counts.collect();
+    said.push(format!(
+        "B against A: {} of {} cells",
+        counts.join(", "),
+        c.rows.len()
+    ));
     said
 }
 
@@ -227,12 +218,11 @@ fn legend(c: &Comparison) -> String {
     });
     format!(
         "{}: {}, relative to A, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, \
-         +1 when {} {} in every process. Changes within {} do not matter. (+N): would need about N more processes a side \
+         +1 when {} in every process. Changes within {} do not matter. (+N): would need about N more processes a side \
          (--replicates).{cost}",
         words.heading,
         words.how_much("B"),
-        words.state("B"),
-        words.worse,
+        words.more("B"),
         percent(c.same_within)
     )
 }
@@ -245,58 +235,53 @@ mod tests {
 
     #[test]
     fn a_change_is_said_in_the_words_of_its_metric() {
-        let said = |metric: Metric, batches_of: &[u32], permille: u64| {
-            let cases = batches(batches_of);
+        let said = |metric: Metric, n_seq: &[u32], permille: u64| {
             let of = |name: &str, permille: u64| {
                 let steps = [999_000, 1_000_000, 1_001_000].map(|ns| ns * permille / 1000);
-                let mut side = run(name, &cases, steps);
+                let mut side = run(name, &batches(n_seq), steps);
                 side.metric = metric;
                 side
             };
-            let c = compare(
-                &of("a", 1000),
-                &of("b", permille),
-                &CompareOptions::default(),
-            );
-            answers(&c.expect("comparable")).remove(0)
+            let (a, b) = (of("a", 1000), of("b", permille));
+            answers(&compare(&a, &b, &CompareOptions::default()).expect("comparable")).remove(0)
         };
-        for (metric, slower, faster, several) in [
+        for (metric, permille, change, verdict) in [
+            (Metric::StepNs, 1100, "B takes 10.0% more time", "slower"),
+            (Metric::StepNs, 900, "B takes 10.0% less time", "faster"),
+            // A rate that falls by a tenth takes a ninth more time.
             (
-                Metric::StepNs,
-                "B takes 10.0% more time",
-                "B takes 10.0% less time",
-                "B is slower in 2 of 2 cells",
+                Metric::DecodeTokensPerS,
+                900,
+                "B takes 11.1% more time",
+                "slower",
             ),
             (
                 Metric::JoulesPerToken,
+                1100,
                 "B takes 10.0% more energy",
-                "B takes 10.0% less energy",
-                "B takes more energy in 2 of 2 cells",
+                "more energy",
             ),
             (
                 Metric::PrefillShare,
+                1100,
                 "B's share is 10.0% higher",
+                "higher",
+            ),
+            (
+                Metric::PrefillShare,
+                900,
                 "B's share is 10.0% lower",
-                "B's share is higher in 2 of 2 cells",
+                "lower",
             ),
         ] {
-            let [up, down] = [1100, 900].map(|permille| said(metric, &[1], permille));
-            let words = metric.words();
+            let one = said(metric, &[1], permille);
             assert!(
-                up.starts_with(slower) && up.ends_with(&format!(": {}", words.worse)),
-                "{up}"
+                one.starts_with(change) && one.ends_with(&format!(": {verdict}")),
+                "{one}"
             );
-            assert!(
-                down.starts_with(faster) && down.ends_with(&format!(": {}", words.better)),
-                "{down}"
-            );
-            assert_eq!(said(metric, &[1, 8], 1100), several);
+            let several = said(metric, &[1, 8], permille);
+            assert_eq!(several, format!("B against A: {verdict} in 2 of 2 cells"));
         }
-        // A rate that falls by a tenth takes a ninth more time.
-        let rate = said(Metric::DecodeTokensPerS, &[1], 900);
-        assert!(rate.starts_with("B takes 11.1% more time"), "{rate}");
-        let same = said(Metric::StepNs, &[1, 8], 1000);
-        assert_eq!(same, "B is the same in 2 of 2 cells");
     }
 
     #[test]

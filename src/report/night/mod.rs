@@ -81,33 +81,27 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
             BaselineUnits::Nights(n) => format!("{n} nights"),
         }),
     ));
-    columns.push(Column::words("verdict", 0, of(&in_full)).or_short(of(&in_short)));
+    let verdicts = |at: usize| of(&|c| verdicts(c)[at].clone());
+    columns.push(Column::words("verdict", 0, verdicts(0)).or_short(verdicts(1)));
     columns
 }
 
-fn in_full(cell: &CellResult) -> String {
-    let why = match (cell.doubt, cell.more_processes) {
-        (Some(Doubt::NotSeenAgain), _) => "not seen again".to_owned(),
-        (Some(Doubt::Night), _) => "nights may differ as much".to_owned(),
-        (Some(Doubt::Disturbed { tonight, baseline }), _) => format!(
-            "disturbed: {} of {} against {} of {}",
-            tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
-        ),
-        (None, Some(n)) => would_need(Some(n)),
-        (None, None) => return cell.verdict.word().to_owned(),
+/// A cell's verdict with its reason, in full and in short.
+fn verdicts(cell: &CellResult) -> [String; 2] {
+    let reasons = match (cell.doubt, cell.more_processes) {
+        (Some(Doubt::NotSeenAgain), _) => ["(not seen again)", "(once)"].map(str::to_owned),
+        (Some(Doubt::Night), _) => ["(nights may differ as much)", "(night)"].map(str::to_owned),
+        (Some(Doubt::Disturbed { tonight, baseline }), _) => [
+            format!(
+                "(disturbed: {} of {} against {} of {})",
+                tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
+            ),
+            "(disturbed)".to_owned(),
+        ],
+        (None, Some(n)) => [format!("({})", would_need(Some(n))), more_in_short(Some(n))],
+        (None, None) => return [cell.verdict.word(); 2].map(str::to_owned),
     };
-    format!("{} ({why})", cell.verdict.word())
-}
-
-fn in_short(cell: &CellResult) -> String {
-    let why = match (cell.doubt, cell.more_processes) {
-        (Some(Doubt::NotSeenAgain), _) => "(once)".to_owned(),
-        (Some(Doubt::Night), _) => "(night)".to_owned(),
-        (Some(Doubt::Disturbed { .. }), _) => "(disturbed)".to_owned(),
-        (None, Some(n)) => more_in_short(Some(n)),
-        (None, None) => return cell.verdict.word().to_owned(),
-    };
-    format!("{} {why}", cell.verdict.word())
+    reasons.map(|reason| format!("{} {reason}", cell.verdict.word()))
 }
 
 fn verdict(report: &GateReport) -> String {
