@@ -11,7 +11,8 @@ cells_that() {
         /^\|/ && index($(NF - 1), verdict) == 1 {
             if (++n > 6) next
             cell = ""
-            for (i = 2; i < NF && head[i] != "time"; i++) cell = cell (head[i] == "model" ? "" : head[i] " ") $i " "
+            for (i = 2; i < NF && head[i] !~ /^(time|energy|change)$/; i++)
+                cell = cell (head[i] ~ /^(model|job)$/ ? "" : head[i] " ") $i " "
             found = found (n > 1 ? ", " : "") cell $i
         }
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
@@ -25,6 +26,23 @@ failed_cells() {
             -e 's/,"needs_bytes":([0-9]+),"has_bytes":([0-9]+)/: needs \1 bytes, has \2/' |
         sort | uniq -c |
         awk -v start="${2:-}" '{ n = $1; sub(/^ *[0-9]+ /, ""); print "- " start $0 ($0 ~ /: skipped/ ? "" : " (in " n (n == 1 ? " process)" : " processes)")) }'
+    failed_requests "$1"
+}
+# Jobs of requests of run $1 that have answers which are not whole, a line for each.
+failed_requests() {
+    "$program" report "$1" -o jsonl 2>/dev/null | awk '
+        function value(key) {
+            if (!match($0, "\"" key "\":(\"[^\"]*\"|[0-9]+)")) return ""
+            key = substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
+            gsub(/"/, "", key)
+            return key
+        }
+        value("job") != "" && value("n_whole") != value("n_sent") {
+            why = match($0, /"failed_such_as":{"[^"]*":"[^"]*"/) ? substr($0, RSTART, RLENGTH - 1) : ""
+            sub(/.*"/, "", why)
+            print "- " value("job") " at " value("target") ": " value("n_sent") - value("n_whole") " of " value("n_sent") \
+                " requests had no whole answer" (why == "" ? "" : ", such as: " why)
+        }' || true
 }
 
 # A command for people to copy.
@@ -52,13 +70,13 @@ advice() {
 }
 advice_on_regression() {
     if [ $paired = yes ]; then
-        echo "Both programs were measured in turns, so it is not the machine: look at the changes between the programs."
+        echo "Both programs were measured in turns, so the machine is not the cause: look at the changes between the programs."
     elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
         echo "Look at the machine first (\`ggufbench doctor\`): program and engine are those of the baseline."
     else
         echo "Look at the changes between the two programs above, and at the differences in the head of the table."
     fi
-    if [ $paired = no ] && [ -x "$(old_program)" ]; then
+    if [ $paired = no ] && [ $requests = no ] && [ -x "$(old_program)" ]; then
         printf '\n%s\n\n' "To exclude the machine, measure the promoted program and tonight's in turns:"
         again "$0" --paired ${typed[@]+"${typed[@]}"}
     fi
@@ -70,11 +88,11 @@ advice_on_inconclusive() {
     ! grep -q 'would need' "$work/gate.md" ||
         echo "- If the table says that processes are missing: remove disturbances (\`ggufbench doctor\` names them), or raise --replicates (for the baseline too: promote)."
     ! grep -q 'not seen again' "$work/gate.md" || echo "- A slow-down that was not seen again was probably caused by the machine: look for other programs that ran."
-    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- If the table says disturbed: measure again at a quieter time, or with --paired."
+    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- If the table says disturbed: measure again at a quieter time$([ $requests = yes ] || echo ", or with --paired")."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
-        echo "- If nights may differ as much: use --paired. From seven nights of history on, the gate knows the spread between nights; until then --night-sd states it."
+        echo "- If nights may differ as much: $([ $requests = yes ] || echo "use --paired. ")From seven nights of history on, the gate knows the spread between nights; until then --night-sd states it."
     ! is_in_doubt ||
-        echo "- If the nights before were in doubt: --paired shows whether the program is the cause. If it is not: promote."
+        echo "- If the nights before were in doubt: $([ $requests = yes ] || echo "--paired shows whether the program is the cause. ")If it is not the program: promote."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- If cells were removed from the sweep on purpose: promote."
     echo "- One such night is not an alarm. Several in a row are, because nothing is judged then."
 }

@@ -11,6 +11,8 @@ usage() {
 usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR GGUFBENCH]
 
   --sweep FILE       the sweep to measure [default: sweeps/nightly.toml of this script's checkout]
+  --requests         measure whole requests instead of a sweep: `ggufbench requests` with the flags after --
+  --metric NAME      the metric that is judged [default: the gate's: step; with --requests request_latency]
   --baseline WHAT    what tonight is compared with: last:N nights, pinned, or a run [default: last:14]
   --tolerance SHARE  the slow-down that is accepted [default: the gate's, 3%]
   --night-sd SHARE   spread between nights, assumed until the history shows it [default: the gate's, 3.5%]
@@ -48,17 +50,19 @@ die() {
 }
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-sweep=$checkout/sweeps/nightly.toml baseline=last:14 tolerance='' night_sd='' out=out history='' summary=''
+sweep='' requests=no metric='' baseline=last:14 tolerance='' night_sd='' out=out history='' summary=''
 keep_nights=60 paired=no promote=no
 typed=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
-        --sweep | --baseline | --tolerance | --night-sd | --out | --history | --keep-nights | --summary)
+        --sweep | --metric | --baseline | --tolerance | --night-sd | --out | --history | --keep-nights | --summary)
             [ -n "${2:-}" ] || die "$1 needs a value; --help says which"
             ;;
     esac
     case $1 in
         --sweep) sweep=$2 && shift ;;
+        --requests) requests=yes ;;
+        --metric) metric=$2 && shift ;;
         --baseline) baseline=$2 && shift ;;
         --tolerance) tolerance=$2 && shift ;;
         --night-sd) night_sd=$2 && shift ;;
@@ -85,6 +89,11 @@ case $baseline in
             die "--keep-nights $keep_nights keeps fewer nights than --baseline $baseline needs"
         ;;
 esac
+if [ $requests = yes ]; then
+    [ -z "$sweep" ] || die "--requests and --sweep: a night measures one of them"
+    [ $paired = no ] || die "--requests cannot be --paired: requests are not measured in turns with another program"
+fi
+: "${sweep:=$checkout/sweeps/nightly.toml}"
 [ -f "$sweep" ] || die "$sweep: no such sweep"
 for folder in "$out" "$history" "$summary"; do
     case $folder in '~'*) die "$folder: ~ is not expanded here; write the full path, or ./$folder for a file of this name" ;; esac
@@ -262,6 +271,8 @@ measure() {
     before=$(runs)
     if [ $paired = yes ]; then
         set -- ab --sweep "$sweep" --worker-a "$(old_program)" --worker-b "$program"
+    elif [ $requests = yes ]; then
+        set -- requests
     else
         set -- sweep "$sweep"
     fi
@@ -284,7 +295,7 @@ measure() {
         failed_cells "$run"
         [ $paired = no ] || failed_cells "$old_run" "the promoted program, "
     } >"$work/failed"
-    "$program" report "$run" -o jsonl | grep -q '"outcome":"measured"' ||
+    "$program" report "$run" -o jsonl | grep -qE '"outcome":"measured"|"n_whole":[1-9]' ||
         finish error 2 "no cell could be measured: $(sed -n '1s/^- //p' "$work/failed")"
 }
 
@@ -293,6 +304,7 @@ judge() {
     local against=$baseline rerun code=0
     [ $paired = no ] || against=$old_run
     set -- "$program" gate "$run" --baseline "$against" --history "$history"
+    [ -z "$metric" ] || set -- "$@" --metric "$metric"
     [ -z "$tolerance" ] || set -- "$@" --tolerance "$tolerance"
     [ -z "$night_sd" ] || set -- "$@" --night-sd "$night_sd"
     gate_again=$(command_line "$@")

@@ -25,7 +25,7 @@ mod suggested;
 pub use axes::{AxisArgs, PredictedAxes};
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
-pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs};
+pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs};
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use reporting::ReportArgs;

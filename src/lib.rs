@@ -31,7 +31,7 @@ pub mod compare;
 pub mod doctor;
 pub mod engine;
 pub mod file;
-pub mod gate;
+pub(crate) mod gate;
 pub mod host;
 pub mod measure;
 pub mod metric;

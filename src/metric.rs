@@ -55,47 +55,73 @@ impl Unit {
         }
     }
 
-    /// How two sides are compared in words.
-    fn words(self) -> &'static Words {
+    /// The words for a difference between two sides.
+    fn words(self) -> &'static ChangeWords {
         match self {
-            Self::Ns | Self::TokensPerS => &Words {
-                quantity: "time",
-                longer: "how much longer B takes",
-                is_worse: "is slower",
-                worse: "slower",
+            Self::Ns | Self::TokensPerS => &ChangeWords {
+                heading: "time",
+                subject: "",
+                verb: "takes",
+                amounts: ["less time", "more time"],
                 better: "faster",
+                worse: "slower",
             },
-            Self::Share => &Words {
-                quantity: "share",
-                longer: "how much larger it is of B",
-                is_worse: "has the larger share",
-                worse: "larger",
-                better: "smaller",
+            Self::Share => &ChangeWords {
+                heading: "change",
+                subject: "'s share",
+                verb: "is",
+                amounts: ["lower", "higher"],
+                better: "lower",
+                worse: "higher",
             },
-            Self::JoulesPerToken => &Words {
-                quantity: "energy",
-                longer: "how much more B takes",
-                is_worse: "takes more energy",
-                worse: "more energy",
+            Self::JoulesPerToken => &ChangeWords {
+                heading: "energy",
+                subject: "",
+                verb: "takes",
+                amounts: ["less energy", "more energy"],
                 better: "less energy",
+                worse: "more energy",
             },
         }
     }
 }
 
-/// How two sides are compared in words.
+/// The words for a difference between two sides.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Words {
-    /// What a worse side takes more of.
-    pub quantity: &'static str,
-    /// What a positive change is.
-    pub longer: &'static str,
-    /// What a worse side does.
-    pub is_worse: &'static str,
-    /// A worse side in a word or two.
-    pub worse: &'static str,
-    /// A better side.
+pub struct ChangeWords {
+    /// Heading of a column of changes.
+    pub heading: &'static str,
+    /// What differs, after the name of a side.
+    subject: &'static str,
+    verb: &'static str,
+    /// After a percentage, where the change is negative and where it is positive.
+    amounts: [&'static str; 2],
+    /// The better side in a word or two.
     pub better: &'static str,
+    /// The worse side.
+    pub worse: &'static str,
+}
+
+impl ChangeWords {
+    /// `B takes 10.0% more time`; of a relative change.
+    pub fn change(&self, side: &str, change: f64) -> String {
+        let Self { subject, verb, .. } = self;
+        let amount = self.amounts[usize::from(change >= 0.0)];
+        let percent = units::percent(change.abs());
+        format!("{side}{subject} {verb} {percent} {amount}")
+    }
+
+    /// `how much more time B takes`.
+    pub fn how_much(&self, side: &str) -> String {
+        let Self { subject, verb, .. } = self;
+        format!("how much {} {side}{subject} {verb}", self.amounts[1])
+    }
+
+    /// `B takes more time`.
+    pub fn more(&self, side: &str) -> String {
+        let Self { subject, verb, .. } = self;
+        format!("{side}{subject} {verb} {}", self.amounts[1])
+    }
 }
 
 /// One repetition, as metrics see it.
@@ -106,7 +132,7 @@ struct Seen<'a> {
     energy: Option<PhaseEnergy>,
 }
 
-/// Durations of the whole answers of a job in one round, nanoseconds.
+/// The answers of a job in one round: durations of the whole ones, nanoseconds, and the rate of all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
     /// Of each, from due to ended.
@@ -115,6 +141,8 @@ pub struct Answers {
     pub ttft_ns: Vec<f64>,
     /// Per token after the first, likewise.
     pub tpot_ns: Vec<f64>,
+    /// Generated tokens of all requests per second of the round; `None` where an answer's length is unknown.
+    pub tokens_per_s: Option<f64>,
 }
 
 /// The work that a metric is of, and its value of one repetition.
@@ -219,6 +247,8 @@ metrics! {
     };
     /// Time per output token of a request after its first: mean over a job's whole answers.
     RequestTpotNs = "request_tpot", "", Ns, Requests |a| summary::mean(&a.tpot_ns);
+    /// Generated tokens of all requests of a job per second, from its first request to its last token.
+    RequestThroughput = "request_throughput", "", TokensPerS, Requests |a| a.tokens_per_s;
 }
 
 impl<'a> Seen<'a> {
@@ -262,8 +292,8 @@ impl Metric {
         self.row().unit.name()
     }
 
-    /// How two sides are compared in words.
-    pub fn words(self) -> &'static Words {
+    /// The words for a difference between two sides.
+    pub fn words(self) -> &'static ChangeWords {
         self.row().unit.words()
     }
 
@@ -311,6 +341,21 @@ impl Metric {
     /// Whether it is of whole requests, and not of batches.
     pub fn is_of_requests(self) -> bool {
         matches!(self.row().of, Of::Requests(_))
+    }
+
+    /// What it is of, in the plural: `requests` or `cells`.
+    pub fn work(self) -> &'static str {
+        match self.is_of_requests() {
+            true => "requests",
+            false => "cells",
+        }
+    }
+
+    /// The names of the metrics of requests.
+    pub fn names_of_requests() -> String {
+        let of_requests = Self::ALL.iter().filter(|metric| metric.is_of_requests());
+        let names: Vec<&str> = of_requests.map(|metric| metric.name()).collect();
+        names.join(", ")
     }
 
     /// The value of a job in one round; none when it has none: no whole answer, or too few of them.
@@ -373,11 +418,17 @@ impl FromStr for Metric {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|metric| metric.name() == s);
-        found.copied().ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
-            format!("'{s}' is not a metric; one of {}", names.join(", "))
-        })
+        // `ttft_p95` is no metric of cells, so it can only be that of requests.
+        let of_requests = |m: &&Self| m.name().strip_prefix("request_") == Some(s);
+        let mut all = Self::ALL.iter();
+        let found = all.clone().find(|metric| metric.name() == s);
+        found
+            .or_else(|| all.find(of_requests))
+            .copied()
+            .ok_or_else(|| {
+                let names: Vec<&str> = Self::ALL.iter().map(|metric| metric.name()).collect();
+                format!("'{s}' is not a metric; one of {}", names.join(", "))
+            })
     }
 }
 
@@ -446,6 +497,8 @@ mod tests {
             assert_eq!(metric.of(&case(true), &[], None), None, "{metric}");
             assert_eq!(metric.name().parse(), Ok(metric));
         }
+        assert_eq!("ttft_p95".parse(), Ok(Metric::RequestTtftP95Ns));
+        assert_eq!("ttft".parse(), Ok(Metric::TtftNs), "of cells");
         assert!(
             "speed"
                 .parse::<Metric>()
@@ -516,8 +569,10 @@ mod tests {
             latency_ns: vec![100.0, 300.0],
             ttft_ns: (1..=59).map(f64::from).collect(),
             tpot_ns: Vec::new(),
+            tokens_per_s: Some(50.0),
         };
         let of = |m: Metric| m.of_round(&answers);
+        assert_eq!(of(Metric::RequestThroughput), Some(50.0));
         assert_eq!(of(Metric::RequestLatencyNs), Some(200.0));
         assert_eq!(of(Metric::RequestTtftNs), Some(30.0));
         // Type 8: h = (59 + 1/3) 0.95 + 1/3 = 56.7.

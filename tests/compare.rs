@@ -269,7 +269,7 @@ fn the_gates_exit_codes() {
                 "--confirm",
                 text(&slow),
             ],
-            "very run",
+            "the same run that it should confirm",
         ),
     ] {
         let out = place.run(&[&["gate"], args.as_slice()].concat());

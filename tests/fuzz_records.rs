@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ggufbench::analysis::theory::Theory;
 use ggufbench::compare::side::Side;
-use ggufbench::compare::{Question, compare};
+use ggufbench::compare::{CompareOptions, compare};
 use ggufbench::metric::Metric;
 use ggufbench::record::jsonl;
 use ggufbench::report::lab::Lab;
@@ -53,7 +53,7 @@ fn show(path: &Path) -> Result<(), String> {
     Done::read(path).map_err(|e| one_line(&e))?;
     for metric in [Metric::StepNs, Metric::TtftNs] {
         let side = Side::read(path, metric).map_err(|e| one_line(&e))?;
-        if let Err(e) = compare(&side, &side, &Question::default()) {
+        if let Err(e) = compare(&side, &side, &CompareOptions::default()) {
             one_line(&e);
         }
     }

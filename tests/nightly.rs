@@ -94,6 +94,32 @@ fn repeats(nights: &Nights, night: &Night, code: i32) {
 }
 
 #[test]
+fn nights_of_requests_are_judged_by_their_own_metrics() {
+    let nights = Nights::new();
+    let night = |options: &[&str], engine: &str| {
+        let options = [&["--requests", "--metric", "request_ttft"], options].concat();
+        let jobs = ["-m", "synth:tiny:q4_0", "--batch", "1,2", "-n", "8"];
+        let how = ["--class", "short", "--replicates", "5", "--engine", engine];
+        nights.night_with(&options, &[jobs, how].concat())
+    };
+    night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    night(&[], &engine(2, 0)).is(0, "pass");
+    let slow = night(&[], &engine(3, 40));
+    slow.is(1, "regression");
+    let text = &slow.summary;
+    assert!(text.contains("concurrency/c1 at in-process"), "{text}");
+    assert_eq!(slow.labelled("metric"), "request_ttft");
+    repeats(&nights, &slow, 1);
+    let failing = night(&[], &broken(4, r#""fail_at_call":30"#));
+    failing.is(3, "inconclusive");
+    let text = &failing.summary;
+    assert!(text.contains("requests had no whole answer"), "{text}");
+    let paired = night(&["--paired"], &engine(5, 0));
+    assert_eq!(paired.code, 2);
+    assert!(paired.complaints()[0].starts_with("--requests cannot be --paired"));
+}
+
+#[test]
 fn failed_and_missing_cells_are_neither_a_regression_nor_a_pass() {
     let nights = Nights::new();
     let crash = r#""fail_at_call":30"#;
@@ -286,7 +312,7 @@ fn paired_with_the_promoted_program() {
     let (night, baseline) = (slow.labelled("night"), slow.labelled("baseline"));
     assert_eq!(night.strip_suffix("-b"), baseline.strip_suffix("-a"));
     assert!(slow.labelled("rerun").ends_with("-nightly-rerun-b"));
-    for text in ["it is not the machine", "batch 1 +10.0%"] {
+    for text in ["the machine is not the cause", "batch 1 +10.0%"] {
         assert!(slow.summary.contains(text), "{}", slow.summary);
     }
     assert!(!slow.summary.contains("single run"), "{}", slow.summary);

@@ -222,6 +222,57 @@ fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
     assert!(report.contains("ran the same file"), "{report}");
 }
 
+#[test]
+fn targets_of_one_run_are_compared_like_any_other_axis() {
+    let place = Place::new();
+    let facts = ggufbench::model::ModelFacts::read(tiny_model());
+    let mut facts = facts.expect("a model");
+    facts.hash(&mut |_, _| {}).expect("readable");
+    let fake = ollama(facts.sha256.expect("hashed"));
+    let target = format!("ollama:m@{}", fake.url(""));
+    let tiny = tiny_model().to_str().expect("text");
+    let sent = place.run(&[
+        "compare-live",
+        "--engine",
+        "synthetic",
+        "--model",
+        tiny,
+        "--target",
+        &target,
+        "--batch",
+        "1,2",
+        "--n-gen",
+        "3",
+        "--n-requests",
+        "4",
+        "--no-report",
+    ]);
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    let run = place.the_run();
+    let axis = format!("target=in-process,{target}");
+    for axis in ["target", &axis] {
+        let out = place.run(&[
+            "compare",
+            run.to_str().expect("text"),
+            "--axis",
+            axis,
+            "--metric",
+            "request_latency",
+            "-o",
+            "json",
+        ]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let found: Value = serde_json::from_str(&stdout(&out)).expect("JSON");
+        let rows = found["rows"].as_array().expect("rows");
+        let jobs: Vec<&str> = rows.iter().filter_map(|r| r["job"].as_str()).collect();
+        assert_eq!(jobs, ["concurrency/c1", "concurrency/c2"]);
+        assert!(
+            rows.iter().all(|r| r["slowdown"]["estimate"].is_number()),
+            "three pairs: {found}"
+        );
+    }
+}
+
 /// Two requests to a server with OpenAI's protocol, and nothing but its address.
 fn ask(place: &Place, url: &str, more: &[&str]) -> std::process::Command {
     let mut command = place.command();
@@ -506,7 +557,12 @@ fn two_runs_of_requests_are_compared_job_by_job() {
         let out = place.run(&["compare", &a, &b, "--metric", metric, "-o", "json"]);
         (out.status.code(), stdout(&out), stderr(&out))
     };
-    for metric in ["request_latency", "request_ttft", "request_tpot"] {
+    for metric in [
+        "request_latency",
+        "request_ttft",
+        "request_tpot",
+        "throughput",
+    ] {
         let (code, said, error) = compare(metric);
         assert_eq!(code, Some(0), "{error}");
         let found: Value = serde_json::from_str(&said).expect("JSON");
@@ -535,7 +591,10 @@ fn two_runs_of_requests_are_compared_job_by_job() {
     assert!(error.contains("59 of them in a round"), "{error}");
     let (code, _, error) = compare("step");
     assert_eq!(code, Some(2));
-    assert!(error.contains("--metric request_latency"), "{error}");
+    assert!(
+        error.contains("--metric of requests: request_latency"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -61,14 +61,12 @@ impl FromStr for BaselineChoice {
     }
 }
 
-/// A night to judge.
+/// How the cells of a night are judged.
 #[derive(Debug, Clone, Args)]
-pub struct GateArgs {
-    /// The night's run: its folder, or its run.jsonl
-    pub run: PathBuf,
-    /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights
-    #[arg(long, value_name = "RUN|pinned|last:N", default_value = "pinned")]
-    pub baseline: BaselineChoice,
+pub struct JudgeArgs {
+    /// What cells are judged by.
+    #[arg(long, help = judged_by())]
+    pub metric: Option<Metric>,
     /// Slow-down that is tolerated
     #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
     pub tolerance: f64,
@@ -78,9 +76,22 @@ pub struct GateArgs {
     /// How much nights differ (standard deviation), where a single run is the baseline and the history is too short to tell
     #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
     pub night_sd: f64,
-    /// Judge only the cells whose names match, such as '*/b32/*'; repeatable
+    /// Judge only the cells whose names match, such as '*/b32/*' or 'concurrency/*'; repeatable
     #[arg(long, value_name = "GLOB")]
     pub cell: Vec<glob::Pattern>,
+}
+
+/// A night to judge.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// The night's run: its folder, or its run.jsonl
+    pub run: PathBuf,
+    /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights
+    #[arg(long, value_name = "RUN|pinned|last:N", default_value = "pinned")]
+    pub baseline: BaselineChoice,
+    /// How cells are judged.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Measure suspected cells again, as a run of its own; only what is seen twice is a regression
     #[arg(long)]
     pub rerun: bool,
@@ -94,7 +105,7 @@ pub struct GateArgs {
     #[arg(long)]
     pub keep: bool,
     /// Judge nothing: copy the run into the history and make it the baseline
-    #[arg(long, conflicts_with_all = ["baseline", "rerun", "confirm", "keep", "cell"])]
+    #[arg(long, conflicts_with_all = ["baseline", "metric", "rerun", "confirm", "keep", "cell"])]
     pub promote: bool,
     /// Form of the verdict on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
@@ -119,21 +130,18 @@ pub struct GateTrialArgs {
     /// Seed of the exchanges
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
-    /// Slow-down that is tolerated
-    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
-    pub tolerance: f64,
-    /// Chance of any false suspicion among a night's cells (Holm)
-    #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
-    pub alpha: f64,
-    /// How much nights are taken to differ
-    #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
-    pub night_sd: f64,
-    /// Judge only the cells whose names match; repeatable
-    #[arg(long, value_name = "GLOB")]
-    pub cell: Vec<glob::Pattern>,
+    /// How cells are judged.
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     /// Form of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Form,
+}
+
+/// What `--metric` of the gate says.
+fn judged_by() -> String {
+    let default = "step, or request_latency where a run has requests and no cells";
+    format!("{} [default: {default}]", Metric::help())
 }
 
 /// A share between 0 and 1, as `0.03` or `3%`.
@@ -168,11 +176,11 @@ mod tests {
             Err(e) => Err(e),
         };
         let plain = gate("gate out/a").expect("parses");
-        assert_eq!((plain.tolerance, plain.alpha), (0.03, 0.001));
+        assert_eq!((plain.judge.tolerance, plain.judge.alpha), (0.03, 0.001));
         assert_eq!(plain.baseline, BaselineChoice::Pinned);
         let told = gate("gate out/a --tolerance 0.05 --baseline last:14").expect("parses");
         assert_eq!(
-            (told.tolerance, told.baseline),
+            (told.judge.tolerance, told.baseline),
             (0.05, BaselineChoice::Last(14))
         );
         let run = gate("gate out/a --baseline out/b")

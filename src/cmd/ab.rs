@@ -19,7 +19,7 @@ use super::run::{exit_code, plan_of_some, with_reports};
 use super::{OUT, note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
 use crate::compare::pair::{self, Pairing};
-use crate::compare::{Comparison, Question, compare};
+use crate::compare::{CompareOptions, Comparison, compare};
 use crate::file::{OutputFile, Replace};
 use crate::metric::Metric;
 use crate::model::FileWatch;
@@ -125,7 +125,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
 }
 
 /// Energy shall be compared: it is told before anything is measured where that cannot be.
-fn check_energy(side: &Side) -> Result<()> {
+fn check_energy(side: &Prepared) -> Result<()> {
     let mut cases = side.plan.cases.iter();
     match cases.find_map(|case| why_unmeasurable(case, &side.engine, &side.machine)) {
         Some(because) => {
@@ -136,8 +136,8 @@ fn check_energy(side: &Side) -> Result<()> {
 }
 
 /// Whether nothing tells the sides apart.
-fn is_same_twice([a, b]: &[Side; 2]) -> bool {
-    let command = |side: &Side| {
+fn is_same_twice([a, b]: &[Prepared; 2]) -> bool {
+    let command = |side: &Prepared| {
         (
             side.command.program.clone(),
             side.command.engine.to_argument(),
@@ -161,12 +161,12 @@ fn troubles(side: &str, view: &RunView) -> Vec<(String, String)> {
 /// Compares the two sides of a pair's folder.
 fn compare_pair(folder: &Path, metric: Metric, same_within: f64) -> Result<Comparison> {
     let Pairing { a, b, axes } = pair::read(folder, metric)?;
-    let question = Question {
+    let options = CompareOptions {
         axes,
         same_within,
-        ..Question::default()
+        ..CompareOptions::default()
     };
-    Ok(compare(&a, &b, &question)?)
+    Ok(compare(&a, &b, &options)?)
 }
 
 /// Measures some cells of a pair, by their numbers in both plans, again in turns, in a pair of its own below `out`.
@@ -175,7 +175,7 @@ fn compare_pair(folder: &Path, metric: Metric, same_within: f64) -> Result<Compa
 /// # Errors
 /// When a side's program, machine or models are not those of the pair, a record cannot be written, or Ctrl-C ended it.
 pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) -> Result<PathBuf> {
-    let side = |header: &RunHeader, side: PairSide| -> Result<Side> {
+    let side = |header: &RunHeader, side: PairSide| -> Result<Prepared> {
         let pair = header.pair.as_ref();
         let pair = pair.with_context(|| format!("{}: is no side of a pair", header.run))?;
         let engine = pair.worker_engine.parse().map_err(anyhow::Error::msg)?;
@@ -221,10 +221,8 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
     Ok(folder)
 }
 
-type Side = Prepared;
-
 /// What each side is, from the flags for both and those of its own.
-fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
+fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     let sweep = args.sweep.as_deref().map(sweep::read).transpose()?;
     ensure!(
         sweep.as_ref().is_none_or(|s| s.requests.is_none()),
@@ -234,7 +232,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Side; 2]> {
     both.name = args.output.name.clone().unwrap_or(both.name);
     both.measures_idle_power = true;
     let [of_a, of_b] = side_flags(&args.sides)?;
-    let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Side> {
+    let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Prepared> {
         let engine = own.worker.engine.clone().or(args.worker.engine.clone());
         let mut command = prepare::worker_command(&WorkerArgs { engine })?;
         if let Some(program) = program {
@@ -324,7 +322,7 @@ fn differing(a: &Plan, b: &Plan) -> Vec<Axis> {
 }
 
 /// Measures two sides in turns, in a folder of their own below `out`.
-fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
+fn measure(sides: [Prepared; 2], out: &Path) -> Result<(PathBuf, Ended)> {
     check_writable(out)?;
     let [mut a, mut b] = sides;
     let mut fits = offload::fits(&[(&a.plan, &a.engine), (&b.plan, &b.engine)]);
@@ -344,7 +342,7 @@ fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
         folder.inner(PairSide::A.folder())?,
         folder.inner(PairSide::B.folder())?,
     ];
-    let record = |path: &Path, side: &Side, which: PairSide| {
+    let record = |path: &Path, side: &Prepared, which: PairSide| {
         let header = RunHeader {
             started_at: started_at.clone(),
             pair: Some(Pair {

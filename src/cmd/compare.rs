@@ -8,7 +8,7 @@ use super::{DONE, unless_closed};
 use crate::cli::CompareArgs;
 use crate::compare::pair;
 use crate::compare::side::Side;
-use crate::compare::{Comparison, Question, compare as compare_sides, sides};
+use crate::compare::{CompareOptions, Comparison, compare as compare_sides, sides};
 use crate::metric::Metric;
 use crate::price::Price;
 use crate::record::PairSide;
@@ -21,15 +21,15 @@ use crate::streams::note;
 /// # Errors
 /// When a record cannot be read, there are no two sides, or standard output is closed.
 pub fn compare(args: &CompareArgs) -> Result<u8> {
-    let mut question = Question {
+    let mut options = CompareOptions {
         axes: args.axis.clone(),
         same_within: args.same_within,
-        ..Question::default()
+        ..CompareOptions::default()
     };
     let (a, b) = match &args.b {
         None if is_pair(&args.a) => {
             let pairing = pair::read(&args.a, args.metric)?;
-            question.axes.extend(pairing.axes);
+            options.axes.extend(pairing.axes);
             (pairing.a, Some(pairing.b))
         }
         None => (Side::read(&args.a, args.metric)?, None),
@@ -39,13 +39,13 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
                 Side::read(b, args.metric)?,
             );
             if a.is_paired_with(&b) {
-                question.axes.extend(pair::axes(a.header.pair.as_ref()));
+                options.axes.extend(pair::axes(a.header.pair.as_ref()));
             }
             (a, Some(b))
         }
     };
-    let (a, b) = sides(&a, b.as_ref(), &mut question)?;
-    let mut comparison = compare_sides(&a, &b, &question)?;
+    let (a, b) = sides(&a, b.as_ref(), &mut options)?;
+    let mut comparison = compare_sides(&a, &b, &options)?;
     if let Some(price) = &args.price {
         let (a, b) = energies(args)?;
         comparison = priced(comparison, (&a, &b), price);

@@ -5,27 +5,62 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::{DONE, ab, prepare, run, say, unless_closed};
-use crate::cli::{BaselineChoice, GateArgs, WorkerArgs};
+use crate::cli::{BaselineChoice, GateArgs, JudgeArgs, WorkerArgs};
+use crate::compare::has_values;
 use crate::compare::pair::{self, Pairing};
+use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
-use crate::gate::drift::{self, Drift};
-use crate::gate::{Again, Baseline, CellVerdict, Rerun, Rule, gate as judge};
+use crate::gate::drift::{self, LevelChanges};
+use crate::gate::{Baseline, CellVerdict, Confirmation, Rerun, Rule, gate as judge_night};
 use crate::metric::Metric;
-use crate::plan::Case;
 use crate::record::PairSide;
 use crate::record::history::{History, Nights};
-use crate::record::jsonl::is_pair;
+use crate::record::jsonl::{RecordError, is_pair, read_header};
 use crate::report::{self, night};
 use crate::streams::note;
 use crate::text::quoted;
 
-/// The figure that nights are judged by.
-pub(super) const METRIC: Metric = Metric::StepNs;
+impl JudgeArgs {
+    /// The metric by which a run is judged. Unless one is named it is a decode step where the run has cells, else the latency of
+    /// requests, the only one of their metrics that every job has.
+    pub(super) fn metric_of(&self, run: &Path) -> Result<Metric, RecordError> {
+        if let Some(metric) = self.metric {
+            return Ok(metric);
+        }
+        let header = read_header(run)?;
+        Ok(
+            match header.requests.is_some() && header.plan.cases.is_empty() {
+                true => Metric::RequestLatencyNs,
+                false => Metric::StepNs,
+            },
+        )
+    }
+
+    pub(super) fn rule(&self) -> Rule {
+        Rule {
+            tolerance: self.tolerance,
+            alpha: self.alpha,
+            night_sd: self.night_sd,
+            ..Rule::default()
+        }
+    }
+
+    /// Reads a run's cells whose names match any of the globs; all without one.
+    pub(super) fn read(&self, run: &Path, metric: Metric) -> Result<Side, RecordError> {
+        let mut side = Side::read(run, metric)?;
+        let matches = |key: &CellKey| {
+            let name = key.name();
+            self.cell.is_empty() || self.cell.iter().any(|glob| glob.matches(name.as_str()))
+        };
+        side.cells.retain(|cell| matches(&cell.key));
+        Ok(side)
+    }
+}
 
 /// Judges a night, or makes it the baseline.
 ///
 /// # Errors
-/// When a record cannot be read, there is no baseline, or the rerun cannot be made.
+/// When a record cannot be read, there is no baseline, or the suspected cells cannot be measured again.
 pub fn gate(args: &GateArgs) -> Result<u8> {
     let history = History::at(&args.history);
     if args.promote {
@@ -33,25 +68,29 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         say(format!("baseline: {}", night.display()))?;
         return Ok(DONE);
     }
-    let tonight = read(&args.run, args)?;
+    let judge = &args.judge;
+    let tonight = judge.read(&args.run, judge.metric_of(&args.run)?)?;
+    has_values(&tonight)?;
+    ensure!(
+        !tonight.cells.is_empty(),
+        "{}: has no measured cell{}",
+        args.run.display(),
+        match judge.cell.is_empty() {
+            true => "",
+            false => " that --cell asks for",
+        }
+    );
     let nights = nights(args, &history, &tonight);
     let baseline = baseline(args, &history, &tonight, &nights)?;
-    let rule = Rule {
-        tolerance: args.tolerance,
-        alpha: args.alpha,
-        night_sd: args.night_sd,
-        ..Rule::default()
-    };
     let in_turns = baseline.is_paired_with(&tonight);
-    let mut measure_again = |cells: &[Case]| again(args, &tonight, in_turns, cells);
-    let asked = args.rerun || args.confirm.is_some();
-    let rerun: Option<Rerun<'_, anyhow::Error>> = match asked {
+    let mut measure_again = |cells: &[CellKey]| again(args, &tonight, in_turns, cells);
+    let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
         true => Some(&mut measure_again),
         false => None,
     };
-    let mut report = judge(&tonight, &baseline, &rule, rerun)?;
+    let mut report = judge_night(&tonight, &baseline, &judge.rule(), rerun)?;
     let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
-    report.drift = Drift::over(&all, &tonight);
+    report.drift = LevelChanges::over(&all, &tonight);
     let sheet = night::sheet(&report);
     unless_closed(report::print_sheet(
         &sheet,
@@ -66,39 +105,14 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     Ok(report.verdict.exit_code())
 }
 
-fn read(run: &Path, args: &GateArgs) -> Result<Side> {
-    let mut side = Side::read(run, METRIC)?;
-    keep_asked(&mut side, &args.cell);
-    ensure!(
-        !side.cells.is_empty(),
-        "{}: has no measured cell{}",
-        run.display(),
-        if args.cell.is_empty() {
-            ""
-        } else {
-            " that --cell asks for"
-        }
-    );
-    Ok(side)
-}
-
-/// Leaves the cells whose names match any of the globs; all without one.
-pub(super) fn keep_asked(side: &mut Side, globs: &[glob::Pattern]) {
-    let is_asked = |case: &Case| {
-        let id = case.id();
-        globs.is_empty() || globs.iter().any(|glob| glob.matches(id.as_str()))
-    };
-    side.cells.retain(|cell| is_asked(&cell.case));
-}
-
 /// A night of the history.
 struct Night {
     side: Side,
     failed: bool,
 }
 
-/// The history's nights of this machine since the promoted one, newest first: what they say of tonight is beside the
-/// verdict, so one that cannot be read is named and left out.
+/// The history's nights of this machine since the promoted one, newest first. They only show how much nights differ, so one that
+/// cannot be read is named and left out.
 fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let found = history.nights(&tonight.header).unwrap_or_else(|e| {
         note(format_args!("warning: {e}"));
@@ -110,14 +124,11 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let newest = found.folders.iter().take(drift::MOST_NIGHTS - 1);
     let mut nights = Vec::new();
     for folder in newest {
-        match Side::read(folder, METRIC) {
-            Ok(mut side) => {
-                keep_asked(&mut side, &args.cell);
-                nights.push(Night {
-                    side,
-                    failed: history.has_failed(folder),
-                });
-            }
+        match args.judge.read(folder, tonight.metric) {
+            Ok(side) => nights.push(Night {
+                side,
+                failed: history.has_failed(folder),
+            }),
             Err(e) => note(format_args!("warning: left out of the history: {e}")),
         }
     }
@@ -149,24 +160,32 @@ fn baseline(
                 "{}: has no earlier night; {how}",
                 history.folder().display()
             );
-            let sides: Result<Vec<Side>> = nights.iter().map(|night| read(night, args)).collect();
-            return Ok(Baseline::Nights(sides?));
+            let sides = nights
+                .iter()
+                .map(|night| args.judge.read(night, tonight.metric));
+            return Ok(Baseline::Nights(sides.collect::<Result<_, _>>()?));
         }
     };
     let known = nights.iter().filter(|night| !night.failed);
     Ok(Baseline::RunAmong {
-        run: Box::new(read(&run, args)?),
+        run: Box::new(args.judge.read(&run, tonight.metric)?),
         nights: known.map(|night| night.side.clone()).collect(),
     })
 }
 
 /// The rerun that was made, or one that is made now, beside the run; of a night that was measured in turns with its
 /// baseline, both are measured again.
-fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Result<Again> {
+fn again(
+    args: &GateArgs,
+    tonight: &Side,
+    in_turns: bool,
+    cells: &[CellKey],
+) -> Result<Confirmation> {
+    let metric = tonight.metric;
     if let Some(made) = &args.confirm {
         return match is_pair(made) {
             true => again_paired(made, tonight),
-            false => Ok(read(made, args)?.into()),
+            false => Ok(args.judge.read(made, metric)?.into()),
         };
     }
     let folder = if args.run.is_file() {
@@ -180,11 +199,11 @@ fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Res
         .with_context(|| format!("{}: cannot be found", folder.display()))?;
     let out = whole.parent().unwrap_or(&whole);
     if in_turns && is_pair(out) {
-        let Pairing { a, b, .. } = pair::read(out, METRIC)?;
+        let Pairing { a, b, .. } = pair::read(out, metric)?;
         let beside = out.parent().unwrap_or(out);
         let plan = &tonight.header.plan;
         let wanted: Vec<usize> = (0..plan.cases.len())
-            .filter(|at| cells.contains(&plan.cases[*at]))
+            .filter(|at| cells.iter().any(|cell| cell.case == plan.cases[*at]))
             .collect();
         let made = ab::again(&a.header, &b.header, &wanted, beside)?;
         return again_paired(&made, tonight);
@@ -193,18 +212,18 @@ fn again(args: &GateArgs, tonight: &Side, in_turns: bool, cells: &[Case]) -> Res
         engine: args.engine.clone(),
     })?;
     let rerun = run::again(&args.run, &tonight.header, cells, &command, out)?;
-    Ok(Side::read(&rerun, METRIC)?.into())
+    Ok(Side::read(&rerun, metric)?.into())
 }
 
 /// A pair that was measured again: the side that is tonight's, held against its own other side.
-fn again_paired(folder: &Path, tonight: &Side) -> Result<Again> {
-    let Pairing { a, b, .. } = pair::read(folder, METRIC)?;
+fn again_paired(folder: &Path, tonight: &Side) -> Result<Confirmation> {
+    let Pairing { a, b, .. } = pair::read(folder, tonight.metric)?;
     let pair = tonight.header.pair.as_ref();
     let (run, other) = match pair.map(|pair| pair.side) {
         Some(PairSide::A) => (a, b),
         _ => (b, a),
     };
-    Ok(Again {
+    Ok(Confirmation {
         run,
         baseline: Some(Baseline::Run(Box::new(other))),
     })

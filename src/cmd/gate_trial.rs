@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::gate::{METRIC, keep_asked};
 use super::{DONE, unless_closed};
 use crate::cli::GateTrialArgs;
 use crate::compare::side::Side;
-use crate::gate::Rule;
 use crate::gate::trial::{FEWEST_RUNS, trial};
 use crate::record::jsonl::locate;
 use crate::report;
@@ -32,12 +30,7 @@ pub fn gate_trial(args: &GateTrialArgs) -> Result<u8> {
         "{}: a night and its rerun are at least 2 slower runs with measured cells",
         shown(&args.slower)
     );
-    let rule = Rule {
-        tolerance: args.tolerance,
-        alpha: args.alpha,
-        night_sd: args.night_sd,
-        ..Rule::default()
-    };
+    let rule = args.judge.rule();
     let trial = trial(&runs, &slower, &rule, args.flips, args.seed)?;
     unless_closed(report::print_sheet(
         &report::trial::sheet(&trial),
@@ -53,9 +46,8 @@ fn sides(paths: &[PathBuf], args: &GateTrialArgs) -> Result<Vec<Side>> {
     let mut sides = Vec::new();
     for path in paths {
         for run in runs_at(path)? {
-            let mut side = Side::read(&run, METRIC)?;
-            keep_asked(&mut side, &args.cell);
-            sides.push(side);
+            let metric = args.judge.metric_of(&run)?;
+            sides.push(args.judge.read(&run, metric)?);
         }
     }
     sides.retain(|side| !side.cells.is_empty());

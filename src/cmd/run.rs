@@ -15,6 +15,7 @@ use super::requests_plan::PlannedRequests;
 use super::requests_targets;
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
 use crate::cli::{OutputArgs, RunArgs};
+use crate::compare::samples::CellKey;
 use crate::model::{FileWatch, ModelFacts};
 use crate::plan::requests::RequestsChoice;
 use crate::plan::sweep::Sweep;
@@ -23,7 +24,7 @@ use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
 use crate::report::progress::requests::for_stderr;
-use crate::request::Forced;
+use crate::request::{Forced, Job};
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::requests::RequestsRun;
 use crate::run::requests::done::DoneJobs;
@@ -227,21 +228,43 @@ fn resume_hint(folder: &Path) -> String {
 /// Measures some cells of a run again, by the run's own protocol, in a run of its own below `out`. Returns its folder.
 ///
 /// # Errors
-/// When engine, machine or models are not the run's, the record cannot be written, or Ctrl-C ended it.
+/// When engine, machine, models or servers are not the run's, the record cannot be written, or Ctrl-C ended it.
 pub(super) fn again(
     run: &Path,
     header: &RunHeader,
-    cases: &[Case],
+    cells: &[CellKey],
     command: &WorkerCommand,
     out: &Path,
 ) -> Result<PathBuf> {
-    let mut plan = plan_of_some(&header.plan, cases);
+    let batches = cells.iter().filter(|cell| cell.job.is_none());
+    let cases: Vec<Case> = batches.map(|cell| cell.case.clone()).collect();
+    let mut plan = plan_of_some(&header.plan, &cases);
+    let is_wanted = |job: &Job, target: &str| cells.contains(&CellKey::of_job(job, target, target));
+    let requests = header.requests.as_ref().map(|all| all.of_some(is_wanted));
+    let requests = requests.filter(|some| !some.jobs.is_empty());
+    if requests.is_some() {
+        plan.models.clone_from(&header.plan.models);
+    }
     let (machine, engine, program) = check_same_conditions(run, header, &mut plan.models, command)?;
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
+    let interrupt = listen()?;
+    let planned = RunHeader {
+        requests: requests.clone(),
+        plan: plan.clone(),
+        ..header.clone()
+    };
+    let requests_run = requests_targets::again(&planned, DoneJobs::default(), command, &interrupt)?;
     let folder = Folder::create(out, &plan.name)?;
     let name = name_of(&folder.path);
-    let own = self::header(name, &plan, machine, engine.clone(), program.clone());
+    let own = RunHeader {
+        requests,
+        ..self::header(name, &plan, machine, engine.clone(), program.clone())
+    };
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, own)?))?;
+    let started = Instant::now();
+    if let Some(mut requests) = requests_run {
+        requests.serve(&mut writer, started, &interrupt, &mut *for_stderr())?;
+    }
     let lane = Lane {
         plan: &plan,
         command,
@@ -252,9 +275,8 @@ pub(super) fn again(
         worker: LaneWorker::default(),
         watch: FileWatch::default(),
     };
-    let interrupt = listen()?;
     let hint = resume_hint(&folder.path);
-    let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
+    let ended = execute(vec![lane], &rates, (started, &interrupt), &hint)?;
     ensure!(
         !ended.interrupted,
         "{}: the rerun was interrupted",

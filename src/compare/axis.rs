@@ -2,15 +2,84 @@
 
 use std::str::FromStr;
 
+use super::samples::CellKey;
 use crate::plan::Axis;
+
+/// What cells may differ in: an axis of the setting, or the target of requests.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CellAxis {
+    Setting(Axis),
+    Target,
+}
+
+/// The name of the target's axis.
+const TARGET: &str = "target";
+
+impl CellAxis {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Setting(axis) => axis.name(),
+            Self::Target => TARGET,
+        }
+    }
+
+    /// A cell's value as it is printed. A batch has no target.
+    pub fn value(&self, key: &CellKey) -> Option<String> {
+        match self {
+            Self::Setting(axis) => Some(axis.value(&key.case)),
+            Self::Target => key.job.as_ref().map(|job| job.target.clone()),
+        }
+    }
+
+    /// The values of some cells, each once, in their order.
+    pub fn values<'a>(&self, keys: impl Iterator<Item = &'a CellKey>) -> Vec<String> {
+        let mut values = Vec::new();
+        for value in keys.filter_map(|key| self.value(key)) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+
+    /// Makes a cell's value another cell's.
+    pub fn copy(&self, to: &mut CellKey, from: &CellKey) {
+        match self {
+            Self::Setting(axis) => axis.copy(&mut to.case, &from.case),
+            Self::Target => {
+                if let (Some(to), Some(from)) = (&mut to.job, &from.job) {
+                    to.target.clone_from(&from.target);
+                }
+            }
+        }
+    }
+
+    /// The axes in which some cells differ.
+    pub fn varying<'a>(keys: impl Iterator<Item = &'a CellKey> + Clone) -> Vec<Self> {
+        let settings = Axis::varying(keys.clone().map(|key| &key.case));
+        let target = Some(Self::Target).filter(|axis| axis.values(keys).len() > 1);
+        settings
+            .into_iter()
+            .map(Self::Setting)
+            .chain(target)
+            .collect()
+    }
+
+    /// One value as it is printed, from what was typed.
+    fn typed(&self, text: &str) -> Result<String, String> {
+        match self {
+            Self::Setting(axis) => axis.typed(text),
+            Self::Target => Ok(text.to_owned()),
+        }
+    }
+}
 
 /// The axis in which two sides differ on purpose: `threads`, or `threads=1,2` where the first value is side
 /// A's and the second side B's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComparedAxis {
-    /// The axis.
-    pub axis: Axis,
-    /// Its values on the two sides; none to find them in the records.
+    pub axis: CellAxis,
+    /// Its values on the two sides; `None` to find them in the records.
     pub values: Option<[String; 2]>,
 }
 
@@ -22,10 +91,17 @@ impl FromStr for ComparedAxis {
             Some((name, values)) => (name, Some(values)),
             None => (s, None),
         };
-        let axis = Axis::named(name).ok_or_else(|| {
+        let axis = match name.trim().trim_start_matches('-') {
+            TARGET => Some(CellAxis::Target),
+            name => Axis::named(name).map(CellAxis::Setting),
+        };
+        let axis = axis.ok_or_else(|| {
             let names: Vec<_> = Axis::all().map(|axis| axis.name()).collect();
             let name = name.trim();
-            format!("'{name}' is not an axis; one of {}", names.join(", "))
+            format!(
+                "'{name}' is not an axis; one of {}, {TARGET}",
+                names.join(", ")
+            )
         })?;
         let values = values.map(|values| two(&axis, values)).transpose()?;
         Ok(Self { axis, values })
@@ -33,10 +109,10 @@ impl FromStr for ComparedAxis {
 }
 
 /// Two values of an axis, as they are printed.
-fn two(axis: &Axis, text: &str) -> Result<[String; 2], String> {
+fn two(axis: &CellAxis, text: &str) -> Result<[String; 2], String> {
     let not_two = || {
         let name = axis.name();
-        format!("'{text}' are not two values of {name}; say {name}=A,B")
+        format!("'{text}' does not name two values of {name}; say {name}=A,B")
     };
     let (a, b) = text.split_once(',').ok_or_else(not_two)?;
     let (a, b) = (a.trim(), b.trim());

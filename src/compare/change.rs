@@ -2,7 +2,7 @@
 //!
 //! Everything is computed on logarithms of process medians, as times: the median over each process's repetitions is
 //! one observation, whatever their number. Tests and intervals are Student's. Rank tests need no normal noise, but
-//! with few processes they cannot speak: three against three have 20 arrangements, so Mann-Whitney's smallest
+//! with few processes they cannot reach significance: three against three have 20 arrangements, so Mann-Whitney's smallest
 //! one-sided p is 0.05, and Wilcoxon's on three pairs 0.125. An alpha of 0.001 needs 6 against 7, or 10 pairs.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::stats::test::{self, Welch};
 use crate::stats::variance::Variance;
 use crate::stats::{Alternative, Interval, Summary};
 
-/// Most processes a side that a person is told to measure.
+/// Most processes a side that are recommended.
 pub const MOST_PROCESSES: usize = 100;
 
 /// A slow-down of B over A, as a logarithm of times: positive is slower.
@@ -24,9 +24,9 @@ pub struct Change {
     estimate: f64,
     /// Mean difference with its error: what tests and interval rest on.
     t: Welch,
-    /// What more processes would be of, and their standard deviation now; none where nights are the units.
+    /// The design, and the standard deviation of its units; `None` where nights are the units.
     spread: Option<(Design, f64)>,
-    /// Units of evidence on the lesser side.
+    /// Units of evidence on the side with fewer.
     n: usize,
 }
 
@@ -94,7 +94,7 @@ impl Change {
         self.t.p_value(slowdown.ln_1p(), alternative)
     }
 
-    /// The same with one more independent error in the difference of logarithms, which the units know nothing of.
+    /// The same with one more independent error in the difference of logarithms, which the units do not contain.
     pub fn p_value_with(
         &self,
         error: Variance,
@@ -105,8 +105,8 @@ impl Change {
     }
 
     /// More processes a side that would show, at `level`, on which side of any of `borders` (relative slow-downs)
-    /// the change lies, if estimate and spread stay as they are; at least 1. None when that takes more than
-    /// [`MOST_PROCESSES`] in all, or when processes are not what is missing.
+    /// the change lies, if estimate and spread stay the same; at least 1. `None` when that takes more than
+    /// [`MOST_PROCESSES`] in all, or when more processes would not help.
     pub fn more_processes(&self, borders: &[(f64, f64)]) -> Option<usize> {
         let (design, sd) = self.spread?;
         borders

@@ -9,84 +9,57 @@ use crate::plan::Case;
 use crate::record::RunHeader;
 use crate::request::Job;
 
-/// Something other than the compared axis that is not the same on both sides.
+/// Something other than the compared axis that differs between the sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Difference {
-    /// Another machine.
     Machine {
-        /// CPU and fingerprint of A's.
+        /// CPU and fingerprint.
         a: String,
-        /// Of B's.
         b: String,
     },
     /// The CPU offers other instructions: another machine, or another view of it.
     CpuFeatures {
-        /// Offered on A's only.
         only_a: Vec<String>,
-        /// On B's only.
         only_b: Vec<String>,
     },
     /// Another engine, or another version of it.
     Engine {
-        /// Name and version of A's.
+        /// Name and version.
         a: String,
-        /// Of B's.
         b: String,
     },
     /// The same engine, compiled for other CPU features.
-    EngineBuild {
-        /// What A's says of itself.
-        a: String,
-        /// What B's says.
-        b: String,
-    },
+    EngineBuild { a: String, b: String },
     /// Environment variables that act on the engine.
     Environment {
-        /// Those of A's that B's lacks or has otherwise, as `NAME=value`.
+        /// Those that the other side lacks or has with another value, as `NAME=value`.
         a: Vec<String>,
-        /// Those of B's.
         b: Vec<String>,
     },
     /// Another version of this program.
     Program {
-        /// Version and revision of A's.
+        /// Version and revision.
         a: String,
-        /// Of B's.
         b: String,
     },
     /// Another file under the same model name.
     Model {
-        /// The name.
         name: String,
-        /// Start of the SHA-256 of A's, or its size.
+        /// Start of the SHA-256, or the size.
         a: String,
-        /// Of B's.
         b: String,
     },
-    /// Jobs of one name that are other work: prompts, load, sampling, the end of an answer.
-    Jobs {
-        /// Their names.
-        names: Vec<String>,
-    },
+    /// Jobs of the same name that are other work: prompts, load, sampling, the end of an answer.
+    Jobs { names: Vec<String> },
     /// Other prompts, and another order of cells.
-    Seed {
-        /// A's.
-        a: u64,
-        /// B's.
-        b: u64,
-    },
-    /// A record in which lines stand again, which count once.
-    RepeatedLines {
-        /// So many in A's.
-        a: u32,
-        /// In B's.
-        b: u32,
-    },
+    Seed { a: u64, b: u64 },
+    /// Lines that are repeated in a record, and count once. How many there are.
+    RepeatedLines { a: u32, b: u32 },
 }
 
 impl Difference {
-    /// Jobs of requests that have one name and are other work; their settings are compared as those of cells are.
+    /// Jobs of requests with the same name and other work; their settings are compared as those of cells are.
     pub fn of_jobs(a: &RunHeader, b: &RunHeader) -> Option<Self> {
         let (a, b) = (a.requests.as_ref()?, b.requests.as_ref()?);
         let is_other = |job: &&Job| {
@@ -183,7 +156,7 @@ fn program(header: &RunHeader) -> String {
     format!("ggufbench {}{git}", header.program.version)
 }
 
-/// What tells a model's file from another, as short as can be read.
+/// Identifies a model's file, in short.
 fn file(header: &RunHeader, name: &str) -> Option<String> {
     let model = header.plan.models.iter().find(|m| m.name == name)?;
     Some(match &model.sha256 {
@@ -272,13 +245,13 @@ impl fmt::Display for Difference {
             Self::Model { name, a, b } => write!(f, "files of model {name}: A {a}, B {b}"),
             Self::Jobs { names } => write!(
                 f,
-                "jobs that have one name and are other work (prompts, load, sampling, length of answers): {}",
+                "jobs of the same name that are other work (prompts, load, sampling, length of answers): {}",
                 names.join(", ")
             ),
             Self::Seed { a, b } => write!(f, "seeds, and so prompts and order: A {a}, B {b}"),
             Self::RepeatedLines { a, b } => write!(
                 f,
-                "lines that stand in the record again, and count once: A {a}, B {b}"
+                "lines that are repeated in the record and count once: A {a}, B {b}"
             ),
         }
     }

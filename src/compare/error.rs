@@ -8,37 +8,28 @@ use crate::text::{brief, short};
 /// Longest list of values in a message, and longest name of a cell.
 const LIST_COLUMNS: usize = 300;
 
-/// Two sides that cannot be compared. Each message names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// A record cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// One run, and nothing that tells two sides of it apart.
+    /// One run, and no axis that gives two sides.
     #[error(
         "{}: one run has two sides only along an axis; say --axis NAME{}, or name a second run",
         short(run),
         hint(varying)
     )]
     NoAxis {
-        /// The run.
         run: String,
         /// The axes along which it could be compared.
         varying: Vec<&'static str>,
     },
-    /// An axis without exactly two values.
     #[error("{}: has {} of {axis} ({}); say --axis {axis}=A,B", short(run), count(*n), brief(values, LIST_COLUMNS))]
     NotTwoValues {
-        /// The run.
         run: String,
-        /// The axis.
         axis: &'static str,
-        /// How many values it has.
         n: usize,
-        /// Its values.
         values: String,
     },
-    /// A value that no measured cell has.
     #[error(
         "{}: no measured cell has {axis} {}; there are {}",
         short(run),
@@ -46,60 +37,46 @@ pub enum CompareError {
         brief(values, LIST_COLUMNS)
     )]
     NoSuchValue {
-        /// The run.
         run: String,
-        /// The axis.
         axis: &'static str,
-        /// The value.
         value: String,
-        /// Those it has.
         values: String,
     },
     /// Cells that cannot be told apart without the compared axis.
     #[error(
-        "{}: {} and {} are the same cell but for the compared axis; say --axis {axis}=A,B",
+        "{}: {} and {} are the same cell except for the compared axis; say --axis {axis}=A,B",
         short(run), brief(a.as_str(), LIST_COLUMNS), brief(b.as_str(), LIST_COLUMNS)
     )]
     Ambiguous {
-        /// The run.
         run: String,
-        /// The axis they differ in.
         axis: &'static str,
-        /// A cell.
         a: CaseId,
-        /// Another.
         b: CaseId,
     },
-    /// A side without any energy.
     #[error(
         "{run}: no cell has joules_per_token: no energy was measured, or every repetition was too short for the counter, which on \
          a GPU needs 0.82 s of generation (--n-gen); `ggufbench report` says which"
     )]
-    NoEnergy {
-        /// The run.
-        run: String,
-    },
-    /// A side without whole requests.
+    NoEnergy { run: String },
+    /// A metric of requests, and a side that has sent none.
     #[error(
-        "{}: no job has {metric}: it needs whole answers of requests (`ggufbench requests`), for a percentile 59 of them in a round",
+        "{}: has no requests, and {metric} is a metric of requests; `ggufbench requests` sends them",
         short(run)
     )]
-    NoRequests {
-        /// The run.
-        run: String,
-        /// The metric.
-        metric: Metric,
-    },
-    /// A side with requests only.
+    NoRequests { run: String, metric: Metric },
+    /// A side whose jobs have too few whole answers.
     #[error(
-        "{}: has requests and no cells; compare them by --metric request_latency, request_ttft, request_ttft_p95 or request_tpot",
+        "{}: no job has {metric}: it needs whole answers, and a percentile at least 59 of them in a round (--n-requests, or \
+         --sustained)",
         short(run)
     )]
-    NoCells {
-        /// The run.
-        run: String,
-    },
-    /// Nothing to compare.
+    TooFewAnswers { run: String, metric: Metric },
+    #[error(
+        "{}: has requests and no cells; name a --metric of requests: {}",
+        short(run),
+        Metric::names_of_requests()
+    )]
+    NoCells { run: String },
     #[error(
         "{} and {} have no measured cell in common{}",
         short(a),
@@ -107,9 +84,7 @@ pub enum CompareError {
         hint(differing)
     )]
     NothingInCommon {
-        /// The first side.
         a: String,
-        /// The second.
         b: String,
         /// The axes in which the sides' first cells differ.
         differing: Vec<&'static str>,

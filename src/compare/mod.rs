@@ -1,23 +1,22 @@
-//! A against B, cell by cell: how much slower, how sure, and a verdict in a word.
+//! A against B, cell by cell: the change, its interval, and a verdict.
 //!
 //! Sides are two runs, or two slices of one run that differ in an axis. METHODOLOGY.md, section "Comparing", says what
 //! is computed and why. Records only: neither a model nor an engine is needed.
 
-pub mod axis;
-pub mod change;
-pub mod difference;
+pub(crate) mod axis;
+pub(crate) mod change;
+pub(crate) mod difference;
 mod error;
-pub mod pair;
-pub mod samples;
+pub(crate) mod pair;
+pub(crate) mod samples;
 pub mod side;
 mod verdict;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Serialize;
 
 use crate::metric::Metric;
-use crate::plan::Axis;
 use crate::plan::{Case, CaseId};
 use crate::price::Price;
 use crate::record::RunHeader;
@@ -25,18 +24,18 @@ use crate::run::stop::LEVEL;
 use crate::stats::Interval;
 use crate::stats::rank::{CliffsDelta, cliffs_delta};
 use crate::stats::test::benjamini_hochberg;
-use axis::ComparedAxis;
+use axis::{CellAxis, ComparedAxis};
 use change::Change;
 use difference::Difference;
-use samples::Samples;
+use samples::{CellKey, Samples};
 use side::Side;
 
-pub use error::CompareError;
-pub use verdict::{Verdict, more_in_short, percent, would_need};
+pub(crate) use error::CompareError;
+pub(crate) use verdict::{ChangeVerdict, more_in_short, percent, would_need};
 
-/// What is asked.
+/// How sides are compared.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Question {
+pub struct CompareOptions {
     /// The axes in which the sides differ on purpose.
     pub axes: Vec<ComparedAxis>,
     /// Relative changes up to this do not matter; positive.
@@ -45,7 +44,7 @@ pub struct Question {
     pub false_discovery_rate: f64,
 }
 
-impl Default for Question {
+impl Default for CompareOptions {
     fn default() -> Self {
         Self {
             axes: Vec::new(),
@@ -55,9 +54,9 @@ impl Default for Question {
     }
 }
 
-/// A cell on both sides.
+/// A cell of both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct ComparedCell {
     /// A's cell.
     #[serde(skip)]
     pub case: Case,
@@ -79,8 +78,8 @@ pub struct Row {
     pub n_processes_a: usize,
     /// On side B.
     pub n_processes_b: usize,
-    /// Relative slow-down of B: 0.1 takes a tenth more time, whatever the metric, or a tenth more energy. None with too
-    /// few processes.
+    /// Relative slow-down of B: 0.1 takes a tenth more time, of times and rates alike, or a tenth more energy. `None` with
+    /// too few processes.
     pub slowdown: Option<Interval>,
     /// Two-sided p-value of no change.
     pub p: Option<f64>,
@@ -89,8 +88,8 @@ pub struct Row {
     /// How often a process of B is slower than one of A, minus how often faster.
     pub cliffs_delta: Option<CliffsDelta>,
     /// The answer.
-    pub verdict: Verdict,
-    /// What the energy of a million generated tokens of A costs; none where no price was said, or none was measured.
+    pub verdict: ChangeVerdict,
+    /// Cost of the energy of a million generated tokens of A; `None` without a price, or where no energy was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_a: Option<f64>,
     /// The same of B.
@@ -109,15 +108,15 @@ pub struct Comparison {
     pub metric: Metric,
     /// Whether replicates were pairs: both sides are of one run, or were measured in turns.
     pub paired: bool,
-    /// Whether both sides are one program with the same settings, measured in turns: an A/A, whose every difference is chance.
+    /// Whether both sides are one program with the same settings, measured in turns: an A/A, in which every difference is chance.
     pub is_same_twice: bool,
     /// Changes up to this do not matter.
     pub same_within: f64,
     /// What else differs between the sides.
     pub differences: Vec<Difference>,
     /// The cells on both sides, in A's order.
-    pub rows: Vec<Row>,
-    /// What energy costs, where it was said.
+    pub rows: Vec<ComparedCell>,
+    /// The price of energy, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
     /// Measured on side A only.
@@ -127,11 +126,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// What the energy of both sides' cells costs; the sides are of [`Metric::JoulesPerToken`], and may have other cells too.
+    /// Adds the cost of energy; both sides are of [`Metric::JoulesPerToken`], and may have other cells too.
     #[must_use]
     pub fn with_costs(mut self, a: &Side, b: &Side, price: Price) -> Self {
         let cost = |side: &Side, case: &Case| {
-            let joules = side.cell(case)?.median()?;
+            let joules = side.cell(&CellKey::of_case(case))?.median()?;
             Some(price.of_million_tokens(joules))
         };
         for row in &mut self.rows {
@@ -150,7 +149,7 @@ impl Comparison {
     }
 }
 
-/// The two sides in question: two runs, or slices of one, along the question's axes, whose values are filled in where
+/// The two sides to compare: two runs, or slices of one, along the axes of the options, whose values are filled in where
 /// a single run has just two.
 ///
 /// # Errors
@@ -158,25 +157,25 @@ impl Comparison {
 pub fn sides(
     run: &Side,
     other: Option<&Side>,
-    question: &mut Question,
+    options: &mut CompareOptions,
 ) -> Result<(Side, Side), CompareError> {
     has_values(run)?;
     if let Some(other) = other {
         has_values(other)?;
-        return Ok((
-            run.slice(&question.axes, 0)?,
-            other.slice(&question.axes, 1)?,
-        ));
+        return Ok((run.slice(&options.axes, 0)?, other.slice(&options.axes, 1)?));
     }
-    if question.axes.is_empty() {
+    if options.axes.is_empty() {
         return Err(CompareError::NoAxis {
             run: run.label.clone(),
-            varying: Axis::varying(run.cases()).iter().map(Axis::name).collect(),
+            varying: CellAxis::varying(run.keys())
+                .iter()
+                .map(CellAxis::name)
+                .collect(),
         });
     }
-    for ComparedAxis { axis, values } in &mut question.axes {
+    for ComparedAxis { axis, values } in &mut options.axes {
         if values.is_none() {
-            let found = axis.values(run.cases());
+            let found = axis.values(run.keys());
             let not_two = |found: Vec<String>| CompareError::NotTwoValues {
                 run: run.label.clone(),
                 axis: axis.name(),
@@ -186,11 +185,14 @@ pub fn sides(
             *values = Some(found.try_into().map_err(not_two)?);
         }
     }
-    Ok((run.slice(&question.axes, 0)?, run.slice(&question.axes, 1)?))
+    Ok((run.slice(&options.axes, 0)?, run.slice(&options.axes, 1)?))
 }
 
-/// That a side has anything of its metric.
-fn has_values(side: &Side) -> Result<(), CompareError> {
+/// Checks that a side has values of its metric.
+///
+/// # Errors
+/// When the run has no such work, or nothing that the metric is computed from.
+pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
     if !side.cells.is_empty() {
         return Ok(());
     }
@@ -198,7 +200,10 @@ fn has_values(side: &Side) -> Result<(), CompareError> {
     let has_requests = side.header.requests.is_some();
     Err(match side.metric {
         Metric::JoulesPerToken => CompareError::NoEnergy { run },
-        metric if metric.is_of_requests() => CompareError::NoRequests { run, metric },
+        metric if metric.is_of_requests() && !has_requests => {
+            CompareError::NoRequests { run, metric }
+        }
+        metric if metric.is_of_requests() => CompareError::TooFewAnswers { run, metric },
         _ if has_requests && side.header.plan.cases.is_empty() => CompareError::NoCells { run },
         _ => return Ok(()),
     })
@@ -208,11 +213,11 @@ fn has_values(side: &Side) -> Result<(), CompareError> {
 ///
 /// # Errors
 /// When there is nothing to compare, or cells cannot be told apart.
-pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, CompareError> {
+pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Comparison, CompareError> {
     has_values(a)?;
     has_values(b)?;
     let paired = a.is_paired_with(b);
-    let (cells_a, cells_b) = (by_key(a, b, question)?, by_key(b, a, question)?);
+    let (cells_a, cells_b) = (by_key(a, b, options)?, by_key(b, a, options)?);
     let mut rows = Vec::new();
     let mut changes = Vec::new();
     for (key, cell) in &cells_a.in_order {
@@ -224,13 +229,13 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
     if rows.is_empty() {
         return Err(nothing_in_common(a, b));
     }
-    judge(&mut rows, &changes, question);
+    judge(&mut rows, &changes, options);
     let only = |these: &ByKey, those: &ByKey| {
         let alone = these
             .in_order
             .iter()
             .filter(|(key, _)| !those.cells.contains_key(key));
-        alone.map(|(_, cell)| cell.name()).collect()
+        alone.map(|(_, cell)| cell.key.name()).collect()
     };
     let compared: Vec<Case> = rows.iter().map(|r| r.case.clone()).collect();
     Ok(Comparison {
@@ -240,7 +245,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
         metric: a.metric,
         paired,
         is_same_twice: is_same_twice(&a.header, &b.header),
-        same_within: question.same_within,
+        same_within: options.same_within,
         price: None,
         a: a.label.clone(),
         b: b.label.clone(),
@@ -249,7 +254,7 @@ pub fn compare(a: &Side, b: &Side, question: &Question) -> Result<Comparison, Co
 }
 
 /// What else differs between the sides.
-fn differences(a: &Side, b: &Side, compared: &[Case]) -> Vec<Difference> {
+pub(crate) fn differences(a: &Side, b: &Side, compared: &[Case]) -> Vec<Difference> {
     let mut found = Difference::between(&a.header, &b.header, compared);
     if a.metric.is_of_requests() {
         found.extend(Difference::of_jobs(&a.header, &b.header));
@@ -277,7 +282,7 @@ fn is_same_twice(a: &RunHeader, b: &RunHeader) -> bool {
         && bytes(a) == bytes(b)
 }
 
-/// The change of one cell; none with too few processes.
+/// The change of one cell; `None` with too few processes.
 pub(crate) fn change(metric: Metric, a: &Samples, b: &Samples, paired: bool) -> Option<Change> {
     if paired {
         return Change::paired(metric, &a.medians(), &b.medians(), LEVEL);
@@ -291,14 +296,14 @@ pub(crate) fn log_times(metric: Metric, samples: &Samples) -> Vec<f64> {
     medians.map(|value| metric.log_time(value)).collect()
 }
 
-fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
+fn row(metric: Metric, a: &Samples, b: &Samples) -> ComparedCell {
     let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
-    Row {
-        case: a.case.clone(),
-        case_b: b.case.clone(),
-        job: a.job.clone(),
-        case_id_a: a.name(),
-        case_id_b: b.name(),
+    ComparedCell {
+        case: a.key.case.clone(),
+        case_b: b.key.case.clone(),
+        job: a.key.job.as_ref().map(ToString::to_string),
+        case_id_a: a.key.name(),
+        case_id_b: b.key.name(),
         a: a.median().unwrap_or(f64::NAN),
         b: b.median().unwrap_or(f64::NAN),
         n_processes_a: logs_a.len(),
@@ -307,7 +312,7 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
         p: None,
         p_adjusted: None,
         cliffs_delta: cliffs_delta(&logs_b, &logs_a),
-        verdict: Verdict::CannotTell {
+        verdict: ChangeVerdict::CannotTell {
             more_processes: None,
         },
         cost_a: None,
@@ -316,16 +321,16 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> Row {
 }
 
 /// Fills in change, p-values and verdicts.
-fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
+fn judge(rows: &mut [ComparedCell], changes: &[Option<Change>], options: &CompareOptions) {
     let p_of = |c: &Change| c.p_value(0.0, crate::stats::Alternative::TwoSided);
     let p: Vec<f64> = changes.iter().flatten().map(p_of).collect();
     let mut adjusted = benjamini_hochberg(&p).unwrap_or_default().into_iter();
-    // Of the correction's steps the hardest, as nobody knows which one a row will meet with more data.
-    let hardest = 1.0 - question.false_discovery_rate / p.len().max(1) as f64;
+    // The hardest of the correction's steps, since the step that a row will meet with more data is unknown.
+    let hardest = 1.0 - options.false_discovery_rate / p.len().max(1) as f64;
     for (row, change) in rows.iter_mut().zip(changes) {
         let Some(change) = change else {
             let least = row.n_processes_a.min(row.n_processes_b);
-            row.verdict = Verdict::CannotTell {
+            row.verdict = ChangeVerdict::CannotTell {
                 more_processes: Some(3_usize.saturating_sub(least).max(1)),
             };
             continue;
@@ -334,18 +339,18 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
         row.slowdown = Some(slowdown);
         row.p = Some(p_of(change));
         row.p_adjusted = adjusted.next();
-        let border = question.same_within;
+        let border = options.same_within;
         let faster_border = (1.0 + border).recip() - 1.0;
         row.verdict = if faster_border <= slowdown.lo && slowdown.hi <= border {
-            Verdict::Same
+            ChangeVerdict::Same
         } else if row
             .p_adjusted
-            .is_some_and(|p| p <= question.false_discovery_rate)
+            .is_some_and(|p| p <= options.false_discovery_rate)
         {
             if slowdown.estimate > 0.0 {
-                Verdict::Slower
+                ChangeVerdict::Slower
             } else {
-                Verdict::Faster
+                ChangeVerdict::Faster
             }
         } else {
             let nearest = if slowdown.estimate > 0.0 {
@@ -355,7 +360,7 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
             };
             let within = slowdown.estimate.abs() < nearest.abs();
             let borders = [(0.0, hardest), (nearest, LEVEL)];
-            Verdict::CannotTell {
+            ChangeVerdict::CannotTell {
                 // Beyond the border, only the difference from nothing remains to be shown.
                 more_processes: change.more_processes(&borders[..if within { 2 } else { 1 }]),
             }
@@ -363,45 +368,37 @@ fn judge(rows: &mut [Row], changes: &[Option<Change>], question: &Question) {
     }
 }
 
-/// A side's cells by what is left of them without the compared axes.
+/// A side's cells by their keys, in which the compared axes have one common value.
 struct ByKey<'a> {
-    in_order: Vec<(Key, &'a Samples)>,
-    cells: HashMap<Key, &'a Samples>,
+    in_order: Vec<(CellKey, &'a Samples)>,
+    cells: HashMap<CellKey, &'a Samples>,
 }
-
-/// A case without the compared axes, and the job where there is one.
-type Key = (Case, Option<String>);
 
 fn by_key<'a>(
     side: &'a Side,
     other: &Side,
-    question: &Question,
+    options: &CompareOptions,
 ) -> Result<ByKey<'a>, CompareError> {
-    // Any case serves to overwrite the compared axes with, as long as both sides use the same.
-    let template = side
-        .cases()
-        .chain(other.cases())
-        .min_by_key(|case| case.id())
-        .cloned();
+    // Any cell serves to overwrite the compared axes with, as long as both sides use the same.
+    let target = |key: &CellKey| key.job.as_ref().map(|job| job.target.clone());
+    let keys = side.keys().chain(other.keys());
+    let template = keys.min_by_key(|key| (key.case.id(), target(key)));
     let mut by_key = ByKey {
         in_order: Vec::new(),
         cells: HashMap::new(),
     };
     for cell in &side.cells {
-        let mut key = cell.case.clone();
-        for compared in &question.axes {
-            compared
-                .axis
-                .copy(&mut key, template.as_ref().unwrap_or(&cell.case));
+        let mut key = cell.key.clone();
+        for compared in &options.axes {
+            compared.axis.copy(&mut key, template.unwrap_or(&cell.key));
         }
-        let key = (key, cell.job.clone());
         if let Some(known) = by_key.cells.insert(key.clone(), cell) {
-            let apart = Axis::varying([&known.case, &cell.case]);
+            let apart = CellAxis::varying([&known.key, &cell.key].into_iter());
             return Err(CompareError::Ambiguous {
                 run: side.label.clone(),
-                axis: apart.first().map_or("", Axis::name),
-                a: known.name(),
-                b: cell.name(),
+                axis: apart.first().map_or("", CellAxis::name),
+                a: known.key.name(),
+                b: cell.key.name(),
             });
         }
         by_key.in_order.push((key, cell));
@@ -410,14 +407,14 @@ fn by_key<'a>(
 }
 
 fn nothing_in_common(a: &Side, b: &Side) -> CompareError {
-    let first: HashSet<&Case> = [a, b]
-        .into_iter()
-        .filter_map(|s| s.cases().next())
-        .collect();
+    let first = [a, b].into_iter().filter_map(|side| side.keys().next());
     CompareError::NothingInCommon {
         a: a.label.clone(),
         b: b.label.clone(),
-        differing: Axis::varying(first).iter().map(Axis::name).collect(),
+        differing: CellAxis::varying(first)
+            .iter()
+            .map(CellAxis::name)
+            .collect(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::CompareError;
 use super::axis::ComparedAxis;
+use super::samples::CellKey;
 use super::side::Side;
 use crate::metric::Metric;
 use crate::record::{Pair, PairSide};
@@ -11,11 +12,8 @@ use crate::record::{Pair, PairSide};
 /// Both sides, and the axes in which they differ on purpose.
 #[derive(Debug, Clone)]
 pub struct Pairing {
-    /// Side A.
     pub a: Side,
-    /// Side B.
     pub b: Side,
-    /// What differs.
     pub axes: Vec<ComparedAxis>,
 }
 
@@ -27,7 +25,14 @@ pub fn read(folder: &Path, metric: Metric) -> Result<Pairing, CompareError> {
     let side = |side: PairSide| -> Result<Side, CompareError> {
         let mut side = Side::read(&folder.join(side.folder()), metric)?;
         for ComparedAxis { axis, .. } in axes(side.header.pair.as_ref()) {
-            let values = axis.values(&side.header.plan.cases);
+            let keys: Vec<_> = side
+                .header
+                .plan
+                .cases
+                .iter()
+                .map(CellKey::of_case)
+                .collect();
+            let values = axis.values(keys.iter());
             side.label += &format!(", {} {}", axis.name(), values.join(" and "));
         }
         Ok(side)

@@ -1,48 +1,115 @@
 //! What a run's processes measured of one cell.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::Serialize;
 
 use crate::plan::{Case, CaseId};
+use crate::request::Job;
 use crate::stats::summary;
 
-/// A cell's repetitions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Samples {
-    /// The cell; of a job of requests, its setting.
+/// What identifies a cell in any run: the case of a batch, or a job of requests at a target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CellKey {
+    /// The case; of a job, its setting.
     pub case: Case,
-    /// Name and target of a job of requests; none of a cell.
-    pub job: Option<String>,
-    /// The repetitions by replicate: by process, but for one that was resumed.
-    replicates: BTreeMap<u32, Vec<Sample>>,
+    /// The job and its target; `None` for a batch.
+    pub job: Option<JobAtTarget>,
 }
 
-/// One repetition.
+/// A job of requests and the target that serves it.
+#[derive(Debug, Clone)]
+pub struct JobAtTarget {
+    pub job: String,
+    /// As the user named it.
+    pub target: String,
+    /// As its run calls it: with the parts of the setting that vary there. Empty where targets are compared.
+    pub in_run: String,
+}
+
+/// What the run calls the target is not part of the identity: the setting is in the case.
+impl PartialEq for JobAtTarget {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.job, &self.target) == (&other.job, &other.target)
+    }
+}
+
+impl Eq for JobAtTarget {}
+
+impl Hash for JobAtTarget {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.job, &self.target).hash(state);
+    }
+}
+
+impl fmt::Display for JobAtTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.in_run.as_str() {
+            "" => f.write_str(&self.job),
+            target => write!(f, "{} at {target}", self.job),
+        }
+    }
+}
+
+impl CellKey {
+    pub fn of_case(case: &Case) -> Self {
+        Self {
+            case: case.clone(),
+            job: None,
+        }
+    }
+
+    /// `target` as the user named it, and as its run calls it.
+    pub fn of_job(job: &Job, target: &str, in_run: &str) -> Self {
+        Self {
+            case: job.case.clone(),
+            job: Some(JobAtTarget {
+                job: job.name.clone(),
+                target: target.to_owned(),
+                in_run: in_run.to_owned(),
+            }),
+        }
+    }
+
+    /// The name in reports and JSON.
+    pub fn name(&self) -> CaseId {
+        match &self.job {
+            Some(job) => CaseId::of_job(&job.to_string()),
+            None => self.case.id(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Samples {
+    pub key: CellKey,
+    /// The repetitions by replicate: by process, except in a run that was resumed.
+    replicates: BTreeMap<u32, Vec<RepetitionValue>>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sample {
-    /// Its figure, positive.
+pub(super) struct RepetitionValue {
+    /// The metric's value, positive.
     pub value: f64,
     /// Whether something else used the machine meanwhile.
     pub is_disturbed: bool,
 }
 
-/// How many of some repetitions were disturbed.
+/// How many repetitions of how many were disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Disturbed {
-    /// So many,
     pub repetitions: usize,
-    /// of so many.
     pub of: usize,
 }
 
 impl Disturbed {
-    /// The share, 0 to 1; 0 of none.
+    /// From 0 to 1; 0 without a repetition.
     pub fn share(self) -> f64 {
         self.repetitions as f64 / self.of.max(1) as f64
     }
 
-    /// Of all of several.
     pub fn sum(all: impl IntoIterator<Item = Self>) -> Self {
         let add = |a: Self, b: Self| Self {
             repetitions: a.repetitions + b.repetitions,
@@ -53,31 +120,21 @@ impl Disturbed {
 }
 
 impl Samples {
-    /// A cell that has not been measured.
-    pub fn none(case: &Case) -> Self {
+    /// A cell without any repetition yet.
+    pub fn of(key: CellKey) -> Self {
         Self {
-            case: case.clone(),
-            job: None,
+            key,
             replicates: BTreeMap::new(),
         }
     }
 
-    /// The name of the cell or of the job.
-    pub fn name(&self) -> CaseId {
-        match &self.job {
-            Some(job) => CaseId::of_job(job),
-            None => self.case.id(),
-        }
-    }
-
-    /// One more repetition.
-    pub(super) fn push(&mut self, replicate: u32, sample: Sample) {
+    pub(super) fn push(&mut self, replicate: u32, sample: RepetitionValue) {
         self.replicates.entry(replicate).or_default().push(sample);
     }
 
     /// Median over each replicate's repetitions.
     pub fn medians(&self) -> BTreeMap<u32, f64> {
-        let median = |(n, samples): (&u32, &Vec<Sample>)| {
+        let median = |(n, samples): (&u32, &Vec<RepetitionValue>)| {
             let values: Vec<f64> = samples.iter().map(|s| s.value).collect();
             Some((*n, summary::median(&values)?))
         };
@@ -90,7 +147,6 @@ impl Samples {
         summary::mean(&values)
     }
 
-    /// How many repetitions were disturbed.
     pub fn disturbed(&self) -> Disturbed {
         Disturbed {
             repetitions: self.repetitions().filter(|s| s.is_disturbed).count(),
@@ -98,7 +154,7 @@ impl Samples {
         }
     }
 
-    /// The repetitions that were not; a process without any is left out.
+    /// Without the disturbed repetitions, and without processes that have no others.
     pub fn undisturbed(&self) -> Self {
         let mut kept = self.clone();
         for samples in kept.replicates.values_mut() {
@@ -108,7 +164,6 @@ impl Samples {
         kept
     }
 
-    /// Replicates that were measured.
     pub fn replicates(&self) -> impl Iterator<Item = u32> {
         self.replicates.keys().copied()
     }
@@ -123,11 +178,11 @@ impl Samples {
         other.replicates.extend(mine.map(|s| (replicate, s)));
     }
 
-    fn repetitions(&self) -> impl Iterator<Item = &Sample> {
+    fn repetitions(&self) -> impl Iterator<Item = &RepetitionValue> {
         self.replicates.values().flatten()
     }
 
-    /// The median of these.
+    /// Median over the replicates' medians.
     pub fn median(&self) -> Option<f64> {
         let medians: Vec<f64> = self.medians().into_values().collect();
         summary::median(&medians)

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::CompareError;
-use super::axis::ComparedAxis;
-use super::samples::{Sample, Samples};
+use super::axis::{CellAxis, ComparedAxis};
+use super::samples::{CellKey, RepetitionValue, Samples};
 use crate::host::{EnergySource, HostWarning};
 use crate::metric::{Answers, Metric};
 use crate::plan::Case;
@@ -13,25 +13,30 @@ use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::Ending;
-use crate::view::requests::Sent;
+use crate::view::requests::{Sent, n_generated};
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
 pub struct Side {
-    /// What it is called: the run, and the slice of it.
+    /// The name of the run, and of the slice of it.
     pub label: String,
     /// The run's machine, engine and plan.
     pub header: RunHeader,
-    /// What its figures are.
+    /// The metric of its values.
     pub metric: Metric,
-    /// The cells of which there is at least one repetition, in the plan's order.
+    /// The cells with at least one value, in the plan's order.
     pub cells: Vec<Samples>,
 }
 
-/// Durations of the whole answers among some requests.
-fn answers<'a>(sent: impl Iterator<Item = &'a Sent>) -> Answers {
-    let mut answers = Answers::default();
-    for sent in sent.filter(|s| s.is_answered()) {
+/// What metrics see of a round of a job, which took `elapsed_ns`.
+fn answers<'a>(all: impl Iterator<Item = &'a Sent> + Clone, elapsed_ns: Option<u64>) -> Answers {
+    let elapsed_ns = elapsed_ns.filter(|ns| *ns > 0);
+    let per_s = |n: f64| Some(n / elapsed_ns? as f64 * 1e9);
+    let mut answers = Answers {
+        tokens_per_s: n_generated(all.clone()).and_then(per_s),
+        ..Answers::default()
+    };
+    for sent in all.filter(|s| s.is_answered()) {
         answers.latency_ns.push(sent.latency_ns() as f64);
         answers.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
         answers.tpot_ns.extend(sent.tpot_ns);
@@ -63,11 +68,13 @@ impl Side {
             if !cells.contains_key(&r.case) {
                 seen.push(r.case.clone());
             }
-            let sample = Sample {
+            let sample = RepetitionValue {
                 value,
                 is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
             };
-            let samples = cells.entry(r.case).or_insert_with_key(Samples::none);
+            let samples = cells
+                .entry(r.case)
+                .or_insert_with_key(|case| Samples::of(CellKey::of_case(case)));
             samples.push(r.replicate, sample);
         })?;
         let planned = header.plan.cases.iter().chain(&seen);
@@ -80,11 +87,11 @@ impl Side {
         })
     }
 
-    /// Jobs of requests: a round is a repetition, a worker process a replicate; of a server every round counts as one.
+    /// Jobs of requests: a round is a repetition, a worker process a replicate; at a server every round is a replicate.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
-        type Key = (String, String, u32);
-        let mut rounds: HashMap<Key, BTreeMap<u32, Sent>> = HashMap::new();
-        let mut ended: HashMap<Key, JobLine> = HashMap::new();
+        type RoundKey = (String, String, u32);
+        let mut rounds: HashMap<RoundKey, BTreeMap<u32, Sent>> = HashMap::new();
+        let mut ended: HashMap<RoundKey, JobLine> = HashMap::new();
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
                 let sent = Sent::of(r.round, &r.timeline);
@@ -105,8 +112,8 @@ impl Side {
         if let Some(plan) = &header.requests {
             let of_job = |at: usize| plan.targets.iter().map(move |t| (&plan.jobs_of(t)[at], t));
             for (job, target) in (0..plan.jobs.len()).flat_map(of_job) {
-                let mut samples = Samples::none(&job.case);
-                samples.job = Some(format!("{} at {}", job.name, plan.named(target)));
+                let key = CellKey::of_job(job, plan.named(target), target);
+                let mut samples = Samples::of(key);
                 for round in 0..plan.all_rounds() {
                     let key = (job.name.clone(), target.clone(), round);
                     let (Some(line), Some(sent)) = (ended.get(&key), rounds.get(&key)) else {
@@ -114,17 +121,23 @@ impl Side {
                     };
                     let is_cut = sent.values().any(|s| s.ending == Ending::Interrupted);
                     let whole = Some(sent).filter(|_| !is_cut && job.is_whole(sent.len()));
-                    let Some(value) = whole.and_then(|s| metric.of_round(&answers(s.values())))
+                    let Some(value) =
+                        whole.and_then(|s| metric.of_round(&answers(s.values(), line.elapsed_ns)))
                     else {
                         continue;
                     };
                     let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
-                    // A server's process is always the same one, and what it does is seen round by round.
-                    let is_server = !plan.is_in_process(target);
-                    let process = line.worker.unwrap_or(if is_server { round } else { 0 });
+                    let unit = match plan.replicates {
+                        // The same process serves a server's rounds, so its rounds are the units.
+                        0 | 1 if !plan.is_in_process(target) => round,
+                        0 | 1 => line.worker.unwrap_or(0),
+                        // A worker that died, or a run that was resumed, makes no second process. Targets served in the
+                        // same replicate are pairs.
+                        _ => round / plan.rounds.max(1),
+                    };
                     samples.push(
-                        process,
-                        Sample {
+                        unit,
+                        RepetitionValue {
                             value,
                             is_disturbed,
                         },
@@ -143,6 +156,14 @@ impl Side {
         })
     }
 
+    /// Whether the run was to do work of the metric's kind.
+    pub fn has_work(&self) -> bool {
+        match self.metric.is_of_requests() {
+            true => self.header.requests.is_some(),
+            false => !self.header.plan.cases.is_empty(),
+        }
+    }
+
     /// Whether replicates of the two are pairs: both are of one run, or were measured in turns.
     pub fn is_paired_with(&self, other: &Self) -> bool {
         fn identity(side: &Side) -> (&str, &str, &str) {
@@ -153,25 +174,30 @@ impl Side {
         identity(self) == identity(other)
     }
 
-    /// The cell of a case of the other side of a pair, which may differ in the pair's axes.
-    pub fn cell_beside(&self, case: &Case, axes: &[ComparedAxis]) -> Option<&Samples> {
+    /// The cell of the other side of a pair, which may differ in the pair's axes.
+    pub fn cell_beside(&self, key: &CellKey, axes: &[ComparedAxis]) -> Option<&Samples> {
         self.cells.iter().find(|cell| {
-            let mut case = case.clone();
+            let mut key = key.clone();
             for compared in axes {
-                compared.axis.copy(&mut case, &cell.case);
+                compared.axis.copy(&mut key, &cell.key);
             }
-            case == cell.case
+            key == cell.key
         })
     }
 
-    /// The cell of exactly this case.
-    pub fn cell(&self, case: &Case) -> Option<&Samples> {
-        self.cells.iter().find(|c| c.case == *case)
+    /// The cell of exactly this key.
+    pub fn cell(&self, key: &CellKey) -> Option<&Samples> {
+        self.cells.iter().find(|c| c.key == *key)
     }
 
-    /// Every case.
+    /// Every cell's key, in the order of the cells.
+    pub fn keys(&self) -> impl Iterator<Item = &CellKey> + Clone {
+        self.cells.iter().map(|c| &c.key)
+    }
+
+    /// Every cell's case.
     pub fn cases(&self) -> impl Iterator<Item = &Case> + Clone {
-        self.cells.iter().map(|c| &c.case)
+        self.keys().map(|key| &key.case)
     }
 
     /// The cells with the first (0) or the second (1) value of each axis that has values.
@@ -184,13 +210,22 @@ impl Side {
             let Some(value) = values.as_ref().map(|v| &v[which]) else {
                 continue;
             };
-            slice.cells.retain(|c| axis.value(&c.case) == *value);
+            slice
+                .cells
+                .retain(|c| axis.value(&c.key).as_ref() == Some(value));
+            for job in slice.cells.iter_mut().filter_map(|c| c.key.job.as_mut()) {
+                // Both sides call the job alike: what tells them apart is in their labels.
+                job.in_run = match axis {
+                    CellAxis::Setting(_) => job.target.clone(),
+                    CellAxis::Target => String::new(),
+                };
+            }
             if slice.cells.is_empty() {
                 return Err(CompareError::NoSuchValue {
                     run: self.label.clone(),
                     axis: axis.name(),
                     value: value.clone(),
-                    values: axis.values(self.cases()).join(", "),
+                    values: axis.values(self.keys()).join(", "),
                 });
             }
             slice.label = format!("{}, {} {value}", slice.label, axis.name());

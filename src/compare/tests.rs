@@ -5,7 +5,7 @@ use crate::plan::expand::Axes;
 const NOISY: [u64; 3] = [990_000, 1_000_000, 1_010_000];
 
 fn between(a: &Side, b: &Side) -> Comparison {
-    compare(a, b, &Question::default()).expect("comparable")
+    compare(a, b, &CompareOptions::default()).expect("comparable")
 }
 
 fn words(c: &Comparison) -> Vec<&'static str> {
@@ -51,7 +51,7 @@ fn what_cannot_be_told_says_what_it_would_need() {
     let a = run("a", &cases, [960_000, 1_000_000, 1_040_000]);
     let b = run("b", &cases, [970_000, 1_010_000, 1_050_000]);
     let row = &between(&a, &b).rows[0];
-    let Verdict::CannotTell {
+    let ChangeVerdict::CannotTell {
         more_processes: Some(n),
     } = row.verdict
     else {
@@ -64,7 +64,7 @@ fn what_cannot_be_told_says_what_it_would_need() {
     let single = side(header("c", &cases), |_| vec![1_000_000]);
     let row = &between(&a, &single).rows[0];
     assert_eq!(row.slowdown, None);
-    let two = Verdict::CannotTell {
+    let two = ChangeVerdict::CannotTell {
         more_processes: Some(2),
     };
     assert_eq!(row.verdict, two, "one process knows nothing of others");
@@ -80,7 +80,7 @@ fn cells_of_one_side_are_listed() {
     assert_eq!(rows, [id(1), id(4)], "in A's order");
     assert_eq!((c.only_a, c.only_b), (vec![id(2)], vec![id(8)]));
     let apart = run("b", &batches(&[16]), NOISY);
-    let e = compare(&a, &apart, &Question::default()).expect_err("nothing in common");
+    let e = compare(&a, &apart, &CompareOptions::default()).expect_err("nothing in common");
     assert!(e.to_string().contains("they differ in batch"), "{e}");
 }
 
@@ -95,14 +95,14 @@ fn an_axis_splits_a_run_and_bridges_two() {
         let slow = if case.n_threads == 1 { 2 } else { 1 };
         [900_000, 1_000_000, 1_200_000].map(|ns| ns * slow).to_vec()
     });
-    let asks = |text: &str| Question {
+    let asks = |text: &str| CompareOptions {
         axes: vec![text.parse().expect("an axis")],
-        ..Question::default()
+        ..CompareOptions::default()
     };
     for text in ["threads", "threads=1,2"] {
-        let mut question = asks(text);
-        let (a, b) = sides(&whole, None, &mut question).expect("two values");
-        let c = compare(&a, &b, &question).expect("comparable");
+        let mut options = asks(text);
+        let (a, b) = sides(&whole, None, &mut options).expect("two values");
+        let c = compare(&a, &b, &options).expect("comparable");
         assert_eq!(
             (c.a.as_str(), c.b.as_str()),
             ("a, threads 1", "a, threads 2")
@@ -116,9 +116,9 @@ fn an_axis_splits_a_run_and_bridges_two() {
         assert_ne!(c.rows[0].case_id_a, c.rows[0].case_id_b);
     }
     let one = run("b", &cells(&Axes::default()), NOISY);
-    let mut question = asks("threads=1,2");
-    let (a, b) = sides(&whole, Some(&one), &mut question).expect("both have theirs");
-    let c = compare(&a, &b, &question).expect("comparable");
+    let mut options = asks("threads=1,2");
+    let (a, b) = sides(&whole, Some(&one), &mut options).expect("both have theirs");
+    let c = compare(&a, &b, &options).expect("comparable");
     assert_eq!((c.rows.len(), c.paired), (1, false));
     assert_eq!(c.only_a.len(), 1, "batch 8");
 }
@@ -128,11 +128,11 @@ fn what_has_no_two_sides_says_how_to_get_them() {
     let run = run("a", &batches(&[1, 2, 4]), NOISY);
     let error = |text: Option<&str>| {
         let axes = text.map(|t| t.parse().expect("an axis"));
-        let mut question = Question {
+        let mut options = CompareOptions {
             axes: axes.into_iter().collect(),
-            ..Question::default()
+            ..CompareOptions::default()
         };
-        sides(&run, None, &mut question)
+        sides(&run, None, &mut options)
             .expect_err("no two sides")
             .to_string()
     };
@@ -140,11 +140,11 @@ fn what_has_no_two_sides_says_how_to_get_them() {
     assert!(error(Some("batch")).contains("3 values of batch (1, 2, 4); say --axis batch=A,B"));
     assert!(error(Some("threads")).contains("one value of threads (2)"));
     assert!(error(Some("batch=1,3")).contains("no measured cell has batch 3; there are 1, 2, 4"));
-    let question = Question {
+    let options = CompareOptions {
         axes: vec!["batch".parse().expect("an axis")],
-        ..Question::default()
+        ..CompareOptions::default()
     };
-    let e = compare(&run, &run, &question)
+    let e = compare(&run, &run, &options)
         .expect_err("ambiguous")
         .to_string();
     assert!(e.contains("say --axis batch=A,B"), "{e}");

@@ -5,24 +5,22 @@ use serde::Serialize;
 use super::change;
 use crate::metric::Metric;
 
-/// A row's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
-pub enum Verdict {
-    /// B takes less time, or less energy.
+pub enum ChangeVerdict {
+    /// B takes less time or less energy, or its share is lower.
     Faster,
-    /// B takes more time, or more energy.
+    /// B takes more time or more energy, or its share is higher.
     Slower,
-    /// The whole interval is within what does not matter.
+    /// The whole interval is within the changes that do not matter.
     Same,
-    /// The data do not tell.
     CannotTell {
-        /// About so many more processes a side would; none when more than [`change::MOST_PROCESSES`] in all.
+        /// How many more processes a side would tell, about; `None` for more than [`change::MOST_PROCESSES`] in all.
         more_processes: Option<usize>,
     },
 }
 
-impl Verdict {
+impl ChangeVerdict {
     /// The answer in one word or two.
     pub fn word(self) -> &'static str {
         match self {
@@ -33,7 +31,7 @@ impl Verdict {
         }
     }
 
-    /// The answer in one word or two, of what was compared.
+    /// The answer in one word or two, for the metric that was compared.
     pub fn word_of(self, metric: Metric) -> &'static str {
         match self {
             Self::Faster => metric.words().better,
@@ -81,7 +79,7 @@ pub fn would_need(more_processes: Option<usize>) -> String {
     }
 }
 
-/// A share as short as it can be said: `3%`, `2.5%`.
+/// A share with the fewest digits: `3%`, `2.5%`.
 pub fn percent(share: f64) -> String {
     let text = format!("{:.2}", share * 100.0);
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))

@@ -1,4 +1,4 @@
-//! What a night is held against, and what can be known from it of one cell.
+//! What a night is held against, and the evidence that it gives on a cell.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,13 @@ use serde::Serialize;
 use crate::compare::change::Change;
 use crate::compare::log_times;
 use crate::compare::pair;
-use crate::compare::samples::{Disturbed, Samples};
+use crate::compare::samples::{CellKey, Disturbed, Samples};
 use crate::compare::side::Side;
-use crate::plan::Case;
 use crate::run::stop::LEVEL;
 use crate::stats::variance::Variance;
 
-/// From this many earlier nights on, the night is the unit of evidence. With fewer, Student's t on nights finds next
-/// to nothing: at 4 of them a slow-down must exceed 17 times the spread (METHODOLOGY.md has the simulated power).
+/// From this many earlier nights on, the night is the unit of evidence. With fewer, Student's t on nights finds almost
+/// nothing: at 4 of them a slow-down must exceed 17 times the spread (METHODOLOGY.md has the simulated power).
 pub const MIN_NIGHTS: usize = 7;
 
 /// What tonight is held against.
@@ -22,27 +21,26 @@ pub const MIN_NIGHTS: usize = 7;
 pub enum Baseline {
     /// One run: its processes are the units, and what differs between nights is assumed.
     Run(Box<Side>),
-    /// One run, and other nights of its machine, which tell how much nights differ.
+    /// One run, and other nights of its machine, which show how much nights differ.
     RunAmong {
-        /// The baseline.
         run: Box<Side>,
-        /// The nights, itself among them when it is one.
+        /// The nights; the run is among them when it is one.
         nights: Vec<Side>,
     },
     /// Earlier nights, newest first, at least one: from [`MIN_NIGHTS`] of them with the cell, each is one unit;
-    /// below, the oldest stands alone. It is the promoted one: the newest may hold the very slow-down that could not
-    /// be told from a slow night, and would excuse it.
+    /// below, the oldest stands alone. It is the promoted one: the newest may contain a slow-down that was taken for a
+    /// slow night, and would excuse it.
     Nights(Vec<Side>),
 }
 
-/// Which repetitions are looked at.
+/// Which repetitions count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum View {
+pub(super) enum RepetitionFilter {
     All,
     Undisturbed,
 }
 
-impl View {
+impl RepetitionFilter {
     pub fn of(self, samples: &Samples) -> Cow<'_, Samples> {
         match self {
             Self::All => Cow::Borrowed(samples),
@@ -51,29 +49,27 @@ impl View {
     }
 }
 
-/// What is known of a cell tonight.
+/// The evidence on a cell tonight.
 #[derive(Debug, Clone)]
-pub(super) struct Evidence {
-    /// The change; none with too few processes.
+pub(super) struct CellEvidence {
+    /// `None` with too few processes.
     pub change: Option<Change>,
-    /// What it rests on.
-    pub against: Against,
-    /// How much nights differ where the change knows nothing of it.
+    pub against: BaselineUnits,
+    /// How much nights differ, where the change does not include it.
     pub night: Option<NightSpread>,
 }
 
 /// How much a cell's logarithms of times differ between nights when nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct NightSpread {
-    /// Of one night.
     pub variance: Variance,
-    /// Nights that told.
+    /// Nights of the history that correct the assumption.
     pub nights: usize,
 }
 
 impl NightSpread {
-    /// An assumption, corrected by nights' median logarithms of times. What differs between their processes is in
-    /// them too, and so counts twice: on the safe side.
+    /// An assumption, corrected by nights' median logarithms of times. These also contain what differs between processes, which
+    /// so counts twice: on the safe side.
     pub fn of(assumed: Variance, nights: &[f64]) -> Self {
         Self {
             variance: assumed.corrected_by(nights).unwrap_or(assumed),
@@ -96,7 +92,7 @@ impl Baseline {
         }
     }
 
-    /// The night by which other conditions are told from tonight's: the one that stands alone, else the newest.
+    /// The night whose conditions are compared with tonight's: the one that stands alone, else the newest.
     pub(super) fn foremost(&self) -> Option<&Side> {
         match self.sides() {
             few if few.len() < MIN_NIGHTS => few.last(),
@@ -104,64 +100,63 @@ impl Baseline {
         }
     }
 
-    /// Whether it was measured in turns with the night.
     pub fn is_paired_with(&self, run: &Side) -> bool {
         self.sides().iter().any(|side| side.is_paired_with(run))
     }
 
-    /// What is known of a cell of `run`; none when the baseline lacks the cell.
+    /// The evidence on a cell of `run`; `None` when the baseline lacks the cell.
     pub(super) fn evidence(
         &self,
         tonight: &Samples,
         run: &Side,
         assumed: Variance,
-        view: View,
-    ) -> Option<Evidence> {
-        let held = self.held_against(&tonight.case, run);
-        let tonight = view.of(tonight);
+        which: RepetitionFilter,
+    ) -> Option<CellEvidence> {
+        let held = self.held_against(&tonight.key, run);
+        let tonight = which.of(tonight);
         if held.len() >= MIN_NIGHTS {
-            let nights = log_medians(&held, view);
+            let nights = log_medians(&held, which);
             let change = log_median(run, &tonight)
                 .and_then(|tonight| Change::against_nights(&nights, tonight, LEVEL));
-            return Some(Evidence {
-                // What was disturbed may leave fewer nights; that they are the units does not change.
+            return Some(CellEvidence {
+                // Without disturbed repetitions fewer nights may be left; nights stay the units.
                 change: change.filter(|_| nights.len() >= MIN_NIGHTS),
-                against: Against::Nights(nights.len()),
+                against: BaselineUnits::Nights(nights.len()),
                 night: None,
             });
         }
         let (side, samples) = held.first()?;
-        let samples = view.of(samples);
+        let samples = which.of(samples);
         let paired = side.is_paired_with(run);
-        Some(Evidence {
+        Some(CellEvidence {
             change: crate::compare::change(run.metric, &samples, &tonight, paired),
-            against: Against::Processes(log_times(run.metric, &samples).len()),
+            against: BaselineUnits::Processes(log_times(run.metric, &samples).len()),
             // Sides that were measured in turns share their night.
             night: (!paired).then(|| {
-                let known = with_cell(self.known_nights(), &tonight.case, run);
-                NightSpread::of(assumed, &log_medians(&known, View::All))
+                let known = with_cell(self.known_nights(), &tonight.key, run);
+                NightSpread::of(assumed, &log_medians(&known, RepetitionFilter::All))
             }),
         })
     }
 
-    /// How much of what a cell is held against was disturbed; none where that is measured interleaved with tonight,
-    /// so that a disturbance meets both.
-    pub(super) fn disturbed(&self, case: &Case, run: &Side) -> Option<Disturbed> {
-        let held = self.held_against(case, run);
+    /// How many of the baseline's repetitions of a cell were disturbed; `None` where both sides were measured in turns, so that
+    /// a disturbance meets both.
+    pub(super) fn disturbed(&self, key: &CellKey, run: &Side) -> Option<Disturbed> {
+        let held = self.held_against(key, run);
         let is_pair = held.iter().any(|(side, _)| side.is_paired_with(run));
         (!is_pair).then(|| Disturbed::sum(held.iter().map(|(_, samples)| samples.disturbed())))
     }
 
     /// The nights with a cell that count for it.
-    fn held_against(&self, case: &Case, run: &Side) -> Vec<(&Side, &Samples)> {
-        let mut held = with_cell(self.sides(), case, run);
+    fn held_against(&self, key: &CellKey, run: &Side) -> Vec<(&Side, &Samples)> {
+        let mut held = with_cell(self.sides(), key, run);
         if held.len() < MIN_NIGHTS {
             held.drain(..held.len().saturating_sub(1));
         }
         held
     }
 
-    /// The nights that tell how much nights differ.
+    /// The nights that show how much nights differ.
     fn known_nights(&self) -> &[Side] {
         match self {
             Self::Run(_) => &[],
@@ -170,22 +165,22 @@ impl Baseline {
     }
 }
 
-fn with_cell<'a>(sides: &'a [Side], case: &Case, run: &Side) -> Vec<(&'a Side, &'a Samples)> {
-    let cell = |side: &'a Side| Some((side, cell_beside(side, run, case)?));
+fn with_cell<'a>(sides: &'a [Side], key: &CellKey, run: &Side) -> Vec<(&'a Side, &'a Samples)> {
+    let cell = |side: &'a Side| Some((side, cell_beside(side, run, key)?));
     sides.iter().filter_map(cell).collect()
 }
 
-/// The cell of `side` that a case of `run` is held against: the same, but for what differs on purpose in a pair.
-pub(super) fn cell_beside<'a>(side: &'a Side, run: &Side, case: &Case) -> Option<&'a Samples> {
+/// The cell of `side` that a cell of `run` is held against: the same, except for the axes in which a pair differs.
+pub(super) fn cell_beside<'a>(side: &'a Side, run: &Side, key: &CellKey) -> Option<&'a Samples> {
     let axes = match side.is_paired_with(run) {
         true => pair::axes(run.header.pair.as_ref()),
         false => Vec::new(),
     };
-    side.cell_beside(case, &axes)
+    side.cell_beside(key, &axes)
 }
 
-fn log_medians(held: &[(&Side, &Samples)], view: View) -> Vec<f64> {
-    let of = |(side, samples): &(&Side, &Samples)| log_median(side, &view.of(samples));
+fn log_medians(held: &[(&Side, &Samples)], which: RepetitionFilter) -> Vec<f64> {
+    let of = |(side, samples): &(&Side, &Samples)| log_median(side, &which.of(samples));
     held.iter().filter_map(of).collect()
 }
 
@@ -193,12 +188,10 @@ fn log_median(side: &Side, samples: &Samples) -> Option<f64> {
     Some(side.metric.log_time(samples.median()?))
 }
 
-/// What a cell was held against.
+/// The units of evidence that a baseline has of a cell, and their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Against {
-    /// So many processes of one run.
+pub enum BaselineUnits {
     Processes(usize),
-    /// So many nights.
     Nights(usize),
 }

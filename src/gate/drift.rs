@@ -1,53 +1,48 @@
-//! Changes of level over the nights of a history: what creeps in by less than the tolerance a night, or is tolerated
-//! night after night. For information only: it changes no verdict and no exit code.
+//! Changes of level over the nights of a history: slow-downs that each stay below the tolerance of a night. For information
+//! only: they change no verdict and no exit code.
 //!
-//! E-divisive as MongoDB uses it on its nightly benchmarks (Daly et al., arXiv 2003.00584): no assumption on the noise but
-//! that nights are exchangeable where nothing changed.
+//! E-divisive as MongoDB uses it on its nightly benchmarks (Daly et al., arXiv 2003.00584). It only assumes that nights are
+//! exchangeable where nothing changed.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
-use crate::plan::{Case, CaseId};
+use crate::plan::CaseId;
 use crate::stats::edivisive::{EDivisive, edivisive};
 use crate::stats::summary::median;
 
-/// Fewest nights with a cell of which anything is said. In the middle of 30 nights a step of 2 standard deviations of a night is
-/// found 8 times in 10, of 20 nights 1 time in 3; one of 3 always, and after 5 nights already 8 times in 10 (simulated
-/// below).
+/// Fewest nights of a cell from which a change is reported. A step of 2 standard deviations of a night is found 8 times in 10
+/// in the middle of 30 nights, and 1 time in 3 in the middle of 20; a step of 3 always, and 8 times in 10 after only 5 nights
+/// (simulated below).
 pub const MIN_NIGHTS: usize = 30;
 
-/// The newest so many are looked at: half a year. Time grows with the square.
+/// Most nights that are read, the newest: half a year. The time grows with the square of their number.
 pub const MOST_NIGHTS: usize = 180;
 
 /// A split is kept while at most this share of permutations splits as well: of histories of 12 cells without a
 /// change, one in a hundred shows a line.
 const ALPHA: f64 = 0.001;
 
-/// Smaller differences of the medians are changes of spread, or of nobody's interest.
+/// Smaller differences of the medians are changes of spread, or do not matter.
 const LEAST_CHANGE: f64 = 0.005;
 
-/// What the history says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Drift {
-    /// Nights that were looked at, the failed ones among them.
+pub struct LevelChanges {
+    /// Nights that were read, failed ones included.
     pub nights: usize,
-    /// Changes of level, newest first.
     pub changes: Vec<LevelChange>,
 }
 
-/// A cell whose time changed between two nights and stayed so.
+/// A cell whose level changed between two nights, the last of the old level and the first of the new one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelChange {
-    /// The cell.
     #[serde(skip)]
-    pub case: Case,
-    /// Its name.
+    pub key: CellKey,
     pub case_id: CaseId,
-    /// Last night of the old level.
     pub before: String,
-    /// First night of the new one.
     pub after: String,
     /// Relative change of the median over the nights of each level: 0.1 takes a tenth longer.
     pub change: f64,
@@ -55,9 +50,9 @@ pub struct LevelChange {
     pub p: f64,
 }
 
-impl Drift {
-    /// Of the nights of one machine and tonight, in any order; the order of their names is taken for that of time. None
-    /// when no cell of tonight has [`MIN_NIGHTS`].
+impl LevelChanges {
+    /// Of the nights of one machine and tonight, in any order; their names give the order in time. `None` when no cell of
+    /// tonight has [`MIN_NIGHTS`].
     pub fn over(nights: &[Side], tonight: &Side) -> Option<Self> {
         let by_name: BTreeMap<&str, &Side> = nights
             .iter()
@@ -66,31 +61,31 @@ impl Drift {
             .collect();
         let skipped = by_name.len().saturating_sub(MOST_NIGHTS);
         let sides: Vec<&Side> = by_name.into_values().skip(skipped).collect();
-        let series: Vec<(&Case, Vec<(&str, f64)>)> = tonight
-            .cases()
-            .map(|case| (case, series(&sides, case)))
+        let series: Vec<(&CellKey, Vec<(&str, f64)>)> = tonight
+            .keys()
+            .map(|key| (key, series(&sides, key)))
             .filter(|(_, series)| series.len() >= MIN_NIGHTS)
             .collect();
         let nights = series.iter().map(|(_, series)| series.len()).max()?;
         let mut changes: Vec<LevelChange> = series
             .iter()
-            .flat_map(|(case, series)| level_changes(case, series))
+            .flat_map(|(key, series)| level_changes(key, series))
             .collect();
         changes.sort_by(|a, b| b.after.cmp(&a.after));
         Some(Self { nights, changes })
     }
 }
 
-/// A cell's logarithm of time by night.
-fn series<'a>(nights: &[&'a Side], case: &Case) -> Vec<(&'a str, f64)> {
+/// A cell's logarithm of time, by night.
+fn series<'a>(nights: &[&'a Side], key: &CellKey) -> Vec<(&'a str, f64)> {
     let value = |side: &&'a Side| {
-        let median = side.cell(case)?.median()?;
+        let median = side.cell(key)?.median()?;
         Some((side.header.run.as_str(), side.metric.log_time(median)))
     };
     nights.iter().filter_map(value).collect()
 }
 
-fn level_changes(case: &Case, series: &[(&str, f64)]) -> Vec<LevelChange> {
+fn level_changes(key: &CellKey, series: &[(&str, f64)]) -> Vec<LevelChange> {
     let values: Vec<f64> = series.iter().map(|(_, value)| *value).collect();
     let settings = EDivisive {
         alpha: ALPHA,
@@ -112,8 +107,8 @@ fn level_changes(case: &Case, series: &[(&str, f64)]) -> Vec<LevelChange> {
         let change = (new - old).exp_m1();
         if change.abs() >= LEAST_CHANGE {
             found.push(LevelChange {
-                case: case.clone(),
-                case_id: case.id(),
+                key: key.clone(),
+                case_id: key.name(),
                 before: series[split.index - 1].0.to_owned(),
                 after: series[split.index].0.to_owned(),
                 change,
@@ -132,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::compare::fixture::{batches, header, side};
+    use crate::plan::Case;
 
     /// Nights called 000, 001 and so on, of one process each.
     fn nights(cases: &[Case], steps_ns: impl Fn(usize, &Case) -> u64, n: usize) -> Vec<Side> {
@@ -162,10 +158,10 @@ mod tests {
         };
         let mut all = nights(&cases, step, 40);
         let tonight = all.pop().expect("nights");
-        let drift = Drift::over(&all, &tonight).expect("enough nights");
+        let drift = LevelChanges::over(&all, &tonight).expect("enough nights");
         assert_eq!((drift.nights, drift.changes.len()), (40, 1));
         let change = &drift.changes[0];
-        assert_eq!(change.case, cases[1]);
+        assert_eq!(change.key, CellKey::of_case(&cases[1]));
         assert_eq!(
             (change.before.as_str(), change.after.as_str()),
             ("024", "025")
@@ -174,8 +170,8 @@ mod tests {
         assert!(change.p <= ALPHA);
         let mut turned = all.clone();
         turned.reverse();
-        assert_eq!(Drift::over(&turned, &tonight).as_ref(), Some(&drift));
-        assert_eq!(Drift::over(&all[..28], &tonight), None, "29 nights");
+        assert_eq!(LevelChanges::over(&turned, &tonight).as_ref(), Some(&drift));
+        assert_eq!(LevelChanges::over(&all[..28], &tonight), None, "29 nights");
     }
 
     #[test]
@@ -183,7 +179,7 @@ mod tests {
         let cases = batches(&[1]);
         let step = |at: usize, _: &Case| 1_000_000 + 2_500 * at as u64 + wobble(at);
         let all = nights(&cases, step, 60);
-        let drift = Drift::over(&all[..59], &all[59]).expect("enough nights");
+        let drift = LevelChanges::over(&all[..59], &all[59]).expect("enough nights");
         assert!(!drift.changes.is_empty());
         assert!(drift.changes.iter().all(|c| c.change > 0.0));
         let newest_first = drift.changes.windows(2).all(|w| w[0].after > w[1].after);
@@ -199,16 +195,16 @@ mod tests {
         };
         let all = nights(&cases, early, 20 + MOST_NIGHTS);
         let tonight = all.last().expect("nights");
-        let drift = Drift::over(&all, tonight).expect("enough nights");
+        let drift = LevelChanges::over(&all, tonight).expect("enough nights");
         assert_eq!((drift.nights, drift.changes), (MOST_NIGHTS, Vec::new()));
         let other = side(header("999", &batches(&[2])), |_| vec![1_000_000]);
-        assert_eq!(Drift::over(&all, &other), None);
+        assert_eq!(LevelChanges::over(&all, &other), None);
     }
 
     /// Shares of histories with a change found, for noise of standard deviation 1 around a step of `step` at `at`.
     fn found(n: usize, at: usize, step: f64, histories: usize) -> f64 {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let case = &batches(&[1])[0];
+        let key = CellKey::of_case(&batches(&[1])[0]);
         let names: Vec<String> = (0..n).map(|at| format!("{at:03}")).collect();
         let hits = (0..histories).filter(|_| {
             let value = |(night, name): (usize, &'_ String)| {
@@ -218,7 +214,7 @@ mod tests {
             };
             let values: Vec<(String, f64)> = names.iter().enumerate().map(value).collect();
             let series: Vec<(&str, f64)> = values.iter().map(|(n, v)| (n.as_str(), *v)).collect();
-            !level_changes(case, &series).is_empty()
+            !level_changes(&key, &series).is_empty()
         });
         hits.count() as f64 / histories as f64
     }

@@ -1,11 +1,12 @@
 //! The night's verdict: is any cell slower than the baseline by more than the tolerance?
 //!
-//! Three answers, because too little data is none of the two others. METHODOLOGY.md, section "The gate", has the rule, its
-//! false alarms and its power, simulated in `simulation.rs`. Needs records only: who can measure again hands in how.
+//! A cell is a batch, or a job of requests at a target. Insufficient data is neither a pass nor a regression, so there are three
+//! answers. METHODOLOGY.md, section "The gate", has the rule, its false alarms and its power, simulated in `simulation.rs`. Only
+//! records are needed; the caller supplies the function that measures again.
 
 mod baseline;
 pub mod drift;
-mod look;
+mod judged_cell;
 mod rule;
 #[cfg(test)]
 mod simulation;
@@ -13,60 +14,59 @@ pub mod trial;
 mod verdict;
 
 use crate::compare::change::Change;
-use crate::compare::difference::Difference;
-use crate::compare::log_times;
-use crate::compare::samples::Samples;
+use crate::compare::samples::{CellKey, Samples};
 use crate::compare::side::Side;
-use crate::plan::{Case, CaseId};
+use crate::compare::{differences, log_times};
+use crate::metric::Metric;
+use crate::plan::CaseId;
 use baseline::cell_beside;
-use look::{Look, look};
+use judged_cell::{JudgedCell, judge_cells};
 
-pub use baseline::{Against, Baseline, MIN_NIGHTS};
+pub use baseline::{Baseline, BaselineUnits, MIN_NIGHTS};
 pub use rule::{CellVerdict, Doubt, Rule};
 pub use verdict::{CellResult, GateReport, NightSd, NightVerdict, RerunResult};
 
-/// A night that cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
-    /// Another machine's figures say nothing about tonight.
     #[error(
         "{baseline}: was measured on another machine ({theirs}) than {run} ({ours}); promote a run of this machine"
     )]
     OtherMachine {
-        /// The baseline.
         baseline: String,
-        /// Tonight's run.
         run: String,
-        /// The baseline's fingerprint.
         theirs: String,
-        /// Tonight's.
         ours: String,
     },
-    /// No cell to judge.
+    /// The metric is of work that the baseline does not have.
+    #[error(
+        "{baseline}: has no {work}, but {run} is judged by {metric}, a metric of {work}; name another baseline or another --metric, or \
+         promote a run of the same plan"
+    )]
+    OtherWork {
+        baseline: String,
+        run: String,
+        metric: Metric,
+        /// `requests` or `cells`.
+        work: &'static str,
+    },
     #[error(
         "{run}: has no measured cell in common with {baseline}; promote a run of the same plan"
     )]
-    NothingInCommon {
-        /// Tonight's run.
-        run: String,
-        /// The baseline.
-        baseline: String,
-    },
-    /// A confirmation must be another run.
-    #[error("{0}: is the very run that it should confirm; measure again")]
+    NothingInCommon { run: String, baseline: String },
+    #[error("{0}: is the same run that it should confirm; measure again")]
     NotIndependent(String),
 }
 
-/// What was measured to confirm.
+/// What was measured to confirm a suspicion.
 #[derive(Debug, Clone)]
-pub struct Again {
-    /// The suspected cells, as an independent run of the same kind.
+pub struct Confirmation {
+    /// The suspected cells, measured in an independent run.
     pub run: Side,
-    /// What it is held against, where that was measured again too: the other side of a pair.
+    /// The baseline, where it was measured again too: the other side of a pair.
     pub baseline: Option<Baseline>,
 }
 
-impl From<Side> for Again {
+impl From<Side> for Confirmation {
     fn from(run: Side) -> Self {
         Self {
             run,
@@ -75,10 +75,9 @@ impl From<Side> for Again {
     }
 }
 
-/// Measures some cells again.
-pub type Rerun<'a, E> = &'a mut dyn FnMut(&[Case]) -> Result<Again, E>;
+pub type Rerun<'a, E> = &'a mut dyn FnMut(&[CellKey]) -> Result<Confirmation, E>;
 
-/// Judges a night. `rerun` is asked at most once, and only for suspected cells.
+/// Judges a night. `rerun` is called at most once, and only with suspected cells.
 ///
 /// # Errors
 /// [`GateError`], or the rerun's.
@@ -88,7 +87,7 @@ pub fn gate<E: From<GateError>>(
     rule: &Rule,
     rerun: Option<Rerun<'_, E>>,
 ) -> Result<GateReport, E> {
-    let mut report = first_look(run, baseline, rule)?;
+    let mut report = judge_night(run, baseline, rule)?;
     let suspects = report.suspects();
     if let (Some(rerun), false) = (rerun, suspects.is_empty()) {
         let again = rerun(&suspects)?;
@@ -101,8 +100,16 @@ pub fn gate<E: From<GateError>>(
     Ok(report)
 }
 
-fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport, GateError> {
+fn check_comparable(run: &Side, baseline: &Baseline) -> Result<(), GateError> {
     for side in baseline.sides() {
+        if !side.has_work() {
+            return Err(GateError::OtherWork {
+                baseline: side.label.clone(),
+                run: run.label.clone(),
+                metric: run.metric,
+                work: run.metric.work(),
+            });
+        }
         let (theirs, ours) = (
             &side.header.machine.fingerprint,
             &run.header.machine.fingerprint,
@@ -116,25 +123,30 @@ fn first_look(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport
             });
         }
     }
-    let looks = look(run, run.cells.iter(), baseline, rule);
+    Ok(())
+}
+
+fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport, GateError> {
+    check_comparable(run, baseline)?;
+    let judged = judge_cells(run, run.cells.iter(), baseline, rule);
     let foremost = baseline.foremost();
-    if looks.is_empty() {
+    if judged.is_empty() {
         return Err(GateError::NothingInCommon {
             run: run.label.clone(),
-            baseline: foremost.map_or_else(|| "no run at all".to_owned(), |s| s.label.clone()),
+            baseline: foremost.map_or_else(|| "an empty baseline".to_owned(), |s| s.label.clone()),
         });
     }
-    let cells: Vec<CellResult> = looks.iter().map(|look| result(look, run)).collect();
-    let is_new = |case: &&Case| !cells.iter().any(|c| c.case == **case);
+    let cells: Vec<CellResult> = judged.iter().map(|cell| result(cell, run)).collect();
+    let is_new = |key: &&CellKey| !cells.iter().any(|c| c.key == **key);
+    let cases: Vec<_> = run.cases().cloned().collect();
     let mut report = GateReport {
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
+        metric: run.metric,
         rule: *rule,
-        differences: foremost.map_or_else(Vec::new, |side| {
-            Difference::between(&side.header, &run.header, run.cases())
-        }),
+        differences: foremost.map_or_else(Vec::new, |side| differences(side, run, &cases)),
         missing: missing(run, baseline),
-        new: run.cases().filter(is_new).map(Case::id).collect(),
+        new: run.keys().filter(is_new).map(CellKey::name).collect(),
         cells,
         rerun: None,
         drift: None,
@@ -149,9 +161,9 @@ fn missing(run: &Side, baseline: &Baseline) -> Vec<CaseId> {
     let mut missing: Vec<CaseId> = Vec::new();
     for side in baseline.sides() {
         let gone = side
-            .cases()
-            .filter(|case| cell_beside(run, side, case).is_none());
-        for id in gone.map(Case::id) {
+            .keys()
+            .filter(|key| cell_beside(run, side, key).is_none());
+        for id in gone.map(CellKey::name) {
             if !missing.contains(&id) {
                 missing.push(id);
             }
@@ -160,31 +172,31 @@ fn missing(run: &Side, baseline: &Baseline) -> Vec<CaseId> {
     missing
 }
 
-fn result(look: &Look<'_>, run: &Side) -> CellResult {
-    let (samples, judged) = (look.samples, look.judged);
+fn result(cell: &JudgedCell<'_>, run: &Side) -> CellResult {
+    let (samples, evidence, outcome) = (cell.samples, &cell.evidence, cell.outcome);
     CellResult {
-        case: samples.case.clone(),
-        case_id: samples.case.id(),
-        against: look.evidence.against,
+        key: samples.key.clone(),
+        case_id: samples.key.name(),
+        against: evidence.against,
         n_processes: log_times(run.metric, samples).len(),
-        disturbed: look.tonight,
-        disturbed_baseline: look.baseline,
-        slowdown: look.evidence.change.as_ref().map(Change::slowdown),
-        p: judged.p,
-        p_adjusted: judged.p_adjusted,
-        p_night: judged.p_night,
-        night_sd: look.evidence.night.map(|night| NightSd {
+        disturbed: cell.tonight,
+        disturbed_baseline: cell.baseline,
+        slowdown: evidence.change.as_ref().map(Change::slowdown),
+        p: outcome.p,
+        p_adjusted: outcome.p_adjusted,
+        p_night: outcome.p_night,
+        night_sd: evidence.night.map(|night| NightSd {
             sd: night.variance.value.sqrt(),
             nights: night.nights,
         }),
-        verdict: judged.verdict,
-        doubt: judged.doubt,
-        more_processes: judged.more_processes,
+        verdict: outcome.verdict,
+        doubt: outcome.doubt,
+        more_processes: outcome.more_processes,
         rerun: None,
     }
 }
 
-/// Takes a rerun of the suspected cells in: what is not seen again is inconclusive.
+/// Applies a rerun to the suspected cells: what is not seen again is inconclusive.
 fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
     let rule = Rule {
         alpha: report.rule.confirm_alpha,
@@ -194,24 +206,25 @@ fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
     let suspects: Vec<&mut CellResult> = report.cells.iter_mut().filter(suspected).collect();
     let measured: Vec<Samples> = suspects
         .iter()
-        .map(|cell| again.cell(&cell.case).cloned())
-        .zip(&suspects)
-        .map(|(samples, cell)| samples.unwrap_or_else(|| Samples::none(&cell.case)))
+        .map(|cell| {
+            let samples = again.cell(&cell.key).cloned();
+            samples.unwrap_or_else(|| Samples::of(cell.key.clone()))
+        })
         .collect();
-    let looks = look(again, measured.iter(), baseline, &rule);
+    let judged = judge_cells(again, measured.iter(), baseline, &rule);
     for cell in suspects {
-        let seen = looks.iter().find(|look| look.samples.case == cell.case);
+        let seen = judged.iter().find(|seen| seen.samples.key == cell.key);
         cell.rerun = Some(RerunResult {
-            slowdown: seen.and_then(|look| Some(look.evidence.change.as_ref()?.slowdown())),
-            p_adjusted: seen.and_then(|look| look.judged.p_adjusted),
+            slowdown: seen.and_then(|seen| Some(seen.evidence.change.as_ref()?.slowdown())),
+            p_adjusted: seen.and_then(|seen| seen.outcome.p_adjusted),
         });
-        (cell.verdict, cell.doubt) = match seen.map(|look| look.judged) {
-            Some(judged) if judged.verdict == CellVerdict::Suspected => {
+        (cell.verdict, cell.doubt) = match seen.map(|seen| seen.outcome) {
+            Some(outcome) if outcome.verdict == CellVerdict::Suspected => {
                 (CellVerdict::Regression, None)
             }
-            judged => (
+            outcome => (
                 CellVerdict::Inconclusive,
-                judged.and_then(|j| j.doubt).or(Some(Doubt::NotSeenAgain)),
+                outcome.and_then(|o| o.doubt).or(Some(Doubt::NotSeenAgain)),
             ),
         };
     }
@@ -219,5 +232,7 @@ fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
     report.conclude();
 }
 
+#[cfg(test)]
+mod requests_tests;
 #[cfg(test)]
 mod tests;

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::baseline::Evidence;
+use super::baseline::CellEvidence;
 use crate::compare::change::Change;
 use crate::compare::samples::Disturbed;
 use crate::stats::Alternative;
 use crate::stats::test::holm;
 use crate::stats::variance::Variance;
 
-/// The assumption of how much nights differ weighs as much as so many nights and one: then the first week of a
+/// Degrees of freedom of the assumption of how much nights differ: it weighs as much as five nights. Then the first week of a
 /// history counts, and false alarms stay below 1% where nights really differ by 5% (`simulation.rs`).
 const NIGHT_SD_DF: f64 = 4.0;
 
@@ -18,17 +18,17 @@ const NIGHT_SD_DF: f64 = 4.0;
 pub struct Rule {
     /// Relative slow-down that is tolerated; the null is "slower by at most this".
     pub tolerance: f64,
-    /// Chance of any false alarm among all cells of a night at which the null is given up, after Holm.
+    /// Chance of any false alarm among all cells of a night at which the null is rejected, after Holm.
     pub alpha: f64,
     /// Level of the one-sided bound that must lie below the tolerance for a cell to pass.
     pub pass_level: f64,
     /// The same as `alpha` for the rerun, which tests only what was suspected.
     pub confirm_alpha: f64,
-    /// Relative standard deviation between nights that is assumed where a single run is the baseline, until nights of the
-    /// history tell. 12 runs of llama-bench on a shared virtual machine differed by 3.7%.
+    /// Relative standard deviation between nights that is assumed where a single run is the baseline, until the history
+    /// shows it. 12 runs of llama-bench on a shared virtual machine differed by 3.7%.
     pub night_sd: f64,
-    /// Against a single run, the chance of the slow-down between two nights, of which nothing is known but that spread,
-    /// below which the night is not to blame. Not corrected for the cells: a night meets all of them.
+    /// Against a single run: the chance of such a slow-down between two nights with that spread, at or below which the
+    /// difference between nights is no explanation. Not corrected for the number of cells: a night affects all of them.
     pub night_alpha: f64,
 }
 
@@ -55,7 +55,6 @@ impl Rule {
     }
 }
 
-/// A cell's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellVerdict {
@@ -65,12 +64,10 @@ pub enum CellVerdict {
     Regression,
     /// Slower than tolerated tonight; no rerun has confirmed it.
     Suspected,
-    /// Neither is shown.
     Inconclusive,
 }
 
 impl CellVerdict {
-    /// Its word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -87,21 +84,20 @@ impl CellVerdict {
 pub enum Doubt {
     /// Slower than the single run, but not by more than two nights may differ.
     Night,
-    /// The machine was disturbed on one side much more than on the other, and what was not disturbed does not say
-    /// the same.
+    /// The machine was disturbed on one side much more than on the other, and the undisturbed repetitions do not give
+    /// the same verdict.
     Disturbed {
         /// Repetitions tonight, or in the rerun.
         tonight: Disturbed,
-        /// Those it was held against.
+        /// Repetitions of the baseline.
         baseline: Disturbed,
     },
     /// Suspected, but the rerun does not show it.
     NotSeenAgain,
 }
 
-/// What the rule says of one cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Judged {
+pub(super) struct RuleOutcome {
     pub p: Option<f64>,
     pub p_adjusted: Option<f64>,
     pub p_night: Option<f64>,
@@ -112,9 +108,9 @@ pub(super) struct Judged {
 
 /// Applies the rule to all cells of a night together.
 pub(super) fn judge<'a>(
-    cells: impl Iterator<Item = &'a Evidence> + Clone,
+    cells: impl Iterator<Item = &'a CellEvidence> + Clone,
     rule: &Rule,
-) -> Vec<Judged> {
+) -> Vec<RuleOutcome> {
     let p_of = |c: &Change| c.p_value(rule.tolerance, Alternative::Greater);
     let p: Vec<f64> = cells
         .clone()
@@ -126,7 +122,7 @@ pub(super) fn judge<'a>(
     cells
         .map(|evidence| {
             let Some(change) = &evidence.change else {
-                return Judged {
+                return RuleOutcome {
                     p: None,
                     p_adjusted: None,
                     p_night: None,
@@ -142,7 +138,7 @@ pub(super) fn judge<'a>(
             });
             let (verdict, doubt) = verdict(change, p_adjusted, p_night, rule);
             let lacks_data = verdict == CellVerdict::Inconclusive && doubt.is_none();
-            Judged {
+            RuleOutcome {
                 p,
                 p_adjusted,
                 p_night,
@@ -173,7 +169,7 @@ fn verdict(
     (CellVerdict::Inconclusive, None)
 }
 
-/// More processes that would let the cell pass, or fail, whichever side of the tolerance its estimate is on.
+/// How many more processes would let the cell pass or fail, by the side of the tolerance that its estimate is on.
 fn needed(change: &Change, rule: &Rule, n_cells: usize) -> Option<usize> {
     // One-sided levels as the two-sided ones with the same quantile.
     let level = if change.slowdown().estimate < rule.tolerance {

@@ -10,8 +10,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::baseline::{Against, Evidence, MIN_NIGHTS, NightSpread};
-use super::rule::{CellVerdict, Judged, Rule, judge};
+use super::baseline::{BaselineUnits, CellEvidence, MIN_NIGHTS, NightSpread};
+use super::rule::{CellVerdict, Rule, RuleOutcome, judge};
 use crate::compare::change::Change;
 use crate::metric::Metric;
 use crate::run::stop::LEVEL;
@@ -25,7 +25,7 @@ const NIGHTS: u32 = 2000;
 
 /// What is the baseline, and what spreads.
 #[derive(Clone, Copy)]
-struct Design {
+struct SimulatedDesign {
     name: &'static str,
     /// Nights of the baseline: 1 is a single run.
     nights: usize,
@@ -46,8 +46,8 @@ const fn design(
     (nights, processes): (usize, usize),
     known: usize,
     nights_differ: bool,
-) -> Design {
-    Design {
+) -> SimulatedDesign {
+    SimulatedDesign {
         name,
         nights,
         processes,
@@ -58,14 +58,14 @@ const fn design(
     }
 }
 
-const fn pairs(name: &'static str, processes: usize) -> Design {
-    Design {
+const fn pairs(name: &'static str, processes: usize) -> SimulatedDesign {
+    SimulatedDesign {
         paired: true,
         ..design(name, (1, processes), 0, false)
     }
 }
 
-const DESIGNS: [Design; 11] = [
+const DESIGNS: [SimulatedDesign; 11] = [
     design("one run, 3 processes", (1, 3), 0, false),
     design("one run, 5 processes", (1, 5), 0, false),
     design("one run, 10 processes", (1, 10), 0, false),
@@ -80,20 +80,20 @@ const DESIGNS: [Design; 11] = [
 ];
 
 /// Where somebody knows, and says, that nights differ by 1%.
-const TOLD: Design = Design {
+const TOLD: SimulatedDesign = SimulatedDesign {
     night_sd: Some(0.01),
     ..design("one run of 5, `--night-sd 1%`", (1, 5), 0, true)
 };
 
 /// The rows of the tables: designs and coefficients of variation.
-fn rows() -> impl Iterator<Item = (Design, f64)> {
+fn rows() -> impl Iterator<Item = (SimulatedDesign, f64)> {
     let all = DESIGNS.into_iter().flat_map(|d| CVS.map(|cv| (d, cv)));
     all.chain([(TOLD, 0.01)])
 }
 
 #[derive(Clone, Copy)]
 struct Setting {
-    design: Design,
+    design: SimulatedDesign,
     /// Standard deviation of a process's logarithm around its night's.
     process_sd: f64,
     /// Of a night's logarithm.
@@ -105,7 +105,7 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(design: Design, cv: f64) -> Self {
+    fn new(design: SimulatedDesign, cv: f64) -> Self {
         Self {
             design,
             process_sd: if design.nights_differ { 0.01 } else { cv },
@@ -124,9 +124,9 @@ impl Setting {
     }
 }
 
-/// Shares of nights, 0 to 1.
+/// NightShares of nights, 0 to 1.
 #[derive(Default)]
-struct Shares {
+struct NightShares {
     /// Nights with a suspected cell.
     suspected: f64,
     /// Nights with a cell suspected again in the rerun: exit code 1.
@@ -138,20 +138,20 @@ struct Shares {
 }
 
 /// By cell, the logarithms of a run's processes.
-type Run = Vec<Vec<f64>>;
+type SimulatedRun = Vec<Vec<f64>>;
 
-struct Machine {
+struct SimulatedMachine {
     rng: ChaCha8Rng,
 }
 
-impl Machine {
+impl SimulatedMachine {
     fn normal(&mut self, sd: f64) -> f64 {
         Normal::new(0.0, sd)
             .expect("a spread")
             .sample(&mut self.rng)
     }
 
-    fn run(&mut self, s: &Setting, level: f64, tonight: bool) -> Run {
+    fn run(&mut self, s: &Setting, level: f64, tonight: bool) -> SimulatedRun {
         (0..CELLS)
             .map(|cell| {
                 let planted = if tonight && cell < s.slow_cells {
@@ -166,7 +166,7 @@ impl Machine {
             .collect()
     }
 
-    fn nights(&mut self, s: &Setting, n: usize) -> Vec<Run> {
+    fn nights(&mut self, s: &Setting, n: usize) -> Vec<SimulatedRun> {
         (0..n)
             .map(|_| {
                 let level = self.normal(s.night_sd);
@@ -178,12 +178,12 @@ impl Machine {
 
 fn evidence(
     s: &Setting,
-    nights: &[Run],
-    known: &[Run],
-    tonight: &Run,
+    nights: &[SimulatedRun],
+    known: &[SimulatedRun],
+    tonight: &SimulatedRun,
     rule: &Rule,
-) -> Vec<Evidence> {
-    let medians = |runs: &[Run], cell: usize| -> Vec<f64> {
+) -> Vec<CellEvidence> {
+    let medians = |runs: &[SimulatedRun], cell: usize| -> Vec<f64> {
         runs.iter().filter_map(|run| median(&run[cell])).collect()
     };
     let cell = |cell: usize| {
@@ -203,10 +203,10 @@ fn evidence(
             None,
         )
     };
-    let evidence = |(change, night)| Evidence {
+    let evidence = |(change, night)| CellEvidence {
         change,
         // For the reader only.
-        against: Against::Nights(nights.len()),
+        against: BaselineUnits::Nights(nights.len()),
         night,
     };
     (0..CELLS).map(cell).map(evidence).collect()
@@ -217,7 +217,7 @@ fn by_replicate(logs: &[f64]) -> BTreeMap<u32, f64> {
     (0..).zip(logs.iter().map(|log| log.exp())).collect()
 }
 
-fn simulate(s: &Setting, n_nights: u32) -> Shares {
+fn simulate(s: &Setting, n_nights: u32) -> NightShares {
     let default = Rule::default();
     let rule = Rule {
         night_sd: s.design.night_sd.unwrap_or(default.night_sd),
@@ -227,10 +227,10 @@ fn simulate(s: &Setting, n_nights: u32) -> Shares {
         alpha: rule.confirm_alpha,
         ..rule
     };
-    let mut machine = Machine {
+    let mut machine = SimulatedMachine {
         rng: ChaCha8Rng::seed_from_u64(20_260_131),
     };
-    let mut shares = Shares::default();
+    let mut shares = NightShares::default();
     for _ in 0..n_nights {
         let nights = machine.nights(s, s.design.nights);
         let known = machine.nights(s, s.design.known);
@@ -238,7 +238,7 @@ fn simulate(s: &Setting, n_nights: u32) -> Shares {
         let tonight = machine.run(s, level, true);
         let first_look = evidence(s, &nights, &known, &tonight, &rule);
         let verdicts = judge(first_look.iter(), &rule);
-        let is = |verdict| move |v: &&Judged| v.verdict == verdict;
+        let is = |verdict| move |v: &&RuleOutcome| v.verdict == verdict;
         let suspects: Vec<usize> = (0..CELLS)
             .filter(|c| verdicts[*c].verdict == CellVerdict::Suspected)
             .collect();
@@ -261,7 +261,7 @@ fn simulate(s: &Setting, n_nights: u32) -> Shares {
         shares.naive += f64::from(is_naively_slower(&nights[0], &tonight));
     }
     let n = f64::from(n_nights);
-    Shares {
+    NightShares {
         suspected: shares.suspected / n,
         failed: shares.failed / n,
         naive: shares.naive / n,
@@ -269,7 +269,7 @@ fn simulate(s: &Setting, n_nights: u32) -> Shares {
     }
 }
 
-fn is_naively_slower(before: &Run, tonight: &Run) -> bool {
+fn is_naively_slower(before: &SimulatedRun, tonight: &SimulatedRun) -> bool {
     let times = |logs: &[f64]| mean(&logs.iter().map(|l| l.exp()).collect::<Vec<_>>());
     (0..CELLS).any(|cell| {
         times(&tonight[cell])
@@ -295,7 +295,7 @@ fn false_alarms_stay_below_one_percent() {
 #[test]
 fn a_history_corrects_an_assumption_that_is_too_small() {
     let terrible = |known| {
-        let design = Design {
+        let design = SimulatedDesign {
             known,
             ..DESIGNS[3]
         };
@@ -307,7 +307,7 @@ fn a_history_corrects_an_assumption_that_is_too_small() {
 
 #[test]
 fn a_large_slow_down_is_found_and_a_quiet_machine_passes() {
-    let failed = |design: Design, cv, slowdown| {
+    let failed = |design: SimulatedDesign, cv, slowdown| {
         simulate(&Setting::new(design, cv).slower(slowdown, CELLS), 300).failed
     };
     let [_, five, ten, first, _, known, _, fourteen, ..] = DESIGNS;
@@ -337,7 +337,7 @@ fn the_tolerance_itself_is_tolerated() {
 
 const SLOWDOWNS: [f64; 5] = [0.02, 0.05, 0.10, 0.20, 0.30];
 
-fn false_alarm_row(design: Design, cv: f64) -> String {
+fn false_alarm_row(design: SimulatedDesign, cv: f64) -> String {
     let s = simulate(&Setting::new(design, cv), NIGHTS);
     format!(
         "| {} | {:.0}% | {:.2}% | {:.2}% | {:.1}% | {:.1}% |",
@@ -350,14 +350,14 @@ fn false_alarm_row(design: Design, cv: f64) -> String {
     )
 }
 
-fn power_row(design: Design, cv: f64) -> String {
+fn power_row(design: SimulatedDesign, cv: f64) -> String {
     let found = SLOWDOWNS.map(|slowdown| found(design, cv, slowdown));
     let (name, cv) = (design.name, cv * 100.0);
     format!("| {name} | {cv:.0}% | {} |", found.join(" | "))
 }
 
 /// Percent of nights that fail, with one cell slower and with all.
-fn found(design: Design, cv: f64, slowdown: f64) -> String {
+fn found(design: SimulatedDesign, cv: f64, slowdown: f64) -> String {
     let percent = |cells| {
         let s = Setting::new(design, cv).slower(slowdown, cells);
         simulate(&s, NIGHTS).failed * 100.0

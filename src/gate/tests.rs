@@ -1,6 +1,7 @@
 use super::*;
 use crate::compare::fixture::{batches, header, run, side, side_of};
 use crate::compare::samples::Disturbed;
+use crate::plan::Case;
 
 const QUIET: [u64; 3] = [999_000, 1_000_000, 1_001_000];
 
@@ -62,10 +63,10 @@ fn a_regression_is_what_the_rerun_shows_again() {
         let ns = if case.n_seq == 1 { QUIET } else { slow(QUIET) };
         ns.to_vec()
     });
-    let mut asked = Vec::new();
-    let mut again = |cells: &[Case]| {
-        asked = cells.to_vec();
-        Ok(side(header("again", cells), |case| {
+    let mut asked: Vec<Case> = Vec::new();
+    let mut again = |cells: &[CellKey]| {
+        asked = cells.iter().map(|key| key.case.clone()).collect();
+        Ok(side(header("again", &asked), |case| {
             let ns = if case.n_seq == 8 { slow(QUIET) } else { QUIET };
             ns.to_vec()
         })
@@ -80,7 +81,7 @@ fn a_regression_is_what_the_rerun_shows_again() {
     assert_eq!(report.rerun.as_deref(), Some("again"));
     let rerun = report.cells[2].rerun.expect("measured again");
     assert!(rerun.slowdown.expect("known").estimate.abs() < 1e-9);
-    let mut half = |_: &[Case]| Ok(run("again", &batches(&[8]), slow(QUIET)).into());
+    let mut half = |_: &[CellKey]| Ok(run("again", &batches(&[8]), slow(QUIET)).into());
     let report =
         gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut half)).expect("judged");
     assert_eq!(
@@ -88,10 +89,11 @@ fn a_regression_is_what_the_rerun_shows_again() {
         ["pass", "regression", "inconclusive"],
         "what the rerun could not measure was not seen again"
     );
-    let mut never = |_: &[Case]| -> Result<Again, GateError> { panic!("nothing is suspected") };
+    let mut never =
+        |_: &[CellKey]| -> Result<Confirmation, GateError> { panic!("nothing is suspected") };
     let same = run("new", &cases, QUIET);
     gate(&same, &baseline, &Rule::default(), Some(&mut never)).expect("judged");
-    let mut itself = |_: &[Case]| Ok(tonight.clone().into());
+    let mut itself = |_: &[CellKey]| Ok(tonight.clone().into());
     let e = gate::<GateError>(&tonight, &baseline, &Rule::default(), Some(&mut itself))
         .expect_err("the same run");
     assert!(matches!(e, GateError::NotIndependent(_)), "{e}");
@@ -134,7 +136,7 @@ fn many_nights_are_the_units_and_few_are_not() {
     let restless = nights(&cases, &[1000, 1050, 960, 1030, 950, 1040, 970]);
     let tonight = run("new", &cases, QUIET.map(|ns| ns * 107 / 100));
     let report = judged(&tonight, &Baseline::Nights(restless.clone()));
-    assert_eq!(report.cells[0].against, Against::Nights(7));
+    assert_eq!(report.cells[0].against, BaselineUnits::Nights(7));
     assert_eq!(
         words(&report),
         ["inconclusive"],
@@ -150,7 +152,7 @@ fn many_nights_are_the_units_and_few_are_not() {
     let few: Vec<Side> = restless[..6].iter().rev().cloned().collect();
     let few = judged(&tonight, &Baseline::Nights(few));
     let cell = &few.cells[0];
-    assert_eq!(cell.against, Against::Processes(3));
+    assert_eq!(cell.against, BaselineUnits::Processes(3));
     assert!(cell.p_adjusted < Some(0.001), "processes alone would say");
     assert_eq!(
         (cell.verdict, cell.doubt),
@@ -271,7 +273,7 @@ fn a_disturbed_rerun_confirms_nothing() {
     let cases = batches(&[1]);
     let quiet = one(disturbed("old", &cases, QUIET, 0));
     let tonight = disturbed("new", &cases, slow(QUIET), 0);
-    let mut again = |cells: &[Case]| Ok(disturbed("again", cells, QUIET, 3).into());
+    let mut again = |_: &[CellKey]| Ok(disturbed("again", &cases, QUIET, 3).into());
     let report =
         gate::<GateError>(&tonight, &quiet, &Rule::default(), Some(&mut again)).expect("judged");
     let cell = &report.cells[0];
@@ -310,5 +312,5 @@ fn what_cannot_be_judged_says_why() {
     assert!(error(&other).contains("another machine (ffffffffffffffff)"));
     let apart = one(run("old", &batches(&[2]), QUIET));
     assert!(error(&apart).contains("no measured cell in common with old"));
-    assert!(error(&Baseline::Nights(Vec::new())).contains("no run at all"));
+    assert!(error(&Baseline::Nights(Vec::new())).contains("an empty baseline"));
 }

@@ -1,15 +1,15 @@
 //! The gate on trial: how often it fails real runs between which nothing changed, and how often it finds runs that are
 //! known to be slower. Records in, counts out.
 //!
-//! Every gate is a whole one: a baseline, a night, and a third run as its rerun. Runs that nothing distinguishes can be gated in
-//! three ways:
+//! Every gate has a baseline, a night, and a third run as its rerun. Runs between which nothing changed can be gated in three
+//! ways:
 //!
 //! - **true** gates: every ordered pair of runs. N runs give N (N - 1) gates, which share their runs and so are fewer
 //!   independent ones.
 //! - **by cell**: of a pair, each cell's label is exchanged or not by a coin, all its processes together. What differs
 //!   between the runs stays in each cell, but not all cells lean the same way any more.
 //! - **by process**: each cell's label is exchanged or not in each replicate. What differs between the runs becomes a
-//!   difference between processes: this tests the rule on the noise of processes alone, as often as one likes.
+//!   difference between processes: this tests the rule on the noise of processes alone, any number of times.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,16 +32,13 @@ pub const FEWEST_RUNS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Gates {
-    /// Against one run.
     OneRun,
-    /// Against one run, with so many others as its history.
+    /// Against one run, with others as its history.
     OneRunAmong {
-        /// Nights of the history.
         nights: usize,
     },
-    /// Against so many runs as nights.
+    /// Against runs as nights.
     Nights {
-        /// Nights of the baseline.
         nights: usize,
     },
     /// Against one run, labels exchanged by cell.
@@ -50,14 +47,11 @@ pub enum Gates {
     ByProcess,
 }
 
-/// What came of some gates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct TrialRow {
     /// Whether the nights were of the runs known to be slower.
     pub is_slower: bool,
-    /// How they were made.
     pub gates: Gates,
-    /// So many.
     pub n_gates: usize,
     /// With a suspected cell, before the rerun.
     pub suspected: usize,
@@ -73,27 +67,23 @@ pub struct Row {
     pub naive: usize,
 }
 
-/// What came of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Trial {
-    /// The rule.
+pub struct GateTrial {
     pub rule: Rule,
     /// The runs between which nothing changed.
     pub runs: Vec<String>,
-    /// How many of their repetitions were disturbed.
+    /// Disturbed repetitions of these runs.
     pub disturbed: Disturbed,
     /// The runs known to be slower.
     pub slower: Vec<String>,
-    /// The same of them.
     pub disturbed_slower: Disturbed,
     /// Cells of the first run.
     pub n_cells: usize,
-    /// By kind of gate.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TrialRow>,
 }
 
-/// Tries the gate on runs between which nothing changed, at least [`FEWEST_RUNS`], and on slower ones, none or at least
-/// two; all in the order of time. `n_flips` is how often labels are exchanged in each way.
+/// Tries the gate on at least [`FEWEST_RUNS`] runs between which nothing changed, and on no or at least two slower ones; all
+/// in the order of time. `n_flips` is how often labels are exchanged in each way.
 ///
 /// # Errors
 /// The gate's, as for runs of several machines.
@@ -103,19 +93,19 @@ pub fn trial(
     rule: &Rule,
     n_flips: usize,
     seed: u64,
-) -> Result<Trial, GateError> {
+) -> Result<GateTrial, GateError> {
     let bench = Bench { runs, rule };
     let mut rows = vec![
-        bench.against_one(false, runs)?,
-        bench.among_all(false, runs)?,
+        bench.against_one(false, runs, false)?,
+        bench.against_one(false, runs, true)?,
     ];
     rows.extend(bench.against_nights(false, runs)?);
     for gates in [Gates::ByCell, Gates::ByProcess] {
         rows.push(bench.flipped(gates, n_flips, &mut ChaCha8Rng::seed_from_u64(seed))?);
     }
     if !slower.is_empty() {
-        rows.push(bench.against_one(true, slower)?);
-        rows.push(bench.among_all(true, slower)?);
+        rows.push(bench.against_one(true, slower, false)?);
+        rows.push(bench.against_one(true, slower, true)?);
         rows.extend(bench.against_nights(true, slower)?);
     }
     rows.retain(|row| row.n_gates > 0);
@@ -124,7 +114,7 @@ pub fn trial(
         let cells = sides.iter().flat_map(|side| &side.cells);
         Disturbed::sum(cells.map(Samples::disturbed))
     };
-    Ok(Trial {
+    Ok(GateTrial {
         rule: *rule,
         runs: labels(runs),
         disturbed: disturbed(runs),
@@ -141,26 +131,18 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Every run against every night.
-    fn against_one(&self, is_slower: bool, nights: &[Side]) -> Result<Row, GateError> {
-        let mut tally = Tally::new(is_slower, Gates::OneRun, self.rule);
-        for (at, before) in self.runs.iter().enumerate() {
-            let baseline = Baseline::Run(Box::new(before.clone()));
-            for tonight in nights_but(nights, is_slower, at) {
-                let without = if is_slower { None } else { Some(at) };
-                let Some(again) = next(nights, tonight, without) else {
-                    continue;
-                };
-                tally.gate(&baseline, before, &nights[tonight], again)?;
-            }
-        }
-        Ok(tally.row())
-    }
-
-    /// The same, with all runs but the night and its rerun as the history.
-    fn among_all(&self, is_slower: bool, nights: &[Side]) -> Result<Row, GateError> {
+    /// Every run against every night; with a history, that is all runs but the night and its rerun.
+    fn against_one(
+        &self,
+        is_slower: bool,
+        nights: &[Side],
+        has_history: bool,
+    ) -> Result<TrialRow, GateError> {
         let known = self.runs.len() - if is_slower { 0 } else { 2 };
-        let gates = Gates::OneRunAmong { nights: known };
+        let gates = match has_history {
+            true => Gates::OneRunAmong { nights: known },
+            false => Gates::OneRun,
+        };
         let mut tally = Tally::new(is_slower, gates, self.rule);
         for (at, before) in self.runs.iter().enumerate() {
             for tonight in nights_but(nights, is_slower, at) {
@@ -168,12 +150,16 @@ impl Bench<'_> {
                 let Some(again) = next(nights, tonight, without) else {
                     continue;
                 };
+                let run = Box::new(before.clone());
                 let is_other = |run: &&Side| {
                     !run.is_paired_with(&nights[tonight]) && !run.is_paired_with(again)
                 };
-                let baseline = Baseline::RunAmong {
-                    run: Box::new(before.clone()),
-                    nights: self.runs.iter().filter(is_other).cloned().collect(),
+                let baseline = match has_history {
+                    true => Baseline::RunAmong {
+                        run,
+                        nights: self.runs.iter().filter(is_other).cloned().collect(),
+                    },
+                    false => Baseline::Run(run),
                 };
                 tally.gate(&baseline, before, &nights[tonight], again)?;
             }
@@ -181,8 +167,12 @@ impl Bench<'_> {
         Ok(tally.row())
     }
 
-    /// Every night against the runs before it, in a circle; none with too few of them.
-    fn against_nights(&self, is_slower: bool, nights: &[Side]) -> Result<Option<Row>, GateError> {
+    /// Every night against the runs before it, in a circle; `None` with too few of them.
+    fn against_nights(
+        &self,
+        is_slower: bool,
+        nights: &[Side],
+    ) -> Result<Option<TrialRow>, GateError> {
         let n = self.runs.len();
         let known = MOST_NIGHTS.min(n - if is_slower { 0 } else { 2 });
         if known < MIN_NIGHTS {
@@ -209,7 +199,7 @@ impl Bench<'_> {
         gates: Gates,
         n_flips: usize,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Row, GateError> {
+    ) -> Result<TrialRow, GateError> {
         let mut tally = Tally::new(false, gates, self.rule);
         let n = self.runs.len();
         let pairs: Vec<(usize, usize)> = (0..n).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
@@ -231,7 +221,7 @@ fn nights_but(nights: &[Side], is_slower: bool, at: usize) -> impl Iterator<Item
     (0..nights.len()).filter(move |tonight| is_slower || *tonight != at)
 }
 
-/// The night after another, in a circle, that is not the one left out: the nearest to a rerun there is.
+/// The next night in a circle that is not the one left out: the nearest to a rerun.
 fn next(nights: &[Side], after: usize, without: Option<usize>) -> Option<&Side> {
     let n = nights.len();
     let later = (1..n).map(|ahead| (after + ahead) % n);
@@ -241,7 +231,7 @@ fn next(nights: &[Side], after: usize, without: Option<usize>) -> Option<&Side> 
 
 fn exchange(a: &mut Side, b: &mut Side, gates: Gates, rng: &mut ChaCha8Rng) {
     for mine in &mut a.cells {
-        let Some(theirs) = b.cells.iter_mut().find(|c| c.case == mine.case) else {
+        let Some(theirs) = b.cells.iter_mut().find(|c| c.key == mine.key) else {
             continue;
         };
         let mut replicates: Vec<u32> = mine.replicates().chain(theirs.replicates()).collect();
@@ -260,10 +250,9 @@ fn exchange(a: &mut Side, b: &mut Side, gates: Gates, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Counts what gates say.
 struct Tally<'a> {
     rule: &'a Rule,
-    row: Row,
+    row: TrialRow,
     /// Sum of the gates' shares of cells that passed.
     shares_passed: f64,
 }
@@ -272,7 +261,7 @@ impl<'a> Tally<'a> {
     fn new(is_slower: bool, gates: Gates, rule: &'a Rule) -> Self {
         Self {
             rule,
-            row: Row {
+            row: TrialRow {
                 is_slower,
                 gates,
                 n_gates: 0,
@@ -317,8 +306,8 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    fn row(self) -> Row {
-        Row {
+    fn row(self) -> TrialRow {
+        TrialRow {
             cells_passed: self.shares_passed / self.row.n_gates.max(1) as f64,
             ..self.row
         }
@@ -329,7 +318,7 @@ fn is_naively_slower(before: &Side, tonight: &Side) -> bool {
     let log_mean = |side: &Side, samples: &Samples| Some(side.metric.log_time(samples.mean()?));
     before.cells.iter().any(|cell| {
         let now = tonight
-            .cell(&cell.case)
+            .cell(&cell.key)
             .and_then(|now| log_mean(tonight, now));
         now.zip(log_mean(before, cell))
             .is_some_and(|(now, before)| now - before > NAIVE.ln_1p())

@@ -2,28 +2,26 @@
 
 use serde::Serialize;
 
-use super::baseline::Against;
-use super::drift::Drift;
+use super::baseline::BaselineUnits;
+use super::drift::LevelChanges;
 use super::rule::{CellVerdict, Doubt, Rule};
 use crate::compare::difference::Difference;
-use crate::compare::samples::Disturbed;
-use crate::plan::{Case, CaseId};
+use crate::compare::samples::{CellKey, Disturbed};
+use crate::metric::Metric;
+use crate::plan::CaseId;
 use crate::stats::Interval;
 
-/// The night's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NightVerdict {
-    /// Every cell passed.
     Pass,
-    /// A regression was seen twice.
+    /// Of at least one cell, tonight and in the rerun.
     Regression,
-    /// Neither.
     Inconclusive,
 }
 
 impl NightVerdict {
-    /// 0, 1 or 3; 2 is an error's.
+    /// 0, 1 or 3; errors have 2.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Pass => 0,
@@ -32,7 +30,6 @@ impl NightVerdict {
         }
     }
 
-    /// Its word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -42,23 +39,18 @@ impl NightVerdict {
     }
 }
 
-/// A cell, judged.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CellResult {
-    /// The cell.
     #[serde(skip)]
-    pub case: Case,
-    /// Its name.
+    pub key: CellKey,
     pub case_id: CaseId,
-    /// What it was held against.
-    pub against: Against,
-    /// Tonight's processes.
+    pub against: BaselineUnits,
     pub n_processes: usize,
     /// Tonight's repetitions during which something else used the machine.
     pub disturbed: Disturbed,
-    /// Those of the baseline; none where both sides were measured interleaved, and so disturbed together.
+    /// Those of the baseline; `None` where both sides were measured in turns and so were disturbed together.
     pub disturbed_baseline: Option<Disturbed>,
-    /// Relative slow-down: 0.1 takes a tenth longer. None with too few processes.
+    /// Relative slow-down: 0.1 takes a tenth longer. `None` with fewer than two processes on a side.
     pub slowdown: Option<Interval>,
     /// One-sided p-value of the null "slower by at most the tolerance".
     pub p: Option<f64>,
@@ -66,15 +58,13 @@ pub struct CellResult {
     pub p_adjusted: Option<f64>,
     /// Against a single run of another night: p-value of the same null when nights differ as `night_sd` says.
     pub p_night: Option<f64>,
-    /// How much nights differ, where no interval knows it.
+    /// How much nights differ, where the interval does not include it.
     pub night_sd: Option<NightSd>,
-    /// The verdict.
     pub verdict: CellVerdict,
-    /// What keeps it from being another one, where that is not a lack of data.
+    /// Why the cell is inconclusive, where that is not a lack of data.
     pub doubt: Option<Doubt>,
-    /// About so many more processes a side would decide an inconclusive cell, when processes are what is missing.
+    /// How many more processes a side would decide an inconclusive cell, about; `None` when more would not.
     pub more_processes: Option<usize>,
-    /// What the rerun showed of a suspected cell.
     pub rerun: Option<RerunResult>,
 }
 
@@ -87,7 +77,6 @@ pub struct NightSd {
     pub nights: usize,
 }
 
-/// A suspected cell in the rerun.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RerunResult {
     /// Relative slow-down against the same baseline.
@@ -96,39 +85,35 @@ pub struct RerunResult {
     pub p_adjusted: Option<f64>,
 }
 
-/// Everything the gate says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GateReport {
-    /// Tonight's run.
     pub run: String,
     /// The baseline's runs, newest first.
     pub baseline: Vec<String>,
-    /// The rule.
+    pub metric: Metric,
     pub rule: Rule,
     /// What else differs from the baseline: from the run that stands alone, else from the newest night.
     pub differences: Vec<Difference>,
-    /// The cells on both sides.
     pub cells: Vec<CellResult>,
     /// In the baseline, but not measured tonight.
     pub missing: Vec<CaseId>,
     /// Measured tonight, but not in the baseline.
     pub new: Vec<CaseId>,
-    /// The run that was made to confirm, when there was one.
+    /// The run that should confirm, if there was one.
     pub rerun: Option<String>,
-    /// Changes of level over the history, for information: none while it is too short to tell.
-    pub drift: Option<Drift>,
-    /// The night's verdict.
+    /// Changes of level over the history, for information: `None` while it is too short.
+    pub drift: Option<LevelChanges>,
     pub verdict: NightVerdict,
 }
 
 impl GateReport {
     /// Cells that a rerun should confirm.
-    pub fn suspects(&self) -> Vec<Case> {
+    pub fn suspects(&self) -> Vec<CellKey> {
         let suspects = self
             .cells
             .iter()
             .filter(|c| c.verdict == CellVerdict::Suspected);
-        suspects.map(|c| c.case.clone()).collect()
+        suspects.map(|c| c.key.clone()).collect()
     }
 
     pub(super) fn conclude(&mut self) {

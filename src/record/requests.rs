@@ -46,6 +46,33 @@ fn is_one(n: &u32) -> bool {
 }
 
 impl RequestsPlan {
+    /// The plan of some jobs at some targets: each job and each target of which a pair is wanted. A target is asked for
+    /// by the name that the user gave it, and by its own job.
+    #[must_use]
+    pub fn of_some(&self, is_wanted: impl Fn(&Job, &str) -> bool) -> Self {
+        let is_pair = |at: usize, target: &str| {
+            let job = self.jobs_of(target).get(at);
+            job.is_some_and(|job| is_wanted(job, self.named(target)))
+        };
+        let has_job = |at: &usize| self.targets.iter().any(|target| is_pair(*at, target));
+        let kept: Vec<usize> = (0..self.jobs.len()).filter(has_job).collect();
+        let some = |jobs: &[Job]| {
+            kept.iter()
+                .filter_map(|at| jobs.get(*at))
+                .cloned()
+                .collect()
+        };
+        let mut plan = self.clone();
+        plan.jobs = some(&self.jobs);
+        plan.targets
+            .retain(|target| kept.iter().any(|at| is_pair(*at, target)));
+        plan.settings.retain(|s| plan.targets.contains(&s.target));
+        for setting in &mut plan.settings {
+            setting.jobs = some(&setting.jobs);
+        }
+        plan
+    }
+
     /// Rounds in all processes together.
     pub fn all_rounds(&self) -> u32 {
         self.rounds.saturating_mul(self.replicates)

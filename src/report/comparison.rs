@@ -6,8 +6,8 @@ use super::axes;
 use super::sheet::{Column, Sheet, p_value, signed_percent};
 use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
-use crate::compare::{Comparison, Row, percent};
-use crate::metric::{Metric, Words};
+use crate::compare::{ComparedCell, Comparison, percent};
+use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
 use crate::units;
@@ -45,44 +45,32 @@ pub fn answers(c: &Comparison) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let words = c.metric.words();
     if let [row] = &c.rows[..] {
-        let change = row.slowdown.map(|s| {
-            format!(
-                " takes {} {} (95%: {})",
-                signed_percent(s.estimate),
-                c.metric.words().quantity,
-                range(&s)
-            )
-        });
-        said.push(format!(
-            "B{}: {}",
-            change.unwrap_or_default(),
-            row.verdict.in_full(c.metric, c.same_within)
-        ));
+        let change = row.slowdown.map_or_else(
+            || "B".to_owned(),
+            |s| format!("{} (95%: {})", words.change("B", s.estimate), range(&s)),
+        );
+        let verdict = row.verdict.in_full(c.metric, c.same_within);
+        said.push(format!("{change}: {verdict}"));
         return said;
     }
-    let words = c.metric.words();
-    let more = format!("B {}", words.is_worse);
     let kinds = [
-        ("slower", more.as_str()),
+        ("slower", words.worse),
         ("faster", words.better),
         ("same", "the same"),
-        ("cannot tell", "it cannot be told"),
+        ("cannot tell", "cannot tell"),
     ];
     let counts = kinds.into_iter().filter_map(|(word, words)| {
         let n = c.rows.iter().filter(|r| r.verdict.word() == word).count();
         (n > 0).then(|| format!("{words} in {n}"))
     });
     let counts: Vec<String> = counts.collect();
-    let counts = counts.join(", ");
-    let whose = if counts.starts_with("B ") || counts.starts_with("it ") {
-        ""
-    } else if counts.starts_with("less ") {
-        "B takes "
-    } else {
-        "B is "
-    };
-    said.push(format!("{whose}{counts} of {} cells", c.rows.len()));
+    said.push(format!(
+        "B against A: {} of {} cells",
+        counts.join(", "),
+        c.rows.len()
+    ));
     said
 }
 
@@ -112,25 +100,24 @@ pub fn sheet(c: &Comparison) -> Sheet {
 }
 
 fn columns(c: &Comparison) -> Vec<Column> {
-    let of = |value: &dyn Fn(&Row) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
+    let of = |value: &dyn Fn(&ComparedCell) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
     let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
-    let mut columns = cell_columns(&cases);
-    if c.rows.iter().any(|r| r.job.is_some()) {
-        let jobs = c.rows.iter().map(|r| r.job.clone().unwrap_or_default());
-        columns.insert(0, Column::words("job", 0, jobs.map(|job| plain(&job))));
-    }
+    let mut columns: Vec<Column> = job_column(c.rows.iter().map(|r| r.job.clone()))
+        .into_iter()
+        .chain(cell_columns(&cases))
+        .collect();
     let name = match c.metric {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),
     };
-    let slowdown = |r: &Row| r.slowdown.map(|s| signed_percent(s.estimate));
-    let interval = |r: &Row| r.slowdown.as_ref().map(range);
-    let delta = |r: &Row| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
+    let slowdown = |r: &ComparedCell| r.slowdown.map(|s| signed_percent(s.estimate));
+    let interval = |r: &ComparedCell| r.slowdown.as_ref().map(range);
+    let delta = |r: &ComparedCell| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
     columns.extend([
         Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
         Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
-        Column::numbers(c.metric.words().quantity, 0, of(&|r| or_na(slowdown(r)))),
+        Column::numbers(c.metric.words().heading, 0, of(&|r| or_na(slowdown(r)))),
         Column::numbers("95% interval", 0, of(&|r| or_na(interval(r)))),
         Column::numbers("p", 3, of(&|r| or_na(r.p_adjusted.map(p_value)))),
         Column::numbers("delta", 4, of(&|r| or_na(delta(r)))),
@@ -149,6 +136,17 @@ fn columns(c: &Comparison) -> Vec<Column> {
         ]);
     }
     columns
+}
+
+/// The column of the jobs of requests; `None` where every cell is a batch.
+pub(super) fn job_column(jobs: impl Iterator<Item = Option<String>>) -> Option<Column> {
+    let jobs: Vec<Option<String>> = jobs.collect();
+    let names = jobs
+        .iter()
+        .map(|job| plain(job.as_deref().unwrap_or_default()));
+    jobs.iter()
+        .any(Option::is_some)
+        .then(|| Column::words("job", 0, names))
 }
 
 /// The columns that tell cells apart: the model where there are several, and axes.
@@ -213,20 +211,18 @@ fn compared(c: &Comparison) -> String {
 }
 
 fn legend(c: &Comparison) -> String {
-    let Words {
-        quantity,
-        longer,
-        is_worse,
-        ..
-    } = c.metric.words();
+    let words = c.metric.words();
     let cost = c.price.as_ref().map_or_else(String::new, |price| {
         let unit = price.unit();
         format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
     });
     format!(
-        "{quantity}: {longer}, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
-         when every process of B {is_worse}. Changes within {} do not matter. (+N): would need about N more processes a side \
+        "{}: {}, relative to A, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, \
+         +1 when {} in every process. Changes within {} do not matter. (+N): would need about N more processes a side \
          (--replicates).{cost}",
+        words.heading,
+        words.how_much("B"),
+        words.more("B"),
         percent(c.same_within)
     )
 }
@@ -235,7 +231,58 @@ fn legend(c: &Comparison) -> String {
 mod tests {
     use super::*;
     use crate::compare::fixture::{batches, header, run, side};
-    use crate::compare::{Question, compare};
+    use crate::compare::{CompareOptions, compare};
+
+    #[test]
+    fn a_change_is_said_in_the_words_of_its_metric() {
+        let said = |metric: Metric, n_seq: &[u32], permille: u64| {
+            let of = |name: &str, permille: u64| {
+                let steps = [999_000, 1_000_000, 1_001_000].map(|ns| ns * permille / 1000);
+                let mut side = run(name, &batches(n_seq), steps);
+                side.metric = metric;
+                side
+            };
+            let (a, b) = (of("a", 1000), of("b", permille));
+            answers(&compare(&a, &b, &CompareOptions::default()).expect("comparable")).remove(0)
+        };
+        for (metric, permille, change, verdict) in [
+            (Metric::StepNs, 1100, "B takes 10.0% more time", "slower"),
+            (Metric::StepNs, 900, "B takes 10.0% less time", "faster"),
+            // A rate that falls by a tenth takes a ninth more time.
+            (
+                Metric::DecodeTokensPerS,
+                900,
+                "B takes 11.1% more time",
+                "slower",
+            ),
+            (
+                Metric::JoulesPerToken,
+                1100,
+                "B takes 10.0% more energy",
+                "more energy",
+            ),
+            (
+                Metric::PrefillShare,
+                1100,
+                "B's share is 10.0% higher",
+                "higher",
+            ),
+            (
+                Metric::PrefillShare,
+                900,
+                "B's share is 10.0% lower",
+                "lower",
+            ),
+        ] {
+            let one = said(metric, &[1], permille);
+            assert!(
+                one.starts_with(change) && one.ends_with(&format!(": {verdict}")),
+                "{one}"
+            );
+            let several = said(metric, &[1, 8], permille);
+            assert_eq!(several, format!("B against A: {verdict} in 2 of 2 cells"));
+        }
+    }
 
     #[test]
     fn a_comparison_fits_80_columns() {
@@ -253,7 +300,7 @@ mod tests {
                 .map(|ns| ns * percent / 100)
                 .to_vec()
         });
-        let c = compare(&a, &b, &Question::default()).expect("comparable");
+        let c = compare(&a, &b, &CompareOptions::default()).expect("comparable");
         let text = sheet(&c).terminal(80);
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),

@@ -4,10 +4,10 @@ use super::sheet::{Column, Sheet};
 use super::text::plural;
 use crate::compare::percent;
 use crate::compare::samples::Disturbed;
-use crate::gate::trial::{Gates, NAIVE, Row, Trial};
+use crate::gate::trial::{GateTrial, Gates, NAIVE, TrialRow};
 
 /// Counts with their shares, and how the gates were made.
-pub fn sheet(trial: &Trial) -> Sheet {
+pub fn sheet(trial: &GateTrial) -> Sheet {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut above = vec![("unchanged".to_owned(), runs(&trial.runs, trial.disturbed))];
     if !trial.slower.is_empty() {
@@ -45,10 +45,10 @@ fn runs(labels: &[String], disturbed: Disturbed) -> String {
     )
 }
 
-fn columns(rows: &[Row]) -> Vec<Column> {
-    let of = |value: &dyn Fn(&Row) -> String| rows.iter().map(value).collect::<Vec<String>>();
+fn columns(rows: &[TrialRow]) -> Vec<Column> {
+    let of = |value: &dyn Fn(&TrialRow) -> String| rows.iter().map(value).collect::<Vec<String>>();
     let share =
-        |n: usize, row: &Row| format!("{n} ({:.2}%)", 100.0 * n as f64 / row.n_gates as f64);
+        |n: usize, row: &TrialRow| format!("{n} ({:.2}%)", 100.0 * n as f64 / row.n_gates as f64);
     vec![
         Column::words("night", 0, of(&|r| night(r).to_owned())),
         Column::words("against", 0, of(&against)),
@@ -66,7 +66,7 @@ fn columns(rows: &[Row]) -> Vec<Column> {
     ]
 }
 
-fn night(row: &Row) -> &'static str {
+fn night(row: &TrialRow) -> &'static str {
     match (row.is_slower, row.gates) {
         (true, _) => "slower",
         (false, Gates::ByCell) => "labels by cell",
@@ -75,7 +75,7 @@ fn night(row: &Row) -> &'static str {
     }
 }
 
-fn against(row: &Row) -> String {
+fn against(row: &TrialRow) -> String {
     match row.gates {
         Gates::OneRun | Gates::ByCell | Gates::ByProcess => "one run".to_owned(),
         Gates::OneRunAmong { nights } => format!("one run, {nights} nights known"),
@@ -83,7 +83,7 @@ fn against(row: &Row) -> String {
     }
 }
 
-fn legend(trial: &Trial) -> String {
+fn legend(trial: &GateTrial) -> String {
     let rows = &trial.rows;
     let flips = rows.iter().any(|r| r.gates == Gates::ByCell);
     let labels = if flips {

@@ -131,9 +131,11 @@ impl Nights {
     /// The script with these options, and flags for the measuring.
     pub fn command(&self, options: &[&str], flags: &[&str]) -> Command {
         let mut command = Command::new("bash");
+        command.arg(script());
+        if !options.contains(&"--requests") {
+            command.args(["--sweep", "sweep.toml"]);
+        }
         command
-            .arg(script())
-            .args(["--sweep", "sweep.toml"])
             .args(options)
             .arg("--")
             .args(flags)

@@ -3,15 +3,15 @@
 mod notes;
 
 use super::axes;
-use super::comparison::{cell_columns, differences, listed, range};
+use super::comparison::{cell_columns, differences, job_column, listed, range};
 use super::sheet::{Column, Sheet, p_value, signed_percent};
 use crate::compare::{more_in_short, would_need};
-use crate::gate::{Against, CellResult, CellVerdict, Doubt, GateReport};
+use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
 
-/// A gate's table, what it was held against, and what to do.
+/// A gate's table, with its baseline above and advice below.
 pub fn sheet(report: &GateReport) -> Sheet {
-    let cases: Vec<&Case> = report.cells.iter().map(|c| &c.case).collect();
+    let cases: Vec<&Case> = report.cells.iter().map(|c| &c.key.case).collect();
     let mut above = vec![
         ("verdict".to_owned(), verdict(report)),
         ("run".to_owned(), report.run.clone()),
@@ -23,6 +23,7 @@ pub fn sheet(report: &GateReport) -> Sheet {
             .iter()
             .map(|run| ("rerun".to_owned(), run.clone())),
     );
+    above.push(("metric".to_owned(), report.metric.to_string()));
     above.push(("cells".to_owned(), axes::constants(&cases)));
     above.extend(differences(&report.differences));
     let mut below = Vec::new();
@@ -42,10 +43,14 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
         report.cells.iter().map(value).collect::<Vec<String>>()
     };
     let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
-    let mut columns = cell_columns(cases);
+    let job = |c: &CellResult| c.key.job.as_ref().map(ToString::to_string);
+    let mut columns: Vec<Column> = job_column(report.cells.iter().map(job))
+        .into_iter()
+        .chain(cell_columns(cases))
+        .collect();
     columns.extend([
         Column::numbers(
-            "time",
+            report.metric.words().heading,
             0,
             of(&|c| or_na(c.slowdown.map(|s| signed_percent(s.estimate)))),
         ),
@@ -72,37 +77,31 @@ fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
         "against",
         3,
         of(&|c| match c.against {
-            Against::Processes(n) => format!("{n} processes"),
-            Against::Nights(n) => format!("{n} nights"),
+            BaselineUnits::Processes(n) => format!("{n} processes"),
+            BaselineUnits::Nights(n) => format!("{n} nights"),
         }),
     ));
-    columns.push(Column::words("verdict", 0, of(&in_full)).or_short(of(&in_short)));
+    let verdicts = |at: usize| of(&|c| verdicts(c)[at].clone());
+    columns.push(Column::words("verdict", 0, verdicts(0)).or_short(verdicts(1)));
     columns
 }
 
-fn in_full(cell: &CellResult) -> String {
-    let why = match (cell.doubt, cell.more_processes) {
-        (Some(Doubt::NotSeenAgain), _) => "not seen again".to_owned(),
-        (Some(Doubt::Night), _) => "nights may differ as much".to_owned(),
-        (Some(Doubt::Disturbed { tonight, baseline }), _) => format!(
-            "disturbed: {} of {} against {} of {}",
-            tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
-        ),
-        (None, Some(n)) => would_need(Some(n)),
-        (None, None) => return cell.verdict.word().to_owned(),
+/// A cell's verdict with its reason, in full and in short.
+fn verdicts(cell: &CellResult) -> [String; 2] {
+    let reasons = match (cell.doubt, cell.more_processes) {
+        (Some(Doubt::NotSeenAgain), _) => ["(not seen again)", "(once)"].map(str::to_owned),
+        (Some(Doubt::Night), _) => ["(nights may differ as much)", "(night)"].map(str::to_owned),
+        (Some(Doubt::Disturbed { tonight, baseline }), _) => [
+            format!(
+                "(disturbed: {} of {} against {} of {})",
+                tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
+            ),
+            "(disturbed)".to_owned(),
+        ],
+        (None, Some(n)) => [format!("({})", would_need(Some(n))), more_in_short(Some(n))],
+        (None, None) => return [cell.verdict.word(); 2].map(str::to_owned),
     };
-    format!("{} ({why})", cell.verdict.word())
-}
-
-fn in_short(cell: &CellResult) -> String {
-    let why = match (cell.doubt, cell.more_processes) {
-        (Some(Doubt::NotSeenAgain), _) => "(once)".to_owned(),
-        (Some(Doubt::Night), _) => "(night)".to_owned(),
-        (Some(Doubt::Disturbed { .. }), _) => "(disturbed)".to_owned(),
-        (None, Some(n)) => more_in_short(Some(n)),
-        (None, None) => return cell.verdict.word().to_owned(),
-    };
-    format!("{} {why}", cell.verdict.word())
+    reasons.map(|reason| format!("{} {reason}", cell.verdict.word()))
 }
 
 fn verdict(report: &GateReport) -> String {

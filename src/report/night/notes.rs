@@ -1,18 +1,18 @@
-//! What stands below a gate's table: how to read it, what it does not know, and what to do next.
+//! The notes below a gate's table: how to read it, what it does not include, and what to do next.
 
 use std::collections::BTreeMap;
 
 use crate::compare::percent;
 use crate::compare::samples::Disturbed;
-use crate::gate::drift::{Drift, LevelChange};
+use crate::gate::drift::{LevelChange, LevelChanges};
 use crate::gate::{CellResult, CellVerdict, Doubt, GateReport, NightSd, NightVerdict};
 use crate::report::sheet::{p_value, signed_percent};
 use crate::report::text::plural;
 
-/// Lines of changes in the history; more are in the JSON.
+/// Most lines of changes in the history; the JSON has all.
 const MOST_CHANGES: usize = 6;
 
-/// Cells that are named in such a line.
+/// Most cells that are named in such a line.
 const MOST_CELLS: usize = 3;
 
 /// Labelled lines.
@@ -30,17 +30,19 @@ pub(super) fn below(report: &GateReport) -> Vec<(String, String)> {
         add("history", text);
     }
     for text in next(report) {
-        add("next", text.to_owned());
+        add("next", text);
     }
     lines
 }
 
 fn rule(report: &GateReport) -> String {
     let rule = &report.rule;
+    let words = report.metric.words();
     format!(
-        "time: how much longer a decode step takes. pass: {} slower or more is excluded at {}. suspected: p at most {} for \
-         \"at most {} slower\", after Holm over the cells; regression: and seen again in a rerun. (+N): would need about \
-         N more processes a side.",
+        "{}: {}, relative to the baseline. pass: a change of +{} or more is excluded at {}. suspected: p at most {} for a change of at \
+         most +{}, after Holm over the cells; regression: and seen again in a rerun. (+N): would need about N more processes a side.",
+        words.heading,
+        words.how_much("tonight"),
         percent(rule.tolerance),
         percent(rule.pass_level),
         rule.alpha,
@@ -48,7 +50,7 @@ fn rule(report: &GateReport) -> String {
     )
 }
 
-/// What the intervals do not know.
+/// What the intervals do not include.
 fn caveat(report: &GateReport) -> Option<String> {
     let known: Vec<NightSd> = report.cells.iter().filter_map(|c| c.night_sd).collect();
     let nights = known.iter().map(|n| n.nights).max()?;
@@ -67,8 +69,8 @@ fn caveat(report: &GateReport) -> Option<String> {
         )
     };
     Some(format!(
-        "the baseline is a single run, so no interval knows how nights differ. They are taken to differ by {spread}, and \
-         what two such nights do by chance more often than {} of the time is no regression.",
+        "the baseline is a single run, so the intervals do not include the difference between nights. Nights are assumed to differ by \
+         {spread}. A change that two such nights show by chance more often than {} of the time is no regression.",
         percent(report.rule.night_alpha)
     ))
 }
@@ -92,14 +94,14 @@ fn disturbance(report: &GateReport) -> Option<String> {
         .unzip();
     let (tonight, baseline) = (Disturbed::sum(tonight), Disturbed::sum(baseline));
     Some(format!(
-        "of the cells called disturbed, something else used the machine (other processes, steal, swapping, throttling) in {} \
-         of {} repetitions tonight and in {} of {} of the baseline; those without it do not give the same verdict.",
+        "in the cells called disturbed, other work used the machine (other processes, steal, swapping, throttling) in {} of {} repetitions \
+         tonight and in {} of {} of the baseline; the undisturbed ones do not give the same verdict.",
         tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
     ))
 }
 
 /// Changes of level, those of the same night in one line.
-fn history(drift: &Drift, n_cells: usize) -> Vec<String> {
+fn history(drift: &LevelChanges, n_cells: usize) -> Vec<String> {
     if drift.changes.is_empty() {
         return vec![format!("no change of level in {} nights", drift.nights)];
     }
@@ -155,7 +157,7 @@ fn cells(changes: &[&LevelChange], n_cells: usize) -> String {
     names.join(", ")
 }
 
-fn next(report: &GateReport) -> Vec<&'static str> {
+fn next(report: &GateReport) -> Vec<String> {
     let has = |verdict| report.cells.iter().any(|c| c.verdict == verdict);
     let doubts = |of: fn(&Doubt) -> bool| {
         report
@@ -163,27 +165,36 @@ fn next(report: &GateReport) -> Vec<&'static str> {
             .iter()
             .any(|c| c.doubt.as_ref().is_some_and(of))
     };
+    // Requests are not measured in turns with another program.
+    let in_turns = match report.metric.is_of_requests() {
+        true => "",
+        false => "measure both sides in turns (ggufbench ab), or ",
+    };
     let lacks = report.cells.iter().any(|c| c.more_processes.is_some());
     let advice = [
         (
             has(CellVerdict::Suspected),
-            "--rerun measures the suspected cells again; only what is seen twice is a regression",
+            "--rerun measures the suspected cells again; only what is seen twice is a regression"
+                .to_owned(),
         ),
         (
             doubts(|d| is_disturbed(d, |tonight, baseline| tonight > baseline)),
-            "the machine was disturbed tonight: measure again at a quieter time, or both sides in turns (ggufbench ab)",
+            format!("the machine was disturbed tonight: {in_turns}measure again at a quieter time"),
         ),
         (
             doubts(|d| is_disturbed(d, |tonight, baseline| tonight < baseline)),
-            "the machine was disturbed when the baseline was measured: promote a quieter run",
+            "the machine was disturbed when the baseline was measured: promote a quieter run"
+                .to_owned(),
         ),
         (
             doubts(|d| *d == Doubt::Night),
-            "measure both sides in turns (ggufbench ab); or --keep nights, which tell how much they differ; or say it with --night-sd",
+            format!(
+                "{in_turns}--keep nights, which show how much they differ, or state it with --night-sd"
+            ),
         ),
         (
             report.verdict == NightVerdict::Inconclusive && lacks,
-            "raise --replicates in both runs, or calm the machine",
+            "raise --replicates in both runs, or calm the machine".to_owned(),
         ),
     ];
     let applies = advice.into_iter().filter(|(applies, _)| *applies);

@@ -63,11 +63,6 @@ pub(super) fn round(
             .filter(|ns| *ns > 0)
             .map(|ns| n / ns as f64 * 1e9)
     };
-    // What an interrupted answer has is work done too; a whole answer of unknown length makes the sum unknown.
-    let tokens = own().try_fold(0.0, |sum, s| match s.n_generated {
-        Some(n) => Some(sum + f64::from(n)),
-        None => (!s.is_answered()).then_some(sum),
-    });
     let n_whole = whole().count();
     Round {
         round: number,
@@ -77,9 +72,19 @@ pub(super) fn round(
         latency_ns: mean(&|s| Some(s.latency_ns() as f64)),
         ttft_ns: mean(&|s| s.ttft_ns().map(|ns| ns as f64)),
         tpot_ns: mean(&|s| s.tpot_ns),
-        tokens_per_s: tokens.filter(|n| *n > 0.0).and_then(per_s),
+        tokens_per_s: n_generated(own()).and_then(per_s),
         requests_per_s: per_s(n_whole as f64).filter(|_| n_whole > 0),
     }
+}
+
+/// Generated tokens of some requests. An interrupted answer's count, as they are work too; a whole answer of unknown length makes
+/// the sum unknown.
+pub fn n_generated<'a>(mut sent: impl Iterator<Item = &'a Sent>) -> Option<f64> {
+    let sum = sent.try_fold(0.0, |sum, s| match s.n_generated {
+        Some(n) => Some(sum + f64::from(n)),
+        None => (!s.is_answered()).then_some(sum),
+    });
+    sum.filter(|n| *n > 0.0)
 }
 
 fn mean(values: &[f64]) -> Option<f64> {

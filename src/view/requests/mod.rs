@@ -22,6 +22,7 @@ use crate::text::brief;
 pub(super) use collect::Collector;
 pub use counting::Counting;
 pub use doubts::JobDoubt;
+pub use figures::n_generated;
 pub(super) use merge::{take_in, unlike};
 pub use sent::Sent;
 
