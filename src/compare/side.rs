@@ -14,7 +14,7 @@ use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::Ending;
 use crate::run::in_process;
-use crate::view::requests::Sent;
+use crate::view::requests::RequestView;
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Side {
 }
 
 /// Durations of the whole answers among some requests.
-fn answers<'a>(sent: impl Iterator<Item = &'a Sent>) -> Answers {
+fn answers<'a>(sent: impl Iterator<Item = &'a RequestView>) -> Answers {
     let mut answers = Answers::default();
     for sent in sent.filter(|s| s.is_answered()) {
         answers.latency_ns.push(sent.latency_ns() as f64);
@@ -84,11 +84,11 @@ impl Side {
     /// Jobs of requests: a round is a repetition, a worker process a replicate; of a server every round counts as one.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
         type Key = (String, String, u32);
-        let mut rounds: HashMap<Key, BTreeMap<u32, Sent>> = HashMap::new();
+        let mut rounds: HashMap<Key, BTreeMap<u32, RequestView>> = HashMap::new();
         let mut ended: HashMap<Key, JobLine> = HashMap::new();
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
-                let sent = Sent::of(r.round, &r.timeline);
+                let sent = RequestView::of(r.round, &r.timeline);
                 let round = rounds.entry((r.job, r.target, r.round)).or_default();
                 if round.contains_key(&sent.number) {
                     // A resumed run serves the round again: nothing of its first try is left.

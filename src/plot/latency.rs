@@ -16,7 +16,7 @@ const MOST_POINTS: usize = 512;
 /// The cells whose steps are shown: those of each model that are otherwise like the chosen one, and where there is one
 /// model only, that of each batch.
 fn cells(view: &RunView) -> Vec<(String, &CellView)> {
-    let Some(choice) = choice::for_all(view) else {
+    let Some(choice) = choice::for_all(view, None) else {
         return Vec::new();
     };
     let chosen = &choice.cell.case;
@@ -50,7 +50,7 @@ fn which(view: &RunView, cells: &[(String, &CellView)]) -> String {
         return String::new();
     };
     let several_models = cells.iter().any(|(_, c)| c.case.model != first.case.model);
-    match choice::for_all(view) {
+    match choice::for_all(view, None) {
         Some(c) if several_models => format!("Cells of batch {}.", c.cell.case.n_seq),
         _ => format!("Cells of {}.", short(&first.case.model)),
     }
@@ -59,16 +59,16 @@ fn which(view: &RunView, cells: &[(String, &CellView)]) -> String {
 /// How often steps of each length occurred.
 pub fn histogram(view: &RunView) -> Option<Figure> {
     let cells = cells(view);
-    let every = || cells.iter().flat_map(|(_, c)| c.steps.all());
-    let positive = every().copied().filter(|ns| *ns > 0);
+    let every = || cells.iter().flat_map(|(_, c)| c.steps.sorted());
+    let positive = every().filter(|ns| *ns > 0);
     let least = positive.min()? as f64;
-    let most = every().copied().max()? as f64;
+    let most = every().max()? as f64;
     // Bars of equal ratio, not less than the histogram of percentiles tells apart.
     let ratio = (most / least).powf(1.0 / N_BARS as f64).max(1.002);
     let bar = |ns: u64| ((ns as f64 / least).ln() / ratio.ln()).floor().max(0.0) as usize;
     let one = |(look, (name, cell)): (usize, &(String, &CellView))| {
         let mut counts = [0_u64; N_BARS + 1];
-        for ns in cell.steps.all().iter().filter(|ns| **ns > 0) {
+        for ns in cell.steps.sorted().iter().filter(|ns| **ns > 0) {
             counts[bar(*ns).min(N_BARS)] += 1;
         }
         let total = counts.iter().sum::<u64>().max(1) as f64;

@@ -1,11 +1,12 @@
-//! Figures of requests: by class, by length, by temperature, by how many are under way, and along the time.
+//! JobFigures of requests: by class, by length, by temperature, by how many are under way, and along the time.
 
 use super::{Axis, Figure, MOST_SERIES, Mark, Point, Series};
 use crate::analysis::requests::{concurrency, length, sustained, targets, typical};
 use crate::request::Experiment;
 use crate::text::short;
 use crate::units;
-use crate::view::requests::{JobView, Measured, RequestsView, Sent};
+use crate::view::Estimate;
+use crate::view::requests::{JobView, RequestView, RequestsView};
 
 /// Most points of a line or a cloud; more are thinned.
 const MOST_POINTS: usize = 512;
@@ -19,23 +20,23 @@ fn shown(requests: &RequestsView) -> impl Iterator<Item = (usize, &str)> {
     all.into_iter().take(MOST_SERIES).enumerate()
 }
 
-fn seconds(m: Measured) -> Measured {
+fn seconds(m: Estimate) -> Estimate {
     scaled(m, 1e-9)
 }
 
-fn milliseconds(m: Measured) -> Measured {
+fn milliseconds(m: Estimate) -> Estimate {
     scaled(m, 1e-6)
 }
 
-fn scaled(m: Measured, factor: f64) -> Measured {
-    Measured {
+fn scaled(m: Estimate, factor: f64) -> Estimate {
+    Estimate {
         value: m.value * factor,
         interval: m.interval.map(|i| i.map(|v| v * factor)),
     }
 }
 
 /// A point that says its value and interval.
-fn point(x: f64, y: Measured, place: &str, unit: &str) -> Point {
+fn point(x: f64, y: Estimate, place: &str, unit: &str) -> Point {
     super::batch::with_interval(x, y.value, y.interval, place, unit)
 }
 
@@ -108,7 +109,8 @@ pub fn latency(requests: &RequestsView) -> Option<Figure> {
     if first.classes.len() > 1 {
         let names = first.classes.iter().map(|c| c.class.as_str());
         for (look, class) in names.take(MOST_SERIES).enumerate() {
-            let of_class = |s: &&Sent| first.prompt_of(s.number).is_some_and(|p| p.class == class);
+            let of_class =
+                |s: &&RequestView| first.prompt_of(s.number).is_some_and(|p| p.class == class);
             let own = first.requests.iter().filter(of_class);
             series.push(stairs(short(class), look, own));
         }
@@ -136,10 +138,14 @@ pub fn latency(requests: &RequestsView) -> Option<Figure> {
     .unless_empty()
 }
 
-fn stairs<'a>(name: String, look: usize, requests: impl Iterator<Item = &'a Sent>) -> Series {
+fn stairs<'a>(
+    name: String,
+    look: usize,
+    requests: impl Iterator<Item = &'a RequestView>,
+) -> Series {
     let mut all: Vec<u64> = requests
         .filter(|s| s.is_answered())
-        .map(Sent::latency_ns)
+        .map(RequestView::latency_ns)
         .filter(|ns| *ns > 0)
         .collect();
     all.sort_unstable();
@@ -175,7 +181,7 @@ pub fn prompt_length(requests: &RequestsView) -> Option<Figure> {
         if points.len() < 2 {
             continue;
         }
-        let line = |what: &str, look, of: fn(&length::AtLength) -> Option<Measured>| {
+        let line = |what: &str, look, of: fn(&length::AtLength) -> Option<Estimate>| {
             let name = format!("{what}, {}", short(target));
             let points = points
                 .iter()
@@ -316,7 +322,7 @@ pub fn over_time(requests: &RequestsView) -> Option<Figure> {
     let one = |(look, target): (usize, &str)| {
         let job = sustained::job(requests, target);
         let first = job.and_then(|j| j.rounds.first()).map(|r| r.round);
-        let own: Vec<&Sent> = job
+        let own: Vec<&RequestView> = job
             .into_iter()
             .flat_map(|j| &j.requests)
             .filter(|s| Some(s.round) == first && s.is_answered())

@@ -5,11 +5,11 @@
 
 mod collect;
 mod energy;
-mod figures;
+mod estimate;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod merge;
-mod request;
+mod repetition;
 pub mod requests;
 mod steps;
 mod usage;
@@ -31,13 +31,13 @@ use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
 pub use energy::{CellEnergy, why_unmeasurable};
-pub use figures::Estimate;
+pub use estimate::Estimate;
 pub use merge::ViewError;
-pub use request::Request;
+pub use repetition::RepetitionTime;
 pub use requests::RequestsView;
 pub use steps::{Steps, StepsAt};
 pub use usage::{CellGpu, CellGpuMemory, CellUsage, MeanMax, MeanMin};
-pub use warning::CellWarning;
+pub use warning::{CellWarning, CountOf};
 
 /// A run as its record tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,8 +199,8 @@ pub struct CellView {
     pub n_replicates: u32,
     /// Repetitions, over all processes.
     pub n_repetitions: u32,
-    /// Each repetition as those felt it who sent it, in the order of the record.
-    pub requests: Vec<Request>,
+    /// The time of each repetition, in the order of the record.
+    pub repetitions: Vec<RepetitionTime>,
     /// Every decode step.
     pub steps: Steps,
     /// Decode steps, over all repetitions.

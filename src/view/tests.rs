@@ -282,8 +282,7 @@ fn a_cell_that_crashed_in_one_process_is_measured_with_a_warning() {
         [
             CellWarning::Failures {
                 how,
-                processes: 1,
-                of: 3
+                processes: CountOf { n: 1, of: 3 },
             },
             few_steps(12)
         ]
@@ -623,10 +622,7 @@ fn what_differs_between_processes_is_told_by_the_least_satisfying() {
     assert_eq!(
         v.cells[0].warnings,
         [
-            CellWarning::FewProcesses {
-                processes: 2,
-                of: 3
-            },
+            CellWarning::FewProcesses(CountOf { n: 2, of: 3 }),
             few_steps(8)
         ]
     );

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::CountOf;
 use super::energy::{CellEnergy, EnergyCollector, EnergyFacts};
 use crate::engine::GpuMemory;
 use crate::host::EnergySource;
@@ -32,7 +33,7 @@ pub struct MeanMin<T> {
 pub struct CellUsage {
     /// CPU time of the process: 100 is one core.
     pub process_cpu_percent: Option<MeanMax<f64>>,
-    /// CPU time of everybody else, share of the machine.
+    /// CPU time of all other processes, share of the machine.
     pub others_cpu_percent: Option<MeanMax<f64>>,
     /// Capacity taken by the hypervisor, share of the machine.
     pub steal_percent: Option<MeanMax<f64>>,
@@ -79,7 +80,7 @@ pub struct CellGpu {
     pub power_mw: Option<MeanMax<u64>>,
     /// Degrees Celsius.
     pub temperature_c: Option<MeanMax<f64>>,
-    /// Device memory in use by anybody.
+    /// Device memory in use by any process.
     pub memory_used_bytes: Option<MeanMax<u64>>,
     /// Share of time in which a kernel ran.
     pub utilisation_percent: Option<MeanMax<f64>>,
@@ -87,7 +88,7 @@ pub struct CellGpu {
     pub throttle_reasons: Vec<String>,
 }
 
-/// Memory of GPUs, in use by anybody, as their driver or the engine's backend tells it.
+/// Memory of GPUs, in use by any process, as their driver or the engine's backend tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CellGpuMemory {
     /// All of it.
@@ -140,26 +141,23 @@ impl UsageCollector {
         self.gpu_energy.note(delta, calls);
         self.cpu_energy.note(delta, calls);
         self.gpu_used_bytes = self.gpu_used_bytes.max(delta.gpu_memory_used_bytes);
-        let sum = &mut self.counted;
-        add(&mut sum.voluntary_switches, delta.voluntary_switches);
-        add(&mut sum.involuntary_switches, delta.involuntary_switches);
-        add(&mut sum.major_faults, delta.major_faults);
-        add(&mut sum.swapped_bytes, delta.swap_in_bytes);
-        add(&mut sum.swapped_bytes, delta.swap_out_bytes);
-        add(&mut sum.throttle_events, delta.throttle_events);
-        add(&mut sum.quota_throttled_ns, delta.quota_throttled_ns);
-    }
-
-    /// What another collector knows.
-    pub(super) fn take_in(&mut self, other: &Self) {
-        self.visits.extend(other.visits.iter().cloned());
-        let (sum, more) = (&mut self.counted, &other.counted);
-        add(&mut sum.voluntary_switches, more.voluntary_switches);
-        add(&mut sum.involuntary_switches, more.involuntary_switches);
-        add(&mut sum.major_faults, more.major_faults);
-        add(&mut sum.swapped_bytes, more.swapped_bytes);
-        add(&mut sum.throttle_events, more.throttle_events);
-        add(&mut sum.quota_throttled_ns, more.quota_throttled_ns);
+        let swapped = [delta.swap_in_bytes, delta.swap_out_bytes];
+        let swapped = swapped.into_iter().flatten().reduce(u64::saturating_add);
+        let counted = &mut self.counted;
+        for (sum, more) in [
+            (&mut counted.voluntary_switches, delta.voluntary_switches),
+            (
+                &mut counted.involuntary_switches,
+                delta.involuntary_switches,
+            ),
+            (&mut counted.major_faults, delta.major_faults),
+            (&mut counted.swapped_bytes, swapped),
+            (&mut counted.throttle_events, delta.throttle_events),
+            (&mut counted.quota_throttled_ns, delta.quota_throttled_ns),
+        ] {
+            let known = [*sum, more].into_iter().flatten();
+            *sum = known.reduce(u64::saturating_add);
+        }
     }
 
     /// GPU memory when the context was made and warm.
@@ -178,11 +176,14 @@ impl UsageCollector {
         clocks.map(|clock| clock.mean).collect()
     }
 
-    /// Visits with a GPU, and in how many of them it was held down.
-    pub(super) fn gpu_visits(&self) -> (u32, u32) {
+    /// Of the visits with a GPU those in which it was held down.
+    pub(super) fn throttled_visits(&self) -> CountOf {
         let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
         let held_down = gpus().filter(|gpu| !gpu.throttle_reasons.is_empty());
-        (gpus().count() as u32, held_down.count() as u32)
+        CountOf {
+            n: held_down.count() as u32,
+            of: gpus().count() as u32,
+        }
     }
 
     pub(super) fn finish(&self, facts: &UsageFacts) -> CellUsage {
@@ -231,13 +232,7 @@ impl UsageCollector {
     pub(super) fn gpu(&self) -> Option<CellGpu> {
         let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
         gpus().next()?;
-        let over = |of: fn(&GpuSummary) -> Option<Spread>| {
-            self.visits
-                .iter()
-                .filter_map(|v| Some((of(v.gpu.as_ref()?)?, v.wall_ns)))
-                .fold(None, weighted)
-                .map(|(spread, _)| spread)
-        };
+        let over = |of: fn(&GpuSummary) -> Option<Spread>| self.merged(|v| of(v.gpu.as_ref()?));
         let mut throttle_reasons: Vec<String> = Vec::new();
         for reason in gpus().flat_map(|gpu| &gpu.throttle_reasons) {
             if !throttle_reasons.contains(reason) {
@@ -254,7 +249,8 @@ impl UsageCollector {
         })
     }
 
-    fn merged(&self, of: fn(&UsageSummary) -> Option<Spread>) -> Option<Spread> {
+    /// The spread over all visits, each counting for its time.
+    fn merged(&self, of: impl Fn(&UsageSummary) -> Option<Spread>) -> Option<Spread> {
         self.visits
             .iter()
             .filter_map(|v| Some((of(v)?, v.wall_ns)))
@@ -281,13 +277,7 @@ fn weighted(
     Some((both, before_ns.saturating_add(wall_ns)))
 }
 
-fn add(sum: &mut Option<u64>, more: Option<u64>) {
-    if let Some(more) = more {
-        *sum = Some(sum.unwrap_or(0).saturating_add(more));
-    }
-}
-
-/// A thousandth of a percent, or of a degree, is more than anybody measures.
+/// A thousandth of a percent, or of a degree, is finer than any sensor.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -356,7 +346,8 @@ mod tests {
         let gpu = cell.gpu.expect("one visit had it");
         assert_eq!(gpu.power_mw, Some(MeanMax { mean: 2, max: 3 }));
         assert_eq!(gpu.throttle_reasons, ["power limit"]);
-        assert_eq!((usage.gpu_visits(), usage.clocks_hz()), ((1, 1), vec![2e9]));
+        assert_eq!(usage.throttled_visits(), CountOf { n: 1, of: 1 });
+        assert_eq!(usage.clocks_hz(), [2e9]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The two arms and the control: pairs to figures, figures to verdicts.
 
-use super::{ALPHA, Ended, MARGIN, PairFigures, RequestFigures};
+use super::{ALPHA, AnswerEnd, MARGIN, PairFigures, RequestFigures};
 use crate::stats::interval::t_interval;
 use crate::stats::sample_size::pairs_for_margin;
 use crate::stats::summary::{mean, median};
@@ -19,7 +19,7 @@ const EXPLAINS: f64 = 0.5;
 
 /// Whether two halves cost the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum EqualityVerdict {
     /// The whole interval is within the margin: shown to be equal.
     Equal,
     /// The whole interval is beyond the margin: shown to differ by more than matters.
@@ -40,7 +40,7 @@ pub struct Effect {
     /// Geometric mean of the pairs' ratios, with its interval of 90%.
     pub ratio: Interval,
     /// Equal, different, or neither.
-    pub verdict: Verdict,
+    pub verdict: EqualityVerdict,
 }
 
 impl Effect {
@@ -50,15 +50,15 @@ impl Effect {
         let tost = tost_paired(logs, margin, ALPHA)?;
         let (lo, hi) = (tost.mean.lo, tost.mean.hi);
         let verdict = if tost.equivalent {
-            Verdict::Equal
+            EqualityVerdict::Equal
         } else if lo > margin || hi < -margin {
-            Verdict::Different
+            EqualityVerdict::Different
         } else {
             let sd = Summary::of(logs)?.sd?;
             let level = 1.0 - 2.0 * ALPHA;
             let pairs = pairs_for_margin(sd, tost.mean.estimate, margin, level, MOST_PAIRS);
             // The formula's power is not the luck of this sample: it may name no more pairs than there were.
-            Verdict::Undetermined {
+            EqualityVerdict::Undetermined {
                 pairs: pairs.map(|n| n.max(logs.len() + 1)),
             }
         };
@@ -118,7 +118,7 @@ impl Equal {
             .is_some_and(|part| part >= EXPLAINS)
             && self
                 .sampler
-                .is_some_and(|effect| effect.verdict == Verdict::Different)
+                .is_some_and(|effect| effect.verdict == EqualityVerdict::Different)
     }
 }
 
@@ -192,7 +192,7 @@ pub struct Natural {
 
 impl Natural {
     pub(super) fn of(pairs: &[PairFigures]) -> Option<Self> {
-        let ended = |r: &RequestFigures| r.ended == Ended::ByModel && r.n_generated > Some(0);
+        let ended = |r: &RequestFigures| r.ended == AnswerEnd::ByModel && r.n_generated > Some(0);
         let all: Vec<&PairFigures> = pairs.iter().collect();
         // Total and tokens from the same requests, so that their ratio is one of times per token.
         let logs: Vec<(f64, f64)> = all
@@ -215,7 +215,7 @@ impl Natural {
             tokens: interval(|(_, tokens)| *tokens)?.map(f64::exp),
             per_token: interval(|(total, tokens)| total - tokens)?.map(f64::exp),
             length_share: if shown { length_share(&logs) } else { None },
-            n_censored: count(pairs, |r| r.ended == Ended::AtLimit),
+            n_censored: count(pairs, |r| r.ended == AnswerEnd::AtLimit),
             n_requests: count(pairs, |_| true),
             n_lost: pairs.len() - logs.len(),
             n_broken: count(pairs, |r| !r.is_whole()).iter().sum(),

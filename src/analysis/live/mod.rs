@@ -10,11 +10,12 @@ mod tests;
 mod work;
 
 pub use overlap::{Overlap, Serving};
-pub use sentences::{findings, headline, in_parallel, times, where_from};
+pub use sentences::{findings, headline, in_parallel, where_from};
 pub use split::{Parts, PerToken};
 pub use work::unlike;
 
-use crate::view::requests::{JobView, Measured, RequestsView, Round};
+use crate::view::Estimate;
+use crate::view::requests::{JobView, RequestsView, Round};
 
 /// A job at two targets.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub struct Pair<'a> {
 
 impl Pair<'_> {
     /// How many times the base's value the other has, round by round.
-    pub fn ratio(&self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
+    pub fn ratio(&self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
         self.other.ratio_to(self.base, of)
     }
 

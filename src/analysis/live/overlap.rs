@@ -1,6 +1,6 @@
 //! Whether a target answers requests together or one after another, from when their pieces arrive.
 
-use crate::view::requests::{JobView, Sent};
+use crate::view::requests::{JobView, RequestView};
 
 /// How many requests were being answered at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Overlap {
     }
 }
 
-fn span(sent: &Sent) -> Option<(u64, u64)> {
+fn span(sent: &RequestView) -> Option<(u64, u64)> {
     let (first, last) = (sent.first_ns?, sent.last_ns?);
     (last > first).then_some((first, last))
 }

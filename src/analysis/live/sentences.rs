@@ -1,11 +1,12 @@
 //! What can be said of targets that served the same jobs.
 
 use super::{Overlap, Pair, Parts, PerToken, Serving, base, others, pairs, work};
+use crate::analysis::words::{counted, duration_ns, times};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Experiment, TargetFacts, TargetKind};
-use crate::text::{plural, short};
+use crate::text::short;
 use crate::units;
-use crate::view::requests::{JobView, Measured, RequestsView};
+use crate::view::requests::{JobView, RequestsView};
 
 /// Everything that can be said of the targets, one beside the other.
 pub fn findings(requests: &RequestsView) -> Vec<Finding> {
@@ -44,7 +45,6 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
             ))
         })
         .collect();
-    let evidence: Vec<String> = pairs.iter().map(evidence).collect();
     let latency = last.ratio(|r| r.latency_ns)?;
     let unlike = ends(&main).any(|p| !work::unlike(p).is_empty());
     let sure = match latency.interval {
@@ -53,21 +53,18 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
         Some(_) => Sure::Undetermined,
         None => Sure::Likely,
     };
-    Some(Finding {
-        question: "How do the targets compare?",
-        claim: format!(
-            "A request at {name} takes {} the time it takes at {}.{}",
-            said.join(", "),
-            short(&last.base.target),
-            match unlike {
-                true => " The two did not do equal work, so this compares no engines.",
-                false => "",
-            }
-        ),
-        evidence,
-        sure,
-        see: vec!["concurrent_impact", "concurrent_latency"],
-    })
+    let claim = format!(
+        "A request at {name} takes {} the time it takes at {}.{}",
+        said.join(", "),
+        short(&last.base.target),
+        match unlike {
+            true => " The two did not do equal work, so this compares no engines.",
+            false => "",
+        }
+    );
+    let finding = Finding::new("How do the targets compare?", claim, sure);
+    let finding = finding.with(pairs.iter().map(evidence));
+    Some(finding.see(&["concurrent_impact", "concurrent_latency"]))
 }
 
 /// The first and the last, or the only one.
@@ -81,18 +78,6 @@ fn at_once(job: &JobView) -> String {
         1 => "one at a time".to_owned(),
         n => format!("with {n} at once"),
     }
-}
-
-/// `1.31 times (95%: 1.29 to 1.34)`.
-pub fn times(m: Measured) -> String {
-    let range = m.interval.map_or(String::new(), |i| {
-        format!(
-            " (95%: {} to {})",
-            units::significant(i.lo),
-            units::significant(i.hi)
-        )
-    });
-    format!("{} times{range}", units::significant(m.value))
 }
 
 fn evidence(pair: &Pair<'_>) -> String {
@@ -110,11 +95,7 @@ fn evidence(pair: &Pair<'_>) -> String {
         "{} ({}, {}): {}.",
         short(&pair.other.job.name),
         at_once(pair.other),
-        plural(
-            u32::try_from(pair.other.rounds.len()).unwrap_or(u32::MAX),
-            "round",
-            "rounds"
-        ),
+        counted(pair.other.rounds.len(), "round"),
         said.join("; ")
     )
 }
@@ -123,45 +104,32 @@ fn evidence(pair: &Pair<'_>) -> String {
 pub fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
+    let question = "Where does the difference come from?";
     let Some(difference) = last.difference() else {
-        return Some(Finding {
-            question: "Where does the difference come from?",
-            claim: format!(
-                "Undetermined: {} does not say how long prefill and decoding took it.",
-                short(&last.other.target)
-            ),
-            evidence: Vec::new(),
-            sure: Sure::Undetermined,
-            see: Vec::new(),
-        });
+        let name = short(&last.other.target);
+        let claim =
+            format!("Undetermined: {name} does not say how long prefill and decoding took it.");
+        return Some(Finding::new(question, claim, Sure::Undetermined));
     };
-    let more = if difference.whole < 0.0 {
-        "shorter"
-    } else {
-        "longer"
+    let more = match difference.whole < 0.0 {
+        true => "shorter",
+        false => "longer",
     };
     let mut parts = named(&difference);
     parts.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
-    let said: Vec<String> = parts
-        .iter()
-        .map(|(name, ns)| format!("{} {name}", signed(*ns)))
-        .collect();
-    let mut evidence: Vec<String> = main.iter().filter_map(split_in_words).collect();
-    evidence.extend(engines(&main));
-    Some(Finding {
-        question: "Where does the difference come from?",
-        claim: format!(
-            "{}, {} a request takes {} {more} than at {}: {}.",
-            capitalised(&at_once(last.other)),
-            format_args!("at {}", short(&last.other.target)),
-            units::duration(difference.whole.abs().round() as u64),
-            short(&last.base.target),
-            said.join(", ")
-        ),
-        evidence,
-        sure: Sure::Likely,
-        see: Vec::new(),
-    })
+    let parts = parts.iter();
+    let parts = parts.map(|(name, ns)| format!("{} {name}", signed(*ns)));
+    let claim = format!(
+        "{}, at {} a request takes {} {more} than at {}: {}.",
+        capitalised(&at_once(last.other)),
+        short(&last.other.target),
+        duration_ns(difference.whole.abs()),
+        short(&last.base.target),
+        parts.collect::<Vec<_>>().join(", ")
+    );
+    let splits = main.iter().filter_map(split_in_words);
+    let evidence = splits.chain(engines(&main));
+    Some(Finding::new(question, claim, Sure::Likely).with(evidence))
 }
 
 /// The three parts that a difference is split into; loading, where there is any, is a fourth.
@@ -179,7 +147,7 @@ fn named(difference: &Parts) -> Vec<(&'static str, f64)> {
 
 fn signed(ns: f64) -> String {
     let sign = if ns < 0.0 { "-" } else { "+" };
-    format!("{sign}{}", units::duration(ns.abs().round() as u64))
+    format!("{sign}{}", duration_ns(ns.abs()))
 }
 
 fn capitalised(text: &str) -> String {
@@ -191,16 +159,15 @@ fn capitalised(text: &str) -> String {
 fn split_in_words(pair: &Pair<'_>) -> Option<String> {
     let of = |job: &JobView| {
         let parts = Parts::of(job)?;
-        let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
         Some(format!(
             "{} {} = waiting {} + prefill {} + decode {} + loading {} + transport {}",
             short(&job.target),
-            time(parts.whole),
-            time(parts.waiting),
-            time(parts.prefill),
-            time(parts.decode),
-            time(parts.loading),
-            time(parts.transport)
+            duration_ns(parts.whole),
+            duration_ns(parts.waiting),
+            duration_ns(parts.prefill),
+            duration_ns(parts.decode),
+            duration_ns(parts.loading),
+            duration_ns(parts.transport)
         ))
     };
     Some(format!(
@@ -217,7 +184,6 @@ fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
     for pair in ends(pairs) {
         let both = PerToken::of(pair.base).zip(PerToken::of(pair.other));
         let Some((base, other)) = both else { continue };
-        let time = |t: PerToken| units::duration(t.ns.round() as u64);
         let whose = |t: PerToken| match t.by_server {
             true => "by its own clock",
             false => "by ours",
@@ -233,10 +199,10 @@ fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
             "A token {} takes {} {} ({}) and {} {} ({}), {} times.{caution}",
             at_once(pair.other),
             short(&pair.base.target),
-            time(base),
+            duration_ns(base.ns),
             whose(base),
             short(&pair.other.target),
-            time(other),
+            duration_ns(other.ns),
             whose(other),
             units::significant(other.ns / base.ns)
         ));
@@ -274,13 +240,8 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
     if seen.serving() != Serving::Together {
         evidence.extend(more_slots(requests, job, seen));
     }
-    Some(Finding {
-        question: "Are requests answered in parallel?",
-        claim,
-        evidence,
-        sure: Sure::Shown,
-        see: vec!["concurrent_impact"],
-    })
+    let finding = Finding::new("Are requests answered in parallel?", claim, Sure::Shown);
+    Some(finding.with(evidence).see(&["concurrent_impact"]))
 }
 
 /// What more slots would give, by this machine's own batching at that number.
@@ -318,30 +279,25 @@ pub(super) fn same_file(requests: &RequestsView, other: &str) -> Finding {
     let (a, b) = (hash(facts(base)), hash(facts(other)));
     let (base_name, name) = (short(base), short(other));
     let (claim, sure) = match (&a, &b) {
-        (Some(a), Some(b)) if a == b => (
-            format!("Yes: {base_name} and {name} ran the same file."),
-            Sure::Shown,
-        ),
-        (Some(_), Some(_)) => (
-            format!(
+        (Some(a), Some(b)) if a == b => {
+            let claim = format!("Yes: {base_name} and {name} ran the same file.");
+            (claim, Sure::Shown)
+        }
+        (Some(_), Some(_)) => {
+            let claim = format!(
                 "No: {base_name} and {name} ran different files, so the figures do not compare the engines alone."
-            ),
-            Sure::Shown,
-        ),
-        _ => (
-            format!("Undetermined: the file of {name} or of {base_name} is not known."),
-            Sure::Undetermined,
-        ),
+            );
+            (claim, Sure::Shown)
+        }
+        _ => {
+            let claim = format!("Undetermined: the file of {name} or of {base_name} is not known.");
+            (claim, Sure::Undetermined)
+        }
     };
     let says = |name: &str, hash: &Option<String>| {
         let hash = hash.as_deref().map_or("unknown".to_owned(), short);
         format!("SHA-256 at {name}: {hash}.")
     };
-    Finding {
-        question: "Is it the same file?",
-        claim,
-        evidence: vec![says(&base_name, &a), says(&name, &b)],
-        sure,
-        see: Vec::new(),
-    }
+    let evidence = [says(&base_name, &a), says(&name, &b)];
+    Finding::new("Is it the same file?", claim, sure).with(evidence)
 }

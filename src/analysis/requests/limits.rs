@@ -34,76 +34,61 @@ pub fn finding(view: &RunView, requests: &RequestsView) -> Option<Finding> {
     let queues = queues(requests, target);
     evidence.extend(queues.clone());
     let (claim, sure) = claim(job, batching.map(|(gain, _)| gain), queues.is_some());
-    Some(Finding {
-        question: "What limits?",
-        claim: format!("{}: {claim}", short(target)),
-        evidence,
-        sure,
-        see: vec!["concurrent_impact"],
-    })
+    let claim = format!("{}: {claim}", short(target));
+    let finding = Finding::new("What limits?", claim, sure).with(evidence);
+    Some(finding.see(&["concurrent_impact"]))
 }
 
 fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
     let Some((prefill, decode, sampler)) = shares(job) else {
-        return (
-            "undetermined: the target does not say where the time goes.".to_owned(),
-            Sure::Undetermined,
+        let claim = "undetermined: the target does not say where the time goes.";
+        return (claim.to_owned(), Sure::Undetermined);
+    };
+    let percent = units::percent;
+    let (claim, sure) = if sampler > MOST_OF_IT {
+        let sampler = percent(sampler);
+        let claim = format!("choosing tokens, {sampler} of the time of all calls.");
+        (claim, Sure::Likely)
+    } else if prefill > MOST_OF_IT {
+        let claim = format!(
+            "reading the prompt, {} of a request's time: arithmetic, as all its tokens are computed together.",
+            percent(prefill)
         );
+        (claim, Sure::Likely)
+    } else if decode <= MOST_OF_IT {
+        let claim = "undetermined: no part of a request takes most of its time.";
+        return (claim.to_owned(), Sure::Undetermined);
+    } else {
+        let decode = percent(decode);
+        match (gain, gain.map(units::significant).unwrap_or_default()) {
+            (Some(gain), times) if gain >= SHARED => {
+                let claim = format!(
+                    "one at a time, reading the weights for every token: decoding is {decode} of a request, and sharing the \
+                     reading gives {times} times the tokens/s."
+                );
+                (claim, Sure::Likely)
+            }
+            (Some(_), times) => {
+                let claim = format!(
+                    "decoding, {decode} of a request. Sharing the weights' reading gives {times} times the tokens/s only, which tells \
+                     neither weights nor arithmetic."
+                );
+                (claim, Sure::Undetermined)
+            }
+            (None, _) => {
+                let claim = format!(
+                    "decoding, {decode} of a request. Whether weights or arithmetic bound it was not told apart: that needs \
+                     several requests at once, or several batch sizes."
+                );
+                (claim, Sure::Undetermined)
+            }
+        }
     };
     let queue = match queues {
         true => " With more at once, waiting for a place comes on top.",
         false => "",
     };
-    if sampler > MOST_OF_IT {
-        return (
-            format!(
-                "choosing tokens, {} of the time of all calls.{queue}",
-                units::percent(sampler)
-            ),
-            Sure::Likely,
-        );
-    }
-    if prefill > MOST_OF_IT {
-        return (
-            format!(
-                "reading the prompt, {} of a request's time: arithmetic, as all its tokens are computed together.{queue}",
-                units::percent(prefill)
-            ),
-            Sure::Likely,
-        );
-    }
-    if decode <= MOST_OF_IT {
-        return (
-            "undetermined: no part of a request takes most of its time.".to_owned(),
-            Sure::Undetermined,
-        );
-    }
-    let decode = units::percent(decode);
-    match gain {
-        Some(gain) if gain >= SHARED => (
-            format!(
-                "one at a time, reading the weights for every token: decoding is {decode} of a request, and sharing the \
-                 reading gives {} times the tokens/s.{queue}",
-                units::significant(gain)
-            ),
-            Sure::Likely,
-        ),
-        Some(gain) => (
-            format!(
-                "decoding, {decode} of a request. Sharing the weights' reading gives {} times the tokens/s only, which tells \
-                 neither weights nor arithmetic.{queue}",
-                units::significant(gain)
-            ),
-            Sure::Undetermined,
-        ),
-        None => (
-            format!(
-                "decoding, {decode} of a request. Whether weights or arithmetic bound it was not told apart: that needs \
-                 several requests at once, or several batch sizes.{queue}"
-            ),
-            Sure::Undetermined,
-        ),
-    }
+    (claim + queue, sure)
 }
 
 /// Prefill's, decoding's and the sampler's shares of a typical request.

@@ -8,7 +8,7 @@ mod fitted;
 
 use std::collections::HashMap;
 
-use super::bottleneck::{Bound, Evidence, Kind, MOST_RESIDUAL};
+use super::bottleneck::{Bound, BoundEvidence, EvidenceKind, MOST_RESIDUAL};
 use super::curve::is_measured;
 use crate::model::ModelFacts;
 use crate::plan::forecast::method_error;
@@ -102,7 +102,7 @@ impl Theory {
     }
 
     /// What the ceilings say of a cell's bound.
-    pub fn ceiling(&self, cell: &CellView) -> Option<Evidence> {
+    pub fn ceiling(&self, cell: &CellView) -> Option<BoundEvidence> {
         let step = self.of_cell(cell)?.step.as_ref()?;
         let actual = cell.median_step_ns()? as f64;
         let off = (step.total.ns / actual - 1.0).abs();
@@ -127,8 +127,8 @@ impl Theory {
                 units::percent(mfu)
             )
         });
-        Some(Evidence {
-            kind: Kind::Ceiling,
+        Some(BoundEvidence {
+            kind: EvidenceKind::Ceiling,
             leaves,
             explains,
             text: format!(

@@ -5,7 +5,8 @@ use super::{ms, rate, s};
 use crate::analysis::live::{self, Pair};
 use crate::text::short;
 use crate::units;
-use crate::view::requests::{JobView, Measured, RequestsView, Round};
+use crate::view::Estimate;
+use crate::view::requests::{JobView, RequestsView, Round};
 
 /// Jobs of a table; the report has all of them.
 const MOST_JOBS: usize = 12;
@@ -91,7 +92,7 @@ fn sheet(requests: &RequestsView, other: &str) -> Option<Sheet> {
     })
 }
 
-fn range(m: Measured) -> Option<String> {
+fn range(m: Estimate) -> Option<String> {
     let interval = m.interval?;
     Some(format!(
         "{} to {}",

@@ -1,6 +1,6 @@
 //! What the targets' counts of tokens leave in doubt.
 
-use super::sent::Sent;
+use super::sent::RequestView;
 use crate::request::CountCaveat;
 
 /// Tokens and pieces may differ by so many, and by this share of the larger number, before it is told: a piece waits
@@ -35,7 +35,7 @@ pub struct Counting {
 
 impl Counting {
     /// Of whole answers.
-    pub(super) fn of<'a>(answers: impl Iterator<Item = &'a Sent>) -> Self {
+    pub(super) fn of<'a>(answers: impl Iterator<Item = &'a RequestView>) -> Self {
         let mut counting = Self::default();
         for sent in answers {
             counting.note(sent);
@@ -43,7 +43,7 @@ impl Counting {
         counting
     }
 
-    fn note(&mut self, sent: &Sent) {
+    fn note(&mut self, sent: &RequestView) {
         self.n_reasoned += u32::from(sent.n_reasoning > 0);
         self.n_reasoning_only += u32::from(sent.is_reasoning_only());
         let mut n_pieces = sent.n_arrivals;
@@ -91,7 +91,7 @@ mod tests {
         n_visible: u64,
         n_generated: u32,
         caveat: Option<CountCaveat>,
-    ) -> Sent {
+    ) -> RequestView {
         let arrivals = (0..n_reasoned + n_visible).map(|i| Arrival {
             at_ns: i * 10,
             n_tokens: None,
@@ -103,10 +103,10 @@ mod tests {
             caveat,
             ..Timeline::unanswered(0, 0, 0, Ending::Length)
         };
-        Sent::of(0, &timeline)
+        RequestView::of(0, &timeline)
     }
 
-    fn counted(sent: Sent) -> Counting {
+    fn counted(sent: RequestView) -> Counting {
         Counting::of([sent].iter())
     }
 
@@ -132,7 +132,7 @@ mod tests {
                 n_generated: Some(n_generated),
                 ..Timeline::unanswered(0, 0, 0, Ending::Length)
             };
-            Sent::of(0, &timeline)
+            RequestView::of(0, &timeline)
         };
         let ms = 1_000_000;
         // One document, one read of a stream, a proxy's buffer in several reads.

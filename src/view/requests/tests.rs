@@ -20,7 +20,7 @@ fn find<'a>(requests: &'a RequestsView, name: &str, target: &str) -> &'a JobView
     found.expect("is there")
 }
 
-fn about(m: Option<Measured>, expected: f64) {
+fn about(m: Option<Estimate>, expected: f64) {
     let value = m.expect("a value").value;
     assert!(
         (value / expected - 1.0).abs() < 1e-9,

@@ -4,6 +4,7 @@ use super::super::{Block, Grid, or_na};
 use super::MOST_ROWS;
 use crate::analysis::live;
 use crate::analysis::requests::load;
+use crate::analysis::words::times;
 use crate::request::TargetFacts;
 use crate::text::{cut_end, plain, short};
 use crate::units;
@@ -50,7 +51,7 @@ fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
         let ratio = |of| {
             or_na(
                 pair.ratio(of)
-                    .map(live::times)
+                    .map(times)
                     .map(|t| t.replace(" times", "")),
             )
         };

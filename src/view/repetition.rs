@@ -1,10 +1,10 @@
-//! A repetition as a request, or a batch of them, that somebody waits for.
+//! A repetition as its users see it: the time from the prompt to the last token.
 
 use crate::measure::{Call, Phase};
 
 /// One repetition from its prompt to its last token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Request {
+pub struct RepetitionTime {
     /// All of it, nanoseconds.
     pub whole_ns: u64,
     /// The prefill, nanoseconds; none without a prompt.
@@ -13,7 +13,7 @@ pub struct Request {
     pub n_generated: u64,
 }
 
-impl Request {
+impl RepetitionTime {
     /// Of a repetition's calls; none when there are none.
     pub(super) fn of(calls: &[Call]) -> Option<Self> {
         let sum = |phase| {
