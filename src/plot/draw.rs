@@ -11,7 +11,7 @@ use super::canvas::{Fine, Look, Page};
 use super::legend::Legend;
 use super::style::{FINE, FONT, HEIGHT, N_COLOURS, Role, SMALL_FONT, WIDTH, text_width};
 use super::ticks::Ready;
-use super::{Figure, Mark, Point, Scale, Series};
+use super::{Figure, Mark, PlotPoint, Scale, Series};
 use crate::text::{cut_middle, plain};
 
 type Chart<'a> = ChartContext<'a, Page, Cartesian2d<Ready, Ready>>;
@@ -158,7 +158,7 @@ impl Pencil<'_, '_> {
         Some((px + self.aside, py))
     }
 
-    fn places<'s>(&self, series: &'s Series) -> Vec<(&'s Point, (i32, i32))> {
+    fn places<'s>(&self, series: &'s Series) -> Vec<(&'s PlotPoint, (i32, i32))> {
         let points = series.points.iter();
         points
             .filter_map(|p| Some((p, self.place(p.x, p.y)?)))
@@ -211,7 +211,7 @@ impl Pencil<'_, '_> {
     }
 
     /// The bar through a point, its ends, and the notch on it.
-    fn whisker(&self, point: &Point, (x, _): (i32, i32), colour: &str) {
+    fn whisker(&self, point: &PlotPoint, (x, _): (i32, i32), colour: &str) {
         let Some((lo, hi)) = point.bar else { return };
         let at = |y: f64| self.place(point.x, y).map(|(_, y)| y);
         let (Some(low), Some(high)) = (at(lo), at(hi)) else {
@@ -227,7 +227,7 @@ impl Pencil<'_, '_> {
         ));
     }
 
-    fn marker(&self, series: &Series, point: &Point, (x, y): (i32, i32), colour: &str) {
+    fn marker(&self, series: &Series, point: &PlotPoint, (x, y): (i32, i32), colour: &str) {
         let (px, py) = (Fine(x), Fine(y));
         if let Some(tip) = &point.tip {
             let tip = super::escaped(tip);
@@ -279,7 +279,7 @@ impl Pencil<'_, '_> {
     }
 }
 
-fn of(places: &[(&Point, (i32, i32))]) -> Vec<(i32, i32)> {
+fn of(places: &[(&PlotPoint, (i32, i32))]) -> Vec<(i32, i32)> {
     places.iter().map(|(_, place)| *place).collect()
 }
 

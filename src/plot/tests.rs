@@ -55,12 +55,12 @@ fn every_picture_is_valid_and_has_a_bitmap() {
 fn absurd_values_draw_something_all_the_same() {
     let values = [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300, 1e300];
     for mark in [Mark::Line, Mark::Bars, Mark::Stairs, Mark::Dashed] {
-        for axis in [Axis::linear("x, <&>\""), Axis::log("x")] {
-            let points = values.iter().map(|v| Point {
+        for axis in [FigureAxis::linear("x, <&>\""), FigureAxis::log("x")] {
+            let points = values.iter().map(|v| PlotPoint {
                 bar: Some((*v, 1.0)),
                 until: Some(*v),
                 label: Some("<b>".to_owned()),
-                ..Point::at(*v, *v).saying("\"<script>")
+                ..PlotPoint::at(*v, *v).saying("\"<script>")
             });
             let figure = Figure {
                 id: "absurd",

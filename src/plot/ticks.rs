@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 use super::style::text_width;
-use super::{Axis, Scale};
+use super::{FigureAxis, Scale};
 
 /// An axis made ready: its range and its ticks in drawing coordinates (logarithms, where the scale is one).
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,7 @@ pub(super) struct Ready {
 
 impl Ready {
     /// For the values that are to be shown. Without any it is an empty axis from 0 to 1.
-    pub(super) fn of(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn of(axis: &FigureAxis, values: impl Iterator<Item = f64>) -> Self {
         let scale = axis.scale;
         let shown: Vec<f64> = values.filter(|v| scale.takes(*v)).collect();
         let least = shown.iter().copied().fold(f64::INFINITY, f64::min);
@@ -166,8 +166,8 @@ pub(super) fn number(v: f64) -> String {
 mod tests {
     use super::*;
 
-    fn axis(scale: Scale, at: Option<Vec<f64>>) -> Axis {
-        Axis {
+    fn axis(scale: Scale, at: Option<Vec<f64>>) -> FigureAxis {
+        FigureAxis {
             title: String::new(),
             scale,
             at,
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    fn labels(axis: &Axis, values: &[f64]) -> Vec<String> {
+    fn labels(axis: &FigureAxis, values: &[f64]) -> Vec<String> {
         let ready = Ready::of(axis, values.iter().copied());
         ready.ticks.iter().map(|t| ready.label(*t)).collect()
     }

@@ -237,6 +237,11 @@ pub struct CellView {
 }
 
 impl CellView {
+    /// A metric with its interval.
+    pub fn estimate(&self, metric: Metric) -> Option<Estimate> {
+        self.estimates.get(&metric).copied()
+    }
+
     /// A metric's value: the median over processes of each one's median over its repetitions.
     pub fn value(&self, metric: Metric) -> Option<f64> {
         Some(self.estimates.get(&metric)?.value)

@@ -48,13 +48,7 @@ fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
         ],
     );
     for pair in pairs.iter().take(MOST_ROWS) {
-        let ratio = |of| {
-            or_na(
-                pair.ratio(of)
-                    .map(times)
-                    .map(|t| t.replace(" times", "")),
-            )
-        };
+        let ratio = |of| or_na(pair.ratio(of).map(times).map(|t| t.replace(" times", "")));
         grid.rows.push(vec![
             short(&pair.other.job.name),
             load(&pair.other.job.load),
