@@ -20,14 +20,12 @@ pub const GOOD_ENOUGH: f64 = 0.9;
 /// Two cells of one run, compared by the pairs of their replicates.
 #[derive(Debug, Clone, Copy)]
 pub struct Rival<'a> {
-    /// The other cell.
     pub cell: &'a CellView,
     /// How many times as fast the first one is; none with fewer than two replicates in which both were measured.
     pub times_as_fast: Option<Interval>,
 }
 
 impl<'a> Rival<'a> {
-    /// `cell` against `other`.
     pub fn of(cell: &CellView, other: &'a CellView) -> Self {
         Self {
             cell: other,
@@ -56,7 +54,6 @@ pub fn times_as_fast(cell: &CellView, other: &CellView) -> Option<Interval> {
 /// The cell to run when tokens of all users together count.
 #[derive(Debug, Clone)]
 pub struct CellChoice<'a> {
-    /// The cell.
     pub cell: &'a CellView,
     /// The one with the most tokens per second, which may be the same.
     pub most: &'a CellView,

@@ -14,21 +14,21 @@
 //! METHODOLOGY.md, section "Findings", states the rules. Nothing is said that the data do not show: where evidence is
 //! missing or disagrees the sentence says *undetermined*.
 
-pub mod bottleneck;
-pub mod capacity;
-pub mod choice;
-pub mod curve;
-pub mod difficulty;
-pub mod findings;
-pub mod live;
-pub mod requests;
+pub(crate) mod bottleneck;
+pub(crate) mod capacity;
+pub(crate) mod choice;
+pub(crate) mod curve;
+pub(crate) mod difficulty;
+pub(crate) mod findings;
+pub(crate) mod live;
+pub(crate) mod requests;
 pub mod theory;
 mod widths;
-pub mod words;
+pub(crate) mod words;
 
 use std::fmt;
 
-pub use widths::Widths;
+pub(crate) use widths::Widths;
 
 /// How sure a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

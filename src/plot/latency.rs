@@ -8,7 +8,6 @@ use crate::text::short;
 use crate::units;
 use crate::view::{CellView, RunView};
 
-/// Bars of a histogram.
 const N_BARS: usize = 32;
 
 /// The cells whose steps are shown: those of each model that are otherwise like the chosen one, and where there is one

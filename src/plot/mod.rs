@@ -5,25 +5,25 @@
 //! A [`Figure`] holds values in the units of its axes and knows no colours or pixels. A figure whose data a run lacks
 //! is none at all.
 
-pub mod batch;
+pub(crate) mod batch;
 mod canvas;
 mod draw;
-pub mod latency;
+pub(crate) mod latency;
 mod legend;
-pub mod length;
+pub(crate) mod length;
 mod png;
-pub mod requests;
-pub mod resources;
-pub mod roofline;
+pub(crate) mod requests;
+pub(crate) mod resources;
+pub(crate) mod roofline;
 mod style;
 mod ticks;
 
-pub use canvas::Look;
+pub use canvas::Medium;
 pub(crate) use canvas::escaped;
 pub use draw::svg;
 pub(crate) use legend::sample;
-pub use png::{PngError, png};
-pub use style::css_variables;
+pub(crate) use png::{PngError, png};
+pub(crate) use style::css_variables;
 
 /// Whether a drawing's text is that of a file that [`svg`] made.
 pub(crate) fn is_file(svg: &str) -> bool {

@@ -8,7 +8,6 @@ use crate::units;
 use crate::view::Estimate;
 use crate::view::requests::{JobView, RequestView, RequestsView};
 
-/// What intervals are of.
 const BARS: &str = "bars: 95% interval over rounds";
 
 /// A series for each target that a figure has room for.

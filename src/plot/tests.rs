@@ -27,8 +27,8 @@ fn every_figure(view: &RunView) -> Vec<Figure> {
 fn pictures_of_a_mixed_run() {
     let view = fixture::mixed();
     let throughput = batch::throughput(&view, &[]).expect("three batches");
-    assert_snapshot!("throughput_in_a_page", svg(&throughput, Look::Inline));
-    assert_snapshot!("throughput_in_a_file", svg(&throughput, Look::File));
+    assert_snapshot!("throughput_in_a_page", svg(&throughput, Medium::Inline));
+    assert_snapshot!("throughput_in_a_file", svg(&throughput, Medium::File));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn absurd_values_draw_something_all_the_same() {
                     points: points.collect(),
                 }],
             };
-            assert!(!svg(&figure, Look::Inline).contains("<script"));
+            assert!(!svg(&figure, Medium::Inline).contains("<script"));
             png(&figure).expect("an image");
         }
     }

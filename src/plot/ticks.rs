@@ -9,13 +9,13 @@ use super::{FigureAxis, Scale};
 
 /// An axis made ready: its range and its ticks in drawing coordinates (logarithms, where the scale is one).
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ready {
+pub(super) struct DrawnAxis {
     pub(super) scale: Scale,
     pub(super) range: (f64, f64),
     pub(super) ticks: Vec<f64>,
 }
 
-impl Ready {
+impl DrawnAxis {
     /// For the values that are to be shown. Without any it is an empty axis from 0 to 1.
     pub(super) fn of(axis: &FigureAxis, values: impl Iterator<Item = f64>) -> Self {
         let scale = axis.scale;
@@ -72,7 +72,7 @@ impl Ready {
     }
 }
 
-impl Ranged for Ready {
+impl Ranged for DrawnAxis {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn labels(axis: &FigureAxis, values: &[f64]) -> Vec<String> {
-        let ready = Ready::of(axis, values.iter().copied());
+        let ready = DrawnAxis::of(axis, values.iter().copied());
         ready.ticks.iter().map(|t| ready.label(*t)).collect()
     }
 
@@ -201,7 +201,7 @@ mod tests {
     fn measured_batches_are_the_ticks_and_do_not_touch() {
         let batches = vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 100.0, 128.0];
         let axis = axis(Scale::Log, Some(batches.clone()));
-        let ready = Ready::of(&axis, batches.into_iter()).thinned(200, 13);
+        let ready = DrawnAxis::of(&axis, batches.into_iter()).thinned(200, 13);
         let labels: Vec<String> = ready.ticks.iter().map(|t| ready.label(*t)).collect();
         assert_eq!(labels, ["1", "2", "4", "8", "100"]);
     }
@@ -210,9 +210,9 @@ mod tests {
     fn nothing_to_show_is_an_axis_all_the_same() {
         for scale in [Scale::Linear, Scale::Log] {
             let values = [f64::NAN, f64::INFINITY, -1.0].into_iter();
-            let ready = Ready::of(&axis(Scale::Log, None), values);
+            let ready = DrawnAxis::of(&axis(Scale::Log, None), values);
             assert_eq!(ready.range, (0.0, 1.0));
-            let ready = Ready::of(&axis(scale, None), std::iter::once(5.0));
+            let ready = DrawnAxis::of(&axis(scale, None), std::iter::once(5.0));
             assert!(ready.range.0 < ready.range.1, "{ready:?}");
         }
     }

@@ -21,7 +21,6 @@ use crate::record::{
 use crate::stats::summary;
 use crate::text::plural;
 
-/// What is known of a run so far.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
     /// By case, not by name: names leave out what equals the defaults of the version that wrote them.
@@ -67,7 +66,6 @@ struct Loads {
     gpu_memory: Option<LoadMemory>,
 }
 
-/// What is known of a cell so far.
 #[derive(Debug, Default)]
 struct CellLines {
     case_id: Option<CaseId>,
@@ -96,7 +94,6 @@ struct Process {
 #[derive(Debug)]
 struct RunFacts {
     planned: u32,
-    /// Threads that the cell asks for.
     n_threads: u32,
     /// The fastest mean clock of a visit with as many threads.
     fastest_hz: Option<f64>,
@@ -203,8 +200,8 @@ impl Collector {
                 lines.finish(case, loads.unwrap_or(&Loads::default()), run)
             })
             .collect();
-        super::add_speedups(&mut cells);
-        super::note_imprecise(&mut cells, &header.plan.protocol);
+        super::cell::add_speedups(&mut cells);
+        super::cell::note_imprecise(&mut cells, &header.plan.protocol);
         RunView {
             record,
             requests: self.requests.finish(header.requests.as_ref()),

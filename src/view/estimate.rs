@@ -16,7 +16,6 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of each process's values.
     pub(super) fn of(processes: &[Vec<f64>]) -> Option<Self> {
         let has_values = processes.iter().filter(|p| !p.is_empty());
         let processes: Vec<Vec<f64>> = has_values.cloned().collect();
@@ -65,12 +64,10 @@ impl Estimate {
         })
     }
 
-    /// The value as a duration.
     pub(super) fn ns(self) -> u64 {
         whole_ns(self.value)
     }
 
-    /// In another unit.
     pub fn scaled(self, factor: f64) -> Self {
         Self {
             value: self.value * factor,

@@ -17,9 +17,8 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::view::{
-    CellEnergy, CellGpu, CellGpuMemory, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView,
-};
+use crate::view::usage::{CellGpu, CellGpuMemory, MeanMax, MeanMin};
+use crate::view::{CellEnergy, CellUsage, CellView, CellWarning, RunView};
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;

@@ -14,7 +14,6 @@ use crate::text::short;
 /// Why runs cannot be shown together.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// One of them cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Their cells are not of one machine, engine or file.
@@ -23,14 +22,10 @@ pub enum ViewError {
          use `ggufbench compare`"
     )]
     Different {
-        /// The run.
         path: PathBuf,
-        /// The first run.
         first: String,
-        /// What is not the same.
         differences: String,
     },
-    /// No run was named.
     #[error("no run to read")]
     None,
 }

@@ -5,16 +5,13 @@ use crate::measure::{Call, Phase};
 /// One repetition from its prompt to its last token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RepetitionTime {
-    /// All of it, nanoseconds.
     pub whole_ns: u64,
     /// The prefill, nanoseconds; none without a prompt.
     pub prefill_ns: Option<u64>,
-    /// Tokens generated, of all sequences.
     pub n_generated: u64,
 }
 
 impl RepetitionTime {
-    /// Of a repetition's calls; none when there are none.
     pub(super) fn of(calls: &[Call]) -> Option<Self> {
         let sum = |phase| {
             let calls = calls.iter().filter(|c| c.phase == phase);

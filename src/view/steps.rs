@@ -34,7 +34,6 @@ pub struct StepsAt {
 }
 
 impl Steps {
-    /// Adds a repetition.
     pub(super) fn note(&mut self, worker: u32, calls: &[Call]) {
         let decode = || calls.iter().filter(|c| c.phase == Phase::Decode);
         let durations = decode().map(Call::step_ns).collect();

@@ -13,18 +13,14 @@ use crate::record::LoadMemory;
 /// Mean and largest.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeanMax<T> {
-    /// Over time.
     pub mean: T,
-    /// Of a sample.
     pub max: T,
 }
 
 /// Mean and smallest: of clocks, whose drops are what matters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeanMin<T> {
-    /// Over time.
     pub mean: T,
-    /// Of a sample.
     pub min: T,
 }
 
@@ -37,15 +33,12 @@ pub struct CellUsage {
     pub others_cpu_percent: Option<MeanMax<f64>>,
     /// Capacity taken by the hypervisor, share of the machine.
     pub steal_percent: Option<MeanMax<f64>>,
-    /// Memory of the process.
     pub rss_bytes: Option<MeanMax<u64>>,
     /// Clock of the fastest core.
     pub frequency_hz: Option<MeanMin<u64>>,
-    /// Processor temperature, degrees Celsius.
     pub temperature_c: Option<MeanMax<f64>>,
     /// Context switches because a thread waited.
     pub voluntary_switches: Option<u64>,
-    /// Context switches because another thread was given the core.
     pub involuntary_switches: Option<u64>,
     /// Page faults served from disk.
     pub major_faults: Option<u64>,
@@ -55,11 +48,8 @@ pub struct CellUsage {
     pub throttle_events: Option<u64>,
     /// Time a container's CPU quota kept threads off the CPU.
     pub quota_throttled_ns: Option<u64>,
-    /// The GPUs that it computed on, together.
     pub gpu: Option<CellGpu>,
-    /// Memory of the GPUs that it computed on.
     pub gpu_memory: Option<CellGpuMemory>,
-    /// Energy of the GPUs that it computed on.
     pub gpu_energy: Option<CellEnergy>,
     /// Why the joules per token of the GPUs are unknown; none where they are known, and where no GPU was used.
     pub gpu_energy_unknown: Option<String>,
@@ -71,14 +61,11 @@ pub struct CellUsage {
     pub sampler_cost_percent: Option<f64>,
 }
 
-/// The GPU's part.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct CellGpu {
     /// Clock of the multiprocessors.
     pub sm_clock_hz: Option<MeanMin<u64>>,
-    /// Power draw, milliwatts.
     pub power_mw: Option<MeanMax<u64>>,
-    /// Degrees Celsius.
     pub temperature_c: Option<MeanMax<f64>>,
     /// Device memory in use by any process.
     pub memory_used_bytes: Option<MeanMax<u64>>,
@@ -91,7 +78,6 @@ pub struct CellGpu {
 /// Memory of GPUs, in use by any process, as their driver or the engine's backend tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CellGpuMemory {
-    /// All of it.
     pub total_bytes: Option<u64>,
     /// Free before the model was loaded.
     pub free_before_bytes: Option<u64>,
@@ -112,7 +98,6 @@ pub(super) struct UsageFacts {
     pub loading: Option<LoadMemory>,
 }
 
-/// What is known while a record is read.
 #[derive(Debug, Clone)]
 pub(super) struct UsageCollector {
     visits: Vec<UsageSummary>,
@@ -165,7 +150,6 @@ impl UsageCollector {
         self.gpu_used_bytes = self.gpu_used_bytes.max(Some(memory.used_bytes()));
     }
 
-    /// What a visit's sampler saw.
     pub(super) fn note_visit(&mut self, usage: UsageSummary) {
         self.visits.push(usage);
     }

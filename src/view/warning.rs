@@ -8,9 +8,7 @@ use crate::plan::KV_PAD;
 /// How many of how many: `2 of 3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountOf {
-    /// The ones that are meant.
     pub n: u32,
-    /// All of them.
     pub of: u32,
 }
 
@@ -37,14 +35,12 @@ pub enum CellWarning {
     FewerThreads {
         /// Threads, the fewest of any process.
         n_threads: u32,
-        /// Asked for.
         asked: u32,
     },
     /// Not measured as planned in some of the planned processes.
     Failures {
         /// What happened there: `crashed: SIGABRT`.
         how: String,
-        /// Where.
         processes: CountOf,
     },
     /// Measured in fewer processes than planned, without a word why: the run is not over, or was cut off.
@@ -55,25 +51,18 @@ pub enum CellWarning {
     Imprecise {
         /// Half width of the median step's interval, relative.
         half_width: f64,
-        /// What was asked for.
         precision: f64,
     },
     /// All repetitions come from one process.
     OneProcess,
     /// Too few decode steps for the highest percentile.
     FewSteps {
-        /// Decode steps of the cell.
         n_steps: u64,
         /// What a p99 needs.
         needed: u64,
     },
     /// The longest step is one at which the engine's view of the cache grew: longer by design, no disturbance.
-    LongestAtBoundary {
-        /// Such steps of the cell.
-        n_boundary: u64,
-        /// All its steps.
-        n_steps: u64,
-    },
+    LongestAtBoundary { n_boundary: u64, n_steps: u64 },
     /// The clock was lower than in the run's fastest cell with as many threads.
     FrequencyDropped {
         /// By how much at most.
@@ -83,16 +72,13 @@ pub enum CellWarning {
     },
     /// The GPU's clocks were held down.
     GpuThrottled {
-        /// Why.
         reasons: Vec<String>,
-        /// Of the processes with a GPU.
         processes: CountOf,
     },
     /// The machine was disturbed.
     Host {
         /// The worst of what happened.
         worst: HostWarning,
-        /// When.
         repetitions: CountOf,
     },
 }

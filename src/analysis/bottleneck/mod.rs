@@ -42,17 +42,11 @@ impl fmt::Display for Bound {
 /// Where a piece of evidence comes from. Two pieces of one kind count once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EvidenceKind {
-    /// Other batches at the same bytes of weights.
     Batch,
-    /// Other bytes of weights at the same batch.
     Bytes,
-    /// Other numbers of cached tokens.
     Context,
-    /// Other numbers of threads.
     Threads,
-    /// The spans of the step itself.
     Spans,
-    /// The measured ceilings of the machine.
     Ceiling,
 }
 
@@ -69,10 +63,8 @@ impl fmt::Display for EvidenceKind {
     }
 }
 
-/// One observation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoundEvidence {
-    /// Its kind.
     pub kind: EvidenceKind,
     /// What it leaves possible; empty when it says nothing.
     pub leaves: Vec<Bound>,
@@ -82,14 +74,12 @@ pub struct BoundEvidence {
     pub text: String,
 }
 
-/// What bounds a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bottleneck {
     /// The bound; none when it is undetermined.
     pub bound: Option<Bound>,
     /// Why it is undetermined, when it is.
     pub why_not: Option<String>,
-    /// Everything that was observed.
     pub evidence: Vec<BoundEvidence>,
 }
 
@@ -116,7 +106,6 @@ pub fn of(view: &RunView, cell: &CellView, ceilings: Option<BoundEvidence>) -> B
     judge(evidence)
 }
 
-/// The verdict on some evidence.
 pub fn judge(evidence: Vec<BoundEvidence>) -> Bottleneck {
     let telling: Vec<&BoundEvidence> = evidence.iter().filter(|e| !e.leaves.is_empty()).collect();
     let left: Vec<Bound> = [Weights, Compute, KvCache, Host, Sampling]
@@ -199,7 +188,6 @@ pub fn missing(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<(Axis
     .collect()
 }
 
-/// The verdict in words.
 pub fn words(found: &Bottleneck) -> String {
     match (&found.bound, &found.why_not) {
         (Some(bound), _) => format!("bounded by {bound}"),

@@ -24,7 +24,6 @@ pub enum EqualityVerdict {
     Equal,
     /// The whole interval is beyond the margin: shown to differ by more than matters.
     Different,
-    /// Neither.
     Undetermined {
         /// Pairs with which it would be one of both with 80% power, were the truth as estimated; none where no
         /// number of pairs would do.
@@ -35,11 +34,9 @@ pub enum EqualityVerdict {
 /// A ratio hard / easy over pairs, held against the margin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effect {
-    /// Pairs it rests on.
     pub n_pairs: usize,
     /// Geometric mean of the pairs' ratios, with its interval of 90%.
     pub ratio: Interval,
-    /// Equal, different, or neither.
     pub verdict: EqualityVerdict,
 }
 
@@ -73,9 +70,7 @@ impl Effect {
 /// Arm A: at equal lengths.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Equal {
-    /// Time per token.
     pub step: Effect,
-    /// Time to the first token.
     pub ttft: Option<Effect>,
     /// Time spent choosing a token; none where it cannot be seen.
     pub sampler: Option<Effect>,
@@ -170,9 +165,7 @@ impl SamplerParts {
 /// `total = tokens * per_token` holds exactly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Natural {
-    /// Pairs it rests on.
     pub n_pairs: usize,
-    /// Time of the whole answer.
     pub total: Interval,
     /// Tokens of it.
     pub tokens: Interval,
@@ -250,7 +243,6 @@ fn length_share(logs: &[(f64, f64)]) -> Option<Interval> {
 pub struct Control {
     /// Prompt tokens, longer / shorter: the middle of the pairs; none where nobody counted.
     pub longer: Option<f64>,
-    /// Time to the first token.
     pub ttft: Effect,
 }
 

@@ -42,13 +42,9 @@ pub enum AnswerEnd {
 pub struct RequestFigures {
     /// The round, from 0: halves of a pair are compared within a round.
     pub round: u32,
-    /// How it ended.
     pub ended: AnswerEnd,
-    /// Tokens of the prompt.
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer.
     pub n_generated: Option<u32>,
-    /// Time to the first token.
     pub ttft_ns: Option<u64>,
     /// Time per token after the first: the median step where decode calls are seen, else the mean interval.
     pub tpot_ns: Option<f64>,
@@ -86,7 +82,6 @@ impl RequestFigures {
         }
     }
 
-    /// Time spent choosing a token.
     pub fn sample_ns_per_token(&self) -> Option<f64> {
         let n = self.n_generated.filter(|n| *n > 0)?;
         Some(self.sample_ns? as f64 / f64::from(n))
@@ -132,26 +127,20 @@ pub enum Mechanism {
     Sampler,
     /// A token takes longer and the sampler does not explain it.
     Unexplained,
-    /// The data do not tell.
     Undetermined,
 }
 
 /// The experiment as figures. None: that part was not measured, or in fewer than two pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// Whether a prompt known to cost more was seen to.
     pub control: Option<Control>,
-    /// Arm A.
     pub equal: Option<Equal>,
-    /// Arm B.
     pub natural: Option<Natural>,
-    /// What makes the difference.
     pub mechanism: Mechanism,
     /// Right answers and answers judged, of easy and of hard questions.
     pub right: Option<[(usize, usize); 2]>,
 }
 
-/// Judges an experiment.
 pub fn judge(experiment: &DifficultyExperiment) -> Judgement {
     let control = Control::of(&experiment.control);
     let equal = Equal::of(&experiment.equal);

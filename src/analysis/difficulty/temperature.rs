@@ -12,7 +12,6 @@ use crate::stats::summary::median;
 pub struct PromptFigures {
     /// The prompt's id: the same prompt has it at every temperature.
     pub prompt: String,
-    /// What was measured.
     pub requests: Vec<RequestFigures>,
 }
 
@@ -21,7 +20,6 @@ pub struct PromptFigures {
 pub struct AtTemperature {
     /// The temperature; 0 is what the others are held against.
     pub temperature: f32,
-    /// The prompts.
     pub prompts: Vec<PromptFigures>,
 }
 

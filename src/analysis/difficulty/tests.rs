@@ -64,6 +64,15 @@ fn seen_control() -> Vec<PairFigures> {
         .collect()
 }
 
+/// An experiment of this arm with a control that shows.
+fn of_equal(equal: Vec<PairFigures>) -> DifficultyExperiment {
+    DifficultyExperiment {
+        equal,
+        control: seen_control(),
+        ..DifficultyExperiment::default()
+    }
+}
+
 fn only(findings: Vec<Finding>) -> Finding {
     assert_eq!(findings.len(), 1);
     findings.into_iter().next().expect("one")
@@ -143,11 +152,7 @@ fn pairs_of_unequal_length_are_left_out_and_counted() {
     );
     assert_eq!(equal.step.n_pairs, 3);
     assert_eq!(equal.step.verdict, EqualityVerdict::Equal);
-    let finding = only(findings(&DifficultyExperiment {
-        equal: pairs,
-        control: seen_control(),
-        ..DifficultyExperiment::default()
-    }));
+    let finding = only(findings(&of_equal(pairs)));
     let all = finding.evidence.join("\n");
     assert!(
         all.contains("2 pairs were left out of it: their halves differ in tokens."),
@@ -204,11 +209,10 @@ fn without_a_control_that_shows_nothing_is_said() {
 
 #[test]
 fn equal_tokens_and_no_natural_arm_is_no_in_one_sentence() {
+    let equal = of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001, 0.0, -0.001]);
     let experiment = DifficultyExperiment {
         of: "tiny in-process".to_owned(),
-        equal: of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001, 0.0, -0.001]),
-        control: seen_control(),
-        ..DifficultyExperiment::default()
+        ..of_equal(equal)
     };
     assert_eq!(judge(&experiment).mechanism, Mechanism::Nothing);
     let finding = only(findings(&experiment));
@@ -244,10 +248,8 @@ fn longer_answers_are_named_as_the_mechanism() {
     pairs[0].hard[0].ended = AnswerEnd::AtLimit;
     pairs[1].hard[0].ended = AnswerEnd::Broken;
     let experiment = DifficultyExperiment {
-        equal: of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001]),
         natural: pairs,
-        control: seen_control(),
-        ..DifficultyExperiment::default()
+        ..of_equal(of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001]))
     };
     let judgement = judge(&experiment);
     assert_eq!(judgement.mechanism, Mechanism::Length);
@@ -324,11 +326,7 @@ fn a_slower_sampler_is_told_from_a_slower_token() {
             })
             .collect()
     };
-    let of = |sampler, rest| DifficultyExperiment {
-        equal: pairs(sampler, rest),
-        control: seen_control(),
-        ..DifficultyExperiment::default()
-    };
+    let of = |sampler, rest| of_equal(pairs(sampler, rest));
     let sampler = of(1.5, 1.0);
     assert_eq!(judge(&sampler).mechanism, Mechanism::Sampler);
     let claim = only(findings(&sampler)).claim;
@@ -359,12 +357,7 @@ fn a_slower_prefill_is_not_called_nothing() {
             pair(i, vec![request(0)], vec![late])
         })
         .collect();
-    let claim = only(findings(&DifficultyExperiment {
-        equal: pairs,
-        control: seen_control(),
-        ..DifficultyExperiment::default()
-    }))
-    .claim;
+    let claim = only(findings(&of_equal(pairs))).claim;
     assert!(
         claim.starts_with("Not in a token, but in the prefill: "),
         "{claim}"
@@ -448,13 +441,6 @@ fn a_planted_length_effect_is_attributed_to_length() {
     for _ in 0..40 {
         let pairs: Vec<PairFigures> = (0..24)
             .map(|i| {
-                let mut half = |n: u32| RequestFigures {
-                    ended: AnswerEnd::ByModel,
-                    n_generated: Some(n),
-                    total_ns: (f64::from(n) * STEP_NS * f64::exp(noise.sample(&mut rng))) as u64,
-                    ..request(0)
-                };
-                let easy = half(200);
                 let factor = f64::exp(tokens.sample(&mut rng));
                 let mut half = |n: u32| RequestFigures {
                     ended: AnswerEnd::ByModel,
@@ -462,6 +448,7 @@ fn a_planted_length_effect_is_attributed_to_length() {
                     total_ns: (f64::from(n) * STEP_NS * f64::exp(noise.sample(&mut rng))) as u64,
                     ..request(0)
                 };
+                let easy = half(200);
                 pair(i, vec![easy], vec![half((200.0 * factor) as u32)])
             })
             .collect();

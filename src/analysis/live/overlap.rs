@@ -13,7 +13,7 @@ pub struct Overlap {
 
 /// What that says of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serving {
+pub enum Simultaneity {
     /// One after another, although more were under way.
     OneByOne,
     /// All that were under way together.
@@ -50,11 +50,11 @@ impl Overlap {
     }
 
     /// In words' terms.
-    pub fn serving(self) -> Serving {
+    pub fn serving(self) -> Simultaneity {
         match self.answered {
-            1 => Serving::OneByOne,
-            n if n.saturating_add(self.joining()) < self.under_way => Serving::Partly,
-            _ => Serving::Together,
+            1 => Simultaneity::OneByOne,
+            n if n.saturating_add(self.joining()) < self.under_way => Simultaneity::Partly,
+            _ => Simultaneity::Together,
         }
     }
 }
@@ -106,12 +106,12 @@ mod tests {
             }
             .serving()
         };
-        assert_eq!(seen(7, 8), Serving::Together);
-        assert_eq!(seen(28, 32), Serving::Together);
-        assert_eq!(seen(27, 32), Serving::Partly);
-        assert_eq!(seen(3, 4), Serving::Partly);
-        assert_eq!(seen(4, 8), Serving::Partly);
-        assert_eq!(seen(1, 8), Serving::OneByOne);
+        assert_eq!(seen(7, 8), Simultaneity::Together);
+        assert_eq!(seen(28, 32), Simultaneity::Together);
+        assert_eq!(seen(27, 32), Simultaneity::Partly);
+        assert_eq!(seen(3, 4), Simultaneity::Partly);
+        assert_eq!(seen(4, 8), Simultaneity::Partly);
+        assert_eq!(seen(1, 8), Simultaneity::OneByOne);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can be said of targets that served the same jobs.
 
-use super::{Overlap, Pair, Parts, PerToken, Serving, base, others, pairs, work};
+use super::{JobPair, LatencyParts, Overlap, PerToken, Simultaneity, base, others, pairs, work};
 use crate::analysis::words::{counted, duration_ns, times};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Experiment, TargetFacts, TargetKind};
@@ -25,14 +25,14 @@ pub fn findings(requests: &RequestsView) -> Vec<Finding> {
 }
 
 /// The pairs that differ in the number of requests at once only, where that was measured; else all.
-fn comparable<'a>(pairs: &[Pair<'a>]) -> Vec<Pair<'a>> {
-    let is_of = |p: &&Pair<'a>| p.other.job.experiment == Experiment::Concurrency;
-    let own: Vec<Pair<'a>> = pairs.iter().filter(is_of).copied().collect();
+fn comparable<'a>(pairs: &[JobPair<'a>]) -> Vec<JobPair<'a>> {
+    let is_of = |p: &&JobPair<'a>| p.other.job.experiment == Experiment::Concurrency;
+    let own: Vec<JobPair<'a>> = pairs.iter().filter(is_of).copied().collect();
     if own.is_empty() { pairs.to_vec() } else { own }
 }
 
 /// How many times as long, at the fewest and at the most requests at once.
-pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
     let name = short(&last.other.target);
@@ -68,7 +68,7 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
 }
 
 /// The first and the last, or the only one.
-fn ends<'p, 'a>(pairs: &'p [Pair<'a>]) -> impl Iterator<Item = &'p Pair<'a>> {
+fn ends<'p, 'a>(pairs: &'p [JobPair<'a>]) -> impl Iterator<Item = &'p JobPair<'a>> {
     let last = pairs.last().filter(|_| pairs.len() > 1);
     pairs.first().into_iter().chain(last)
 }
@@ -80,7 +80,7 @@ fn at_once(job: &JobView) -> String {
     }
 }
 
-fn evidence(pair: &Pair<'_>) -> String {
+fn evidence(pair: &JobPair<'_>) -> String {
     let ratios = [
         ("latency", pair.ratio(|r| r.latency_ns)),
         ("TTFT", pair.ratio(|r| r.ttft_ns)),
@@ -101,7 +101,7 @@ fn evidence(pair: &Pair<'_>) -> String {
 }
 
 /// The split at the most requests at once.
-pub fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
     let question = "Where does the difference come from?";
@@ -133,7 +133,7 @@ pub fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
 }
 
 /// The three parts that a difference is split into; loading, where there is any, is a fourth.
-fn named(difference: &Parts) -> Vec<(&'static str, f64)> {
+fn named(difference: &LatencyParts) -> Vec<(&'static str, f64)> {
     let mut parts = vec![
         ("engine", difference.engine()),
         ("queueing", difference.waiting),
@@ -156,9 +156,9 @@ fn capitalised(text: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-fn split_in_words(pair: &Pair<'_>) -> Option<String> {
+fn split_in_words(pair: &JobPair<'_>) -> Option<String> {
     let of = |job: &JobView| {
-        let parts = Parts::of(job)?;
+        let parts = LatencyParts::of(job)?;
         Some(format!(
             "{} {} = waiting {} + prefill {} + decode {} + loading {} + transport {}",
             short(&job.target),
@@ -179,7 +179,7 @@ fn split_in_words(pair: &Pair<'_>) -> Option<String> {
 }
 
 /// The engines' own time for a token, at the widths at which they really ran.
-fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
+fn engines(pairs: &[JobPair<'_>]) -> Vec<String> {
     let mut said = Vec::new();
     for pair in ends(pairs) {
         let both = PerToken::of(pair.base).zip(PerToken::of(pair.other));
@@ -190,7 +190,7 @@ fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
         };
         let width = Overlap::of(pair.other).map(Overlap::serving);
         let caution = match width {
-            Some(Serving::OneByOne | Serving::Partly) => {
+            Some(Simultaneity::OneByOne | Simultaneity::Partly) => {
                 " They did not run at equal width: a call for more sequences takes longer and gives more tokens."
             }
             _ => "",
@@ -220,15 +220,15 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
         .max_by_key(|(_, seen)| seen.under_way)?;
     let name = short(target);
     let claim = match seen.serving() {
-        Serving::OneByOne => format!(
+        Simultaneity::OneByOne => format!(
             "No: {name} answered them one after another. Of {} requests under way never more than one was being answered.",
             seen.under_way
         ),
-        Serving::Partly => format!(
+        Simultaneity::Partly => format!(
             "In part: {name} answered at most {} of {} requests under way at the same time; the others waited.",
             seen.answered, seen.under_way
         ),
-        Serving::Together => format!(
+        Simultaneity::Together => format!(
             "Yes: {name} answered {} of {} requests under way at the same time.",
             seen.answered, seen.under_way
         ),
@@ -237,7 +237,7 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
         "{}: counted are answers between their first and their last piece at one instant.",
         short(&job.job.name)
     )];
-    if seen.serving() != Serving::Together {
+    if seen.serving() != Simultaneity::Together {
         evidence.extend(more_slots(requests, job, seen));
     }
     let finding = Finding::new("Are requests answered in parallel?", claim, Sure::Shown);

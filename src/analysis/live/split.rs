@@ -4,14 +4,11 @@ use crate::view::requests::{JobView, RequestView};
 
 /// The parts of a request's latency, mean nanoseconds. They add up to the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Parts {
+pub struct LatencyParts {
     /// Before the engine began with it: no place in the batch was free, or others came first.
     pub waiting: f64,
-    /// Loading the model.
     pub loading: f64,
-    /// Reading the prompt.
     pub prefill: f64,
-    /// Making the answer.
     pub decode: f64,
     /// Between client and server, both ways. Where a server does not say how long it took in all, only what came
     /// after the first piece; the rest of it is in `waiting`.
@@ -29,7 +26,7 @@ pub struct PerToken {
     pub by_server: bool,
 }
 
-impl Parts {
+impl LatencyParts {
     /// Of a job at a target; none where a server does not say what it took for prefill and decoding.
     pub fn of(job: &JobView) -> Option<Self> {
         let whole = job.requests.iter().filter(|s| s.is_answered());
@@ -102,7 +99,6 @@ impl Parts {
 }
 
 impl PerToken {
-    /// Of a job at a target.
     pub fn of(job: &JobView) -> Option<Self> {
         let whole = job.requests.iter().filter(|s| s.is_answered());
         let by_server = !job.is_in_process();

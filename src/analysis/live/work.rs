@@ -1,6 +1,6 @@
 //! Whether two targets did the same work: only then do their times compare.
 
-use super::Pair;
+use super::JobPair;
 use crate::analysis::{Finding, Sure};
 use crate::text::{plural, short};
 use crate::units;
@@ -15,7 +15,7 @@ const FEW_TOKENS: f64 = 2.0;
 const MOST_NAMED: usize = 12;
 
 /// Why a pair's two targets did not do equal work; nothing where they did, as far as is known.
-pub fn unlike(pair: &Pair<'_>) -> Vec<String> {
+pub fn unlike(pair: &JobPair<'_>) -> Vec<String> {
     let mut said = Vec::new();
     for job in [pair.base, pair.other] {
         let doubts = job.doubts.iter().filter(|d| d.is_other_work());
@@ -37,7 +37,7 @@ pub fn unlike(pair: &Pair<'_>) -> Vec<String> {
     said
 }
 
-fn differ(pair: &Pair<'_>, what: &str, of: fn(&JobFigures) -> Option<u64>) -> Option<String> {
+fn differ(pair: &JobPair<'_>, what: &str, of: fn(&JobFigures) -> Option<u64>) -> Option<String> {
     let mean = |job: &JobView| {
         let f = &job.figures;
         let n = f64::from(f.n_whole);
@@ -56,7 +56,7 @@ fn differ(pair: &Pair<'_>, what: &str, of: fn(&JobFigures) -> Option<u64>) -> Op
 }
 
 /// Whether the targets of these pairs did the same work.
-pub fn finding(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn finding(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let other = short(&pairs.first()?.other.target);
     let base = short(&pairs.first()?.base.target);
     let found: Vec<String> = pairs

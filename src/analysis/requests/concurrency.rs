@@ -1,7 +1,7 @@
 //! How many requests at once: what throughput gains, what latency pays, and where more stop paying.
 
 use crate::analysis::choice::GOOD_ENOUGH;
-use crate::analysis::live::{Overlap, Serving};
+use crate::analysis::live::{Overlap, Simultaneity};
 use crate::analysis::words::{duration, first_with_share, or_unknown};
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
@@ -121,14 +121,14 @@ pub fn queueing(job: &JobView) -> Option<String> {
     let ttft = job.figures.ttft_ns.median.map(duration);
     let ttft = ttft.map(|t| format!(" The first token comes after {t} (median)."));
     let answered = match seen.serving() {
-        Serving::OneByOne => {
+        Simultaneity::OneByOne => {
             format!("With {n} under way they were answered one after another: the others queue.")
         }
-        Serving::Partly => format!(
+        Simultaneity::Partly => format!(
             "With {n} under way at most {} were answered at a time: the others queue.",
             seen.answered
         ),
-        Serving::Together => format!(
+        Simultaneity::Together => format!(
             "Of {n} under way {} were answered at the same time.",
             seen.answered
         ),

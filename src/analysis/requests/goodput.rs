@@ -1,7 +1,7 @@
 //! Goodput: requests that meet every limit, as a share and per second.
 
 use super::concurrency;
-use crate::analysis::capacity::{Felt, Slo};
+use crate::analysis::capacity::{LatencyKind, Slo};
 use crate::analysis::words::or_unknown;
 use crate::analysis::{Finding, Sure};
 use crate::text::short;
@@ -20,7 +20,6 @@ pub struct Goodput {
 }
 
 impl Goodput {
-    /// Of a job at a target.
     pub fn of(job: &JobView, slo: &Slo) -> Self {
         let met = job.requests.iter().filter(|s| meets(s, slo)).count();
         let elapsed: Option<Vec<u64>> = job.rounds.iter().map(|r| r.elapsed_ns).collect();
@@ -40,14 +39,14 @@ impl Goodput {
 }
 
 fn meets(sent: &RequestView, slo: &Slo) -> bool {
-    let within = |(felt, limit): &(Felt, u64)| match felt {
-        Felt::Ttft => sent.ttft_ns().is_some_and(|ns| ns <= *limit),
+    let within = |(felt, limit): &(LatencyKind, u64)| match felt {
+        LatencyKind::Ttft => sent.ttft_ns().is_some_and(|ns| ns <= *limit),
         // An answer of one token has no time per further token to be too long.
-        Felt::Tpot => match sent.n_generated {
+        LatencyKind::Tpot => match sent.n_generated {
             Some(0 | 1) => true,
             _ => sent.tpot_ns.is_some_and(|ns| ns <= *limit as f64),
         },
-        Felt::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
+        LatencyKind::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
     };
     sent.is_answered() && slo.limits().iter().all(within)
 }

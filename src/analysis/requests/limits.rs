@@ -1,6 +1,6 @@
 //! What limits requests: where their time goes, and what the calls and the processor say.
 
-use crate::analysis::live::{Overlap, Parts, Serving};
+use crate::analysis::live::{LatencyParts, Overlap, Simultaneity};
 use crate::analysis::requests::concurrency::{curve, knee};
 use crate::analysis::requests::{targets, typical};
 use crate::analysis::{Finding, Sure};
@@ -93,7 +93,7 @@ fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
 
 /// Prefill's, decoding's and the sampler's shares of a typical request.
 fn shares(job: &JobView) -> Option<(f64, f64, f64)> {
-    let parts = Parts::of(job)?;
+    let parts = LatencyParts::of(job)?;
     let sampler = job.calls.and_then(|c| c.sampler_share()).unwrap_or(0.0);
     (parts.whole > 0.0).then(|| {
         (
@@ -125,7 +125,7 @@ fn of_calls(job: &JobView) -> Option<String> {
 }
 
 fn of_latency(job: &JobView) -> Option<String> {
-    let parts = Parts::of(job)?;
+    let parts = LatencyParts::of(job)?;
     let share = |ns: f64| units::percent(ns.max(0.0) / parts.whole.max(1.0));
     Some(format!(
         "A request is {} waiting for a place, {} prefill, {} decoding, {} transport.",
@@ -158,7 +158,7 @@ fn batching(requests: &RequestsView, target: &str) -> Option<(f64, String)> {
         false => enough,
     };
     let seen = Overlap::of(enough)?;
-    if seen.serving() == Serving::OneByOne {
+    if seen.serving() == Simultaneity::OneByOne {
         return None;
     }
     let gain = enough.ratio_to(first, |r| r.tokens_per_s)?.value;
@@ -177,7 +177,7 @@ fn batching(requests: &RequestsView, target: &str) -> Option<(f64, String)> {
 fn queues(requests: &RequestsView, target: &str) -> Option<String> {
     let own = requests.measured().filter(|j| j.target == target);
     let most = own.max_by_key(|j| j.at_once())?;
-    let parts = Parts::of(most)?;
+    let parts = LatencyParts::of(most)?;
     let share = parts.waiting / parts.whole.max(1.0);
     (share > 0.1).then(|| {
         format!(

@@ -15,9 +15,7 @@ const N_POINTS: u32 = 40;
 /// A curve of steps that was fitted rather than measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FittedCurve {
-    /// The label of the measured curve it belongs to.
     pub label: String,
-    /// The chosen form with its coefficients.
     pub fit: Fit,
     /// Whether there are enough batches to say that the form is right; otherwise it describes the data only.
     pub proven: bool,

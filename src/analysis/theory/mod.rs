@@ -21,7 +21,7 @@ use crate::roofline::work;
 use crate::units;
 use crate::view::{CellView, RunView};
 
-pub use fitted::FittedCurve;
+pub(crate) use fitted::FittedCurve;
 
 /// Share of the memory bandwidth from which on a step that mostly reads weights is bounded by the memory.
 const MEMORY_BOUND: f64 = 0.5;

@@ -22,7 +22,6 @@ use crate::view::warning::Disturbances;
 /// Answers that are kept of a job at a target.
 const MOST_SAMPLES: usize = 3;
 
-/// What is known so far.
 #[derive(Debug, Default)]
 pub(in crate::view) struct Collector {
     targets: HashMap<String, TargetView>,
@@ -32,13 +31,11 @@ pub(in crate::view) struct Collector {
     workers: Numbers,
 }
 
-/// A job at a target so far.
 #[derive(Debug, Default)]
 struct JobLines {
     /// By round and number: a resumed run may have done a round again.
     requests: BTreeMap<(u32, u32), RequestView>,
     samples: Vec<SampleAnswer>,
-    /// By round.
     ends: BTreeMap<u32, JobLine>,
     n_lines: u32,
 }

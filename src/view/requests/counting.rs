@@ -34,7 +34,6 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Of whole answers.
     pub(super) fn of<'a>(answers: impl Iterator<Item = &'a RequestView>) -> Self {
         let mut counting = Self::default();
         for sent in answers {

@@ -31,18 +31,14 @@ pub enum JobDoubt {
     PromptCut {
         /// Of the answers whose prompts could be checked those to such prompts.
         answers: CountOf,
-        /// What it read of the one that misses most.
         n_read: u32,
-        /// What that one has at least.
         n_sent: u32,
     },
     /// Answers without a token: they are in no average.
     Empty(CountOf),
     /// Requests came faster than they were answered.
     Overloaded {
-        /// Requests that came in a second.
         offered_per_s: f64,
-        /// Requests that were answered in a second.
         completed_per_s: f64,
         /// Of all that came those that still waited when the load's time was over.
         waiting: CountOf,

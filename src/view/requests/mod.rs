@@ -25,7 +25,6 @@ pub use sent::RequestView;
 /// Every job at every target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestsView {
-    /// The targets in the plan's order.
     pub targets: Vec<TargetView>,
     /// Each job at each target, in the plan's order: a job at all its targets, then the next job.
     pub jobs: Vec<JobView>,
@@ -38,11 +37,8 @@ pub struct RequestsView {
 /// A target as it described itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetView {
-    /// As the user named it.
     pub name: String,
-    /// Before its first job.
     pub before: Option<TargetFacts>,
-    /// After its last.
     pub after: Option<TargetFacts>,
     /// Why it said nothing, the last time it was asked in vain.
     pub reason: Option<String>,
@@ -61,7 +57,6 @@ pub struct JobView {
     pub rounds: Vec<Round>,
     /// Every request, by round and number.
     pub requests: Vec<RequestView>,
-    /// Of all its requests.
     pub figures: JobFigures,
     /// The same by class of prompt, in the order in which the job has them.
     pub classes: Vec<ClassView>,
@@ -86,9 +81,7 @@ pub struct JobView {
 /// A class of prompts of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassView {
-    /// Its name.
     pub class: String,
-    /// Of its requests.
     pub figures: JobFigures,
 }
 
@@ -104,7 +97,6 @@ pub struct SampleAnswer {
 /// A job at a target in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Round {
-    /// Its number, from 0.
     pub round: u32,
     /// The worker process that served it, where there was to be more than one; none of a server.
     pub process: Option<u32>,
@@ -114,9 +106,7 @@ pub struct Round {
     pub started_ns: Option<u64>,
     /// Means over its whole requests.
     pub latency_ns: Option<f64>,
-    /// See `latency_ns`.
     pub ttft_ns: Option<f64>,
-    /// See `latency_ns`.
     pub tpot_ns: Option<f64>,
     /// Tokens of all its requests over `elapsed_ns`.
     pub tokens_per_s: Option<f64>,
@@ -127,21 +117,17 @@ pub struct Round {
 /// How a duration is spread over requests, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Times {
-    /// Values there are.
     pub n: u64,
-    /// Arithmetic mean.
     pub mean: Option<Estimate>,
-    /// The middle one.
     pub median: Option<Estimate>,
     /// 95th percentile; none below 59 values.
     pub p95: Option<Estimate>,
     /// 99th percentile; none below 299 values.
     pub p99: Option<Estimate>,
-    /// The longest.
     pub max: Option<f64>,
 }
 
-/// JobFigures of some requests of a job. Durations are those of whole answers only.
+/// Figures of some requests of a job. Durations are those of whole answers only.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct JobFigures {
     /// Requests that were sent, or were to be.
@@ -195,7 +181,6 @@ const REASON_COLUMNS: usize = 200;
 /// The decode calls of an in-process target.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Calls {
-    /// How many.
     pub n: u64,
     /// Time of those with prompt tokens only.
     pub prefill_ns: u64,
@@ -251,7 +236,6 @@ impl JobView {
         self.kind == Some(TargetKind::InProcess)
     }
 
-    /// Whether an answer is whole.
     pub fn is_measured(&self) -> bool {
         self.figures.n_whole > 0
     }
@@ -310,12 +294,10 @@ impl RequestsView {
         self.jobs.iter().filter(|j| j.is_measured())
     }
 
-    /// A target by its name.
     pub fn target(&self, name: &str) -> Option<&TargetView> {
         self.targets.iter().find(|t| t.name == name)
     }
 
-    /// Whether there is a whole answer.
     pub fn any_whole(&self) -> bool {
         self.jobs.iter().any(|j| j.figures.n_whole > 0)
     }

@@ -7,23 +7,16 @@ use crate::request::{CountCaveat, Ending, Job, ServerTimes, StopAt, Timeline};
 /// A request, without its texts. Instants are nanoseconds since its job began.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RequestView {
-    /// The round.
     pub round: u32,
-    /// Its number in the job.
     pub number: u32,
-    /// When it was due.
     pub due_ns: u64,
-    /// When it was sent.
     pub sent_ns: u64,
     /// When it got its place in the batch; in-process.
     pub admitted_ns: Option<u64>,
     /// First piece of the answer, visible or reasoning.
     pub first_ns: Option<u64>,
-    /// First visible piece.
     pub first_visible_ns: Option<u64>,
-    /// Last piece.
     pub last_ns: Option<u64>,
-    /// Pieces.
     pub n_arrivals: u32,
     /// Of these, pieces of reasoning.
     pub n_reasoning: u32,
@@ -32,13 +25,9 @@ pub struct RequestView {
     pub(super) gaps_ns: Vec<u64>,
     /// The longest time between two of them.
     pub longest_gap_ns: Option<u64>,
-    /// When its end was known.
     pub ended_ns: u64,
-    /// How.
     pub ending: Ending,
-    /// Tokens of the prompt.
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer.
     pub n_generated: Option<u32>,
     /// What `n_generated` does not cover, or why it is missing.
     pub caveat: Option<CountCaveat>,
@@ -49,7 +38,6 @@ pub struct RequestView {
     pub tpot_ns: Option<f64>,
     /// Time spent choosing its tokens.
     pub sample_ns: Option<u64>,
-    /// What the server says.
     pub server: Option<ServerTimes>,
     /// The answer, its beginning; only where the prompt has a right one that it can be held against.
     #[serde(skip)]
