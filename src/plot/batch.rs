@@ -63,7 +63,7 @@ pub fn throughput(view: &RunView, fits: &[FittedCurve]) -> Option<Figure> {
     let names = (
         "throughput",
         "Throughput against batch",
-        "All sequences together; bars: 95% interval over processes. Ideal: batching costs nobody anything.",
+        "All sequences together; bars: 95% interval over processes. Ideal: tokens/s grow in proportion to the batch.",
     );
     against_batch(
         view,
@@ -152,7 +152,11 @@ pub fn per_sequence(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let series = estimates(&curves, Along::Batch, "tokens/s", |c| {
         let all = c.estimate(Metric::DecodeTokensPerS)?;
-        Some(all.scaled(1.0 / f64::from(c.case.n_seq.max(1))))
+        let n_seq = f64::from(c.case.n_seq.max(1));
+        Some(Estimate {
+            value: all.value / n_seq,
+            interval: all.interval.map(|i| i.map(|v| v / n_seq)),
+        })
     });
     let names = (
         "tokens_per_second",
@@ -188,7 +192,15 @@ pub fn ttft(view: &RunView) -> Option<Figure> {
 }
 
 pub(super) fn ttft_s(cell: &CellView) -> Option<Estimate> {
-    Some(cell.estimate(Metric::TtftNs)?.scaled(1e-9))
+    in_units(cell, Metric::TtftNs, 1e9)
+}
+
+/// A duration, whole nanoseconds over those of the unit.
+pub(super) fn in_units(cell: &CellView, metric: Metric, unit_ns: f64) -> Option<Estimate> {
+    Some(Estimate {
+        value: cell.ns(metric)? as f64 / unit_ns,
+        interval: cell.interval(metric).map(|i| i.map(|ns| ns / unit_ns)),
+    })
 }
 
 impl Along {

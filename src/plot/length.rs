@@ -1,6 +1,6 @@
 //! Figures against lengths and threads: one axis at a time, with a line for each model and batch.
 
-use super::batch::{estimates, ttft_s};
+use super::batch::{estimates, in_units, ttft_s};
 use super::{Figure, FigureAxis, MOST_SERIES};
 use crate::analysis::curve::{Along, long_curves, main_curves};
 use crate::metric::Metric;
@@ -22,7 +22,7 @@ fn figure(
 }
 
 fn step_ms(cell: &CellView) -> Option<Estimate> {
-    Some(cell.estimate(Metric::StepNs)?.scaled(1e-6))
+    in_units(cell, Metric::StepNs, 1e6)
 }
 
 /// Time to first token against the prompt's length.

@@ -132,7 +132,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     }
 }
 
-/// A repetition's calls: one prefill, then steps of so many nanoseconds, of which 1000 are this program's
+/// A repetition's calls: one prefill, then steps of these nanoseconds, of which 1000 are this program's
 /// and 3000 sampling.
 pub fn calls(case: &Case, prefill_ns: u64, steps_ns: &[u64]) -> Vec<Call> {
     let call = |phase, n_tokens, n_past, ns: u64| Call {
@@ -235,7 +235,7 @@ pub fn view(header: RunHeader, lines: impl IntoIterator<Item = Line>) -> RunView
     view
 }
 
-/// Repetitions and cell lines of three processes with so many repetitions each; steps differ by one
+/// Repetitions and cell lines of three processes with `n` repetitions each; steps differ by one
 /// thousandth a process and by up to two percent within a repetition.
 pub fn three_processes(case: &Case, n: u32, prefill_ns: u64, step_ns: u64) -> Vec<Line> {
     let mut lines = Vec::new();

@@ -49,7 +49,7 @@ pub struct RunView {
     pub requests: Option<RequestsView>,
     /// How the run ended; none when it is still going on, or was cut off.
     pub end: Option<EndLine>,
-    /// What energy costs, where whoever looks has said so; not in the record.
+    /// What energy costs, where the reader has given a price; not in the record.
     pub price: Option<Price>,
 }
 

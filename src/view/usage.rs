@@ -53,7 +53,7 @@ pub struct CellUsage {
     pub gpu_energy: Option<CellEnergy>,
     /// Why the joules per token of the GPUs are unknown; none where they are known, and where no GPU was used.
     pub gpu_energy_unknown: Option<String>,
-    /// Energy of the processor's packages, everybody's work included.
+    /// Energy of the processor's packages, the work of other processes included.
     pub cpu_energy: Option<CellEnergy>,
     /// Why the joules per token of the processor are unknown.
     pub cpu_energy_unknown: Option<String>,

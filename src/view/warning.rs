@@ -237,7 +237,7 @@ impl fmt::Display for CellWarning {
                 precision * 100.0
             ),
             Self::OneProcess => f.write_str(
-                "measured in one process: the interval knows nothing of differences between processes; \
+                "measured in one process: the interval does not include differences between processes; \
                  use --replicates 3",
             ),
             Self::FewSteps { n_steps, needed } => write!(

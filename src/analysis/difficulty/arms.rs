@@ -80,7 +80,7 @@ pub struct Equal {
     pub sampler_of_difference: Option<f64>,
     /// Pairs left out because their halves do not have equal numbers of tokens.
     pub n_unequal: usize,
-    /// Pairs of which somebody did not say how many tokens they have.
+    /// Pairs of which not all numbers of tokens are known.
     pub n_unknown: usize,
     /// Requests left out because they did not end as they should.
     pub n_broken: usize,
@@ -125,29 +125,17 @@ pub(super) struct SamplerParts {
 
 impl SamplerParts {
     fn of(pairs: &[&PairFigures]) -> Option<Self> {
-        let mut columns: [Vec<f64>; 4] = Default::default();
-        for pair in pairs {
-            let half = |requests: &[RequestFigures], f: fn(&RequestFigures) -> Option<f64>| {
-                let of: Vec<f64> = requests
-                    .iter()
-                    .filter(|r| r.is_whole())
-                    .filter_map(f)
-                    .collect();
-                median(&of)
-            };
-            let steps = [&pair.easy, &pair.hard].map(|h| half(h, |r| r.tpot_ns));
-            let samples = [&pair.easy, &pair.hard].map(|h| half(h, |r| r.sample_ns_per_token()));
-            let ([Some(a), Some(b)], [Some(c), Some(d)]) = (steps, samples) else {
-                continue;
-            };
-            for (column, value) in columns.iter_mut().zip([a, b, c, d]) {
-                column.push(value);
-            }
-        }
-        let [a, b, c, d] = columns.map(|column| mean(&column));
+        let row = |pair: &&PairFigures| {
+            let halves = [&pair.easy, &pair.hard];
+            let steps = halves.map(|h| middle(h, |r| r.tpot_ns));
+            let samples = halves.map(|h| middle(h, RequestFigures::sample_ns_per_token));
+            Some([steps[0]?, steps[1]?, samples[0]?, samples[1]?])
+        };
+        let rows: Vec<[f64; 4]> = pairs.iter().filter_map(row).collect();
+        let column = |i: usize| mean(&rows.iter().map(|row| row[i]).collect::<Vec<_>>());
         Some(Self {
-            step_ns: [a?, b?],
-            sample_ns: [c?, d?],
+            step_ns: [column(0)?, column(1)?],
+            sample_ns: [column(2)?, column(3)?],
         })
     }
 
@@ -241,7 +229,7 @@ fn length_share(logs: &[(f64, f64)]) -> Option<Interval> {
 /// The positive control: the same prompts, a little longer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Control {
-    /// Prompt tokens, longer / shorter: the middle of the pairs; none where nobody counted.
+    /// Prompt tokens, longer / shorter: the middle of the pairs; none where they were not counted.
     pub longer: Option<f64>,
     pub ttft: Effect,
 }
@@ -264,7 +252,7 @@ impl Control {
     }
 }
 
-/// Whether both halves have equal numbers of tokens, prompt and answer; none where somebody does not say.
+/// Whether both halves have equal numbers of tokens, prompt and answer; none where one is not known.
 fn lengths(pair: &PairFigures) -> Option<bool> {
     let whole = || pair.easy.iter().chain(&pair.hard).filter(|r| r.is_whole());
     let same = |f: fn(&RequestFigures) -> Option<u32>| {
@@ -297,8 +285,6 @@ pub(super) fn log_ratios(
         .collect()
 }
 
-/// The middle, over rounds, of the log ratio within a round, so that a machine that drifts from round to round does
-/// not come between the halves.
 fn log_ratio(
     pair: &PairFigures,
     counts: impl Fn(&RequestFigures) -> bool,
@@ -307,6 +293,17 @@ fn log_ratio(
     paired_log_ratio(&pair.easy, &pair.hard, counts, figure)
 }
 
+/// The middle of a figure over the whole answers.
+pub(super) fn middle(
+    requests: &[RequestFigures],
+    figure: impl Fn(&RequestFigures) -> Option<f64>,
+) -> Option<f64> {
+    let whole = requests.iter().filter(|r| r.is_whole());
+    median(&whole.filter_map(figure).collect::<Vec<_>>())
+}
+
+/// The middle, over rounds, of the log ratio within a round, so that a machine that drifts from round to round does
+/// not come between the halves.
 pub(super) fn paired_log_ratio(
     below: &[RequestFigures],
     above: &[RequestFigures],

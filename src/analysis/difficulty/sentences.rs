@@ -65,7 +65,7 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
             Sure::Shown,
         ),
         Mechanism::Unexplained => {
-            // A dense model has no reason to; so it is a finding about the measurement until somebody finds the reason.
+            // A dense model has no reason to; so it is a finding about the measurement until the reason is found.
             let why = match equal.sampler_of_difference {
                 Some(_) => format!(
                     "{}, so neither length nor sampler explains it",
@@ -175,9 +175,9 @@ fn equal_says(equal: Option<&Equal>) -> Vec<String> {
                 effect_says("time of the sampler per token", &effect) + &share.unwrap_or_default(),
             );
         }
-        None => {
-            said.push("At equal length, the sampler: cannot be seen apart from here.".to_owned())
-        }
+        None => said.push(
+            "At equal length, the time of the sampler cannot be measured separately.".to_owned(),
+        ),
     }
     if equal.n_unequal > 0 {
         said.push(format!(

@@ -1,7 +1,7 @@
 //! Temperatures against 0, prompt by prompt: the same design, the sampler by itself.
 
 use super::RequestFigures;
-use super::arms::{Effect, EqualityVerdict, paired_log_ratio};
+use super::arms::{Effect, EqualityVerdict, middle, paired_log_ratio};
 use super::sentences::{by, margin, percent, verdict_says};
 use crate::analysis::{Finding, Sure};
 use crate::stats::Interval;
@@ -177,22 +177,12 @@ fn against(greedy: &AtTemperature, point: &AtTemperature) -> Option<TemperatureE
     })
 }
 
-fn middle(prompt: &PromptFigures, f: impl Fn(&RequestFigures) -> Option<f64>) -> Option<f64> {
-    let values: Vec<f64> = prompt
-        .requests
-        .iter()
-        .filter(|r| r.is_whole())
-        .filter_map(f)
-        .collect();
-    median(&values)
-}
-
 /// Time per token above that of the base, and the sampler's part: the middle of the prompts.
 fn more_ns(both: &[(&PromptFigures, &PromptFigures)]) -> Option<(f64, f64)> {
     let differences = |f: fn(&RequestFigures) -> Option<f64>| {
         let of: Vec<f64> = both
             .iter()
-            .filter_map(|(a, b)| Some(middle(b, f)? - middle(a, f)?))
+            .filter_map(|(a, b)| Some(middle(&b.requests, f)? - middle(&a.requests, f)?))
             .collect();
         median(&of)
     };
@@ -206,7 +196,7 @@ fn sampler_share(point: &AtTemperature) -> Option<f64> {
     let shares: Vec<f64> = point
         .prompts
         .iter()
-        .filter_map(|p| middle(p, |r| Some(r.sample_ns_per_token()? / r.tpot_ns?)))
+        .filter_map(|p| middle(&p.requests, |r| Some(r.sample_ns_per_token()? / r.tpot_ns?)))
         .collect();
     median(&shares)
 }

@@ -55,7 +55,7 @@ fn chosen(view: &RunView, choice: &CellChoice<'_>, sure: Sure) -> String {
             false => format!(" (95%: {shown})"),
         })
     });
-    // Of many sequences the first token is that of the last one, which nobody waits for alone.
+    // Of many sequences the first token is that of the last one, which no user waits for alone.
     let ttft = cell.ns(Metric::TtftNs).filter(|_| cell.case.n_seq == 1);
     let ttft = ttft.map(|ns| format!(", first after {}", units::duration(ns)));
     format!(

@@ -45,7 +45,7 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
 /// No cell can be recommended: the limits are tighter than anything measured.
 fn none_keeps(slo: Option<&Slo>, without: &CellChoice<'_>) -> Finding {
     let limits = slo.map(ToString::to_string).unwrap_or_default();
-    let claim = format!("None: no measured cell keeps {limits}.");
+    let claim = format!("No measured cell keeps {limits}.");
     Finding::new(FOR_ALL, claim, Sure::Likely)
         .with([without_limits(without)])
         .see(&["latency", "ttft_comparison"])
@@ -214,7 +214,7 @@ fn disturbance(cell: &CellView) -> Option<String> {
     })?;
     let CountOf { n, of } = repetitions;
     Some(format!(
-        "The machine was disturbed in {n} of the {of} repetitions of this cell, so nothing counts as shown."
+        "The machine was disturbed in {n} of the {of} repetitions of this cell, so no result counts as shown."
     ))
 }
 
@@ -260,7 +260,7 @@ impl CurveCapacity {
         let binds = binds.unwrap_or_default();
         let least = curve.cells.first().map_or(0, |c| c.case.n_seq);
         let said = match batch {
-            0 => format!("none: already {least} is too slow{binds}"),
+            0 => format!("none: batch {least} is already too slow{binds}"),
             n => format!("{at_least}{n} sequences{range}{binds}"),
         };
         let tokens_per_s = found.tokens_per_s.unwrap_or(0.0);

@@ -8,7 +8,7 @@ use crate::metric::Metric;
 use crate::units;
 use crate::view::{CellView, RunView};
 
-/// Curves that get a sentence each; with more nobody reads on.
+/// Curves that get a sentence each; more would not be read.
 const MOST_CURVES: usize = 8;
 
 /// What the curves show: how throughput grows, which file wins where, how long the worst steps are.

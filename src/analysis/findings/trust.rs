@@ -87,7 +87,7 @@ fn doubts(view: &RunView, measured: &[&CellView]) -> Vec<String> {
     let alone = measured.iter().filter(|c| c.n_processes < 2).count();
     if alone > 0 {
         said.push(format!(
-            "{} measured in one process only: their intervals know nothing of what differs between processes.",
+            "{} measured in one process only: their intervals do not include differences between processes.",
             were(alone)
         ));
     }

@@ -14,6 +14,7 @@ pub use sentences::{findings, headline, in_parallel, where_from};
 pub use split::{LatencyParts, PerToken};
 pub use work::unlike;
 
+use super::requests::targets;
 use crate::view::Estimate;
 use crate::view::requests::{JobView, RequestsView, Round};
 
@@ -48,12 +49,9 @@ pub fn base(requests: &RequestsView) -> Option<&str> {
 /// The other targets that answered, in the plan's order.
 pub fn others(requests: &RequestsView) -> Vec<&str> {
     let base = base(requests);
-    let names = requests.targets.iter().map(|t| t.name.as_str());
-    let answered = |name: &&str| requests.measured().any(|j| j.target == *name);
-    names
-        .filter(|name| Some(*name) != base)
-        .filter(answered)
-        .collect()
+    let mut targets = targets(requests);
+    targets.retain(|name| Some(*name) != base);
+    targets
 }
 
 /// The jobs that both answered, by how many requests are under way at once.

@@ -22,7 +22,7 @@ pub enum Simultaneity {
     Partly,
 }
 
-/// Of many requests under way so few in a hundred need not be answered at the instant when most are: somebody's prompt
+/// Of many requests under way so few in a hundred need not be answered at the instant when most are: the prompt of one
 /// is being computed, which is no answer yet.
 const JOINING_PERCENT: u32 = 10;
 

@@ -58,7 +58,7 @@ pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
         said.join(", "),
         short(&last.base.target),
         match unlike {
-            true => " The two did not do equal work, so this compares no engines.",
+            true => " The two did not do equal work, so this does not compare the engines.",
             false => "",
         }
     );
@@ -108,7 +108,7 @@ pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let Some(difference) = last.difference() else {
         let name = short(&last.other.target);
         let claim =
-            format!("Undetermined: {name} does not say how long prefill and decoding took it.");
+            format!("Undetermined: {name} does not report how long prefill and decoding took.");
         return Some(Finding::new(question, claim, Sure::Undetermined));
     };
     let more = match difference.whole < 0.0 {

@@ -187,7 +187,7 @@ fn targets_that_did_other_work_are_not_compared_as_equals() {
         let head = &found[0];
         assert_eq!(head.sure, Sure::Undetermined);
         assert!(
-            head.claim.ends_with("this compares no engines."),
+            head.claim.ends_with("this does not compare the engines."),
             "{head:?}"
         );
     }

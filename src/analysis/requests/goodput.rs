@@ -107,7 +107,7 @@ pub fn finding(requests: &RequestsView, slo: &Slo) -> Option<Finding> {
     };
     let best = all.first()?;
     let claim = match best.1.n_met {
-        0 => format!("None of any job, with {slo}."),
+        0 => format!("No request of any job meets {slo}."),
         _ => {
             let load = super::load(&best.0.job.load);
             format!("At best {} ({load}), with {slo}.", in_words(best))

@@ -41,7 +41,7 @@ pub fn finding(view: &RunView, requests: &RequestsView) -> Option<Finding> {
 
 fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
     let Some((prefill, decode, sampler)) = shares(job) else {
-        let claim = "undetermined: the target does not say where the time goes.";
+        let claim = "undetermined: the target does not report where the time goes.";
         return (claim.to_owned(), Sure::Undetermined);
     };
     let percent = units::percent;
@@ -70,8 +70,8 @@ fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
             }
             (Some(_), times) => {
                 let claim = format!(
-                    "decoding, {decode} of a request. Sharing the weights' reading gives {times} times the tokens/s only, which tells \
-                     neither weights nor arithmetic."
+                    "decoding, {decode} of a request. Sharing the weights' reading gives only {times} times the tokens/s, which does not tell \
+                     whether weights or arithmetic bound it."
                 );
                 (claim, Sure::Undetermined)
             }

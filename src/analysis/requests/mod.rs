@@ -133,7 +133,7 @@ fn disturbed(jobs: &[&JobView]) -> Option<String> {
     let n = jobs.iter().filter(|j| !j.warnings.is_empty()).count();
     let of = counted(jobs.len(), "job");
     (n > 0)
-        .then(|| format!("The machine was disturbed in {n} of {of}, so nothing counts as shown."))
+        .then(|| format!("The machine was disturbed in {n} of {of}, so no result counts as shown."))
 }
 
 /// Classes that get a part of a sentence each.

@@ -45,12 +45,12 @@ fn doubt(jobs: &[&JobView]) -> Option<String> {
     if rounds < FEWEST_ROUNDS {
         return Some(format!(
             "Temperatures were measured one after another, in fewer than {FEWEST_ROUNDS} rounds: what the machine did in \
-             the meantime is not told from temperature, so nothing counts as shown."
+             the meantime is not told from temperature, so no result counts as shown."
         ));
     }
     let disturbed = jobs.iter().any(|j| !j.warnings.is_empty());
     disturbed.then(|| {
-        "The machine was disturbed at some temperature, so nothing counts as shown.".to_owned()
+        "The machine was disturbed at some temperature, so no result counts as shown.".to_owned()
     })
 }
 

@@ -89,7 +89,7 @@ fn goodput_counts_what_meets_every_limit() {
     assert_eq!(goodput::Goodput::of(classes, &none).n_met, 0);
     let found = goodput::finding(all, &none).expect("measured");
     assert!(
-        found.claim.starts_with("None of any job"),
+        found.claim.starts_with("No request of any job"),
         "{}",
         found.claim
     );

@@ -127,7 +127,7 @@ fn short_answers(measured: &[&JobView]) -> Option<String> {
     let n: u32 = measured.iter().map(|j| j.figures.n_short).sum();
     (n > 0).then(|| {
         format!(
-            "{} ended before the length that was asked for, so they are no equal work.",
+            "{} ended before the length that was asked for, so the work is not equal.",
             plural(n, "answer", "answers")
         )
     })

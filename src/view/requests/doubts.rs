@@ -19,7 +19,7 @@ const MISSING_OF_WORDS: f64 = 0.2;
 
 /// An open loop whose requests are answered this much more slowly than they come is overloaded.
 const KEEPS_UP: f64 = 0.9;
-/// Latency that grows so many times from the first quarter of a load to the last is that of a queue.
+/// Latency that grows by this factor from the first quarter of a load to the last is that of a queue.
 const GROWS: f64 = 2.0;
 /// Fewer requests have no quarters.
 const FEWEST: usize = 8;
@@ -82,7 +82,7 @@ impl fmt::Display for JobDoubt {
             ),
             Self::Empty(answers) => write!(
                 f,
-                "{answers} answers are empty (0 tokens): they are in no average"
+                "{answers} answers are empty (0 tokens): they are not in the averages"
             ),
             Self::Overloaded {
                 offered_per_s,

@@ -6,7 +6,7 @@ mod collect;
 mod counting;
 mod doubts;
 mod figures;
-mod sent;
+mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::text::brief;
 pub(super) use collect::Collector;
 pub use counting::Counting;
 pub use doubts::JobDoubt;
-pub use sent::RequestView;
+pub use request::RequestView;
 
 /// Every job at every target.
 #[derive(Debug, Clone, PartialEq)]

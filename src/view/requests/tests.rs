@@ -253,7 +253,7 @@ fn a_server_that_read_less_than_was_sent_is_doubted() {
 }
 
 #[test]
-fn a_prompt_that_nobody_counted_has_at_least_its_words() {
+fn a_prompt_without_a_count_has_at_least_its_words() {
     let words = |n: usize| {
         let mut long = prompt("long", 16);
         (long.text, long.n_tokens) = ("word ".repeat(n), None);
@@ -288,7 +288,7 @@ fn empty_answers_are_counted_and_not_averaged() {
     assert!(f.failed.is_empty() && !requests(&view).any_failed());
     assert_eq!(
         doubts(&view, "one", OWN),
-        ["2 of 6 answers are empty (0 tokens): they are in no average"]
+        ["2 of 6 answers are empty (0 tokens): they are not in the averages"]
     );
 }
 
