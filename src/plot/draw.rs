@@ -1,11 +1,20 @@
-//! A figure as SVG.
+//! A figure as SVG: plotters lays out the axes and lines, this room's page writes them.
 
-use super::canvas::{Anchor, Canvas, Fine, Medium, joined};
+use plotters::chart::{ChartBuilder, ChartContext};
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::drawing::{DrawingArea, IntoDrawingArea as _};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
+
+use super::canvas::{Canvas, Fine, Medium};
 use super::legend::Legend;
 use super::style::{ColourRole, FINE, FONT, HEIGHT, N_COLOURS, SMALL_FONT, WIDTH, text_width};
 use super::ticks::DrawnAxis;
-use super::{Figure, Mark, PlotPoint, Series};
+use super::{Figure, Mark, PlotPoint, Scale, Series};
 use crate::text::{cut_middle, plain};
+
+type Chart<'a> = ChartContext<'a, Canvas, Cartesian2d<DrawnAxis, DrawnAxis>>;
 
 /// Height of the title of a picture in a file.
 const TITLE: i32 = 26;
@@ -20,20 +29,42 @@ pub fn svg(figure: &Figure, look: Medium) -> String {
         Medium::File => TITLE + legend.height(),
         Medium::Inline => 0,
     };
-    let mut page = Canvas::new(look, WIDTH, HEIGHT + head);
+    let page = Canvas::new(look, WIDTH, HEIGHT + head);
     if look == Medium::File {
         let title = cut_middle(&plain(&figure.title), 60);
-        let place = (8 * FINE, TITLE / 2 * FINE);
-        page.text(&title, FONT + 2, Anchor::LEFT_MIDDLE, place, None);
-        legend.draw(&mut page, TITLE);
+        let style = text_style(FONT + 2, ColourRole::Ink, HPos::Left, VPos::Center);
+        put(&page, &title, &style, (8, TITLE / 2));
+        legend.draw(&page, TITLE);
     }
-    draw_chart(figure, &mut page, head);
+    let root = page.clone().into_drawing_area();
+    draw_chart(figure, &page, &root, head);
+    drop(root);
     page.finish(&figure.title)
 }
 
-fn draw_chart(figure: &Figure, page: &mut Canvas, head: i32) {
-    let frame = Frame::of(figure, head);
-    frame.draw(figure, page);
+fn draw_chart(figure: &Figure, page: &Canvas, root: &DrawingArea<Canvas, Shift>, head: i32) {
+    let points = || figure.series.iter().flat_map(|s| &s.points);
+    let xs = points().flat_map(|p| [Some(p.x), p.until]).flatten();
+    let ys = points().flat_map(|p| {
+        let bar = p.bar.map(|(lo, hi)| [lo, hi]).into_iter().flatten();
+        std::iter::once(p.y).chain(bar)
+    });
+    let x = DrawnAxis::of(&figure.x, xs);
+    let y = DrawnAxis::of(&figure.y, ys);
+    let widest = y.ticks.iter().map(|t| text_width(&y.label(*t), FONT)).max();
+    let left = widest.unwrap_or(0) + 26;
+    let x = x.thinned(WIDTH - left - 22, FONT);
+    let chart = ChartBuilder::on(root)
+        .margin_top((head + 10) * FINE)
+        .margin_bottom(6 * FINE)
+        .margin_left(6 * FINE)
+        .margin_right(16 * FINE)
+        .x_label_area_size(44 * FINE)
+        .y_label_area_size(left * FINE)
+        .build_cartesian_2d(x.clone(), y.clone());
+    // Cannot fail: the page writes into memory, and there is always room for its fixed sizes.
+    let Ok(mut chart) = chart else { return };
+    draw_mesh(&mut chart, figure, &x, &y);
     let n = figure.series.iter().filter(|s| has_bars(s)).count() as i32;
     let mut labels = Labels::default();
     let mut at = 0;
@@ -46,9 +77,11 @@ fn draw_chart(figure: &Figure, page: &mut Canvas, head: i32) {
             0
         };
         page.write(format_args!("<g data-s=\"{number}\">\n"));
-        let mut pencil = Pencil {
-            page: &mut *page,
-            frame: &frame,
+        let scales = (x.scale, y.scale);
+        let pencil = Pencil {
+            page,
+            chart: &chart,
+            scales,
             aside,
         };
         pencil.series(series);
@@ -57,99 +90,71 @@ fn draw_chart(figure: &Figure, page: &mut Canvas, head: i32) {
     }
 }
 
-/// The axes, with the first and the last place of each.
-struct Frame {
-    x: DrawnAxis,
-    y: DrawnAxis,
-    across: (i32, i32),
-    /// From the bottom up.
-    up: (i32, i32),
-}
-
-impl Frame {
-    fn of(figure: &Figure, head: i32) -> Self {
-        let points = || figure.series.iter().flat_map(|s| &s.points);
-        let xs = points().flat_map(|p| [Some(p.x), p.until]).flatten();
-        let ys = points().flat_map(|p| {
-            let bar = p.bar.map(|(lo, hi)| [lo, hi]).into_iter().flatten();
-            std::iter::once(p.y).chain(bar)
-        });
-        let x = DrawnAxis::of(&figure.x, xs);
-        let y = DrawnAxis::of(&figure.y, ys);
-        let widest = y.ticks.iter().map(|t| text_width(&y.label(*t), FONT)).max();
-        let left = widest.unwrap_or(0) + 26;
-        Self {
-            x: x.thinned(WIDTH - left - 22, FONT),
-            y,
-            across: ((left + 6) * FINE, (WIDTH - 16) * FINE - 1),
-            up: ((HEIGHT + head - 50) * FINE - 1, (head + 10) * FINE),
-        }
-    }
-
-    fn place(&self, x: f64, y: f64) -> Option<(i32, i32)> {
-        let (sx, sy) = (self.x.scale, self.y.scale);
-        let is_inside = sx.takes(x) && sy.takes(y);
-        is_inside.then(|| {
-            let x = self.x.place(sx.forth(x), self.across);
-            (x, self.y.place(sy.forth(y), self.up))
-        })
-    }
-
-    /// The axes with their titles and ticks, and the lines behind the data.
-    fn draw(&self, figure: &Figure, page: &mut Canvas) {
-        let ((left, right), (bottom, top)) = (self.across, self.up);
-        let middle = ((left + right + 1) / 2, (bottom + top + 1) / 2);
-        let place = (6 * FINE, middle.1);
-        page.text(
-            &figure.y.title,
-            FONT,
-            Anchor::CENTRE_BELOW,
-            place,
-            Some(270),
-        );
-        let place = (middle.0, bottom + 1 + 44 * FINE);
-        page.text(&figure.x.title, FONT, Anchor::CENTRE_ABOVE, place, None);
-        let xs: Vec<i32> = self.x.places(self.across);
-        let ys: Vec<i32> = self.y.places(self.up);
-        let (grid, ink) = (ColourRole::Grid, ColourRole::Ink);
-        for x in &xs {
-            page.line(&[(*x, bottom), (*x, top)], grid, FINE * 7 / 10);
-        }
-        for y in &ys {
-            page.line(&[(left, *y), (right, *y)], grid, FINE * 7 / 10);
-        }
-        let tick = 4 * FINE;
-        page.line(&[(left - 1, top), (left - 1, bottom)], ink, FINE);
-        for (y, t) in ys.into_iter().zip(&self.y.ticks) {
-            let beside = (left - 2 * tick, y);
-            page.text(&self.y.label(*t), FONT, Anchor::RIGHT_MIDDLE, beside, None);
-            page.line(&[(left - 1 - tick, y), (left - 1, y)], ink, FINE);
-        }
-        page.line(&[(left, bottom + 1), (right, bottom + 1)], ink, FINE);
-        for (x, t) in xs.into_iter().zip(&self.x.ticks) {
-            let below = (x, bottom + 1 + 2 * tick);
-            page.text(&self.x.label(*t), FONT, Anchor::CENTRE_BELOW, below, None);
-            page.line(&[(x, bottom + 1), (x, bottom + 1 + tick)], ink, FINE);
-        }
-    }
-}
-
 fn has_bars(series: &Series) -> bool {
     series.points.iter().any(|p| p.bar.is_some())
 }
 
-/// Draws a series.
-struct Pencil<'a> {
-    page: &'a mut Canvas,
-    frame: &'a Frame,
+fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &DrawnAxis, y: &DrawnAxis) {
+    let text = text_style(FONT, ColourRole::Ink, HPos::Center, VPos::Center);
+    let nothing = ColourRole::Grid.rgb().mix(0.0);
+    let (x_label, y_label) = (|v: &f64| x.label(*v), |v: &f64| y.label(*v));
+    // Cannot fail, as above.
+    let _ = chart
+        .configure_mesh()
+        .bold_line_style(line(ColourRole::Grid, FINE * 7 / 10))
+        .light_line_style(nothing)
+        .axis_style(line(ColourRole::Ink, FINE))
+        .set_all_tick_mark_size(4 * FINE)
+        .x_labels(x.ticks.len().max(1))
+        .y_labels(y.ticks.len().max(1))
+        .x_label_formatter(&x_label)
+        .y_label_formatter(&y_label)
+        .label_style(text.clone())
+        .axis_desc_style(text)
+        .x_desc(figure.x.title.as_str())
+        .y_desc(figure.y.title.as_str())
+        .draw();
+}
+
+fn line(role: ColourRole, width: i32) -> ShapeStyle {
+    ShapeStyle::from(role.rgb()).stroke_width(width as u32)
+}
+
+pub(super) fn text_style(font: i32, role: ColourRole, h: HPos, v: VPos) -> TextStyle<'static> {
+    let font = FontDesc::new(
+        FontFamily::SansSerif,
+        f64::from(font * FINE),
+        FontStyle::Normal,
+    );
+    TextStyle {
+        color: role.rgb().to_backend_color(),
+        pos: Pos::new(h, v),
+        ..TextStyle::from(font)
+    }
+}
+
+pub(super) fn put(page: &Canvas, text: &str, style: &TextStyle<'_>, (x, y): (i32, i32)) {
+    use plotters_backend::DrawingBackend as _;
+    // Cannot fail, as above.
+    let _ = page.clone().draw_text(text, style, (x * FINE, y * FINE));
+}
+
+struct Pencil<'a, 'c> {
+    page: &'a Canvas,
+    chart: &'a Chart<'c>,
+    scales: (Scale, Scale),
     /// How far the series is moved to the side.
     aside: i32,
 }
 
-impl Pencil<'_> {
+impl Pencil<'_, '_> {
     fn place(&self, x: f64, y: f64) -> Option<(i32, i32)> {
-        let (x, y) = self.frame.place(x, y)?;
-        Some((x + self.aside, y))
+        let (sx, sy) = self.scales;
+        if !(sx.takes(x) && sy.takes(y)) {
+            return None;
+        }
+        let (px, py) = self.chart.backend_coord(&(sx.forth(x), sy.forth(y)));
+        Some((px + self.aside, py))
     }
 
     fn places<'s>(&self, series: &'s Series) -> Vec<(&'s PlotPoint, (i32, i32))> {
@@ -159,7 +164,7 @@ impl Pencil<'_> {
             .collect()
     }
 
-    fn series(&mut self, series: &Series) {
+    fn series(&self, series: &Series) {
         let colour = self.page.colour(ColourRole::Series(series.look));
         let places = self.places(series);
         match series.mark {
@@ -185,23 +190,27 @@ impl Pencil<'_> {
         }
     }
 
-    fn path(&mut self, places: &[(i32, i32)], colour: &str, tenths: i32, dashes: &str) {
+    fn path(&self, places: &[(i32, i32)], colour: &str, tenths: i32, dashes: &str) {
         if places.len() < 2 {
             return;
         }
+        let points: Vec<String> = places
+            .iter()
+            .map(|(x, y)| format!("{},{}", Fine(*x), Fine(*y)))
+            .collect();
         let dashes = match dashes {
             "" => String::new(),
             dashes => format!(" stroke-dasharray=\"{dashes}\""),
         };
         self.page.write(format_args!(
             "<polyline points=\"{}\" style=\"stroke:{colour}\" stroke-width=\"{}\" stroke-linejoin=\"round\" fill=\"none\"{dashes}/>\n",
-            joined(places),
+            points.join(" "),
             Fine(tenths)
         ));
     }
 
     /// The bar through a point, its ends, and the notch on it.
-    fn whisker(&mut self, point: &PlotPoint, (x, _): (i32, i32), colour: &str) {
+    fn whisker(&self, point: &PlotPoint, (x, _): (i32, i32), colour: &str) {
         let Some((lo, hi)) = point.bar else { return };
         let at = |y: f64| self.place(point.x, y).map(|(_, y)| y);
         let (Some(low), Some(high)) = (at(lo), at(hi)) else {
@@ -217,7 +226,7 @@ impl Pencil<'_> {
         ));
     }
 
-    fn marker(&mut self, series: &Series, point: &PlotPoint, (x, y): (i32, i32), colour: &str) {
+    fn marker(&self, series: &Series, point: &PlotPoint, (x, y): (i32, i32), colour: &str) {
         let (px, py) = (Fine(x), Fine(y));
         if let Some(tip) = &point.tip {
             let tip = super::escaped(tip);
@@ -234,7 +243,7 @@ impl Pencil<'_> {
         }
     }
 
-    fn bars(&mut self, series: &Series, colour: &str) {
+    fn bars(&self, series: &Series, colour: &str) {
         for point in &series.points {
             let Some(until) = point.until else { continue };
             let corners = (self.place(point.x, point.y), self.place(until, 0.0));
@@ -256,16 +265,15 @@ impl Pencil<'_> {
     }
 
     /// Labels beside points, where they touch neither each other nor the frame.
-    fn labels(&mut self, series: &Series, labels: &mut Labels) {
+    fn labels(&self, series: &Series, labels: &mut Labels) {
         for (point, (x, y)) in self.places(series) {
             labels.points.push((x / FINE, y / FINE));
             let Some(label) = &point.label else { continue };
             let Some((x, y)) = labels.room(label, (x / FINE, y / FINE)) else {
                 continue;
             };
-            let place = (x * FINE, y * FINE);
-            self.page
-                .text(label, SMALL_FONT, Anchor::LEFT_BELOW, place, None);
+            let style = text_style(SMALL_FONT, ColourRole::Ink, HPos::Left, VPos::Top);
+            put(self.page, label, &style, (x, y));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Which line is which: in a picture of its own a few lines of names, in a page a sample beside each name.
 
-use super::canvas::{Anchor, Canvas, Medium};
-use super::draw::{dashes, shape};
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::canvas::{Canvas, Medium};
+use super::draw::{dashes, put, shape, text_style};
 use super::style::{ColourRole, FINE, FONT, WIDTH, text_width};
 use super::{Figure, Mark, Series};
 use crate::text::{cut_middle, plain};
@@ -40,13 +42,12 @@ impl Legend {
         self.n_lines * LEGEND_LINE
     }
 
-    pub(super) fn draw(&self, page: &mut Canvas, top: i32) {
+    pub(super) fn draw(&self, page: &Canvas, top: i32) {
         for (x, row, name, look, mark) in &self.entries {
             let y = top + row * LEGEND_LINE + LEGEND_LINE / 2;
-            let key = key(*look, *mark, (*x, y), page);
-            page.write(format_args!("{key}"));
-            let place = ((x + 28) * FINE, y * FINE);
-            page.text(name, FONT, Anchor::LEFT_MIDDLE, place, None);
+            page.write(format_args!("{}", key(*look, *mark, (*x, y), page)));
+            let style = text_style(FONT, ColourRole::Ink, HPos::Left, VPos::Center);
+            put(page, name, &style, (x + 28, y));
         }
     }
 }

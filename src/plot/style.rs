@@ -1,9 +1,11 @@
 //! One style for every figure: sizes, colours, shapes, and how wide a text is.
 
+use plotters::style::RGBColor;
+
 use super::REFERENCE;
 
-/// Fine units per unit of the picture: places are whole numbers of them, since a curve rounded to whole pixels would look
-/// ragged when it is enlarged.
+/// Units of the drawing surface per unit of the picture: plotters draws in whole units, and a curve rounded to
+/// whole pixels would look ragged when it is enlarged.
 pub(super) const FINE: i32 = 10;
 /// Width of a figure. Small, so that text is still readable when the figure is shown at 370 pixels.
 pub(super) const WIDTH: i32 = 460;
@@ -18,6 +20,7 @@ pub(super) const SMALL_FONT: i32 = 11;
 /// dark; a picture in a file has it written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColourRole {
+    Background,
     Ink,
     Grid,
     Series(usize),
@@ -36,6 +39,7 @@ impl ColourRole {
     /// The colour on white paper.
     pub(super) fn hex(self) -> u32 {
         match self {
+            Self::Background => 0xffffff,
             Self::Ink => 0x333333,
             Self::Grid => 0xdddddd,
             Self::Series(REFERENCE) => 0x767676,
@@ -43,9 +47,26 @@ impl ColourRole {
         }
     }
 
+    pub(super) fn rgb(self) -> RGBColor {
+        let [_, r, g, b] = self.hex().to_be_bytes();
+        RGBColor(r, g, b)
+    }
+
+    /// The role that was drawn with a colour: plotters passes on colours only.
+    pub(super) fn of_rgb((r, g, b): (u8, u8, u8)) -> Self {
+        let hex = u32::from_be_bytes([0, r, g, b]);
+        let series = (0..N_COLOURS).map(Self::Series);
+        [Self::Background, Self::Grid]
+            .into_iter()
+            .chain(series)
+            .find(|role| role.hex() == hex)
+            .unwrap_or(Self::Ink)
+    }
+
     /// Its variable in the page's style.
     pub(super) fn variable(self) -> String {
         match self {
+            Self::Background => "--paper".to_owned(),
             Self::Ink => "--ink".to_owned(),
             Self::Grid => "--grid".to_owned(),
             Self::Series(REFERENCE) => "--faint".to_owned(),
@@ -78,4 +99,23 @@ pub(super) fn text_width(text: &str, font: i32) -> i32 {
         })
         .sum();
     (em * f64::from(font)).ceil() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_is_known_by_its_colour() {
+        for role in [
+            ColourRole::Background,
+            ColourRole::Ink,
+            ColourRole::Grid,
+            ColourRole::Series(4),
+        ] {
+            let RGBColor(r, g, b) = role.rgb();
+            assert_eq!(ColourRole::of_rgb((r, g, b)), role);
+        }
+        assert_eq!(ColourRole::Series(N_COLOURS).variable(), "--s0");
+    }
 }

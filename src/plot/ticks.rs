@@ -1,5 +1,9 @@
 //! Where an axis has its lines and what stands beside them.
 
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+
 use super::style::text_width;
 use super::{FigureAxis, Scale};
 
@@ -44,7 +48,7 @@ impl DrawnAxis {
         }
     }
 
-    /// Leaves out ticks whose labels would touch on an axis of this length.
+    /// Leaves out ticks whose labels would touch on an axis of so many units.
     pub(super) fn thinned(mut self, length: i32, font: i32) -> Self {
         let (lo, hi) = self.range;
         let place = |t: f64| (t - lo) / (hi - lo) * f64::from(length);
@@ -62,22 +66,33 @@ impl DrawnAxis {
         self
     }
 
-    /// Where a drawing coordinate lies between two places.
-    pub(super) fn place(&self, at: f64, (from, to): (i32, i32)) -> i32 {
-        let (lo, hi) = self.range;
-        // Far outside is just outside: a number of pixels must not overflow.
-        let way = ((at - lo) / (hi - lo)).clamp(-1.0, 2.0);
-        from + (f64::from(to - from) * way).round() as i32
-    }
-
-    /// Where the ticks are.
-    pub(super) fn places(&self, between: (i32, i32)) -> Vec<i32> {
-        self.ticks.iter().map(|t| self.place(*t, between)).collect()
-    }
-
     /// What stands beside a tick.
     pub(super) fn label(&self, tick: f64) -> String {
         number(self.scale.back(tick))
+    }
+}
+
+impl Ranged for DrawnAxis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        let (lo, hi) = self.range;
+        // Far outside is just outside: a number of pixels must not overflow.
+        let way = ((value - lo) / (hi - lo)).clamp(-1.0, 2.0);
+        from + (f64::from(to - from) * way).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() {
+            Vec::new()
+        } else {
+            self.ticks.clone()
+        }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.0..self.range.1
     }
 }
 
