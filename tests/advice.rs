@@ -140,7 +140,7 @@ fn report_alone_means_the_newest_run() {
     assert!(
         claims
             .iter()
-            .any(|c| c.contains("no measured cell keeps TPOT")),
+            .any(|c| c.contains("No measured cell keeps TPOT")),
         "{claims:?}"
     );
 }

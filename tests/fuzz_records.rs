@@ -45,7 +45,7 @@ fn show(path: &Path) -> Result<(), String> {
     page::render(&lab, path).expect("a template that is compiled in");
     paper::render(&lab);
     for figure in lab.figures() {
-        ggufbench::plot::svg(figure, ggufbench::plot::Look::File);
+        ggufbench::plot::svg(figure, ggufbench::plot::Medium::File);
     }
     let both = [path.to_owned(), path.to_owned()];
     // The same run twice is for the reader to notice.

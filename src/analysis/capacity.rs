@@ -13,16 +13,14 @@ use crate::view::CellView;
 
 /// A latency that users feel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Felt {
-    /// Time per output token: the mean step.
+pub enum LatencyKind {
     Tpot,
-    /// Time to first token.
     Ttft,
     /// 99th percentile of the gap between two tokens.
     Itl,
 }
 
-impl Felt {
+impl LatencyKind {
     const ALL: [Self; 3] = [Self::Tpot, Self::Ttft, Self::Itl];
 
     fn key(self) -> &'static str {
@@ -56,7 +54,7 @@ impl Felt {
     }
 }
 
-impl fmt::Display for Felt {
+impl fmt::Display for LatencyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tpot => "TPOT",
@@ -69,18 +67,18 @@ impl fmt::Display for Felt {
 /// Limits that a service promises: `tpot=50ms,ttft=2s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slo {
-    limits: Vec<(Felt, u64)>,
+    limits: Vec<(LatencyKind, u64)>,
 }
 
 impl Slo {
     /// Each limited latency with its limit, nanoseconds.
-    pub fn limits(&self) -> &[(Felt, u64)] {
+    pub fn limits(&self) -> &[(LatencyKind, u64)] {
         &self.limits
     }
 
     /// Whether a cell is known to be within every limit.
     pub fn is_kept_by(&self, cell: &CellView) -> bool {
-        let within = |(felt, limit): &(Felt, u64)| {
+        let within = |(felt, limit): &(LatencyKind, u64)| {
             felt.of(cell)
                 .is_some_and(|(latency, _)| latency <= *limit as f64)
         };
@@ -92,14 +90,14 @@ impl FromStr for Slo {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let mut limits: Vec<(Felt, u64)> = Vec::new();
+        let mut limits: Vec<(LatencyKind, u64)> = Vec::new();
         for part in s.split(',').map(str::trim) {
             let (key, value) = part.split_once('=').ok_or_else(|| {
                 format!("'{part}' is no limit; say tpot=50ms, ttft=2s, itl=100ms or several of them with commas")
             })?;
-            let felt = Felt::ALL.into_iter().find(|f| f.key() == key.trim());
+            let felt = LatencyKind::ALL.into_iter().find(|f| f.key() == key.trim());
             let felt = felt.ok_or_else(|| {
-                let keys = Felt::ALL.map(Felt::key).join(", ");
+                let keys = LatencyKind::ALL.map(LatencyKind::key).join(", ");
                 format!("'{key}' is no latency that can be limited; one of {keys}")
             })?;
             if limits.iter().any(|(known, _)| *known == felt) {
@@ -146,7 +144,7 @@ pub struct Capacity {
     /// Whether the largest measured batch is still within the limits, so that more might be.
     pub at_least: bool,
     /// What binds; none when nothing does.
-    pub binds: Option<Felt>,
+    pub binds: Option<LatencyKind>,
     /// Tokens per second of all sequences at that batch, interpolated as the latency.
     pub tokens_per_s: Option<f64>,
 }
@@ -205,7 +203,7 @@ pub fn capacity(curve: &Curve<'_>, slo: &Slo) -> Result<Capacity, String> {
 struct Reach {
     batch: f64,
     is_largest: bool,
-    felt: Option<Felt>,
+    felt: Option<LatencyKind>,
 }
 
 /// The batch at which latencies reach a limit; `points` ascend by batch.
@@ -294,14 +292,17 @@ mod tests {
     fn the_batch_at_a_limit_is_interpolated_between_measured_ones() {
         // Steps double where the batch is four times as large: 28.3 ms is half-way from 4 to 16 on logarithms.
         let c = of("tpot=28.4ms").expect("measured");
-        assert_eq!((c.batch, c.binds, c.at_least), (8, Some(Felt::Tpot), false));
+        assert_eq!(
+            (c.batch, c.binds, c.at_least),
+            (8, Some(LatencyKind::Tpot), false)
+        );
         let (lo, hi) = c.interval.expect("three processes");
         assert!(lo <= 8 && (8..16).contains(&hi), "{lo} {hi}");
         assert!(c.tokens_per_s.is_some_and(|r| (200.0..400.0).contains(&r)));
         let c = of("tpot=28.4ms,ttft=500ms").expect("measured");
         assert_eq!(
             (c.batch, c.binds),
-            (5, Some(Felt::Ttft)),
+            (5, Some(LatencyKind::Ttft)),
             "the tighter one binds"
         );
     }

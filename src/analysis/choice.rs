@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::capacity::Slo;
 use super::curve::{Along, Curve, curves, is_measured, label};
+use super::words::first_with_share;
 use crate::compare::change::Change;
 use crate::metric::Metric;
 use crate::plan::Axis;
@@ -19,14 +20,12 @@ pub const GOOD_ENOUGH: f64 = 0.9;
 /// Two cells of one run, compared by the pairs of their replicates.
 #[derive(Debug, Clone, Copy)]
 pub struct Rival<'a> {
-    /// The other cell.
     pub cell: &'a CellView,
     /// How many times as fast the first one is; none with fewer than two replicates in which both were measured.
     pub times_as_fast: Option<Interval>,
 }
 
 impl<'a> Rival<'a> {
-    /// `cell` against `other`.
     pub fn of(cell: &CellView, other: &'a CellView) -> Self {
         Self {
             cell: other,
@@ -54,8 +53,7 @@ pub fn times_as_fast(cell: &CellView, other: &CellView) -> Option<Interval> {
 
 /// The cell to run when tokens of all users together count.
 #[derive(Debug, Clone)]
-pub struct Choice<'a> {
-    /// The cell.
+pub struct CellChoice<'a> {
     pub cell: &'a CellView,
     /// The one with the most tokens per second, which may be the same.
     pub most: &'a CellView,
@@ -66,27 +64,22 @@ pub struct Choice<'a> {
 }
 
 /// What a user brings, as against what can be chosen: tokens of the prompt, generated, and in the cache beforehand.
-type Workload = (u32, u32, u32);
-
-fn workload_of(case: &Case) -> Workload {
-    (case.n_prompt, case.n_gen, case.n_depth)
+fn work_tokens(case: &Case) -> [u32; 3] {
+    [case.n_prompt, case.n_gen, case.n_depth]
 }
 
 /// The curves along the batch whose cells do the same work, so that they can be chosen between: the work that most
 /// cells do, and of works done equally often the longest.
 pub fn comparable(view: &RunView) -> Vec<Curve<'_>> {
     let mut curves = curves(view, Along::Batch);
-    let mut counts: BTreeMap<Workload, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<[u32; 3], usize> = BTreeMap::new();
     for curve in &curves {
-        *counts.entry(workload_of(curve.case())).or_default() += curve.cells.len();
+        *counts.entry(work_tokens(curve.case())).or_default() += curve.cells.len();
     }
-    let tokens =
-        |(prompt, gen_, depth): Workload| u64::from(prompt) + u64::from(gen_) + u64::from(depth);
-    let usual = counts
-        .into_iter()
-        .max_by_key(|(work, n)| (*n, tokens(*work)));
+    let tokens = |work: &[u32; 3]| work.iter().map(|n| u64::from(*n)).sum::<u64>();
+    let usual = counts.iter().max_by_key(|(work, n)| (**n, tokens(work)));
     if let Some((usual, _)) = usual {
-        curves.retain(|c| workload_of(c.case()) == usual);
+        curves.retain(|c| work_tokens(c.case()) == *usual);
     }
     label(&mut curves, Along::Batch);
     curves
@@ -117,20 +110,16 @@ fn candidates<'a>(view: &'a RunView, slo: Option<&Slo>) -> Vec<&'a CellView> {
         .collect()
 }
 
-/// The cell with the shortest step among those whose throughput is [`GOOD_ENOUGH`]; none when none was measured.
-pub fn for_all(view: &RunView) -> Option<Choice<'_>> {
-    for_all_within(view, None)
-}
-
-/// The same among the cells that keep some limits; none when none keeps them.
-pub fn for_all_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice<'a>> {
+/// The cell with the shortest step among those whose throughput is [`GOOD_ENOUGH`], of the cells that keep the limits; none
+/// when there are none such.
+pub fn for_all<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a>> {
     let cells = candidates(view, slo);
     let most = *cells.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     let enough = GOOD_ENOUGH * rate(most);
     let good = cells.iter().filter(|c| rate(c) >= enough);
     let cell = *good.min_by_key(|c| (c.median_step_ns(), c.case.n_seq))?;
     let differs = cell.case != most.case;
-    Some(Choice {
+    Some(CellChoice {
         cell,
         most,
         of_most: differs.then(|| times_as_fast(cell, most)).flatten(),
@@ -138,20 +127,15 @@ pub fn for_all_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice
     })
 }
 
-/// The cell to run for a single user: the shortest step with the smallest batch measured.
-pub fn for_one(view: &RunView) -> Option<Choice<'_>> {
-    for_one_within(view, None)
-}
-
-/// The same among the cells that keep some limits; none when none keeps them.
-pub fn for_one_within<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<Choice<'a>> {
+/// The cell to run for a single user: the shortest step with the smallest batch that keeps the limits.
+pub fn for_one<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a>> {
     let cells = candidates(view, slo);
     let least = cells.iter().map(|c| c.case.n_seq).min()?;
     let cell = *cells
         .iter()
         .filter(|c| c.case.n_seq == least)
         .min_by_key(|c| c.median_step_ns())?;
-    Some(Choice {
+    Some(CellChoice {
         cell,
         most: cell,
         of_most: None,
@@ -178,13 +162,7 @@ pub(super) fn rate(cell: &CellView) -> f64 {
 
 /// Where a curve's throughput stops paying: the first cell that has [`GOOD_ENOUGH`] of the curve's most, and the most.
 pub fn flattens<'a>(curve: &Curve<'a>) -> Option<(&'a CellView, &'a CellView)> {
-    let most = *curve
-        .cells
-        .iter()
-        .max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
-    let enough = GOOD_ENOUGH * rate(most);
-    let first = *curve.cells.iter().find(|c| rate(c) >= enough)?;
-    Some((first, most))
+    first_with_share(&curve.cells, GOOD_ENOUGH, rate)
 }
 
 #[cfg(test)]
@@ -212,7 +190,7 @@ mod tests {
     fn the_shortest_step_decides_among_cells_that_are_fast_enough() {
         // Tokens per second: 200, 640, 1032, 1067 and 100, 320, 1000, 1123.
         let view = view([5, 12, 31, 120], [10, 25, 32, 114]);
-        let choice = for_all(&view).expect("measured");
+        let choice = for_all(&view, None).expect("measured");
         assert_eq!(
             (choice.cell.case.model.as_str(), choice.cell.case.n_seq),
             ("a", 32)
@@ -226,7 +204,7 @@ mod tests {
         let rival = choice.rival.expect("the other file");
         assert_eq!(rival.cell.case.n_seq, 32);
         assert!(rival.is_slower(), "{rival:?}");
-        let one = for_one(&view).expect("measured");
+        let one = for_one(&view, None).expect("measured");
         assert_eq!(
             (one.cell.case.model.as_str(), one.cell.case.n_seq),
             ("a", 1)
@@ -240,8 +218,7 @@ mod tests {
         let view = view([5, 12, 31, 120], [10, 25, 32, 114]);
         let chosen = |slo: &str| {
             let slo: Slo = slo.parse().expect("limits");
-            for_all_within(&view, Some(&slo))
-                .map(|c| (c.cell.case.model.clone(), c.cell.case.n_seq))
+            for_all(&view, Some(&slo)).map(|c| (c.cell.case.model.clone(), c.cell.case.n_seq))
         };
         assert_eq!(chosen("tpot=1s"), Some(("a".to_owned(), 32)));
         assert_eq!(chosen("tpot=20ms"), Some(("a".to_owned(), 8)));

@@ -9,20 +9,14 @@ use crate::view::{CellOutcome, CellView, RunView};
 /// An axis whose values are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Along {
-    /// Sequences decoded together.
     Batch,
-    /// Prompt tokens.
     Prompt,
-    /// Decode steps.
     Gen,
-    /// Tokens in the cache before the prompt.
     Depth,
-    /// Engine threads.
     Threads,
 }
 
 impl Along {
-    /// A case's value.
     pub fn of(self, case: &Case) -> u32 {
         match self {
             Self::Batch => case.n_seq,

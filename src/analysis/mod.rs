@@ -14,20 +14,21 @@
 //! METHODOLOGY.md, section "Findings", states the rules. Nothing is said that the data do not show: where evidence is
 //! missing or disagrees the sentence says *undetermined*.
 
-pub mod bottleneck;
-pub mod capacity;
-pub mod choice;
-pub mod curve;
-pub mod difficulty;
-pub mod findings;
-pub mod live;
-pub mod requests;
+pub(crate) mod bottleneck;
+pub(crate) mod capacity;
+pub(crate) mod choice;
+pub(crate) mod curve;
+pub(crate) mod difficulty;
+pub(crate) mod findings;
+pub(crate) mod live;
+pub(crate) mod requests;
 pub mod theory;
 mod widths;
+pub(crate) mod words;
 
 use std::fmt;
 
-pub use widths::Widths;
+pub(crate) use widths::Widths;
 
 /// How sure a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl Sure {
         }
     }
 
+    /// Shown where this holds, else likely.
+    fn shown_if(is_shown: bool) -> Self {
+        if is_shown { Self::Shown } else { Self::Likely }
+    }
+
     /// What follows a short answer: nothing where it is shown.
     fn hedge(self) -> &'static str {
         match self {
@@ -104,10 +110,32 @@ pub struct Finding {
     pub see: Vec<&'static str>,
 }
 
+impl Finding {
+    fn new(question: &'static str, claim: impl Into<String>, sure: Sure) -> Self {
+        Self {
+            question,
+            claim: claim.into(),
+            evidence: Vec::new(),
+            sure,
+            see: Vec::new(),
+        }
+    }
+
+    fn with(self, evidence: impl IntoIterator<Item = String>) -> Self {
+        let evidence = evidence.into_iter().collect();
+        Self { evidence, ..self }
+    }
+
+    fn see(self, plots: &[&'static str]) -> Self {
+        let see = plots.to_vec();
+        Self { see, ..self }
+    }
+}
+
 /// A straight line `a + b x` through points of which each counts by its relative error: noise of a machine is a share
 /// of the time, not a number of nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Line {
+pub struct FittedLine {
     /// At 0; not negative.
     pub a: f64,
     /// Growth per unit; not negative.
@@ -116,7 +144,7 @@ pub struct Line {
     pub residual: f64,
 }
 
-impl Line {
+impl FittedLine {
     /// Through at least three points of positive height at different places; none otherwise, since two points lie on
     /// a line whatever the truth.
     pub fn through(points: &[(f64, f64)]) -> Option<Self> {
@@ -167,19 +195,25 @@ mod tests {
 
     #[test]
     fn a_line_is_found_again_and_two_points_are_none() {
-        let line = Line::through(&[(1.0, 7.0), (8.0, 21.0), (32.0, 69.0)]).expect("three points");
+        let line =
+            FittedLine::through(&[(1.0, 7.0), (8.0, 21.0), (32.0, 69.0)]).expect("three points");
         assert!((line.a - 5.0).abs() < 1e-9 && (line.b - 2.0).abs() < 1e-9);
         assert!(line.residual < 1e-9);
-        assert_eq!(Line::through(&[(1.0, 7.0), (8.0, 21.0)]), None);
-        assert_eq!(Line::through(&[(1.0, 7.0), (1.0, 8.0), (8.0, 21.0)]), None);
+        assert_eq!(FittedLine::through(&[(1.0, 7.0), (8.0, 21.0)]), None);
+        assert_eq!(
+            FittedLine::through(&[(1.0, 7.0), (1.0, 8.0), (8.0, 21.0)]),
+            None
+        );
     }
 
     #[test]
     fn no_part_of_a_time_is_negative() {
-        let falling = Line::through(&[(1.0, 9.0), (2.0, 6.0), (3.0, 3.0)]).expect("three points");
+        let falling =
+            FittedLine::through(&[(1.0, 9.0), (2.0, 6.0), (3.0, 3.0)]).expect("three points");
         assert_eq!(falling.b, 0.0);
         assert!(falling.a > 0.0 && falling.residual > 0.1);
-        let steep = Line::through(&[(1.0, 1.0), (2.0, 4.0), (3.0, 9.0)]).expect("three points");
+        let steep =
+            FittedLine::through(&[(1.0, 1.0), (2.0, 4.0), (3.0, 9.0)]).expect("three points");
         assert_eq!(steep.a, 0.0);
     }
 }

@@ -17,7 +17,6 @@ pub struct Widths {
 }
 
 impl Widths {
-    /// Of some intervals; none where there is none.
     pub fn of(intervals: impl Iterator<Item = Interval>) -> Option<Self> {
         let mut all: Vec<(f64, Interval)> = intervals
             .filter_map(|i| Some((i.relative_half_width()?, i)))

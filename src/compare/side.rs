@@ -13,7 +13,7 @@ use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::Ending;
-use crate::view::requests::{Sent, n_generated};
+use crate::view::requests::{RequestView, n_generated};
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -29,7 +29,10 @@ pub struct Side {
 }
 
 /// What metrics see of a round of a job, which took `elapsed_ns`.
-fn answers<'a>(all: impl Iterator<Item = &'a Sent> + Clone, elapsed_ns: Option<u64>) -> Answers {
+fn answers<'a>(
+    all: impl Iterator<Item = &'a RequestView> + Clone,
+    elapsed_ns: Option<u64>,
+) -> Answers {
     let elapsed_ns = elapsed_ns.filter(|ns| *ns > 0);
     let per_s = |n: f64| Some(n / elapsed_ns? as f64 * 1e9);
     let mut answers = Answers {
@@ -90,11 +93,11 @@ impl Side {
     /// Jobs of requests: a round is a repetition, a worker process a replicate; at a server every round is a replicate.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
         type RoundKey = (String, String, u32);
-        let mut rounds: HashMap<RoundKey, BTreeMap<u32, Sent>> = HashMap::new();
+        let mut rounds: HashMap<RoundKey, BTreeMap<u32, RequestView>> = HashMap::new();
         let mut ended: HashMap<RoundKey, JobLine> = HashMap::new();
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
-                let sent = Sent::of(r.round, &r.timeline);
+                let sent = RequestView::of(r.round, &r.timeline);
                 let round = rounds.entry((r.job, r.target, r.round)).or_default();
                 if round.contains_key(&sent.number) {
                     // A resumed run serves the round again: nothing of its first try is left.

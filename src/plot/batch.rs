@@ -1,17 +1,14 @@
 //! Figures against the batch: throughput, the step, what one user sees, the time to the first token, and one against
 //! the other.
 
-use super::{Axis, Figure, MOST_SERIES, Mark, Point, REFERENCE, Series};
+use super::{Figure, FigureAxis, MOST_SERIES, Mark, PlotPoint, REFERENCE, Series};
 use crate::analysis::choice::comparable;
 use crate::analysis::curve::{Along, Curve, long_curves, main_curves};
-use crate::analysis::theory::Fitted;
+use crate::analysis::findings::work;
+use crate::analysis::theory::FittedCurve;
 use crate::metric::Metric;
-use crate::stats::Interval;
 use crate::units;
-use crate::view::{CellView, RunView};
-
-/// Title of the axis of batches.
-const BATCH: &str = "batch: sequences decoded together";
+use crate::view::{CellView, Estimate, RunView};
 
 /// The curves along the batch that figures show.
 pub fn shown(view: &RunView) -> Vec<Curve<'_>> {
@@ -21,136 +18,103 @@ pub fn shown(view: &RunView) -> Vec<Curve<'_>> {
 }
 
 /// What a caption says when not every curve is shown.
-pub fn of_all(view: &RunView, shown: &[Curve<'_>]) -> String {
-    let n = long_curves(view, Along::Batch).len();
-    if n > shown.len() {
-        let work = shown.first().map(|c| {
-            let case = c.case();
-            let depth = match case.n_depth {
-                0 => String::new(),
-                n => format!(" after {n} cached ones"),
-            };
-            format!(
-                " with prompts of {} and {} generated tokens{depth}",
-                case.n_prompt, case.n_gen
-            )
-        });
-        format!(
-            " {} of {n} curves, those{}; cells.csv has all.",
-            shown.len(),
-            work.unwrap_or_default()
-        )
-    } else {
-        String::new()
+pub(super) fn of_all(view: &RunView, shown: &[Curve<'_>]) -> String {
+    let (n, n_shown) = (long_curves(view, Along::Batch).len(), shown.len());
+    let with = shown.first().map(|c| format!(" with {}", work(c.case())));
+    let with = with.unwrap_or_default();
+    match n > n_shown {
+        true => format!(" {n_shown} of {n} curves, those{with}; cells.csv has all."),
+        false => String::new(),
     }
 }
 
+/// A figure of the curves against the batch.
+fn against_batch(
+    view: &RunView,
+    curves: &[Curve<'_>],
+    (id, title, caption): (&'static str, &str, &str),
+    y: &str,
+    series: Vec<Series>,
+) -> Option<Figure> {
+    let caption = format!("{caption}{}", of_all(view, curves));
+    Figure::of(
+        id,
+        title,
+        caption,
+        (batches(curves), FigureAxis::log(y)),
+        series,
+    )
+}
+
 /// Tokens per second of all sequences against the batch, with the ideal and what fits say.
-pub fn throughput(view: &RunView, fits: &[Fitted]) -> Option<Figure> {
+pub fn throughput(view: &RunView, fits: &[FittedCurve]) -> Option<Figure> {
     let curves = shown(view);
-    let mut series = measured(&curves, |c| {
-        Some((
-            c.decode_tokens_per_s()?,
-            c.interval(Metric::DecodeTokensPerS),
-            "tokens/s",
-        ))
+    let mut series = estimates(&curves, Along::Batch, "tokens/s", |c| {
+        c.estimate(Metric::DecodeTokensPerS)
     });
     let fitted = curves.iter().enumerate().filter_map(|(look, curve)| {
         let fit = fits.iter().find(|f| f.label == curve.label)?;
-        let points = fit.points.iter().map(|(x, y)| Point::at(*x, *y));
-        Some(Series {
-            name: format!("fit: {}, {}", fit.fit.form.formula(), curve.label),
-            mark: Mark::Dashed,
-            look,
-            points: points.collect(),
-        })
+        let points = fit.points.iter().map(|(x, y)| PlotPoint::at(*x, *y));
+        let name = format!("fit: {}, {}", fit.fit.form.formula(), curve.label);
+        Some(Series::new(name, Mark::Dashed, look, points))
     });
-    let fitted: Vec<Series> = fitted.collect();
-    let ideal = ideal(&curves);
     series.extend(fitted);
-    series.extend(ideal);
-    Figure {
-        id: "throughput",
-        title: "Throughput against batch".to_owned(),
-        caption: format!(
-            "All sequences together; bars: 95% interval over processes. Ideal: batching costs nobody anything.{}",
-            of_all(view, &curves)
-        ),
-        x: batches(&curves),
-        y: Axis::log("decode tokens/s, all sequences"),
+    series.extend(ideal(&curves));
+    let names = (
+        "throughput",
+        "Throughput against batch",
+        "All sequences together; bars: 95% interval over processes. Ideal: tokens/s grow in proportion to the batch.",
+    );
+    against_batch(
+        view,
+        &curves,
+        names,
+        "decode tokens/s, all sequences",
         series,
-    }
-    .unless_empty()
+    )
 }
 
 /// The straight line that the fastest single sequence would make, as far as the figure stays readable.
 fn ideal(curves: &[Curve<'_>]) -> Option<Series> {
-    let first = |c: &Curve<'_>| {
-        let cell = c.cells.first()?;
-        Some((f64::from(cell.case.n_seq), cell.decode_tokens_per_s()?))
-    };
-    let starts = curves.iter().filter_map(first);
+    let point = |c: &&CellView| Some((f64::from(c.case.n_seq), c.decode_tokens_per_s()?));
+    let cells = || curves.iter().flat_map(|c| &c.cells);
+    let starts = curves.iter().filter_map(|c| point(c.cells.first()?));
     let (x, y) = starts.max_by(|(ax, ay), (bx, by)| (ay / ax).total_cmp(&(by / bx)))?;
-    let most = curves
-        .iter()
-        .flat_map(|c| &c.cells)
-        .filter_map(|c| c.decode_tokens_per_s())
-        .fold(0.0, f64::max);
-    let largest = curves
-        .iter()
-        .flat_map(|c| &c.cells)
-        .map(|c| f64::from(c.case.n_seq))
-        .fold(0.0, f64::max);
-    let until = (x * most * 1.5 / y).min(largest);
-    (until > x).then(|| Series {
-        name: "ideal".to_owned(),
-        mark: Mark::Dashed,
-        look: REFERENCE,
-        points: vec![Point::at(x, y), Point::at(until, y * until / x)],
-    })
+    let most = cells().filter_map(|c| c.decode_tokens_per_s());
+    let most = most.fold(0.0, f64::max);
+    let largest = cells().map(|c| f64::from(c.case.n_seq));
+    let until = (x * most * 1.5 / y).min(largest.fold(0.0, f64::max));
+    let points = [PlotPoint::at(x, y), PlotPoint::at(until, y * until / x)];
+    (until > x).then(|| Series::new("ideal".to_owned(), Mark::Dashed, REFERENCE, points))
 }
 
 /// The step at its median, 90th and 99th percentile against the batch.
 pub fn latency(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let series = series_of(&curves, |curve, cell| {
-        let steps = cell.step_ns;
-        let median = cell.median_step_ns()? as f64;
-        let worst = steps.p99.or(steps.p90).map(|ns| ns as f64);
+        let (steps, median) = (cell.step_ns, cell.median_step_ns()?);
         let names = [
-            ("p50", Some(median as u64)),
+            ("p50", Some(median)),
             ("p90", steps.p90),
             ("p99", steps.p99),
         ];
-        let said: Vec<String> = names
-            .iter()
-            .filter_map(|(name, ns)| Some(format!("{name} {}", units::duration((*ns)?))))
-            .collect();
-        let tip = format!(
-            "{}, batch {}: {}",
-            curve.label,
-            cell.case.n_seq,
-            said.join(", ")
-        );
-        Some(Point {
+        let said = names.into_iter();
+        let said = said.filter_map(|(name, ns)| Some(format!("{name} {}", units::duration(ns?))));
+        let said = said.collect::<Vec<_>>().join(", ");
+        let worst = steps.p99.or(steps.p90);
+        Some(PlotPoint {
             bar: worst.map(|w| (milliseconds(median), milliseconds(w.max(median)))),
-            notch: steps.p90.map(|ns| milliseconds(ns as f64)),
-            ..Point::at(f64::from(cell.case.n_seq), milliseconds(median)).saying(tip)
+            notch: steps.p90.map(milliseconds),
+            ..at_batch(curve, cell, milliseconds(median), &said)
         })
     });
-    Figure {
-        id: "latency",
-        title: "Latency against batch".to_owned(),
-        caption: format!(
-            "The step: the gap between two tokens of a sequence. Points: median; bars: up to p99 with a notch at p90, \
-             or up to p90 where steps are too few.{}",
-            of_all(view, &curves)
-        ),
-        x: batches(&curves),
-        y: Axis::log("step, ms"),
-        series,
-    }
-    .unless_empty()
+    let names = (
+        "latency",
+        "Latency against batch",
+        "The step: the gap between two tokens of a sequence. Points: median; bars: up to p99 with a notch at p90, \
+         or up to p90 where steps are too few.",
+    );
+    against_batch(view, &curves, names, "step, ms", series)
 }
 
 /// Latency against throughput: what more tokens for all cost each.
@@ -158,91 +122,90 @@ pub fn tradeoff(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let series = series_of(&curves, |curve, cell| {
         let (rate, step) = (cell.decode_tokens_per_s()?, cell.median_step_ns()?);
-        let tip = format!(
-            "{}, batch {}: {} tokens/s, step {}",
-            curve.label,
-            cell.case.n_seq,
-            units::significant(rate),
-            units::duration(step)
-        );
-        Some(Point {
+        let (tokens, duration) = (units::significant(rate), units::duration(step));
+        let said = format!("{tokens} tokens/s, step {duration}");
+        Some(PlotPoint {
+            x: rate,
             label: Some(cell.case.n_seq.to_string()),
-            ..Point::at(rate, milliseconds(step as f64)).saying(tip)
+            ..at_batch(curve, cell, milliseconds(step), &said)
         })
     });
-    Figure {
-        id: "tradeoff",
-        title: "Latency against throughput".to_owned(),
-        caption: format!(
-            "A point for each batch, labelled with it. Down and to the right is better.{}",
-            of_all(view, &curves)
-        ),
-        x: Axis::log("decode tokens/s, all sequences"),
-        y: Axis::log("median step, ms"),
+    let caption = format!(
+        "A point for each batch, labelled with it. Down and to the right is better.{}",
+        of_all(view, &curves)
+    );
+    let axes = (
+        FigureAxis::log("decode tokens/s, all sequences"),
+        FigureAxis::log("median step, ms"),
+    );
+    Figure::of(
+        "tradeoff",
+        "Latency against throughput",
+        caption,
+        axes,
         series,
-    }
-    .unless_empty()
+    )
 }
 
 /// Tokens per second of one sequence against the batch.
 pub fn per_sequence(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
-    let series = measured(&curves, |c| {
+    let series = estimates(&curves, Along::Batch, "tokens/s", |c| {
+        let all = c.estimate(Metric::DecodeTokensPerS)?;
         let n_seq = f64::from(c.case.n_seq.max(1));
-        let interval = c
-            .interval(Metric::DecodeTokensPerS)
-            .map(|i| i.map(|v| v / n_seq));
-        Some((c.per_seq_tokens_per_s()?, interval, "tokens/s"))
+        Some(Estimate {
+            value: all.value / n_seq,
+            interval: all.interval.map(|i| i.map(|v| v / n_seq)),
+        })
     });
-    Figure {
-        id: "tokens_per_second",
-        title: "Tokens per second of one user".to_owned(),
-        caption: format!(
-            "What each sequence gets; bars: 95% interval over processes.{}",
-            of_all(view, &curves)
-        ),
-        x: batches(&curves),
-        y: Axis::log("decode tokens/s, one sequence"),
+    let names = (
+        "tokens_per_second",
+        "Tokens per second of one user",
+        "What each sequence gets; bars: 95% interval over processes.",
+    );
+    against_batch(
+        view,
+        &curves,
+        names,
+        "decode tokens/s, one sequence",
         series,
-    }
-    .unless_empty()
+    )
 }
 
 /// Time to the first token against the batch.
 pub fn ttft(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
-    let seconds = |i: Interval| i.map(|ns| ns / 1e9);
-    let series = measured(&curves, |c| {
-        Some((
-            c.ns(Metric::TtftNs)? as f64 / 1e9,
-            c.interval(Metric::TtftNs).map(seconds),
-            "s",
-        ))
-    });
-    let prompts: Vec<String> = Along::Prompt
-        .values(&curves)
-        .iter()
-        .map(u32::to_string)
-        .collect();
-    Figure {
-        id: "ttft_comparison",
-        title: "Time to first token against batch".to_owned(),
-        caption: format!(
-            "Until the last sequence of the batch has its first token, all prompts of {} tokens given at once; bars: \
-             95% interval over processes.{}",
-            prompts.join(", "),
-            of_all(view, &curves)
-        ),
-        x: batches(&curves),
-        y: Axis::log("TTFT, s"),
-        series,
-    }
-    .unless_empty()
+    let series = estimates(&curves, Along::Batch, "s", ttft_s);
+    let prompts = Along::Prompt.values(&curves);
+    let prompts: Vec<String> = prompts.iter().map(u32::to_string).collect();
+    let caption = format!(
+        "Until the last sequence of the batch has its first token, all prompts of {} tokens given at once; bars: \
+         95% interval over processes.",
+        prompts.join(", "),
+    );
+    let names = (
+        "ttft_comparison",
+        "Time to first token against batch",
+        caption.as_str(),
+    );
+    against_batch(view, &curves, names, "TTFT, s", series)
+}
+
+pub(super) fn ttft_s(cell: &CellView) -> Option<Estimate> {
+    in_units(cell, Metric::TtftNs, 1e9)
+}
+
+/// A duration, whole nanoseconds over those of the unit.
+pub(super) fn in_units(cell: &CellView, metric: Metric, unit_ns: f64) -> Option<Estimate> {
+    Some(Estimate {
+        value: cell.ns(metric)? as f64 / unit_ns,
+        interval: cell.interval(metric).map(|i| i.map(|ns| ns / unit_ns)),
+    })
 }
 
 impl Along {
     /// The values that some curves have, ascending.
-    fn values(self, curves: &[Curve<'_>]) -> Vec<u32> {
+    pub(super) fn values(self, curves: &[Curve<'_>]) -> Vec<u32> {
         let cells = curves.iter().flat_map(|c| &c.cells);
         let mut values: Vec<u32> = cells.map(|c| self.of(&c.case)).collect();
         values.sort_unstable();
@@ -251,64 +214,49 @@ impl Along {
     }
 }
 
-fn batches(curves: &[Curve<'_>]) -> Axis {
-    Axis::log(BATCH).at(Along::Batch.values(curves).into_iter().map(f64::from))
+pub(super) fn batches(curves: &[Curve<'_>]) -> FigureAxis {
+    let values = Along::Batch.values(curves).into_iter().map(f64::from);
+    FigureAxis::log("batch: sequences decoded together").at(values)
 }
 
-fn milliseconds(ns: f64) -> f64 {
-    ns / 1e6
+fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// A point against the batch with what is said of it.
+pub(super) fn at_batch(curve: &Curve<'_>, cell: &CellView, y: f64, said: &str) -> PlotPoint {
+    let n_seq = cell.case.n_seq;
+    let tip = format!("{}, batch {n_seq}: {said}", curve.label);
+    PlotPoint::at(f64::from(n_seq), y).saying(tip)
 }
 
 /// A series for each curve, with a point for each cell that has one.
 pub(super) fn series_of(
     curves: &[Curve<'_>],
-    point: impl Fn(&Curve<'_>, &CellView) -> Option<Point>,
+    point: impl Fn(&Curve<'_>, &CellView) -> Option<PlotPoint>,
 ) -> Vec<Series> {
-    let one = |(look, curve): (usize, &Curve<'_>)| Series {
-        name: curve.label.clone(),
-        mark: Mark::Line,
-        look,
-        points: curve.cells.iter().filter_map(|c| point(curve, c)).collect(),
+    let one = |(look, curve): (usize, &Curve<'_>)| {
+        let points = curve.cells.iter().filter_map(|c| point(curve, c));
+        Series::new(curve.label.clone(), Mark::Line, look, points)
     };
     curves.iter().enumerate().map(one).collect()
 }
 
-/// The same of a value with its interval, against the batch.
-fn measured(
+/// The same of a value with its interval, against an axis.
+pub(super) fn estimates(
     curves: &[Curve<'_>],
-    value: impl Fn(&CellView) -> Option<(f64, Option<Interval>, &'static str)>,
+    along: Along,
+    unit: &str,
+    value: impl Fn(&CellView) -> Option<Estimate>,
 ) -> Vec<Series> {
     series_of(curves, |curve, cell| {
-        let (value, interval, unit) = value(cell)?;
-        let place = format!("{}, batch {}", curve.label, cell.case.n_seq);
-        Some(with_interval(
-            f64::from(cell.case.n_seq),
-            value,
-            interval,
+        let x = along.of(&cell.case);
+        let place = format!("{}, {} {x}", curve.label, along.name());
+        Some(PlotPoint::estimated(
+            f64::from(x),
+            value(cell)?,
             &place,
             unit,
         ))
     })
-}
-
-/// A point that says its value and interval.
-pub(super) fn with_interval(
-    x: f64,
-    y: f64,
-    interval: Option<Interval>,
-    place: &str,
-    unit: &str,
-) -> Point {
-    let said = interval.map_or(String::new(), |i| {
-        format!(
-            " (95%: {} to {})",
-            units::significant(i.lo),
-            units::significant(i.hi)
-        )
-    });
-    let tip = format!("{place}: {} {unit}{said}", units::significant(y));
-    Point {
-        bar: interval.map(|i| (i.lo, i.hi)),
-        ..Point::at(x, y).saying(tip)
-    }
 }

@@ -10,11 +10,11 @@ use plotters_backend::{
     FontTransform,
 };
 
-use super::style::{FINE, Role, text_width};
+use super::style::{ColourRole, FINE, text_width};
 
 /// Where a picture is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum Medium {
     /// Inside a web page, whose style colours it and whose script answers the pointer.
     Inline,
     /// A file of its own, on white.
@@ -23,9 +23,9 @@ pub enum Look {
 
 /// The picture as far as it is drawn; shared, since plotters owns the surface while it draws.
 #[derive(Debug, Clone)]
-pub(super) struct Page {
+pub(super) struct Canvas {
     body: Rc<RefCell<String>>,
-    look: Look,
+    look: Medium,
     size: (i32, i32),
 }
 
@@ -35,8 +35,8 @@ pub(super) const FONT: &str = "font-family=\"DejaVu Sans, Verdana, sans-serif\""
 /// Drawing cannot fail: it writes into memory.
 pub(super) type Never = std::convert::Infallible;
 
-impl Page {
-    pub(super) fn new(look: Look, width: i32, height: i32) -> Self {
+impl Canvas {
+    pub(super) fn new(look: Medium, width: i32, height: i32) -> Self {
         Self {
             body: Rc::default(),
             look,
@@ -58,12 +58,12 @@ impl Page {
             escaped(label)
         );
         let font = match self.look {
-            Look::Inline => String::new(),
-            Look::File => format!(" width=\"{w}\" height=\"{h}\" {FONT}"),
+            Medium::Inline => String::new(),
+            Medium::File => format!(" width=\"{w}\" height=\"{h}\" {FONT}"),
         };
         svg.push_str(&font);
         svg.push_str(">\n");
-        if self.look == Look::File {
+        if self.look == Medium::File {
             let _ = writeln!(svg, "<rect width=\"{w}\" height=\"{h}\" fill=\"#ffffff\"/>");
         }
         svg.push_str(&self.body.borrow());
@@ -72,16 +72,16 @@ impl Page {
     }
 
     /// A colour as an attribute's value.
-    pub(super) fn colour(&self, role: Role) -> String {
+    pub(super) fn colour(&self, role: ColourRole) -> String {
         match self.look {
-            Look::Inline => format!("var({})", role.variable()),
-            Look::File => format!("#{:06x}", role.hex()),
+            Medium::Inline => format!("var({})", role.variable()),
+            Medium::File => format!("#{:06x}", role.hex()),
         }
     }
 
     fn paint(&self, style: &impl BackendStyle, fill: bool) -> String {
         let BackendColor { alpha, rgb } = style.color();
-        let colour = self.colour(Role::of_rgb(rgb));
+        let colour = self.colour(ColourRole::of_rgb(rgb));
         let alpha = if alpha < 1.0 {
             format!(" opacity=\"{alpha}\"")
         } else {
@@ -127,7 +127,7 @@ pub(crate) fn escaped(text: &str) -> String {
     safe
 }
 
-impl DrawingBackend for Page {
+impl DrawingBackend for Canvas {
     type ErrorType = Never;
 
     fn get_size(&self) -> (u32, u32) {
@@ -261,7 +261,7 @@ impl DrawingBackend for Page {
                 format!(" transform=\"rotate(270 {} {})\"", Fine(x), Fine(y))
             }
         };
-        let colour = self.colour(Role::of_rgb(style.color().rgb));
+        let colour = self.colour(ColourRole::of_rgb(style.color().rgb));
         let y = f64::from(y) / f64::from(FINE) + dy * f64::from(size);
         self.write(format_args!(
             "<text x=\"{}\" y=\"{y:.1}\" font-size=\"{size}\" text-anchor=\"{anchor}\" style=\"fill:{colour}\"{turn}>{}</text>\n",

@@ -7,32 +7,32 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea as _};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, ShapeStyle, TextStyle};
 
-use super::canvas::{Fine, Look, Page};
+use super::canvas::{Canvas, Fine, Medium};
 use super::legend::Legend;
-use super::style::{FINE, FONT, HEIGHT, N_COLOURS, Role, SMALL_FONT, WIDTH, text_width};
-use super::ticks::Ready;
-use super::{Figure, Mark, Point, Scale, Series};
+use super::style::{ColourRole, FINE, FONT, HEIGHT, N_COLOURS, SMALL_FONT, WIDTH, text_width};
+use super::ticks::DrawnAxis;
+use super::{Figure, Mark, PlotPoint, Scale, Series};
 use crate::text::{cut_middle, plain};
 
-type Chart<'a> = ChartContext<'a, Page, Cartesian2d<Ready, Ready>>;
+type Chart<'a> = ChartContext<'a, Canvas, Cartesian2d<DrawnAxis, DrawnAxis>>;
 
 /// Height of the title of a picture in a file.
 const TITLE: i32 = 26;
 
 /// The figure as a picture. One for a page has neither title nor legend: they are the page's own text.
-pub fn svg(figure: &Figure, look: Look) -> String {
+pub fn svg(figure: &Figure, look: Medium) -> String {
     let legend = match look {
-        Look::File if figure.needs_legend() => Legend::of(figure),
+        Medium::File if figure.needs_legend() => Legend::of(figure),
         _ => Legend::default(),
     };
     let head = match look {
-        Look::File => TITLE + legend.height(),
-        Look::Inline => 0,
+        Medium::File => TITLE + legend.height(),
+        Medium::Inline => 0,
     };
-    let page = Page::new(look, WIDTH, HEIGHT + head);
-    if look == Look::File {
+    let page = Canvas::new(look, WIDTH, HEIGHT + head);
+    if look == Medium::File {
         let title = cut_middle(&plain(&figure.title), 60);
-        let style = text_style(FONT + 2, Role::Ink, HPos::Left, VPos::Center);
+        let style = text_style(FONT + 2, ColourRole::Ink, HPos::Left, VPos::Center);
         put(&page, &title, &style, (8, TITLE / 2));
         legend.draw(&page, TITLE);
     }
@@ -42,15 +42,15 @@ pub fn svg(figure: &Figure, look: Look) -> String {
     page.finish(&figure.title)
 }
 
-fn draw_chart(figure: &Figure, page: &Page, root: &DrawingArea<Page, Shift>, head: i32) {
+fn draw_chart(figure: &Figure, page: &Canvas, root: &DrawingArea<Canvas, Shift>, head: i32) {
     let points = || figure.series.iter().flat_map(|s| &s.points);
     let xs = points().flat_map(|p| [Some(p.x), p.until]).flatten();
     let ys = points().flat_map(|p| {
         let bar = p.bar.map(|(lo, hi)| [lo, hi]).into_iter().flatten();
         std::iter::once(p.y).chain(bar)
     });
-    let x = Ready::of(&figure.x, xs);
-    let y = Ready::of(&figure.y, ys);
+    let x = DrawnAxis::of(&figure.x, xs);
+    let y = DrawnAxis::of(&figure.y, ys);
     let widest = y.ticks.iter().map(|t| text_width(&y.label(*t), FONT)).max();
     let left = widest.unwrap_or(0) + 26;
     let x = x.thinned(WIDTH - left - 22, FONT);
@@ -94,16 +94,16 @@ fn has_bars(series: &Series) -> bool {
     series.points.iter().any(|p| p.bar.is_some())
 }
 
-fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &Ready, y: &Ready) {
-    let text = text_style(FONT, Role::Ink, HPos::Center, VPos::Center);
-    let nothing = Role::Grid.rgb().mix(0.0);
+fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &DrawnAxis, y: &DrawnAxis) {
+    let text = text_style(FONT, ColourRole::Ink, HPos::Center, VPos::Center);
+    let nothing = ColourRole::Grid.rgb().mix(0.0);
     let (x_label, y_label) = (|v: &f64| x.label(*v), |v: &f64| y.label(*v));
     // Cannot fail, as above.
     let _ = chart
         .configure_mesh()
-        .bold_line_style(line(Role::Grid, FINE * 7 / 10))
+        .bold_line_style(line(ColourRole::Grid, FINE * 7 / 10))
         .light_line_style(nothing)
-        .axis_style(line(Role::Ink, FINE))
+        .axis_style(line(ColourRole::Ink, FINE))
         .set_all_tick_mark_size(4 * FINE)
         .x_labels(x.ticks.len().max(1))
         .y_labels(y.ticks.len().max(1))
@@ -116,11 +116,11 @@ fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &Ready, y: &Ready) {
         .draw();
 }
 
-fn line(role: Role, width: i32) -> ShapeStyle {
+fn line(role: ColourRole, width: i32) -> ShapeStyle {
     ShapeStyle::from(role.rgb()).stroke_width(width as u32)
 }
 
-pub(super) fn text_style(font: i32, role: Role, h: HPos, v: VPos) -> TextStyle<'static> {
+pub(super) fn text_style(font: i32, role: ColourRole, h: HPos, v: VPos) -> TextStyle<'static> {
     let font = FontDesc::new(
         FontFamily::SansSerif,
         f64::from(font * FINE),
@@ -133,15 +133,14 @@ pub(super) fn text_style(font: i32, role: Role, h: HPos, v: VPos) -> TextStyle<'
     }
 }
 
-pub(super) fn put(page: &Page, text: &str, style: &TextStyle<'_>, (x, y): (i32, i32)) {
+pub(super) fn put(page: &Canvas, text: &str, style: &TextStyle<'_>, (x, y): (i32, i32)) {
     use plotters_backend::DrawingBackend as _;
     // Cannot fail, as above.
     let _ = page.clone().draw_text(text, style, (x * FINE, y * FINE));
 }
 
-/// Draws series into a chart.
 struct Pencil<'a, 'c> {
-    page: &'a Page,
+    page: &'a Canvas,
     chart: &'a Chart<'c>,
     scales: (Scale, Scale),
     /// How far the series is moved to the side.
@@ -158,7 +157,7 @@ impl Pencil<'_, '_> {
         Some((px + self.aside, py))
     }
 
-    fn places<'s>(&self, series: &'s Series) -> Vec<(&'s Point, (i32, i32))> {
+    fn places<'s>(&self, series: &'s Series) -> Vec<(&'s PlotPoint, (i32, i32))> {
         let points = series.points.iter();
         points
             .filter_map(|p| Some((p, self.place(p.x, p.y)?)))
@@ -166,7 +165,7 @@ impl Pencil<'_, '_> {
     }
 
     fn series(&self, series: &Series) {
-        let colour = self.page.colour(Role::Series(series.look));
+        let colour = self.page.colour(ColourRole::Series(series.look));
         let places = self.places(series);
         match series.mark {
             Mark::Bars => return self.bars(series, &colour),
@@ -211,7 +210,7 @@ impl Pencil<'_, '_> {
     }
 
     /// The bar through a point, its ends, and the notch on it.
-    fn whisker(&self, point: &Point, (x, _): (i32, i32), colour: &str) {
+    fn whisker(&self, point: &PlotPoint, (x, _): (i32, i32), colour: &str) {
         let Some((lo, hi)) = point.bar else { return };
         let at = |y: f64| self.place(point.x, y).map(|(_, y)| y);
         let (Some(low), Some(high)) = (at(lo), at(hi)) else {
@@ -227,7 +226,7 @@ impl Pencil<'_, '_> {
         ));
     }
 
-    fn marker(&self, series: &Series, point: &Point, (x, y): (i32, i32), colour: &str) {
+    fn marker(&self, series: &Series, point: &PlotPoint, (x, y): (i32, i32), colour: &str) {
         let (px, py) = (Fine(x), Fine(y));
         if let Some(tip) = &point.tip {
             let tip = super::escaped(tip);
@@ -273,13 +272,13 @@ impl Pencil<'_, '_> {
             let Some((x, y)) = labels.room(label, (x / FINE, y / FINE)) else {
                 continue;
             };
-            let style = text_style(SMALL_FONT, Role::Ink, HPos::Left, VPos::Top);
+            let style = text_style(SMALL_FONT, ColourRole::Ink, HPos::Left, VPos::Top);
             put(self.page, label, &style, (x, y));
         }
     }
 }
 
-fn of(places: &[(&Point, (i32, i32))]) -> Vec<(i32, i32)> {
+fn of(places: &[(&PlotPoint, (i32, i32))]) -> Vec<(i32, i32)> {
     places.iter().map(|(_, place)| *place).collect()
 }
 

@@ -2,13 +2,12 @@
 
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Look, Page};
+use super::canvas::{Canvas, Medium};
 use super::draw::{dashes, put, shape, text_style};
-use super::style::{FINE, FONT, Role, WIDTH, text_width};
+use super::style::{ColourRole, FINE, FONT, WIDTH, text_width};
 use super::{Figure, Mark, Series};
 use crate::text::{cut_middle, plain};
 
-/// Height of a line of the legend.
 const LEGEND_LINE: i32 = 19;
 /// Most columns of a series' name in a picture's legend.
 const NAME_COLUMNS: usize = 44;
@@ -43,20 +42,19 @@ impl Legend {
         self.n_lines * LEGEND_LINE
     }
 
-    /// Draws it below `top`.
-    pub(super) fn draw(&self, page: &Page, top: i32) {
+    pub(super) fn draw(&self, page: &Canvas, top: i32) {
         for (x, row, name, look, mark) in &self.entries {
             let y = top + row * LEGEND_LINE + LEGEND_LINE / 2;
             page.write(format_args!("{}", key(*look, *mark, (*x, y), page)));
-            let style = text_style(FONT, Role::Ink, HPos::Left, VPos::Center);
+            let style = text_style(FONT, ColourRole::Ink, HPos::Left, VPos::Center);
             put(page, name, &style, (x + 28, y));
         }
     }
 }
 
 /// What stands before a name in a legend.
-fn key(look: usize, mark: Mark, (x, y): (i32, i32), page: &Page) -> String {
-    let colour = page.colour(Role::Series(look));
+fn key(look: usize, mark: Mark, (x, y): (i32, i32), page: &Canvas) -> String {
+    let colour = page.colour(ColourRole::Series(look));
     let dashed = match mark {
         Mark::Dashed => "5 4",
         _ => dashes(look),
@@ -84,7 +82,7 @@ fn key(look: usize, mark: Mark, (x, y): (i32, i32), page: &Page) -> String {
 
 /// The sample of a series' line and shape, for a legend that is a page's own text.
 pub(crate) fn sample(series: &Series) -> String {
-    let page = Page::new(Look::Inline, 24, 12);
+    let page = Canvas::new(Medium::Inline, 24, 12);
     format!(
         "<svg width=\"24\" height=\"12\" viewBox=\"0 0 24 12\" aria-hidden=\"true\">{}</svg>",
         key(series.look, series.mark, (0, 6), &page).trim_end()

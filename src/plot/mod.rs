@@ -5,30 +5,34 @@
 //! A [`Figure`] holds values in the units of its axes and knows no colours or pixels. A figure whose data a run lacks
 //! is none at all.
 
-pub mod batch;
+pub(crate) mod batch;
 mod canvas;
 mod draw;
-pub mod latency;
+pub(crate) mod latency;
 mod legend;
-pub mod length;
+pub(crate) mod length;
 mod png;
-pub mod requests;
-pub mod resources;
-pub mod roofline;
+pub(crate) mod requests;
+pub(crate) mod resources;
+pub(crate) mod roofline;
 mod style;
 mod ticks;
 
-pub use canvas::Look;
+pub use canvas::Medium;
 pub(crate) use canvas::escaped;
 pub use draw::svg;
 pub(crate) use legend::sample;
-pub use png::{PngError, png};
-pub use style::css_variables;
+pub(crate) use png::{PngError, png};
+pub(crate) use style::css_variables;
 
 /// Whether a drawing's text is that of a file that [`svg`] made.
 pub(crate) fn is_file(svg: &str) -> bool {
     svg.starts_with("<svg xmlns=") && svg.contains(canvas::FONT)
 }
+
+use crate::analysis::words::range_of;
+use crate::units;
+use crate::view::Estimate;
 
 /// Most series of a figure: more cannot be told apart.
 pub const MOST_SERIES: usize = 8;
@@ -71,16 +75,16 @@ pub struct Figure {
     /// How to read it, and which cells it shows.
     pub caption: String,
     /// Left to right.
-    pub x: Axis,
+    pub x: FigureAxis,
     /// Bottom to top.
-    pub y: Axis,
+    pub y: FigureAxis,
     /// What is drawn, the first at the bottom.
     pub series: Vec<Series>,
 }
 
 /// An axis.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Axis {
+pub struct FigureAxis {
     /// What, and in which unit.
     pub title: String,
     /// How values are spread.
@@ -123,7 +127,7 @@ impl Scale {
     }
 }
 
-impl Axis {
+impl FigureAxis {
     /// A linear axis from 0.
     pub fn linear(title: impl Into<String>) -> Self {
         Self {
@@ -147,10 +151,19 @@ impl Axis {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_unstable_by(f64::total_cmp);
         values.dedup();
-        Self {
-            at: Some(values),
-            ..self
-        }
+        let at = Some(values);
+        Self { at, ..self }
+    }
+
+    /// With ticks at these lengths or numbers; those that reach far are spread by ratio.
+    fn spread(title: &str, at: Vec<f64>) -> Self {
+        let least = at.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = at.iter().copied().fold(0.0, f64::max);
+        let axis = match least > 0.0 && most / least >= 4.0 {
+            true => Self::log(title),
+            false => Self::linear(title),
+        };
+        axis.at(at.into_iter().map(f64::round))
     }
 }
 
@@ -164,7 +177,7 @@ pub struct Series {
     /// Which colour and shape: equal numbers look alike in all figures of a report.
     pub look: usize,
     /// In the order in which they are joined.
-    pub points: Vec<Point>,
+    pub points: Vec<PlotPoint>,
 }
 
 /// How a series is drawn.
@@ -186,7 +199,7 @@ pub enum Mark {
 
 /// A point.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Point {
+pub struct PlotPoint {
     /// Place on the horizontal axis.
     pub x: f64,
     /// And on the vertical one.
@@ -203,13 +216,23 @@ pub struct Point {
     pub tip: Option<String>,
 }
 
-impl Point {
+impl PlotPoint {
     /// A bare point.
     pub fn at(x: f64, y: f64) -> Self {
         Self {
             x,
             y,
             ..Self::default()
+        }
+    }
+
+    /// With its interval, and what the pointer is told of both.
+    fn estimated(x: f64, y: Estimate, place: &str, unit: &str) -> Self {
+        let range = range_of(y.interval);
+        let tip = format!("{place}: {} {unit}{range}", units::significant(y.value));
+        Self {
+            bar: y.interval.map(|i| (i.lo, i.hi)),
+            ..Self::at(x, y.value).saying(tip)
         }
     }
 
@@ -222,12 +245,68 @@ impl Point {
     }
 }
 
+impl Series {
+    fn new(
+        name: String,
+        mark: Mark,
+        look: usize,
+        points: impl IntoIterator<Item = PlotPoint>,
+    ) -> Self {
+        let points = points.into_iter().collect();
+        Self {
+            name,
+            mark,
+            look,
+            points,
+        }
+    }
+}
+
+/// Most points of a line or a cloud; more are thinned.
+const MOST_POINTS: usize = 512;
+
+/// Every n-th item, so that there are few enough.
+fn thinned<T>(items: &[T]) -> impl Iterator<Item = &T> {
+    items
+        .iter()
+        .step_by(items.len().div_ceil(MOST_POINTS).max(1))
+}
+
+/// The share of durations, which ascend, that are at most so long; the axis is in units of `unit_ns`.
+fn cumulative(name: String, look: usize, sorted_ns: &[u64], what: &str, unit_ns: f64) -> Series {
+    let n = sorted_ns.len();
+    let every = n.div_ceil(MOST_POINTS).max(1);
+    let shown = sorted_ns.iter().enumerate();
+    let shown = shown.filter(|(at, ns)| **ns > 0 && ((at + 1) % every == 0 || at + 1 == n));
+    let points = shown.map(|(at, ns)| {
+        let share = (at + 1) as f64 / n as f64 * 100.0;
+        let within = units::duration(*ns);
+        let tip = format!("{name}: {share:.1}% of {what} within {within}");
+        PlotPoint::at(*ns as f64 / unit_ns, share).saying(tip)
+    });
+    let points: Vec<PlotPoint> = points.collect();
+    Series::new(name, Mark::Stairs, look, points)
+}
+
 impl Figure {
-    /// The figure, unless it has nothing to show.
-    pub fn unless_empty(mut self) -> Option<Self> {
-        self.series.retain(|s| !s.points.is_empty());
-        let measured = |s: &Series| s.mark != Mark::Dashed;
-        self.series.iter().any(measured).then_some(self)
+    /// The figure, unless it has nothing measured to show.
+    fn of(
+        id: &'static str,
+        title: &str,
+        caption: String,
+        (x, y): (FigureAxis, FigureAxis),
+        mut series: Vec<Series>,
+    ) -> Option<Self> {
+        series.retain(|s| !s.points.is_empty());
+        let is_measured = series.iter().any(|s| s.mark != Mark::Dashed);
+        is_measured.then(|| Self {
+            id,
+            title: title.to_owned(),
+            caption,
+            x,
+            y,
+            series,
+        })
     }
 
     /// Whether more than one series has to be told apart.

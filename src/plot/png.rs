@@ -6,10 +6,9 @@ use std::sync::{Arc, LazyLock};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{self, fontdb};
 
-use super::canvas::Look;
+use super::canvas::Medium;
 use super::{Figure, svg};
 
-/// Pixels per unit of the picture.
 const SCALE: f32 = 2.0;
 /// The family name of the built-in font.
 const FAMILY: &str = "DejaVu Sans";
@@ -18,9 +17,7 @@ const FAMILY: &str = "DejaVu Sans";
 #[derive(Debug, thiserror::Error)]
 #[error("figure {figure}: cannot be made a bitmap: {reason}")]
 pub struct PngError {
-    /// The figure.
     figure: &'static str,
-    /// What went wrong.
     reason: String,
 }
 
@@ -45,7 +42,7 @@ pub fn png(figure: &Figure) -> Result<Vec<u8>, PngError> {
         fontdb: FONTS.clone(),
         ..usvg::Options::default()
     };
-    let tree = usvg::Tree::from_str(&svg(figure, Look::File), &options)
+    let tree = usvg::Tree::from_str(&svg(figure, Medium::File), &options)
         .map_err(|e| failed(e.to_string()))?;
     let size = tree.size().to_int_size();
     let size = size

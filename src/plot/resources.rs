@@ -1,8 +1,7 @@
 //! Figures of what cells take: memory.
 
-use super::batch::{of_all, series_of, shown};
-use super::{Axis, Figure, Mark, Point, Series};
-use crate::analysis::curve::{Along, Curve};
+use super::batch::{at_batch, batches, of_all, series_of, shown};
+use super::{Figure, FigureAxis, Mark, PlotPoint, Series};
 use crate::plan::budget;
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -21,53 +20,30 @@ pub fn memory(view: &RunView) -> Option<Figure> {
     let curves = shown(view);
     let mut series = series_of(&curves, |curve, cell| {
         let bytes = cell.peak_rss_bytes?;
-        let tip = format!(
-            "{}, batch {}: {} resident",
-            curve.label,
-            cell.case.n_seq,
-            units::bytes(bytes)
-        );
-        Some(Point::at(f64::from(cell.case.n_seq), bytes as f64 / MIB).saying(tip))
+        let said = format!("{} resident", units::bytes(bytes));
+        Some(at_batch(curve, cell, bytes as f64 / MIB, &said))
     });
-    let computed: Vec<Series> = curves
-        .iter()
-        .enumerate()
-        .map(|(look, curve)| computed(view, look, curve))
-        .collect();
-    series.extend(computed);
-    Figure {
-        id: "memory",
-        title: "Memory against batch".to_owned(),
-        caption: format!(
-            "Points: the most resident memory of the worker. Dashed: weights and KV cache as the file's shape says; what \
-             lies between is the engine's buffers and the program.{}",
-            of_all(view, &curves)
-        ),
-        x: Axis::log("batch: sequences decoded together").at(batches(&curves)),
-        y: Axis::log("memory, MiB"),
-        series,
-    }
-    .unless_empty()
-}
-
-fn batches<'a>(curves: &'a [Curve<'_>]) -> impl Iterator<Item = f64> + 'a {
-    let cells = curves.iter().flat_map(|c| &c.cells);
-    cells.map(|c| f64::from(Along::Batch.of(&c.case)))
-}
-
-fn computed(view: &RunView, look: usize, curve: &Curve<'_>) -> Series {
-    let point = |cell: &&CellView| {
-        let model = view.model(&cell.case.model)?;
-        let bytes = model
-            .used_tensor_bytes()
-            .checked_add(kv_bytes(view, cell)?)?
-            .checked_add(budget::state_bytes(&cell.case, model))?;
-        Some(Point::at(f64::from(cell.case.n_seq), bytes as f64 / MIB))
-    };
-    Series {
-        name: format!("weights + KV, {}", curve.label),
+    let computed = series_of(&curves, |_, cell| {
+        let bytes = computed_bytes(view, cell)? as f64;
+        Some(PlotPoint::at(f64::from(cell.case.n_seq), bytes / MIB))
+    });
+    series.extend(computed.into_iter().map(|s| Series {
+        name: format!("weights + KV, {}", s.name),
         mark: Mark::Dashed,
-        look,
-        points: curve.cells.iter().filter_map(point).collect(),
-    }
+        ..s
+    }));
+    let caption = format!(
+        "Points: the most resident memory of the worker. Dashed: weights and KV cache as the file's shape says; what \
+         lies between is the engine's buffers and the program.{}",
+        of_all(view, &curves)
+    );
+    let axes = (batches(&curves), FigureAxis::log("memory, MiB"));
+    Figure::of("memory", "Memory against batch", caption, axes, series)
+}
+
+fn computed_bytes(view: &RunView, cell: &CellView) -> Option<u64> {
+    let model = view.model(&cell.case.model)?;
+    let weights = model.used_tensor_bytes();
+    let with_kv = weights.checked_add(kv_bytes(view, cell)?)?;
+    with_kv.checked_add(budget::state_bytes(&cell.case, model))
 }

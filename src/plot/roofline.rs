@@ -1,7 +1,7 @@
 //! The roofline: what a step computes against what it reads, under the machine's measured ceilings.
 
-use super::batch::{of_all, series_of, shown};
-use super::{Axis, Figure, Mark, Point, REFERENCE, Series};
+use super::batch::{at_batch, of_all, series_of, shown};
+use super::{Figure, FigureAxis, Mark, PlotPoint, REFERENCE, Series};
 use crate::analysis::theory::{Best, Theory};
 use crate::units;
 use crate::view::RunView;
@@ -18,36 +18,31 @@ pub fn roofline(view: &RunView, theory: &Theory) -> Option<Figure> {
             expected.cost.flops() / seconds / 1e9,
         );
         let (mbu, mfu) = theory.utilisation(cell)?;
-        let tip = format!(
-            "{}, batch {}: {} GFLOP/s, {} of the bandwidth and {} of the arithmetic",
-            curve.label,
-            cell.case.n_seq,
+        let said = format!(
+            "{} GFLOP/s, {} of the bandwidth and {} of the arithmetic",
             units::significant(y),
             units::percent(mbu),
             units::percent(mfu)
         );
-        Some(Point {
+        Some(PlotPoint {
+            x,
             label: Some(cell.case.n_seq.to_string()),
-            ..Point::at(x, y).saying(tip)
+            ..at_batch(curve, cell, y, &said)
         })
     });
-    let roof = roof(&ceilings, &series);
-    series.insert(0, roof);
-    Figure {
-        id: "roofline",
-        title: "Roofline".to_owned(),
-        caption: format!(
-            "Points: decode steps, labelled with the batch. Dashed: what this machine was measured to do at best, {} GB/s \
-             and {} GFLOP/s. Under the slope memory bounds, under the flat part arithmetic.{}",
-            units::significant(ceilings.bytes_per_s / 1e9),
-            units::significant(ceilings.flops_per_s / 1e9),
-            of_all(view, &curves)
-        ),
-        x: Axis::log("arithmetic per byte, FLOP/B"),
-        y: Axis::log("arithmetic, GFLOP/s"),
-        series,
-    }
-    .unless_empty()
+    series.insert(0, roof(&ceilings, &series));
+    let caption = format!(
+        "Points: decode steps, labelled with the batch. Dashed: what this machine was measured to do at best, {} GB/s \
+         and {} GFLOP/s. Under the slope memory bounds, under the flat part arithmetic.{}",
+        units::significant(ceilings.bytes_per_s / 1e9),
+        units::significant(ceilings.flops_per_s / 1e9),
+        of_all(view, &curves)
+    );
+    let axes = (
+        FigureAxis::log("arithmetic per byte, FLOP/B"),
+        FigureAxis::log("arithmetic, GFLOP/s"),
+    );
+    Figure::of("roofline", "Roofline", caption, axes, series)
 }
 
 /// From half the least intensity to beyond the ridge and every point.
@@ -57,17 +52,12 @@ fn roof(ceilings: &Best, measured: &[Series]) -> Series {
     let from = xs().fold(ridge, f64::min) / 2.0;
     let to = xs().fold(ridge, f64::max) * 2.0;
     let at = |x: f64| {
-        Point::at(
-            x,
-            (x * ceilings.bytes_per_s).min(ceilings.flops_per_s) / 1e9,
-        )
+        let flops_per_s = (x * ceilings.bytes_per_s).min(ceilings.flops_per_s);
+        PlotPoint::at(x, flops_per_s / 1e9)
     };
-    Series {
-        name: "ceilings of this machine".to_owned(),
-        mark: Mark::Dashed,
-        look: REFERENCE,
-        points: vec![at(from), at(ridge), at(to)],
-    }
+    let points = [from, ridge, to].map(at);
+    let name = "ceilings of this machine".to_owned();
+    Series::new(name, Mark::Dashed, REFERENCE, points)
 }
 
 #[cfg(test)]
@@ -75,7 +65,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::analysis::theory::Expected;
+    use crate::analysis::theory::ExpectedStep;
     use crate::roofline::cost::Cost;
     use crate::view::fixture;
 
@@ -96,10 +86,10 @@ mod tests {
                     matmul_flops: 2e8 * f64::from(c.case.n_seq),
                     ..Cost::default()
                 };
-                let expected = Expected {
+                let expected = ExpectedStep {
                     cost,
                     best: Some(best),
-                    ..Expected::default()
+                    ..ExpectedStep::default()
                 };
                 (c.case_id.clone(), expected)
             })

@@ -19,14 +19,10 @@ pub(super) const SMALL_FONT: i32 = 11;
 /// What a colour is for. The picture in a web page takes it from the page's style, so that it follows light and
 /// dark; a picture in a file has it written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    /// Behind everything.
+pub(super) enum ColourRole {
     Background,
-    /// Text and axes.
     Ink,
-    /// Lines behind the data, and what is less important.
     Grid,
-    /// The n-th series.
     Series(usize),
 }
 
@@ -39,7 +35,7 @@ const SERIES_ON_DARK: [u32; 6] = [0x5fb3e8, 0xf08a4b, 0x35c79a, 0xe0a0c4, 0xf2bd
 /// Number of colours; the series after them begin again with other shapes and dashes.
 pub(super) const N_COLOURS: usize = SERIES.len();
 
-impl Role {
+impl ColourRole {
     /// The colour on white paper.
     pub(super) fn hex(self) -> u32 {
         match self {
@@ -51,7 +47,6 @@ impl Role {
         }
     }
 
-    /// As plotters wants it.
     pub(super) fn rgb(self) -> RGBColor {
         let [_, r, g, b] = self.hex().to_be_bytes();
         RGBColor(r, g, b)
@@ -112,10 +107,15 @@ mod tests {
 
     #[test]
     fn every_role_is_known_by_its_colour() {
-        for role in [Role::Background, Role::Ink, Role::Grid, Role::Series(4)] {
+        for role in [
+            ColourRole::Background,
+            ColourRole::Ink,
+            ColourRole::Grid,
+            ColourRole::Series(4),
+        ] {
             let RGBColor(r, g, b) = role.rgb();
-            assert_eq!(Role::of_rgb((r, g, b)), role);
+            assert_eq!(ColourRole::of_rgb((r, g, b)), role);
         }
-        assert_eq!(Role::Series(N_COLOURS).variable(), "--s0");
+        assert_eq!(ColourRole::Series(N_COLOURS).variable(), "--s0");
     }
 }

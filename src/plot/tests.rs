@@ -27,8 +27,8 @@ fn every_figure(view: &RunView) -> Vec<Figure> {
 fn pictures_of_a_mixed_run() {
     let view = fixture::mixed();
     let throughput = batch::throughput(&view, &[]).expect("three batches");
-    assert_snapshot!("throughput_in_a_page", svg(&throughput, Look::Inline));
-    assert_snapshot!("throughput_in_a_file", svg(&throughput, Look::File));
+    assert_snapshot!("throughput_in_a_page", svg(&throughput, Medium::Inline));
+    assert_snapshot!("throughput_in_a_file", svg(&throughput, Medium::File));
 }
 
 #[test]
@@ -55,12 +55,12 @@ fn every_picture_is_valid_and_has_a_bitmap() {
 fn absurd_values_draw_something_all_the_same() {
     let values = [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-300, 1e300];
     for mark in [Mark::Line, Mark::Bars, Mark::Stairs, Mark::Dashed] {
-        for axis in [Axis::linear("x, <&>\""), Axis::log("x")] {
-            let points = values.iter().map(|v| Point {
+        for axis in [FigureAxis::linear("x, <&>\""), FigureAxis::log("x")] {
+            let points = values.iter().map(|v| PlotPoint {
                 bar: Some((*v, 1.0)),
                 until: Some(*v),
                 label: Some("<b>".to_owned()),
-                ..Point::at(*v, *v).saying("\"<script>")
+                ..PlotPoint::at(*v, *v).saying("\"<script>")
             });
             let figure = Figure {
                 id: "absurd",
@@ -75,7 +75,7 @@ fn absurd_values_draw_something_all_the_same() {
                     points: points.collect(),
                 }],
             };
-            assert!(!svg(&figure, Look::Inline).contains("<script"));
+            assert!(!svg(&figure, Medium::Inline).contains("<script"));
             png(&figure).expect("an image");
         }
     }

@@ -5,19 +5,19 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
 use super::style::text_width;
-use super::{Axis, Scale};
+use super::{FigureAxis, Scale};
 
 /// An axis made ready: its range and its ticks in drawing coordinates (logarithms, where the scale is one).
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ready {
+pub(super) struct DrawnAxis {
     pub(super) scale: Scale,
     pub(super) range: (f64, f64),
     pub(super) ticks: Vec<f64>,
 }
 
-impl Ready {
+impl DrawnAxis {
     /// For the values that are to be shown. Without any it is an empty axis from 0 to 1.
-    pub(super) fn of(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn of(axis: &FigureAxis, values: impl Iterator<Item = f64>) -> Self {
         let scale = axis.scale;
         let shown: Vec<f64> = values.filter(|v| scale.takes(*v)).collect();
         let least = shown.iter().copied().fold(f64::INFINITY, f64::min);
@@ -72,7 +72,7 @@ impl Ready {
     }
 }
 
-impl Ranged for Ready {
+impl Ranged for DrawnAxis {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
@@ -166,8 +166,8 @@ pub(super) fn number(v: f64) -> String {
 mod tests {
     use super::*;
 
-    fn axis(scale: Scale, at: Option<Vec<f64>>) -> Axis {
-        Axis {
+    fn axis(scale: Scale, at: Option<Vec<f64>>) -> FigureAxis {
+        FigureAxis {
             title: String::new(),
             scale,
             at,
@@ -175,8 +175,8 @@ mod tests {
         }
     }
 
-    fn labels(axis: &Axis, values: &[f64]) -> Vec<String> {
-        let ready = Ready::of(axis, values.iter().copied());
+    fn labels(axis: &FigureAxis, values: &[f64]) -> Vec<String> {
+        let ready = DrawnAxis::of(axis, values.iter().copied());
         ready.ticks.iter().map(|t| ready.label(*t)).collect()
     }
 
@@ -201,7 +201,7 @@ mod tests {
     fn measured_batches_are_the_ticks_and_do_not_touch() {
         let batches = vec![1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 100.0, 128.0];
         let axis = axis(Scale::Log, Some(batches.clone()));
-        let ready = Ready::of(&axis, batches.into_iter()).thinned(200, 13);
+        let ready = DrawnAxis::of(&axis, batches.into_iter()).thinned(200, 13);
         let labels: Vec<String> = ready.ticks.iter().map(|t| ready.label(*t)).collect();
         assert_eq!(labels, ["1", "2", "4", "8", "100"]);
     }
@@ -210,9 +210,9 @@ mod tests {
     fn nothing_to_show_is_an_axis_all_the_same() {
         for scale in [Scale::Linear, Scale::Log] {
             let values = [f64::NAN, f64::INFINITY, -1.0].into_iter();
-            let ready = Ready::of(&axis(Scale::Log, None), values);
+            let ready = DrawnAxis::of(&axis(Scale::Log, None), values);
             assert_eq!(ready.range, (0.0, 1.0));
-            let ready = Ready::of(&axis(scale, None), std::iter::once(5.0));
+            let ready = DrawnAxis::of(&axis(scale, None), std::iter::once(5.0));
             assert!(ready.range.0 < ready.range.1, "{ready:?}");
         }
     }

@@ -213,7 +213,7 @@ fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), WriteError> {
     }
     for figure in lab.figures() {
         let [svg, png] = plot_files(folder, figure.id);
-        let drawing = plot::svg(figure, plot::Look::File);
+        let drawing = plot::svg(figure, plot::Medium::File);
         // Whose they are was asked before the first was written.
         write(&svg, drawing.as_bytes(), Replace::Always)?;
         write(&png, &plot::png(figure)?, Replace::Always)?;
@@ -274,7 +274,7 @@ mod tests {
         assert!(is_page(&page[..HEAD]) && !is_page("<title>Notes</title>"));
         assert!(is_paper(&paper::render(&lab)) && !is_paper("# My notes\n\n- **run**: away"));
         assert!(is_csv(&String::from_utf8(table).expect("text")) && !is_csv("name,cells"));
-        assert!(plot::is_file(&plot::svg(figure, plot::Look::File)));
+        assert!(plot::is_file(&plot::svg(figure, plot::Medium::File)));
         assert!(!plot::is_file("<svg xmlns=\"http://www.w3.org/2000/svg\">"));
     }
 

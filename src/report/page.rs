@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::lab::{Block, Grid, Lab};
 use crate::analysis::{Finding, Sure};
-use crate::plot::{self, Figure, Look, Series};
+use crate::plot::{self, Figure, Medium, Series};
 
 const STYLE: &str = include_str!("../../templates/report.css");
 const SCRIPT: &str = include_str!("../../templates/report.js");
@@ -63,7 +63,7 @@ impl Page<'_> {
     }
 
     fn picture(&self, figure: &Figure) -> String {
-        plot::svg(figure, Look::Inline)
+        plot::svg(figure, Medium::Inline)
     }
 
     fn sample(&self, series: &Series) -> String {

@@ -6,63 +6,81 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::energy::EnergyFacts;
-use super::figures::{Estimate, Steps};
+use super::estimate::Estimate;
 use super::usage::{UsageCollector, UsageFacts};
-use super::warning::keep_worst;
-use super::{CellOutcome, CellView, Failure, Intervals, Request, RunView, requests};
-use crate::host::{EnergySource, HostWarning};
+use super::warning::Disturbances;
+use super::{CellOutcome, CellView, Failure, Intervals, RepetitionTime, RunView, Steps, requests};
+use crate::host::EnergySource;
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId, LoadKey};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{
-    CellLine, EndLine, Line, LoadMemory, Outcome, Repetition, RunHeader, StoppedBy,
+    CellLine, EndLine, Line, LoadMemory, Outcome, Repetition, RunHeader, StoppedBy, WorkerLine,
 };
 use crate::stats::summary;
 use crate::text::plural;
 
-/// What is known of a run so far.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
     /// By case, not by name: names leave out what equals the defaults of the version that wrote them.
-    cells: HashMap<Case, Collected>,
+    cells: HashMap<Case, CellLines>,
     /// Cells in the order they first appeared, for those that the plan does not have.
     seen: Vec<Case>,
-    load_ns: HashMap<LoadKey, Vec<u64>>,
-    loaded_rss_bytes: HashMap<LoadKey, Vec<u64>>,
-    /// Of the first process that loaded it so.
-    gpu_memory: HashMap<LoadKey, LoadMemory>,
+    loads: HashMap<LoadKey, Loads>,
     /// Replicates each case was planned in, over all runs read.
     planned: HashMap<Case, u32>,
-    /// What is added to the numbers of the run being read, so that no two runs share a process.
-    offset: Offset,
+    workers: Numbers,
+    replicates: Numbers,
     /// How each run read so far ended.
     ends: Vec<Option<EndLine>>,
     requests: requests::Collector,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Offset {
-    worker: u32,
-    replicate: u32,
+/// Numbers of processes, replicates or rounds: those of a run follow the ones of the runs read before it, so that no two
+/// runs share one.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    offset: u32,
+    next: u32,
 }
 
-/// What is known of a cell so far.
+impl Numbers {
+    pub(super) fn begin_run(&mut self) {
+        self.offset = self.next;
+    }
+
+    pub(super) fn of(&mut self, number: u32) -> u32 {
+        let number = number.saturating_add(self.offset);
+        self.next = self.next.max(number.saturating_add(1));
+        number
+    }
+}
+
+/// What loading a model took, in each process that loaded it so.
 #[derive(Debug, Default)]
-struct Collected {
+struct Loads {
+    ns: Vec<u64>,
+    rss_bytes: Vec<u64>,
+    /// Of the first such process.
+    gpu_memory: Option<LoadMemory>,
+}
+
+#[derive(Debug, Default)]
+struct CellLines {
     case_id: Option<CaseId>,
     steps: Steps,
     n_repetitions: u32,
-    requests: Vec<Request>,
+    repetitions: Vec<RepetitionTime>,
     n_ctx_seq: Option<u32>,
     /// By worker process.
     processes: BTreeMap<u32, Process>,
     /// By replicate, the latest: a resumed run makes good for what failed before.
-    visits: BTreeMap<Option<u32>, Visit>,
+    visits: BTreeMap<Option<u32>, CellVisit>,
     context_ns: Vec<u64>,
     rss_bytes: Option<u64>,
     usage: UsageCollector,
-    noise: Vec<(HostWarning, u32)>,
+    disturbances: Disturbances,
 }
 
 #[derive(Debug, Default)]
@@ -73,10 +91,9 @@ struct Process {
 }
 
 /// What a cell needs to know of the run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct RunFacts {
     planned: u32,
-    /// Threads that the cell asks for.
     n_threads: u32,
     /// The fastest mean clock of a visit with as many threads.
     fastest_hz: Option<f64>,
@@ -84,7 +101,7 @@ struct RunFacts {
 }
 
 #[derive(Debug)]
-struct Visit {
+struct CellVisit {
     worker: Option<u32>,
     outcome: Outcome,
     steadiness: Option<Steadiness>,
@@ -95,27 +112,15 @@ impl Collector {
     /// Takes in a run, beside those read before.
     pub(super) fn read(&mut self, run: &Path) -> Result<RunHeader, RecordError> {
         self.ends.push(None);
+        self.workers.begin_run();
+        self.replicates.begin_run();
         self.requests.begin_run();
-        let mut most = Offset::default();
-        let header = jsonl::read(run, |line| {
-            let (worker, replicate) = match &line {
-                Line::Worker(w) => (Some(w.worker), Some(w.replicate)),
-                Line::Repetition(r) => (Some(r.worker), Some(r.replicate)),
-                Line::Cell(c) => (c.worker, c.replicate),
-                _ => (None, None),
-            };
-            let after = |n: Option<u32>| n.map_or(0, |n| n.saturating_add(1));
-            most.worker = most.worker.max(after(worker));
-            most.replicate = most.replicate.max(after(replicate));
-            self.note(line);
-        })?;
+        let header = jsonl::read(run, |line| self.note(line))?;
         let replicates = header.plan.protocol.replicates;
         for case in &header.plan.cases {
             let planned = self.planned.entry(case.clone()).or_default();
             *planned = planned.saturating_add(replicates);
         }
-        self.offset.worker = self.offset.worker.saturating_add(most.worker);
-        self.offset.replicate = self.offset.replicate.saturating_add(most.replicate);
         Ok(header)
     }
 
@@ -128,35 +133,35 @@ impl Collector {
         if let Some(last) = self.ends.last_mut() {
             *last = end;
         }
-        let offset = self.offset;
         match line {
             Line::Run(_) | Line::End(_) => {}
             Line::Target(line) => self.requests.note_target(*line),
             Line::Request(line) => self.requests.note_request(*line),
             Line::Job(line) => self.requests.note_job(*line),
-            Line::Worker(w) => {
-                let memory = self.loaded_rss_bytes.entry(w.load.clone()).or_default();
-                memory.extend(w.rss_bytes);
-                if let Some(memory) = w.gpu_memory {
-                    self.gpu_memory.entry(w.load.clone()).or_insert(memory);
-                }
-                let times = self.load_ns.entry(w.load).or_default();
-                times.extend(w.load_ns);
-            }
+            Line::Worker(line) => self.note_worker(*line),
             Line::Repetition(mut r) => {
-                r.worker = r.worker.saturating_add(offset.worker);
-                r.replicate = r.replicate.saturating_add(offset.replicate);
+                r.worker = self.workers.of(r.worker);
+                r.replicate = self.replicates.of(r.replicate);
                 self.cell(&r.case, &r.case_id).note_repetition(*r);
             }
             Line::Cell(mut c) => {
-                c.worker = c.worker.map(|w| w.saturating_add(offset.worker));
-                c.replicate = c.replicate.map(|r| r.saturating_add(offset.replicate));
+                c.worker = c.worker.map(|w| self.workers.of(w));
+                c.replicate = c.replicate.map(|r| self.replicates.of(r));
                 self.cell(&c.case, &c.case_id).note_visit(*c);
             }
         }
     }
 
-    fn cell(&mut self, case: &Case, id: &CaseId) -> &mut Collected {
+    fn note_worker(&mut self, line: WorkerLine) {
+        self.workers.of(line.worker);
+        self.replicates.of(line.replicate);
+        let loads = self.loads.entry(line.load).or_default();
+        loads.ns.extend(line.load_ns);
+        loads.rss_bytes.extend(line.rss_bytes);
+        loads.gpu_memory = loads.gpu_memory.or(line.gpu_memory);
+    }
+
+    fn cell(&mut self, case: &Case, id: &CaseId) -> &mut CellLines {
         if !self.cells.contains_key(case) {
             self.seen.push(case.clone());
         }
@@ -172,43 +177,31 @@ impl Collector {
         also: Vec<RunHeader>,
     ) -> RunView {
         let mut shown = HashSet::new();
-        let mut cases: Vec<Case> = header
-            .plan
-            .cases
-            .iter()
-            .chain(&self.seen)
-            .cloned()
-            .collect();
-        cases.retain(|case| shown.insert(case.clone()));
-        let replicates = header.plan.protocol.replicates;
+        let cases = header.plan.cases.iter().chain(&self.seen);
+        let cases: Vec<Case> = cases.filter(|case| shown.insert(*case)).cloned().collect();
         let fastest_hz = self.fastest_clocks();
         let mut cells: Vec<CellView> = cases
             .into_iter()
             .map(|case| {
-                let key = case.load_key();
-                let median_of = |of: &HashMap<LoadKey, Vec<u64>>| {
-                    of.get(&key).and_then(|values| Estimate::of_single(values))
-                };
-                let load = Load {
-                    ns: median_of(&self.load_ns),
-                    rss_bytes: median_of(&self.loaded_rss_bytes).map(Estimate::ns),
-                };
-                let planned = self.planned.get(&case).copied().unwrap_or(replicates);
-                let collected = self.cells.remove(&case).unwrap_or_default();
+                let loads = self.loads.get(&case.load_key());
+                let energy = |s| EnergyFacts::of(s, &case, &header.engine, &header.machine);
+                let planned = self.planned.get(&case).copied();
                 let run = RunFacts {
-                    planned,
+                    planned: planned.unwrap_or(header.plan.protocol.replicates),
                     n_threads: case.n_threads,
                     fastest_hz: fastest_hz.get(&case.n_threads).copied(),
                     usage: UsageFacts {
-                        loading: self.gpu_memory.get(&key).copied(),
-                        ..usage_facts(&case, &header)
+                        gpu: energy(EnergySource::Gpu),
+                        cpu: energy(EnergySource::Cpu),
+                        loading: loads.and_then(|l| l.gpu_memory),
                     },
                 };
-                collected.finish(case, load, run)
+                let lines = self.cells.remove(&case).unwrap_or_default();
+                lines.finish(case, loads.unwrap_or(&Loads::default()), run)
             })
             .collect();
-        super::add_speedups(&mut cells);
-        super::note_imprecise(&mut cells, &header.plan.protocol);
+        super::cell::add_speedups(&mut cells);
+        super::cell::note_imprecise(&mut cells, &header.plan.protocol);
         RunView {
             record,
             requests: self.requests.finish(header.requests.as_ref()),
@@ -233,28 +226,11 @@ impl Collector {
     }
 }
 
-/// What the record's first line says of the energy that a case takes.
-fn usage_facts(case: &Case, header: &RunHeader) -> UsageFacts {
-    let of = |source| EnergyFacts::of(source, case, &header.engine, &header.machine);
-    UsageFacts {
-        gpu: of(EnergySource::Gpu),
-        cpu: of(EnergySource::Cpu),
-        loading: None,
-    }
-}
-
-/// What loading a cell's model took.
-struct Load {
-    ns: Option<Estimate>,
-    rss_bytes: Option<u64>,
-}
-
 /// How runs read as one ended: the last one's time, and none while one of them goes on.
 fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
     let ends: Vec<EndLine> = ends.into_iter().collect::<Option<_>>()?;
-    let elapsed_ns = ends
-        .iter()
-        .fold(0_u64, |n, e| n.saturating_add(e.elapsed_ns));
+    let elapsed_ns = ends.iter().map(|e| e.elapsed_ns);
+    let elapsed_ns = elapsed_ns.fold(0, u64::saturating_add);
     let interrupted = ends.iter().any(|e| e.interrupted);
     let last = ends.into_iter().next_back()?;
     Some(EndLine {
@@ -264,11 +240,11 @@ fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
     })
 }
 
-impl Collected {
+impl CellLines {
     fn note_repetition(&mut self, r: Repetition) {
         self.steps.note(r.worker, &r.calls);
         self.n_repetitions = self.n_repetitions.saturating_add(1);
-        self.requests.extend(Request::of(&r.calls));
+        self.repetitions.extend(RepetitionTime::of(&r.calls));
         let process = self.processes.entry(r.worker).or_default();
         process.replicate = r.replicate;
         let energy = r.usage.energy_of(EnergySource::of(&r.case));
@@ -280,16 +256,7 @@ impl Collected {
         // The memory held just after it. The kernel's own peak would count the cells that the worker
         // measured before; within a repetition the engine allocates nothing.
         self.saw_memory(r.usage.rss_bytes);
-        for warning in r.warnings {
-            let known = self
-                .noise
-                .iter_mut()
-                .find_map(|(worst, n)| keep_worst(worst, &warning).then_some(n));
-            match known {
-                Some(n) => *n += 1,
-                None => self.noise.push((warning, 1)),
-            }
-        }
+        self.disturbances.note(&r.warnings);
     }
 
     fn note_visit(&mut self, c: CellLine) {
@@ -305,7 +272,7 @@ impl Collected {
             self.saw_memory(usage.rss_bytes.map(|rss| rss.max as u64));
             self.usage.note_visit(usage);
         }
-        let visit = Visit {
+        let visit = CellVisit {
             worker: c.worker,
             outcome: c.outcome,
             steadiness: c.opened.as_ref().map(|o| o.steadiness),
@@ -318,40 +285,40 @@ impl Collected {
         self.rss_bytes = self.rss_bytes.max(bytes);
     }
 
-    fn finish(self, case: Case, load: Load, run: RunFacts) -> CellView {
+    fn finish(self, case: Case, loads: &Loads, run: RunFacts) -> CellView {
         let (outcome, outcome_detail) = self.outcome();
         let step_ns = self.steps.times();
+        let load = Estimate::of_single(&loads.ns);
         let context = Estimate::of_single(&self.context_ns);
-        let interval = |estimate: Option<Estimate>| estimate.and_then(|e| e.interval);
-        let intervals = Intervals {
-            load_ns: interval(load.ns),
-            context_ns: interval(context),
-            ..Intervals::default()
-        };
+        let is_measured = |v: &&CellVisit| matches!(v.outcome, Outcome::Measured { .. });
         CellView {
             case_id: self.case_id.clone().unwrap_or_else(|| case.id()),
             warnings: self.warnings(outcome, &step_ns, &run),
             failures: self.failures(),
             planned_replicates: run.planned,
-            loaded_rss_bytes: load.rss_bytes,
+            loaded_rss_bytes: Estimate::of_single(&loads.rss_bytes).map(Estimate::ns),
             n_ctx_seq: self.n_ctx_seq,
-            steps: self.steps.kept(),
             n_processes: count(self.processes.len()),
-            n_replicates: count(self.replicates_measured()),
+            n_replicates: count(self.visits.values().filter(is_measured).count()),
             n_repetitions: self.n_repetitions,
             n_steps: self.steps.count(),
             stopped_by: self.stopped_by(),
             estimates: self.estimates(),
             decode_by_replicate: self.decode_by_replicate(),
-            intervals: intervals.with_percentiles(self.steps.intervals(&step_ns)),
+            intervals: Intervals {
+                load_ns: load.and_then(|e| e.interval),
+                context_ns: context.and_then(|e| e.interval),
+                ..self.steps.intervals(&step_ns)
+            },
             step_ns,
+            steps: self.steps,
             speedup: None,
             efficiency: None,
             peak_rss_bytes: self.rss_bytes,
             usage: self.usage.finish(&run.usage),
-            load_ns: load.ns.map(Estimate::ns),
+            load_ns: load.map(Estimate::ns),
             context_ns: context.map(Estimate::ns),
-            requests: self.requests,
+            repetitions: self.repetitions,
             outcome,
             outcome_detail,
             case,
@@ -374,17 +341,9 @@ impl Collected {
             let all = rates.entry(process.replicate).or_default();
             all.extend(values.into_iter().flatten());
         }
-        rates
-            .into_iter()
-            .filter_map(|(replicate, values)| Some((replicate, summary::median(&values)?)))
-            .collect()
-    }
-
-    fn replicates_measured(&self) -> usize {
-        self.visits
-            .values()
-            .filter(|v| matches!(v.outcome, Outcome::Measured { .. }))
-            .count()
+        let median =
+            |(replicate, values): (u32, Vec<f64>)| Some((replicate, summary::median(&values)?));
+        rates.into_iter().filter_map(median).collect()
     }
 
     fn outcome(&self) -> (CellOutcome, String) {
@@ -397,16 +356,14 @@ impl Collected {
                 let times = plural(n, "time", "times");
                 let stopped_by = self.stopped_by().map(|s| format!(", stopped by {s}"));
                 let stopped_by = stopped_by.unwrap_or_default();
-                return (
-                    CellOutcome::Measured,
-                    format!("measured {times} in {processes}{stopped_by}"),
-                );
+                let text = format!("measured {times} in {processes}{stopped_by}");
+                return (CellOutcome::Measured, text);
             }
             Some(outcome) => (CellOutcome::of(outcome), outcome.to_string()),
-            None if n > 0 => (
-                CellOutcome::Interrupted,
-                "interrupted: the run was cut off".to_owned(),
-            ),
+            None if n > 0 => {
+                let text = "interrupted: the run was cut off".to_owned();
+                (CellOutcome::Interrupted, text)
+            }
             None => (CellOutcome::Missing, "missing: not measured yet".to_owned()),
         };
         match outcomes().filter(|o| o.to_string() == text).count() {
@@ -416,8 +373,8 @@ impl Collected {
     }
 
     fn failures(&self) -> Vec<Failure> {
-        self.visits
-            .iter()
+        let visits = self.visits.iter();
+        visits
             .filter(|(_, v)| !matches!(v.outcome, Outcome::Measured { .. }))
             .map(|(replicate, v)| Failure {
                 replicate: *replicate,
@@ -452,6 +409,6 @@ fn gravity(outcome: &Outcome) -> u8 {
     }
 }
 
-fn count(n: usize) -> u32 {
+pub(super) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -13,11 +13,9 @@ use crate::units;
 /// steps would leave more than 5% of doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct CellEnergy {
-    /// Joules per generated token, of all sequences together.
     pub decode_j_per_token: Option<f64>,
     /// The same, less what the idle device draws in that time.
     pub decode_j_per_token_above_idle: Option<f64>,
-    /// Joules per prompt token.
     pub prefill_j_per_token: Option<f64>,
     /// Mean power while tokens were generated, watts.
     pub decode_power_w: Option<f64>,
@@ -32,7 +30,6 @@ pub struct CellEnergy {
 /// What a run's record says of the energy of one source before any repetition.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct EnergyFacts {
-    /// Whether a cell uses it.
     is_used: bool,
     idle_power_w: Option<f64>,
     idle_over_ns: Option<u64>,
@@ -41,7 +38,6 @@ pub(super) struct EnergyFacts {
 }
 
 impl EnergyFacts {
-    /// Of the source, for a cell's case.
     pub(super) fn of(
         source: EnergySource,
         case: &Case,
@@ -85,7 +81,6 @@ pub fn why_unmeasurable(case: &Case, engine: &EngineFacts, machine: &Machine) ->
     EnergyFacts::of(EnergySource::of(case), case, engine, machine).because
 }
 
-/// One phase over all repetitions.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     mj: u64,
@@ -115,7 +110,6 @@ impl Sum {
     }
 }
 
-/// What is known of one source while a record is read.
 #[derive(Debug, Clone)]
 pub(super) struct EnergyCollector {
     source: EnergySource,
@@ -137,7 +131,6 @@ impl EnergyCollector {
         }
     }
 
-    /// A repetition.
     pub(super) fn note(&mut self, delta: &UsageDelta, calls: &[Call]) {
         if let Some(energy) = delta.energy_of(self.source) {
             self.add(energy, calls);

@@ -17,9 +17,8 @@ use crate::record::{
     CellLine, EndLine, Line, Opened, Outcome, Repetition, RunHeader, SCHEMA_VERSION, StoppedBy,
     WorkerLine,
 };
-use crate::view::{
-    CellEnergy, CellGpu, CellGpuMemory, CellUsage, CellView, CellWarning, MeanMax, MeanMin, RunView,
-};
+use crate::view::usage::{CellGpu, CellGpuMemory, MeanMax, MeanMin};
+use crate::view::{CellEnergy, CellUsage, CellView, CellWarning, RunView};
 
 pub const MIB: u64 = 1 << 20;
 pub const MS: u64 = 1_000_000;
@@ -133,7 +132,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     }
 }
 
-/// A repetition's calls: one prefill, then steps of so many nanoseconds, of which 1000 are this program's
+/// A repetition's calls: one prefill, then steps of these nanoseconds, of which 1000 are this program's
 /// and 3000 sampling.
 pub fn calls(case: &Case, prefill_ns: u64, steps_ns: &[u64]) -> Vec<Call> {
     let call = |phase, n_tokens, n_past, ns: u64| Call {
@@ -236,7 +235,7 @@ pub fn view(header: RunHeader, lines: impl IntoIterator<Item = Line>) -> RunView
     view
 }
 
-/// Repetitions and cell lines of three processes with so many repetitions each; steps differ by one
+/// Repetitions and cell lines of three processes with `n` repetitions each; steps differ by one
 /// thousandth a process and by up to two percent within a repetition.
 pub fn three_processes(case: &Case, n: u32, prefill_ns: u64, step_ns: u64) -> Vec<Line> {
     let mut lines = Vec::new();

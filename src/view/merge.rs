@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
+use super::RunView;
 use super::collect::Collector;
-use super::{RunView, requests};
 use crate::compare::difference::Difference;
 use crate::record::RunHeader;
 use crate::record::jsonl::{self, RecordError};
+use crate::record::requests::RequestsPlan;
+use crate::request::Job;
+use crate::text::short;
 
 /// Why runs cannot be shown together.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// One of them cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Their cells are not of one machine, engine or file.
@@ -20,14 +22,10 @@ pub enum ViewError {
          use `ggufbench compare`"
     )]
     Different {
-        /// The run.
         path: PathBuf,
-        /// The first run.
         first: String,
-        /// What is not the same.
         differences: String,
     },
-    /// No run was named.
     #[error("no run to read")]
     None,
 }
@@ -52,14 +50,14 @@ impl RunView {
                     differences: differences.join("; "),
                 });
             }
-            take_in(&mut header, &other);
+            merge(&mut header, &other);
             also.push(other);
         }
         Ok(collector.finish(jsonl::locate(first), header, also))
     }
 }
 
-/// What must not differ between cells that stand in one table.
+/// What must not differ between cells, or jobs, that stand in one table.
 fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
     let all = Difference::between(header, other, &other.plan.cases);
     let is_serious = |d: &&Difference| {
@@ -68,30 +66,60 @@ fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
             Difference::Seed { .. } | Difference::Program { .. } | Difference::RepeatedLines { .. }
         )
     };
-    let serious = all.iter().filter(is_serious);
-    let mut serious: Vec<String> = serious.map(ToString::to_string).collect();
-    serious.extend(requests::unlike(&header.requests, &other.requests));
-    serious
+    let serious = all.iter().filter(is_serious).map(ToString::to_string);
+    let mut unlike: Vec<String> = Vec::new();
+    if let (Some(mine), Some(theirs)) = (&header.requests, &other.requests) {
+        for target in &mine.targets {
+            let theirs = theirs.jobs_of(target);
+            let differs = |job: &&Job| theirs.iter().any(|o| o.name == job.name && o != *job);
+            unlike.extend(
+                mine.jobs_of(target)
+                    .iter()
+                    .filter(differs)
+                    .map(|j| j.name.clone()),
+            );
+        }
+        unlike.sort();
+        unlike.dedup();
+    }
+    let unlike = unlike.iter().map(|job| format!("job {}", short(job)));
+    serious.chain(unlike).collect()
 }
 
-fn take_in(header: &mut RunHeader, other: &RunHeader) {
-    header.n_repeated_lines = header
-        .n_repeated_lines
-        .saturating_add(other.n_repeated_lines);
-    for model in &other.plan.models {
-        if !header.plan.models.iter().any(|m| m.name == model.name) {
-            header.plan.models.push(model.clone());
+fn merge(header: &mut RunHeader, other: &RunHeader) {
+    let n_repeated = header.n_repeated_lines;
+    header.n_repeated_lines = n_repeated.saturating_add(other.n_repeated_lines);
+    let (plan, more) = (&mut header.plan, &other.plan);
+    add_new(&mut plan.models, &more.models, |a, b| a.name == b.name);
+    add_new(&mut plan.cases, &more.cases, PartialEq::eq);
+    add_new(&mut header.warnings, &other.warnings, PartialEq::eq);
+    match (&mut header.requests, &other.requests) {
+        (Some(plan), Some(other)) => merge_requests(plan, other),
+        (plan @ None, Some(other)) => *plan = Some(other.clone()),
+        (_, None) => {}
+    }
+}
+
+fn merge_requests(plan: &mut RequestsPlan, other: &RequestsPlan) {
+    if plan.rounds == other.rounds {
+        plan.replicates = plan.replicates.saturating_add(other.replicates);
+    } else {
+        plan.rounds = plan.all_rounds().saturating_add(other.all_rounds());
+        plan.replicates = 1;
+    }
+    add_new(&mut plan.targets, &other.targets, PartialEq::eq);
+    add_new(&mut plan.settings, &other.settings, |a, b| {
+        a.target == b.target
+    });
+    add_new(&mut plan.warnings, &other.warnings, PartialEq::eq);
+    add_new(&mut plan.jobs, &other.jobs, |a, b| a.name == b.name);
+}
+
+/// Adds what is not there yet.
+fn add_new<T: Clone>(to: &mut Vec<T>, more: &[T], same: impl Fn(&T, &T) -> bool) {
+    for item in more {
+        if !to.iter().any(|known| same(known, item)) {
+            to.push(item.clone());
         }
     }
-    for case in &other.plan.cases {
-        if !header.plan.cases.contains(case) {
-            header.plan.cases.push(case.clone());
-        }
-    }
-    for warning in &other.warnings {
-        if !header.warnings.contains(warning) {
-            header.warnings.push(warning.clone());
-        }
-    }
-    requests::take_in(&mut header.requests, &other.requests);
 }

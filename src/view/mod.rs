@@ -3,41 +3,36 @@
 //! A record is read line by line and only numbers are kept: eight bytes a decode step and a handful a
 //! repetition. Several runs of one machine can be read as one. Definitions follow METHODOLOGY.md, sections 1 and 3.
 
+mod cell;
 mod collect;
 mod energy;
-mod figures;
+mod estimate;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod merge;
-mod request;
-pub mod requests;
+mod repetition;
+pub(crate) mod requests;
 mod steps;
 mod usage;
 mod warning;
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::host::EnergySource;
-use crate::metric::Metric;
 use crate::model::ModelFacts;
-use crate::plan::{Case, CaseId, KV_PAD, Protocol};
 use crate::price::Price;
 use crate::record::jsonl::{self, RecordError};
-use crate::record::{EndLine, Outcome, RunHeader, StoppedBy};
+use crate::record::{EndLine, Outcome, RunHeader};
 use crate::request::Ending;
-use crate::run::stop::LEVEL;
-use crate::stats::{Interval, median_interval};
 use collect::Collector;
 
-pub use energy::{CellEnergy, why_unmeasurable};
-pub use figures::Estimate;
-pub use merge::ViewError;
-pub use request::Request;
-pub use requests::RequestsView;
-pub use steps::{Steps, StepsAt};
-pub use usage::{CellGpu, CellGpuMemory, CellUsage, MeanMax, MeanMin};
-pub use warning::CellWarning;
+pub(crate) use cell::{CellOutcome, CellView, Failure, Intervals, StepTimes};
+pub(crate) use energy::{CellEnergy, why_unmeasurable};
+pub(crate) use estimate::Estimate;
+pub(crate) use repetition::RepetitionTime;
+pub(crate) use requests::RequestsView;
+pub(crate) use steps::Steps;
+pub(crate) use usage::CellUsage;
+pub(crate) use warning::{CellWarning, CountOf};
 
 /// A run as its record tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,240 +49,8 @@ pub struct RunView {
     pub requests: Option<RequestsView>,
     /// How the run ended; none when it is still going on, or was cut off.
     pub end: Option<EndLine>,
-    /// What energy costs, where whoever looks has said so; not in the record.
+    /// What energy costs, where the reader has given a price; not in the record.
     pub price: Option<Price>,
-}
-
-/// What became of a cell over all processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CellOutcome {
-    /// Measured in at least one process.
-    Measured,
-    /// Never started: it would not fit.
-    Skipped,
-    /// The engine said no.
-    Failed,
-    /// The worker process died.
-    Crashed,
-    /// The worker process did not answer.
-    TimedOut,
-    /// The run ended while it was being measured.
-    Interrupted,
-    /// Planned, and nothing is recorded of it.
-    Missing,
-}
-
-impl CellOutcome {
-    /// That of a single process.
-    fn of(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Measured { .. } => Self::Measured,
-            Outcome::Skipped { .. } => Self::Skipped,
-            Outcome::Failed { .. } => Self::Failed,
-            Outcome::Crashed { .. } => Self::Crashed,
-            Outcome::TimedOut { .. } => Self::TimedOut,
-            Outcome::Interrupted => Self::Interrupted,
-        }
-    }
-
-    /// The one word of machine-readable output.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Measured => "measured",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
-            Self::Crashed => "crashed",
-            Self::TimedOut => "timed_out",
-            Self::Interrupted => "interrupted",
-            Self::Missing => "missing",
-        }
-    }
-
-    /// Whether the cell went wrong.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Self::Failed | Self::Crashed | Self::TimedOut)
-    }
-
-    /// Whether resuming the run would try the cell again.
-    pub fn can_be_resumed(self) -> bool {
-        self.is_failure() || matches!(self, Self::Interrupted | Self::Missing)
-    }
-}
-
-/// A process in which a cell was not measured as planned, and no later process of the same replicate
-/// made good for it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// The replicate, from 0; none for a cell that was never started.
-    pub replicate: Option<u32>,
-    /// The worker process, if it had one.
-    pub worker: Option<u32>,
-    /// What happened.
-    pub outcome: Outcome,
-}
-
-/// Decode step times over all repetitions and processes of a cell, nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StepTimes {
-    /// Arithmetic mean; none without a step.
-    pub mean: Option<u64>,
-    /// Sample standard deviation; none below two steps.
-    pub sd: Option<u64>,
-    /// Percentiles to three significant figures; none where the steps are too few for them.
-    pub p50: Option<u64>,
-    /// See `p50`.
-    pub p90: Option<u64>,
-    /// See `p50`.
-    pub p95: Option<u64>,
-    /// See `p50`; needs 299 steps.
-    pub p99: Option<u64>,
-    /// The longest, exactly.
-    pub max: Option<u64>,
-    /// Tokens in the cache before the longest.
-    pub max_n_past: Option<u32>,
-    /// Steps at which the engine's view of the cache grew ([`Call::is_boundary`](crate::measure::Call::is_boundary)).
-    pub n_boundary: u64,
-}
-
-impl StepTimes {
-    /// Whether the longest step is such a one; none without a step.
-    pub fn max_at_boundary(&self) -> Option<bool> {
-        let n_past = self.max_n_past?;
-        Some(n_past > 0 && n_past.is_multiple_of(KV_PAD))
-    }
-}
-
-/// 95% intervals of a cell's figures. The units are processes; repetitions where there is one process. None where
-/// there is too little for one.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Intervals {
-    /// Of the figure of this name, nanoseconds; processes alone are its units.
-    pub load_ns: Option<Interval>,
-    /// See `load_ns`.
-    pub context_ns: Option<Interval>,
-    /// Of a percentile of the steps: the units are the percentiles of single processes.
-    pub p50: Option<Interval>,
-    /// See `p50`.
-    pub p90: Option<Interval>,
-    /// See `p50`.
-    pub p95: Option<Interval>,
-    /// See `p50`.
-    pub p99: Option<Interval>,
-    /// Of the speed-up: the units are replicates, in which both cells were measured.
-    pub speedup: Option<Interval>,
-}
-
-/// A cell and its figures. Each figure is computed from whatever repetitions are recorded, also of a cell
-/// that failed later; `outcome` says what to make of them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CellView {
-    /// The cell's name.
-    pub case_id: CaseId,
-    /// The cell.
-    pub case: Case,
-    /// What became of it.
-    pub outcome: CellOutcome,
-    /// The same in words: `crashed: SIGABRT`.
-    pub outcome_detail: String,
-    /// Where it was not measured as planned.
-    pub failures: Vec<Failure>,
-    /// Processes with at least one repetition.
-    pub n_processes: u32,
-    /// Replicates in which it was to be measured.
-    pub planned_replicates: u32,
-    /// Replicates in which it was measured as planned; a resumed one may have had several processes.
-    pub n_replicates: u32,
-    /// Repetitions, over all processes.
-    pub n_repetitions: u32,
-    /// Each repetition as those felt it who sent it, in the order of the record.
-    pub requests: Vec<Request>,
-    /// Every decode step.
-    pub steps: Steps,
-    /// Decode steps, over all repetitions.
-    pub n_steps: u64,
-    /// What ended the measuring; where processes differ, the least satisfying: budget before the most
-    /// repetitions before precision.
-    pub stopped_by: Option<StoppedBy>,
-    /// Each metric that the cell has.
-    pub estimates: HashMap<Metric, Estimate>,
-    /// Intervals of the other figures.
-    pub intervals: Intervals,
-    /// Decode step times.
-    pub step_ns: StepTimes,
-    /// Throughput over that of one sequence in the same case; none when that was not measured.
-    pub speedup: Option<f64>,
-    /// `speedup / n_seq`: 1 where batching is free.
-    pub efficiency: Option<f64>,
-    /// Memory of the worker after loading the model, before the cell's context: median over workers.
-    pub loaded_rss_bytes: Option<u64>,
-    /// KV cells each sequence really had.
-    pub n_ctx_seq: Option<u32>,
-    /// The most resident memory of a worker seen while this cell was open in it.
-    pub peak_rss_bytes: Option<u64>,
-    /// What process and machine did during the repetitions.
-    pub usage: CellUsage,
-    /// Median time to load the model.
-    pub load_ns: Option<u64>,
-    /// Median time to make the context.
-    pub context_ns: Option<u64>,
-    /// What makes the figures deserve less trust, each once.
-    pub warnings: Vec<CellWarning>,
-    /// `decode_tokens_per_s` of each replicate: what pairs of cells are compared by.
-    pub decode_by_replicate: BTreeMap<u32, f64>,
-}
-
-impl CellView {
-    /// A metric's value: the median over processes of each one's median over its repetitions.
-    pub fn value(&self, metric: Metric) -> Option<f64> {
-        Some(self.estimates.get(&metric)?.value)
-    }
-
-    /// The same of a duration, in whole nanoseconds.
-    pub fn ns(&self, metric: Metric) -> Option<u64> {
-        Some(self.estimates.get(&metric)?.ns())
-    }
-
-    /// A metric's 95% interval; none with a single repetition.
-    pub fn interval(&self, metric: Metric) -> Option<Interval> {
-        self.estimates.get(&metric)?.interval
-    }
-
-    /// Generated tokens per second of all sequences together.
-    pub fn decode_tokens_per_s(&self) -> Option<f64> {
-        self.value(Metric::DecodeTokensPerS)
-    }
-
-    /// The same of one sequence.
-    pub fn per_seq_tokens_per_s(&self) -> Option<f64> {
-        let all = self.decode_tokens_per_s().filter(|_| self.case.n_seq > 0)?;
-        Some(all / f64::from(self.case.n_seq))
-    }
-
-    /// Median decode step.
-    pub fn median_step_ns(&self) -> Option<u64> {
-        self.ns(Metric::StepNs)
-    }
-
-    /// Energy of the device that computes: the GPUs, or else the processor's packages.
-    pub fn energy(&self) -> Option<&CellEnergy> {
-        match EnergySource::of(&self.case) {
-            EnergySource::Gpu => self.usage.gpu_energy.as_ref(),
-            EnergySource::Cpu => self.usage.cpu_energy.as_ref(),
-        }
-    }
-
-    /// Joules of that device per generated token.
-    pub fn joules_per_token(&self) -> Option<f64> {
-        self.energy()?.decode_j_per_token
-    }
-
-    /// Why the joules per token are unknown, where they are.
-    pub fn energy_unknown(&self) -> Option<&str> {
-        match EnergySource::of(&self.case) {
-            EnergySource::Gpu => self.usage.gpu_energy_unknown.as_deref(),
-            EnergySource::Cpu => self.usage.cpu_energy_unknown.as_deref(),
-        }
-    }
 }
 
 impl RunView {
@@ -367,60 +130,6 @@ impl RunView {
             whole.count() < planned || is_cut
         };
         requests.jobs.iter().any(lacks)
-    }
-}
-
-/// Speed-ups need all cells: each is compared with the one of a single sequence, otherwise equal.
-fn add_speedups(cells: &mut [CellView]) {
-    let single: HashMap<Case, (f64, BTreeMap<u32, f64>)> = cells
-        .iter()
-        .filter(|c| c.case.n_seq == 1)
-        .filter_map(|c| {
-            let rates = (c.decode_tokens_per_s()?, c.decode_by_replicate.clone());
-            Some((c.case.clone(), rates))
-        })
-        .collect();
-    for cell in cells {
-        let alone = Case {
-            n_seq: 1,
-            ..cell.case.clone()
-        };
-        let both = cell.decode_tokens_per_s().zip(single.get(&alone));
-        cell.speedup = both.map(|(rate, (alone, _))| rate / alone);
-        cell.intervals.speedup = both
-            .zip(cell.speedup)
-            .and_then(|((_, (_, alone)), speedup)| {
-                // A replicate's cells ran close to each other, mostly in one process: they are pairs.
-                let pairs = cell.decode_by_replicate.iter();
-                let ratios: Vec<Vec<f64>> = pairs
-                    .filter_map(|(replicate, rate)| Some(vec![rate / alone.get(replicate)?]))
-                    .collect();
-                Some(median_interval(&ratios, LEVEL)?.around(speedup))
-            })
-            .filter(|_| cell.n_processes > 1);
-        cell.efficiency = cell
-            .speedup
-            .filter(|_| cell.case.n_seq > 0)
-            .map(|s| s / f64::from(cell.case.n_seq));
-    }
-}
-
-/// Where processes are added until a precision, the cells that did not reach it say so.
-fn note_imprecise(cells: &mut [CellView], protocol: &Protocol) {
-    if protocol.max_replicates.is_none() {
-        return;
-    }
-    for cell in cells {
-        let interval = cell.interval(Metric::StepNs);
-        if let Some(half_width) = interval
-            .and_then(|i| i.relative_half_width())
-            .filter(|half_width| *half_width > protocol.precision)
-        {
-            cell.warnings.push(CellWarning::Imprecise {
-                half_width,
-                precision: protocol.precision,
-            });
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::CountOf;
 use super::energy::{CellEnergy, EnergyCollector, EnergyFacts};
 use crate::engine::GpuMemory;
 use crate::host::EnergySource;
@@ -12,18 +13,14 @@ use crate::record::LoadMemory;
 /// Mean and largest.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeanMax<T> {
-    /// Over time.
     pub mean: T,
-    /// Of a sample.
     pub max: T,
 }
 
 /// Mean and smallest: of clocks, whose drops are what matters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct MeanMin<T> {
-    /// Over time.
     pub mean: T,
-    /// Of a sample.
     pub min: T,
 }
 
@@ -32,19 +29,16 @@ pub struct MeanMin<T> {
 pub struct CellUsage {
     /// CPU time of the process: 100 is one core.
     pub process_cpu_percent: Option<MeanMax<f64>>,
-    /// CPU time of everybody else, share of the machine.
+    /// CPU time of all other processes, share of the machine.
     pub others_cpu_percent: Option<MeanMax<f64>>,
     /// Capacity taken by the hypervisor, share of the machine.
     pub steal_percent: Option<MeanMax<f64>>,
-    /// Memory of the process.
     pub rss_bytes: Option<MeanMax<u64>>,
     /// Clock of the fastest core.
     pub frequency_hz: Option<MeanMin<u64>>,
-    /// Processor temperature, degrees Celsius.
     pub temperature_c: Option<MeanMax<f64>>,
     /// Context switches because a thread waited.
     pub voluntary_switches: Option<u64>,
-    /// Context switches because another thread was given the core.
     pub involuntary_switches: Option<u64>,
     /// Page faults served from disk.
     pub major_faults: Option<u64>,
@@ -54,15 +48,12 @@ pub struct CellUsage {
     pub throttle_events: Option<u64>,
     /// Time a container's CPU quota kept threads off the CPU.
     pub quota_throttled_ns: Option<u64>,
-    /// The GPUs that it computed on, together.
     pub gpu: Option<CellGpu>,
-    /// Memory of the GPUs that it computed on.
     pub gpu_memory: Option<CellGpuMemory>,
-    /// Energy of the GPUs that it computed on.
     pub gpu_energy: Option<CellEnergy>,
     /// Why the joules per token of the GPUs are unknown; none where they are known, and where no GPU was used.
     pub gpu_energy_unknown: Option<String>,
-    /// Energy of the processor's packages, everybody's work included.
+    /// Energy of the processor's packages, the work of other processes included.
     pub cpu_energy: Option<CellEnergy>,
     /// Why the joules per token of the processor are unknown.
     pub cpu_energy_unknown: Option<String>,
@@ -70,16 +61,13 @@ pub struct CellUsage {
     pub sampler_cost_percent: Option<f64>,
 }
 
-/// The GPU's part.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct CellGpu {
     /// Clock of the multiprocessors.
     pub sm_clock_hz: Option<MeanMin<u64>>,
-    /// Power draw, milliwatts.
     pub power_mw: Option<MeanMax<u64>>,
-    /// Degrees Celsius.
     pub temperature_c: Option<MeanMax<f64>>,
-    /// Device memory in use by anybody.
+    /// Device memory in use by any process.
     pub memory_used_bytes: Option<MeanMax<u64>>,
     /// Share of time in which a kernel ran.
     pub utilisation_percent: Option<MeanMax<f64>>,
@@ -87,10 +75,9 @@ pub struct CellGpu {
     pub throttle_reasons: Vec<String>,
 }
 
-/// Memory of GPUs, in use by anybody, as their driver or the engine's backend tells it.
+/// Memory of GPUs, in use by any process, as their driver or the engine's backend tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CellGpuMemory {
-    /// All of it.
     pub total_bytes: Option<u64>,
     /// Free before the model was loaded.
     pub free_before_bytes: Option<u64>,
@@ -111,7 +98,6 @@ pub(super) struct UsageFacts {
     pub loading: Option<LoadMemory>,
 }
 
-/// What is known while a record is read.
 #[derive(Debug, Clone)]
 pub(super) struct UsageCollector {
     visits: Vec<UsageSummary>,
@@ -140,26 +126,23 @@ impl UsageCollector {
         self.gpu_energy.note(delta, calls);
         self.cpu_energy.note(delta, calls);
         self.gpu_used_bytes = self.gpu_used_bytes.max(delta.gpu_memory_used_bytes);
-        let sum = &mut self.counted;
-        add(&mut sum.voluntary_switches, delta.voluntary_switches);
-        add(&mut sum.involuntary_switches, delta.involuntary_switches);
-        add(&mut sum.major_faults, delta.major_faults);
-        add(&mut sum.swapped_bytes, delta.swap_in_bytes);
-        add(&mut sum.swapped_bytes, delta.swap_out_bytes);
-        add(&mut sum.throttle_events, delta.throttle_events);
-        add(&mut sum.quota_throttled_ns, delta.quota_throttled_ns);
-    }
-
-    /// What another collector knows.
-    pub(super) fn take_in(&mut self, other: &Self) {
-        self.visits.extend(other.visits.iter().cloned());
-        let (sum, more) = (&mut self.counted, &other.counted);
-        add(&mut sum.voluntary_switches, more.voluntary_switches);
-        add(&mut sum.involuntary_switches, more.involuntary_switches);
-        add(&mut sum.major_faults, more.major_faults);
-        add(&mut sum.swapped_bytes, more.swapped_bytes);
-        add(&mut sum.throttle_events, more.throttle_events);
-        add(&mut sum.quota_throttled_ns, more.quota_throttled_ns);
+        let swapped = [delta.swap_in_bytes, delta.swap_out_bytes];
+        let swapped = swapped.into_iter().flatten().reduce(u64::saturating_add);
+        let counted = &mut self.counted;
+        for (sum, more) in [
+            (&mut counted.voluntary_switches, delta.voluntary_switches),
+            (
+                &mut counted.involuntary_switches,
+                delta.involuntary_switches,
+            ),
+            (&mut counted.major_faults, delta.major_faults),
+            (&mut counted.swapped_bytes, swapped),
+            (&mut counted.throttle_events, delta.throttle_events),
+            (&mut counted.quota_throttled_ns, delta.quota_throttled_ns),
+        ] {
+            let known = [*sum, more].into_iter().flatten();
+            *sum = known.reduce(u64::saturating_add);
+        }
     }
 
     /// GPU memory when the context was made and warm.
@@ -167,7 +150,6 @@ impl UsageCollector {
         self.gpu_used_bytes = self.gpu_used_bytes.max(Some(memory.used_bytes()));
     }
 
-    /// What a visit's sampler saw.
     pub(super) fn note_visit(&mut self, usage: UsageSummary) {
         self.visits.push(usage);
     }
@@ -178,11 +160,14 @@ impl UsageCollector {
         clocks.map(|clock| clock.mean).collect()
     }
 
-    /// Visits with a GPU, and in how many of them it was held down.
-    pub(super) fn gpu_visits(&self) -> (u32, u32) {
+    /// Of the visits with a GPU those in which it was held down.
+    pub(super) fn throttled_visits(&self) -> CountOf {
         let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
         let held_down = gpus().filter(|gpu| !gpu.throttle_reasons.is_empty());
-        (gpus().count() as u32, held_down.count() as u32)
+        CountOf {
+            n: held_down.count() as u32,
+            of: gpus().count() as u32,
+        }
     }
 
     pub(super) fn finish(&self, facts: &UsageFacts) -> CellUsage {
@@ -231,13 +216,7 @@ impl UsageCollector {
     pub(super) fn gpu(&self) -> Option<CellGpu> {
         let gpus = || self.visits.iter().filter_map(|v| v.gpu.as_ref());
         gpus().next()?;
-        let over = |of: fn(&GpuSummary) -> Option<Spread>| {
-            self.visits
-                .iter()
-                .filter_map(|v| Some((of(v.gpu.as_ref()?)?, v.wall_ns)))
-                .fold(None, weighted)
-                .map(|(spread, _)| spread)
-        };
+        let over = |of: fn(&GpuSummary) -> Option<Spread>| self.merged(|v| of(v.gpu.as_ref()?));
         let mut throttle_reasons: Vec<String> = Vec::new();
         for reason in gpus().flat_map(|gpu| &gpu.throttle_reasons) {
             if !throttle_reasons.contains(reason) {
@@ -254,7 +233,8 @@ impl UsageCollector {
         })
     }
 
-    fn merged(&self, of: fn(&UsageSummary) -> Option<Spread>) -> Option<Spread> {
+    /// The spread over all visits, each counting for its time.
+    fn merged(&self, of: impl Fn(&UsageSummary) -> Option<Spread>) -> Option<Spread> {
         self.visits
             .iter()
             .filter_map(|v| Some((of(v)?, v.wall_ns)))
@@ -281,13 +261,7 @@ fn weighted(
     Some((both, before_ns.saturating_add(wall_ns)))
 }
 
-fn add(sum: &mut Option<u64>, more: Option<u64>) {
-    if let Some(more) = more {
-        *sum = Some(sum.unwrap_or(0).saturating_add(more));
-    }
-}
-
-/// A thousandth of a percent, or of a degree, is more than anybody measures.
+/// A thousandth of a percent, or of a degree, is finer than any sensor.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -356,7 +330,8 @@ mod tests {
         let gpu = cell.gpu.expect("one visit had it");
         assert_eq!(gpu.power_mw, Some(MeanMax { mean: 2, max: 3 }));
         assert_eq!(gpu.throttle_reasons, ["power limit"]);
-        assert_eq!((usage.gpu_visits(), usage.clocks_hz()), ((1, 1), vec![2e9]));
+        assert_eq!(usage.throttled_visits(), CountOf { n: 1, of: 1 });
+        assert_eq!(usage.clocks_hz(), [2e9]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The kinds of evidence that a run's own cells give: what each saw, and what that leaves possible.
 
 use super::Bound::{Compute, Host, KvCache, Sampling, Weights};
-use super::{BOUNDS_FROM, Evidence, Kind, MOST_RESIDUAL, NOT_UP_TO};
-use crate::analysis::Line;
+use super::{BOUNDS_FROM, Bound, BoundEvidence, EvidenceKind, MOST_RESIDUAL, NOT_UP_TO};
+use crate::analysis::FittedLine;
 use crate::analysis::curve::{Along, Curve, curves, is_measured};
+use crate::analysis::words::duration_ns;
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::units;
@@ -13,8 +14,49 @@ fn step(cell: &CellView) -> Option<f64> {
     cell.median_step_ns().map(|ns| ns as f64)
 }
 
+/// What a share of the time leaves possible.
+fn leaves(share: f64, where_large: &[Bound], where_small: &[Bound]) -> Vec<Bound> {
+    match share {
+        s if s >= BOUNDS_FROM => where_large.to_vec(),
+        s if s <= NOT_UP_TO => where_small.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// A line through the time of a step, which is evidence where it is near every point.
+struct StepLine {
+    line: FittedLine,
+    explains: bool,
+}
+
+impl StepLine {
+    fn through(points: &[(f64, f64)]) -> Option<Self> {
+        let line = FittedLine::through(points)?;
+        let explains = line.residual <= MOST_RESIDUAL;
+        Some(Self { line, explains })
+    }
+
+    /// `every point within 3.1%`.
+    fn residual(&self) -> String {
+        let within = format!("every point within {}", units::percent(self.line.residual));
+        match self.explains {
+            true => within,
+            false => within + ", which is too far off to build on",
+        }
+    }
+
+    fn evidence(&self, kind: EvidenceKind, leaves: Vec<Bound>, text: String) -> BoundEvidence {
+        BoundEvidence {
+            kind,
+            leaves: if self.explains { leaves } else { Vec::new() },
+            explains: self.explains,
+            text,
+        }
+    }
+}
+
 /// The step's own spans: what this program and sampling take of it.
-pub(super) fn by_spans(cell: &CellView) -> Option<Evidence> {
+pub(super) fn by_spans(cell: &CellView) -> Option<BoundEvidence> {
     let parts = [
         Some(cell.ns(Metric::OverheadNs)?),
         cell.ns(Metric::EngineNs),
@@ -36,8 +78,8 @@ pub(super) fn by_spans(cell: &CellView) -> Option<Evidence> {
     } else {
         Vec::new()
     };
-    Some(Evidence {
-        kind: Kind::Spans,
+    Some(BoundEvidence {
+        kind: EvidenceKind::Spans,
         leaves,
         explains: false,
         text: format!(
@@ -50,42 +92,28 @@ pub(super) fn by_spans(cell: &CellView) -> Option<Evidence> {
 }
 
 /// Step against batch: what is the same for every batch is read once; what grows belongs to each sequence.
-pub(super) fn by_batch(view: &RunView, cell: &CellView) -> Option<Evidence> {
+pub(super) fn by_batch(view: &RunView, cell: &CellView) -> Option<BoundEvidence> {
     let all = curves(view, Along::Batch);
     let curve = curve_of(&all, cell)?;
     let points = points(curve, |c| f64::from(c.case.n_seq));
-    let line = Line::through(&points)?;
+    let fit = StepLine::through(&points)?;
+    let line = &fit.line;
     let fixed = line.a / line.at(f64::from(cell.case.n_seq));
-    let explains = line.residual <= MOST_RESIDUAL;
-    let leaves = match fixed {
-        _ if !explains => Vec::new(),
-        f if f >= BOUNDS_FROM => vec![Weights, Host],
-        f if f <= NOT_UP_TO => vec![Compute, KvCache, Sampling],
-        _ => Vec::new(),
-    };
-    Some(Evidence {
-        kind: Kind::Batch,
-        leaves,
-        explains,
-        text: format!(
-            "over {} batches the step is {} + {} a sequence, every point within {}{}; at batch {} the first part is {} of it",
-            points.len(),
-            units::duration(line.a.round() as u64),
-            units::duration(line.b.round() as u64),
-            units::percent(line.residual),
-            if explains {
-                ""
-            } else {
-                ", which is too far off to build on"
-            },
-            cell.case.n_seq,
-            units::percent(fixed),
-        ),
-    })
+    let text = format!(
+        "over {} batches the step is {} + {} a sequence, {}; at batch {} the first part is {} of it",
+        points.len(),
+        duration_ns(line.a),
+        duration_ns(line.b),
+        fit.residual(),
+        cell.case.n_seq,
+        units::percent(fixed),
+    );
+    let leaves = leaves(fixed, &[Weights, Host], &[Compute, KvCache, Sampling]);
+    Some(fit.evidence(EvidenceKind::Batch, leaves, text))
 }
 
 /// Step against the bytes that a step reads, over files of one shape.
-pub(super) fn by_bytes(view: &RunView, cell: &CellView) -> Option<Evidence> {
+pub(super) fn by_bytes(view: &RunView, cell: &CellView) -> Option<BoundEvidence> {
     let shape = |case: &Case| {
         let m = view.model(&case.model)?;
         Some((m.architecture.clone(), m.n_layer, m.n_embd, m.n_vocab))
@@ -107,40 +135,26 @@ pub(super) fn by_bytes(view: &RunView, cell: &CellView) -> Option<Evidence> {
         .filter(same)
         .filter_map(|c| Some((bytes(c)?, step(c)?)))
         .collect();
-    let line = Line::through(&points)?;
-    let explains = line.residual <= MOST_RESIDUAL;
+    let fit = StepLine::through(&points)?;
+    let line = &fit.line;
     let share = 1.0 - line.a / line.at(bytes(cell)?);
-    let leaves = match share {
-        _ if !explains => Vec::new(),
-        s if s >= BOUNDS_FROM => vec![Weights],
-        s if s <= NOT_UP_TO => vec![Compute, KvCache, Host, Sampling],
-        _ => Vec::new(),
-    };
     let rate = if line.b > 0.0 {
         format!("{} GB/s", units::significant(1.0 / line.b))
     } else {
         "no visible rate".to_owned()
     };
-    Some(Evidence {
-        kind: Kind::Bytes,
-        leaves,
-        explains,
-        text: format!(
-            "over {} files of this shape the step grows with the bytes read at {rate}, every point within {}{}; here that is {} of it",
-            points.len(),
-            units::percent(line.residual),
-            if explains {
-                ""
-            } else {
-                ", which is too far off to build on"
-            },
-            units::percent(share),
-        ),
-    })
+    let text = format!(
+        "over {} files of this shape the step grows with the bytes read at {rate}, {}; here that is {} of it",
+        points.len(),
+        fit.residual(),
+        units::percent(share),
+    );
+    let leaves = leaves(share, &[Weights], &[Compute, KvCache, Host, Sampling]);
+    Some(fit.evidence(EvidenceKind::Bytes, leaves, text))
 }
 
 /// Step against cached tokens, along the generation of the cell itself.
-pub(super) fn by_context(cell: &CellView) -> Option<Evidence> {
+pub(super) fn by_context(cell: &CellView) -> Option<BoundEvidence> {
     const FEWEST: usize = 16;
     let along = cell.steps.along();
     if along.len() < FEWEST {
@@ -150,40 +164,32 @@ pub(super) fn by_context(cell: &CellView) -> Option<Evidence> {
         .iter()
         .map(|s| (f64::from(s.n_past), s.median_ns))
         .collect();
-    let line = Line::through(&points)?;
+    let fit = StepLine::through(&points)?;
+    let line = &fit.line;
     let (first, last) = (along.first()?.n_past, along.last()?.n_past);
     let middle = f64::from(first).midpoint(f64::from(last));
     // A context that hardly grew tells nothing of its cost.
     let grew = f64::from(last) >= 1.5 * f64::from(first.max(1));
-    let explains = line.residual <= MOST_RESIDUAL;
     let share = 1.0 - line.a / line.at(middle);
-    let leaves = match share {
-        _ if !explains || !grew => Vec::new(),
-        s if s >= BOUNDS_FROM => vec![KvCache],
-        s if s <= NOT_UP_TO => vec![Weights, Compute, Host, Sampling],
-        _ => Vec::new(),
+    let text = format!(
+        "from {first} to {last} cached tokens the step grows by {} a token, {}{}; in the middle the context is {} of it",
+        duration_ns(line.b),
+        fit.residual(),
+        match fit.explains && !grew {
+            true => ", over too little growth to tell",
+            false => "",
+        },
+        units::percent(share),
+    );
+    let leaves = match grew {
+        true => leaves(share, &[KvCache], &[Weights, Compute, Host, Sampling]),
+        false => Vec::new(),
     };
-    Some(Evidence {
-        kind: Kind::Context,
-        leaves,
-        explains,
-        text: format!(
-            "from {first} to {last} cached tokens the step grows by {} a token, every point within {}{}; in the middle \
-             the context is {} of it",
-            units::duration(line.b.round() as u64),
-            units::percent(line.residual),
-            match (explains, grew) {
-                (false, _) => ", which is too far off to build on",
-                (true, false) => ", over too little growth to tell",
-                (true, true) => "",
-            },
-            units::percent(share),
-        ),
-    })
+    Some(fit.evidence(EvidenceKind::Context, leaves, text))
 }
 
 /// Step against threads: arithmetic is shared out, memory bandwidth soon is not.
-pub(super) fn by_threads(view: &RunView, cell: &CellView) -> Option<Evidence> {
+pub(super) fn by_threads(view: &RunView, cell: &CellView) -> Option<BoundEvidence> {
     let all = curves(view, Along::Threads);
     let curve = curve_of(&all, cell)?;
     let cores = view.header.machine.cpu.available_cores;
@@ -199,13 +205,9 @@ pub(super) fn by_threads(view: &RunView, cell: &CellView) -> Option<Evidence> {
     let gain = step(fewer)? / step(cell)?;
     let more = f64::from(here) / f64::from(fewer.case.n_threads);
     let exponent = gain.ln() / more.ln();
-    let leaves = match exponent {
-        e if e >= BOUNDS_FROM => vec![Compute],
-        e if e <= NOT_UP_TO => vec![Weights, KvCache, Host],
-        _ => Vec::new(),
-    };
-    Some(Evidence {
-        kind: Kind::Threads,
+    let leaves = leaves(exponent, &[Compute], &[Weights, KvCache, Host]);
+    Some(BoundEvidence {
+        kind: EvidenceKind::Threads,
         leaves,
         explains: false,
         text: format!(

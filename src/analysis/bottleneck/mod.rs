@@ -41,22 +41,16 @@ impl fmt::Display for Bound {
 
 /// Where a piece of evidence comes from. Two pieces of one kind count once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Other batches at the same bytes of weights.
+pub enum EvidenceKind {
     Batch,
-    /// Other bytes of weights at the same batch.
     Bytes,
-    /// Other numbers of cached tokens.
     Context,
-    /// Other numbers of threads.
     Threads,
-    /// The spans of the step itself.
     Spans,
-    /// The measured ceilings of the machine.
     Ceiling,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EvidenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Batch => "batch",
@@ -69,11 +63,9 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One observation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
-    /// Its kind.
-    pub kind: Kind,
+pub struct BoundEvidence {
+    pub kind: EvidenceKind,
     /// What it leaves possible; empty when it says nothing.
     pub leaves: Vec<Bound>,
     /// Whether it is a model of the whole time that explains it to [`MOST_RESIDUAL`].
@@ -82,15 +74,13 @@ pub struct Evidence {
     pub text: String,
 }
 
-/// What bounds a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bottleneck {
     /// The bound; none when it is undetermined.
     pub bound: Option<Bound>,
     /// Why it is undetermined, when it is.
     pub why_not: Option<String>,
-    /// Everything that was observed.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<BoundEvidence>,
 }
 
 /// A model of the time may be off by this share at any point, and must not be off by more.
@@ -101,8 +91,8 @@ pub const BOUNDS_FROM: f64 = 2.0 / 3.0;
 pub const NOT_UP_TO: f64 = 1.0 / 3.0;
 
 /// What bounds a cell, by all evidence that its run has, and that of the machine's ceilings where they are known.
-pub fn of(view: &RunView, cell: &CellView, ceilings: Option<Evidence>) -> Bottleneck {
-    let evidence: Vec<Evidence> = [
+pub fn of(view: &RunView, cell: &CellView, ceilings: Option<BoundEvidence>) -> Bottleneck {
+    let evidence: Vec<BoundEvidence> = [
         evidence::by_spans(cell),
         evidence::by_batch(view, cell),
         evidence::by_bytes(view, cell),
@@ -116,14 +106,13 @@ pub fn of(view: &RunView, cell: &CellView, ceilings: Option<Evidence>) -> Bottle
     judge(evidence)
 }
 
-/// The verdict on some evidence.
-pub fn judge(evidence: Vec<Evidence>) -> Bottleneck {
-    let telling: Vec<&Evidence> = evidence.iter().filter(|e| !e.leaves.is_empty()).collect();
+pub fn judge(evidence: Vec<BoundEvidence>) -> Bottleneck {
+    let telling: Vec<&BoundEvidence> = evidence.iter().filter(|e| !e.leaves.is_empty()).collect();
     let left: Vec<Bound> = [Weights, Compute, KvCache, Host, Sampling]
         .into_iter()
         .filter(|bound| telling.iter().all(|e| e.leaves.contains(bound)))
         .collect();
-    let mut kinds: Vec<Kind> = telling.iter().map(|e| e.kind).collect();
+    let mut kinds: Vec<EvidenceKind> = telling.iter().map(|e| e.kind).collect();
     kinds.dedup();
     let why_not = if kinds.len() < 2 {
         Some(match kinds.first() {
@@ -171,23 +160,23 @@ impl Bound {
 
 /// Which measurement would add evidence that a cell lacks: the axis, and why.
 pub fn missing(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<(Axis, &'static str)> {
-    let has = |kind: Kind| found.evidence.iter().any(|e| e.kind == kind);
+    let has = |kind: EvidenceKind| found.evidence.iter().any(|e| e.kind == kind);
     let several_cores = view.header.machine.cpu.available_cores != Some(1);
     [
         (
-            Kind::Batch,
+            EvidenceKind::Batch,
             "batch",
             true,
             "three batches tell what a step costs once and what for each sequence",
         ),
         (
-            Kind::Bytes,
+            EvidenceKind::Bytes,
             "model",
             true,
             "three files of one shape tell what a byte of weights costs",
         ),
         (
-            Kind::Threads,
+            EvidenceKind::Threads,
             "threads",
             several_cores && cell.case.n_gpu_layers == 0,
             "two numbers of threads tell arithmetic from memory",
@@ -199,7 +188,6 @@ pub fn missing(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<(Axis
     .collect()
 }
 
-/// The verdict in words.
 pub fn words(found: &Bottleneck) -> String {
     match (&found.bound, &found.why_not) {
         (Some(bound), _) => format!("bounded by {bound}"),

@@ -6,8 +6,8 @@ use crate::analysis::curve::curves;
 use crate::plan::Case;
 use crate::view::fixture::{self, MS, case, header, model, three_processes};
 
-fn evidence(kind: Kind, leaves: &[Bound], explains: bool) -> Evidence {
-    Evidence {
+fn evidence(kind: EvidenceKind, leaves: &[Bound], explains: bool) -> BoundEvidence {
+    BoundEvidence {
         kind,
         leaves: leaves.to_vec(),
         explains,
@@ -17,10 +17,10 @@ fn evidence(kind: Kind, leaves: &[Bound], explains: bool) -> Evidence {
 
 #[test]
 fn a_bound_is_named_only_when_two_kinds_agree_and_one_explains_the_time() {
-    let batch = evidence(Kind::Batch, &[Weights, Host], true);
-    let bytes = evidence(Kind::Bytes, &[Weights], true);
-    let against = evidence(Kind::Threads, &[Compute], false);
-    let silent = evidence(Kind::Context, &[], false);
+    let batch = evidence(EvidenceKind::Batch, &[Weights, Host], true);
+    let bytes = evidence(EvidenceKind::Bytes, &[Weights], true);
+    let against = evidence(EvidenceKind::Threads, &[Compute], false);
+    let silent = evidence(EvidenceKind::Context, &[], false);
     let found = judge(vec![batch.clone(), bytes.clone(), silent.clone()]);
     assert_eq!((found.bound, found.why_not), (Some(Weights), None));
     for (given, why) in [
@@ -34,14 +34,14 @@ fn a_bound_is_named_only_when_two_kinds_agree_and_one_explains_the_time() {
         (
             vec![
                 batch.clone(),
-                evidence(Kind::Spans, &[Weights, Host, Compute], false),
+                evidence(EvidenceKind::Spans, &[Weights, Host, Compute], false),
             ],
             "leaves memory bandwidth (weights) or fixed costs",
         ),
         (
             vec![
-                evidence(Kind::Batch, &[Weights], false),
-                evidence(Kind::Spans, &[Weights], false),
+                evidence(EvidenceKind::Batch, &[Weights], false),
+                evidence(EvidenceKind::Spans, &[Weights], false),
             ],
             "no model of the time",
         ),

@@ -1,6 +1,6 @@
 //! The two arms and the control: pairs to figures, figures to verdicts.
 
-use super::{ALPHA, Ended, MARGIN, PairFigures, RequestFigures};
+use super::{ALPHA, AnswerEnd, MARGIN, PairFigures, RequestFigures};
 use crate::stats::interval::t_interval;
 use crate::stats::sample_size::pairs_for_margin;
 use crate::stats::summary::{mean, median};
@@ -19,12 +19,11 @@ const EXPLAINS: f64 = 0.5;
 
 /// Whether two halves cost the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum EqualityVerdict {
     /// The whole interval is within the margin: shown to be equal.
     Equal,
     /// The whole interval is beyond the margin: shown to differ by more than matters.
     Different,
-    /// Neither.
     Undetermined {
         /// Pairs with which it would be one of both with 80% power, were the truth as estimated; none where no
         /// number of pairs would do.
@@ -35,12 +34,10 @@ pub enum Verdict {
 /// A ratio hard / easy over pairs, held against the margin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effect {
-    /// Pairs it rests on.
     pub n_pairs: usize,
     /// Geometric mean of the pairs' ratios, with its interval of 90%.
     pub ratio: Interval,
-    /// Equal, different, or neither.
-    pub verdict: Verdict,
+    pub verdict: EqualityVerdict,
 }
 
 impl Effect {
@@ -50,15 +47,15 @@ impl Effect {
         let tost = tost_paired(logs, margin, ALPHA)?;
         let (lo, hi) = (tost.mean.lo, tost.mean.hi);
         let verdict = if tost.equivalent {
-            Verdict::Equal
+            EqualityVerdict::Equal
         } else if lo > margin || hi < -margin {
-            Verdict::Different
+            EqualityVerdict::Different
         } else {
             let sd = Summary::of(logs)?.sd?;
             let level = 1.0 - 2.0 * ALPHA;
             let pairs = pairs_for_margin(sd, tost.mean.estimate, margin, level, MOST_PAIRS);
             // The formula's power is not the luck of this sample: it may name no more pairs than there were.
-            Verdict::Undetermined {
+            EqualityVerdict::Undetermined {
                 pairs: pairs.map(|n| n.max(logs.len() + 1)),
             }
         };
@@ -73,9 +70,7 @@ impl Effect {
 /// Arm A: at equal lengths.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Equal {
-    /// Time per token.
     pub step: Effect,
-    /// Time to the first token.
     pub ttft: Option<Effect>,
     /// Time spent choosing a token; none where it cannot be seen.
     pub sampler: Option<Effect>,
@@ -85,7 +80,7 @@ pub struct Equal {
     pub sampler_of_difference: Option<f64>,
     /// Pairs left out because their halves do not have equal numbers of tokens.
     pub n_unequal: usize,
-    /// Pairs of which somebody did not say how many tokens they have.
+    /// Pairs of which not all numbers of tokens are known.
     pub n_unknown: usize,
     /// Requests left out because they did not end as they should.
     pub n_broken: usize,
@@ -118,7 +113,7 @@ impl Equal {
             .is_some_and(|part| part >= EXPLAINS)
             && self
                 .sampler
-                .is_some_and(|effect| effect.verdict == Verdict::Different)
+                .is_some_and(|effect| effect.verdict == EqualityVerdict::Different)
     }
 }
 
@@ -130,29 +125,17 @@ pub(super) struct SamplerParts {
 
 impl SamplerParts {
     fn of(pairs: &[&PairFigures]) -> Option<Self> {
-        let mut columns: [Vec<f64>; 4] = Default::default();
-        for pair in pairs {
-            let half = |requests: &[RequestFigures], f: fn(&RequestFigures) -> Option<f64>| {
-                let of: Vec<f64> = requests
-                    .iter()
-                    .filter(|r| r.is_whole())
-                    .filter_map(f)
-                    .collect();
-                median(&of)
-            };
-            let steps = [&pair.easy, &pair.hard].map(|h| half(h, |r| r.tpot_ns));
-            let samples = [&pair.easy, &pair.hard].map(|h| half(h, |r| r.sample_ns_per_token()));
-            let ([Some(a), Some(b)], [Some(c), Some(d)]) = (steps, samples) else {
-                continue;
-            };
-            for (column, value) in columns.iter_mut().zip([a, b, c, d]) {
-                column.push(value);
-            }
-        }
-        let [a, b, c, d] = columns.map(|column| mean(&column));
+        let row = |pair: &&PairFigures| {
+            let halves = [&pair.easy, &pair.hard];
+            let steps = halves.map(|h| middle(h, |r| r.tpot_ns));
+            let samples = halves.map(|h| middle(h, RequestFigures::sample_ns_per_token));
+            Some([steps[0]?, steps[1]?, samples[0]?, samples[1]?])
+        };
+        let rows: Vec<[f64; 4]> = pairs.iter().filter_map(row).collect();
+        let column = |i: usize| mean(&rows.iter().map(|row| row[i]).collect::<Vec<_>>());
         Some(Self {
-            step_ns: [a?, b?],
-            sample_ns: [c?, d?],
+            step_ns: [column(0)?, column(1)?],
+            sample_ns: [column(2)?, column(3)?],
         })
     }
 
@@ -170,9 +153,7 @@ impl SamplerParts {
 /// `total = tokens * per_token` holds exactly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Natural {
-    /// Pairs it rests on.
     pub n_pairs: usize,
-    /// Time of the whole answer.
     pub total: Interval,
     /// Tokens of it.
     pub tokens: Interval,
@@ -192,7 +173,7 @@ pub struct Natural {
 
 impl Natural {
     pub(super) fn of(pairs: &[PairFigures]) -> Option<Self> {
-        let ended = |r: &RequestFigures| r.ended == Ended::ByModel && r.n_generated > Some(0);
+        let ended = |r: &RequestFigures| r.ended == AnswerEnd::ByModel && r.n_generated > Some(0);
         let all: Vec<&PairFigures> = pairs.iter().collect();
         // Total and tokens from the same requests, so that their ratio is one of times per token.
         let logs: Vec<(f64, f64)> = all
@@ -215,7 +196,7 @@ impl Natural {
             tokens: interval(|(_, tokens)| *tokens)?.map(f64::exp),
             per_token: interval(|(total, tokens)| total - tokens)?.map(f64::exp),
             length_share: if shown { length_share(&logs) } else { None },
-            n_censored: count(pairs, |r| r.ended == Ended::AtLimit),
+            n_censored: count(pairs, |r| r.ended == AnswerEnd::AtLimit),
             n_requests: count(pairs, |_| true),
             n_lost: pairs.len() - logs.len(),
             n_broken: count(pairs, |r| !r.is_whole()).iter().sum(),
@@ -248,9 +229,8 @@ fn length_share(logs: &[(f64, f64)]) -> Option<Interval> {
 /// The positive control: the same prompts, a little longer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Control {
-    /// Prompt tokens, longer / shorter: the middle of the pairs; none where nobody counted.
+    /// Prompt tokens, longer / shorter: the middle of the pairs; none where they were not counted.
     pub longer: Option<f64>,
-    /// Time to the first token.
     pub ttft: Effect,
 }
 
@@ -272,7 +252,7 @@ impl Control {
     }
 }
 
-/// Whether both halves have equal numbers of tokens, prompt and answer; none where somebody does not say.
+/// Whether both halves have equal numbers of tokens, prompt and answer; none where one is not known.
 fn lengths(pair: &PairFigures) -> Option<bool> {
     let whole = || pair.easy.iter().chain(&pair.hard).filter(|r| r.is_whole());
     let same = |f: fn(&RequestFigures) -> Option<u32>| {
@@ -305,8 +285,6 @@ pub(super) fn log_ratios(
         .collect()
 }
 
-/// The middle, over rounds, of the log ratio within a round, so that a machine that drifts from round to round does
-/// not come between the halves.
 fn log_ratio(
     pair: &PairFigures,
     counts: impl Fn(&RequestFigures) -> bool,
@@ -315,6 +293,17 @@ fn log_ratio(
     paired_log_ratio(&pair.easy, &pair.hard, counts, figure)
 }
 
+/// The middle of a figure over the whole answers.
+pub(super) fn middle(
+    requests: &[RequestFigures],
+    figure: impl Fn(&RequestFigures) -> Option<f64>,
+) -> Option<f64> {
+    let whole = requests.iter().filter(|r| r.is_whole());
+    median(&whole.filter_map(figure).collect::<Vec<_>>())
+}
+
+/// The middle, over rounds, of the log ratio within a round, so that a machine that drifts from round to round does
+/// not come between the halves.
 pub(super) fn paired_log_ratio(
     below: &[RequestFigures],
     above: &[RequestFigures],

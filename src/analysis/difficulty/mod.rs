@@ -13,12 +13,13 @@ mod temperature;
 mod tests;
 
 pub use answer::is_right;
-pub use arms::{Control, Effect, Equal, Natural, Verdict};
+pub use arms::{Control, Equal, EqualityVerdict, Natural};
 pub use sentences::findings;
 pub use temperature::{AtTemperature, PromptFigures, temperature};
 
 use crate::request::prompts::Prompt;
-use crate::request::{Ending, KEPT_TEXT_BYTES, Timeline};
+use crate::request::{Ending, KEPT_TEXT_BYTES};
+use crate::view::requests::RequestView;
 
 /// Differences up to this share do not matter; set before anything was measured.
 pub const MARGIN: f64 = 0.01;
@@ -27,7 +28,7 @@ pub const ALPHA: f64 = 0.05;
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum AnswerEnd {
     /// The model ended it.
     ByModel,
     /// It had as many tokens as were allowed: how long it would have become is not known.
@@ -41,13 +42,9 @@ pub enum Ended {
 pub struct RequestFigures {
     /// The round, from 0: halves of a pair are compared within a round.
     pub round: u32,
-    /// How it ended.
-    pub ended: Ended,
-    /// Tokens of the prompt.
+    pub ended: AnswerEnd,
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer.
     pub n_generated: Option<u32>,
-    /// Time to the first token.
     pub ttft_ns: Option<u64>,
     /// Time per token after the first: the median step where decode calls are seen, else the mean interval.
     pub tpot_ns: Option<f64>,
@@ -60,39 +57,38 @@ pub struct RequestFigures {
 }
 
 impl RequestFigures {
-    /// Of a request that was made in a round with a prompt.
-    pub fn of(round: u32, timeline: &Timeline, prompt: &Prompt) -> Self {
-        let found = prompt
-            .answer
-            .as_deref()
-            .map(|answer| is_right(&timeline.text, answer));
-        // What the kept part does not hold may stand in the rest.
-        let cut = timeline.text.len() + 4 > KEPT_TEXT_BYTES;
+    /// Of a request with this prompt.
+    pub fn of(request: &RequestView, prompt: &Prompt) -> Self {
+        let right = request.text.as_deref().zip(prompt.answer.as_deref());
+        let right = right.and_then(|(text, answer)| {
+            let is_found = is_right(text, answer);
+            // What the kept part does not hold may stand in the rest.
+            (is_found || text.len() + 4 <= KEPT_TEXT_BYTES).then_some(is_found)
+        });
         Self {
-            round,
-            ended: match timeline.ending {
-                Ending::Stop => Ended::ByModel,
-                Ending::Length => Ended::AtLimit,
-                _ => Ended::Broken,
+            round: request.round,
+            ended: match request.ending {
+                Ending::Stop => AnswerEnd::ByModel,
+                Ending::Length => AnswerEnd::AtLimit,
+                _ => AnswerEnd::Broken,
             },
-            n_prompt: timeline.n_prompt,
-            n_generated: timeline.n_generated,
-            ttft_ns: timeline.ttft_ns(),
-            tpot_ns: timeline.tpot_ns(),
-            total_ns: timeline.ended_ns.saturating_sub(timeline.sent_ns),
-            sample_ns: timeline.sample_ns,
-            right: found.filter(|found| *found || !cut),
+            n_prompt: request.n_prompt,
+            n_generated: request.n_generated,
+            ttft_ns: request.ttft_ns(),
+            tpot_ns: request.tpot_ns,
+            total_ns: request.ended_ns.saturating_sub(request.sent_ns),
+            sample_ns: request.sample_ns,
+            right,
         }
     }
 
-    /// Time spent choosing a token.
     pub fn sample_ns_per_token(&self) -> Option<f64> {
         let n = self.n_generated.filter(|n| *n > 0)?;
         Some(self.sample_ns? as f64 / f64::from(n))
     }
 
     fn is_whole(&self) -> bool {
-        self.ended != Ended::Broken
+        self.ended != AnswerEnd::Broken
     }
 }
 
@@ -109,7 +105,7 @@ pub struct PairFigures {
 
 /// What one target measured of the experiment. An arm that was not run is empty.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Experiment {
+pub struct DifficultyExperiment {
     /// What was measured, as a reader knows it: `smollm2-135m-q4_0 in-process`. May be empty.
     pub of: String,
     /// Arm A: prompts of equal length, answers of equal length.
@@ -131,27 +127,21 @@ pub enum Mechanism {
     Sampler,
     /// A token takes longer and the sampler does not explain it.
     Unexplained,
-    /// The data do not tell.
     Undetermined,
 }
 
 /// The experiment as figures. None: that part was not measured, or in fewer than two pairs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// Whether a prompt known to cost more was seen to.
     pub control: Option<Control>,
-    /// Arm A.
     pub equal: Option<Equal>,
-    /// Arm B.
     pub natural: Option<Natural>,
-    /// What makes the difference.
     pub mechanism: Mechanism,
     /// Right answers and answers judged, of easy and of hard questions.
     pub right: Option<[(usize, usize); 2]>,
 }
 
-/// Judges an experiment.
-pub fn judge(experiment: &Experiment) -> Judgement {
+pub fn judge(experiment: &DifficultyExperiment) -> Judgement {
     let control = Control::of(&experiment.control);
     let equal = Equal::of(&experiment.equal);
     let natural = Natural::of(&experiment.natural);
@@ -170,10 +160,10 @@ pub fn judge(experiment: &Experiment) -> Judgement {
 
 fn mechanism(equal: &Equal, natural: Option<&Natural>) -> Mechanism {
     match equal.step.verdict {
-        Verdict::Undetermined { .. } => Mechanism::Undetermined,
-        Verdict::Different if equal.sampler_explains() => Mechanism::Sampler,
-        Verdict::Different => Mechanism::Unexplained,
-        Verdict::Equal if natural.is_some_and(Natural::is_length) => Mechanism::Length,
-        Verdict::Equal => Mechanism::Nothing,
+        EqualityVerdict::Undetermined { .. } => Mechanism::Undetermined,
+        EqualityVerdict::Different if equal.sampler_explains() => Mechanism::Sampler,
+        EqualityVerdict::Different => Mechanism::Unexplained,
+        EqualityVerdict::Equal if natural.is_some_and(Natural::is_length) => Mechanism::Length,
+        EqualityVerdict::Equal => Mechanism::Nothing,
     }
 }

@@ -1,16 +1,17 @@
 //! The judgement in words: one sentence, and what it rests on.
 
-use super::arms::{Control, Effect, Equal, Natural, Verdict};
-use super::{Experiment, Judgement, MARGIN, Mechanism, judge};
+use super::arms::{Control, Effect, Equal, EqualityVerdict, Natural};
+use super::{DifficultyExperiment, Judgement, MARGIN, Mechanism, judge};
+use crate::analysis::words::{counted, range, range_as};
 use crate::analysis::{Finding, Sure};
 use crate::stats::Interval;
-use crate::text::{plural, short};
+use crate::text::short;
 use crate::units;
 
 const QUESTION: &str = "Does a harder question cost more compute?";
 
 /// The experiment's answer, or nothing where no part of it was run.
-pub fn findings(experiment: &Experiment) -> Vec<Finding> {
+pub fn findings(experiment: &DifficultyExperiment) -> Vec<Finding> {
     let parts = [&experiment.equal, &experiment.natural, &experiment.control];
     if parts.iter().all(|part| part.is_empty()) {
         return Vec::new();
@@ -25,13 +26,7 @@ pub fn findings(experiment: &Experiment) -> Vec<Finding> {
     evidence.extend(equal_says(judgement.equal.as_ref()));
     evidence.extend(natural_says(&judgement, experiment));
     evidence.extend(judgement.right.map(right_says));
-    vec![Finding {
-        question: QUESTION,
-        claim,
-        evidence,
-        sure,
-        see: Vec::new(),
-    }]
+    vec![Finding::new(QUESTION, claim, sure).with(evidence)]
 }
 
 fn claim(judgement: &Judgement) -> (String, Sure) {
@@ -70,7 +65,7 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
             Sure::Shown,
         ),
         Mechanism::Unexplained => {
-            // A dense model has no reason to; so it is a finding about the measurement until somebody finds the reason.
+            // A dense model has no reason to; so it is a finding about the measurement until the reason is found.
             let why = match equal.sampler_of_difference {
                 Some(_) => format!(
                     "{}, so neither length nor sampler explains it",
@@ -102,7 +97,10 @@ fn no_difference(
     natural: Option<&Natural>,
     mechanism: Mechanism,
 ) -> (String, Sure) {
-    if let Some(ttft) = equal.ttft.filter(|t| t.verdict == Verdict::Different) {
+    if let Some(ttft) = equal
+        .ttft
+        .filter(|t| t.verdict == EqualityVerdict::Different)
+    {
         return (
             format!(
                 "Not in a token, but in the prefill: {token}, equal within {}, while the first token comes {}.",
@@ -144,7 +142,7 @@ fn control_says(control: Option<&Control>) -> Option<String> {
     let control = control?;
     Some(format!(
         "Positive control, {}: {} to the first token was {}: {}.",
-        plural(count(control.ttft.n_pairs), "pair", "pairs"),
+        counted(control.ttft.n_pairs, "pair"),
         match control.longer {
             Some(ratio) => format!("with {} more prompt tokens the time", percent(ratio - 1.0)),
             None => "with longer prompts the time".to_owned(),
@@ -177,9 +175,9 @@ fn equal_says(equal: Option<&Equal>) -> Vec<String> {
                 effect_says("time of the sampler per token", &effect) + &share.unwrap_or_default(),
             );
         }
-        None => {
-            said.push("At equal length, the sampler: cannot be seen apart from here.".to_owned())
-        }
+        None => said.push(
+            "At equal length, the time of the sampler cannot be measured separately.".to_owned(),
+        ),
     }
     if equal.n_unequal > 0 {
         said.push(format!(
@@ -190,7 +188,7 @@ fn equal_says(equal: Option<&Equal>) -> Vec<String> {
     if equal.n_unknown > 0 {
         said.push(format!(
             "Of {} not all lengths are known: equal in what was asked for, not counted.",
-            plural(count(equal.n_unknown), "pair", "pairs")
+            counted(equal.n_unknown, "pair")
         ));
     }
     said.extend(broken_says(equal.n_broken, "At equal length"));
@@ -198,19 +196,23 @@ fn equal_says(equal: Option<&Equal>) -> Vec<String> {
 }
 
 fn effect_says(what: &str, effect: &Effect) -> String {
-    let verdict = match effect.verdict {
-        Verdict::Equal => format!("equal within {}", margin()),
-        Verdict::Different => format!("different by more than {}", margin()),
-        Verdict::Undetermined { .. } => format!("undetermined, {}", pairs_needed(effect)),
-    };
     format!(
-        "At equal length, {what} (hard over easy, {}): {}: {verdict}.",
-        plural(count(effect.n_pairs), "pair", "pairs"),
-        longer(&effect.ratio)
+        "At equal length, {what} (hard over easy, {}): {}: {}.",
+        counted(effect.n_pairs, "pair"),
+        longer(&effect.ratio),
+        verdict_says(effect)
     )
 }
 
-fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
+pub(super) fn verdict_says(effect: &Effect) -> String {
+    match effect.verdict {
+        EqualityVerdict::Equal => format!("equal within {}", margin()),
+        EqualityVerdict::Different => format!("different by more than {}", margin()),
+        EqualityVerdict::Undetermined { .. } => format!("undetermined, {}", pairs_needed(effect)),
+    }
+}
+
+fn natural_says(judgement: &Judgement, experiment: &DifficultyExperiment) -> Vec<String> {
     let Some(n) = &judgement.natural else {
         return match experiment.natural.len() {
             0 => Vec::new(),
@@ -223,7 +225,7 @@ fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
     };
     let mut said = vec![format!(
         "Left to end by themselves ({}), hard answers take {}, with {} and {}.",
-        plural(count(n.n_pairs), "pair", "pairs"),
+        counted(n.n_pairs, "pair"),
         times_as_long(&n.total),
         times(&n.tokens, "tokens"),
         times(&n.per_token, "time per token")
@@ -232,7 +234,7 @@ fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
         Some(share) => format!(
             "Of the difference in log(time), {:.0}%{} is length.",
             share.estimate * 100.0,
-            range(share, |v| format!("{:.0}%", v * 100.0))
+            range_as(*share, |v| format!("{:.0}%", v * 100.0))
         ),
         None => {
             "No difference in the time of whole answers is shown, so there is nothing to share out."
@@ -244,10 +246,7 @@ fn natural_says(judgement: &Judgement, experiment: &Experiment) -> Vec<String> {
         let [of_easy, of_hard] = n.n_requests;
         let lost = match n.n_lost {
             0 => String::new(),
-            lost => format!(
-                ", and with them {} whole",
-                plural(count(lost), "pair", "pairs")
-            ),
+            lost => format!(", and with them {} whole", counted(lost, "pair")),
         };
         said.push(format!(
             "{easy} of {of_easy} easy and {hard} of {of_hard} hard answers were cut at the limit: how long they would \
@@ -297,9 +296,9 @@ fn longer_prompts(control: &Control) -> String {
     }
 }
 
-pub(super) fn pairs_needed(effect: &Effect) -> String {
+fn pairs_needed(effect: &Effect) -> String {
     match effect.verdict {
-        Verdict::Undetermined { pairs: Some(n) } => format!("about {n} pairs would tell"),
+        EqualityVerdict::Undetermined { pairs: Some(n) } => format!("about {n} pairs would tell"),
         _ => "the estimate is so near the margin, or the spread so large, that more pairs would hardly tell".to_owned(),
     }
 }
@@ -326,7 +325,7 @@ pub(super) fn by(ratio: &Interval, more: &str, less: &str) -> String {
     format!(
         "{} {word}{}",
         percent(change.abs()),
-        range(ratio, |v| percent(v - 1.0))
+        range_as(*ratio, |v| percent(v - 1.0))
     )
 }
 
@@ -334,7 +333,7 @@ fn times_as_long(ratio: &Interval) -> String {
     format!(
         "{} times as long{}",
         units::significant(ratio.estimate),
-        range(ratio, units::significant)
+        range(*ratio)
     )
 }
 
@@ -342,16 +341,7 @@ fn times(ratio: &Interval, what: &str) -> String {
     format!(
         "{} times the {what}{}",
         units::significant(ratio.estimate),
-        range(ratio, units::significant)
-    )
-}
-
-fn range(i: &Interval, show: impl Fn(f64) -> String) -> String {
-    format!(
-        " ({:.0}%: {} to {})",
-        i.level * 100.0,
-        show(i.lo),
-        show(i.hi)
+        range(*ratio)
     )
 }
 
@@ -367,9 +357,5 @@ pub(super) fn percent(share: f64) -> String {
 
 fn were(n: usize, noun: &str) -> String {
     let verb = if n == 1 { "was" } else { "were" };
-    format!("{} {verb}", plural(count(n), noun, &format!("{noun}s")))
-}
-
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+    format!("{} {verb}", counted(n, noun))
 }

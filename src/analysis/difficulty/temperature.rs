@@ -1,8 +1,8 @@
 //! Temperatures against 0, prompt by prompt: the same design, the sampler by itself.
 
-use super::arms::{Effect, Verdict, paired_log_ratio};
-use super::sentences::{by, margin, pairs_needed, percent};
-use super::{Ended, RequestFigures};
+use super::RequestFigures;
+use super::arms::{Effect, EqualityVerdict, middle, paired_log_ratio};
+use super::sentences::{by, margin, percent, verdict_says};
 use crate::analysis::{Finding, Sure};
 use crate::stats::Interval;
 use crate::stats::summary::median;
@@ -12,7 +12,6 @@ use crate::stats::summary::median;
 pub struct PromptFigures {
     /// The prompt's id: the same prompt has it at every temperature.
     pub prompt: String,
-    /// What was measured.
     pub requests: Vec<RequestFigures>,
 }
 
@@ -21,12 +20,11 @@ pub struct PromptFigures {
 pub struct AtTemperature {
     /// The temperature; 0 is what the others are held against.
     pub temperature: f32,
-    /// The prompts.
     pub prompts: Vec<PromptFigures>,
 }
 
 /// What one temperature does.
-struct Against {
+struct TemperatureEffect {
     temperature: f32,
     /// Tokens a second, relative to temperature 0.
     rate: Effect,
@@ -46,7 +44,7 @@ pub fn temperature(points: &[AtTemperature]) -> Option<Finding> {
     if others.is_empty() {
         return None;
     }
-    let all: Vec<(f32, Option<Against>)> = others
+    let all: Vec<(f32, Option<TemperatureEffect>)> = others
         .iter()
         .map(|point| (point.temperature, against(greedy, point)))
         .collect();
@@ -61,21 +59,15 @@ pub fn temperature(points: &[AtTemperature]) -> Option<Finding> {
             percent(share)
         ));
     }
-    let known: Vec<&Against> = all.iter().filter_map(|(_, a)| a.as_ref()).collect();
+    let known: Vec<&TemperatureEffect> = all.iter().filter_map(|(_, a)| a.as_ref()).collect();
     let (claim, sure) = claim(greedy.temperature, &known, all.len());
-    Some(Finding {
-        question: "Does temperature cost speed?",
-        claim,
-        evidence,
-        sure,
-        see: Vec::new(),
-    })
+    Some(Finding::new("Does temperature cost speed?", claim, sure).with(evidence))
 }
 
-fn claim(base: f32, known: &[&Against], asked: usize) -> (String, Sure) {
-    let different: Vec<&&Against> = known
+fn claim(base: f32, known: &[&TemperatureEffect], asked: usize) -> (String, Sure) {
+    let different: Vec<&&TemperatureEffect> = known
         .iter()
-        .filter(|a| a.rate.verdict == Verdict::Different)
+        .filter(|a| a.rate.verdict == EqualityVerdict::Different)
         .collect();
     if !different.is_empty() {
         let list: Vec<String> = different
@@ -96,7 +88,7 @@ fn claim(base: f32, known: &[&Against], asked: usize) -> (String, Sure) {
         return (claim, Sure::Shown);
     }
     let widest = known.iter().max_by(|a, b| {
-        let off = |a: &Against| (a.rate.ratio.hi - 1.0).max(1.0 - a.rate.ratio.lo);
+        let off = |a: &TemperatureEffect| (a.rate.ratio.hi - 1.0).max(1.0 - a.rate.ratio.lo);
         off(a).total_cmp(&off(b))
     });
     let Some(widest) = widest else {
@@ -104,7 +96,11 @@ fn claim(base: f32, known: &[&Against], asked: usize) -> (String, Sure) {
         return (claim.to_owned(), Sure::Undetermined);
     };
     let worst = format!("{} at {}", faster(&widest.rate.ratio), widest.temperature);
-    if known.len() == asked && known.iter().all(|a| a.rate.verdict == Verdict::Equal) {
+    if known.len() == asked
+        && known
+            .iter()
+            .all(|a| a.rate.verdict == EqualityVerdict::Equal)
+    {
         let claim = format!(
             "No: the tokens per second are those of temperature {base} within {}; farthest from it, {worst}.",
             margin()
@@ -119,7 +115,7 @@ fn claim(base: f32, known: &[&Against], asked: usize) -> (String, Sure) {
 }
 
 /// Who takes the time, where the sampler can be seen.
-fn mechanism(a: &Against) -> &'static str {
+fn mechanism(a: &TemperatureEffect) -> &'static str {
     match a.more_ns {
         Some((more, sampler)) if more > 0.0 && sampler / more >= 0.5 => " (the sampler)",
         Some((more, _)) if more > 0.0 => " (not the sampler)",
@@ -127,23 +123,14 @@ fn mechanism(a: &Against) -> &'static str {
     }
 }
 
-fn says(temperature: f32, a: Option<&Against>, greedy: &AtTemperature) -> String {
+fn says(temperature: f32, a: Option<&TemperatureEffect>, greedy: &AtTemperature) -> String {
     let Some(a) = a else {
         return format!(
             "At temperature {temperature}: fewer than two prompts were measured at {} as well.",
             greedy.temperature
         );
     };
-    let verdict = match a.rate.verdict {
-        Verdict::Equal => format!("equal within {}", margin()),
-        Verdict::Different => format!("different by more than {}", margin()),
-        Verdict::Undetermined { .. } => {
-            format!(
-                "undetermined, {}",
-                pairs_needed(&a.rate).replace("pairs", "prompts")
-            )
-        }
-    };
+    let verdict = verdict_says(&a.rate).replace("pairs", "prompts");
     let share = a
         .share
         .map(|share| format!(" The sampler is {} of the time per token.", percent(share)));
@@ -168,7 +155,7 @@ fn faster(ratio: &Interval) -> String {
     )
 }
 
-fn against(greedy: &AtTemperature, point: &AtTemperature) -> Option<Against> {
+fn against(greedy: &AtTemperature, point: &AtTemperature) -> Option<TemperatureEffect> {
     let both: Vec<(&PromptFigures, &PromptFigures)> = greedy
         .prompts
         .iter()
@@ -178,10 +165,11 @@ fn against(greedy: &AtTemperature, point: &AtTemperature) -> Option<Against> {
     let logs: Vec<f64> = both
         .iter()
         .filter_map(|(a, b)| {
-            paired_log_ratio(&a.requests, &b.requests, whole, |r| r.tpot_ns).map(|log| -log)
+            let is_whole = RequestFigures::is_whole;
+            paired_log_ratio(&a.requests, &b.requests, is_whole, |r| r.tpot_ns).map(|log| -log)
         })
         .collect();
-    Some(Against {
+    Some(TemperatureEffect {
         temperature: point.temperature,
         rate: Effect::of(&logs)?,
         share: sampler_share(point),
@@ -189,26 +177,12 @@ fn against(greedy: &AtTemperature, point: &AtTemperature) -> Option<Against> {
     })
 }
 
-fn whole(r: &RequestFigures) -> bool {
-    r.ended != Ended::Broken
-}
-
-fn middle(prompt: &PromptFigures, f: impl Fn(&RequestFigures) -> Option<f64>) -> Option<f64> {
-    let values: Vec<f64> = prompt
-        .requests
-        .iter()
-        .filter(|r| whole(r))
-        .filter_map(f)
-        .collect();
-    median(&values)
-}
-
 /// Time per token above that of the base, and the sampler's part: the middle of the prompts.
 fn more_ns(both: &[(&PromptFigures, &PromptFigures)]) -> Option<(f64, f64)> {
     let differences = |f: fn(&RequestFigures) -> Option<f64>| {
         let of: Vec<f64> = both
             .iter()
-            .filter_map(|(a, b)| Some(middle(b, f)? - middle(a, f)?))
+            .filter_map(|(a, b)| Some(middle(&b.requests, f)? - middle(&a.requests, f)?))
             .collect();
         median(&of)
     };
@@ -222,7 +196,7 @@ fn sampler_share(point: &AtTemperature) -> Option<f64> {
     let shares: Vec<f64> = point
         .prompts
         .iter()
-        .filter_map(|p| middle(p, |r| Some(r.sample_ns_per_token()? / r.tpot_ns?)))
+        .filter_map(|p| middle(&p.requests, |r| Some(r.sample_ns_per_token()? / r.tpot_ns?)))
         .collect();
     median(&shares)
 }

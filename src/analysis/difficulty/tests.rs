@@ -2,9 +2,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Normal};
 
+use super::arms::Effect;
 use super::*;
 use crate::analysis::{Finding, Sure};
-use crate::request::Arrival;
+use crate::request::{Arrival, Timeline};
+use crate::view::fixture::requests::prompt;
 
 const STEP_NS: f64 = 1e6;
 const TTFT_NS: f64 = 5e7;
@@ -14,7 +16,7 @@ const N: u32 = 64;
 fn request(round: u32) -> RequestFigures {
     RequestFigures {
         round,
-        ended: Ended::AtLimit,
+        ended: AnswerEnd::AtLimit,
         n_prompt: Some(100),
         n_generated: Some(N),
         ttft_ns: Some(TTFT_NS as u64),
@@ -62,6 +64,15 @@ fn seen_control() -> Vec<PairFigures> {
         .collect()
 }
 
+/// An experiment of this arm with a control that shows.
+fn of_equal(equal: Vec<PairFigures>) -> DifficultyExperiment {
+    DifficultyExperiment {
+        equal,
+        control: seen_control(),
+        ..DifficultyExperiment::default()
+    }
+}
+
 fn only(findings: Vec<Finding>) -> Finding {
     assert_eq!(findings.len(), 1);
     findings.into_iter().next().expect("one")
@@ -81,7 +92,10 @@ fn an_effect_is_the_mean_log_ratio_with_students_interval() {
     close(ratio.hi, (0.01f64 + 0.016_858_5).exp());
     close(ratio.level, 0.9);
     assert_eq!(equal.step.n_pairs, 3);
-    assert!(matches!(equal.step.verdict, Verdict::Undetermined { .. }));
+    assert!(matches!(
+        equal.step.verdict,
+        EqualityVerdict::Undetermined { .. }
+    ));
 }
 
 #[test]
@@ -92,13 +106,18 @@ fn equal_is_inside_the_margin_and_different_beyond_it() {
             .collect();
         Effect::of(&logs).expect("enough").verdict
     };
-    assert_eq!(verdict(0.0, 0.001), Verdict::Equal);
+    assert_eq!(verdict(0.0, 0.001), EqualityVerdict::Equal);
     // Shown to be more than nothing and less than what matters: still equal.
-    assert_eq!(verdict(0.005, 0.0001), Verdict::Equal);
-    assert_eq!(verdict(0.03, 0.001), Verdict::Different);
-    assert_eq!(verdict(-0.03, 0.001), Verdict::Different);
-    assert!(matches!(verdict(0.01, 0.001), Verdict::Undetermined { .. }));
-    assert!(matches!(verdict(0.0, 0.01), Verdict::Undetermined { pairs: Some(n) } if n > 21));
+    assert_eq!(verdict(0.005, 0.0001), EqualityVerdict::Equal);
+    assert_eq!(verdict(0.03, 0.001), EqualityVerdict::Different);
+    assert_eq!(verdict(-0.03, 0.001), EqualityVerdict::Different);
+    assert!(matches!(
+        verdict(0.01, 0.001),
+        EqualityVerdict::Undetermined { .. }
+    ));
+    assert!(
+        matches!(verdict(0.0, 0.01), EqualityVerdict::Undetermined { pairs: Some(n) } if n > 21)
+    );
     assert_eq!(Effect::of(&[0.0]), None);
 }
 
@@ -123,7 +142,7 @@ fn pairs_of_unequal_length_are_left_out_and_counted() {
     pairs[4].hard[0].n_generated = Some(N - 1);
     pairs[0].easy[0].n_prompt = None;
     pairs[1].hard.push(RequestFigures {
-        ended: Ended::Broken,
+        ended: AnswerEnd::Broken,
         ..slower(request(0), 7.0)
     });
     let equal = Equal::of(&pairs).expect("three pairs");
@@ -132,12 +151,8 @@ fn pairs_of_unequal_length_are_left_out_and_counted() {
         (2, 1, 1)
     );
     assert_eq!(equal.step.n_pairs, 3);
-    assert_eq!(equal.step.verdict, Verdict::Equal);
-    let finding = only(findings(&Experiment {
-        equal: pairs,
-        control: seen_control(),
-        ..Experiment::default()
-    }));
+    assert_eq!(equal.step.verdict, EqualityVerdict::Equal);
+    let finding = only(findings(&of_equal(pairs)));
     let all = finding.evidence.join("\n");
     assert!(
         all.contains("2 pairs were left out of it: their halves differ in tokens."),
@@ -171,10 +186,10 @@ fn without_a_control_that_shows_nothing_is_said() {
             "The measurement may be too coarse to tell: no prompts that are known to cost more were measured",
         ),
     ] {
-        let experiment = Experiment {
+        let experiment = DifficultyExperiment {
             equal: equal.clone(),
             control,
-            ..Experiment::default()
+            ..DifficultyExperiment::default()
         };
         assert_eq!(judge(&experiment).mechanism, Mechanism::Undetermined);
         let finding = only(findings(&experiment));
@@ -189,16 +204,15 @@ fn without_a_control_that_shows_nothing_is_said() {
             "{finding:?}"
         );
     }
-    assert_eq!(findings(&Experiment::default()), []);
+    assert_eq!(findings(&DifficultyExperiment::default()), []);
 }
 
 #[test]
 fn equal_tokens_and_no_natural_arm_is_no_in_one_sentence() {
-    let experiment = Experiment {
+    let equal = of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001, 0.0, -0.001]);
+    let experiment = DifficultyExperiment {
         of: "tiny in-process".to_owned(),
-        equal: of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001, 0.0, -0.001]),
-        control: seen_control(),
-        ..Experiment::default()
+        ..of_equal(equal)
     };
     assert_eq!(judge(&experiment).mechanism, Mechanism::Nothing);
     let finding = only(findings(&experiment));
@@ -215,7 +229,7 @@ fn equal_tokens_and_no_natural_arm_is_no_in_one_sentence() {
 /// A hard question whose answer has `tokens` times the tokens.
 fn natural(i: usize, tokens: f64) -> PairFigures {
     let of = |n: u32| RequestFigures {
-        ended: Ended::ByModel,
+        ended: AnswerEnd::ByModel,
         n_generated: Some(n),
         total_ns: (STEP_NS * f64::from(n)) as u64,
         right: Some(n < 100),
@@ -231,13 +245,11 @@ fn longer_answers_are_named_as_the_mechanism() {
         .map(|i| natural(i, 1.6 + 0.05 * (i % 5) as f64))
         .collect();
     // Cut at the limit: it would look shorter than it is.
-    pairs[0].hard[0].ended = Ended::AtLimit;
-    pairs[1].hard[0].ended = Ended::Broken;
-    let experiment = Experiment {
-        equal: of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001]),
+    pairs[0].hard[0].ended = AnswerEnd::AtLimit;
+    pairs[1].hard[0].ended = AnswerEnd::Broken;
+    let experiment = DifficultyExperiment {
         natural: pairs,
-        control: seen_control(),
-        ..Experiment::default()
+        ..of_equal(of_logs(&[0.001, -0.001, 0.002, -0.002, 0.0, 0.001]))
     };
     let judgement = judge(&experiment);
     assert_eq!(judgement.mechanism, Mechanism::Length);
@@ -277,13 +289,13 @@ fn half_of_a_difference_can_be_length() {
     let of = |i: usize| {
         let wobble = 0.01 * ((i % 3) as f64 - 1.0);
         let long = RequestFigures {
-            ended: Ended::ByModel,
+            ended: AnswerEnd::ByModel,
             n_generated: Some((100_000.0 * (0.2 + wobble).exp()) as u32),
             total_ns: (1e12 * (0.4 + 2.0 * wobble).exp()) as u64,
             ..request(0)
         };
         let short = RequestFigures {
-            ended: Ended::ByModel,
+            ended: AnswerEnd::ByModel,
             n_generated: Some(100_000),
             total_ns: 1_000_000_000_000,
             ..request(0)
@@ -314,11 +326,7 @@ fn a_slower_sampler_is_told_from_a_slower_token() {
             })
             .collect()
     };
-    let of = |sampler, rest| Experiment {
-        equal: pairs(sampler, rest),
-        control: seen_control(),
-        ..Experiment::default()
-    };
+    let of = |sampler, rest| of_equal(pairs(sampler, rest));
     let sampler = of(1.5, 1.0);
     assert_eq!(judge(&sampler).mechanism, Mechanism::Sampler);
     let claim = only(findings(&sampler)).claim;
@@ -349,12 +357,7 @@ fn a_slower_prefill_is_not_called_nothing() {
             pair(i, vec![request(0)], vec![late])
         })
         .collect();
-    let claim = only(findings(&Experiment {
-        equal: pairs,
-        control: seen_control(),
-        ..Experiment::default()
-    }))
-    .claim;
+    let claim = only(findings(&of_equal(pairs))).claim;
     assert!(
         claim.starts_with("Not in a token, but in the prefill: "),
         "{claim}"
@@ -388,9 +391,9 @@ fn verdicts(seed: u64, trials: usize, n_pairs: usize, effect: f64) -> [f64; 3] {
         let pairs = simulated(&mut rng, n_pairs, 1, 0.014 / 2f64.sqrt(), effect);
         let verdict = Equal::of(&pairs).expect("measured").step.verdict;
         counts[match verdict {
-            Verdict::Equal => 0,
-            Verdict::Different => 1,
-            Verdict::Undetermined { .. } => 2,
+            EqualityVerdict::Equal => 0,
+            EqualityVerdict::Different => 1,
+            EqualityVerdict::Undetermined { .. } => 2,
         }] += 1.0 / trials as f64;
     }
     counts
@@ -438,20 +441,14 @@ fn a_planted_length_effect_is_attributed_to_length() {
     for _ in 0..40 {
         let pairs: Vec<PairFigures> = (0..24)
             .map(|i| {
+                let factor = f64::exp(tokens.sample(&mut rng));
                 let mut half = |n: u32| RequestFigures {
-                    ended: Ended::ByModel,
+                    ended: AnswerEnd::ByModel,
                     n_generated: Some(n),
                     total_ns: (f64::from(n) * STEP_NS * f64::exp(noise.sample(&mut rng))) as u64,
                     ..request(0)
                 };
                 let easy = half(200);
-                let factor = f64::exp(tokens.sample(&mut rng));
-                let mut half = |n: u32| RequestFigures {
-                    ended: Ended::ByModel,
-                    n_generated: Some(n),
-                    total_ns: (f64::from(n) * STEP_NS * f64::exp(noise.sample(&mut rng))) as u64,
-                    ..request(0)
-                };
                 pair(i, vec![easy], vec![half((200.0 * factor) as u32)])
             })
             .collect();
@@ -527,60 +524,41 @@ fn temperatures_are_held_against_zero() {
 }
 
 #[test]
-fn a_timeline_becomes_figures() {
+fn a_request_becomes_figures() {
     let prompt = Prompt {
-        id: "a".to_owned(),
-        class: "c".to_owned(),
-        difficulty: None,
-        pair: None,
-        text: "t".to_owned(),
         answer: Some("42".to_owned()),
-        source: "s".to_owned(),
-        n_tokens: None,
+        ..prompt("sum", 3)
     };
+    let arrivals = [1100, 1300].map(|at_ns| Arrival {
+        at_ns,
+        n_tokens: Some(1),
+        is_reasoning: false,
+    });
     let mut timeline = Timeline {
-        number: 0,
-        due_ns: 100,
         sent_ns: 200,
-        admitted_ns: None,
-        arrivals: vec![
-            Arrival {
-                at_ns: 1100,
-                n_tokens: Some(1),
-                is_reasoning: false,
-            },
-            Arrival {
-                at_ns: 1300,
-                n_tokens: Some(1),
-                is_reasoning: false,
-            },
-        ],
-        ended_ns: 1400,
-        ending: Ending::Stop,
+        arrivals: arrivals.into(),
         n_prompt: Some(3),
         n_generated: Some(2),
-        caveat: None,
         sample_ns: Some(50),
-        server: None,
         text: "It is 42.".to_owned(),
+        ..Timeline::unanswered(0, 100, 1400, Ending::Stop)
     };
-    let r = RequestFigures::of(1, &timeline, &prompt);
-    assert_eq!((r.round, r.ended, r.total_ns), (1, Ended::ByModel, 1200));
+    let of = |t: &Timeline| RequestFigures::of(&RequestView::of(1, t), &prompt);
+    let r = of(&timeline);
     assert_eq!(
-        (r.ttft_ns, r.tpot_ns, r.right),
-        (Some(1000), Some(200.0), Some(true))
+        (r.round, r.ended, r.total_ns),
+        (1, AnswerEnd::ByModel, 1200)
     );
+    let expected = (Some(1000), Some(200.0), Some(true));
+    assert_eq!((r.ttft_ns, r.tpot_ns, r.right), expected);
     assert_eq!(r.sample_ns_per_token(), Some(25.0));
     timeline.ending = Ending::Length;
     timeline.text = "no idea".to_owned();
-    let r = RequestFigures::of(1, &timeline, &prompt);
-    assert_eq!((r.ended, r.right), (Ended::AtLimit, Some(false)));
+    let r = of(&timeline);
+    assert_eq!((r.ended, r.right), (AnswerEnd::AtLimit, Some(false)));
     // The rest of it was not kept.
     timeline.text = "x".repeat(KEPT_TEXT_BYTES - 1);
-    assert_eq!(RequestFigures::of(1, &timeline, &prompt).right, None);
+    assert_eq!(of(&timeline).right, None);
     timeline.ending = Ending::Truncated;
-    assert_eq!(
-        RequestFigures::of(1, &timeline, &prompt).ended,
-        Ended::Broken
-    );
+    assert_eq!(of(&timeline).ended, AnswerEnd::Broken);
 }

@@ -4,8 +4,9 @@ use super::trust::known;
 use super::{for_all, for_one, named, rate, step, with_settings, within_limits};
 use crate::analysis::bottleneck::{self, Bottleneck};
 use crate::analysis::capacity::Slo;
-use crate::analysis::choice::{self, Choice};
+use crate::analysis::choice::{self, CellChoice};
 use crate::analysis::theory::Theory;
+use crate::analysis::words::by_saying;
 use crate::analysis::{Answer, Sure};
 use crate::metric::Metric;
 use crate::units;
@@ -13,13 +14,13 @@ use crate::view::{CellView, RunView};
 
 /// What [`lead`](super::lead) says at length: which file and batch, within which limits, what bounds it, how sure.
 pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> {
-    let Some(without) = choice::for_all(view) else {
+    let Some(without) = choice::for_all(view, None) else {
         return vec![Answer::new("result", "no cell was measured")];
     };
     let mut answers = Vec::new();
     answers.extend(slo.map(|slo| Answer::new("limits", within_limits(view, slo).claim)));
-    let all = choice::for_all_within(view, slo);
-    let one = choice::for_one_within(view, slo);
+    let all = choice::for_all(view, slo);
+    let one = choice::for_one(view, slo);
     match &all {
         Some(all) => {
             let is_both = one.as_ref().is_some_and(|o| o.cell.case == all.cell.case);
@@ -45,7 +46,7 @@ pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> 
     answers
 }
 
-fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
+fn chosen(view: &RunView, choice: &CellChoice<'_>, sure: Sure) -> String {
     let cell = choice.cell;
     let spread = cell.interval(Metric::DecodeTokensPerS).and_then(|i| {
         let shown = i.plus_minus(units::significant)?;
@@ -54,18 +55,17 @@ fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
             false => format!(" (95%: {shown})"),
         })
     });
-    // Of many sequences the first token is that of the last one, which nobody waits for alone.
+    // Of many sequences the first token is that of the last one, which no user waits for alone.
     let ttft = cell.ns(Metric::TtftNs).filter(|_| cell.case.n_seq == 1);
-    let ttft = ttft.map_or(String::new(), |ns| {
-        format!(", first after {}", units::duration(ns))
-    });
+    let ttft = ttft.map(|ns| format!(", first after {}", units::duration(ns)));
     format!(
-        "{}, batch {}: {} tokens/s{}, token every {}{ttft}{}",
+        "{}, batch {}: {} tokens/s{}, token every {}{}{}",
         with_settings(view, cell),
         cell.case.n_seq,
         units::significant(rate(cell)),
         spread.unwrap_or_default(),
         step(cell),
+        ttft.unwrap_or_default(),
         sure.hedge()
     )
 }
@@ -73,24 +73,20 @@ fn chosen(view: &RunView, choice: &Choice<'_>, sure: Sure) -> String {
 /// What bounds each of some cells; those of which the same is known share a part of the sentence.
 fn bounds(view: &RunView, theory: &Theory, cells: &[&CellView]) -> String {
     let one_model = cells.iter().all(|c| c.case.model == cells[0].case.model);
-    let mut said: Vec<(String, Vec<String>)> = Vec::new();
-    for cell in cells {
+    let said = cells.iter().map(|cell| {
         let place = match one_model {
             true => format!("batch {}", cell.case.n_seq),
             false => format!("{} at batch {}", named(cell), cell.case.n_seq),
         };
-        let found = in_short(&bottleneck::of(view, cell, theory.ceiling(cell)));
-        match said.iter_mut().find(|(known, _)| *known == found) {
-            Some((_, places)) => places.push(place),
-            None => said.push((found, vec![place])),
-        }
-    }
+        let found = bottleneck::of(view, cell, theory.ceiling(cell));
+        (place, in_short(&found))
+    });
+    let said = by_saying(said.collect());
     if let [(found, _)] = &said[..] {
         return found.clone();
     }
-    let parts = said
-        .iter()
-        .map(|(found, places)| format!("{}: {found}", places.join(", ")));
+    let parts = said.iter();
+    let parts = parts.map(|(found, places)| format!("{}: {found}", places.join(", ")));
     parts.collect::<Vec<_>>().join("; ")
 }
 

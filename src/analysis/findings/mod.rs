@@ -10,60 +10,54 @@ use trust::trust;
 
 use super::bottleneck::{self, Bottleneck};
 use super::capacity::{Slo, capacity};
-use super::choice::{self, Choice, GOOD_ENOUGH, Rival, rate};
+use super::choice::{self, CellChoice, GOOD_ENOUGH, Rival, rate};
+use super::curve::Curve;
 use super::theory::Theory;
+use super::words::{by_saying, or_unknown, range, range_of};
 use super::{Finding, Sure};
 use crate::metric::Metric;
-use crate::stats::Interval;
+use crate::plan::Case;
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::{CellView, CellWarning, RunView};
+use crate::view::{CellView, CellWarning, CountOf, RunView};
 
 /// The first screen: which file and batch, within which limits, what bounds it, how sure.
 pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> {
-    let Some(without) = choice::for_all(view) else {
+    let Some(without) = choice::for_all(view, None) else {
         return vec![nothing_measured(view)];
     };
     let mut findings = Vec::new();
     findings.extend(slo.map(|slo| within_limits(view, slo)));
-    let choice = choice::for_all_within(view, slo);
+    let choice = choice::for_all(view, slo);
     findings.push(match &choice {
         Some(choice) => for_all(view, choice, slo.map(|_| &without)),
         None => none_keeps(slo, &without),
     });
-    let one = choice::for_one_within(view, slo);
+    let one = choice::for_one(view, slo);
     let choice = choice.unwrap_or(without);
-    findings.extend(
-        one.as_ref()
-            .filter(|one| one.cell.case != choice.cell.case)
-            .map(|one| for_one(view, one)),
-    );
-    findings.push(bounds(view, theory, &choice, one.as_ref()));
+    let other = one.as_ref().filter(|one| one.cell.case != choice.cell.case);
+    findings.extend(other.map(|one| for_one(view, one)));
+    findings.push(bounds(view, theory, choice.cell, other.map(|one| one.cell)));
     findings.push(trust(view));
     findings
 }
 
 /// No cell can be recommended: the limits are tighter than anything measured.
-fn none_keeps(slo: Option<&Slo>, without: &Choice<'_>) -> Finding {
+fn none_keeps(slo: Option<&Slo>, without: &CellChoice<'_>) -> Finding {
     let limits = slo.map(ToString::to_string).unwrap_or_default();
-    Finding {
-        question: FOR_ALL,
-        claim: format!("None: no measured cell keeps {limits}."),
-        evidence: vec![format!(
-            "Without the limits it would be {}.",
-            in_short(without.cell)
-        )],
-        sure: Sure::Likely,
-        see: vec!["latency", "ttft_comparison"],
-    }
+    let claim = format!("No measured cell keeps {limits}.");
+    Finding::new(FOR_ALL, claim, Sure::Likely)
+        .with([without_limits(without)])
+        .see(&["latency", "ttft_comparison"])
 }
 
 const FOR_ALL: &str = "Which file and batch size, for many users?";
 
-/// `a with 32 sequences at once: 1032 tokens/s (95%: 1030 to 1033), a token every 31.0 ms`.
-fn in_short(cell: &CellView) -> String {
+/// What would be chosen without limits.
+fn without_limits(choice: &CellChoice<'_>) -> String {
+    let cell = choice.cell;
     format!(
-        "{} with {}: {}, a token every {}",
+        "Without the limits it would be {} with {}: {}, a token every {}.",
         named(cell),
         at_batch(cell),
         throughput(cell),
@@ -72,50 +66,26 @@ fn in_short(cell: &CellView) -> String {
 }
 
 fn nothing_measured(view: &RunView) -> Finding {
-    let mut evidence: Vec<String> = view
-        .cells
-        .iter()
-        .take(5)
-        .map(|c| {
-            format!(
-                "{}: {}.",
-                short(c.case_id.as_str()),
-                short(&c.outcome_detail)
-            )
-        })
-        .collect();
+    let cells = view.cells.iter().take(5).map(|c| {
+        let name = short(c.case_id.as_str());
+        format!("{name}: {}.", short(&c.outcome_detail))
+    });
+    let mut evidence: Vec<String> = cells.collect();
     if view.cells.len() > evidence.len() {
         evidence.push(format!("{} more cells.", view.cells.len() - evidence.len()));
     }
-    Finding {
-        question: "Which file and batch size?",
-        claim: "Undetermined: no cell was measured.".to_owned(),
-        evidence,
-        sure: Sure::Undetermined,
-        see: Vec::new(),
-    }
+    let claim = "Undetermined: no cell was measured.";
+    Finding::new("Which file and batch size?", claim, Sure::Undetermined).with(evidence)
 }
 
 /// `1008 tokens/s (95%: 800 to 1270)`.
 pub fn throughput(cell: &CellView) -> String {
-    let said = cell
-        .interval(Metric::DecodeTokensPerS)
-        .map(range)
-        .unwrap_or_default();
-    format!("{} tokens/s{said}", units::significant(rate(cell)))
-}
-
-fn range(i: Interval) -> String {
-    format!(
-        " (95%: {} to {})",
-        units::significant(i.lo),
-        units::significant(i.hi)
-    )
+    let range = range_of(cell.interval(Metric::DecodeTokensPerS));
+    format!("{} tokens/s{range}", units::significant(rate(cell)))
 }
 
 fn step(cell: &CellView) -> String {
-    cell.median_step_ns()
-        .map_or("n/a".to_owned(), units::duration)
+    or_unknown(cell.median_step_ns().map(units::duration))
 }
 
 fn named(cell: &CellView) -> String {
@@ -130,9 +100,8 @@ fn with_settings(view: &RunView, cell: &CellView) -> String {
     }
 }
 
-/// The work that a cell does: `prompts of 128 and 64 generated tokens`.
-fn work(cell: &CellView) -> String {
-    let case = &cell.case;
+/// The work that a case is: `prompts of 128 and 64 generated tokens`.
+pub fn work(case: &Case) -> String {
     let depth = match case.n_depth {
         0 => String::new(),
         n => format!(" after {n} cached ones"),
@@ -151,7 +120,7 @@ fn at_batch(cell: &CellView) -> String {
 }
 
 /// `without` is what would be chosen without limits, where there are some.
-fn for_all(view: &RunView, choice: &Choice<'_>, without: Option<&Choice<'_>>) -> Finding {
+fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<'_>>) -> Finding {
     let cell = choice.cell;
     let mut evidence = Vec::new();
     let mut shown = true;
@@ -161,9 +130,8 @@ fn for_all(view: &RunView, choice: &Choice<'_>, without: Option<&Choice<'_>>) ->
             "No measured cell{within} gives more tokens/s in all."
         ));
     } else {
-        let share = choice
-            .of_most
-            .map_or(rate(cell) / rate(choice.most), |i| i.estimate);
+        let share = choice.of_most.map(|i| i.estimate);
+        let share = share.unwrap_or_else(|| rate(cell) / rate(choice.most));
         let said = choice.of_most.map(|i| range(i.map(|s| s * 100.0)));
         evidence.push(format!(
             "That is {:.0}%{} of the most that was measured, {} with {} of {}, where a token takes {}; of all cells \
@@ -182,38 +150,30 @@ fn for_all(view: &RunView, choice: &Choice<'_>, without: Option<&Choice<'_>>) ->
         evidence.push(against(cell, rival));
         shown &= rival.is_slower();
     }
-    if let Some(without) = without.filter(|w| w.cell.case != cell.case) {
-        let other = in_short(without.cell);
-        evidence.push(format!("Without the limits it would be {other}."));
-    }
-    let n_cells = choice::comparable(view)
-        .iter()
-        .map(|c| c.cells.len())
-        .sum::<usize>();
-    shown &= n_cells > 1;
+    let without = without.filter(|w| w.cell.case != cell.case);
+    evidence.extend(without.map(without_limits));
+    let curves = choice::comparable(view);
+    let n_cells: usize = curves.iter().map(|c| c.cells.len()).sum();
     let disturbed = disturbance(cell);
-    shown &= disturbed.is_none();
+    shown &= n_cells > 1 && disturbed.is_none();
     evidence.extend(disturbed);
     if n_cells == 1 {
         evidence.push("It is the only cell measured: there was nothing to choose from.".to_owned());
     }
-    Finding {
-        question: FOR_ALL,
-        claim: format!(
-            "{} with {}: {} in all, and a token every {} for each, for {}.",
-            with_settings(view, cell),
-            at_batch(cell),
-            throughput(cell),
-            step(cell),
-            work(cell)
-        ),
-        evidence,
-        sure: if shown { Sure::Shown } else { Sure::Likely },
-        see: vec!["throughput", "tradeoff"],
-    }
+    let claim = format!(
+        "{} with {}: {} in all, and a token every {} for each, for {}.",
+        with_settings(view, cell),
+        at_batch(cell),
+        throughput(cell),
+        step(cell),
+        work(&cell.case)
+    );
+    Finding::new(FOR_ALL, claim, Sure::shown_if(shown))
+        .with(evidence)
+        .see(&["throughput", "tradeoff"])
 }
 
-fn for_one(view: &RunView, choice: &Choice<'_>) -> Finding {
+fn for_one(view: &RunView, choice: &CellChoice<'_>) -> Finding {
     let cell = choice.cell;
     let ttft = cell.ns(Metric::TtftNs).map(|ns| {
         format!(
@@ -222,45 +182,40 @@ fn for_one(view: &RunView, choice: &Choice<'_>) -> Finding {
             units::duration(ns)
         )
     });
-    let mut evidence = Vec::new();
-    let mut shown = false;
-    if let Some(rival) = &choice.rival {
-        evidence.push(against(cell, rival));
-        shown = rival.is_slower();
-    } else {
-        evidence.push("No other file was measured with these settings.".to_owned());
-    }
+    let against = choice.rival.as_ref().map(|rival| against(cell, rival));
+    let mut evidence = vec![
+        against.unwrap_or_else(|| "No other file was measured with these settings.".to_owned()),
+    ];
     let disturbed = disturbance(cell);
-    shown &= disturbed.is_none();
+    let is_faster = choice.rival.as_ref().is_some_and(Rival::is_slower);
+    let sure = Sure::shown_if(is_faster && disturbed.is_none());
     evidence.extend(disturbed);
-    Finding {
-        question: "Which file for one user?",
-        claim: format!(
-            "{} with {}: {}, a token every {}.{}",
-            with_settings(view, cell),
-            at_batch(cell),
-            throughput(cell),
-            step(cell),
-            ttft.unwrap_or_default()
-        ),
-        evidence,
-        sure: if shown { Sure::Shown } else { Sure::Likely },
-        see: vec!["tokens_per_second", "ttft_comparison"],
-    }
+    let claim = format!(
+        "{} with {}: {}, a token every {}.{}",
+        with_settings(view, cell),
+        at_batch(cell),
+        throughput(cell),
+        step(cell),
+        ttft.unwrap_or_default()
+    );
+    Finding::new("Which file for one user?", claim, sure)
+        .with(evidence)
+        .see(&["tokens_per_second", "ttft_comparison"])
 }
 
 /// Why a cell's figures cannot show anything, when others used the machine during most of its repetitions: they may
 /// have done so more during one cell than during another.
 fn disturbance(cell: &CellView) -> Option<String> {
-    let disturbed = cell.warnings.iter().find_map(|w| match w {
-        CellWarning::Host {
-            repetitions, of, ..
-        } if 2 * repetitions > *of => Some((repetitions, of)),
+    let repetitions = cell.warnings.iter().find_map(|w| match w {
+        CellWarning::Host { repetitions, .. } if 2 * repetitions.n > repetitions.of => {
+            Some(repetitions)
+        }
         _ => None,
-    });
-    disturbed.map(|(n, of)| {
-        format!("The machine was disturbed in {n} of the {of} repetitions of this cell, so nothing counts as shown.")
-    })
+    })?;
+    let CountOf { n, of } = repetitions;
+    Some(format!(
+        "The machine was disturbed in {n} of the {of} repetitions of this cell, so no result counts as shown."
+    ))
 }
 
 fn against(cell: &CellView, rival: &Rival<'_>) -> String {
@@ -284,123 +239,110 @@ fn against(cell: &CellView, rival: &Rival<'_>) -> String {
     }
 }
 
+/// The capacity of a curve in words: as evidence, and as the claim where it is the best.
+struct CurveCapacity {
+    batch: u32,
+    tokens_per_s: f64,
+    said: String,
+    claim: String,
+    sure: Sure,
+}
+
+impl CurveCapacity {
+    fn of(curve: &Curve<'_>, slo: &Slo) -> Result<Self, String> {
+        let found = capacity(curve, slo)?;
+        let batch = found.batch;
+        let interval = found.interval.filter(|_| batch > 0);
+        let range = interval.map(|(lo, hi)| format!(" (95%: {lo} to {hi})"));
+        let range = range.unwrap_or_default();
+        let at_least = if found.at_least { "at least " } else { "" };
+        let binds = found.binds.map(|f| format!("; {f} binds"));
+        let binds = binds.unwrap_or_default();
+        let least = curve.cells.first().map_or(0, |c| c.case.n_seq);
+        let said = match batch {
+            0 => format!("none: batch {least} is already too slow{binds}"),
+            n => format!("{at_least}{n} sequences{range}{binds}"),
+        };
+        let tokens_per_s = found.tokens_per_s.unwrap_or(0.0);
+        let claim = match batch {
+            0 => format!("No measured batch keeps {slo}."),
+            n => format!(
+                "{} serves {at_least}{} at once{range} with {slo}, about {} tokens/s in all.",
+                curve.label,
+                plural(n, "user", "users"),
+                units::significant(tokens_per_s)
+            ),
+        };
+        let from_processes = curve.cells.iter().all(|c| c.n_processes > 1);
+        let is_narrow = match interval {
+            Some((lo, _)) => lo >= batch / 2,
+            None => batch == 0,
+        };
+        Ok(Self {
+            batch,
+            tokens_per_s,
+            said,
+            claim,
+            sure: Sure::shown_if(from_processes && is_narrow),
+        })
+    }
+}
+
 fn within_limits(view: &RunView, slo: &Slo) -> Finding {
-    let curves = choice::comparable(view);
     let mut evidence = Vec::new();
-    let mut best: Option<(u32, f64, String, Sure)> = None;
-    let mut known = false;
-    for curve in &curves {
-        let c = match capacity(curve, slo) {
-            Ok(c) => c,
+    let mut best: Option<CurveCapacity> = None;
+    for curve in &choice::comparable(view) {
+        let found = match CurveCapacity::of(curve, slo) {
+            Ok(found) => found,
             Err(why) => {
                 evidence.push(format!("{}: undetermined, {why}.", curve.label));
                 continue;
             }
         };
-        known = true;
-        let least = curve.cells.first().map_or(0, |c| c.case.n_seq);
-        let interval = c.interval.filter(|_| c.batch > 0);
-        let range = interval
-            .map(|(lo, hi)| format!(" (95%: {lo} to {hi})"))
-            .unwrap_or_default();
-        let at_least = if c.at_least { "at least " } else { "" };
-        let binds = c.binds.map(|f| format!("; {f} binds")).unwrap_or_default();
-        let said = match c.batch {
-            0 => format!("none: already {least} is too slow{binds}"),
-            n => format!("{at_least}{n} sequences{range}{binds}"),
-        };
-        evidence.push(format!("{}: {said}.", curve.label));
-        let rate = c.tokens_per_s.unwrap_or(0.0);
-        let from_processes = curve.cells.iter().all(|c| c.n_processes > 1);
-        let sure = match (c.batch, interval) {
-            _ if !from_processes => Sure::Likely,
-            (_, Some((lo, _))) if lo >= c.batch.max(1) / 2 => Sure::Shown,
-            (0, _) => Sure::Shown,
-            _ => Sure::Likely,
-        };
-        if best
-            .as_ref()
-            .is_none_or(|(n, r, _, _)| (c.batch, rate) > (*n, *r))
-        {
-            let users = plural(c.batch, "user", "users");
-            let said = match c.batch {
-                0 => format!("No measured batch keeps {slo}."),
-                _ => format!(
-                    "{} serves {at_least}{users} at once{range} with {slo}, about {} tokens/s in all.",
-                    curve.label,
-                    units::significant(rate)
-                ),
-            };
-            best = Some((c.batch, rate, said, sure));
+        evidence.push(format!("{}: {}.", curve.label, found.said));
+        let size = |c: &CurveCapacity| (c.batch, c.tokens_per_s);
+        if best.as_ref().is_none_or(|b| size(&found) > size(b)) {
+            best = Some(found);
         }
     }
     let (claim, sure) = match best {
-        Some((_, _, claim, sure)) if known => (claim, sure),
-        _ => (format!("Undetermined for {slo}."), Sure::Undetermined),
+        Some(best) => (best.claim, best.sure),
+        None => (format!("Undetermined for {slo}."), Sure::Undetermined),
     };
-    Finding {
-        question: "How many users within the limits?",
-        claim,
-        evidence,
-        sure,
-        see: vec!["latency", "ttft_comparison"],
-    }
+    Finding::new("How many users within the limits?", claim, sure)
+        .with(evidence)
+        .see(&["latency", "ttft_comparison"])
 }
 
-/// A sentence for each verdict; cells of which the same is known share one.
-fn bound_claims(found: &[(&CellView, Bottleneck)]) -> String {
-    let mut said: Vec<(String, Vec<String>)> = Vec::new();
-    for (cell, verdict) in found {
+/// What bounds the chosen cells; those of which the same is known share a sentence.
+fn bounds(view: &RunView, theory: &Theory, cell: &CellView, other: Option<&CellView>) -> Finding {
+    let found = std::iter::once(cell).chain(other).map(|cell| {
         let place = format!("{} at batch {}", named(cell), cell.case.n_seq);
-        let verdict = bottleneck::words(verdict);
-        match said.iter_mut().find(|(known, _)| *known == verdict) {
-            Some((_, places)) => places.push(place),
-            None => said.push((verdict, vec![place])),
-        }
-    }
-    let sentence =
-        |(verdict, places): (String, Vec<String>)| format!("{}: {verdict}.", places.join(" and "));
-    said.into_iter().map(sentence).collect::<Vec<_>>().join(" ")
-}
-
-fn bounds(
-    view: &RunView,
-    theory: &Theory,
-    choice: &Choice<'_>,
-    one: Option<&Choice<'_>>,
-) -> Finding {
-    let mut cells = vec![choice.cell];
-    cells.extend(one.map(|o| o.cell).filter(|c| c.case != choice.cell.case));
-    let found: Vec<(&CellView, Bottleneck)> = cells
-        .into_iter()
-        .map(|cell| (cell, bottleneck::of(view, cell, theory.ceiling(cell))))
-        .collect();
-    let claims = bound_claims(&found);
-    let all_named = found.iter().all(|(_, b)| b.bound.is_some());
-    let any_named = found.iter().any(|(_, b)| b.bound.is_some());
-    let evidence = found
+        (place, bottleneck::of(view, cell, theory.ceiling(cell)))
+    });
+    let found: Vec<(String, Bottleneck)> = found.collect();
+    let said = found
         .iter()
-        .flat_map(|(cell, b)| {
-            let place = format!("{} at batch {}", named(cell), cell.case.n_seq);
-            b.evidence.iter().map(move |e| {
-                let leaves: Vec<&str> = e.leaves.iter().map(|b| b.short()).collect();
-                let leaves = match leaves.is_empty() {
-                    true => "says nothing".to_owned(),
-                    false => format!("leaves {}", leaves.join(", ")),
-                };
-                format!("{place}, {}: {} ({leaves}).", e.kind, e.text)
-            })
+        .map(|(place, b)| (place.clone(), bottleneck::words(b)));
+    let claims = by_saying(said.collect()).into_iter();
+    let claims = claims.map(|(verdict, places)| format!("{}: {verdict}.", places.join(" and ")));
+    let evidence = found.iter().flat_map(|(place, b)| {
+        b.evidence.iter().map(move |e| {
+            let leaves: Vec<&str> = e.leaves.iter().map(|b| b.short()).collect();
+            let leaves = match leaves.is_empty() {
+                true => "says nothing".to_owned(),
+                false => format!("leaves {}", leaves.join(", ")),
+            };
+            format!("{place}, {}: {} ({leaves}).", e.kind, e.text)
         })
-        .collect();
-    Finding {
-        question: "What limits this machine?",
-        claim: claims,
-        evidence,
-        sure: match (all_named, any_named) {
-            (true, _) => Sure::Shown,
-            (_, true) => Sure::Likely,
-            _ => Sure::Undetermined,
-        },
-        see: vec!["roofline", "throughput", "step_along_generation"],
-    }
+    });
+    let n_named = found.iter().filter(|(_, b)| b.bound.is_some()).count();
+    let sure = match n_named {
+        0 => Sure::Undetermined,
+        n => Sure::shown_if(n == found.len()),
+    };
+    let claim = claims.collect::<Vec<_>>().join(" ");
+    Finding::new("What limits this machine?", claim, sure)
+        .with(evidence)
+        .see(&["roofline", "throughput", "step_along_generation"])
 }

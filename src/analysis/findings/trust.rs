@@ -1,26 +1,31 @@
 //! How sure the figures of a run are.
 
 use crate::analysis::curve::is_measured;
+use crate::analysis::words::{counted, were};
 use crate::analysis::{Finding, Sure, Widths};
 use crate::metric::Metric;
 use crate::text::plural;
 use crate::units;
 use crate::view::{CellOutcome, CellView, CellWarning, RunView};
 
+fn measured(view: &RunView) -> Vec<&CellView> {
+    view.cells.iter().filter(|c| is_measured(c)).collect()
+}
+
+fn widths(measured: &[&CellView]) -> Option<Widths> {
+    let intervals = measured.iter();
+    Widths::of(intervals.filter_map(|c| c.interval(Metric::DecodeTokensPerS)))
+}
+
 /// The throughput's interval in a few words: `±1.3% in half of the cells, ±8.1% at worst; 3 processes a cell`.
 pub(super) fn known(view: &RunView) -> String {
-    let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
+    let measured = measured(view);
     let (processes, _) = processes(&measured);
-    let disturbed = n_disturbed(&measured);
-    let disturbed = match (disturbed, measured.len()) {
+    let disturbed = match (n_disturbed(&measured), measured.len()) {
         (0, _) => String::new(),
         (n, of) => format!("; the machine was disturbed in {n} of {of} cells"),
     };
-    let known = match Widths::of(
-        measured
-            .iter()
-            .filter_map(|c| c.interval(Metric::DecodeTokensPerS)),
-    ) {
+    let known = match widths(&measured) {
         Some(widths) => widths.in_short("cells", tokens_per_s),
         None => "unknown, a single repetition has no interval".to_owned(),
     };
@@ -33,103 +38,78 @@ fn tokens_per_s(rate: f64) -> String {
 
 /// The processes of each cell in words, and the fewest.
 fn processes(measured: &[&CellView]) -> (String, u32) {
-    let processes = measured.iter().map(|c| c.n_processes);
-    let (fewest, most) = (
-        processes.clone().min().unwrap_or(0),
-        processes.max().unwrap_or(0),
-    );
-    let said = if fewest == most {
-        plural(most, "process", "processes")
-    } else {
-        format!("{fewest} to {most} processes")
+    let processes = || measured.iter().map(|c| c.n_processes);
+    let (fewest, most) = (processes().min(), processes().max());
+    let (fewest, most) = (fewest.unwrap_or(0), most.unwrap_or(0));
+    let said = match fewest == most {
+        true => plural(most, "process", "processes"),
+        false => format!("{fewest} to {most} processes"),
     };
     (said, fewest)
 }
 
+fn n_with(measured: &[&CellView], has: fn(&CellWarning) -> bool) -> usize {
+    let cells = measured.iter();
+    cells.filter(|c| c.warnings.iter().any(has)).count()
+}
+
 fn n_disturbed(measured: &[&CellView]) -> usize {
-    let is_disturbed = |c: &&&CellView| {
-        let mut warnings = c.warnings.iter();
-        warnings.any(|w| matches!(w, CellWarning::Host { .. }))
-    };
-    measured.iter().filter(is_disturbed).count()
+    n_with(measured, |w| matches!(w, CellWarning::Host { .. }))
 }
 
 pub(super) fn trust(view: &RunView) -> Finding {
-    let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
-    let widths = Widths::of(
-        measured
-            .iter()
-            .filter_map(|c| c.interval(Metric::DecodeTokensPerS)),
-    );
+    let measured = measured(view);
     let (processes, fewest) = processes(&measured);
-    let (claim, sure) = match widths {
-        None => (
-            format!(
+    let (claim, sure) = match widths(&measured) {
+        None => {
+            let claim = format!(
                 "Undetermined: {processes} a cell and a single repetition in it give no interval."
-            ),
-            Sure::Undetermined,
-        ),
+            );
+            (claim, Sure::Undetermined)
+        }
         Some(widths) => {
             let known = widths.in_words("cells", tokens_per_s);
             let sure = match widths.sure() {
                 Sure::Shown if fewest < 2 => Sure::Likely,
                 sure => sure,
             };
-            (
-                format!("Throughput is {known}, from {processes} a cell."),
-                sure,
-            )
+            let claim = format!("Throughput is {known}, from {processes} a cell.");
+            (claim, sure)
         }
     };
-    Finding {
-        question: "How sure is it?",
-        claim,
-        evidence: doubts(view, &measured),
-        sure,
-        see: Vec::new(),
-    }
+    Finding::new("How sure is it?", claim, sure).with(doubts(view, &measured))
 }
 
 fn doubts(view: &RunView, measured: &[&CellView]) -> Vec<String> {
     let n = measured.len();
-    let cells = plural(count(view.cells.len()), "cell", "cells");
+    let cells = counted(view.cells.len(), "cell");
     let mut said = vec![format!("Of {cells} {} measured.", were(n))];
     let alone = measured.iter().filter(|c| c.n_processes < 2).count();
     if alone > 0 {
         said.push(format!(
-            "{} measured in one process only: their intervals know nothing of what differs between processes.",
+            "{} measured in one process only: their intervals do not include differences between processes.",
             were(alone)
         ));
     }
-    let with = |has: fn(&CellWarning) -> bool| {
-        measured
-            .iter()
-            .filter(|c| c.warnings.iter().any(has))
-            .count()
-    };
     let disturbed = n_disturbed(measured);
     if disturbed > 0 {
         said.push(format!(
             "The machine was disturbed in some repetition of {disturbed} of these {n}."
         ));
     }
-    let unsteady = with(|w| matches!(w, CellWarning::NotSteady { .. }));
+    let unsteady = n_with(measured, |w| matches!(w, CellWarning::NotSteady(_)));
     if unsteady > 0 {
         said.push(format!(
             "The warm-up of {unsteady} of them did not settle in some process."
         ));
     }
-    let partly = with(|w| {
-        matches!(
-            w,
-            CellWarning::Failures { .. } | CellWarning::FewProcesses { .. }
-        )
+    let partly = n_with(measured, |w| {
+        use CellWarning::{Failures, FewProcesses};
+        matches!(w, Failures { .. } | FewProcesses(_))
     });
     if partly > 0 {
-        said.push(format!(
-            "{} measured in fewer processes than planned.",
-            were(partly)
-        ));
+        let were = were(partly);
+        said.push(format!("{were} measured in fewer processes than planned."));
     }
     for (outcome, words) in [
         (CellOutcome::Skipped, "did not fit into memory"),
@@ -151,12 +131,4 @@ fn doubts(view: &RunView, measured: &[&CellView]) -> Vec<String> {
         said.push("No cell has the 299 steps that a p99 needs.".to_owned());
     }
     said
-}
-
-fn were(n: usize) -> String {
-    format!("{n} {}", if n == 1 { "was" } else { "were" })
-}
-
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -9,31 +9,32 @@ mod split;
 mod tests;
 mod work;
 
-pub use overlap::{Overlap, Serving};
-pub use sentences::{findings, headline, in_parallel, times, where_from};
-pub use split::{Parts, PerToken};
+pub use overlap::{Overlap, Simultaneity};
+pub use sentences::{findings, headline, in_parallel, where_from};
+pub use split::{LatencyParts, PerToken};
 pub use work::unlike;
 
-use crate::view::requests::{JobView, Measured, RequestsView, Round};
+use super::requests::targets;
+use crate::view::Estimate;
+use crate::view::requests::{JobView, RequestsView, Round};
 
 /// A job at two targets.
 #[derive(Debug, Clone, Copy)]
-pub struct Pair<'a> {
+pub struct JobPair<'a> {
     /// At what the other is held against: in-process where there is it, else the first target.
     pub base: &'a JobView,
-    /// At the other.
     pub other: &'a JobView,
 }
 
-impl Pair<'_> {
+impl JobPair<'_> {
     /// How many times the base's value the other has, round by round.
-    pub fn ratio(&self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
+    pub fn ratio(&self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
         self.other.ratio_to(self.base, of)
     }
 
     /// Where the difference comes from; none where one of them does not say enough.
-    pub fn difference(&self) -> Option<Parts> {
-        Some(Parts::of(self.other)?.minus(Parts::of(self.base)?))
+    pub fn difference(&self) -> Option<LatencyParts> {
+        Some(LatencyParts::of(self.other)?.minus(LatencyParts::of(self.base)?))
     }
 }
 
@@ -48,16 +49,13 @@ pub fn base(requests: &RequestsView) -> Option<&str> {
 /// The other targets that answered, in the plan's order.
 pub fn others(requests: &RequestsView) -> Vec<&str> {
     let base = base(requests);
-    let names = requests.targets.iter().map(|t| t.name.as_str());
-    let answered = |name: &&str| requests.measured().any(|j| j.target == *name);
-    names
-        .filter(|name| Some(*name) != base)
-        .filter(answered)
-        .collect()
+    let mut targets = targets(requests);
+    targets.retain(|name| Some(*name) != base);
+    targets
 }
 
 /// The jobs that both answered, by how many requests are under way at once.
-pub fn pairs<'a>(requests: &'a RequestsView, other: &str) -> Vec<Pair<'a>> {
+pub fn pairs<'a>(requests: &'a RequestsView, other: &str) -> Vec<JobPair<'a>> {
     let Some(base) = base(requests) else {
         return Vec::new();
     };
@@ -65,12 +63,12 @@ pub fn pairs<'a>(requests: &'a RequestsView, other: &str) -> Vec<Pair<'a>> {
         let mut jobs = requests.measured();
         jobs.find(|j| j.target == target && j.job.name == name)
     };
-    let mut pairs: Vec<Pair<'a>> = requests
+    let mut pairs: Vec<JobPair<'a>> = requests
         .measured()
         .filter(|j| j.target == other)
         .filter_map(|other| {
             let base = of(base, &other.job.name)?;
-            Some(Pair { base, other })
+            Some(JobPair { base, other })
         })
         .collect();
     pairs.sort_by_key(|p| p.other.at_once());

@@ -1,6 +1,6 @@
 //! Whether a target answers requests together or one after another, from when their pieces arrive.
 
-use crate::view::requests::{JobView, Sent};
+use crate::view::requests::{JobView, RequestView};
 
 /// How many requests were being answered at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Overlap {
 
 /// What that says of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serving {
+pub enum Simultaneity {
     /// One after another, although more were under way.
     OneByOne,
     /// All that were under way together.
@@ -22,7 +22,7 @@ pub enum Serving {
     Partly,
 }
 
-/// Of many requests under way so few in a hundred need not be answered at the instant when most are: somebody's prompt
+/// Of many requests under way so few in a hundred need not be answered at the instant when most are: the prompt of one
 /// is being computed, which is no answer yet.
 const JOINING_PERCENT: u32 = 10;
 
@@ -50,11 +50,11 @@ impl Overlap {
     }
 
     /// In words' terms.
-    pub fn serving(self) -> Serving {
+    pub fn serving(self) -> Simultaneity {
         match self.answered {
-            1 => Serving::OneByOne,
-            n if n.saturating_add(self.joining()) < self.under_way => Serving::Partly,
-            _ => Serving::Together,
+            1 => Simultaneity::OneByOne,
+            n if n.saturating_add(self.joining()) < self.under_way => Simultaneity::Partly,
+            _ => Simultaneity::Together,
         }
     }
 }
@@ -68,7 +68,7 @@ impl Overlap {
     }
 }
 
-fn span(sent: &Sent) -> Option<(u64, u64)> {
+fn span(sent: &RequestView) -> Option<(u64, u64)> {
     let (first, last) = (sent.first_ns?, sent.last_ns?);
     (last > first).then_some((first, last))
 }
@@ -106,12 +106,12 @@ mod tests {
             }
             .serving()
         };
-        assert_eq!(seen(7, 8), Serving::Together);
-        assert_eq!(seen(28, 32), Serving::Together);
-        assert_eq!(seen(27, 32), Serving::Partly);
-        assert_eq!(seen(3, 4), Serving::Partly);
-        assert_eq!(seen(4, 8), Serving::Partly);
-        assert_eq!(seen(1, 8), Serving::OneByOne);
+        assert_eq!(seen(7, 8), Simultaneity::Together);
+        assert_eq!(seen(28, 32), Simultaneity::Together);
+        assert_eq!(seen(27, 32), Simultaneity::Partly);
+        assert_eq!(seen(3, 4), Simultaneity::Partly);
+        assert_eq!(seen(4, 8), Simultaneity::Partly);
+        assert_eq!(seen(1, 8), Simultaneity::OneByOne);
     }
 
     #[test]

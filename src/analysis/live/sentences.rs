@@ -1,11 +1,12 @@
 //! What can be said of targets that served the same jobs.
 
-use super::{Overlap, Pair, Parts, PerToken, Serving, base, others, pairs, work};
+use super::{JobPair, LatencyParts, Overlap, PerToken, Simultaneity, base, others, pairs, work};
+use crate::analysis::words::{counted, duration_ns, times};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Experiment, TargetFacts, TargetKind};
-use crate::text::{plural, short};
+use crate::text::short;
 use crate::units;
-use crate::view::requests::{JobView, Measured, RequestsView};
+use crate::view::requests::{JobView, RequestsView};
 
 /// Everything that can be said of the targets, one beside the other.
 pub fn findings(requests: &RequestsView) -> Vec<Finding> {
@@ -24,14 +25,14 @@ pub fn findings(requests: &RequestsView) -> Vec<Finding> {
 }
 
 /// The pairs that differ in the number of requests at once only, where that was measured; else all.
-fn comparable<'a>(pairs: &[Pair<'a>]) -> Vec<Pair<'a>> {
-    let is_of = |p: &&Pair<'a>| p.other.job.experiment == Experiment::Concurrency;
-    let own: Vec<Pair<'a>> = pairs.iter().filter(is_of).copied().collect();
+fn comparable<'a>(pairs: &[JobPair<'a>]) -> Vec<JobPair<'a>> {
+    let is_of = |p: &&JobPair<'a>| p.other.job.experiment == Experiment::Concurrency;
+    let own: Vec<JobPair<'a>> = pairs.iter().filter(is_of).copied().collect();
     if own.is_empty() { pairs.to_vec() } else { own }
 }
 
 /// How many times as long, at the fewest and at the most requests at once.
-pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
     let name = short(&last.other.target);
@@ -44,7 +45,6 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
             ))
         })
         .collect();
-    let evidence: Vec<String> = pairs.iter().map(evidence).collect();
     let latency = last.ratio(|r| r.latency_ns)?;
     let unlike = ends(&main).any(|p| !work::unlike(p).is_empty());
     let sure = match latency.interval {
@@ -53,25 +53,22 @@ pub fn headline(pairs: &[Pair<'_>]) -> Option<Finding> {
         Some(_) => Sure::Undetermined,
         None => Sure::Likely,
     };
-    Some(Finding {
-        question: "How do the targets compare?",
-        claim: format!(
-            "A request at {name} takes {} the time it takes at {}.{}",
-            said.join(", "),
-            short(&last.base.target),
-            match unlike {
-                true => " The two did not do equal work, so this compares no engines.",
-                false => "",
-            }
-        ),
-        evidence,
-        sure,
-        see: vec!["concurrent_impact", "concurrent_latency"],
-    })
+    let claim = format!(
+        "A request at {name} takes {} the time it takes at {}.{}",
+        said.join(", "),
+        short(&last.base.target),
+        match unlike {
+            true => " The two did not do equal work, so this does not compare the engines.",
+            false => "",
+        }
+    );
+    let finding = Finding::new("How do the targets compare?", claim, sure);
+    let finding = finding.with(pairs.iter().map(evidence));
+    Some(finding.see(&["concurrent_impact", "concurrent_latency"]))
 }
 
 /// The first and the last, or the only one.
-fn ends<'p, 'a>(pairs: &'p [Pair<'a>]) -> impl Iterator<Item = &'p Pair<'a>> {
+fn ends<'p, 'a>(pairs: &'p [JobPair<'a>]) -> impl Iterator<Item = &'p JobPair<'a>> {
     let last = pairs.last().filter(|_| pairs.len() > 1);
     pairs.first().into_iter().chain(last)
 }
@@ -83,19 +80,7 @@ fn at_once(job: &JobView) -> String {
     }
 }
 
-/// `1.31 times (95%: 1.29 to 1.34)`.
-pub fn times(m: Measured) -> String {
-    let range = m.interval.map_or(String::new(), |i| {
-        format!(
-            " (95%: {} to {})",
-            units::significant(i.lo),
-            units::significant(i.hi)
-        )
-    });
-    format!("{} times{range}", units::significant(m.value))
-}
-
-fn evidence(pair: &Pair<'_>) -> String {
+fn evidence(pair: &JobPair<'_>) -> String {
     let ratios = [
         ("latency", pair.ratio(|r| r.latency_ns)),
         ("TTFT", pair.ratio(|r| r.ttft_ns)),
@@ -110,62 +95,45 @@ fn evidence(pair: &Pair<'_>) -> String {
         "{} ({}, {}): {}.",
         short(&pair.other.job.name),
         at_once(pair.other),
-        plural(
-            u32::try_from(pair.other.rounds.len()).unwrap_or(u32::MAX),
-            "round",
-            "rounds"
-        ),
+        counted(pair.other.rounds.len(), "round"),
         said.join("; ")
     )
 }
 
 /// The split at the most requests at once.
-pub fn where_from(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
+    let question = "Where does the difference come from?";
     let Some(difference) = last.difference() else {
-        return Some(Finding {
-            question: "Where does the difference come from?",
-            claim: format!(
-                "Undetermined: {} does not say how long prefill and decoding took it.",
-                short(&last.other.target)
-            ),
-            evidence: Vec::new(),
-            sure: Sure::Undetermined,
-            see: Vec::new(),
-        });
+        let name = short(&last.other.target);
+        let claim =
+            format!("Undetermined: {name} does not report how long prefill and decoding took.");
+        return Some(Finding::new(question, claim, Sure::Undetermined));
     };
-    let more = if difference.whole < 0.0 {
-        "shorter"
-    } else {
-        "longer"
+    let more = match difference.whole < 0.0 {
+        true => "shorter",
+        false => "longer",
     };
     let mut parts = named(&difference);
     parts.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
-    let said: Vec<String> = parts
-        .iter()
-        .map(|(name, ns)| format!("{} {name}", signed(*ns)))
-        .collect();
-    let mut evidence: Vec<String> = main.iter().filter_map(split_in_words).collect();
-    evidence.extend(engines(&main));
-    Some(Finding {
-        question: "Where does the difference come from?",
-        claim: format!(
-            "{}, {} a request takes {} {more} than at {}: {}.",
-            capitalised(&at_once(last.other)),
-            format_args!("at {}", short(&last.other.target)),
-            units::duration(difference.whole.abs().round() as u64),
-            short(&last.base.target),
-            said.join(", ")
-        ),
-        evidence,
-        sure: Sure::Likely,
-        see: Vec::new(),
-    })
+    let parts = parts.iter();
+    let parts = parts.map(|(name, ns)| format!("{} {name}", signed(*ns)));
+    let claim = format!(
+        "{}, at {} a request takes {} {more} than at {}: {}.",
+        capitalised(&at_once(last.other)),
+        short(&last.other.target),
+        duration_ns(difference.whole.abs()),
+        short(&last.base.target),
+        parts.collect::<Vec<_>>().join(", ")
+    );
+    let splits = main.iter().filter_map(split_in_words);
+    let evidence = splits.chain(engines(&main));
+    Some(Finding::new(question, claim, Sure::Likely).with(evidence))
 }
 
 /// The three parts that a difference is split into; loading, where there is any, is a fourth.
-fn named(difference: &Parts) -> Vec<(&'static str, f64)> {
+fn named(difference: &LatencyParts) -> Vec<(&'static str, f64)> {
     let mut parts = vec![
         ("engine", difference.engine()),
         ("queueing", difference.waiting),
@@ -179,7 +147,7 @@ fn named(difference: &Parts) -> Vec<(&'static str, f64)> {
 
 fn signed(ns: f64) -> String {
     let sign = if ns < 0.0 { "-" } else { "+" };
-    format!("{sign}{}", units::duration(ns.abs().round() as u64))
+    format!("{sign}{}", duration_ns(ns.abs()))
 }
 
 fn capitalised(text: &str) -> String {
@@ -188,19 +156,18 @@ fn capitalised(text: &str) -> String {
     first.into_iter().chain(chars).collect()
 }
 
-fn split_in_words(pair: &Pair<'_>) -> Option<String> {
+fn split_in_words(pair: &JobPair<'_>) -> Option<String> {
     let of = |job: &JobView| {
-        let parts = Parts::of(job)?;
-        let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
+        let parts = LatencyParts::of(job)?;
         Some(format!(
             "{} {} = waiting {} + prefill {} + decode {} + loading {} + transport {}",
             short(&job.target),
-            time(parts.whole),
-            time(parts.waiting),
-            time(parts.prefill),
-            time(parts.decode),
-            time(parts.loading),
-            time(parts.transport)
+            duration_ns(parts.whole),
+            duration_ns(parts.waiting),
+            duration_ns(parts.prefill),
+            duration_ns(parts.decode),
+            duration_ns(parts.loading),
+            duration_ns(parts.transport)
         ))
     };
     Some(format!(
@@ -212,19 +179,18 @@ fn split_in_words(pair: &Pair<'_>) -> Option<String> {
 }
 
 /// The engines' own time for a token, at the widths at which they really ran.
-fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
+fn engines(pairs: &[JobPair<'_>]) -> Vec<String> {
     let mut said = Vec::new();
     for pair in ends(pairs) {
         let both = PerToken::of(pair.base).zip(PerToken::of(pair.other));
         let Some((base, other)) = both else { continue };
-        let time = |t: PerToken| units::duration(t.ns.round() as u64);
         let whose = |t: PerToken| match t.by_server {
             true => "by its own clock",
             false => "by ours",
         };
         let width = Overlap::of(pair.other).map(Overlap::serving);
         let caution = match width {
-            Some(Serving::OneByOne | Serving::Partly) => {
+            Some(Simultaneity::OneByOne | Simultaneity::Partly) => {
                 " They did not run at equal width: a call for more sequences takes longer and gives more tokens."
             }
             _ => "",
@@ -233,10 +199,10 @@ fn engines(pairs: &[Pair<'_>]) -> Vec<String> {
             "A token {} takes {} {} ({}) and {} {} ({}), {} times.{caution}",
             at_once(pair.other),
             short(&pair.base.target),
-            time(base),
+            duration_ns(base.ns),
             whose(base),
             short(&pair.other.target),
-            time(other),
+            duration_ns(other.ns),
             whose(other),
             units::significant(other.ns / base.ns)
         ));
@@ -254,15 +220,15 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
         .max_by_key(|(_, seen)| seen.under_way)?;
     let name = short(target);
     let claim = match seen.serving() {
-        Serving::OneByOne => format!(
+        Simultaneity::OneByOne => format!(
             "No: {name} answered them one after another. Of {} requests under way never more than one was being answered.",
             seen.under_way
         ),
-        Serving::Partly => format!(
+        Simultaneity::Partly => format!(
             "In part: {name} answered at most {} of {} requests under way at the same time; the others waited.",
             seen.answered, seen.under_way
         ),
-        Serving::Together => format!(
+        Simultaneity::Together => format!(
             "Yes: {name} answered {} of {} requests under way at the same time.",
             seen.answered, seen.under_way
         ),
@@ -271,16 +237,11 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
         "{}: counted are answers between their first and their last piece at one instant.",
         short(&job.job.name)
     )];
-    if seen.serving() != Serving::Together {
+    if seen.serving() != Simultaneity::Together {
         evidence.extend(more_slots(requests, job, seen));
     }
-    Some(Finding {
-        question: "Are requests answered in parallel?",
-        claim,
-        evidence,
-        sure: Sure::Shown,
-        see: vec!["concurrent_impact"],
-    })
+    let finding = Finding::new("Are requests answered in parallel?", claim, Sure::Shown);
+    Some(finding.with(evidence).see(&["concurrent_impact"]))
 }
 
 /// What more slots would give, by this machine's own batching at that number.
@@ -318,30 +279,25 @@ pub(super) fn same_file(requests: &RequestsView, other: &str) -> Finding {
     let (a, b) = (hash(facts(base)), hash(facts(other)));
     let (base_name, name) = (short(base), short(other));
     let (claim, sure) = match (&a, &b) {
-        (Some(a), Some(b)) if a == b => (
-            format!("Yes: {base_name} and {name} ran the same file."),
-            Sure::Shown,
-        ),
-        (Some(_), Some(_)) => (
-            format!(
+        (Some(a), Some(b)) if a == b => {
+            let claim = format!("Yes: {base_name} and {name} ran the same file.");
+            (claim, Sure::Shown)
+        }
+        (Some(_), Some(_)) => {
+            let claim = format!(
                 "No: {base_name} and {name} ran different files, so the figures do not compare the engines alone."
-            ),
-            Sure::Shown,
-        ),
-        _ => (
-            format!("Undetermined: the file of {name} or of {base_name} is not known."),
-            Sure::Undetermined,
-        ),
+            );
+            (claim, Sure::Shown)
+        }
+        _ => {
+            let claim = format!("Undetermined: the file of {name} or of {base_name} is not known.");
+            (claim, Sure::Undetermined)
+        }
     };
     let says = |name: &str, hash: &Option<String>| {
         let hash = hash.as_deref().map_or("unknown".to_owned(), short);
         format!("SHA-256 at {name}: {hash}.")
     };
-    Finding {
-        question: "Is it the same file?",
-        claim,
-        evidence: vec![says(&base_name, &a), says(&name, &b)],
-        sure,
-        see: Vec::new(),
-    }
+    let evidence = [says(&base_name, &a), says(&name, &b)];
+    Finding::new("Is it the same file?", claim, sure).with(evidence)
 }

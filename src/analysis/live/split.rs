@@ -1,17 +1,14 @@
 //! Where the time of a request goes, and where the difference between two targets comes from.
 
-use crate::view::requests::{JobView, Sent};
+use crate::view::requests::{JobView, RequestView};
 
 /// The parts of a request's latency, mean nanoseconds. They add up to the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Parts {
+pub struct LatencyParts {
     /// Before the engine began with it: no place in the batch was free, or others came first.
     pub waiting: f64,
-    /// Loading the model.
     pub loading: f64,
-    /// Reading the prompt.
     pub prefill: f64,
-    /// Making the answer.
     pub decode: f64,
     /// Between client and server, both ways. Where a server does not say how long it took in all, only what came
     /// after the first piece; the rest of it is in `waiting`.
@@ -29,7 +26,7 @@ pub struct PerToken {
     pub by_server: bool,
 }
 
-impl Parts {
+impl LatencyParts {
     /// Of a job at a target; none where a server does not say what it took for prefill and decoding.
     pub fn of(job: &JobView) -> Option<Self> {
         let whole = job.requests.iter().filter(|s| s.is_answered());
@@ -39,18 +36,11 @@ impl Parts {
             whole.filter_map(Self::of_server).collect()
         };
         let n = parts.len() as f64;
-        let mean = |of: fn(&Self) -> f64| parts.iter().map(of).sum::<f64>() / n;
-        (!parts.is_empty()).then(|| Self {
-            waiting: mean(|p| p.waiting),
-            loading: mean(|p| p.loading),
-            prefill: mean(|p| p.prefill),
-            decode: mean(|p| p.decode),
-            transport: mean(|p| p.transport),
-            whole: mean(|p| p.whole),
-        })
+        let sum = parts.into_iter().reduce(|a, b| a.zip(b, |a, b| a + b))?;
+        Some(sum.zip(sum, |part, _| part / n))
     }
 
-    fn of_own(sent: &Sent) -> Option<Self> {
+    fn of_own(sent: &RequestView) -> Option<Self> {
         let (admitted, first) = (sent.admitted_ns?, sent.first_ns?);
         let between = |a: u64, b: u64| b.saturating_sub(a) as f64;
         Some(Self {
@@ -62,43 +52,43 @@ impl Parts {
         })
     }
 
-    fn of_server(sent: &Sent) -> Option<Self> {
+    fn of_server(sent: &RequestView) -> Option<Self> {
         let server = sent.server?;
         let (prefill, decode) = (server.prompt_ns? as f64, server.eval_ns? as f64);
         let loading = server.load_ns.unwrap_or(0) as f64;
         let whole = sent.latency_ns() as f64;
-        let (waiting, transport) = match server.total_ns {
-            // The clock of a server may run apart by a little: the parts still add up to what the client saw.
+        let waiting = match server.total_ns {
             Some(total) => {
                 let waiting = (total as f64 - loading - prefill - decode).max(0.0);
                 // Before it was sent it waited for a client of ours, which is no transport either.
-                let waiting = waiting + sent.sent_ns.saturating_sub(sent.due_ns) as f64;
-                (waiting, whole - loading - prefill - decode - waiting)
+                waiting + sent.sent_ns.saturating_sub(sent.due_ns) as f64
             }
-            None => {
-                let waiting = (sent.ttft_ns()? as f64 - loading - prefill).max(0.0);
-                (waiting, whole - loading - prefill - decode - waiting)
-            }
+            None => (sent.ttft_ns()? as f64 - loading - prefill).max(0.0),
         };
         Some(Self {
             waiting,
             loading,
             prefill,
             decode,
-            transport,
+            // The clock of a server may run apart by a little: the parts still add up to what the client saw.
+            transport: whole - loading - prefill - decode - waiting,
             whole,
         })
     }
 
     /// What `self` takes more than `other`, part by part.
     pub fn minus(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    fn zip(self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
         Self {
-            waiting: self.waiting - other.waiting,
-            loading: self.loading - other.loading,
-            prefill: self.prefill - other.prefill,
-            decode: self.decode - other.decode,
-            transport: self.transport - other.transport,
-            whole: self.whole - other.whole,
+            waiting: of(self.waiting, other.waiting),
+            loading: of(self.loading, other.loading),
+            prefill: of(self.prefill, other.prefill),
+            decode: of(self.decode, other.decode),
+            transport: of(self.transport, other.transport),
+            whole: of(self.whole, other.whole),
         }
     }
 
@@ -109,7 +99,6 @@ impl Parts {
 }
 
 impl PerToken {
-    /// Of a job at a target.
     pub fn of(job: &JobView) -> Option<Self> {
         let whole = job.requests.iter().filter(|s| s.is_answered());
         let by_server = !job.is_in_process();

@@ -8,20 +8,18 @@ use crate::units;
 use crate::view::RunView;
 use crate::view::fixture;
 use crate::view::fixture::requests::{
-    OLLAMA, OWN, both, both_lines, facts, jobs, own, request_header, target,
+    OLLAMA, OWN, both, both_lines, both_with, facts, jobs, own, request_header, target,
 };
 
 fn with_slots(slots: usize) -> RunView {
-    let jobs = jobs();
-    let lines = both_lines(&jobs, slots, |_, _, _| {});
-    fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), lines)
+    both_with(slots, |_, _, _| {})
 }
 
 fn requests(view: &RunView) -> &RequestsView {
     view.requests.as_ref().expect("has requests")
 }
 
-fn pair<'a>(requests: &'a RequestsView, name: &str) -> Pair<'a> {
+fn pair<'a>(requests: &'a RequestsView, name: &str) -> JobPair<'a> {
     let pairs = pairs(requests, OLLAMA);
     *pairs
         .iter()
@@ -68,9 +66,9 @@ fn the_parts_add_up_to_the_difference() {
 #[test]
 fn one_slot_answers_one_after_another_and_four_together() {
     for (slots, answered, serving) in [
-        (1, 1, Serving::OneByOne),
-        (2, 2, Serving::Partly),
-        (4, 4, Serving::Together),
+        (1, 1, Simultaneity::OneByOne),
+        (2, 2, Simultaneity::Partly),
+        (4, 4, Simultaneity::Together),
     ] {
         let view = with_slots(slots);
         let job = pair(requests(&view), "concurrency/c4").other;
@@ -79,12 +77,15 @@ fn one_slot_answers_one_after_another_and_four_together() {
         assert_eq!(seen.serving(), serving);
         let found = in_parallel(requests(&view), OLLAMA).expect("seen");
         let slots_named = found.evidence.join(" ").contains("OLLAMA_NUM_PARALLEL=4");
-        assert_eq!(slots_named, serving != Serving::Together, "{found:?}");
+        assert_eq!(slots_named, serving != Simultaneity::Together, "{found:?}");
     }
     let view = with_slots(1);
     assert_eq!(Overlap::of(pair(requests(&view), "classes").other), None);
     let own = pair(requests(&view), "concurrency/c4").base;
-    assert_eq!(Overlap::of(own).expect("four").serving(), Serving::Together);
+    assert_eq!(
+        Overlap::of(own).expect("four").serving(),
+        Simultaneity::Together
+    );
 }
 
 #[test]
@@ -131,9 +132,7 @@ fn the_file_is_the_same_different_or_unknown() {
 
 #[test]
 fn a_server_that_keeps_its_times_to_itself_leaves_the_split_open() {
-    let jobs = jobs();
-    let lines = both_lines(&jobs, 1, |_, _, t| t.server = None);
-    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), lines);
+    let view = both_with(1, |_, _, t| t.server = None);
     let found = findings(requests(&view));
     let split = found.iter().find(|f| f.question.starts_with("Where does"));
     assert_eq!(split.expect("said").sure, Sure::Undetermined);
@@ -142,14 +141,13 @@ fn a_server_that_keeps_its_times_to_itself_leaves_the_split_open() {
 
 #[test]
 fn without_a_total_what_came_before_the_first_piece_is_waiting() {
-    let jobs = jobs();
-    let lines = both_lines(&jobs, 1, |_, _, t| {
+    let view = both_with(1, |_, _, t| {
         if let Some(server) = &mut t.server {
             server.total_ns = None;
         }
     });
-    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), lines);
-    let parts = Parts::of(pair(requests(&view), "concurrency/c1").other).expect("says enough");
+    let parts =
+        LatencyParts::of(pair(requests(&view), "concurrency/c1").other).expect("says enough");
     // TTFT 30.6 ms less 17.6 of prefill; the rest is one token less than 88 ms, and the way back.
     assert!((parts.waiting - 13.0 * 1.001e6).abs() < 1.0, "{parts:?}");
     let sum = parts.waiting + parts.prefill + parts.decode + parts.transport;
@@ -167,9 +165,7 @@ fn one_target_is_compared_with_nothing() {
 
 #[test]
 fn targets_that_did_other_work_are_not_compared_as_equals() {
-    let jobs = jobs();
-    let lines = both_lines(&jobs, 4, |_, _, _| {});
-    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs.clone()), lines);
+    let view = with_slots(4);
     let pairs = pairs(requests(&view), OLLAMA);
     let equal = work::finding(&pairs).expect("two targets");
     assert!(equal.claim.starts_with("Yes:"), "{equal:?}");
@@ -180,8 +176,7 @@ fn targets_that_did_other_work_are_not_compared_as_equals() {
         |_, _, t| t.n_prompt = t.n_prompt.map(|n| n + 20),
     ];
     for (i, fault) in faults.into_iter().enumerate() {
-        let lines = both_lines(&jobs, 4, fault);
-        let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs.clone()), lines);
+        let view = both_with(4, fault);
         let found = findings(requests(&view));
         let equal = found
             .iter()
@@ -192,7 +187,7 @@ fn targets_that_did_other_work_are_not_compared_as_equals() {
         let head = &found[0];
         assert_eq!(head.sure, Sure::Undetermined);
         assert!(
-            head.claim.ends_with("this compares no engines."),
+            head.claim.ends_with("this does not compare the engines."),
             "{head:?}"
         );
     }

@@ -1,10 +1,10 @@
 //! Whether two targets did the same work: only then do their times compare.
 
-use super::Pair;
+use super::JobPair;
 use crate::analysis::{Finding, Sure};
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::requests::{Figures, JobView};
+use crate::view::requests::{JobFigures, JobView};
 
 /// Prompts and answers that differ by more than this on average are other work.
 const ALIKE: f64 = 0.05;
@@ -15,7 +15,7 @@ const FEW_TOKENS: f64 = 2.0;
 const MOST_NAMED: usize = 12;
 
 /// Why a pair's two targets did not do equal work; nothing where they did, as far as is known.
-pub fn unlike(pair: &Pair<'_>) -> Vec<String> {
+pub fn unlike(pair: &JobPair<'_>) -> Vec<String> {
     let mut said = Vec::new();
     for job in [pair.base, pair.other] {
         let doubts = job.doubts.iter().filter(|d| d.is_other_work());
@@ -31,13 +31,13 @@ pub fn unlike(pair: &Pair<'_>) -> Vec<String> {
     // What was said above is why these differ.
     if said.is_empty() {
         let differ = |what, of| differ(pair, what, of);
-        said.extend(differ("a prompt has", |f: &Figures| f.n_prompt));
-        said.extend(differ("an answer has", |f: &Figures| f.n_generated));
+        said.extend(differ("a prompt has", |f: &JobFigures| f.n_prompt));
+        said.extend(differ("an answer has", |f: &JobFigures| f.n_generated));
     }
     said
 }
 
-fn differ(pair: &Pair<'_>, what: &str, of: fn(&Figures) -> Option<u64>) -> Option<String> {
+fn differ(pair: &JobPair<'_>, what: &str, of: fn(&JobFigures) -> Option<u64>) -> Option<String> {
     let mean = |job: &JobView| {
         let f = &job.figures;
         let n = f64::from(f.n_whole);
@@ -56,7 +56,7 @@ fn differ(pair: &Pair<'_>, what: &str, of: fn(&Figures) -> Option<u64>) -> Optio
 }
 
 /// Whether the targets of these pairs did the same work.
-pub fn finding(pairs: &[Pair<'_>]) -> Option<Finding> {
+pub fn finding(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let other = short(&pairs.first()?.other.target);
     let base = short(&pairs.first()?.base.target);
     let found: Vec<String> = pairs
@@ -74,27 +74,24 @@ pub fn finding(pairs: &[Pair<'_>]) -> Option<Finding> {
         .iter()
         .all(|p| is_counted(p.base) && is_counted(p.other));
     let (claim, sure) = match (found.is_empty(), are_counted) {
-        (false, _) => (
-            format!("No: {other} and {base} did not do equal work, so their times do not compare."),
-            Sure::Shown,
-        ),
-        (true, true) => (
-            format!(
+        (false, _) => {
+            let claim = format!(
+                "No: {other} and {base} did not do equal work, so their times do not compare."
+            );
+            (claim, Sure::Shown)
+        }
+        (true, true) => {
+            let claim = format!(
                 "Yes: {other} and {base} read prompts and made answers of the same length, within {}.",
                 units::percent(ALIKE)
-            ),
-            Sure::Shown,
-        ),
-        (true, false) => (
-            format!("Undetermined: {other} or {base} does not count its tokens."),
-            Sure::Undetermined,
-        ),
+            );
+            (claim, Sure::Shown)
+        }
+        (true, false) => {
+            let claim = format!("Undetermined: {other} or {base} does not count its tokens.");
+            (claim, Sure::Undetermined)
+        }
     };
-    Some(Finding {
-        question: "Did both do equal work?",
-        claim,
-        evidence: found.into_iter().take(MOST_NAMED).collect(),
-        sure,
-        see: Vec::new(),
-    })
+    let finding = Finding::new("Did both do equal work?", claim, sure);
+    Some(finding.with(found.into_iter().take(MOST_NAMED)))
 }

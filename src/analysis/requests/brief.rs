@@ -1,13 +1,14 @@
 //! The answers of a run of requests in a line or two each.
 
-use super::{concurrency, duration, goodput, limits, load, targets, trust, typical};
+use super::{concurrency, goodput, limits, load, targets, trust, typical};
 use crate::analysis::Answer;
 use crate::analysis::capacity::Slo;
 use crate::analysis::live;
+use crate::analysis::words::duration;
 use crate::text::short;
 use crate::units;
 use crate::view::RunView;
-use crate::view::requests::{Figures, JobView, RequestsView};
+use crate::view::requests::{JobView, RequestsView};
 
 /// Classes, or targets, that a line names.
 const MOST_NAMED: usize = 4;
@@ -34,59 +35,46 @@ pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<
     }
     for other in live::others(requests).into_iter().take(MOST_NAMED) {
         let pairs = live::pairs(requests, other);
-        let said = live::headline(&pairs).into_iter();
-        answers.extend(said.map(|f| Answer::new("compared", f.claim)));
-        let said = live::where_from(&pairs).into_iter();
-        answers.extend(said.map(|f| Answer::new("difference", f.claim)));
+        let compared = live::headline(&pairs).into_iter();
+        answers.extend(compared.map(|f| Answer::new("compared", f.claim)));
+        let difference = live::where_from(&pairs).into_iter();
+        answers.extend(difference.map(|f| Answer::new("difference", f.claim)));
     }
-    if all.len() == 1 {
-        let said = limits::finding(view, requests).into_iter();
-        answers.extend(said.map(|f| Answer::new("limited by", without_target(&f.claim, all[0]))));
+    if let [only] = all[..] {
+        let limit = limits::finding(view, requests).into_iter();
+        let prefix = format!("{}: ", short(only));
+        answers.extend(limit.map(|f| {
+            let claim = f.claim.strip_prefix(&prefix).unwrap_or(&f.claim);
+            Answer::new("limited by", claim)
+        }));
     }
     answers.push(Answer::new("how sure", trust::known(requests)));
     answers
 }
 
-fn without_target(claim: &str, target: &str) -> String {
-    let prefix = format!("{}: ", short(target));
-    claim.strip_prefix(&prefix).unwrap_or(claim).to_owned()
-}
-
 /// The median by class at the only target, else of all requests at each.
 fn latency(requests: &RequestsView, all: &[&str]) -> Option<String> {
-    let median = |f: &Figures| Some(duration(f.latency_ns.median?));
     let jobs: Vec<&JobView> = all.iter().filter_map(|t| typical(requests, t)).collect();
-    let first = jobs.first()?;
-    let said: Vec<String> = match &jobs[..] {
-        [job] if (2..=MOST_NAMED).contains(&job.classes.len()) => {
-            let classes = job.classes.iter();
-            classes
-                .filter_map(|c| Some(format!("{} {}", short(&c.class), median(&c.figures)?)))
+    let first = &jobs.first()?.figures;
+    let medians: Vec<String> = match &jobs[..] {
+        [job] if (2..=MOST_NAMED).contains(&job.classes.len()) => job.by_class(),
+        jobs => {
+            let jobs = jobs.iter().take(MOST_NAMED);
+            jobs.filter_map(|j| j.figures.named_median(&j.target))
                 .collect()
         }
-        jobs => jobs
-            .iter()
-            .take(MOST_NAMED)
-            .filter_map(|j| Some(format!("{} {}", short(&j.target), median(&j.figures)?)))
-            .collect(),
     };
-    let per_token = |of: fn(&Figures) -> Option<String>| of(&first.figures).unwrap_or_default();
-    let inner = match jobs.len() {
-        1 => {
-            per_token(|f| {
-                Some(format!(
-                    ", the first token after {}",
-                    duration(f.ttft_ns.median?)
-                ))
-            }) + &per_token(|f| Some(format!(", then one every {}", duration(f.tpot_ns.median?))))
-        }
-        _ => String::new(),
-    };
-    (!said.is_empty()).then(|| {
+    let ttft = first.ttft_ns.median.filter(|_| jobs.len() == 1);
+    let tpot = first.tpot_ns.median.filter(|_| jobs.len() == 1);
+    let ttft = ttft.map(|m| format!(", the first token after {}", duration(m)));
+    let tpot = tpot.map(|m| format!(", then one every {}", duration(m)));
+    (!medians.is_empty()).then(|| {
         format!(
-            "{} (median, {}){inner}",
-            said.join(", "),
-            load(&first.job.load)
+            "{} (median, {}){}{}",
+            medians.join(", "),
+            load(&jobs[0].job.load),
+            ttft.unwrap_or_default(),
+            tpot.unwrap_or_default()
         )
     })
 }

@@ -1,8 +1,8 @@
 //! How many requests at once: what throughput gains, what latency pays, and where more stop paying.
 
-use super::duration;
 use crate::analysis::choice::GOOD_ENOUGH;
-use crate::analysis::live::{Overlap, Serving};
+use crate::analysis::live::{Overlap, Simultaneity};
+use crate::analysis::words::{duration, first_with_share, or_unknown};
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
 use crate::text::short;
@@ -21,11 +21,9 @@ pub fn curve<'a>(requests: &'a RequestsView, target: &str) -> Vec<&'a JobView> {
     if jobs.len() < 2 { Vec::new() } else { jobs }
 }
 
-/// The job with the most tokens per second, and the first that has nearly as many.
+/// The first job that has nearly as many tokens per second as any, and the one with the most.
 pub fn knee<'a>(curve: &[&'a JobView]) -> Option<(&'a JobView, &'a JobView)> {
-    let most = curve.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
-    let enough = |j: &&&JobView| rate(j) >= GOOD_ENOUGH * rate(most);
-    Some((curve.iter().find(enough)?, most))
+    first_with_share(curve, GOOD_ENOUGH, rate)
 }
 
 fn rate(job: &JobView) -> f64 {
@@ -69,30 +67,25 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
     };
     let mut evidence: Vec<String> = curve.windows(2).filter_map(|w| step(w[0], w[1])).collect();
     evidence.extend(queueing(last));
-    let shown = match grows < NO_GAIN {
+    let is_shown = match grows < NO_GAIN {
         true => last
             .ratio_to(first, |r| r.tokens_per_s)
             .and_then(|m| m.interval)
             .is_some_and(|i| i.hi < NO_GAIN),
         false => gain.interval.is_some_and(|i| i.lo > 1.0),
     };
-    let shown = shown && super::disturbed(&curve).is_none();
-    evidence.extend(super::disturbed(&curve));
-    Some(Finding {
-        question: "How many requests at once?",
-        claim,
-        evidence,
-        sure: if shown { Sure::Shown } else { Sure::Likely },
-        see: vec!["concurrent_impact", "concurrent_latency"],
-    })
+    let disturbed = super::disturbed(&curve);
+    let sure = Sure::shown_if(is_shown && disturbed.is_none());
+    evidence.extend(disturbed);
+    let finding = Finding::new("How many requests at once?", claim, sure).with(evidence);
+    Some(finding.see(&["concurrent_impact", "concurrent_latency"]))
 }
 
-/// Less than this is no growth of throughput that anybody would queue for.
+/// Less than this is no growth of throughput that is worth queueing for.
 const NO_GAIN: f64 = 1.1;
 
 fn time(job: &JobView) -> String {
-    let median = job.figures.latency_ns.median;
-    median.map_or("n/a".to_owned(), duration)
+    or_unknown(job.figures.latency_ns.median.map(duration))
 }
 
 fn beyond(enough: &JobView, most: &JobView, last: &JobView) -> String {
@@ -126,22 +119,19 @@ pub fn queueing(job: &JobView) -> Option<String> {
     let seen = Overlap::of(job)?;
     let n = seen.under_way;
     let ttft = job.figures.ttft_ns.median.map(duration);
-    let ttft = ttft.map_or(String::new(), |t| {
-        format!(" The first token comes after {t} (median).")
-    });
-    Some(match seen.serving() {
-        Serving::OneByOne => {
-            format!(
-                "With {n} under way they were answered one after another: the others queue.{ttft}"
-            )
+    let ttft = ttft.map(|t| format!(" The first token comes after {t} (median)."));
+    let answered = match seen.serving() {
+        Simultaneity::OneByOne => {
+            format!("With {n} under way they were answered one after another: the others queue.")
         }
-        Serving::Partly => format!(
-            "With {n} under way at most {} were answered at a time: the others queue.{ttft}",
+        Simultaneity::Partly => format!(
+            "With {n} under way at most {} were answered at a time: the others queue.",
             seen.answered
         ),
-        Serving::Together => format!(
-            "Of {n} under way {} were answered at the same time.{ttft}",
+        Simultaneity::Together => format!(
+            "Of {n} under way {} were answered at the same time.",
             seen.answered
         ),
-    })
+    };
+    Some(answered + &ttft.unwrap_or_default())
 }

@@ -1,11 +1,12 @@
 //! Goodput: requests that meet every limit, as a share and per second.
 
 use super::concurrency;
-use crate::analysis::capacity::{Felt, Slo};
+use crate::analysis::capacity::{LatencyKind, Slo};
+use crate::analysis::words::or_unknown;
 use crate::analysis::{Finding, Sure};
 use crate::text::short;
 use crate::units;
-use crate::view::requests::{JobView, RequestsView, Sent};
+use crate::view::requests::{JobView, RequestView, RequestsView};
 
 /// Requests of a job within limits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,7 +20,6 @@ pub struct Goodput {
 }
 
 impl Goodput {
-    /// Of a job at a target.
     pub fn of(job: &JobView, slo: &Slo) -> Self {
         let met = job.requests.iter().filter(|s| meets(s, slo)).count();
         let elapsed: Option<Vec<u64>> = job.rounds.iter().map(|r| r.elapsed_ns).collect();
@@ -38,15 +38,15 @@ impl Goodput {
     }
 }
 
-fn meets(sent: &Sent, slo: &Slo) -> bool {
-    let within = |(felt, limit): &(Felt, u64)| match felt {
-        Felt::Ttft => sent.ttft_ns().is_some_and(|ns| ns <= *limit),
+fn meets(sent: &RequestView, slo: &Slo) -> bool {
+    let within = |(felt, limit): &(LatencyKind, u64)| match felt {
+        LatencyKind::Ttft => sent.ttft_ns().is_some_and(|ns| ns <= *limit),
         // An answer of one token has no time per further token to be too long.
-        Felt::Tpot => match sent.n_generated {
+        LatencyKind::Tpot => match sent.n_generated {
             Some(0 | 1) => true,
             _ => sent.tpot_ns.is_some_and(|ns| ns <= *limit as f64),
         },
-        Felt::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
+        LatencyKind::Itl => sent.longest_gap_ns.is_none_or(|ns| ns <= *limit),
     };
     sent.is_answered() && slo.limits().iter().all(within)
 }
@@ -74,64 +74,46 @@ pub fn at_once(requests: &RequestsView, target: &str, slo: &Slo) -> Option<Findi
             "{name}: {} at once, of which {} are within {slo}; {} tokens/s.",
             job.at_once(),
             units::percent(*share),
-            job.tokens_per_s
-                .map_or("n/a".to_owned(), |m| units::significant(m.value))
+            or_unknown(job.tokens_per_s.map(|m| units::significant(m.value)))
         ),
     };
     let evidence = shares.iter().map(|(job, share)| {
-        format!(
-            "With {} at once {} of the requests are within the limits.",
-            job.at_once(),
-            units::percent(*share)
-        )
+        let percent = units::percent(*share);
+        let n = job.at_once();
+        format!("With {n} at once {percent} of the requests are within the limits.")
     });
-    Some(Finding {
-        question: "How many requests at once, within the limits?",
-        claim,
-        evidence: evidence.collect(),
-        sure: Sure::Likely,
-        see: vec!["concurrent_latency"],
-    })
+    let question = "How many requests at once, within the limits?";
+    let finding = Finding::new(question, claim, Sure::Likely).with(evidence);
+    Some(finding.see(&["concurrent_latency"]))
 }
 
-/// The most requests at once that nearly all meet the limits, per target's job with the best goodput.
+/// How many requests meet the limits, in the job with the best goodput.
 pub fn finding(requests: &RequestsView, slo: &Slo) -> Option<Finding> {
-    let mut all: Vec<(&JobView, Goodput)> = requests
-        .measured()
-        .map(|j| (j, Goodput::of(j, slo)))
-        .collect();
-    all.sort_by(|(_, a), (_, b)| {
-        let rate = |g: &Goodput| g.per_s.unwrap_or(0.0);
-        rate(b).total_cmp(&rate(a))
-    });
-    let (best, goodput) = all.first()?;
+    let all = requests.measured().map(|j| (j, Goodput::of(j, slo)));
+    let mut all: Vec<(&JobView, Goodput)> = all.collect();
+    let rate = |(_, g): &(&JobView, Goodput)| g.per_s.unwrap_or(0.0);
+    all.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
     let in_words = |(job, g): &(&JobView, Goodput)| {
+        let per_s = g.per_s.map(units::significant);
         format!(
             "{} of {} requests ({}){}: {} at {}",
             g.n_met,
             g.n_sent,
-            g.share().map_or("n/a".to_owned(), units::percent),
-            g.per_s.map_or(String::new(), |per_s| format!(
-                ", {} a second",
-                units::significant(per_s)
-            )),
+            or_unknown(g.share().map(units::percent)),
+            per_s.map_or(String::new(), |n| format!(", {n} a second")),
             short(&job.job.name),
             short(&job.target)
         )
     };
-    Some(Finding {
-        question: "How many requests meet the limits?",
-        claim: if goodput.n_met == 0 {
-            format!("None of any job, with {slo}.")
-        } else {
-            format!(
-                "At best {} ({}), with {slo}.",
-                in_words(&(best, *goodput)),
-                super::load(&best.job.load)
-            )
-        },
-        evidence: all.iter().take(12).map(|one| in_words(one) + ".").collect(),
-        sure: Sure::Likely,
-        see: Vec::new(),
-    })
+    let best = all.first()?;
+    let claim = match best.1.n_met {
+        0 => format!("No request of any job meets {slo}."),
+        _ => {
+            let load = super::load(&best.0.job.load);
+            format!("At best {} ({load}), with {slo}.", in_words(best))
+        }
+    };
+    let evidence = all.iter().take(12).map(|one| in_words(one) + ".");
+    let question = "How many requests meet the limits?";
+    Some(Finding::new(question, claim, Sure::Likely).with(evidence))
 }

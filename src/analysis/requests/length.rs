@@ -1,10 +1,12 @@
 //! Whether the time to the first token follows the prompt's length.
 
+use crate::analysis::words::{duration, or_unknown};
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
 use crate::text::short;
 use crate::units;
-use crate::view::requests::{Figures, Measured, RequestsView};
+use crate::view::Estimate;
+use crate::view::requests::{JobFigures, RequestsView};
 
 /// Prompts of one length.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,11 +14,11 @@ pub struct AtLength {
     /// Tokens of the prompt, the middle one.
     pub n_prompt: f64,
     /// Median TTFT, nanoseconds.
-    pub ttft_ns: Option<Measured>,
+    pub ttft_ns: Option<Estimate>,
     /// Median latency.
-    pub latency_ns: Option<Measured>,
+    pub latency_ns: Option<Estimate>,
     /// Mean TPOT.
-    pub tpot_ns: Option<Measured>,
+    pub tpot_ns: Option<Estimate>,
 }
 
 /// A target's prompts by length, ascending: the experiment's jobs, or the classes of the only one.
@@ -37,7 +39,7 @@ pub fn points(requests: &RequestsView, target: &str) -> Vec<AtLength> {
 }
 
 impl AtLength {
-    fn of(figures: &Figures) -> Option<Self> {
+    fn of(figures: &JobFigures) -> Option<Self> {
         let (n, whole) = (figures.n_prompt?, figures.n_whole);
         (n > 0 && whole > 0).then(|| Self {
             n_prompt: n as f64 / f64::from(whole),
@@ -86,61 +88,52 @@ pub fn growth(exponent: f64) -> &'static str {
 pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
     let points = points(requests, target);
     let (first, last) = (points.first()?, points.last()?);
-    let of = |value: fn(&AtLength) -> Option<Measured>| -> Vec<(f64, f64)> {
+    let of = |value: fn(&AtLength) -> Option<Estimate>| -> Vec<(f64, f64)> {
         let both = |p: &AtLength| Some((p.n_prompt, value(p)?.value));
         points.iter().filter_map(both).collect()
     };
     let ttft = of(|p| p.ttft_ns);
     let (ttft_exponent, latency_exponent) = (exponent(&ttft)?, exponent(&of(|p| p.latency_ns)));
-    let latency = latency_exponent.map_or(String::new(), |e| {
-        format!(
-            " Latency scales {} (exponent {}).",
-            growth(e),
-            units::significant(e)
-        )
+    let latency = latency_exponent.map(|e| {
+        let exponent = units::significant(e);
+        format!(" Latency scales {} (exponent {exponent}).", growth(e))
     });
-    let time = |m: Option<Measured>| m.map_or("n/a".to_owned(), super::duration);
+    let time = |m: Option<Estimate>| or_unknown(m.map(duration));
     let tpot = first.tpot_ns.zip(last.tpot_ns).map(|(a, b)| {
         format!(
             "A token after the first takes {} after the shortest prompts and {} after the longest, {} times.",
-            super::duration(a),
-            super::duration(b),
+            duration(a),
+            duration(b),
             units::significant(b.value / a.value)
         )
     });
-    let mut evidence: Vec<String> = points
-        .iter()
-        .map(|p| {
-            format!(
-                "Prompts of {} tokens: TTFT {}, latency {} (medians).",
-                tokens(p.n_prompt),
-                time(p.ttft_ns),
-                time(p.latency_ns)
-            )
-        })
-        .collect();
-    evidence.extend(tpot);
-    Some(Finding {
-        question: "What does a longer prompt cost?",
-        claim: format!(
-            "{}: the first token comes after {} instead of {} when the prompt has {} instead of {} tokens; TTFT scales {} \
-             (exponent {}).{latency}",
-            short(target),
-            time(last.ttft_ns),
-            time(first.ttft_ns),
-            tokens(last.n_prompt),
-            tokens(first.n_prompt),
-            growth(ttft_exponent),
-            units::significant(ttft_exponent)
-        ),
-        evidence,
-        sure: if ttft.len() > 2 {
-            Sure::Shown
-        } else {
-            Sure::Likely
-        },
-        see: vec!["prompt_length_requests"],
-    })
+    let medians = points.iter().map(|p| {
+        format!(
+            "Prompts of {} tokens: TTFT {}, latency {} (medians).",
+            tokens(p.n_prompt),
+            time(p.ttft_ns),
+            time(p.latency_ns)
+        )
+    });
+    let claim = format!(
+        "{}: the first token comes after {} instead of {} when the prompt has {} instead of {} tokens; TTFT scales {} \
+         (exponent {}).{}",
+        short(target),
+        time(last.ttft_ns),
+        time(first.ttft_ns),
+        tokens(last.n_prompt),
+        tokens(first.n_prompt),
+        growth(ttft_exponent),
+        units::significant(ttft_exponent),
+        latency.unwrap_or_default()
+    );
+    let sure = Sure::shown_if(ttft.len() > 2);
+    let finding = Finding::new("What does a longer prompt cost?", claim, sure);
+    Some(
+        finding
+            .with(medians.chain(tpot))
+            .see(&["prompt_length_requests"]),
+    )
 }
 
 #[cfg(test)]

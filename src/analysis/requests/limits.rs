@@ -1,6 +1,6 @@
 //! What limits requests: where their time goes, and what the calls and the processor say.
 
-use crate::analysis::live::{Overlap, Parts, Serving};
+use crate::analysis::live::{LatencyParts, Overlap, Simultaneity};
 use crate::analysis::requests::concurrency::{curve, knee};
 use crate::analysis::requests::{targets, typical};
 use crate::analysis::{Finding, Sure};
@@ -34,81 +34,66 @@ pub fn finding(view: &RunView, requests: &RequestsView) -> Option<Finding> {
     let queues = queues(requests, target);
     evidence.extend(queues.clone());
     let (claim, sure) = claim(job, batching.map(|(gain, _)| gain), queues.is_some());
-    Some(Finding {
-        question: "What limits?",
-        claim: format!("{}: {claim}", short(target)),
-        evidence,
-        sure,
-        see: vec!["concurrent_impact"],
-    })
+    let claim = format!("{}: {claim}", short(target));
+    let finding = Finding::new("What limits?", claim, sure).with(evidence);
+    Some(finding.see(&["concurrent_impact"]))
 }
 
 fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
     let Some((prefill, decode, sampler)) = shares(job) else {
-        return (
-            "undetermined: the target does not say where the time goes.".to_owned(),
-            Sure::Undetermined,
+        let claim = "undetermined: the target does not report where the time goes.";
+        return (claim.to_owned(), Sure::Undetermined);
+    };
+    let percent = units::percent;
+    let (claim, sure) = if sampler > MOST_OF_IT {
+        let sampler = percent(sampler);
+        let claim = format!("choosing tokens, {sampler} of the time of all calls.");
+        (claim, Sure::Likely)
+    } else if prefill > MOST_OF_IT {
+        let claim = format!(
+            "reading the prompt, {} of a request's time: arithmetic, as all its tokens are computed together.",
+            percent(prefill)
         );
+        (claim, Sure::Likely)
+    } else if decode <= MOST_OF_IT {
+        let claim = "undetermined: no part of a request takes most of its time.";
+        return (claim.to_owned(), Sure::Undetermined);
+    } else {
+        let decode = percent(decode);
+        match (gain, gain.map(units::significant).unwrap_or_default()) {
+            (Some(gain), times) if gain >= SHARED => {
+                let claim = format!(
+                    "one at a time, reading the weights for every token: decoding is {decode} of a request, and sharing the \
+                     reading gives {times} times the tokens/s."
+                );
+                (claim, Sure::Likely)
+            }
+            (Some(_), times) => {
+                let claim = format!(
+                    "decoding, {decode} of a request. Sharing the weights' reading gives only {times} times the tokens/s, which does not tell \
+                     whether weights or arithmetic bound it."
+                );
+                (claim, Sure::Undetermined)
+            }
+            (None, _) => {
+                let claim = format!(
+                    "decoding, {decode} of a request. Whether weights or arithmetic bound it was not told apart: that needs \
+                     several requests at once, or several batch sizes."
+                );
+                (claim, Sure::Undetermined)
+            }
+        }
     };
     let queue = match queues {
         true => " With more at once, waiting for a place comes on top.",
         false => "",
     };
-    if sampler > MOST_OF_IT {
-        return (
-            format!(
-                "choosing tokens, {} of the time of all calls.{queue}",
-                units::percent(sampler)
-            ),
-            Sure::Likely,
-        );
-    }
-    if prefill > MOST_OF_IT {
-        return (
-            format!(
-                "reading the prompt, {} of a request's time: arithmetic, as all its tokens are computed together.{queue}",
-                units::percent(prefill)
-            ),
-            Sure::Likely,
-        );
-    }
-    if decode <= MOST_OF_IT {
-        return (
-            "undetermined: no part of a request takes most of its time.".to_owned(),
-            Sure::Undetermined,
-        );
-    }
-    let decode = units::percent(decode);
-    match gain {
-        Some(gain) if gain >= SHARED => (
-            format!(
-                "one at a time, reading the weights for every token: decoding is {decode} of a request, and sharing the \
-                 reading gives {} times the tokens/s.{queue}",
-                units::significant(gain)
-            ),
-            Sure::Likely,
-        ),
-        Some(gain) => (
-            format!(
-                "decoding, {decode} of a request. Sharing the weights' reading gives {} times the tokens/s only, which tells \
-                 neither weights nor arithmetic.{queue}",
-                units::significant(gain)
-            ),
-            Sure::Undetermined,
-        ),
-        None => (
-            format!(
-                "decoding, {decode} of a request. Whether weights or arithmetic bound it was not told apart: that needs \
-                 several requests at once, or several batch sizes.{queue}"
-            ),
-            Sure::Undetermined,
-        ),
-    }
+    (claim + queue, sure)
 }
 
 /// Prefill's, decoding's and the sampler's shares of a typical request.
 fn shares(job: &JobView) -> Option<(f64, f64, f64)> {
-    let parts = Parts::of(job)?;
+    let parts = LatencyParts::of(job)?;
     let sampler = job.calls.and_then(|c| c.sampler_share()).unwrap_or(0.0);
     (parts.whole > 0.0).then(|| {
         (
@@ -140,7 +125,7 @@ fn of_calls(job: &JobView) -> Option<String> {
 }
 
 fn of_latency(job: &JobView) -> Option<String> {
-    let parts = Parts::of(job)?;
+    let parts = LatencyParts::of(job)?;
     let share = |ns: f64| units::percent(ns.max(0.0) / parts.whole.max(1.0));
     Some(format!(
         "A request is {} waiting for a place, {} prefill, {} decoding, {} transport.",
@@ -173,7 +158,7 @@ fn batching(requests: &RequestsView, target: &str) -> Option<(f64, String)> {
         false => enough,
     };
     let seen = Overlap::of(enough)?;
-    if seen.serving() == Serving::OneByOne {
+    if seen.serving() == Simultaneity::OneByOne {
         return None;
     }
     let gain = enough.ratio_to(first, |r| r.tokens_per_s)?.value;
@@ -192,7 +177,7 @@ fn batching(requests: &RequestsView, target: &str) -> Option<(f64, String)> {
 fn queues(requests: &RequestsView, target: &str) -> Option<String> {
     let own = requests.measured().filter(|j| j.target == target);
     let most = own.max_by_key(|j| j.at_once())?;
-    let parts = Parts::of(most)?;
+    let parts = LatencyParts::of(most)?;
     let share = parts.waiting / parts.whole.max(1.0);
     (share > 0.1).then(|| {
         format!(

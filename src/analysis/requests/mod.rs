@@ -25,12 +25,13 @@ mod trust;
 pub use brief::brief;
 
 use super::capacity::Slo;
+use super::words::{counted, duration};
 use super::{Finding, Sure, live};
 use crate::request::{Experiment, Load};
 use crate::text::{plural, short};
 use crate::units;
 use crate::view::RunView;
-use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times};
+use crate::view::requests::{JobFigures, JobView, RequestsView};
 
 /// The first screen: how long a request takes, how many at once, what limits, how the targets compare, how sure.
 pub fn lead(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<Finding> {
@@ -72,22 +73,35 @@ pub fn typical<'a>(requests: &'a RequestsView, target: &str) -> Option<&'a JobVi
     by_class.or_else(|| own().min_by_key(|j| j.at_once()))
 }
 
+impl JobFigures {
+    /// `short 86.1 ms`: the median latency.
+    fn named_median(&self, name: &str) -> Option<String> {
+        let median = duration(self.latency_ns.median?);
+        Some(format!("{} {median}", short(name)))
+    }
+}
+
+impl JobView {
+    /// The median latency of each class.
+    fn by_class(&self) -> Vec<String> {
+        let classes = self.classes.iter();
+        classes
+            .filter_map(|c| c.figures.named_median(&c.class))
+            .collect()
+    }
+}
+
 /// How long a request takes, by class.
 pub fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
     let job = typical(requests, target)?;
-    let median = |f: &Figures| Some(duration(f.latency_ns.median?));
-    let mut said: Vec<String> = job
-        .classes
-        .iter()
-        .filter_map(|c| Some(format!("{} {}", short(&c.class), median(&c.figures)?)))
-        .collect();
-    let n = said.len();
+    let mut medians = job.by_class();
+    let n = medians.len();
     if n > MOST_CLASSES {
-        said.truncate(MOST_CLASSES);
-        said.push(format!("{} more classes", n - MOST_CLASSES));
+        medians.truncate(MOST_CLASSES);
+        medians.push(format!("{} more classes", n - MOST_CLASSES));
     }
-    if said.is_empty() {
-        said.push(median(&job.figures)?);
+    if medians.is_empty() {
+        medians.push(duration(job.figures.latency_ns.median?));
     }
     let share = job.figures.ttft_share.map(|share| {
         let percent = units::percent(share);
@@ -100,32 +114,26 @@ pub fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
     }
     evidence.extend(share);
     let disturbed = disturbed(&[job]);
-    let known = |t: &Times| t.median.is_some_and(|m| m.interval.is_some());
-    let known = known(&job.figures.latency_ns) && disturbed.is_none();
+    let median = job.figures.latency_ns.median;
+    let is_known = median.is_some_and(|m| m.interval.is_some());
+    let sure = Sure::shown_if(is_known && disturbed.is_none());
     evidence.extend(disturbed);
-    Some(Finding {
-        question: "How long does a request take?",
-        claim: format!(
-            "{} at {}, {}: from when it was due to its last token (median).",
-            said.join(", "),
-            short(target),
-            load(&job.job.load)
-        ),
-        evidence,
-        sure: if known { Sure::Shown } else { Sure::Likely },
-        see: vec!["request_latency", "ttft_by_class"],
-    })
+    let claim = format!(
+        "{} at {}, {}: from when it was due to its last token (median).",
+        medians.join(", "),
+        short(target),
+        load(&job.job.load)
+    );
+    let finding = Finding::new("How long does a request take?", claim, sure).with(evidence);
+    Some(finding.see(&["request_latency", "ttft_by_class"]))
 }
 
 /// Why figures of these jobs show nothing, when others used the machine during some of them.
 fn disturbed(jobs: &[&JobView]) -> Option<String> {
     let n = jobs.iter().filter(|j| !j.warnings.is_empty()).count();
-    (n > 0).then(|| {
-        format!(
-            "The machine was disturbed in {n} of {}, so nothing counts as shown.",
-            plural(u32::try_from(jobs.len()).unwrap_or(u32::MAX), "job", "jobs")
-        )
-    })
+    let of = counted(jobs.len(), "job");
+    (n > 0)
+        .then(|| format!("The machine was disturbed in {n} of {of}, so no result counts as shown."))
 }
 
 /// Classes that get a part of a sentence each.
@@ -142,13 +150,8 @@ pub fn load(load: &Load) -> String {
     }
 }
 
-/// A duration as people read it.
-pub fn duration(m: Measured) -> String {
-    units::duration(m.value.max(0.0).round() as u64)
-}
-
 /// The figures of some requests in one sentence.
-fn in_words(name: &str, f: &Figures) -> String {
+fn in_words(name: &str, f: &JobFigures) -> String {
     let visible = f.ttft_visible_ns.mean.filter(|_| f.counting.n_reasoned > 0);
     let times = [
         ("mean", f.latency_ns.mean),

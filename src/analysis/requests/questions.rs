@@ -1,15 +1,15 @@
-//! Whether temperature or a question's difficulty costs time: a run's requests as these experiments want them.
+//! Whether temperature or a question's difficulty costs time: a run's requests as input of these experiments.
 
 use std::collections::BTreeMap;
 
 use crate::analysis::difficulty::{
-    self, AtTemperature, Ended, PairFigures, PromptFigures, RequestFigures, is_right,
+    self, AtTemperature, DifficultyExperiment, PairFigures, PromptFigures, RequestFigures,
 };
 use crate::analysis::{Finding, Sure};
-use crate::request::prompts::{Difficulty, Prompt};
-use crate::request::{Ending, Experiment, KEPT_TEXT_BYTES};
+use crate::request::Experiment;
+use crate::request::prompts::Difficulty;
 use crate::text::short;
-use crate::view::requests::{JobView, RequestsView, Sent};
+use crate::view::requests::{JobView, RequestsView};
 
 /// Whether temperature costs speed at a target; none where it was not measured.
 pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
@@ -45,12 +45,12 @@ fn doubt(jobs: &[&JobView]) -> Option<String> {
     if rounds < FEWEST_ROUNDS {
         return Some(format!(
             "Temperatures were measured one after another, in fewer than {FEWEST_ROUNDS} rounds: what the machine did in \
-             the meantime is not told from temperature, so nothing counts as shown."
+             the meantime is not told from temperature, so no result counts as shown."
         ));
     }
     let disturbed = jobs.iter().any(|j| !j.warnings.is_empty());
     disturbed.then(|| {
-        "The machine was disturbed at some temperature, so nothing counts as shown.".to_owned()
+        "The machine was disturbed at some temperature, so no result counts as shown.".to_owned()
     })
 }
 
@@ -63,7 +63,7 @@ pub fn difficulty(requests: &RequestsView, target: &str) -> Vec<Finding> {
         let own = requests.of(experiment).filter(|j| j.target == target);
         own.flat_map(pairs).collect()
     };
-    difficulty::findings(&difficulty::Experiment {
+    difficulty::findings(&DifficultyExperiment {
         of: short(target),
         equal: arm(Experiment::DifficultyEqual),
         natural: arm(Experiment::DifficultyNatural),
@@ -76,7 +76,7 @@ fn by_prompt(job: &JobView) -> Vec<PromptFigures> {
     for sent in &job.requests {
         if let Some(prompt) = job.prompt_of(sent.number) {
             let own = prompts.entry(&prompt.id).or_default();
-            own.push(figures(sent, prompt));
+            own.push(RequestFigures::of(sent, prompt));
         }
     }
     prompts
@@ -101,7 +101,7 @@ fn pairs(job: &JobView) -> Vec<PairFigures> {
             Some(Difficulty::Medium) | None => continue,
         };
         if let Some(pair) = prompt.pair.as_deref() {
-            pairs.entry(pair).or_default()[half].push(figures(sent, prompt));
+            pairs.entry(pair).or_default()[half].push(RequestFigures::of(sent, prompt));
         }
     }
     pairs
@@ -112,28 +112,4 @@ fn pairs(job: &JobView) -> Vec<PairFigures> {
             hard,
         })
         .collect()
-}
-
-fn figures(sent: &Sent, prompt: &Prompt) -> RequestFigures {
-    let right = sent.text.as_deref().zip(prompt.answer.as_deref());
-    let right = right.and_then(|(text, answer)| {
-        let found = is_right(text, answer);
-        // What the kept part does not hold may stand in the rest.
-        (found || text.len() + 4 <= KEPT_TEXT_BYTES).then_some(found)
-    });
-    RequestFigures {
-        round: sent.round,
-        ended: match sent.ending {
-            Ending::Stop => Ended::ByModel,
-            Ending::Length => Ended::AtLimit,
-            _ => Ended::Broken,
-        },
-        n_prompt: sent.n_prompt,
-        n_generated: sent.n_generated,
-        ttft_ns: sent.ttft_ns(),
-        tpot_ns: sent.tpot_ns,
-        total_ns: sent.ended_ns.saturating_sub(sent.sent_ns),
-        sample_ns: sent.sample_ns,
-        right,
-    }
 }

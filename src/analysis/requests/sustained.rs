@@ -1,5 +1,6 @@
 //! One load for a while: what it takes of the machine, and whether the rate stays.
 
+use crate::analysis::words::or_unknown;
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
 use crate::text::{plural, short};
@@ -9,7 +10,7 @@ use crate::view::requests::{JobDoubt, JobView, RequestsView};
 
 /// How the second half of a job's time differs from the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Drift {
+pub struct RateDrift {
     /// Tokens of whole answers a second in the second half, over those of the first.
     pub rate: f64,
     /// Answers in both halves together, over all rounds.
@@ -18,7 +19,7 @@ pub struct Drift {
     pub luck: f64,
 }
 
-impl Drift {
+impl RateDrift {
     /// Of a job; none with fewer than [`FEWEST`] answers in a half. Answers count by when they ended, with all their
     /// tokens.
     pub fn of(job: &JobView) -> Option<Self> {
@@ -70,54 +71,47 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
             units::bytes(b.max)
         )
     });
-    let drift = Drift::of(job);
+    let drift = RateDrift::of(job);
     let stays = stays(drift);
     let too_much = |d: &&JobDoubt| matches!(d, JobDoubt::Overloaded { .. });
     let overloaded = job.doubts.iter().find(too_much);
     let overloaded = overloaded.map(|d| format!(" The load was too much: {d}."));
-    let mut evidence: Vec<String> = job
-        .rounds
-        .iter()
-        .filter_map(|r| {
-            Some(format!(
-                "Round {}: {} requests/s, {} tokens/s over {}.",
-                r.round + 1,
-                units::significant(r.requests_per_s?),
-                r.tokens_per_s.map_or("n/a".to_owned(), units::significant),
-                units::duration(r.elapsed_ns?)
-            ))
-        })
-        .collect();
-    evidence.extend(drift.map(|d| {
+    let rounds = job.rounds.iter().filter_map(|r| {
+        Some(format!(
+            "Round {}: {} requests/s, {} tokens/s over {}.",
+            r.round + 1,
+            units::significant(r.requests_per_s?),
+            or_unknown(r.tokens_per_s.map(units::significant)),
+            units::duration(r.elapsed_ns?)
+        ))
+    });
+    let halves = drift.map(|d| {
         format!(
             "Of {} answers those that ended in the second half of the time had {} times the tokens of the others.",
             d.n,
             units::significant(d.rate)
         )
-    }));
-    Some(Finding {
-        question: "What does sustained load take?",
-        claim: format!(
-            "{}, {}: {} requests/s{}{}.{stays}{}",
-            short(target),
-            super::load(&job.job.load),
-            units::significant(rate.value),
-            cpu.unwrap_or_default(),
-            memory.unwrap_or_default(),
-            overloaded.unwrap_or_default()
-        ),
-        evidence,
-        sure: if rate.interval.is_some() && job.warnings.is_empty() {
-            Sure::Shown
-        } else {
-            Sure::Likely
-        },
-        see: vec!["requests_over_time"],
-    })
+    });
+    let claim = format!(
+        "{}, {}: {} requests/s{}{}.{stays}{}",
+        short(target),
+        super::load(&job.job.load),
+        units::significant(rate.value),
+        cpu.unwrap_or_default(),
+        memory.unwrap_or_default(),
+        overloaded.unwrap_or_default()
+    );
+    let sure = Sure::shown_if(rate.interval.is_some() && job.warnings.is_empty());
+    let finding = Finding::new("What does sustained load take?", claim, sure);
+    Some(
+        finding
+            .with(rounds.chain(halves))
+            .see(&["requests_over_time"]),
+    )
 }
 
 /// What the drift says, in a sentence; nothing where there is none to say.
-fn stays(drift: Option<Drift>) -> String {
+fn stays(drift: Option<RateDrift>) -> String {
     match drift {
         Some(d) if (d.rate - 1.0).abs() <= STEADY => " The rate stays.".to_owned(),
         Some(d) if (d.rate - 1.0).abs() <= d.luck => {

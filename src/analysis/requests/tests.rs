@@ -89,7 +89,7 @@ fn goodput_counts_what_meets_every_limit() {
     assert_eq!(goodput::Goodput::of(classes, &none).n_met, 0);
     let found = goodput::finding(all, &none).expect("measured");
     assert!(
-        found.claim.starts_with("None of any job"),
+        found.claim.starts_with("No request of any job"),
         "{}",
         found.claim
     );
@@ -100,7 +100,7 @@ fn a_rate_that_falls_is_a_drift() {
     let jobs = jobs();
     let steady = own();
     let job = sustained::job(requests(&steady), OWN).expect("measured");
-    let drift = sustained::Drift::of(job).expect("20 answers a round");
+    let drift = sustained::RateDrift::of(job).expect("20 answers a round");
     assert!((drift.rate - 1.0).abs() < 1e-9, "{drift:?}");
     let found = sustained::finding(&steady, requests(&steady), OWN).expect("measured");
     // 198% of a core, two cores.
@@ -125,7 +125,7 @@ fn a_rate_that_falls_is_a_drift() {
     });
     let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), lines);
     let job = sustained::job(requests(&view), OLLAMA).expect("measured");
-    let drift = sustained::Drift::of(job).expect("15 a half");
+    let drift = sustained::RateDrift::of(job).expect("15 a half");
     assert!((drift.rate - 5.0 / 15.0).abs() < 1e-9, "{drift:?}");
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::analysis::words::{counted, duration_ns};
 use crate::analysis::{Finding, Sure, Widths};
 use crate::text::{plural, short};
-use crate::units;
 use crate::view::requests::{JobView, RequestsView, failed_kind};
 
 /// Sentences about what the figures hide.
@@ -14,52 +14,44 @@ const MOST_DOUBTS: usize = 12;
 const MOST_NAMED: usize = 5;
 
 pub(super) fn nothing_measured(requests: &RequestsView) -> Finding {
-    Finding {
-        question: "How long does a request take?",
-        claim: "Undetermined: no request was answered.".to_owned(),
-        evidence: failures(requests),
-        sure: Sure::Undetermined,
-        see: Vec::new(),
-    }
+    let claim = "Undetermined: no request was answered.";
+    let finding = Finding::new("How long does a request take?", claim, Sure::Undetermined);
+    finding.with(failures(requests))
+}
+
+fn widths(requests: &RequestsView) -> Option<Widths> {
+    let measured = requests.measured();
+    Widths::of(measured.filter_map(|j| j.figures.latency_ns.mean?.interval))
 }
 
 /// The mean latency's interval in a few words.
 pub(super) fn known(requests: &RequestsView) -> String {
-    let intervals = requests.measured();
-    let intervals = intervals.filter_map(|j| j.figures.latency_ns.mean?.interval);
-    match Widths::of(intervals) {
-        Some(widths) => format!("latency {}", widths.in_short("jobs", duration)),
+    match widths(requests) {
+        Some(widths) => format!("latency {}", widths.in_short("jobs", duration_ns)),
         None => {
             "unknown: an interval needs three processes, or three rounds of a server".to_owned()
         }
     }
 }
 
-fn duration(ns: f64) -> String {
-    units::duration(ns.max(0.0).round() as u64)
-}
-
 pub(super) fn finding(requests: &RequestsView) -> Finding {
     let measured: Vec<&JobView> = requests.measured().collect();
-    let interval = |j: &&JobView| j.figures.latency_ns.mean?.interval;
-    let widths = Widths::of(measured.iter().filter_map(interval));
     let rounds = measured.iter().map(|j| j.rounds.len()).max().unwrap_or(0);
-    let rounds = plural(u32::try_from(rounds).unwrap_or(u32::MAX), "round", "rounds");
+    let rounds = counted(rounds, "round");
     let rounds = match measured.iter().filter_map(|j| j.n_processes()).max() {
         Some(n) => format!("{rounds} in {}", plural(n, "process", "processes")),
         None => rounds,
     };
-    let (claim, sure) = match widths {
-        None => (
-            format!("Undetermined: there is no interval from {rounds}; three give one."),
-            Sure::Undetermined,
-        ),
+    let (claim, sure) = match widths(requests) {
+        None => {
+            let claim =
+                format!("Undetermined: there is no interval from {rounds}; three give one.");
+            (claim, Sure::Undetermined)
+        }
         Some(widths) => {
-            let known = widths.in_words("jobs", duration);
-            (
-                format!("The mean latency is {known}, from {rounds}."),
-                widths.sure(),
-            )
+            let known = widths.in_words("jobs", duration_ns);
+            let claim = format!("The mean latency is {known}, from {rounds}.");
+            (claim, widths.sure())
         }
     };
     let mut evidence = failures(requests);
@@ -67,18 +59,12 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
     evidence.extend(doubts(requests));
     let disturbed = measured.iter().filter(|j| !j.warnings.is_empty()).count();
     if disturbed > 0 {
+        let of = measured.len();
         evidence.push(format!(
-            "The machine was disturbed during {disturbed} of {} jobs at a target.",
-            measured.len()
+            "The machine was disturbed during {disturbed} of {of} jobs at a target."
         ));
     }
-    Finding {
-        question: "How sure are the figures of requests?",
-        claim,
-        evidence,
-        sure,
-        see: Vec::new(),
-    }
+    Finding::new("How sure are the figures of requests?", claim, sure).with(evidence)
 }
 
 /// What the figures hide: of the prompts, then of each job that has something to hide.
@@ -141,7 +127,7 @@ fn short_answers(measured: &[&JobView]) -> Option<String> {
     let n: u32 = measured.iter().map(|j| j.figures.n_short).sum();
     (n > 0).then(|| {
         format!(
-            "{} ended before the length that was asked for, so they are no equal work.",
+            "{} ended before the length that was asked for, so the work is not equal.",
             plural(n, "answer", "answers")
         )
     })

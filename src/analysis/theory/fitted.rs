@@ -14,10 +14,8 @@ const N_POINTS: u32 = 40;
 
 /// A curve of steps that was fitted rather than measured.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fitted {
-    /// The label of the measured curve it belongs to.
+pub struct FittedCurve {
     pub label: String,
-    /// The chosen form with its coefficients.
     pub fit: Fit,
     /// Whether there are enough batches to say that the form is right; otherwise it describes the data only.
     pub proven: bool,
@@ -30,7 +28,7 @@ pub struct Fitted {
 }
 
 /// The fits of a run's comparable curves.
-pub(super) fn fits(view: &RunView, ceilings: CeilingsOf<'_>) -> Vec<Fitted> {
+pub(super) fn fits(view: &RunView, ceilings: CeilingsOf<'_>) -> Vec<FittedCurve> {
     let curves = comparable(view);
     let fits = curves.iter().filter_map(|curve| {
         let model = view.model(&curve.case().model)?;
@@ -39,7 +37,7 @@ pub(super) fn fits(view: &RunView, ceilings: CeilingsOf<'_>) -> Vec<Fitted> {
     fits.collect()
 }
 
-fn fitted(curve: &Curve<'_>, model: &ModelFacts, ceilings: CeilingsOf<'_>) -> Option<Fitted> {
+fn fitted(curve: &Curve<'_>, model: &ModelFacts, ceilings: CeilingsOf<'_>) -> Option<FittedCurve> {
     let input = |batch: f64| input(curve.case(), batch, model, ceilings);
     let observed = |cell: &&crate::view::CellView| {
         Some(Observation {
@@ -62,7 +60,7 @@ fn fitted(curve: &Curve<'_>, model: &ModelFacts, ceilings: CeilingsOf<'_>) -> Op
     let way = |n: u32| f64::from(n) / f64::from(N_POINTS);
     let batches = (0..=N_POINTS).map(|n| first * (last / first).powf(way(n)));
     let points = batches.filter_map(|b| Some((b, b * 1e9 / choice.best.at(&input(b))?.ns)));
-    Some(Fitted {
+    Some(FittedCurve {
         label: curve.label.clone(),
         proven: choice.proven,
         knee: choice.best.knee(&input),

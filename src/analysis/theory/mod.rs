@@ -8,7 +8,7 @@ mod fitted;
 
 use std::collections::HashMap;
 
-use super::bottleneck::{Bound, Evidence, Kind, MOST_RESIDUAL};
+use super::bottleneck::{Bound, BoundEvidence, EvidenceKind, MOST_RESIDUAL};
 use super::curve::is_measured;
 use crate::model::ModelFacts;
 use crate::plan::forecast::method_error;
@@ -21,7 +21,7 @@ use crate::roofline::work;
 use crate::units;
 use crate::view::{CellView, RunView};
 
-pub use fitted::Fitted;
+pub(crate) use fitted::FittedCurve;
 
 /// Share of the memory bandwidth from which on a step that mostly reads weights is bounded by the memory.
 const MEMORY_BOUND: f64 = 0.5;
@@ -32,9 +32,9 @@ pub struct Theory {
     /// What the machine can do at best; none when that was never measured.
     pub ceilings: Option<Best>,
     /// The curves that steps follow, for curves along the batch with at least three batches.
-    pub fits: Vec<Fitted>,
+    pub fits: Vec<FittedCurve>,
     /// What the cost model says of cells.
-    pub cells: HashMap<CaseId, Expected>,
+    pub cells: HashMap<CaseId, ExpectedStep>,
 }
 
 /// The best that the machine was seen to do.
@@ -48,7 +48,7 @@ pub struct Best {
 
 /// What the cost model says of a cell.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Expected {
+pub struct ExpectedStep {
     /// Bytes and FLOPs of the middle decode step.
     pub cost: Cost,
     /// That step by the ceilings.
@@ -66,7 +66,7 @@ impl Theory {
     /// Of a run.
     pub fn of(view: &RunView, ceilings: CeilingsOf<'_>) -> Self {
         let measured = view.cells.iter().filter(|c| is_measured(c));
-        let cells: HashMap<CaseId, Expected> = measured
+        let cells: HashMap<CaseId, ExpectedStep> = measured
             .filter_map(|cell| {
                 let model = view.model(&cell.case.model)?;
                 let expected = expect(&cell.case, model, ceilings(&cell.case));
@@ -86,7 +86,7 @@ impl Theory {
     }
 
     /// What is said of a cell.
-    pub fn of_cell(&self, cell: &CellView) -> Option<&Expected> {
+    pub fn of_cell(&self, cell: &CellView) -> Option<&ExpectedStep> {
         self.cells.get(&cell.case_id)
     }
 
@@ -102,7 +102,7 @@ impl Theory {
     }
 
     /// What the ceilings say of a cell's bound.
-    pub fn ceiling(&self, cell: &CellView) -> Option<Evidence> {
+    pub fn ceiling(&self, cell: &CellView) -> Option<BoundEvidence> {
         let step = self.of_cell(cell)?.step.as_ref()?;
         let actual = cell.median_step_ns()? as f64;
         let off = (step.total.ns / actual - 1.0).abs();
@@ -127,8 +127,8 @@ impl Theory {
                 units::percent(mfu)
             )
         });
-        Some(Evidence {
-            kind: Kind::Ceiling,
+        Some(BoundEvidence {
+            kind: EvidenceKind::Ceiling,
             leaves,
             explains,
             text: format!(
@@ -141,12 +141,12 @@ impl Theory {
     }
 }
 
-fn expect(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> Expected {
+fn expect(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> ExpectedStep {
     let past = case.mid_past();
     let cost = cost::of(model, case.kv_cache(), &CallShape::decode(case.n_seq, past));
-    let mut expected = Expected {
+    let mut expected = ExpectedStep {
         cost,
-        ..Expected::default()
+        ..ExpectedStep::default()
     };
     let Some(ceilings) = ceilings else {
         return expected;

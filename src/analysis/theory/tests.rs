@@ -18,7 +18,7 @@ fn timing(ns: f64) -> Timing {
     }
 }
 
-/// Ceilings that know the kernels of these cells, so many nanoseconds for each, and read 30 GB/s.
+/// Ceilings that know the kernels of these cells, `ns` nanoseconds for each, and read 30 GB/s.
 fn ceilings(view: &RunView, ns: f64) -> Ceilings {
     let mut ceilings = Ceilings {
         version: CEILINGS_VERSION,

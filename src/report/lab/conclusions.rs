@@ -146,7 +146,7 @@ fn fits(theory: &Theory) -> Vec<Block> {
 }
 
 fn chosen(view: &RunView) -> Vec<&CellView> {
-    let choices = [choice::for_one(view), choice::for_all(view)];
+    let choices = [choice::for_one(view, None), choice::for_all(view, None)];
     let mut cells: Vec<&CellView> = choices.into_iter().flatten().map(|c| c.cell).collect();
     cells.dedup_by(|a, b| a.case == b.case);
     cells
@@ -275,7 +275,7 @@ pub(super) fn opportunities(view: &RunView) -> Vec<Block> {
 }
 
 fn batching(view: &RunView) -> Option<String> {
-    let (one, all) = (choice::for_one(view)?, choice::for_all(view)?);
+    let (one, all) = (choice::for_one(view, None)?, choice::for_all(view, None)?);
     let gain = all.cell.decode_tokens_per_s()? / one.cell.decode_tokens_per_s()?;
     (gain >= 1.5).then(|| {
         format!(

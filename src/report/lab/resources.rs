@@ -1,7 +1,7 @@
 //! What cells take: processor, memory, and how the time divides into prefill and decode.
 
 use super::{Block, Grid, Places, energy, gpu, or_na};
-use crate::analysis::Line;
+use crate::analysis::FittedLine;
 use crate::analysis::curve::is_measured;
 use crate::metric::Metric;
 use crate::model::ModelFacts;
@@ -10,7 +10,7 @@ use crate::plot::resources::kv_bytes;
 use crate::stats::summary;
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::{CellView, Request, RunView};
+use crate::view::{CellView, RepetitionTime, RunView};
 
 pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
@@ -75,7 +75,7 @@ fn usage(view: &RunView, cells: &[&CellView]) -> Grid {
 
 /// Requests finished per second, prompts included.
 fn requests_per_s(cell: &CellView) -> Option<f64> {
-    let times: Vec<f64> = cell.requests.iter().map(|r| r.whole_ns as f64).collect();
+    let times: Vec<f64> = cell.repetitions.iter().map(|r| r.whole_ns as f64).collect();
     let ns = summary::median(&times).filter(|ns| *ns > 0.0)?;
     Some(f64::from(cell.case.n_seq) / ns * 1e9)
 }
@@ -90,9 +90,9 @@ fn phases(view: &RunView, cells: &[&CellView]) -> Grid {
         "decode tokens/s",
     ]);
     for cell in cells.iter().take(MOST_ROWS) {
-        let times = |of: fn(&Request) -> Option<u64>| {
+        let times = |of: fn(&RepetitionTime) -> Option<u64>| {
             let ns: Vec<f64> = cell
-                .requests
+                .repetitions
                 .iter()
                 .filter_map(of)
                 .map(|ns| ns as f64)
@@ -175,7 +175,7 @@ fn growth(view: &RunView, cells: &[&CellView]) -> Vec<String> {
             .filter_map(|c| Some((tokens(c), c.peak_rss_bytes? as f64)))
             .collect();
         let predicted = kv_bytes(view, first).map(|b| b as f64 / tokens(first).max(1.0));
-        let (Some(line), Some(predicted)) = (Line::through(&points), predicted) else {
+        let (Some(line), Some(predicted)) = (FittedLine::through(&points), predicted) else {
             continue;
         };
         sentences.push(format!(

@@ -15,7 +15,7 @@ use crate::stats::histogram::min_samples_for;
 use crate::stats::summary;
 use crate::text::short;
 use crate::units;
-use crate::view::{CellView, Request, RunView};
+use crate::view::{CellView, RepetitionTime, RunView};
 
 pub(super) fn blocks(view: &RunView, theory: &Theory) -> Vec<Block> {
     let mut blocks = Vec::new();
@@ -155,8 +155,8 @@ pub(super) fn requests(view: &RunView) -> Vec<Block> {
 }
 
 fn request_row(mut row: Vec<String>, cell: &CellView) -> Vec<String> {
-    let values = |of: fn(&Request) -> Option<f64>| -> Vec<f64> {
-        cell.requests.iter().filter_map(of).collect()
+    let values = |of: fn(&RepetitionTime) -> Option<f64>| -> Vec<f64> {
+        cell.repetitions.iter().filter_map(of).collect()
     };
     let mut seconds = values(|r| Some(r.whole_ns as f64 / 1e9));
     seconds.sort_unstable_by(f64::total_cmp);
@@ -164,7 +164,7 @@ fn request_row(mut row: Vec<String>, cell: &CellView) -> Vec<String> {
         let enough = min_samples_for(q).is_some_and(|n| seconds.len() as u64 >= n);
         summary::quantile_type7(&seconds, q).filter(|_| enough)
     };
-    let rates = values(Request::tokens_per_s);
+    let rates = values(RepetitionTime::tokens_per_s);
     let first = values(|r| Some(r.prefill_ns? as f64 / 1e9));
     let first = summary::mean(&first).filter(|_| cell.ns(Metric::TtftNs).is_some());
     let generated = u64::from(cell.case.n_gen) * u64::from(cell.case.n_seq);

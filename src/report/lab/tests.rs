@@ -10,7 +10,7 @@ use crate::analysis::Sure;
 use crate::analysis::theory::Theory;
 use crate::build_info::BuildInfo;
 use crate::plan::Case;
-use crate::plot::{self, Look};
+use crate::plot::{self, Medium};
 use crate::record::{Line, Outcome, RunHeader};
 use crate::report::{Files, csv, page, paper, write_files};
 use crate::view::RunView;
@@ -83,7 +83,7 @@ fn document_of_a_mixed_run() {
 #[test]
 fn every_picture_of_a_mixed_run() {
     let (_, lab) = lab(fixture::mixed());
-    let pictures: Vec<String> = lab.figures().map(|f| plot::svg(f, Look::File)).collect();
+    let pictures: Vec<String> = lab.figures().map(|f| plot::svg(f, Medium::File)).collect();
     assert_snapshot!(pictures.join("\n"));
 }
 
@@ -94,7 +94,7 @@ fn the_files_of_a_report_stand_beside_each_other() {
     let stale = ["svg", "png"].map(|end| folder.path().join(format!("plots/thread_impact.{end}")));
     std::fs::create_dir(folder.path().join("plots")).expect("a folder");
     let figure = lab.figures().next().expect("has figures");
-    std::fs::write(&stale[0], plot::svg(figure, Look::File)).expect("writable");
+    std::fs::write(&stale[0], plot::svg(figure, Medium::File)).expect("writable");
     std::fs::write(&stale[1], "of an earlier report").expect("writable");
     write_files(&view, &lab, &Files::in_folder(folder.path())).expect("writes");
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("is there");
@@ -231,7 +231,7 @@ fn hostile_text_is_text_in_the_pictures_and_in_spreadsheets() {
     let (view, lab) = lab(hostile());
     assert!(lab.figures().count() >= 9);
     for figure in lab.figures() {
-        let picture = plot::svg(figure, Look::File);
+        let picture = plot::svg(figure, Medium::File);
         assert!(
             !picture.contains("<script") && !picture.contains("<img"),
             "{}",
@@ -278,7 +278,7 @@ fn every_picture_of_requests() {
             "requests_over_time"
         ]
     );
-    let pictures: Vec<String> = lab.figures().map(|f| plot::svg(f, Look::File)).collect();
+    let pictures: Vec<String> = lab.figures().map(|f| plot::svg(f, Medium::File)).collect();
     assert_snapshot!(pictures.join("\n"));
 }
 
@@ -353,7 +353,7 @@ fn hostile_requests_are_text_in_page_document_and_pictures() {
         document.matches("\n</details>").count()
     );
     for figure in lab.figures() {
-        let picture = plot::svg(figure, Look::File);
+        let picture = plot::svg(figure, Medium::File);
         assert!(!picture.contains("<script") && !picture.contains("<img"));
         plot::png(figure).expect("valid XML");
     }

@@ -2,10 +2,11 @@
 
 use super::super::sheet::{Column, Sheet};
 use super::{ms, rate, s};
-use crate::analysis::live::{self, Pair};
+use crate::analysis::live::{self, JobPair};
 use crate::text::short;
 use crate::units;
-use crate::view::requests::{JobView, Measured, RequestsView, Round};
+use crate::view::Estimate;
+use crate::view::requests::{JobView, RequestsView, Round};
 
 /// Jobs of a table; the report has all of them.
 const MOST_JOBS: usize = 12;
@@ -39,20 +40,20 @@ fn sheet(requests: &RequestsView, other: &str) -> Option<Sheet> {
     let pairs = &all[..all.len().min(MOST_JOBS)];
     let base = short(&pairs.first()?.base.target);
     let name = short(other);
-    let rows: Vec<(&Pair<'_>, &Figure)> = pairs
+    let rows: Vec<(&JobPair<'_>, &Figure)> = pairs
         .iter()
         .flat_map(|pair| FIGURES.iter().map(move |figure| (pair, figure)))
         .filter(|(pair, (_, of, _))| pair.ratio(*of).is_some())
         .collect();
-    let of = |value: &dyn Fn(&Pair<'_>, &Figure) -> String| -> Vec<String> {
+    let of = |value: &dyn Fn(&JobPair<'_>, &Figure) -> String| -> Vec<String> {
         rows.iter().map(|(p, f)| value(p, f)).collect()
     };
     // A job's name stands at the first of its figures.
-    let job = |pair: &Pair<'_>, figure: &Figure| match figure.0 == FIGURES[0].0 {
+    let job = |pair: &JobPair<'_>, figure: &Figure| match figure.0 == FIGURES[0].0 {
         true => short(&pair.other.job.name),
         false => String::new(),
     };
-    let times = |pair: &Pair<'_>, figure: &Figure| pair.ratio(figure.1);
+    let times = |pair: &JobPair<'_>, figure: &Figure| pair.ratio(figure.1);
     let columns = vec![
         Column::words("job", 0, of(&job)),
         Column::words("mean", 0, of(&|_, f| f.0.to_owned())),
@@ -91,7 +92,7 @@ fn sheet(requests: &RequestsView, other: &str) -> Option<Sheet> {
     })
 }
 
-fn range(m: Measured) -> Option<String> {
+fn range(m: Estimate) -> Option<String> {
     let interval = m.interval?;
     Some(format!(
         "{} to {}",

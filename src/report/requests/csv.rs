@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::report::csv::defused;
 use crate::request::prompts::Difficulty;
 use crate::view::RunView;
-use crate::view::requests::{JobView, RequestsView, Sent};
+use crate::view::requests::{JobView, RequestView, RequestsView};
 
 /// A request. Instants are nanoseconds after its job began.
 #[derive(Debug, Serialize)]
@@ -113,7 +113,7 @@ pub fn write(view: &RunView, requests: &RequestsView, out: &mut dyn Write) -> io
     csv.flush()
 }
 
-fn row(view: &RunView, job: &JobView, sent: &Sent) -> Row {
+fn row(view: &RunView, job: &JobView, sent: &RequestView) -> Row {
     let prompt = job.prompt_of(sent.number);
     let server = sent.server.unwrap_or_default();
     let experiment = serde_json::to_value(job.job.experiment).ok();

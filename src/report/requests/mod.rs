@@ -17,7 +17,8 @@ use crate::stats::histogram::min_samples_for;
 use crate::text::{plain, plural, short};
 use crate::units;
 use crate::view::CellWarning;
-use crate::view::requests::{Figures, JobView, Measured, RequestsView, Times, failed_kind};
+use crate::view::Estimate;
+use crate::view::requests::{JobFigures, JobView, RequestsView, Times, failed_kind};
 
 /// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
 const MOST_ROWS: usize = 200;
@@ -270,7 +271,7 @@ fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
 
 /// `2 of 8 failed: 1 http error (HTTP 500: out of memory), 1 truncated`; nothing where none did. What was never sent did
 /// not fail.
-pub fn failures(figures: &Figures) -> Option<String> {
+pub fn failures(figures: &JobFigures) -> Option<String> {
     let not_sent = Ending::NotSent.word();
     let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
     let kinds: Vec<String> = failed()
@@ -281,7 +282,7 @@ pub fn failures(figures: &Figures) -> Option<String> {
 }
 
 fn about_missing(requests: &RequestsView) -> Option<String> {
-    let lacks = |of: fn(&Figures) -> bool| requests.measured().any(|j| of(&j.figures));
+    let lacks = |of: fn(&JobFigures) -> bool| requests.measured().any(|j| of(&j.figures));
     let mut said = Vec::new();
     if lacks(|f| f.latency_ns.p95.is_none() || f.latency_ns.p99.is_none()) {
         said.push(format!(
@@ -300,7 +301,7 @@ fn about_missing(requests: &RequestsView) -> Option<String> {
 }
 
 /// A time in the unit of its column.
-fn in_unit(m: Option<Measured>, unit_ns: f64) -> String {
+fn in_unit(m: Option<Estimate>, unit_ns: f64) -> String {
     m.map_or("n/a".to_owned(), |m| units::significant(m.value / unit_ns))
 }
 
@@ -310,22 +311,22 @@ pub const S: f64 = 1e9;
 pub const MS: f64 = 1e6;
 
 /// Seconds.
-pub fn s(m: Option<Measured>) -> String {
+pub fn s(m: Option<Estimate>) -> String {
     in_unit(m, S)
 }
 
 /// Milliseconds.
-pub fn ms(m: Option<Measured>) -> String {
+pub fn ms(m: Option<Estimate>) -> String {
     in_unit(m, MS)
 }
 
 /// A rate.
-pub fn rate(m: Option<Measured>) -> String {
+pub fn rate(m: Option<Estimate>) -> String {
     in_unit(m, 1.0)
 }
 
 /// The interval of a value whose column has this unit.
-pub fn plus_minus(m: Option<Measured>, unit_ns: f64) -> String {
+pub fn plus_minus(m: Option<Estimate>, unit_ns: f64) -> String {
     let show = |v: f64| units::significant(v / unit_ns);
     let shown = m.and_then(|m| m.interval?.plus_minus(show));
     shown.map_or("n/a".to_owned(), |s| s.trim_start_matches('±').to_owned())
@@ -340,7 +341,7 @@ fn jobs(requests: &RequestsView) -> Vec<Column> {
         Column::numbers(head, rank, rows.iter().map(|j| of(j)))
     };
     let of_latency =
-        |of: fn(&Times) -> Option<Measured>| move |j: &JobView| of(&j.figures.latency_ns);
+        |of: fn(&Times) -> Option<Estimate>| move |j: &JobView| of(&j.figures.latency_ns);
     let (mean, median) = (of_latency(|t| t.mean), of_latency(|t| t.median));
     let (p95, p99) = (of_latency(|t| t.p95), of_latency(|t| t.p99));
     let several = requests.targets.len() > 1;
@@ -425,7 +426,7 @@ fn by_class(requests: &RequestsView) -> String {
 
 fn classes(requests: &RequestsView) -> Option<Vec<Column>> {
     let jobs = with_classes(requests);
-    let rows: Vec<(&JobView, &str, &Figures)> = jobs
+    let rows: Vec<(&JobView, &str, &JobFigures)> = jobs
         .iter()
         .flat_map(|j| j.classes.iter().map(|c| (*j, c.class.as_str(), &c.figures)))
         .take(MOST_ROWS)
@@ -433,7 +434,7 @@ fn classes(requests: &RequestsView) -> Option<Vec<Column>> {
     if rows.is_empty() {
         return None;
     }
-    let numbers = |head, rank, of: &dyn Fn(&Figures) -> String| {
+    let numbers = |head, rank, of: &dyn Fn(&JobFigures) -> String| {
         Column::numbers(head, rank, rows.iter().map(|(_, _, f)| of(f)))
     };
     let tokens = |n: Option<u64>| n.map_or("n/a".to_owned(), |n| n.to_string());

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::request::{Endpoint, Experiment, Load, Sampling, StopAt};
 use crate::stats::Interval;
-use crate::view::requests::{Calls, Figures, JobView, Measured, RequestsView, Times};
+use crate::view::Estimate;
+use crate::view::requests::{Calls, JobFigures, JobView, RequestsView, Times};
 use crate::view::{CellUsage, RunView};
 
 /// A job at a target.
@@ -103,19 +104,19 @@ fn whole(ns: f64) -> u64 {
     ns.max(0.0).round() as u64
 }
 
-fn value(m: Option<Measured>) -> Option<f64> {
+fn value(m: Option<Estimate>) -> Option<f64> {
     m.map(|m| m.value)
 }
 
-fn ends(m: Option<Measured>) -> Option<[f64; 2]> {
+fn ends(m: Option<Estimate>) -> Option<[f64; 2]> {
     let interval: Interval = m?.interval?;
     Some([interval.lo, interval.hi])
 }
 
 impl From<&Times> for TimesRow {
     fn from(times: &Times) -> Self {
-        let value = |m: Option<Measured>| m.map(|m| whole(m.value));
-        let ends = |m: Option<Measured>| ends(m).map(|both| both.map(whole));
+        let value = |m: Option<Estimate>| m.map(|m| whole(m.value));
+        let ends = |m: Option<Estimate>| ends(m).map(|both| both.map(whole));
         Self {
             n: times.n,
             mean: value(times.mean),
@@ -147,8 +148,8 @@ impl From<&Calls> for CallsRow {
     }
 }
 
-impl<'a> From<&'a Figures> for FiguresRow<'a> {
-    fn from(f: &'a Figures) -> Self {
+impl<'a> From<&'a JobFigures> for FiguresRow<'a> {
+    fn from(f: &'a JobFigures) -> Self {
         Self {
             n_sent: f.n_sent,
             n_whole: f.n_whole,

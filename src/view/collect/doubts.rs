@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Collected, RunFacts, count};
+use super::{CellLines, RunFacts, count};
 use crate::measure::steady::Steadiness;
 use crate::stats::histogram::min_samples_for;
-use crate::view::{CellOutcome, CellWarning, StepTimes};
+use crate::view::{CellOutcome, CellWarning, CountOf, StepTimes};
 
 /// A clock this share below the run's fastest makes a cell's times another machine's.
 const CLOCK_DROP: f64 = 0.05;
 
-impl Collected {
+impl CellLines {
     pub(super) fn warnings(
         &self,
         outcome: CellOutcome,
@@ -24,27 +24,29 @@ impl Collected {
         warnings.extend(self.not_steady());
         warnings.extend(self.fewer_threads(run.n_threads));
         self.warn_of_processes(run.planned, &mut warnings);
-        warnings.extend(self.noise.iter().map(|(worst, n)| CellWarning::Host {
+        let disturbances = self.disturbances.0.iter();
+        warnings.extend(disturbances.map(|(worst, n)| CellWarning::Host {
             worst: worst.clone(),
-            repetitions: *n,
-            of: self.n_repetitions,
+            repetitions: CountOf {
+                n: *n,
+                of: self.n_repetitions,
+            },
         }));
         warnings.extend(run.fastest_hz.and_then(|hz| self.slow_clock(hz)));
-        if let (of, processes @ 1..) = self.usage.gpu_visits() {
+        let processes = self.usage.throttled_visits();
+        if processes.n > 0 {
             let reasons = self.usage.gpu().map(|gpu| gpu.throttle_reasons);
-            warnings.push(CellWarning::GpuThrottled {
-                reasons: reasons.unwrap_or_default(),
-                processes,
-                of,
-            });
+            let reasons = reasons.unwrap_or_default();
+            warnings.push(CellWarning::GpuThrottled { reasons, processes });
         }
         let n_steps = self.steps.count();
         if let Some(needed) = min_samples_for(0.99).filter(|needed| n_steps < *needed) {
             warnings.push(CellWarning::FewSteps { n_steps, needed });
         }
         if steps.max_at_boundary() == Some(true) {
+            let n_boundary = steps.n_boundary;
             warnings.push(CellWarning::LongestAtBoundary {
-                n_boundary: steps.n_boundary,
+                n_boundary,
                 n_steps,
             });
         }
@@ -53,11 +55,9 @@ impl Collected {
 
     fn not_steady(&self) -> Option<CellWarning> {
         let opened = || self.visits.values().filter_map(|v| v.steadiness);
-        let not_steady = opened().filter(|s| *s == Steadiness::NotSteady).count();
-        (not_steady > 0).then(|| CellWarning::NotSteady {
-            processes: count(not_steady),
-            of: count(opened().count()),
-        })
+        let n = count(opened().filter(|s| *s == Steadiness::NotSteady).count());
+        let of = count(opened().count());
+        (n > 0).then_some(CellWarning::NotSteady(CountOf { n, of }))
     }
 
     fn fewer_threads(&self, asked: u32) -> Option<CellWarning> {
@@ -68,26 +68,19 @@ impl Collected {
 
     /// What is missing or too little.
     fn warn_of_processes(&self, planned: u32, warnings: &mut Vec<CellWarning>) {
+        let of_planned = |n| CountOf { n, of: planned };
         let failures = self.failures();
         let mut by_cause: BTreeMap<String, u32> = BTreeMap::new();
         for failure in &failures {
             *by_cause.entry(failure.outcome.to_string()).or_default() += 1;
         }
-        warnings.extend(
-            by_cause
-                .into_iter()
-                .map(|(how, processes)| CellWarning::Failures {
-                    how,
-                    processes,
-                    of: planned,
-                }),
-        );
-        let measured = count(self.visits.len() - failures.len());
+        warnings.extend(by_cause.into_iter().map(|(how, n)| CellWarning::Failures {
+            how,
+            processes: of_planned(n),
+        }));
         if count(self.visits.len()) < planned {
-            warnings.push(CellWarning::FewProcesses {
-                processes: measured,
-                of: planned,
-            });
+            let measured = count(self.visits.len() - failures.len());
+            warnings.push(CellWarning::FewProcesses(of_planned(measured)));
         }
         if self.n_repetitions == 1 {
             warnings.push(CellWarning::SingleRepetition);
@@ -99,11 +92,11 @@ impl Collected {
     fn slow_clock(&self, fastest_hz: f64) -> Option<CellWarning> {
         let clocks = self.usage.clocks_hz();
         let drops = || clocks.iter().map(|hz| 1.0 - hz / fastest_hz);
-        let slow = drops().filter(|drop| *drop > CLOCK_DROP).count();
-        (slow > 0).then(|| CellWarning::FrequencyDropped {
+        let n = count(drops().filter(|drop| *drop > CLOCK_DROP).count());
+        let of = count(clocks.len());
+        (n > 0).then(|| CellWarning::FrequencyDropped {
             percent: 100.0 * drops().fold(0.0, f64::max),
-            processes: count(slow),
-            of: count(clocks.len()),
+            processes: CountOf { n, of },
         })
     }
 }

@@ -3,132 +3,94 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::doubts::{self, JobDoubt};
-use super::figures::{self, Kept};
-use super::{Answer, Calls, ClassView, JobView, RequestsView, Round, Sent, TargetView};
-use crate::host::HostWarning;
-use crate::measure::{Call, Phase};
-use crate::record::requests::{IN_PROCESS, JobLine, RequestLine, RequestsPlan, TargetLine};
+use super::doubts::JobDoubt;
+use super::figures::{self, ProcessOf};
+use super::{
+    Calls, ClassView, JobFigures, JobView, RequestView, RequestsView, Round, SampleAnswer,
+    TargetView,
+};
+use crate::measure::Phase;
+use crate::record::requests::IN_PROCESS;
+use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::{Job, TargetKind};
 use crate::stats::summary;
+use crate::view::collect::Numbers;
+use crate::view::estimate::Estimate;
 use crate::view::usage::{UsageCollector, UsageFacts};
-use crate::view::warning::keep_worst;
+use crate::view::warning::Disturbances;
 
 /// Answers that are kept of a job at a target.
 const MOST_SAMPLES: usize = 3;
 
-/// What is known so far.
 #[derive(Debug, Default)]
 pub(in crate::view) struct Collector {
     targets: HashMap<String, TargetView>,
     /// By job, then target.
-    jobs: HashMap<String, HashMap<String, Pending>>,
-    /// Rounds of the runs read before.
-    offset: u32,
-    /// The round after the last one of the run being read.
-    next_round: u32,
-    /// The same of worker processes.
-    worker_offset: u32,
-    next_worker: u32,
+    jobs: HashMap<String, HashMap<String, JobLines>>,
+    rounds: Numbers,
+    workers: Numbers,
 }
 
-/// A job at a target so far.
 #[derive(Debug, Default)]
-struct Pending {
+struct JobLines {
     /// By round and number: a resumed run may have done a round again.
-    requests: BTreeMap<(u32, u32), Kept>,
-    samples: Vec<Answer>,
-    rounds: BTreeMap<u32, Ended>,
+    requests: BTreeMap<(u32, u32), RequestView>,
+    samples: Vec<SampleAnswer>,
+    ends: BTreeMap<u32, JobLine>,
     n_lines: u32,
-}
-
-/// What a job's line says of a round.
-#[derive(Debug, Default)]
-struct Ended {
-    worker: Option<u32>,
-    started_ns: u64,
-    elapsed_ns: Option<u64>,
-    reason: Option<String>,
-    calls: Calls,
-    /// Steps of the calls that only decode.
-    steps_ns: Vec<f64>,
-    n_decoded: u64,
-    usage: UsageCollector,
-    warnings: Vec<HostWarning>,
 }
 
 impl Collector {
     /// The next lines are of another run: its rounds are further ones.
     pub(in crate::view) fn begin_run(&mut self) {
-        self.offset = self.next_round;
-        self.worker_offset = self.next_worker;
+        self.rounds.begin_run();
+        self.workers.begin_run();
     }
 
     pub(in crate::view) fn note_target(&mut self, line: TargetLine) {
         let target = self.targets.entry(line.target.clone());
-        let target = target.or_insert_with(|| unknown(&line.target));
+        let target = target.or_insert_with(|| TargetView::unknown(&line.target));
         if line.facts.is_none() {
             target.reason = line.reason;
         }
-        let place = if line.after {
-            &mut target.after
-        } else {
-            &mut target.before
+        let facts = match line.after {
+            true => &mut target.after,
+            false => &mut target.before,
         };
-        *place = line.facts.or(place.take());
+        *facts = line.facts.or(facts.take());
     }
 
     pub(in crate::view) fn note_request(&mut self, line: RequestLine) {
-        let round = self.round(line.round);
-        let pending = self.pending(line.job, line.target);
-        pending.n_lines = pending.n_lines.saturating_add(1);
+        let round = self.rounds.of(line.round);
+        let lines = self.lines(line.job, line.target);
         let t = &line.timeline;
-        if pending.samples.len() < MOST_SAMPLES && t.ending.is_whole() && !t.text.is_empty() {
-            pending.samples.push(Answer {
+        if lines.samples.len() < MOST_SAMPLES && t.ending.is_whole() && !t.text.is_empty() {
+            lines.samples.push(SampleAnswer {
                 number: t.number,
                 text: t.text.clone(),
             });
         }
-        let sent = Sent::of(round, t);
-        let timed = if sent.came_at_once {
-            &[]
-        } else {
-            &t.arrivals[..]
-        };
-        let kept = Kept {
-            sent,
-            gaps_ns: timed
-                .windows(2)
-                .map(|w| w[1].at_ns.saturating_sub(w[0].at_ns))
-                .collect(),
-        };
-        if pending.requests.contains_key(&(round, t.number)) {
+        if lines.requests.contains_key(&(round, t.number)) {
             // A resumed run serves the round again: nothing of its first try is left.
-            pending.requests.retain(|(of, _), _| *of != round);
+            lines.requests.retain(|(of, _), _| *of != round);
         }
-        pending.requests.insert((round, t.number), kept);
+        let request = RequestView::of(round, t);
+        lines.requests.insert((round, t.number), request);
     }
 
     pub(in crate::view) fn note_job(&mut self, mut line: JobLine) {
-        let round = self.round(line.round);
-        if let Some(worker) = &mut line.worker {
-            *worker = worker.saturating_add(self.worker_offset);
-            self.next_worker = self.next_worker.max(worker.saturating_add(1));
-        }
-        let pending = self.pending(line.job.clone(), line.target.clone());
-        pending.n_lines = pending.n_lines.saturating_add(1);
-        pending.rounds.insert(round, Ended::of(line));
+        let round = self.rounds.of(line.round);
+        line.worker = line.worker.map(|worker| self.workers.of(worker));
+        line.log = Vec::new();
+        let lines = self.lines(line.job.clone(), line.target.clone());
+        lines.ends.insert(round, line);
     }
 
-    fn round(&mut self, round: u32) -> u32 {
-        let round = round.saturating_add(self.offset);
-        self.next_round = self.next_round.max(round.saturating_add(1));
-        round
-    }
-
-    fn pending(&mut self, job: String, target: String) -> &mut Pending {
+    fn lines(&mut self, job: String, target: String) -> &mut JobLines {
         let targets = self.jobs.entry(job).or_default();
-        targets.entry(target).or_default()
+        let lines = targets.entry(target).or_default();
+        lines.n_lines = lines.n_lines.saturating_add(1);
+        lines
     }
 
     /// Nothing when there is neither a plan nor a line.
@@ -137,32 +99,32 @@ impl Collector {
             return None;
         }
         let (jobs, targets) = plan.map_or((&[][..], &[][..]), |p| (&p.jobs[..], &p.targets[..]));
-        let mut named: Vec<TargetView> = Vec::new();
-        for name in targets {
+        let known = |name: &String| {
             let known = self.targets.remove(name);
-            named.push(known.unwrap_or_else(|| unknown(name)));
-        }
+            known.unwrap_or_else(|| TargetView::unknown(name))
+        };
+        let targets: Vec<TargetView> = targets.iter().map(known).collect();
         // A worker that died, or a run that was resumed, makes no second process of what was to be one.
         let in_processes = plan.is_some_and(|p| p.replicates > 1);
         let mut shown = Vec::new();
         for (at, job) in jobs.iter().enumerate() {
             let shared = Arc::new(job.clone());
             let mut of_job = self.jobs.remove(&job.name).unwrap_or_default();
-            for target in &named {
+            for target in &targets {
                 let own = plan.and_then(|p| p.jobs_of(&target.name).get(at));
                 let own = match own {
                     Some(own) if own != job => Arc::new(own.clone()),
                     _ => Arc::clone(&shared),
                 };
-                let pending = of_job.remove(&target.name).unwrap_or_default();
-                shown.push(pending.finish(own, target, in_processes));
+                let lines = of_job.remove(&target.name).unwrap_or_default();
+                shown.push(lines.finish(own, target, in_processes));
             }
             self.jobs.insert(job.name.clone(), of_job);
         }
-        doubt(&mut shown);
+        note_doubts(&mut shown);
         let left = self.jobs.into_values().flat_map(HashMap::into_values);
         Some(RequestsView {
-            targets: named,
+            targets,
             jobs: shown,
             warnings: plan.map_or_else(Vec::new, |p| p.warnings.clone()),
             n_strays: left.fold(0, |n, p| n.saturating_add(p.n_lines)),
@@ -171,202 +133,154 @@ impl Collector {
 }
 
 /// Notes what the figures of jobs hide, each job at a server beside the same one in-process.
-fn doubt(jobs: &mut [JobView]) {
-    let found: Vec<Vec<JobDoubt>> = jobs
-        .iter()
-        .map(|job| {
-            let is_own = |j: &&JobView| j.is_in_process() && j.job.name == job.job.name;
-            doubts::of(job, jobs.iter().find(is_own))
-        })
-        .collect();
-    for (job, found) in jobs.iter_mut().zip(found) {
-        job.doubts = found;
+fn note_doubts(jobs: &mut [JobView]) {
+    let doubts = jobs.iter().map(|job| {
+        let is_own = |j: &&JobView| j.is_in_process() && j.job.name == job.job.name;
+        JobDoubt::all_of(job, jobs.iter().find(is_own))
+    });
+    let doubts: Vec<Vec<JobDoubt>> = doubts.collect();
+    for (job, doubts) in jobs.iter_mut().zip(doubts) {
+        job.doubts = doubts;
     }
 }
 
-fn unknown(name: &str) -> TargetView {
-    TargetView {
-        name: name.to_owned(),
-        before: None,
-        after: None,
-        reason: None,
-    }
-}
-
-/// The kind that a target's name begins with, where it never described itself.
-fn kind_of(target: &TargetView) -> Option<TargetKind> {
-    if let Some(facts) = target.facts() {
-        return Some(facts.kind);
-    }
-    match target.name.split([':', '/']).next()? {
-        IN_PROCESS => Some(TargetKind::InProcess),
-        "ollama" => Some(TargetKind::Ollama),
-        "openai" => Some(TargetKind::Openai),
-        _ => None,
-    }
-}
-
-impl Ended {
-    fn of(line: JobLine) -> Self {
-        let mut ended = Self {
-            worker: line.worker,
-            started_ns: line.started_ns,
-            elapsed_ns: line.elapsed_ns,
-            reason: line.reason,
-            warnings: line.warnings,
-            ..Self::default()
-        };
-        for call in &line.calls {
-            ended.note(call);
+impl TargetView {
+    fn unknown(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            before: None,
+            after: None,
+            reason: None,
         }
-        if let Some(delta) = &line.usage {
-            ended.usage.note_repetition(delta, &[]);
-        }
-        if let Some(sampled) = line.sampled {
-            ended.usage.note_visit(sampled);
-        }
-        ended
     }
 
-    fn note(&mut self, call: &Call) {
-        let calls = &mut self.calls;
-        let step = call.step_ns();
-        calls.n += 1;
-        let place = if call.phase == Phase::Prefill {
-            &mut calls.prefill_ns
-        } else if call.phase == Phase::Decode {
-            self.steps_ns.push(step as f64);
-            self.n_decoded = self.n_decoded.saturating_add(call.n_tokens.into());
-            &mut calls.decode_ns
-        } else {
-            &mut calls.mixed_ns
-        };
-        for (sum, more) in [
-            (place, step),
-            (&mut calls.build_ns, call.build_ns),
-            (&mut calls.engine_ns, call.engine_ns()),
-            (&mut calls.sample_ns, call.sample_ns),
-        ] {
-            *sum = sum.saturating_add(more);
+    /// As it described itself, or as its name begins.
+    fn kind(&self) -> Option<TargetKind> {
+        if let Some(facts) = self.facts() {
+            return Some(facts.kind);
+        }
+        let kind = self.name.split([':', '/']).next()?;
+        match kind {
+            IN_PROCESS => Some(TargetKind::InProcess),
+            "ollama" => Some(TargetKind::Ollama),
+            "openai" => Some(TargetKind::Openai),
+            _ => None,
         }
     }
 }
 
-impl Pending {
+impl JobLines {
     fn finish(self, job: Arc<Job>, target: &TargetView, in_processes: bool) -> JobView {
-        let mut requests: Vec<Kept> = self.requests.into_values().collect();
-        let has_answer = |number| !job.prompts.is_empty() && job.prompt_of(number).answer.is_some();
-        for kept in &mut requests {
-            kept.sent.text = kept
-                .sent
-                .text
-                .take()
-                .filter(|_| has_answer(kept.sent.number));
-        }
-        let mut numbers: Vec<u32> = self.rounds.keys().copied().collect();
-        numbers.extend(requests.iter().map(|k| k.sent.round));
+        let mut requests: Vec<RequestView> = self.requests.into_values().collect();
+        let mut numbers: Vec<u32> = self.ends.keys().copied().collect();
+        numbers.extend(requests.iter().map(|r| r.round));
         numbers.sort_unstable();
         numbers.dedup();
-        let process_of = |n: u32| self.rounds.get(&n)?.worker.filter(|_| in_processes);
+        let process_of = |n: u32| self.ends.get(&n)?.worker.filter(|_| in_processes);
         let round = |n: &u32| {
-            let times = self.rounds.get(n).map(Ended::times);
+            let times = self.ends.get(n).map(|end| (end.started_ns, end.elapsed_ns));
             figures::round(*n, process_of(*n), &requests, times)
         };
         let rounds: Vec<Round> = numbers.iter().map(round).collect();
-        let every: Vec<&Kept> = requests.iter().collect();
         let rate = |of: fn(&Round) -> Option<f64>| {
             let values = rounds.iter().filter_map(|r| Some((r.process, of(r)?)));
-            let values: Vec<_> = values.collect();
-            figures::over_rounds(&values)
+            Estimate::over_rounds(&values.collect::<Vec<_>>())
         };
-        let unserved = |(round, e): (&u32, &Ended)| Some((*round, e.reason.clone()?));
-        let unserved = self.rounds.iter().filter_map(unserved).collect();
+        let (tokens_per_s, requests_per_s) = (rate(|r| r.tokens_per_s), rate(|r| r.requests_per_s));
+        let every: Vec<&RequestView> = requests.iter().collect();
+        let figures = JobFigures::of(&job, &every, &process_of);
+        let classes = classes(&job, &requests, &process_of);
+        let unserved = self.ends.iter();
+        let unserved = unserved.filter_map(|(round, end)| Some((*round, end.reason.clone()?)));
+        let unserved = unserved.collect();
+        let calls = Calls::of(self.ends.values());
         let mut usage = UsageCollector::default();
-        let mut warnings: Vec<HostWarning> = Vec::new();
-        for ended in self.rounds.values() {
-            usage.take_in(&ended.usage);
-            for warning in &ended.warnings {
-                let known = warnings.iter_mut().any(|worst| keep_worst(worst, warning));
-                if !known {
-                    warnings.push(warning.clone());
-                }
+        let mut disturbances = Disturbances::default();
+        for end in self.ends.into_values() {
+            if let Some(delta) = &end.usage {
+                usage.note_repetition(delta, &[]);
+            }
+            if let Some(sampled) = end.sampled {
+                usage.note_visit(sampled);
+            }
+            disturbances.note(&end.warnings);
+        }
+        let has_answer = |n| !job.prompts.is_empty() && job.prompt_of(n).answer.is_some();
+        for request in &mut requests {
+            request.gaps_ns = Vec::new();
+            if !has_answer(request.number) {
+                request.text = None;
             }
         }
         JobView {
             target: target.name.clone(),
-            kind: kind_of(target),
-            figures: figures::of(&job, &every, &process_of),
-            classes: classes(&job, &requests, &process_of),
-            tokens_per_s: rate(|r| r.tokens_per_s),
-            requests_per_s: rate(|r| r.requests_per_s),
-            calls: merged(self.rounds.values()),
+            kind: target.kind(),
+            figures,
+            classes,
+            tokens_per_s,
+            requests_per_s,
+            calls,
             usage: usage.finish(&UsageFacts::default()),
-            warnings,
+            warnings: disturbances.0.into_iter().map(|(worst, _)| worst).collect(),
             doubts: Vec::new(),
             unserved,
             samples: self.samples,
             rounds,
-            requests: requests.into_iter().map(|k| k.sent).collect(),
+            requests,
             job,
         }
     }
 }
 
-impl Ended {
-    fn times(&self) -> (u64, Option<u64>) {
-        (self.started_ns, self.elapsed_ns)
-    }
-}
-
-/// The calls of all rounds; none when there are none.
-fn merged<'a>(rounds: impl Iterator<Item = &'a Ended>) -> Option<Calls> {
-    let mut all = Calls::default();
-    let (mut steps, mut decoded) = (Vec::new(), 0_u64);
-    for ended in rounds {
-        let c = &ended.calls;
-        for (sum, more) in [
-            (&mut all.n, c.n),
-            (&mut all.prefill_ns, c.prefill_ns),
-            (&mut all.decode_ns, c.decode_ns),
-            (&mut all.mixed_ns, c.mixed_ns),
-            (&mut all.build_ns, c.build_ns),
-            (&mut all.engine_ns, c.engine_ns),
-            (&mut all.sample_ns, c.sample_ns),
-            (&mut decoded, ended.n_decoded),
-        ] {
-            *sum = sum.saturating_add(more);
+impl Calls {
+    /// The calls of all rounds; none when there are none.
+    fn of<'a>(ends: impl Iterator<Item = &'a JobLine>) -> Option<Self> {
+        let mut all = Self::default();
+        let (mut steps_ns, mut n_decoded) = (Vec::new(), 0_u64);
+        for call in ends.flat_map(|end| &end.calls) {
+            let step = call.step_ns();
+            let phase_ns = match call.phase {
+                Phase::Prefill => &mut all.prefill_ns,
+                Phase::Decode => {
+                    steps_ns.push(step as f64);
+                    n_decoded = n_decoded.saturating_add(call.n_tokens.into());
+                    &mut all.decode_ns
+                }
+                Phase::Mixed => &mut all.mixed_ns,
+            };
+            for (sum, more) in [
+                (phase_ns, step),
+                (&mut all.n, 1),
+                (&mut all.build_ns, call.build_ns),
+                (&mut all.engine_ns, call.engine_ns()),
+                (&mut all.sample_ns, call.sample_ns),
+            ] {
+                *sum = sum.saturating_add(more);
+            }
         }
-        steps.extend_from_slice(&ended.steps_ns);
+        all.decode_step_ns = summary::median(&steps_ns);
+        let n_steps = steps_ns.len();
+        all.decode_n_seq = (n_steps > 0).then(|| n_decoded as f64 / n_steps as f64);
+        (all.n > 0).then_some(all)
     }
-    all.decode_step_ns = summary::median(&steps);
-    all.decode_n_seq = (!steps.is_empty()).then(|| decoded as f64 / steps.len() as f64);
-    (all.n > 0).then_some(all)
 }
 
 /// Figures by class, in the order in which the job's prompts have them.
-fn classes(
-    job: &Job,
-    requests: &[Kept],
-    process_of: &dyn Fn(u32) -> Option<u32>,
-) -> Vec<ClassView> {
+fn classes(job: &Job, requests: &[RequestView], process_of: ProcessOf<'_>) -> Vec<ClassView> {
     let mut names: Vec<&str> = Vec::new();
     for prompt in &job.prompts {
         if !names.contains(&prompt.class.as_str()) {
             names.push(&prompt.class);
         }
     }
-    if names.is_empty() {
-        return Vec::new();
-    }
-    let of_class = |class: &str| -> Vec<&Kept> {
-        let is_of = |k: &&Kept| job.prompt_of(k.sent.number).class == class;
-        requests.iter().filter(is_of).collect()
+    let figures = |class: &str| {
+        let is_of = |r: &&RequestView| job.prompt_of(r.number).class == class;
+        let own: Vec<&RequestView> = requests.iter().filter(is_of).collect();
+        JobFigures::of(job, &own, process_of)
     };
-    names
-        .into_iter()
-        .map(|class| ClassView {
-            class: class.to_owned(),
-            figures: figures::of(job, &of_class(class), process_of),
-        })
-        .collect()
+    let view = |class: &str| ClassView {
+        class: class.to_owned(),
+        figures: figures(class),
+    };
+    names.into_iter().map(view).collect()
 }

@@ -1,9 +1,9 @@
 //! What the targets' counts of tokens leave in doubt.
 
-use super::sent::Sent;
+use super::request::RequestView;
 use crate::request::CountCaveat;
 
-/// Tokens and pieces may differ by so many, and by this share of the larger number, before it is told: a piece waits
+/// Tokens and pieces may differ by this number, and by this share of the larger one, before it is noted: a piece waits
 /// for the rest of a letter, a stop word is held back.
 const FEW: u32 = 2;
 const SHARE: f64 = 0.25;
@@ -34,8 +34,7 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Of whole answers.
-    pub(super) fn of<'a>(answers: impl Iterator<Item = &'a Sent>) -> Self {
+    pub(super) fn of<'a>(answers: impl Iterator<Item = &'a RequestView>) -> Self {
         let mut counting = Self::default();
         for sent in answers {
             counting.note(sent);
@@ -43,7 +42,7 @@ impl Counting {
         counting
     }
 
-    fn note(&mut self, sent: &Sent) {
+    fn note(&mut self, sent: &RequestView) {
         self.n_reasoned += u32::from(sent.n_reasoning > 0);
         self.n_reasoning_only += u32::from(sent.is_reasoning_only());
         let mut n_pieces = sent.n_arrivals;
@@ -86,27 +85,32 @@ mod tests {
     use super::*;
     use crate::request::{Arrival, Ending, Timeline};
 
-    fn sent(
-        n_reasoned: u64,
-        n_visible: u64,
-        n_generated: u32,
-        caveat: Option<CountCaveat>,
-    ) -> Sent {
-        let arrivals = (0..n_reasoned + n_visible).map(|i| Arrival {
-            at_ns: i * 10,
+    fn arrived(at_ns: &[u64], n_reasoned: usize, n_generated: u32) -> Timeline {
+        let arrivals = at_ns.iter().enumerate().map(|(i, at_ns)| Arrival {
+            at_ns: *at_ns,
             n_tokens: None,
             is_reasoning: i < n_reasoned,
         });
-        let timeline = Timeline {
+        Timeline {
             arrivals: arrivals.collect(),
             n_generated: Some(n_generated),
-            caveat,
             ..Timeline::unanswered(0, 0, 0, Ending::Length)
-        };
-        Sent::of(0, &timeline)
+        }
     }
 
-    fn counted(sent: Sent) -> Counting {
+    /// Pieces that arrive every 10 ns.
+    fn sent(
+        n_reasoned: usize,
+        n_visible: usize,
+        n_generated: u32,
+        caveat: Option<CountCaveat>,
+    ) -> RequestView {
+        let instants: Vec<u64> = (0..n_reasoned + n_visible).map(|i| i as u64 * 10).collect();
+        let timeline = arrived(&instants, n_reasoned, n_generated);
+        RequestView::of(0, &Timeline { caveat, ..timeline })
+    }
+
+    fn counted(sent: RequestView) -> Counting {
         Counting::of([sent].iter())
     }
 
@@ -121,46 +125,20 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_in_one_go_has_no_time_of_its_tokens() {
-        let at = |instants: &[u64], n_generated: u32| {
-            let arrivals = instants.iter().map(|at_ns| Arrival {
-                at_ns: *at_ns,
-                n_tokens: None,
-                is_reasoning: false,
-            });
-            let timeline = Timeline {
-                arrivals: arrivals.collect(),
-                n_generated: Some(n_generated),
-                ..Timeline::unanswered(0, 0, 0, Ending::Length)
-            };
-            Sent::of(0, &timeline)
-        };
+        let at = |instants: &[u64], n| RequestView::of(0, &arrived(instants, 0, n));
         let ms = 1_000_000;
         // One document, one read of a stream, a proxy's buffer in several reads.
-        for sent in [
-            at(&[90 * ms], 16),
-            at(&[90 * ms; 16], 16),
-            at(
-                &[
-                    90 * ms,
-                    90 * ms + 20_000,
-                    90 * ms + 50_000,
-                    90 * ms + 60_000,
-                ],
-                4,
-            ),
-        ] {
-            assert_eq!(
-                (sent.ttft_ns(), sent.ttft_visible_ns(), sent.tpot_ns),
-                (None, None, None)
-            );
+        let buffered = [0, 20_000, 50_000, 60_000].map(|ns| 90 * ms + ns);
+        let all = [at(&[90 * ms], 16), at(&[90 * ms; 16], 16), at(&buffered, 4)];
+        for sent in all {
+            let times = (sent.ttft_ns(), sent.ttft_visible_ns(), sent.tpot_ns);
+            assert_eq!(times, (None, None, None));
             let counting = counted(sent);
             assert_eq!((counting.n_at_once, counting.n_unlike), (1, 0));
         }
         // Few tokens arrive together by chance, and a stream goes on.
-        for sent in [
-            at(&[90 * ms; 2], 2),
-            at(&[90 * ms, 91 * ms, 92 * ms, 93 * ms], 4),
-        ] {
+        let streamed = [90, 91, 92, 93].map(|n| n * ms);
+        for sent in [at(&[90 * ms; 2], 2), at(&streamed, 4)] {
             assert_eq!(sent.ttft_ns(), Some(90 * ms));
             assert_eq!(counted(sent).n_at_once, 0);
         }

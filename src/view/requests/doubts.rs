@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::{JobView, Sent};
+use super::{JobView, RequestView};
 use crate::request::{Ending, Load};
 use crate::stats::summary;
 use crate::units;
+use crate::view::CountOf;
+use crate::view::collect::count;
 
 /// Tokenizers that put a beginning before a text and those that do not differ by a few tokens.
 const FEW_TOKENS: f64 = 4.0;
@@ -17,7 +19,7 @@ const MISSING_OF_WORDS: f64 = 0.2;
 
 /// An open loop whose requests are answered this much more slowly than they come is overloaded.
 const KEEPS_UP: f64 = 0.9;
-/// Latency that grows so many times from the first quarter of a load to the last is that of a queue.
+/// Latency that grows by this factor from the first quarter of a load to the last is that of a queue.
 const GROWS: f64 = 2.0;
 /// Fewer requests have no quarters.
 const FEWEST: usize = 8;
@@ -27,40 +29,40 @@ const FEWEST: usize = 8;
 pub enum JobDoubt {
     /// The target read fewer prompt tokens than it was sent.
     PromptCut {
-        /// Answers to such prompts.
-        n: u32,
-        /// Answers whose prompts could be checked.
-        of: u32,
-        /// What it read of the one that misses most.
+        /// Of the answers whose prompts could be checked those to such prompts.
+        answers: CountOf,
         n_read: u32,
-        /// What that one has at least.
         n_sent: u32,
     },
     /// Answers without a token: they are in no average.
-    Empty {
-        /// How many.
-        n: u32,
-        /// Of so many answers.
-        of: u32,
-    },
+    Empty(CountOf),
     /// Requests came faster than they were answered.
     Overloaded {
-        /// How many came in a second.
         offered_per_s: f64,
-        /// How many were answered in a second.
         completed_per_s: f64,
-        /// Requests that still waited when the load's time was over.
-        n_waiting: u32,
-        /// Of so many that came.
-        of: u32,
+        /// Of all that came those that still waited when the load's time was over.
+        waiting: CountOf,
     },
 }
 
 impl JobDoubt {
+    /// What is to be doubted of a job at a target; `own` is the same job in-process, whose tokens were counted one by
+    /// one.
+    pub(super) fn all_of(job: &JobView, own: Option<&JobView>) -> Vec<Self> {
+        let cut = (!job.is_in_process())
+            .then(|| prompt_cut(job, own))
+            .flatten();
+        let n = job.figures.n_empty;
+        let of = n + job.figures.n_whole;
+        let empty = (n > 0).then_some(Self::Empty(CountOf { n, of }));
+        let all = [cut, empty, overloaded(job)];
+        all.into_iter().flatten().collect()
+    }
+
     /// Whether what was served is other work than was asked for.
     pub fn is_other_work(&self) -> bool {
         match self {
-            Self::PromptCut { .. } | Self::Empty { .. } => true,
+            Self::PromptCut { .. } | Self::Empty(_) => true,
             Self::Overloaded { .. } => false,
         }
     }
@@ -70,24 +72,22 @@ impl fmt::Display for JobDoubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::PromptCut {
-                n,
-                of,
+                answers,
                 n_read,
                 n_sent,
             } => write!(
                 f,
-                "read fewer prompt tokens than were sent in {n} of {of} requests, {n_read} instead of {n_sent} or more: its \
+                "read fewer prompt tokens than were sent in {answers} requests, {n_read} instead of {n_sent} or more: its \
                  context cut the prompt, or its cache held a part"
             ),
-            Self::Empty { n, of } => write!(
+            Self::Empty(answers) => write!(
                 f,
-                "{n} of {of} answers are empty (0 tokens): they are in no average"
+                "{answers} answers are empty (0 tokens): they are not in the averages"
             ),
             Self::Overloaded {
                 offered_per_s,
                 completed_per_s,
-                n_waiting,
-                of,
+                waiting,
             } => {
                 write!(
                     f,
@@ -95,31 +95,16 @@ impl fmt::Display for JobDoubt {
                     units::significant(offered_per_s),
                     units::significant(completed_per_s)
                 )?;
-                match n_waiting {
+                match waiting.n {
                     0 => f.write_str("; latency grew all the time, and measures the queue"),
-                    n => write!(
+                    _ => write!(
                         f,
-                        "; {n} of {of} requests were still waiting when the load's time was over"
+                        "; {waiting} requests were still waiting when the load's time was over"
                     ),
                 }
             }
         }
     }
-}
-
-/// What is to be doubted of a job at a target; `own` is the same job in-process, whose tokens were counted one by one.
-pub(super) fn of(job: &JobView, own: Option<&JobView>) -> Vec<JobDoubt> {
-    let is_own = job.is_in_process();
-    let cut = (!is_own).then(|| prompt_cut(job, own)).flatten();
-    let n = job.figures.n_empty;
-    let empty = (n > 0).then(|| JobDoubt::Empty {
-        n,
-        of: n + job.figures.n_whole,
-    });
-    cut.into_iter()
-        .chain(empty)
-        .chain(overloaded(job))
-        .collect()
 }
 
 /// Fewest tokens that the prompts of a job can have, by what is known of them.
@@ -138,13 +123,13 @@ impl<'a> Least<'a> {
             counted: counted.collect(),
             job,
             words: words
-                .map(|p| u32::try_from(p.text.split_whitespace().count()).unwrap_or(u32::MAX))
+                .map(|p| count(p.text.split_whitespace().count()))
                 .collect(),
         }
     }
 
     /// Of a request, and the share of them that may be missing.
-    fn tokens(&self, sent: &Sent) -> Option<(u32, f64)> {
+    fn tokens(&self, sent: &RequestView) -> Option<(u32, f64)> {
         if let Some(n) = self.counted.get(&(sent.round, sent.number)) {
             return Some((*n, MISSING));
         }
@@ -171,8 +156,10 @@ fn prompt_cut(job: &JobView, own: Option<&JobView>) -> Option<JobDoubt> {
     let cut = || checked.iter().filter(|(_, _, is_cut)| *is_cut);
     let (n_read, n_sent, _) = *cut().max_by_key(|(read, sent, _)| sent - read)?;
     Some(JobDoubt::PromptCut {
-        n: count(cut().count()),
-        of: count(checked.len()),
+        answers: CountOf {
+            n: count(cut().count()),
+            of: count(checked.len()),
+        },
         n_read,
         n_sent,
     })
@@ -183,18 +170,20 @@ fn overloaded(job: &JobView) -> Option<JobDoubt> {
     let Load::Open { rate_per_s, .. } = job.job.load else {
         return None;
     };
-    let n_waiting = job.requests.iter().filter(|s| s.ending == Ending::NotSent);
-    let n_waiting = count(n_waiting.count());
+    let waiting = job.requests.iter().filter(|s| s.ending == Ending::NotSent);
+    let waiting = CountOf {
+        n: count(waiting.count()),
+        of: count(job.requests.len()),
+    };
     let completed_per_s = job.requests_per_s.map_or(0.0, |m| m.value);
     let is_slow = completed_per_s < KEEPS_UP * rate_per_s;
     // A load that is stopped early has no rate that could be held against what was offered.
     let has_ended = job.rounds.iter().any(|r| r.elapsed_ns.is_some());
-    (has_ended && is_slow && (n_waiting > 0 || latency_grows(job))).then_some(
+    (has_ended && is_slow && (waiting.n > 0 || latency_grows(job))).then_some(
         JobDoubt::Overloaded {
             offered_per_s: rate_per_s,
             completed_per_s,
-            n_waiting,
-            of: count(job.requests.len()),
+            waiting,
         },
     )
 }
@@ -203,13 +192,13 @@ fn overloaded(job: &JobView) -> Option<JobDoubt> {
 fn latency_grows(job: &JobView) -> bool {
     let grows = |round: u32| {
         let own = job.requests.iter().filter(|s| s.round == round);
-        let mut own: Vec<&Sent> = own.filter(|s| s.is_answered()).collect();
+        let mut own: Vec<&RequestView> = own.filter(|s| s.is_answered()).collect();
         if own.len() < FEWEST {
             return None;
         }
         own.sort_by_key(|s| s.due_ns);
         let n = own.len() / 4;
-        let median = |some: &[&Sent]| {
+        let median = |some: &[&RequestView]| {
             let latencies: Vec<f64> = some.iter().map(|s| s.latency_ns() as f64).collect();
             summary::median(&latencies)
         };
@@ -217,8 +206,4 @@ fn latency_grows(job: &JobView) -> bool {
     };
     let rounds: Vec<bool> = job.rounds.iter().filter_map(|r| grows(r.round)).collect();
     2 * rounds.iter().filter(|grew| **grew).count() > rounds.len()
-}
-
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -6,30 +6,26 @@ mod collect;
 mod counting;
 mod doubts;
 mod figures;
-mod merge;
-mod sent;
+mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::CellUsage;
+use super::{CellUsage, Estimate};
 use crate::host::HostWarning;
 use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
-use crate::stats::Interval;
 use crate::text::brief;
 pub(super) use collect::Collector;
 pub use counting::Counting;
 pub use doubts::JobDoubt;
 pub use figures::n_generated;
-pub(super) use merge::{take_in, unlike};
-pub use sent::Sent;
+pub use request::RequestView;
 
 /// Every job at every target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestsView {
-    /// The targets in the plan's order.
     pub targets: Vec<TargetView>,
     /// Each job at each target, in the plan's order: a job at all its targets, then the next job.
     pub jobs: Vec<JobView>,
@@ -42,11 +38,8 @@ pub struct RequestsView {
 /// A target as it described itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetView {
-    /// As the user named it.
     pub name: String,
-    /// Before its first job.
     pub before: Option<TargetFacts>,
-    /// After its last.
     pub after: Option<TargetFacts>,
     /// Why it said nothing, the last time it was asked in vain.
     pub reason: Option<String>,
@@ -64,15 +57,14 @@ pub struct JobView {
     /// Each round that left something behind, in order.
     pub rounds: Vec<Round>,
     /// Every request, by round and number.
-    pub requests: Vec<Sent>,
-    /// Of all its requests.
-    pub figures: Figures,
+    pub requests: Vec<RequestView>,
+    pub figures: JobFigures,
     /// The same by class of prompt, in the order in which the job has them.
     pub classes: Vec<ClassView>,
     /// Tokens generated for all requests together, per second from the job's begin to its end.
-    pub tokens_per_s: Option<Measured>,
+    pub tokens_per_s: Option<Estimate>,
     /// Whole requests per second, likewise.
-    pub requests_per_s: Option<Measured>,
+    pub requests_per_s: Option<Estimate>,
     /// The decode calls that the requests shared; none for servers, which hide them.
     pub calls: Option<Calls>,
     /// What machine and process did meanwhile.
@@ -84,21 +76,19 @@ pub struct JobView {
     /// Rounds in which it could not be served, and why.
     pub unserved: Vec<(u32, String)>,
     /// A few answers.
-    pub samples: Vec<Answer>,
+    pub samples: Vec<SampleAnswer>,
 }
 
 /// A class of prompts of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassView {
-    /// Its name.
     pub class: String,
-    /// Of its requests.
-    pub figures: Figures,
+    pub figures: JobFigures,
 }
 
 /// An answer that was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct SampleAnswer {
     /// The request's number; its prompt is [`Job::prompt_of`] it.
     pub number: u32,
     /// What was answered, its beginning.
@@ -108,7 +98,6 @@ pub struct Answer {
 /// A job at a target in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Round {
-    /// Its number, from 0.
     pub round: u32,
     /// The worker process that served it, where there was to be more than one; none of a server.
     pub process: Option<u32>,
@@ -118,9 +107,7 @@ pub struct Round {
     pub started_ns: Option<u64>,
     /// Means over its whole requests.
     pub latency_ns: Option<f64>,
-    /// See `latency_ns`.
     pub ttft_ns: Option<f64>,
-    /// See `latency_ns`.
     pub tpot_ns: Option<f64>,
     /// Tokens of all its requests over `elapsed_ns`.
     pub tokens_per_s: Option<f64>,
@@ -128,35 +115,22 @@ pub struct Round {
     pub requests_per_s: Option<f64>,
 }
 
-/// A value, and its 95% interval where there are enough processes or rounds for one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Measured {
-    /// Over all requests of all rounds; of a rate, the median over rounds.
-    pub value: f64,
-    /// Its interval: the units are worker processes; rounds of a server, or where there is one process.
-    pub interval: Option<Interval>,
-}
-
 /// How a duration is spread over requests, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Times {
-    /// Values there are.
     pub n: u64,
-    /// Arithmetic mean.
-    pub mean: Option<Measured>,
-    /// The middle one.
-    pub median: Option<Measured>,
+    pub mean: Option<Estimate>,
+    pub median: Option<Estimate>,
     /// 95th percentile; none below 59 values.
-    pub p95: Option<Measured>,
+    pub p95: Option<Estimate>,
     /// 99th percentile; none below 299 values.
-    pub p99: Option<Measured>,
-    /// The longest.
+    pub p99: Option<Estimate>,
     pub max: Option<f64>,
 }
 
 /// Figures of some requests of a job. Durations are those of whole answers only.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Figures {
+pub struct JobFigures {
     /// Requests that were sent, or were to be.
     pub n_sent: u32,
     /// Answers that are whole and have a token.
@@ -186,7 +160,7 @@ pub struct Figures {
     /// From due to a place in the batch; in-process.
     pub wait_ns: Times,
     /// Generated tokens of a request over its latency, mean over requests.
-    pub tokens_per_s: Option<Measured>,
+    pub tokens_per_s: Option<Estimate>,
     /// Sum of TTFT over sum of latency.
     pub ttft_share: Option<f64>,
     /// What the counts of tokens leave in doubt.
@@ -208,7 +182,6 @@ const REASON_COLUMNS: usize = 200;
 /// The decode calls of an in-process target.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Calls {
-    /// How many.
     pub n: u64,
     /// Time of those with prompt tokens only.
     pub prefill_ns: u64,
@@ -264,14 +237,13 @@ impl JobView {
         self.kind == Some(TargetKind::InProcess)
     }
 
-    /// Whether an answer is whole.
     pub fn is_measured(&self) -> bool {
         self.figures.n_whole > 0
     }
 
     /// How many times another's value this one has: the median over rounds in which both have it. They took turns in
     /// each, so rounds are pairs.
-    pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Measured> {
+    pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
         let theirs = other.by_round(of);
         let mine = self.by_round(of).into_iter();
         let (my_process, their_process) = (self.processes(), other.processes());
@@ -283,7 +255,7 @@ impl JobView {
                 Some((process, ratio))
             })
             .collect();
-        figures::over_rounds(&ratios)
+        Estimate::over_rounds(&ratios)
     }
 
     fn processes(&self) -> BTreeMap<u32, Option<u32>> {
@@ -323,12 +295,10 @@ impl RequestsView {
         self.jobs.iter().filter(|j| j.is_measured())
     }
 
-    /// A target by its name.
     pub fn target(&self, name: &str) -> Option<&TargetView> {
         self.targets.iter().find(|t| t.name == name)
     }
 
-    /// Whether there is a whole answer.
     pub fn any_whole(&self) -> bool {
         self.jobs.iter().any(|j| j.figures.n_whole > 0)
     }

@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::record::Line;
-use crate::request::Ending;
+use crate::request::{Ending, Served, Timeline};
+use crate::view::RunView;
 use crate::view::fixture::requests::{
-    OLLAMA, OWN, both, both_lines, in_process, job, jobs, lines, own, prompt, request_header,
+    OLLAMA, OWN, both, both_lines, both_with, in_process, job, jobs, lines, own, prompt,
+    request_header,
 };
 use crate::view::fixture::{self, MS};
 
-fn requests(view: &crate::view::RunView) -> &RequestsView {
+fn requests(view: &RunView) -> &RequestsView {
     view.requests.as_ref().expect("has requests")
 }
 
@@ -20,12 +22,20 @@ fn find<'a>(requests: &'a RequestsView, name: &str, target: &str) -> &'a JobView
     found.expect("is there")
 }
 
-fn about(m: Option<Measured>, expected: f64) {
+fn about(m: Option<Estimate>, expected: f64) {
     let value = m.expect("a value").value;
-    assert!(
-        (value / expected - 1.0).abs() < 1e-9,
-        "{value} instead of {expected}"
-    );
+    let is_near = (value / expected - 1.0).abs() < 1e-9;
+    assert!(is_near, "{value} instead of {expected}");
+}
+
+fn one_job() -> Job {
+    job("one", Experiment::Classes, 1, vec![prompt("short", 16)])
+}
+
+/// A run of one job in one round at one target.
+fn view_of(job: Job, target: &str, served: Served) -> RunView {
+    let lines = lines(&job, target, 0, served);
+    fixture::view(request_header(&[target], 1, vec![job]), lines)
 }
 
 #[test]
@@ -99,23 +109,20 @@ fn what_is_not_whole_is_counted_and_not_timed() {
 
 #[test]
 fn percentiles_and_gaps_need_enough_values() {
-    let jobs = vec![{
-        let mut many = job("many", Experiment::Sustained, 1, vec![prompt("short", 16)]);
-        many.n_requests = 100;
-        many
-    }];
+    let mut many = one_job();
+    many.n_requests = 100;
     let mut all = Vec::new();
     for round in 0..3 {
-        let mut served = in_process(&jobs[0], round);
+        let mut served = in_process(&many, round);
         for t in &mut served.timelines {
             // 1 to 100 ms.
             t.due_ns = 0;
             t.ended_ns = u64::from(t.number + 1) * MS;
         }
-        all.extend(lines(&jobs[0], OWN, round, served));
+        all.extend(lines(&many, OWN, round, served));
     }
-    let view = fixture::view(request_header(&[OWN], 3, jobs), all);
-    let f = &find(requests(&view), "many", OWN).figures;
+    let view = fixture::view(request_header(&[OWN], 3, vec![many]), all);
+    let f = &find(requests(&view), "one", OWN).figures;
     assert_eq!(f.latency_ns.n, 300);
     let p95 = f.latency_ns.p95.expect("300 values");
     // Place 299 * 0.95 of 300 ordered values, three of each: between 95 and 96 ms.
@@ -130,12 +137,7 @@ fn percentiles_and_gaps_need_enough_values() {
 
 #[test]
 fn a_round_done_again_replaces_the_first_one() {
-    let jobs = vec![job(
-        "one",
-        Experiment::Classes,
-        1,
-        vec![prompt("short", 16)],
-    )];
+    let jobs = vec![one_job()];
     let mut all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
     all.truncate(4);
     all.extend(lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0)));
@@ -151,12 +153,7 @@ fn a_round_done_again_replaces_the_first_one() {
 
 #[test]
 fn a_job_that_was_cut_off_has_no_rate() {
-    let jobs = vec![job(
-        "one",
-        Experiment::Classes,
-        1,
-        vec![prompt("short", 16)],
-    )];
+    let jobs = vec![one_job()];
     let mut all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
     all.retain(|l| !matches!(l, Line::Job(_)));
     let view = fixture::view(request_header(&[OWN, OLLAMA], 1, jobs), all);
@@ -184,14 +181,10 @@ fn lines_of_no_job_of_the_plan_are_counted() {
 fn texts_are_kept_only_to_be_held_against_an_answer() {
     let mut asked = prompt("sum", 16);
     asked.answer = Some("4".to_owned());
-    let jobs = vec![job(
-        "sums",
-        Experiment::DifficultyNatural,
-        1,
-        vec![asked, prompt("open", 16)],
-    )];
-    let all = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
-    let view = fixture::view(request_header(&[OWN], 1, jobs), all);
+    let prompts = vec![asked, prompt("open", 16)];
+    let sums = job("sums", Experiment::DifficultyNatural, 1, prompts);
+    let served = in_process(&sums, 0);
+    let view = view_of(sums, OWN, served);
     let found = find(requests(&view), "sums", OWN);
     let texts: Vec<Option<&str>> = found.requests.iter().map(|s| s.text.as_deref()).collect();
     assert_eq!(texts[..2], [Some("Answer 0."), None]);
@@ -200,12 +193,7 @@ fn texts_are_kept_only_to_be_held_against_an_answer() {
 
 #[test]
 fn rounds_of_two_runs_follow_each_other() {
-    let jobs = vec![job(
-        "one",
-        Experiment::Classes,
-        1,
-        vec![prompt("short", 16)],
-    )];
+    let jobs = vec![one_job()];
     let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|f| f.expect("a folder"));
     for folder in &folders {
         let header = request_header(&[OWN], 1, jobs.clone());
@@ -215,7 +203,7 @@ fn rounds_of_two_runs_follow_each_other() {
         }
     }
     let paths: Vec<_> = folders.iter().map(|f| f.path().to_owned()).collect();
-    let view = crate::view::RunView::read_all(&paths).expect("one machine");
+    let view = RunView::read_all(&paths).expect("one machine");
     let found = find(requests(&view), "one", OWN);
     let rounds: Vec<u32> = found.rounds.iter().map(|r| r.round).collect();
     assert_eq!((rounds, found.figures.n_sent), (vec![0, 1], 12));
@@ -225,18 +213,11 @@ fn rounds_of_two_runs_follow_each_other() {
 
 #[test]
 fn an_unknown_number_of_tokens_makes_no_rate() {
-    let jobs = vec![job(
-        "one",
-        Experiment::Classes,
-        1,
-        vec![prompt("short", 16)],
-    )];
-    let mut served = in_process(&jobs[0], 0);
+    let mut served = in_process(&one_job(), 0);
     served.timelines[2].n_generated = None;
     served.timelines[3].ending = Ending::Interrupted;
     served.timelines[3].n_generated = None;
-    let all = lines(&jobs[0], OWN, 0, served);
-    let view = fixture::view(request_header(&[OWN], 1, jobs), all);
+    let view = view_of(one_job(), OWN, served);
     let found = find(requests(&view), "one", OWN);
     assert_eq!(
         (found.tokens_per_s, found.figures.n_generated),
@@ -245,21 +226,19 @@ fn an_unknown_number_of_tokens_makes_no_rate() {
     assert!(found.requests_per_s.is_some());
 }
 
-fn doubts(view: &crate::view::RunView, name: &str, target: &str) -> Vec<String> {
+fn doubts(view: &RunView, name: &str, target: &str) -> Vec<String> {
     let found = find(requests(view), name, target);
     found.doubts.iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn a_server_that_read_less_than_was_sent_is_doubted() {
-    let jobs = jobs();
-    let all = both_lines(&jobs, 1, |job, _, t| match job.name.as_str() {
+    let view = both_with(1, |job, _, t| match job.name.as_str() {
         "concurrency/c1" if t.number == 2 => t.n_prompt = Some(8),
         // A beginning that the server does not count.
         "concurrency/c4" => t.n_prompt = t.n_prompt.map(|n| n - 3),
         _ => {}
     });
-    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, jobs), all);
     let said = doubts(&view, "concurrency/c1", OLLAMA);
     assert_eq!(said.len(), 1);
     assert!(
@@ -274,7 +253,7 @@ fn a_server_that_read_less_than_was_sent_is_doubted() {
 }
 
 #[test]
-fn a_prompt_that_nobody_counted_has_at_least_its_words() {
+fn a_prompt_without_a_count_has_at_least_its_words() {
     let words = |n: usize| {
         let mut long = prompt("long", 16);
         (long.text, long.n_tokens) = ("word ".repeat(n), None);
@@ -286,8 +265,7 @@ fn a_prompt_that_nobody_counted_has_at_least_its_words() {
         for t in &mut served.timelines {
             t.n_prompt = Some(17);
         }
-        let all = lines(&one, OLLAMA, 0, served);
-        let view = fixture::view(request_header(&[OLLAMA], 1, vec![one]), all);
+        let view = view_of(one, OLLAMA, served);
         let said = doubts(&view, "one", OLLAMA).join(" ");
         assert_eq!(said.contains("17 instead of 200"), is_cut, "{said}");
     }
@@ -295,14 +273,13 @@ fn a_prompt_that_nobody_counted_has_at_least_its_words() {
 
 #[test]
 fn empty_answers_are_counted_and_not_averaged() {
-    let one = job("one", Experiment::Classes, 1, vec![prompt("short", 16)]);
+    let one = one_job();
     let mut served = in_process(&one, 0);
     for t in served.timelines.iter_mut().take(2) {
         t.arrivals.clear();
         (t.n_generated, t.ending, t.ended_ns) = (Some(0), Ending::Stop, t.due_ns + 1);
     }
-    let all = lines(&one, OWN, 0, served);
-    let view = fixture::view(request_header(&[OWN], 1, vec![one]), all);
+    let view = view_of(one, OWN, served);
     let found = find(requests(&view), "one", OWN);
     let f = &found.figures;
     assert_eq!((f.n_sent, f.n_whole, f.n_empty), (6, 4, 2));
@@ -311,18 +288,15 @@ fn empty_answers_are_counted_and_not_averaged() {
     assert!(f.failed.is_empty() && !requests(&view).any_failed());
     assert_eq!(
         doubts(&view, "one", OWN),
-        ["2 of 6 answers are empty (0 tokens): they are in no average"]
+        ["2 of 6 answers are empty (0 tokens): they are not in the averages"]
     );
 }
 
 /// An open loop of 20 a second at which each answer takes so long, of which the last ones were never sent.
-fn open_loop(
-    latency_ns: impl Fn(u32) -> u64,
-    n_never_sent: u32,
-) -> (crate::view::RunView, Vec<String>) {
-    let mut one = job("one", Experiment::Sustained, 1, vec![prompt("short", 16)]);
+fn open_loop(latency_ns: impl Fn(u32) -> u64, n_never_sent: u32) -> (RunView, Vec<String>) {
+    let mut one = one_job();
     one.n_requests = 40;
-    one.load = crate::request::Load::Open {
+    one.load = Load::Open {
         rate_per_s: 20.0,
         most: 8,
     };
@@ -331,22 +305,12 @@ fn open_loop(
         t.due_ns = u64::from(t.number) * 50 * MS;
         t.ended_ns = t.due_ns + latency_ns(t.number);
         if t.number >= 40 - n_never_sent {
-            *t = crate::request::Timeline::unanswered(
-                t.number,
-                t.due_ns,
-                2000 * MS,
-                Ending::NotSent,
-            );
+            *t = Timeline::unanswered(t.number, t.due_ns, 2000 * MS, Ending::NotSent);
         }
     }
-    served.elapsed_ns = served
-        .timelines
-        .iter()
-        .map(|t| t.ended_ns)
-        .max()
-        .unwrap_or(0);
-    let all = lines(&one, OWN, 0, served);
-    let view = fixture::view(request_header(&[OWN], 1, vec![one]), all);
+    let ends = served.timelines.iter().map(|t| t.ended_ns);
+    served.elapsed_ns = ends.max().unwrap_or(0);
+    let view = view_of(one, OWN, served);
     let said = doubts(&view, "one", OWN);
     (view, said)
 }
@@ -398,7 +362,7 @@ fn ten_thousand_requests() {
     }
     let bytes = std::fs::metadata(writer.path()).expect("is there").len();
     let began = std::time::Instant::now();
-    let view = crate::view::RunView::read(folder.path()).expect("reads");
+    let view = RunView::read(folder.path()).expect("reads");
     let took = began.elapsed();
     let found = find(requests(&view), "many", OWN);
     assert_eq!(found.figures.gap_ns.n, 630_000);

@@ -17,7 +17,7 @@ use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
 use crate::units;
 use crate::view::RunView;
-use crate::view::requests::{Figures, JobView, RequestsView};
+use crate::view::requests::{JobFigures, JobView, RequestsView};
 
 pub(super) use experiments::blocks as experiments;
 pub(super) use takes::{bottleneck, opportunities, resources};
@@ -131,7 +131,7 @@ pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
 }
 
 /// A row of a class's table: its name, and a class's value.
-type MetricRow<'a> = (&'a str, &'a dyn Fn(&Figures) -> String);
+type MetricRow<'a> = (&'a str, &'a dyn Fn(&JobFigures) -> String);
 
 /// A column a class.
 fn class_table(job: &JobView) -> Grid {

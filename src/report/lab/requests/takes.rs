@@ -2,7 +2,7 @@
 
 use super::super::{Block, Grid, or_na};
 use super::MOST_ROWS;
-use crate::analysis::live::{self, Overlap, Parts, Serving};
+use crate::analysis::live::{self, LatencyParts, Overlap, Simultaneity};
 use crate::analysis::requests::{concurrency, limits, targets};
 use crate::model::ModelFacts;
 use crate::plan::Case;
@@ -87,8 +87,8 @@ fn phases(jobs: &[&JobView]) -> Grid {
         ],
     );
     for job in jobs {
-        let parts = Parts::of(job).filter(|p| p.whole > 0.0);
-        let share = |of: fn(&Parts) -> f64| {
+        let parts = LatencyParts::of(job).filter(|p| p.whole > 0.0);
+        let share = |of: fn(&LatencyParts) -> f64| {
             or_na(
                 parts
                     .as_ref()
@@ -256,7 +256,7 @@ fn more_slots(requests: &RequestsView, target: &str) -> Option<String> {
         TargetKind::Openai => "the server's number of slots",
         TargetKind::InProcess => return None,
     };
-    (seen.serving() != Serving::Together).then(|| {
+    (seen.serving() != Simultaneity::Together).then(|| {
         format!(
             "{}: raise {setting}; {} requests were under way and {} answered at a time.",
             short(target),
@@ -268,8 +268,8 @@ fn more_slots(requests: &RequestsView, target: &str) -> Option<String> {
 
 fn long_prompts(requests: &RequestsView, target: &str) -> Option<String> {
     let mut jobs = requests.measured().filter(|j| j.target == target);
-    let job = jobs.find(|j| Parts::of(j).is_some_and(|p| p.prefill > p.decode))?;
-    let parts = live::Parts::of(job)?;
+    let job = jobs.find(|j| LatencyParts::of(j).is_some_and(|p| p.prefill > p.decode))?;
+    let parts = live::LatencyParts::of(job)?;
     Some(format!(
         "{}: in {} the prompt takes {} of a request, more than the answer: shorter prompts, or a prefix that is kept in the \
          cache between requests.",

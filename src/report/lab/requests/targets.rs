@@ -4,6 +4,7 @@ use super::super::{Block, Grid, or_na};
 use super::MOST_ROWS;
 use crate::analysis::live;
 use crate::analysis::requests::load;
+use crate::analysis::words::times;
 use crate::request::TargetFacts;
 use crate::text::{cut_end, plain, short};
 use crate::units;
@@ -36,7 +37,7 @@ pub(in super::super) fn beside(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
+fn ratios(pairs: &[live::JobPair<'_>]) -> Grid {
     let mut grid = Grid::of(
         &["job", "load"],
         &[
@@ -47,13 +48,7 @@ fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
         ],
     );
     for pair in pairs.iter().take(MOST_ROWS) {
-        let ratio = |of| {
-            or_na(
-                pair.ratio(of)
-                    .map(live::times)
-                    .map(|t| t.replace(" times", "")),
-            )
-        };
+        let ratio = |of| or_na(pair.ratio(of).map(times).map(|t| t.replace(" times", "")));
         grid.rows.push(vec![
             short(&pair.other.job.name),
             load(&pair.other.job.load),
@@ -67,7 +62,7 @@ fn ratios(pairs: &[live::Pair<'_>]) -> Grid {
 }
 
 /// The parts of a request at both targets, and their difference.
-fn split(pairs: &[live::Pair<'_>]) -> Grid {
+fn split(pairs: &[live::JobPair<'_>]) -> Grid {
     let mut grid = Grid::of(
         &["job", "target"],
         &[
@@ -83,8 +78,9 @@ fn split(pairs: &[live::Pair<'_>]) -> Grid {
     let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
     for pair in pairs.iter().take(MOST_ROWS / 2) {
         for job in [pair.base, pair.other] {
-            let parts = live::Parts::of(job);
-            let of = |part: fn(&live::Parts) -> f64| or_na(parts.as_ref().map(part).map(time));
+            let parts = live::LatencyParts::of(job);
+            let of =
+                |part: fn(&live::LatencyParts) -> f64| or_na(parts.as_ref().map(part).map(time));
             let mut row = vec![short(&job.job.name), short(&job.target)];
             row.extend([
                 or_na(job.figures.latency_ns.mean.map(|m| time(m.value))),

@@ -1,20 +1,17 @@
-//! A repetition as a request, or a batch of them, that somebody waits for.
+//! A repetition as its users see it: the time from the prompt to the last token.
 
 use crate::measure::{Call, Phase};
 
 /// One repetition from its prompt to its last token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Request {
-    /// All of it, nanoseconds.
+pub struct RepetitionTime {
     pub whole_ns: u64,
     /// The prefill, nanoseconds; none without a prompt.
     pub prefill_ns: Option<u64>,
-    /// Tokens generated, of all sequences.
     pub n_generated: u64,
 }
 
-impl Request {
-    /// Of a repetition's calls; none when there are none.
+impl RepetitionTime {
     pub(super) fn of(calls: &[Call]) -> Option<Self> {
         let sum = |phase| {
             let calls = calls.iter().filter(|c| c.phase == phase);

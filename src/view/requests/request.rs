@@ -1,4 +1,4 @@
-//! A request as it is kept: numbers, and no text but what an answer is judged by.
+//! A request as numbers, without a text except for what an answer is judged by.
 
 use serde::Serialize;
 
@@ -6,36 +6,28 @@ use crate::request::{CountCaveat, Ending, Job, ServerTimes, StopAt, Timeline};
 
 /// A request, without its texts. Instants are nanoseconds since its job began.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Sent {
-    /// The round.
+pub struct RequestView {
     pub round: u32,
-    /// Its number in the job.
     pub number: u32,
-    /// When it was due.
     pub due_ns: u64,
-    /// When it was sent.
     pub sent_ns: u64,
     /// When it got its place in the batch; in-process.
     pub admitted_ns: Option<u64>,
     /// First piece of the answer, visible or reasoning.
     pub first_ns: Option<u64>,
-    /// First visible piece.
     pub first_visible_ns: Option<u64>,
-    /// Last piece.
     pub last_ns: Option<u64>,
-    /// Pieces.
     pub n_arrivals: u32,
     /// Of these, pieces of reasoning.
     pub n_reasoning: u32,
+    /// Between two of them, where they did not come in one go; kept until the figures of its job are made.
+    #[serde(skip)]
+    pub(super) gaps_ns: Vec<u64>,
     /// The longest time between two of them.
     pub longest_gap_ns: Option<u64>,
-    /// When its end was known.
     pub ended_ns: u64,
-    /// How.
     pub ending: Ending,
-    /// Tokens of the prompt.
     pub n_prompt: Option<u32>,
-    /// Tokens of the answer.
     pub n_generated: Option<u32>,
     /// What `n_generated` does not cover, or why it is missing.
     pub caveat: Option<CountCaveat>,
@@ -46,17 +38,17 @@ pub struct Sent {
     pub tpot_ns: Option<f64>,
     /// Time spent choosing its tokens.
     pub sample_ns: Option<u64>,
-    /// What the server says.
     pub server: Option<ServerTimes>,
     /// The answer, its beginning; only where the prompt has a right one that it can be held against.
     #[serde(skip)]
     pub text: Option<Box<str>>,
 }
 
-impl Sent {
-    pub(crate) fn of(round: u32, timeline: &Timeline) -> Self {
-        let t = timeline;
+impl RequestView {
+    pub(crate) fn of(round: u32, t: &Timeline) -> Self {
         let gaps = t.arrivals.windows(2);
+        let gaps = gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns));
+        let came_at_once = t.came_at_once();
         let n_reasoning = t.arrivals.iter().filter(|a| a.is_reasoning).count();
         let visible = t.arrivals.iter().find(|a| !a.is_reasoning);
         Self {
@@ -70,13 +62,14 @@ impl Sent {
             last_ns: t.arrivals.last().map(|a| a.at_ns),
             n_arrivals: u32::try_from(t.arrivals.len()).unwrap_or(u32::MAX),
             n_reasoning: u32::try_from(n_reasoning).unwrap_or(u32::MAX),
-            longest_gap_ns: gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns)).max(),
+            longest_gap_ns: gaps.clone().max(),
+            gaps_ns: gaps.filter(|_| !came_at_once).collect(),
             ended_ns: t.ended_ns,
             ending: t.ending.clone(),
             n_prompt: t.n_prompt,
             n_generated: t.n_generated,
             caveat: t.caveat.clone(),
-            came_at_once: t.came_at_once(),
+            came_at_once,
             tpot_ns: t.tpot_ns(),
             sample_ns: t.sample_ns,
             server: t.server,
