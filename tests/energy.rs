@@ -184,7 +184,11 @@ fn sides_are_compared_by_energy_and_cost() {
     assert!((cost / (a / 3.6) - 1.0).abs() < 1e-9, "{row}");
     assert!(row["cost_b"].is_number());
     let text = compare(&["--price", "1EUR/kWh"]);
-    for needle in ["cost A", "EUR for the energy", "how much more B takes"] {
+    for needle in [
+        "cost A",
+        "EUR for the energy",
+        "how much more energy B takes",
+    ] {
         assert!(text.contains(needle), "{needle}: {text}");
     }
     assert!(!compare(&[]).contains("cost"));

@@ -167,7 +167,7 @@ fn baseline(
         }
     };
     let known = nights.iter().filter(|night| !night.failed);
-    Ok(Baseline::RunAmong {
+    Ok(Baseline::Run {
         run: Box::new(args.judge.read(&run, tonight.metric)?),
         nights: known.map(|night| night.side.clone()).collect(),
     })
@@ -225,6 +225,6 @@ fn again_paired(folder: &Path, tonight: &Side) -> Result<Confirmation> {
     };
     Ok(Confirmation {
         run,
-        baseline: Some(Baseline::Run(Box::new(other))),
+        baseline: Some(Baseline::alone(other)),
     })
 }

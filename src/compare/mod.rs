@@ -5,6 +5,7 @@
 
 pub(crate) mod axis;
 pub(crate) mod change;
+mod comparison;
 pub(crate) mod difference;
 mod error;
 pub(crate) mod pair;
@@ -14,15 +15,11 @@ mod verdict;
 
 use std::collections::HashMap;
 
-use serde::Serialize;
-
 use crate::metric::Metric;
-use crate::plan::{Case, CaseId};
-use crate::price::Price;
+use crate::plan::Case;
 use crate::record::RunHeader;
 use crate::run::stop::LEVEL;
-use crate::stats::Interval;
-use crate::stats::rank::{CliffsDelta, cliffs_delta};
+use crate::stats::rank::cliffs_delta;
 use crate::stats::test::benjamini_hochberg;
 use axis::{CellAxis, ComparedAxis};
 use change::Change;
@@ -30,6 +27,7 @@ use difference::Difference;
 use samples::{CellKey, Samples};
 use side::Side;
 
+pub(crate) use comparison::{ComparedCell, Comparison};
 pub(crate) use error::CompareError;
 pub(crate) use verdict::{ChangeVerdict, more_in_short, percent, would_need};
 
@@ -51,101 +49,6 @@ impl Default for CompareOptions {
             same_within: 0.03,
             false_discovery_rate: 0.05,
         }
-    }
-}
-
-/// A cell of both sides.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ComparedCell {
-    /// A's cell.
-    #[serde(skip)]
-    pub case: Case,
-    /// B's.
-    #[serde(skip)]
-    pub case_b: Case,
-    /// Name and target of the job, where requests are compared.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
-    /// Its name.
-    pub case_id_a: CaseId,
-    /// B's; the same unless an axis is compared.
-    pub case_id_b: CaseId,
-    /// Median over A's processes of their medians, in the metric's unit.
-    pub a: f64,
-    /// The same of B.
-    pub b: f64,
-    /// Processes on side A.
-    pub n_processes_a: usize,
-    /// On side B.
-    pub n_processes_b: usize,
-    /// Relative slow-down of B: 0.1 takes a tenth more time, of times and rates alike, or a tenth more energy. `None` with
-    /// too few processes.
-    pub slowdown: Option<Interval>,
-    /// Two-sided p-value of no change.
-    pub p: Option<f64>,
-    /// The same over all rows, after Benjamini & Hochberg.
-    pub p_adjusted: Option<f64>,
-    /// How often a process of B is slower than one of A, minus how often faster.
-    pub cliffs_delta: Option<CliffsDelta>,
-    /// The answer.
-    pub verdict: ChangeVerdict,
-    /// Cost of the energy of a million generated tokens of A; `None` without a price, or where no energy was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_a: Option<f64>,
-    /// The same of B.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_b: Option<f64>,
-}
-
-/// Everything a comparison says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
-    /// Side A's name.
-    pub a: String,
-    /// Side B's.
-    pub b: String,
-    /// What was compared.
-    pub metric: Metric,
-    /// Whether replicates were pairs: both sides are of one run, or were measured in turns.
-    pub paired: bool,
-    /// Whether both sides are one program with the same settings, measured in turns: an A/A, in which every difference is chance.
-    pub is_same_twice: bool,
-    /// Changes up to this do not matter.
-    pub same_within: f64,
-    /// What else differs between the sides.
-    pub differences: Vec<Difference>,
-    /// The cells on both sides, in A's order.
-    pub rows: Vec<ComparedCell>,
-    /// The price of energy, where one was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub price: Option<Price>,
-    /// Measured on side A only.
-    pub only_a: Vec<CaseId>,
-    /// On side B only.
-    pub only_b: Vec<CaseId>,
-}
-
-impl Comparison {
-    /// Adds the cost of energy; both sides are of [`Metric::JoulesPerToken`], and may have other cells too.
-    #[must_use]
-    pub fn with_costs(mut self, a: &Side, b: &Side, price: Price) -> Self {
-        let cost = |side: &Side, case: &Case| {
-            let joules = side.cell(&CellKey::of_case(case))?.median()?;
-            Some(price.of_million_tokens(joules))
-        };
-        for row in &mut self.rows {
-            row.cost_a = cost(a, &row.case);
-            row.cost_b = cost(b, &row.case_b);
-        }
-        self.price = Some(price);
-        self
-    }
-
-    /// Whether any cell has a cost.
-    pub fn has_costs(&self) -> bool {
-        self.rows
-            .iter()
-            .any(|row| row.cost_a.or(row.cost_b).is_some())
     }
 }
 

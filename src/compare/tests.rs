@@ -1,5 +1,6 @@
 use super::fixture::{batches, cells, header, run, side};
 use super::*;
+use crate::plan::CaseId;
 use crate::plan::expand::Axes;
 
 const NOISY: [u64; 3] = [990_000, 1_000_000, 1_010_000];

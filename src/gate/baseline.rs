@@ -19,12 +19,11 @@ pub const MIN_NIGHTS: usize = 7;
 /// What tonight is held against.
 #[derive(Debug, Clone)]
 pub enum Baseline {
-    /// One run: its processes are the units, and what differs between nights is assumed.
-    Run(Box<Side>),
-    /// One run, and other nights of its machine, which show how much nights differ.
-    RunAmong {
+    /// One run: its processes are the units.
+    Run {
         run: Box<Side>,
-        /// The nights; the run is among them when it is one.
+        /// Other nights of its machine, which show how much nights differ; without any that is assumed. The run may be
+        /// among them.
         nights: Vec<Side>,
     },
     /// Earlier nights, newest first, at least one: from [`MIN_NIGHTS`] of them with the cell, each is one unit;
@@ -84,10 +83,18 @@ impl NightSpread {
 }
 
 impl Baseline {
+    /// One run, without a history.
+    pub fn alone(run: Side) -> Self {
+        Self::Run {
+            run: Box::new(run),
+            nights: Vec::new(),
+        }
+    }
+
     /// The nights it is held against, newest first.
     pub(super) fn sides(&self) -> &[Side] {
         match self {
-            Self::Run(run) | Self::RunAmong { run, .. } => std::slice::from_ref(run),
+            Self::Run { run, .. } => std::slice::from_ref(run),
             Self::Nights(sides) => sides,
         }
     }
@@ -159,8 +166,7 @@ impl Baseline {
     /// The nights that show how much nights differ.
     fn known_nights(&self) -> &[Side] {
         match self {
-            Self::Run(_) => &[],
-            Self::RunAmong { nights, .. } | Self::Nights(nights) => nights,
+            Self::Run { nights, .. } | Self::Nights(nights) => nights,
         }
     }
 }

@@ -46,10 +46,6 @@ fn night(
     Side::read(folder.path(), metric).expect("reads what was written")
 }
 
-fn alone(side: Side) -> Baseline {
-    Baseline::Run(Box::new(side))
-}
-
 const BOTH: [&str; 2] = [OWN, OLLAMA];
 
 #[test]
@@ -60,7 +56,7 @@ fn jobs_at_targets_are_judged_and_measured_again_by_every_metric_of_requests() {
             ("concurrency/c4", OWN) => 400,
             _ => 0,
         };
-        let baseline = alone(night("old", &BOTH, metric, |_, _| 0));
+        let baseline = Baseline::alone(night("old", &BOTH, metric, |_, _| 0));
         let equal = night("new", &BOTH, metric, |_, _| 0);
         let rule = Rule::default();
         let pass = gate::<GateError>(&equal, &baseline, &rule, None).expect("comparable");
@@ -105,7 +101,7 @@ fn jobs_at_targets_are_judged_and_measured_again_by_every_metric_of_requests() {
 #[test]
 fn a_job_that_is_gone_is_no_pass_and_cells_are_no_baseline_of_requests() {
     let metric = Metric::RequestLatencyNs;
-    let baseline = alone(night("old", &BOTH, metric, |_, _| 0));
+    let baseline = Baseline::alone(night("old", &BOTH, metric, |_, _| 0));
     let half = night("new", &[OWN], metric, |_, _| 0);
     let rule = Rule::default();
     let report = gate::<GateError>(&half, &baseline, &rule, None).expect("comparable");
@@ -121,7 +117,8 @@ fn a_job_that_is_gone_is_no_pass_and_cells_are_no_baseline_of_requests() {
     let mut cells = night("cells", &[OWN], metric, |_, _| 0);
     cells.header.requests = None;
     cells.cells.clear();
-    let error = gate::<GateError>(&half, &alone(cells), &rule, None).expect_err("other work");
+    let error =
+        gate::<GateError>(&half, &Baseline::alone(cells), &rule, None).expect_err("other work");
     let said = error.to_string();
     assert!(
         said.starts_with("cells: has no requests, but new is judged by request_latency"),

@@ -2,7 +2,7 @@
 //! `cargo test --release gate_tables -- --ignored --nocapture` prints them again.
 //!
 //! A process's log median is a normal draw around its night's level; a night's level is a normal draw of its own, the same
-//! for all cells, as a machine's mood is.
+//! for all cells, as the state of a machine is.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ struct SimulatedDesign {
     known: usize,
     /// Whether the CV is that between nights, and processes differ by 1%; else it is that between processes.
     nights_differ: bool,
-    /// How much nights are taken to differ; none for the rule's own assumption.
+    /// How much nights are assumed to differ; `None` for the rule's own assumption.
     night_sd: Option<f64>,
     /// Whether the run was measured in turns with tonight's.
     paired: bool,
@@ -79,7 +79,7 @@ const DESIGNS: [SimulatedDesign; 11] = [
     pairs("10 processes in turns", 10),
 ];
 
-/// Where somebody knows, and says, that nights differ by 1%.
+/// Where nights are known to differ by 1%, and `--night-sd` says so.
 const TOLD: SimulatedDesign = SimulatedDesign {
     night_sd: Some(0.01),
     ..design("one run of 5, `--night-sd 1%`", (1, 5), 0, true)
@@ -100,7 +100,7 @@ struct Setting {
     night_sd: f64,
     /// Relative slow-down that is planted tonight,
     slowdown: f64,
-    /// in so many cells.
+    /// in this many cells.
     slow_cells: usize,
 }
 
@@ -124,7 +124,7 @@ impl Setting {
     }
 }
 
-/// NightShares of nights, 0 to 1.
+/// Shares of nights, 0 to 1.
 #[derive(Default)]
 struct NightShares {
     /// Nights with a suspected cell.

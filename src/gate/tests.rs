@@ -14,10 +14,6 @@ fn judged(tonight: &Side, baseline: &Baseline) -> GateReport {
     gate::<GateError>(tonight, baseline, &Rule::default(), None).expect("comparable")
 }
 
-fn one(side: Side) -> Baseline {
-    Baseline::Run(Box::new(side))
-}
-
 fn words(report: &GateReport) -> Vec<&'static str> {
     report.cells.iter().map(|c| c.verdict.word()).collect()
 }
@@ -25,7 +21,7 @@ fn words(report: &GateReport) -> Vec<&'static str> {
 #[test]
 fn three_answers_and_their_exit_codes() {
     let cases = batches(&[1, 8]);
-    let baseline = one(run("old", &cases, QUIET));
+    let baseline = Baseline::alone(run("old", &cases, QUIET));
     let pass = judged(&run("new", &cases, QUIET), &baseline);
     assert_eq!(
         (words(&pass), pass.verdict),
@@ -58,7 +54,7 @@ fn three_answers_and_their_exit_codes() {
 #[test]
 fn a_regression_is_what_the_rerun_shows_again() {
     let cases = batches(&[1, 8, 32]);
-    let baseline = one(run("old", &cases, QUIET));
+    let baseline = Baseline::alone(run("old", &cases, QUIET));
     let tonight = side(header("new", &cases), |case| {
         let ns = if case.n_seq == 1 { QUIET } else { slow(QUIET) };
         ns.to_vec()
@@ -101,7 +97,7 @@ fn a_regression_is_what_the_rerun_shows_again() {
 
 #[test]
 fn a_cell_that_is_gone_is_no_pass() {
-    let baseline = one(run("old", &batches(&[1, 8]), QUIET));
+    let baseline = Baseline::alone(run("old", &batches(&[1, 8]), QUIET));
     let report = judged(&run("new", &batches(&[1, 32]), QUIET), &baseline);
     assert_eq!(words(&report), ["pass"]);
     assert_eq!(report.missing, [batches(&[8])[0].id()]);
@@ -170,7 +166,7 @@ fn a_single_run_must_be_beaten_by_more_than_nights_differ() {
         let report = gate::<GateError>(&tonight(percent), baseline, rule, None).expect("judged");
         report.cells[0].verdict.word()
     };
-    let (alone, rule) = (one(old.clone()), Rule::default());
+    let (alone, rule) = (Baseline::alone(old.clone()), Rule::default());
     assert_eq!(at(123, &alone, &rule), "inconclusive");
     assert_eq!(at(125, &alone, &rule), "suspected");
     // Told that nights differ by 1%: 3.747 sqrt(2) 1% + ln 1.03 = 0.0826: 8.6%.
@@ -182,7 +178,7 @@ fn a_single_run_must_be_beaten_by_more_than_nights_differ() {
     assert_eq!(at(109, &alone, &told), "suspected");
     // Ten nights that do not differ: the variance is 4 / 13 of the assumed, 13 degrees of freedom, t = 2.650, in all
     // 0.1023: 10.8%.
-    let among = Baseline::RunAmong {
+    let among = Baseline::Run {
         run: Box::new(old),
         nights: nights(&cases, &[1000; 10]),
     };
@@ -202,7 +198,7 @@ fn sides_of_one_run_share_its_night() {
         run("pair", &cases, QUIET.map(|ns| ns * 108 / 100)),
     );
     b.label = "the other side".to_owned();
-    let report = judged(&b, &one(a));
+    let report = judged(&b, &Baseline::alone(a));
     let cell = &report.cells[0];
     assert_eq!((cell.verdict, cell.p_night), (CellVerdict::Suspected, None));
     assert_eq!(cell.disturbed_baseline, None, "and its disturbances");
@@ -223,7 +219,7 @@ fn disturbed(name: &str, cases: &[Case], ns: [u64; 3], n: usize) -> Side {
 #[test]
 fn another_process_is_no_regression() {
     let cases = batches(&[1, 8]);
-    let quiet = one(disturbed("old", &cases, QUIET, 0));
+    let quiet = Baseline::alone(disturbed("old", &cases, QUIET, 0));
     let why = |report: &GateReport| {
         let cell = &report.cells[0];
         (cell.verdict.word(), cell.doubt)
@@ -250,7 +246,7 @@ fn another_process_is_no_regression() {
     assert_eq!(why(&nothing_left), ("inconclusive", doubt(9, 0)));
     let equally = judged(
         &disturbed("new", &cases, slow(QUIET), 3),
-        &one(disturbed("old", &cases, QUIET, 3)),
+        &Baseline::alone(disturbed("old", &cases, QUIET, 3)),
     );
     assert_eq!(why(&equally), ("suspected", None), "both alike");
 }
@@ -258,7 +254,7 @@ fn another_process_is_no_regression() {
 #[test]
 fn a_baseline_that_was_disturbed_lets_nothing_pass_by_that() {
     let cases = batches(&[1]);
-    let disturbed_then = one(disturbed("old", &cases, QUIET, 2));
+    let disturbed_then = Baseline::alone(disturbed("old", &cases, QUIET, 2));
     let tenth = QUIET.map(|ns| ns * 11 / 10);
     let slower = judged(&disturbed("new", &cases, tenth, 0), &disturbed_then);
     let cell = &slower.cells[0];
@@ -271,7 +267,7 @@ fn a_baseline_that_was_disturbed_lets_nothing_pass_by_that() {
 #[test]
 fn a_disturbed_rerun_confirms_nothing() {
     let cases = batches(&[1]);
-    let quiet = one(disturbed("old", &cases, QUIET, 0));
+    let quiet = Baseline::alone(disturbed("old", &cases, QUIET, 0));
     let tonight = disturbed("new", &cases, slow(QUIET), 0);
     let mut again = |_: &[CellKey]| Ok(disturbed("again", &cases, QUIET, 3).into());
     let report =
@@ -302,7 +298,7 @@ fn what_cannot_be_judged_says_why() {
     let cases = batches(&[1]);
     let mut theirs = header("old", &cases);
     theirs.machine.fingerprint = "f".repeat(16);
-    let other = one(side(theirs, |_| QUIET.to_vec()));
+    let other = Baseline::alone(side(theirs, |_| QUIET.to_vec()));
     let tonight = run("new", &cases, QUIET);
     let error = |baseline: &Baseline| {
         gate::<GateError>(&tonight, baseline, &Rule::default(), None)
@@ -310,7 +306,7 @@ fn what_cannot_be_judged_says_why() {
             .to_string()
     };
     assert!(error(&other).contains("another machine (ffffffffffffffff)"));
-    let apart = one(run("old", &batches(&[2]), QUIET));
+    let apart = Baseline::alone(run("old", &batches(&[2]), QUIET));
     assert!(error(&apart).contains("no measured cell in common with old"));
     assert!(error(&Baseline::Nights(Vec::new())).contains("an empty baseline"));
 }

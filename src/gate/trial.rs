@@ -150,16 +150,14 @@ impl Bench<'_> {
                 let Some(again) = next(nights, tonight, without) else {
                     continue;
                 };
-                let run = Box::new(before.clone());
-                let is_other = |run: &&Side| {
-                    !run.is_paired_with(&nights[tonight]) && !run.is_paired_with(again)
+                let is_known = |run: &&Side| {
+                    has_history
+                        && !run.is_paired_with(&nights[tonight])
+                        && !run.is_paired_with(again)
                 };
-                let baseline = match has_history {
-                    true => Baseline::RunAmong {
-                        run,
-                        nights: self.runs.iter().filter(is_other).cloned().collect(),
-                    },
-                    false => Baseline::Run(run),
+                let baseline = Baseline::Run {
+                    run: Box::new(before.clone()),
+                    nights: self.runs.iter().filter(is_known).cloned().collect(),
                 };
                 tally.gate(&baseline, before, &nights[tonight], again)?;
             }
@@ -209,7 +207,7 @@ impl Bench<'_> {
             };
             let (mut before, mut tonight) = (self.runs[*a].clone(), self.runs[*b].clone());
             exchange(&mut before, &mut tonight, gates, rng);
-            let baseline = Baseline::Run(Box::new(before.clone()));
+            let baseline = Baseline::alone(before.clone());
             tally.gate(&baseline, &before, &tonight, again)?;
         }
         Ok(tally.row())

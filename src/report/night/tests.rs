@@ -8,7 +8,7 @@ const QUIET: [u64; 3] = [999_000, 1_000_000, 1_001_000];
 #[test]
 fn a_night_fits_80_columns() {
     let cases = batches(&[1, 8, 32, 128]);
-    let baseline = Baseline::Run(Box::new(run("20260131-020000-nightly", &cases, QUIET)));
+    let baseline = Baseline::alone(run("20260131-020000-nightly", &cases, QUIET));
     let tonight = side(
         header("20260201-020000-nightly", &cases[..3]),
         |case| match case.n_seq {
