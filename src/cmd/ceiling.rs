@@ -47,9 +47,6 @@ pub(super) struct KernelHost {
 
 impl KernelHost {
     /// Asks machine and engine.
-    ///
-    /// # Errors
-    /// When no worker starts.
     pub fn probe() -> Result<Self> {
         let command = WorkerCommand::of_this_program(EngineChoice::default())?;
         let (engine, _) = prepare::describe(&command)?;
@@ -136,9 +133,6 @@ pub(super) struct CeilingCache<'h> {
 
 impl<'h> CeilingCache<'h> {
     /// Reads what is kept of a device; with `fresh` it measures that again.
-    ///
-    /// # Errors
-    /// When there is no such device.
     pub fn open(
         host: &'h KernelHost,
         device: KernelDevice,
@@ -178,9 +172,6 @@ impl<'h> CeilingCache<'h> {
 
     /// Measures those of the points that are not known, and the memory bandwidth if that is not; keeps all.
     /// Answers the points that have no time, and why.
-    ///
-    /// # Errors
-    /// When the ceilings cannot be written.
     pub fn learn(&mut self, points: Vec<Point>, quick: bool) -> Result<Vec<(Point, String)>> {
         let unknown: Vec<Point> = points
             .into_iter()
@@ -283,9 +274,6 @@ fn announcement(n: usize, effort: Effort) -> String {
 }
 
 /// Measures and prints.
-///
-/// # Errors
-/// For unknown models and types, and devices that are not there.
 pub fn ceiling(args: &CeilingArgs) -> Result<u8> {
     let host = KernelHost::probe()?;
     let n_threads = args.threads.unwrap_or_else(|| host.default_threads());

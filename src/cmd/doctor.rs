@@ -13,9 +13,6 @@ use crate::streams::note;
 use crate::units;
 
 /// Looks at the machine and says what it is fit for. Having looked is success, whatever was found.
-///
-/// # Errors
-/// For an unknown engine, or when standard output is closed.
 pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     let command = prepare::worker_command(&args.worker)?;
     let facts = Facts::probe(ask_engine(&command), args.threads);

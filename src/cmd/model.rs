@@ -21,9 +21,6 @@ use crate::units;
 const ABOUT_COLUMNS: usize = 120;
 
 /// Does what was asked with model files.
-///
-/// # Errors
-/// One line naming the file or name that is wrong.
 pub fn model(command: ModelCommand) -> Result<u8> {
     match command {
         ModelCommand::List => list(),

@@ -17,7 +17,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// One lower-case word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -55,11 +54,9 @@ pub enum Basis {
 /// What following an advice would bring. A check without one says that it is not known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gain {
-    /// In words.
     pub text: String,
     /// More throughput, as a share of what there is now, where it is that.
     pub share: Option<f64>,
-    /// How it is known.
     pub basis: Basis,
 }
 
@@ -77,13 +74,9 @@ impl Gain {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// Its name, in words with underscores.
     pub name: &'static str,
-    /// What was found, in a few words.
     pub finding: String,
-    /// What it means.
     pub verdict: Verdict,
-    /// What to do about it.
     pub advice: Option<String>,
     /// What that would bring; none: not known.
     pub expected_gain: Option<Gain>,

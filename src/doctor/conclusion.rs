@@ -40,14 +40,11 @@ pub struct Shown {
     pub reading: f64,
 }
 
-/// The last word.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Conclusion {
-    /// In a word.
     pub fit: Fit,
     /// Smallest differences between two runs that are shown 8 times in 10; empty when nothing is known.
     pub shown: Vec<Shown>,
-    /// In a sentence.
     pub sentence: String,
 }
 

@@ -44,7 +44,6 @@ pub struct Figures {
     pub core_spread: Option<CoreSpread>,
     /// How much longer a thread computes beside all others than alone.
     pub all_at_once: Option<f64>,
-    /// Reading from memory.
     pub read: Option<ReadRates>,
     /// Reading from huge pages against reading from others; none where they cannot be asked for.
     pub huge_pages: Option<HugePages>,
@@ -52,9 +51,7 @@ pub struct Figures {
     pub compute_sd: Option<f64>,
     /// The same of reading passes.
     pub read_sd: Option<f64>,
-    /// Trials of all threads.
     pub n_trials: usize,
-    /// Of the clock that measures all this.
     pub timer: TimerFacts,
 }
 
@@ -65,9 +62,7 @@ pub struct CoreSpread {
     pub share: f64,
     /// The kernel's number of the slowest.
     pub slowest: u32,
-    /// And of the fastest.
     pub fastest: u32,
-    /// Cores tried.
     pub n_cores: usize,
 }
 
@@ -80,7 +75,6 @@ pub struct ReadRates {
     pub all_bytes_per_s: f64,
     /// Fastest over slowest trial, less 1.
     pub spread: f64,
-    /// Memory gone over in each pass.
     pub buffer_bytes: u64,
 }
 
@@ -94,7 +88,6 @@ pub struct HugePages {
 }
 
 impl Figures {
-    /// Of what was seen.
     pub fn of(observed: &Observed, timer: TimerFacts) -> Self {
         let (rest, work) = (&observed.at_rest, &observed.at_work);
         let per_s = |count: u64, wall_ns: u64| count as f64 * 1e9 / wall_ns.max(1) as f64;

@@ -175,7 +175,7 @@ mod tests {
     use super::super::figures::ReadRates;
     use super::super::figures::tests::{TIMER, quiet};
     use super::*;
-    use crate::host::Cache;
+    use crate::host::cpu::Cache;
 
     fn figures() -> Figures {
         Figures::of(&quiet(), TIMER)

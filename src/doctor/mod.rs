@@ -23,9 +23,9 @@ mod room;
 
 use serde::Serialize;
 
-pub use check::{Basis, Check, Gain, Verdict};
-pub use conclusion::{Conclusion, Fit, Shown};
-pub use figures::{CoreSpread, Figures, HugePages, ReadRates};
+pub use check::{Check, Verdict};
+pub use conclusion::Conclusion;
+pub use figures::Figures;
 pub use observe::{Observed, Question, observe};
 
 use crate::build_info::BuildInfo;
@@ -34,14 +34,11 @@ use crate::host::{KernelSettings, Machine, Placement, TimerFacts, reading_buffer
 /// The engine, as far as it could be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// It runs.
     Answers {
         /// `llama_print_system_info()`.
         system_info: String,
     },
-    /// It does not start.
     Silent {
-        /// Why.
         reason: String,
     },
 }
@@ -49,19 +46,12 @@ pub enum Engine {
 /// What is known without measuring.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The machine.
     pub machine: Machine,
-    /// Where this process may run.
     pub placement: Placement,
-    /// How the kernel is set up.
     pub kernel: KernelSettings,
-    /// The clock.
     pub timer: TimerFacts,
-    /// Whether this program is a debug build.
     pub is_debug_build: bool,
-    /// The engine.
     pub engine: Engine,
-    /// Threads that are meant to be used.
     pub n_threads: u32,
 }
 
@@ -101,19 +91,12 @@ impl Facts {
 pub struct Examination {
     /// Fingerprint of the machine, as in records.
     pub machine: String,
-    /// Its processor.
     pub cpu: Option<String>,
-    /// This program's version.
     pub version: String,
-    /// Threads that were tried.
     pub n_threads: u32,
-    /// Time that was looked at it.
     pub looked_ns: u64,
-    /// What the machine is fit for.
     pub conclusion: Conclusion,
-    /// One by one.
     pub checks: Vec<Check>,
-    /// The numbers behind them.
     pub figures: Figures,
 }
 
@@ -202,6 +185,8 @@ pub(crate) mod fixture {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use super::conclusion::Fit;
 
     use super::*;
 

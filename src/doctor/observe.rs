@@ -19,9 +19,7 @@ const TIME_A_TRIAL: Duration = Duration::from_millis(800);
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Time for all of it.
     pub lasting: Duration,
-    /// Threads of the trials.
     pub n_threads: u32,
     /// Hardware threads to try one by one.
     pub cpus: Vec<u32>,
@@ -34,7 +32,6 @@ pub struct Question {
 /// What was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// Time that all of it took.
     pub looked_ns: u64,
     /// The machine while this process slept.
     pub at_rest: UsageDelta,
@@ -42,11 +39,8 @@ pub struct Observed {
     pub switches_at_rest: Option<u64>,
     /// The programs that used the CPU meanwhile, most first.
     pub busiest: Vec<Neighbour>,
-    /// One core at a time.
     pub cores: Vec<CoreTrial>,
-    /// Trials of one thread.
     pub one: Vec<Trial>,
-    /// Trials of all threads.
     pub all: Vec<Trial>,
     /// The same on huge pages.
     pub huge: Vec<Trial>,
@@ -56,10 +50,6 @@ pub struct Observed {
     pub clock_at_work: Option<Spread>,
 }
 
-/// Looks.
-///
-/// # Errors
-/// When the system gives fewer threads than are to be tried.
 pub fn observe(question: &Question) -> Result<Observed, ThreadsError> {
     let begun = Instant::now();
     let slices = Slices::of(question.lasting, question.huge_pages_on_request);

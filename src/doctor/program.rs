@@ -8,7 +8,6 @@ use crate::units;
 /// Share of a GPU's memory that drivers and desktops take.
 const IDLE_GPU_MEMORY: f64 = 0.05;
 
-/// How this program was compiled.
 pub(super) fn build(is_debug: bool) -> Check {
     const NAME: &str = "build";
     match is_debug {

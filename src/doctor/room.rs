@@ -143,7 +143,7 @@ pub(super) fn numa(placement: &Placement) -> Check {
 mod tests {
     use super::super::figures::tests::{TIMER, quiet};
     use super::*;
-    use crate::host::MemoryNode;
+    use crate::host::placement::MemoryNode;
 
     fn placement(allowed: &[u32], cores: u32) -> Placement {
         Placement {

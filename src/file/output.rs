@@ -94,9 +94,6 @@ struct Beside {
 }
 
 /// Says no before any work is done.
-///
-/// # Errors
-/// As [`OutputFile::create`], as far as it shows without writing.
 pub fn check(path: &Path, replace: Replace) -> Result<(), WriteError> {
     look(path, replace).map(drop)
 }
@@ -138,9 +135,6 @@ fn may_replace(path: &Path, file: &Path, replace: Replace) -> Result<(), WriteEr
 
 impl OutputFile {
     /// Starts a file that will become `path`, whose folder is there.
-    ///
-    /// # Errors
-    /// [`WriteError`]; nothing has changed then.
     pub fn create(path: &Path, replace: Replace) -> Result<Self, WriteError> {
         let failed = |source| io_error(path, source);
         let (target, old) = match look(path, replace)? {
@@ -190,9 +184,6 @@ impl OutputFile {
     }
 
     /// Where the bytes are for now, for writers that open the file themselves.
-    ///
-    /// # Errors
-    /// [`WriteError::Stream`] where the bytes go as they come.
     pub fn temp_path(&self) -> Result<&Path, WriteError> {
         match &self.way {
             Way::Beside(beside) => Ok(beside.temp.path()),
@@ -201,17 +192,11 @@ impl OutputFile {
     }
 
     /// Flushes to the disk and gives the file its name, replacing an older one.
-    ///
-    /// # Errors
-    /// [`WriteError`]; what was there before is still there.
     pub fn commit(self) -> Result<(), WriteError> {
         self.finish(true)
     }
 
     /// The same, but for what can be made again: a power cut may take it.
-    ///
-    /// # Errors
-    /// As [`OutputFile::commit`].
     pub fn commit_unsynced(self) -> Result<(), WriteError> {
         self.finish(false)
     }

@@ -33,9 +33,6 @@ pub(super) fn scratch_file(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// A folder for what is gathered before a file is made, gone when it is dropped.
-///
-/// # Errors
-/// The file system's.
 pub fn scratch_folder(folder: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX).rand_bytes(N_RANDOM);
@@ -51,9 +48,6 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 }
 
 /// Makes the folder of a file that will be written.
-///
-/// # Errors
-/// [`WriteError::Io`].
 pub fn make_folder_of(path: &Path) -> Result<(), WriteError> {
     fs::create_dir_all(folder_of(path)).map_err(|source| WriteError::Io {
         path: path.to_owned(),

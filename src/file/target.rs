@@ -31,9 +31,6 @@ const MOST_LINKS: usize = 40;
 
 impl Target {
     /// Looks, and changes nothing.
-    ///
-    /// # Errors
-    /// The file system's.
     pub fn of(path: &Path) -> io::Result<Self> {
         let hops = hops(path)?;
         if let Some(open) = hops.iter().find_map(|hop| descriptor(hop)) {

@@ -19,7 +19,6 @@ pub struct Cpu {
     pub model: Option<String>,
     /// `AuthenticAMD`, `GenuineIntel`, or ARM's implementer code.
     pub vendor: Option<String>,
-    /// x86 family number.
     pub family: Option<u32>,
     /// x86 model number, or ARM's part number.
     pub model_number: Option<u32>,
@@ -33,13 +32,11 @@ pub struct Cpu {
     pub available_cores: Option<u32>,
     /// A container's CPU quota in cores, when there is one.
     pub quota_cores: Option<f64>,
-    /// Processor packages.
     pub sockets: Option<u32>,
     /// Memory nodes that are online.
     pub numa_nodes: Option<u32>,
     /// Every distinct cache, innermost level first.
     pub caches: Vec<Cache>,
-    /// Instruction sets.
     pub features: CpuFeatures,
     /// Clock that the maker guarantees.
     pub base_hz: Option<u64>,
@@ -49,22 +46,18 @@ pub struct Cpu {
     pub current_hz: Option<u64>,
     /// Linux's frequency governor, as `performance`; several are joined with commas.
     pub governor: Option<String>,
-    /// Whether clocks above the base are allowed.
     pub turbo: Option<bool>,
 }
 
-/// One kind of cache.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cache {
     /// 1 is nearest to the core.
     pub level: u32,
     /// `Data`, `Instruction` or `Unified`.
     pub kind: String,
-    /// Size of one instance.
     pub bytes: u64,
     /// Hardware threads that share one instance.
     pub shared_by: u32,
-    /// Instances in the machine.
     pub instances: u32,
 }
 
@@ -176,7 +169,6 @@ impl Cpu {
     }
 }
 
-/// Numbers of the hardware threads that are online.
 pub(crate) fn online(files: &impl Files) -> Option<Vec<u32>> {
     cpu_list(&files.read(&format!("{CPUS}/online"))?)
 }

@@ -95,6 +95,13 @@ pub(crate) fn cpu_list(text: &str) -> Option<Vec<u32>> {
 #[derive(Debug)]
 pub(crate) struct Sample<'a>(pub &'a [(&'a str, &'a str)]);
 
+/// A [`Sample`]'s files from a listing, one a line: path and text.
+#[cfg(test)]
+pub(crate) fn listed(listing: &str) -> Vec<(&str, &str)> {
+    let lines = listing.lines().map(str::trim);
+    lines.filter_map(|line| line.split_once(' ')).collect()
+}
+
 #[cfg(test)]
 impl Files for Sample<'_> {
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {

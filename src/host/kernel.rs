@@ -35,7 +35,6 @@ pub struct KernelSettings {
 }
 
 impl KernelSettings {
-    /// Of this machine and this process's container.
     pub fn probe() -> Self {
         Self::from_files(&LiveFiles)
     }

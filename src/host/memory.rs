@@ -13,13 +13,10 @@ pub struct Memory {
     pub total_bytes: Option<u64>,
     /// What this process could take now without swapping, see [`available_memory_bytes`].
     pub available_bytes: Option<u64>,
-    /// Swap space.
     pub swap_total_bytes: Option<u64>,
-    /// Swap space in use.
     pub swap_used_bytes: Option<u64>,
     /// Mode of transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
-    /// Size of a page.
     pub page_bytes: Option<u64>,
 }
 
@@ -103,7 +100,6 @@ fn bracketed(text: &str) -> Option<String> {
     Some(rest.split_once(']')?.0.to_owned())
 }
 
-/// Size of a memory page.
 #[cfg(unix)]
 pub(crate) fn page_bytes() -> Option<u64> {
     // SAFETY: sysconf takes no pointers and may be called at any time.
@@ -111,7 +107,6 @@ pub(crate) fn page_bytes() -> Option<u64> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-/// Size of a memory page.
 #[cfg(not(unix))]
 pub(crate) fn page_bytes() -> Option<u64> {
     None

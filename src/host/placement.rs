@@ -11,7 +11,6 @@ use super::files::{Files, LiveFiles, colon_value, cpu_list};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Placement {
-    /// Hardware threads that are online.
     pub online_cpus: Option<Vec<u32>>,
     /// Those that affinity and cpuset leave to this process.
     pub allowed_cpus: Option<Vec<u32>>,
@@ -25,17 +24,14 @@ pub struct Placement {
     pub numa_balancing: Option<bool>,
 }
 
-/// One memory node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryNode {
-    /// The kernel's number.
     pub id: u32,
     /// Its hardware threads; none for memory without cores.
     pub cpus: Vec<u32>,
 }
 
 impl Placement {
-    /// Of this process, now.
     pub fn probe() -> Self {
         Self::from_files(&LiveFiles)
     }

@@ -10,9 +10,6 @@ use super::files::{Files, LiveFiles, space_value};
 
 /// Makes this process the first that the kernel ends when memory runs out, so that the supervisor
 /// and the user's other programs live on (proc(5), `oom_score_adj`). Does nothing outside Linux.
-///
-/// # Errors
-/// The operating system's, when `/proc` is missing or read-only.
 pub fn lower_oom_priority_of_self() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
@@ -21,9 +18,6 @@ pub fn lower_oom_priority_of_self() -> io::Result<()> {
 
 /// Lets this process take `bytes` more of memory for data than it has now; asking for more then fails (setrlimit(2),
 /// `RLIMIT_DATA`). Does nothing outside Linux.
-///
-/// # Errors
-/// The operating system's, when `/proc` is missing or the limit is refused.
 pub fn limit_memory_of_self(bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -61,9 +55,6 @@ pub fn leave_at_once(code: i32) -> ! {
 ///
 /// "Parent" means the *thread* that started this process: a supervisor must start its workers from
 /// a thread that lives as long as they do. A parent that was gone before this call is not noticed.
-///
-/// # Errors
-/// The operating system's.
 pub fn die_with_parent() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -77,9 +68,6 @@ pub fn die_with_parent() -> io::Result<()> {
 }
 
 /// Standard output for this program alone: from now on what a C library prints there goes nowhere. Outside Unix it goes on.
-///
-/// # Errors
-/// The operating system's.
 pub fn take_stdout() -> io::Result<Box<dyn io::Write>> {
     #[cfg(unix)]
     {

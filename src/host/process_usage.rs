@@ -103,7 +103,6 @@ fn own_switches() -> Option<(u64, u64)> {
     ))
 }
 
-/// Voluntary and involuntary context switches of this process.
 #[cfg(not(target_os = "linux"))]
 fn own_switches() -> Option<(u64, u64)> {
     None
@@ -121,19 +120,16 @@ pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     clock_ns(clock)
 }
 
-/// CPU time of a whole process in nanoseconds.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     ProcessUsage::of_pid(pid).cpu_ns
 }
 
-/// CPU time of the calling thread.
 #[cfg(target_os = "linux")]
 pub(crate) fn thread_cpu_ns() -> Option<u64> {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// CPU time of the calling thread.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn thread_cpu_ns() -> Option<u64> {
     None

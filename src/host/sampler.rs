@@ -37,9 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What to sample and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SamplerSettings {
-    /// Least time between samples.
     pub interval: Duration,
-    /// Process to watch.
     pub pid: u32,
     /// NVML's numbers of the GPUs to watch, if any.
     pub gpus: Vec<u32>,
@@ -59,7 +57,6 @@ impl SamplerSettings {
 /// The machine and the process over one interval. `None`: could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct UsageSample {
-    /// Length of the interval.
     pub wall_ns: u64,
     pub rss_bytes: Option<u64>,
     /// 100 is one core.
@@ -104,9 +101,6 @@ impl Drop for Window {
 
 impl UsageSampler {
     /// Starts the thread, which waits for a first window.
-    ///
-    /// # Errors
-    /// The operating system's, when it gives no thread.
     pub fn start(settings: SamplerSettings) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         Builder::new()

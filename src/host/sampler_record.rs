@@ -22,17 +22,14 @@ pub struct Spread {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UsageSummary {
-    /// Samples taken.
     pub samples: u64,
     /// Time asked for between samples.
     pub interval_ns: u64,
-    /// Time that was watched.
     pub wall_ns: u64,
     /// CPU time that the sampler itself used, all of it (Linux).
     pub own_cost_ns: Option<u64>,
     /// The part of it while the process worked: the rest came before or after.
     pub beside_cost_ns: u64,
-    /// Memory of the process.
     pub rss_bytes: Option<Spread>,
     /// CPU time of the process: 100 is one core.
     pub process_cpu_percent: Option<Spread>,
@@ -42,9 +39,7 @@ pub struct UsageSummary {
     pub steal_percent: Option<Spread>,
     /// Clock of the fastest core, while the process worked.
     pub frequency_hz: Option<Spread>,
-    /// Processor temperature in degrees Celsius.
     pub temperature_c: Option<Spread>,
-    /// The watched GPUs.
     pub gpu: Option<GpuSummary>,
 }
 
@@ -52,11 +47,8 @@ pub struct UsageSummary {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuSummary {
-    /// Clock of the multiprocessors.
     pub sm_clock_hz: Option<Spread>,
-    /// Power draw in milliwatts.
     pub power_mw: Option<Spread>,
-    /// Degrees Celsius.
     pub temperature_c: Option<Spread>,
     /// Device memory in use by anybody.
     pub memory_used_bytes: Option<Spread>,

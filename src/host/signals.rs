@@ -18,9 +18,6 @@ pub enum Ending {
 const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 /// Calls `act`, in a thread of its own, for every such signal from now on. Once a process.
-///
-/// # Errors
-/// When the system does not let it.
 #[cfg(unix)]
 pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
     let heeded = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
@@ -39,9 +36,6 @@ pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()>
 }
 
 /// Calls `act`, in a thread of its own, for Ctrl-C and for a console that closes. Once a process.
-///
-/// # Errors
-/// When the system does not let it.
 #[cfg(not(unix))]
 pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
     ctrlc::set_handler(move || act(Ending::Asked)).map_err(io::Error::other)

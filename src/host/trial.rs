@@ -31,7 +31,6 @@ pub struct TrialSettings {
     pub n_threads: u32,
     /// Memory that all threads together read in a pass.
     pub buffer_bytes: u64,
-    /// Whether to ask the kernel for huge pages.
     pub huge_pages: bool,
     /// Time for everything, the first touch of the memory included.
     pub lasting: Duration,
@@ -40,7 +39,6 @@ pub struct TrialSettings {
 /// Times of equal passes, each from the common start to the last thread's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Threads.
     pub n_threads: u32,
     /// Bytes of a reading pass.
     pub buffer_bytes: u64,
@@ -61,9 +59,6 @@ pub struct CoreTrial {
 
 impl Trial {
     /// Makes threads and memory, works until the time is over, and forgets them.
-    ///
-    /// # Errors
-    /// When the system gives fewer threads.
     pub fn run(settings: TrialSettings) -> Result<Self, ThreadsError> {
         let begun = Instant::now();
         let n_threads = settings.n_threads.max(1);

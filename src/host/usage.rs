@@ -16,7 +16,7 @@ use super::process_usage::ProcessUsage;
 use super::procfs::MachineTicks;
 use super::thermal;
 
-pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary, Window};
+pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary};
 
 /// Counters of the machine and of one process at one instant.
 #[derive(Clone, Debug)]
@@ -35,7 +35,6 @@ pub struct UsageSnapshot {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UsageDelta {
-    /// Time between the snapshots.
     pub wall_ns: u64,
     /// CPU time of the process, user and system, all its threads.
     pub process_cpu_ns: Option<u64>,
@@ -53,13 +52,9 @@ pub struct UsageDelta {
     pub minor_faults: Option<u64>,
     /// Page faults served from disk.
     pub major_faults: Option<u64>,
-    /// Memory the process held at the later snapshot.
     pub rss_bytes: Option<u64>,
-    /// The most it has held since it started.
     pub peak_rss_bytes: Option<u64>,
-    /// Bytes the whole machine read from swap.
     pub swap_in_bytes: Option<u64>,
-    /// Bytes the whole machine wrote to swap.
     pub swap_out_bytes: Option<u64>,
     /// Thermal throttling events of all cores (x86 Linux).
     pub throttle_events: Option<u64>,
@@ -110,13 +105,10 @@ impl UsageDelta {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PhaseEnergy {
-    /// While the prompts were computed.
     pub prefill_mj: u64,
-    /// While tokens were generated.
     pub decode_mj: u64,
 }
 
-/// Memory this process holds now.
 pub fn rss_bytes() -> Option<u64> {
     ProcessUsage::of_self().rss_bytes
 }
@@ -124,15 +116,6 @@ pub fn rss_bytes() -> Option<u64> {
 impl UsageSnapshot {
     /// Of this machine and this process. Costs under a millisecond: not for inside a measured step.
     pub fn take() -> Self {
-        Self::of(ProcessUsage::of_self())
-    }
-
-    /// Of this machine and process `pid`. This process's own CPU time then counts as others'.
-    pub fn take_of(pid: u32) -> Self {
-        Self::of(ProcessUsage::of_pid(pid))
-    }
-
-    fn of(process: ProcessUsage) -> Self {
         let files = &LiveFiles;
         let vmstat = files.read("/proc/vmstat").unwrap_or_default();
         let pages = |key: &str| space_value(&vmstat, key)?.checked_mul(page_bytes()?);
@@ -141,7 +124,7 @@ impl UsageSnapshot {
             machine: files
                 .read("/proc/stat")
                 .and_then(|text| MachineTicks::parse(&text)),
-            process,
+            process: ProcessUsage::of_self(),
             swap_in_bytes: pages("pswpin"),
             swap_out_bytes: pages("pswpout"),
             throttle_events: thermal::throttle_events(files),
@@ -223,7 +206,6 @@ pub(crate) fn tick_ns() -> Option<u64> {
     1_000_000_000u64.checked_div(u64::try_from(per_second).ok()?)
 }
 
-/// Length of the tick that `/proc` counts in.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn tick_ns() -> Option<u64> {
     None
@@ -324,10 +306,8 @@ mod tests {
 
     #[test]
     fn another_pid_is_read_like_our_own() {
-        let snapshot = UsageSnapshot::take_of(std::process::id());
-        assert!(snapshot.process.cpu_ns.is_some());
-        assert!(snapshot.process.rss_bytes.is_some());
-        let nobody = UsageSnapshot::take_of(u32::MAX);
-        assert_eq!(nobody.process, ProcessUsage::default());
+        let own = ProcessUsage::of_pid(std::process::id());
+        assert!(own.cpu_ns.is_some() && own.rss_bytes.is_some());
+        assert_eq!(ProcessUsage::of_pid(u32::MAX), ProcessUsage::default());
     }
 }

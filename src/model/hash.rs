@@ -52,9 +52,6 @@ type Known = Mutex<BTreeMap<String, String>>;
 static KNOWN: Known = Mutex::new(BTreeMap::new());
 
 /// As [`sha256_file`], from the user's cache when the file there has this path and `stamp`.
-///
-/// # Errors
-/// As [`sha256_file`], and [`ModelError::Changed`] when the file has not, or no longer has, this stamp.
 pub(super) fn sha256_cached(
     path: &Path,
     stamp: &FileStamp,

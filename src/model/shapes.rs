@@ -17,9 +17,6 @@ const MOST_EXPERTS: u64 = 4096;
 const TIMES_WIDEST: u64 = 2;
 
 /// Refuses a header whose numbers contradict its tensors.
-///
-/// # Errors
-/// [`ModelError::Malformed`] with the key, its value and what it contradicts.
 pub(super) fn check(
     path: &Path,
     gguf: &Gguf,

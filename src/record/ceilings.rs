@@ -95,9 +95,6 @@ impl Owner {
 }
 
 /// Writes ceilings to `path`, whole or not at all.
-///
-/// # Errors
-/// The file system's.
 pub fn write(ceilings: &Ceilings, path: &Path) -> io::Result<()> {
     make_folder_of(path)?;
     let mut file = OutputFile::create(path, Replace::Always)?;

@@ -88,9 +88,6 @@ impl History {
 
     /// Copies a run's record into the history, replacing an earlier copy, and returns its folder there.
     /// `regression` keeps the night out of later baselines.
-    ///
-    /// # Errors
-    /// [`HistoryError`].
     pub fn add(&self, run: &Path, regression: bool) -> Result<PathBuf, HistoryError> {
         let night = self.folder.join(self.name_of(run)?);
         let io = |action| {
@@ -118,9 +115,6 @@ impl History {
     }
 
     /// Makes a run the baseline: copies it and pins it. Nights before it no longer count.
-    ///
-    /// # Errors
-    /// [`HistoryError`].
     pub fn promote(&self, run: &Path) -> Result<PathBuf, HistoryError> {
         let night = self.add(run, false)?;
         let name = night.file_name().unwrap_or_default().to_string_lossy();

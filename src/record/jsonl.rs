@@ -141,9 +141,6 @@ impl Writer {
     }
 
     /// Takes an existing record, and changes nothing yet: [`Writer::mend`] before appending.
-    ///
-    /// # Errors
-    /// [`RecordError::Io`], [`RecordError::InUse`].
     pub fn open(folder: &Path) -> Result<Self, RecordError> {
         let path = folder.join(FILE_NAME);
         let mut options = OpenOptions::new();
@@ -156,9 +153,6 @@ impl Writer {
     }
 
     /// Takes off a last line that a crash cut short, and goes to the end.
-    ///
-    /// # Errors
-    /// [`RecordError::Io`].
     pub fn mend(&mut self) -> Result<(), RecordError> {
         let file = &mut self.file;
         let mut mend = || -> std::io::Result<()> {
@@ -176,9 +170,6 @@ impl Writer {
     }
 
     /// Appends a line, in one write, so that a crash loses at most the line being written.
-    ///
-    /// # Errors
-    /// [`RecordError::Io`].
     pub fn append(&mut self, line: &Line) -> Result<(), RecordError> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).map_err(|e| RecordError::Io {
@@ -234,9 +225,6 @@ pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordE
 }
 
 /// Reads the first line of a record alone.
-///
-/// # Errors
-/// [`RecordError`].
 pub fn read_header(run: &Path) -> Result<RunHeader, RecordError> {
     Lines::open(run)?.header()
 }

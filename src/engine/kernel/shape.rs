@@ -8,9 +8,6 @@ use crate::roofline::kernel::{Kernel, Load};
 const LONGEST: u64 = i32::MAX as u64;
 
 /// Whether the kernel can be built at all.
-///
-/// # Errors
-/// [`EngineError::Unsupported`] with what does not fit what.
 pub(super) fn check_kernel(kernel: &Kernel) -> Result<(), EngineError> {
     match kernel {
         Kernel::MatMul {
@@ -59,9 +56,6 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<(), EngineError> {
 }
 
 /// Whether the kernel can be given so much at once.
-///
-/// # Errors
-/// As [`check_kernel`].
 pub(super) fn check_load(load: Load) -> Result<(), EngineError> {
     let n = u64::from(load.n_seq) * u64::from(load.n_tokens);
     let seen = u64::from(load.n_past) + u64::from(load.n_tokens);

@@ -36,11 +36,9 @@ trait EnergyCounters: fmt::Debug {
     /// The largest value of a device's counter, after which it begins again; `None`: it never does.
     fn range_uj(&self, at: usize) -> Option<u64>;
 
-    /// What a device is called.
     fn name(&self, at: usize) -> String;
 }
 
-/// What one reading gave.
 type Reading = Result<Vec<u64>, String>;
 
 /// Microjoules between two readings, of each device.
@@ -107,7 +105,6 @@ impl EnergyMeter {
         }
     }
 
-    /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.gpu.is_none() && self.cpu.is_none()
     }
@@ -173,7 +170,6 @@ pub struct CpuEnergy {
 }
 
 impl CpuEnergy {
-    /// Whether the processor's counters can be read.
     pub(super) fn probe() -> Self {
         Self {
             idle_power_mw: None,
@@ -221,7 +217,6 @@ impl IdlePower {
         }
     }
 
-    /// Writes down what was found.
     fn note(&self, machine: &mut Machine) {
         let mut is_known = false;
         match &self.gpu {

@@ -28,9 +28,6 @@ struct Package {
 
 impl<F: Files + Debug> Rapl<F> {
     /// Finds the packages' counters and tries them.
-    ///
-    /// # Errors
-    /// Why there is none that can be read, in words.
     pub(super) fn open(files: F) -> Result<Self, String> {
         let folders = files.list(POWERCAP);
         let packages: Vec<Package> = folders

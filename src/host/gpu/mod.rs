@@ -18,7 +18,6 @@ pub struct GpuReport {
     pub driver_version: Option<String>,
     /// Newest CUDA version that the driver supports, as `13.0`.
     pub cuda_version: Option<String>,
-    /// One entry for each device that NVML names.
     pub devices: Vec<Gpu>,
     /// Why `devices` is empty, in words.
     pub none_because: Option<String>,
@@ -30,32 +29,22 @@ pub struct GpuReport {
 pub struct Gpu {
     /// NVML's number of the device; CUDA may number differently.
     pub index: u32,
-    /// Product name.
     pub name: Option<String>,
-    /// NVML's unique id.
     pub uuid: Option<String>,
     /// Where it is on the PCI bus, as `00000000:01:00.0`: by this the engine's devices are found again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pci_bus_id: Option<String>,
-    /// Memory on the device.
     pub memory_total_bytes: Option<u64>,
-    /// Memory not in use.
     pub memory_free_bytes: Option<u64>,
     /// Memory in use by anybody.
     pub memory_used_bytes: Option<u64>,
-    /// Current clock of the multiprocessors.
     pub sm_clock_hz: Option<u64>,
-    /// Current clock of the memory.
     pub memory_clock_hz: Option<u64>,
-    /// Highest clock of the multiprocessors.
     pub max_sm_clock_hz: Option<u64>,
-    /// Highest clock of the memory.
     pub max_memory_clock_hz: Option<u64>,
-    /// Width of the memory bus, in bits.
     pub memory_bus_width_bits: Option<u32>,
     /// CUDA cores.
     pub n_cores: Option<u32>,
-    /// Power limit in force, in milliwatts.
     pub power_limit_mw: Option<u32>,
     /// Power draw in milliwatts, by the sensor and at one instant.
     pub power_mw: Option<u32>,
@@ -66,11 +55,9 @@ pub struct Gpu {
     /// Why its energy cannot be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_energy_because: Option<String>,
-    /// Degrees Celsius.
     pub temperature_c: Option<u32>,
     /// Generation of the PCIe link; idle devices often lower it.
     pub pcie_generation: Option<u32>,
-    /// Lanes of the PCIe link.
     pub pcie_width: Option<u32>,
     /// Whether the device is cut into instances (MIG).
     pub mig_enabled: Option<bool>,
@@ -88,7 +75,6 @@ impl GpuReport {
         Self::of(&nvml)
     }
 
-    /// The same of any driver.
     pub(crate) fn of(driver: &dyn GpuReadings) -> Self {
         let count = match driver.count() {
             Ok(count) => count,
@@ -111,9 +97,6 @@ impl GpuReport {
     }
 
     /// NVML's numbers of the engine's GPUs, of which `pci_ids` has the place on the bus where the engine says it.
-    ///
-    /// # Errors
-    /// Why they cannot be told, in words.
     pub fn indices_of(&self, pci_ids: &[Option<&str>]) -> Result<Vec<u32>, String> {
         if self.devices.is_empty() {
             let because = self.none_because.clone();

@@ -10,13 +10,10 @@ use super::usage::GpuUsage;
 /// A driver that can be asked. Devices are counted from 0. Every query may fail by itself, and any of them from some
 /// moment on: a device can fall off the bus, and a driver can be unloaded.
 pub(crate) trait GpuReadings {
-    /// Driver version, as `580.65.06`.
     fn driver_version(&self) -> Option<String>;
 
-    /// Newest CUDA version that the driver supports, as `13.0`.
     fn cuda_version(&self) -> Option<String>;
 
-    /// How many devices there are.
     fn count(&self) -> Result<u32, NvmlError>;
 
     /// What the device is and how it is; what the driver does not say is `None`.
