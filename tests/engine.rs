@@ -146,7 +146,7 @@ fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32, unified: bool) {
 /// One test, since the engine initialises once a process.
 #[test]
 fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
-    let llama = Llama::init(Log::Off).expect("the engine");
+    let llama = Llama::init(Log::Errors).expect("the engine");
     let facts = llama.facts();
     assert_eq!(facts.name, "llama.cpp");
     assert!(facts.system_info.contains("CPU"), "{}", facts.system_info);

@@ -462,7 +462,7 @@ fn check_fit(engine: &LlamaEngine<'_>) {
 /// One test, since the engine initialises once a process.
 #[test]
 fn a_real_model_answers() {
-    let llama = Llama::init(Log::Off).expect("the engine");
+    let llama = Llama::init(Log::Errors).expect("the engine");
     let key = job(&["a"], 1, 1).case.load_key();
     let tiny = llama.load(support::tiny_model(), &key).expect("loads");
     let refused = tiny.apply_template("hello");

@@ -7,10 +7,10 @@ pub mod clock;
 pub mod found;
 pub mod kernel;
 pub mod llama;
-pub mod out_of_memory;
-pub mod plugins;
-pub mod rpc;
-pub mod slowed;
+pub(crate) mod out_of_memory;
+pub(crate) mod plugins;
+pub(crate) mod rpc;
+pub(crate) mod slowed;
 pub mod synthetic;
 
 use serde::{Deserialize, Serialize};

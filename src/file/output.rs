@@ -26,23 +26,19 @@ pub enum Replace {
     Never,
     /// One that this program wrote, as its beginning shows.
     Own(fn(&str) -> bool),
-    /// Any.
     Always,
 }
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// It is there.
     #[error("{}: exists; --force replaces it", .0.display())]
     Exists(PathBuf),
     /// It is there, and was not written by this program.
     #[error("{}: exists, and ggufbench did not write it; --force replaces it", .0.display())]
     Foreign(PathBuf),
-    /// A folder.
     #[error("{}: is a folder; name a file", .0.display())]
     Folder(PathBuf),
-    /// A disk.
     #[error("{}: is a disk, and what is on it would be lost; name a file", .0.display())]
     Disk(PathBuf),
     /// A stream, where a file is needed.
@@ -51,7 +47,6 @@ pub enum WriteError {
     /// The system said no.
     #[error("{}: cannot be written: {source}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,

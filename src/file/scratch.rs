@@ -16,7 +16,6 @@ const STALE_FOLDER_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Around the random characters of every temporary name.
 const PREFIX: &str = ".ggufbench-";
 const SUFFIX: &str = ".tmp";
-/// How many of those there are.
 const N_RANDOM: usize = 6;
 
 /// A file that is gone when it is dropped. Unlike tempfile's own, it is as readable as the umask has it: what becomes of it may

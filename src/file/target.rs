@@ -12,7 +12,6 @@ pub(super) enum Target {
     File(PathBuf, Metadata),
     /// A terminal, a pipe, a device or a socket, or a file that this process has open already: bytes go through it.
     Stream(Stream),
-    /// A folder.
     Folder,
     /// A disk: writing to it would destroy what is on it.
     Disk,
@@ -20,7 +19,6 @@ pub(super) enum Target {
 
 /// How to reach a stream.
 pub(super) enum Stream {
-    /// By its name.
     Named(PathBuf),
     /// By a descriptor that is open already; its position is shared.
     Open(File),

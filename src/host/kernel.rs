@@ -14,7 +14,6 @@ pub enum Limit<T> {
     Unknown,
     /// Could be read, and there is none.
     Without,
-    /// There is one.
     At(T),
 }
 

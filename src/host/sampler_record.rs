@@ -12,7 +12,6 @@ use super::sampler::UsageSample;
 pub struct Spread {
     /// Smallest, over samples of at least half an interval.
     pub min: f64,
-    /// Mean over time.
     pub mean: f64,
     /// Largest, over samples of at least half an interval.
     pub max: f64,

@@ -1,9 +1,9 @@
 //! From a case to its decode calls: the prompts, and one repetition of prefill and decode with
 //! every call timed. METHODOLOGY.md, section 2, is the protocol this follows.
 
-pub mod agreement;
+pub(crate) mod agreement;
 pub mod kernel;
-pub mod steady;
+pub(crate) mod steady;
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};

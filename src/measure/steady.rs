@@ -17,7 +17,6 @@ const MIN_STEPS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Steadiness {
-    /// They did.
     Settled,
     /// The level still changed at the end: the figures deserve less trust.
     NotSteady,

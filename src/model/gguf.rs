@@ -218,7 +218,6 @@ pub(crate) fn block_elements(ty: sys::ggml_type) -> u64 {
     unsafe { sys::ggml_blck_size(ty) }.max(0) as u64
 }
 
-/// Bytes of one block.
 pub(crate) fn block_bytes(ty: sys::ggml_type) -> u64 {
     // SAFETY: a table look-up by a valid type.
     unsafe { sys::ggml_type_size(ty) as u64 }

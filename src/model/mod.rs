@@ -12,14 +12,14 @@
 
 mod error;
 mod facts;
-pub mod fetch;
+pub(crate) mod fetch;
 mod file_type;
 mod generative;
 mod gguf;
 mod hash;
 mod log_capture;
 mod names;
-pub mod ollama;
+pub(crate) mod ollama;
 mod parts;
 pub mod quantize;
 mod scan;
@@ -41,14 +41,15 @@ pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
 pub use names::sanitize_name;
-pub use parts::ModelFile;
-pub use sequence_memory::SlidingLayers;
-pub use source::{Ensure, ModelSpec, Resolution, ResolvedModel, resolve};
-pub use stamp::FileStamp;
-pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
-pub use sums::{Matrices, type_block_elements, type_bytes_per_element};
-pub use unused::{UnusedKind, UnusedTensors};
-pub use watch::FileWatch;
+pub(crate) use parts::ModelFile;
+pub(crate) use sequence_memory::SlidingLayers;
+pub use source::{Ensure, Resolution, ResolvedModel, resolve};
+pub(crate) use store::cache_dir;
+pub use store::ModelStore;
+pub(crate) use sums::type_block_elements;
+pub use sums::type_bytes_per_element;
+pub(crate) use unused::UnusedTensors;
+pub(crate) use watch::FileWatch;
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

@@ -21,7 +21,6 @@ const MOST_PADDING_BYTES: u64 = 64 << 20;
 /// Bytes after the last tensor in which another file's beginning is looked for.
 const BEGINNING_BYTES: u64 = 64 << 10;
 
-/// One file of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
     /// Its name; it lies in the folder of the model's first file.

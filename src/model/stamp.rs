@@ -12,7 +12,6 @@ use super::ModelError;
 /// cannot, and a file that took another's name has an inode of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
-    /// Size.
     pub bytes: u64,
     /// When the contents were last written, nanoseconds since 1970.
     pub modified_ns: i64,

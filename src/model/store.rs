@@ -42,7 +42,6 @@ pub struct CatalogueEntry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wheel {
-    /// Package name.
     pub package: String,
     /// Exact version.
     pub version: String,
@@ -88,7 +87,6 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The entry of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&CatalogueEntry> {
         self.models.iter().find(|entry| entry.name == name)

@@ -35,7 +35,6 @@ pub struct Matrices {
     /// Whether only tokens whose logits are asked for pass through: the output matrix, and the last
     /// layer's feed-forward (the engine drops all other tokens after the last attention).
     pub only_logits: bool,
-    /// How many of them the model has.
     pub count: u64,
 }
 

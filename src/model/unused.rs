@@ -34,11 +34,8 @@ impl fmt::Display for UnusedKind {
 /// Tensors of one kind, summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnusedTensors {
-    /// What they are for.
     pub kind: UnusedKind,
-    /// How many there are.
     pub n_tensors: u32,
-    /// Their bytes.
     pub bytes: u64,
 }
 

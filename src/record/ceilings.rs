@@ -31,7 +31,6 @@ pub struct Owner {
 /// What was found where ceilings are kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
-    /// These.
     Kept(Ceilings),
     /// Nothing yet.
     Nothing,

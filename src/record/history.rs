@@ -46,9 +46,7 @@ pub enum HistoryError {
     /// A record whose name is none of a folder.
     #[error("{path}: its record calls itself '{run}', which is no name of a folder")]
     Name {
-        /// The record.
         path: PathBuf,
-        /// The name.
         run: String,
     },
     /// A record that does not say when it was made.
@@ -56,14 +54,12 @@ pub enum HistoryError {
         "{path}: its started_at '{started_at}' is no time with a zone, so that it has no place among the nights"
     )]
     Time {
-        /// The record.
         path: PathBuf,
         /// What stands there.
         started_at: String,
     },
 }
 
-/// Some nights of a history.
 #[derive(Debug, Default)]
 pub struct Nights {
     /// Their folders, newest first.
@@ -177,7 +173,6 @@ impl History {
         night.join(REGRESSION).exists()
     }
 
-    /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -221,7 +216,6 @@ fn is_same_run(a: &RunHeader, b: &RunHeader) -> bool {
     identity(a) == identity(b)
 }
 
-/// When a night started, by its record.
 fn start(night: &Path) -> Result<(Timestamp, RunHeader), HistoryError> {
     let header = jsonl::read_header(night)?;
     match header.started() {

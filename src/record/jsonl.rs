@@ -183,11 +183,6 @@ impl Writer {
             .and_then(|()| self.file.flush())
             .map_err(io(&self.path, "cannot write a record line"))
     }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 /// Where a run's record is, given its folder or the file itself.
@@ -422,11 +417,11 @@ mod tests {
     fn a_line_cut_short_is_taken_off_before_going_on() {
         let folder = folder_with("{\"whole\":1}\n{\"cut");
         let mut writer = Writer::open(folder.path()).expect("free");
-        let text = std::fs::read_to_string(writer.path()).expect("readable");
+        let text = std::fs::read_to_string(locate(folder.path())).expect("readable");
         assert!(text.ends_with("{\"cut"), "opening changes nothing");
         writer.mend().expect("mended");
         writer.append(&end(7)).expect("writable");
-        let text = std::fs::read_to_string(writer.path()).expect("readable");
+        let text = std::fs::read_to_string(locate(folder.path())).expect("readable");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0], "{\"whole\":1}");

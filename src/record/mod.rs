@@ -5,10 +5,10 @@
 //! its outcome, and an `end` when the run ended by itself or by Ctrl-C. Every figure anyone prints is
 //! computed from these lines; `schema/run.schema.json` states their form.
 
-pub mod ceilings;
-pub mod history;
+pub(crate) mod ceilings;
+pub(crate) mod history;
 pub mod jsonl;
-pub mod newest;
+pub(crate) mod newest;
 pub mod requests;
 
 use std::fmt;

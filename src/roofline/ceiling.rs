@@ -156,6 +156,7 @@ impl Ceilings {
     }
 
     /// Those of [`Ceilings::nodes`] that must still be measured.
+    #[cfg(test)]
     pub fn missing(&self, items: &[Item]) -> Vec<Point> {
         let mut missing = self.nodes(items);
         missing.retain(|point| self.get(point).is_none());

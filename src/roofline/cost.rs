@@ -22,6 +22,7 @@ pub struct KvCache {
 
 impl KvCache {
     /// Both caches in half precision, the engine's default, and full.
+    #[cfg(test)]
     pub const F16: Self = Self {
         k_bytes: 2.0,
         v_bytes: 2.0,
@@ -47,7 +48,6 @@ pub(super) fn sliding_cells(n_window: u32, beyond: Option<u32>) -> u32 {
 pub struct CallShape {
     /// Sequences.
     pub n_seq: u32,
-    /// Tokens of each.
     pub n_tokens: u32,
     /// Tokens in each one's cache before the call.
     pub n_past: u32,
@@ -152,7 +152,6 @@ impl Cost {
             + self.logits_bytes
     }
 
-    /// All FLOPs.
     pub fn flops(&self) -> f64 {
         self.matmul_flops + self.attention_flops
     }

@@ -107,17 +107,6 @@ pub struct Point {
 }
 
 impl Kernel {
-    /// The word a table has for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::MatMul { .. } => "matmul",
-            Self::Experts { .. } => "experts",
-            Self::Attention { .. } => "attention",
-            Self::Glue { .. } => "small operations",
-            Self::Logits { .. } => "logits",
-        }
-    }
-
     /// Bytes of weights that one pass over it reads, when `n_tokens` tokens use it; of experts the
     /// expected number of distinct ones. `bytes_per_element` is that of its type. Zero without weights.
     pub fn weight_bytes(&self, bytes_per_element: f64, n_tokens: u32) -> f64 {

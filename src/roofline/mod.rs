@@ -11,9 +11,9 @@
 //! | what curve do measured steps follow, and what does it say of batches not measured | [`mod@fit`] |
 
 pub mod ceiling;
-pub mod cost;
-pub mod fit;
+pub(crate) mod cost;
+pub(crate) mod fit;
 pub mod kernel;
-pub mod predict;
+pub(crate) mod predict;
 pub mod slice;
-pub mod work;
+pub(crate) mod work;

@@ -109,7 +109,6 @@ impl Limit {
 pub struct Prediction {
     /// All of it, with the band.
     pub total: Span,
-    /// Its parts.
     pub parts: Parts,
     /// Weights read a second in the matrix kernels, as a share of what they read for a single token.
     pub weight_bandwidth_share: Option<f64>,

@@ -161,7 +161,6 @@ impl Drop for Buffer {
 }
 
 impl Buffer {
-    /// So many bytes of a kind.
     pub fn new(kind: sys::ggml_backend_buffer_type_t, bytes: usize) -> Result<Self, EngineError> {
         // SAFETY: a valid kind of buffer.
         let buffer = unsafe { sys::ggml_backend_buft_alloc_buffer(kind, bytes) };

@@ -10,8 +10,6 @@ mod ops;
 mod shape;
 mod stock;
 
-use std::ffi::CStr;
-
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +34,6 @@ pub enum KernelDevice {
 #[derive(Debug)]
 pub struct KernelBackend {
     backend: Backend,
-    device_name: String,
-    device: KernelDevice,
 }
 
 impl KernelBackend {
@@ -64,23 +60,7 @@ impl KernelBackend {
                 })
             })?;
         backend.set_n_threads(n_threads);
-        // SAFETY: the device outlives the process's backends; the name is a NUL-terminated constant of it.
-        let name = unsafe { CStr::from_ptr(sys::ggml_backend_dev_description(backend.device())) };
-        Ok(Self {
-            device_name: name.to_string_lossy().trim().to_owned(),
-            backend,
-            device,
-        })
-    }
-
-    /// What the device calls itself, `NVIDIA H100`.
-    pub fn device_name(&self) -> &str {
-        &self.device_name
-    }
-
-    /// Which device it is.
-    pub fn device(&self) -> KernelDevice {
-        self.device
+        Ok(Self { backend })
     }
 
     /// Lays in about `bytes` of distinct weights for a kernel that has weights, at least one matrix; for

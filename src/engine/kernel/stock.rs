@@ -71,11 +71,6 @@ impl<'b> Stock<'b> {
         }
     }
 
-    /// Bytes of distinct memory that a graph's kernels go through together.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// The kernel under a load, over and over; never so often in one part that a pass takes long. `at_most_bytes` of the weights are used, at least one matrix.
     ///
     /// # Errors

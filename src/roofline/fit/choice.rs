@@ -56,7 +56,6 @@ pub fn choose(data: &[Observation]) -> Option<Choice> {
 /// A batch size that was kept from the fit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
-    /// The batch.
     pub batch: f64,
     /// Its measured step, nanoseconds.
     pub measured_ns: f64,

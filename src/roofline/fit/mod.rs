@@ -111,7 +111,6 @@ impl Form {
 /// A fitted curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
-    /// Which kind.
     pub form: Form,
     /// In the order of [`Form::formula`], nanoseconds for one of what they multiply (so rates are their
     /// inverses); 0 for those that the data left out.
@@ -264,11 +263,6 @@ impl Fit {
         (ns > 0.0).then_some(Expected { ns, interval_ns })
     }
 
-    /// Parallel efficiency at a batch: how fast a sequence is beside one alone, `t(1) / t(B)`.
-    pub fn efficiency(&self, one: &Input, many: &Input) -> Option<f64> {
-        Some(self.at(one)?.ns / self.at(many)?.ns)
-    }
-
     /// The knee: the batch at which a step takes twice as long as for one sequence, so that each sequence is
     /// half as fast. Up to it batching is cheap for its users. `input` says what is known of a batch.
     /// `None` when the curve never gets there, or the form needs ceilings beyond those known.
@@ -279,15 +273,6 @@ impl Fit {
             crossing(1.0, LARGEST_BATCH, &|b| Some(time(b)? - double))
         };
         self.with_interval(&at)
-    }
-
-    /// The batch beyond which throughput falls: `sqrt(a / c)` of the Universal Scalability Law. `None` for
-    /// other forms, and where the curve shows no crosstalk.
-    pub fn peak(&self) -> Option<Batch> {
-        if self.form != Form::Usl {
-            return None;
-        }
-        self.with_interval(&|c| (c[2] > 0.0 && c[0] > 0.0).then(|| (c[0] / c[2]).sqrt()))
     }
 
     fn row(&self, input: &Input) -> Option<Vec<f64>> {
