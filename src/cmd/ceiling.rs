@@ -15,7 +15,7 @@ use crate::measure::kernel::Effort;
 use crate::model::{ModelStore, resolve, type_bytes_per_element};
 use crate::plan::forecast;
 use crate::record::RunHeader;
-use crate::record::ceilings::{self as kept, Found, Owner};
+use crate::record::ceilings::{self as kept, CachedCeilings, CeilingsOwner};
 use crate::report::{self, ceiling as sheet, progress};
 use crate::roofline::ceiling::{Ceilings, ReadRate};
 use crate::roofline::kernel::{Kernel, Load, Point};
@@ -139,7 +139,7 @@ impl<'h> CeilingCache<'h> {
         n_threads: u32,
         fresh: bool,
     ) -> Result<Self> {
-        let owner = Owner {
+        let owner = CeilingsOwner {
             machine: host.machine.fingerprint.clone(),
             engine: format!("{} | {}", host.engine.version, host.engine.system_info),
             device: host.engine_device(device)?.description.trim().to_owned(),
@@ -149,12 +149,12 @@ impl<'h> CeilingCache<'h> {
         let mut notes = Vec::new();
         let found = match &path {
             Some(path) => owner.read(path),
-            None => Found::Nothing,
+            None => CachedCeilings::Nothing,
         };
         let ceilings = match found {
-            Found::Kept(ceilings) => ceilings,
-            Found::Nothing => owner.empty(),
-            Found::Unreadable(why) => {
+            CachedCeilings::Kept(ceilings) => ceilings,
+            CachedCeilings::Nothing => owner.empty(),
+            CachedCeilings::Unreadable(why) => {
                 notes.push(format!("the kept ceilings were not used: {why}"));
                 owner.empty()
             }

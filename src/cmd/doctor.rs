@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{DONE, prepare, unless_closed};
 use crate::cli::DoctorArgs;
-use crate::doctor::{Engine, Facts, examine, observe};
+use crate::doctor::{EngineAnswer, Facts, examine, observe};
 use crate::report::{self, Form, diagnosis};
 use crate::run::supervisor::{Worker, WorkerCommand};
 use crate::streams::note;
@@ -41,12 +41,12 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
 }
 
 /// The worker is gone again before anything is measured.
-fn ask_engine(command: &WorkerCommand) -> Engine {
+fn ask_engine(command: &WorkerCommand) -> EngineAnswer {
     match Worker::start(command) {
-        Ok(worker) => Engine::Answers {
+        Ok(worker) => EngineAnswer::Answers {
             system_info: worker.engine().system_info.clone(),
         },
-        Err(error) => Engine::Silent {
+        Err(error) => EngineAnswer::Silent {
             reason: error.to_string(),
         },
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::observe::Observed;
-use crate::host::{TimerFacts, Trial};
+use crate::host::{StepTrial, TimerFacts};
 use crate::stats::LatencyHistogram;
 use crate::stats::summary::{Summary, median};
 
@@ -15,7 +15,7 @@ fn undisturbed(passes_ns: &[u64]) -> Option<f64> {
 
 /// What the checks judge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
+pub struct DoctorFigures {
     /// CPU time of other programs at rest, in percent of the machine.
     pub others_cpu_percent: Option<f64>,
     /// How much of that one tick too many would make.
@@ -87,7 +87,7 @@ pub struct HugePages {
     pub is_clear: bool,
 }
 
-impl Figures {
+impl DoctorFigures {
     pub fn of(observed: &Observed, timer: TimerFacts) -> Self {
         let (rest, work) = (&observed.at_rest, &observed.at_work);
         let per_s = |count: u64, wall_ns: u64| count as f64 * 1e9 / wall_ns.max(1) as f64;
@@ -135,7 +135,7 @@ struct Passes {
 }
 
 impl Passes {
-    fn of(trials: &[Trial]) -> Self {
+    fn of(trials: &[StepTrial]) -> Self {
         let mut passes = Self::default();
         for trial in trials {
             let (compute, read) = (floats(&trial.compute_ns), floats(&trial.read_ns));
@@ -165,7 +165,7 @@ fn log_sd(values: &[f64]) -> Option<f64> {
     Summary::of(&logs)?.sd
 }
 
-fn jitter(trials: &[Trial]) -> Option<f64> {
+fn jitter(trials: &[StepTrial]) -> Option<f64> {
     let mut passes = LatencyHistogram::new();
     for ns in trials.iter().flat_map(|trial| &trial.compute_ns) {
         passes.record(*ns);

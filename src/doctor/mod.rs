@@ -23,17 +23,17 @@ mod room;
 
 use serde::Serialize;
 
-pub use check::{Check, Verdict};
+pub use check::{CheckVerdict, DoctorCheck};
 pub use conclusion::Conclusion;
-pub use figures::Figures;
-pub use observe::{Observed, Question, observe};
+pub use figures::DoctorFigures;
+pub use observe::{ObservationPlan, Observed, observe};
 
 use crate::build_info::BuildInfo;
 use crate::host::{KernelSettings, Machine, Placement, TimerFacts, reading_buffer_bytes};
 
 /// The engine, as far as it could be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Engine {
+pub enum EngineAnswer {
     Answers {
         /// `llama_print_system_info()`.
         system_info: String,
@@ -51,13 +51,13 @@ pub struct Facts {
     pub kernel: KernelSettings,
     pub timer: TimerFacts,
     pub is_debug_build: bool,
-    pub engine: Engine,
+    pub engine: EngineAnswer,
     pub n_threads: u32,
 }
 
 impl Facts {
     /// Asks machine, kernel and clock. `n_threads`: the cores this process may use, unless asked for others.
-    pub fn probe(engine: Engine, n_threads: Option<u32>) -> Self {
+    pub fn probe(engine: EngineAnswer, n_threads: Option<u32>) -> Self {
         let machine = Machine::probe();
         let n_threads = n_threads
             .or(machine.cpu.available_cores)
@@ -75,8 +75,8 @@ impl Facts {
     }
 
     /// What there is to look at, in so much time.
-    pub fn question(&self, lasting: std::time::Duration) -> Question {
-        Question {
+    pub fn question(&self, lasting: std::time::Duration) -> ObservationPlan {
+        ObservationPlan {
             lasting,
             n_threads: self.n_threads,
             cpus: self.placement.allowed_cpus.clone().unwrap_or_default(),
@@ -96,13 +96,13 @@ pub struct Examination {
     pub n_threads: u32,
     pub looked_ns: u64,
     pub conclusion: Conclusion,
-    pub checks: Vec<Check>,
-    pub figures: Figures,
+    pub checks: Vec<DoctorCheck>,
+    pub figures: DoctorFigures,
 }
 
 /// Judges what was seen.
 pub fn examine(facts: &Facts, observed: &Observed) -> Examination {
-    let figures = Figures::of(observed, facts.timer);
+    let figures = DoctorFigures::of(observed, facts.timer);
     let checks = checks(facts, &figures);
     Examination {
         machine: facts.machine.fingerprint.clone(),
@@ -116,7 +116,7 @@ pub fn examine(facts: &Facts, observed: &Observed) -> Examination {
     }
 }
 
-fn checks(facts: &Facts, figures: &Figures) -> Vec<Check> {
+fn checks(facts: &Facts, figures: &DoctorFigures) -> Vec<DoctorCheck> {
     let Facts {
         machine,
         placement,
@@ -169,7 +169,7 @@ pub(crate) mod fixture {
             kernel: KernelSettings::default(),
             timer: TIMER,
             is_debug_build: false,
-            engine: Engine::Answers {
+            engine: EngineAnswer::Answers {
                 system_info: String::new(),
             },
             n_threads: 4,
@@ -186,7 +186,7 @@ pub(crate) mod fixture {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::conclusion::Fit;
+    use super::conclusion::Fitness;
 
     use super::*;
 
@@ -196,12 +196,12 @@ mod tests {
         let good: Vec<&str> = examination
             .checks
             .iter()
-            .filter(|check| check.verdict == Verdict::Good)
+            .filter(|check| check.verdict == CheckVerdict::Good)
             .map(|check| check.name)
             .collect();
         // These two were not read but are known: what was compiled, and a clock that was tried.
         assert_eq!(good, ["timer", "build"]);
-        assert_eq!(examination.conclusion.fit, Fit::Unknown);
+        assert_eq!(examination.conclusion.fit, Fitness::Unknown);
     }
 
     #[test]
@@ -210,9 +210,9 @@ mod tests {
         let names: BTreeSet<&str> = examination.checks.iter().map(|c| c.name).collect();
         assert_eq!(names.len(), examination.checks.len());
         for check in &examination.checks {
-            let needs = matches!(check.verdict, Verdict::Mind | Verdict::Bad);
+            let needs = matches!(check.verdict, CheckVerdict::Mind | CheckVerdict::Bad);
             assert!(!needs || check.advice.is_some(), "{check:?}");
         }
-        assert_eq!(examination.conclusion.fit, Fit::Fit);
+        assert_eq!(examination.conclusion.fit, Fitness::Fit);
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::host::ThreadsError;
 use crate::host::usage::{SamplerSettings, Spread, UsageDelta, UsageSampler, UsageSnapshot};
 use crate::host::{
-    CoreTrial, Neighbour, ProcessTimes, Trial, TrialSettings, context_switches, each_core,
+    CoreTrial, Neighbour, ProcessTimes, StepTrial, TrialSettings, context_switches, each_core,
 };
 
 /// Fewest trials with all threads: their spread is what the conclusion rests on.
@@ -18,7 +18,7 @@ const TIME_A_TRIAL: Duration = Duration::from_millis(800);
 
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ObservationPlan {
     pub lasting: Duration,
     pub n_threads: u32,
     /// Hardware threads to try one by one.
@@ -40,23 +40,23 @@ pub struct Observed {
     /// The programs that used the CPU meanwhile, most first.
     pub busiest: Vec<Neighbour>,
     pub cores: Vec<CoreTrial>,
-    pub one: Vec<Trial>,
-    pub all: Vec<Trial>,
+    pub one: Vec<StepTrial>,
+    pub all: Vec<StepTrial>,
     /// The same on huge pages.
-    pub huge: Vec<Trial>,
+    pub huge: Vec<StepTrial>,
     /// The machine during the trials of all threads.
     pub at_work: UsageDelta,
     /// Clock during the trials of all threads, in hertz, where it can be read.
     pub clock_at_work: Option<Spread>,
 }
 
-pub fn observe(question: &Question) -> Result<Observed, ThreadsError> {
+pub fn observe(question: &ObservationPlan) -> Result<Observed, ThreadsError> {
     let begun = Instant::now();
     let slices = Slices::of(question.lasting, question.huge_pages_on_request);
     let mut observed = watch(slices.rest);
     observed.cores = each_core(&question.cpus, slices.cores);
     let trial = |n_threads, huge_pages, lasting| {
-        Trial::run(TrialSettings {
+        StepTrial::run(TrialSettings {
             n_threads,
             buffer_bytes: question.buffer_bytes,
             huge_pages,
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_look_sees_every_part() {
-        let seen = observe(&Question {
+        let seen = observe(&ObservationPlan {
             lasting: Duration::ZERO,
             n_threads: 2,
             cpus: vec![0],

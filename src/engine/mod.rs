@@ -4,9 +4,9 @@
 //! fake clock), so that every layer above is tested with exact numbers and no waiting. [`slowed`] wraps one of them.
 
 pub mod clock;
-pub mod found;
 pub mod kernel;
 pub mod llama;
+pub mod log_report;
 pub(crate) mod out_of_memory;
 pub(crate) mod plugins;
 pub(crate) mod rpc;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::scratch::{folder_of, scratch_file};
-use super::target::{Stream, Target};
+use super::target::{OutputStream, OutputTarget};
 
 /// How much of a file shows whose it is.
 const HEAD_BYTES: u64 = 8 << 10;
@@ -93,20 +93,20 @@ pub fn check(path: &Path, replace: Replace) -> Result<(), WriteError> {
     look(path, replace).map(drop)
 }
 
-fn look(path: &Path, replace: Replace) -> Result<Target, WriteError> {
+fn look(path: &Path, replace: Replace) -> Result<OutputTarget, WriteError> {
     let failed = |source| io_error(path, source);
-    let target = Target::of(path).map_err(failed)?;
+    let target = OutputTarget::of(path).map_err(failed)?;
     match &target {
-        Target::Folder => return Err(WriteError::Folder(path.to_owned())),
-        Target::Disk => return Err(WriteError::Disk(path.to_owned())),
-        Target::File(file, old) => {
+        OutputTarget::Folder => return Err(WriteError::Folder(path.to_owned())),
+        OutputTarget::Disk => return Err(WriteError::Disk(path.to_owned())),
+        OutputTarget::File(file, old) => {
             if old.len() > 0 {
                 may_replace(path, file, replace)?;
             }
             // Renaming needs no right to write to the file: its owner has protected it, and means it.
             OpenOptions::new().write(true).open(file).map_err(failed)?;
         }
-        Target::New(_) | Target::Stream(_) => {}
+        OutputTarget::New(_) | OutputTarget::Stream(_) => {}
     }
     Ok(target)
 }
@@ -133,11 +133,11 @@ impl OutputFile {
     pub fn create(path: &Path, replace: Replace) -> Result<Self, WriteError> {
         let failed = |source| io_error(path, source);
         let (target, old) = match look(path, replace)? {
-            Target::New(target) => (target, None),
-            Target::File(target, old) => (target, Some(old)),
-            Target::Stream(stream) => return Self::through(path, stream).map_err(failed),
-            Target::Folder => return Err(WriteError::Folder(path.to_owned())),
-            Target::Disk => return Err(WriteError::Disk(path.to_owned())),
+            OutputTarget::New(target) => (target, None),
+            OutputTarget::File(target, old) => (target, Some(old)),
+            OutputTarget::Stream(stream) => return Self::through(path, stream).map_err(failed),
+            OutputTarget::Folder => return Err(WriteError::Folder(path.to_owned())),
+            OutputTarget::Disk => return Err(WriteError::Disk(path.to_owned())),
         };
         let way = match (scratch_file(folder_of(&target)), &old) {
             (Ok(temp), _) => Way::Beside(Beside {
@@ -163,11 +163,11 @@ impl OutputFile {
         })
     }
 
-    fn through(path: &Path, stream: Stream) -> io::Result<Self> {
+    fn through(path: &Path, stream: OutputStream) -> io::Result<Self> {
         let file = match stream {
-            Stream::Open(file) => file,
+            OutputStream::Open(file) => file,
             // Waits for the reader of a pipe, as a shell does.
-            Stream::Named(name) => OpenOptions::new().append(true).open(name)?,
+            OutputStream::Named(name) => OpenOptions::new().append(true).open(name)?,
         };
         Ok(Self {
             path: path.to_owned(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use super::features::CpuFeatures;
-use super::files::{Files, colon_value, cpu_list};
+use super::files::{MachineFiles, colon_value, cpu_list};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
@@ -62,7 +62,7 @@ pub struct Cache {
 }
 
 impl Cpu {
-    pub(crate) fn probe(files: &impl Files) -> Self {
+    pub(crate) fn probe(files: &impl MachineFiles) -> Self {
         let cpuinfo = files.read("/proc/cpuinfo").unwrap_or_default();
         let mut cpu = Self::identity(&cpuinfo);
         let online = online(files);
@@ -125,7 +125,7 @@ impl Cpu {
         }
     }
 
-    fn clock(&mut self, files: &impl Files, online: &[u32], cpuinfo: &str) {
+    fn clock(&mut self, files: &impl MachineFiles, online: &[u32], cpuinfo: &str) {
         let khz = |cpu: u32, file: &str| -> Option<u64> {
             files
                 .number::<u64>(&format!("{CPUS}/cpu{cpu}/cpufreq/{file}"))?
@@ -169,17 +169,17 @@ impl Cpu {
     }
 }
 
-pub(crate) fn online(files: &impl Files) -> Option<Vec<u32>> {
+pub(crate) fn online(files: &impl MachineFiles) -> Option<Vec<u32>> {
     cpu_list(&files.read(&format!("{CPUS}/online"))?)
 }
 
 /// Physical cores that some hardware threads belong to.
-pub(crate) fn distinct_cores(files: &impl Files, cpus: &[u32]) -> Option<u32> {
+pub(crate) fn distinct_cores(files: &impl MachineFiles, cpus: &[u32]) -> Option<u32> {
     distinct(files, cpus, &["core_cpus_list", "thread_siblings_list"])
 }
 
 /// How many different values the first readable of `names` has over the threads' topology folders.
-fn distinct(files: &impl Files, online: &[u32], names: &[&str]) -> Option<u32> {
+fn distinct(files: &impl MachineFiles, online: &[u32], names: &[&str]) -> Option<u32> {
     names.iter().find_map(|name| {
         let values: BTreeSet<String> = online
             .iter()
@@ -209,7 +209,7 @@ fn mean(values: &[u64]) -> Option<u64> {
 }
 
 /// Instances are told apart by the list of threads that share them.
-fn caches(files: &impl Files, online: &[u32]) -> Vec<Cache> {
+fn caches(files: &impl MachineFiles, online: &[u32]) -> Vec<Cache> {
     let mut instances = BTreeSet::new();
     for cpu in online {
         let folder = format!("{CPUS}/cpu{cpu}/cache");

@@ -1,7 +1,7 @@
 //! Literal machines for the processor's readers.
 
 use super::cpu::*;
-use super::files::{Sample, listed};
+use super::files::{FakeFiles, listed};
 
 const LAPTOP: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 154\n\
     model name\t: 12th Gen Intel(R) Core(TM) i7-1260P\nstepping\t: 3\ncpu MHz\t\t: 2500.000\n\
@@ -51,7 +51,7 @@ const LAPTOP_FILES: &str = "
 fn a_hybrid_laptop() {
     let mut files = listed(LAPTOP_FILES);
     files.push(("/proc/cpuinfo", LAPTOP));
-    let cpu = Cpu::probe(&Sample(&files));
+    let cpu = Cpu::probe(&FakeFiles(&files));
     assert_eq!(
         cpu.model.as_deref(),
         Some("12th Gen Intel(R) Core(TM) i7-1260P")
@@ -90,7 +90,7 @@ fn a_hybrid_laptop() {
 
 #[test]
 fn a_virtual_machine_without_a_frequency_driver() {
-    let cpu = Cpu::probe(&Sample(&[
+    let cpu = Cpu::probe(&FakeFiles(&[
         (
             "/proc/cpuinfo",
             "vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\ncpu MHz\t\t: 2596.096\n",
@@ -114,7 +114,7 @@ fn a_virtual_machine_without_a_frequency_driver() {
 
 #[test]
 fn an_arm_server() {
-    let cpu = Cpu::probe(&Sample(&[(
+    let cpu = Cpu::probe(&FakeFiles(&[(
         "/proc/cpuinfo",
         "processor\t: 0\nFeatures\t: fp asimd asimddp sve\nCPU implementer\t: 0x41\n\
          CPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n",
@@ -127,7 +127,7 @@ fn an_arm_server() {
 
 #[test]
 fn an_unknown_machine_is_all_unknown() {
-    assert_eq!(Cpu::probe(&Sample(&[])), Cpu::default());
+    assert_eq!(Cpu::probe(&FakeFiles(&[])), Cpu::default());
     assert_eq!(Cpu::default().last_level_cache_bytes(), None);
 }
 

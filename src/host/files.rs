@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::str::FromStr;
 
 /// Text files and folders of one machine.
-pub(crate) trait Files {
+pub(crate) trait MachineFiles {
     /// A file's text without trailing white space, or why it cannot be read.
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind>;
 
@@ -33,7 +33,7 @@ pub(crate) trait Files {
 #[derive(Debug)]
 pub(crate) struct LiveFiles;
 
-impl Files for LiveFiles {
+impl MachineFiles for LiveFiles {
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
         let bytes = fs::read(path).map_err(|e| e.kind())?;
         Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
@@ -93,9 +93,9 @@ pub(crate) fn cpu_list(text: &str) -> Option<Vec<u32>> {
 /// Literal files, for tests: pairs of path and text.
 #[cfg(test)]
 #[derive(Debug)]
-pub(crate) struct Sample<'a>(pub &'a [(&'a str, &'a str)]);
+pub(crate) struct FakeFiles<'a>(pub &'a [(&'a str, &'a str)]);
 
-/// A [`Sample`]'s files from a listing, one a line: path and text.
+/// A [`FakeFiles`]'s files from a listing, one a line: path and text.
 #[cfg(test)]
 pub(crate) fn listed(listing: &str) -> Vec<(&str, &str)> {
     let lines = listing.lines().map(str::trim);
@@ -103,7 +103,7 @@ pub(crate) fn listed(listing: &str) -> Vec<(&str, &str)> {
 }
 
 #[cfg(test)]
-impl Files for Sample<'_> {
+impl MachineFiles for FakeFiles<'_> {
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
         let file = self.0.iter().find(|(name, _)| *name == path);
         let (_, text) = file.ok_or(ErrorKind::NotFound)?;

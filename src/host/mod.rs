@@ -46,20 +46,20 @@ pub use energy::{CpuEnergy, EnergyMeter, EnergySource, RepetitionEnergy};
 pub use environment::{EngineEnvironment, not_for_workers};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
 pub use gpu::{Gpu, GpuReport};
-pub use kernel::{KernelSettings, Limit, context_switches};
+pub use kernel::{KernelSettings, LimitState, context_switches};
 pub use memory::{Memory, available_memory_bytes};
 pub use neighbours::{Neighbour, ProcessTimes};
 pub use placement::Placement;
 pub use threads::ThreadsError;
 pub use timer::TimerFacts;
-pub use trial::{CoreTrial, Trial, TrialSettings, each_core};
+pub use trial::{CoreTrial, StepTrial, TrialSettings, each_core};
 pub use virtualisation::Virtualisation;
 pub use warning::{
     HostWarning, NEIGHBOUR_PERCENT, STEAL_PERCENT, SWAP_BYTES, machine_warnings, noise_warnings,
     saves_power,
 };
 
-use files::{Files, LiveFiles};
+use files::{LiveFiles, MachineFiles};
 
 /// The machine that a record was made on. `None`: could not be read. Neither host name, user nor
 /// serial numbers of the computer are in it; GPUs have their NVML ids.
@@ -152,7 +152,7 @@ fn fingerprint(machine: &Machine) -> String {
 }
 
 #[cfg(not(windows))]
-fn load_average(files: &impl Files) -> Option<[f64; 3]> {
+fn load_average(files: &impl MachineFiles) -> Option<[f64; 3]> {
     if let Some(text) = files.read("/proc/loadavg") {
         return parse_load_average(&text);
     }
@@ -162,7 +162,7 @@ fn load_average(files: &impl Files) -> Option<[f64; 3]> {
 
 /// Windows keeps no load average.
 #[cfg(windows)]
-fn load_average(_files: &impl Files) -> Option<[f64; 3]> {
+fn load_average(_files: &impl MachineFiles) -> Option<[f64; 3]> {
     None
 }
 

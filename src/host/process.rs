@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use super::cgroup::Cgroup;
 #[cfg(target_os = "linux")]
 use super::files::kib_value_bytes;
-use super::files::{Files, LiveFiles, space_value};
+use super::files::{LiveFiles, MachineFiles, space_value};
 
 /// Makes this process the first that the kernel ends when memory runs out, so that the supervisor
 /// and the user's other programs live on (proc(5), `oom_score_adj`). Does nothing outside Linux.
@@ -179,7 +179,7 @@ pub fn oom_kill_count() -> Option<u64> {
     oom_kills(&LiveFiles)
 }
 
-fn oom_kills(files: &impl Files) -> Option<u64> {
+fn oom_kills(files: &impl MachineFiles) -> Option<u64> {
     let by_cgroup = Cgroup::find(files, "memory").and_then(|cgroup| cgroup.oom_kills(files));
     by_cgroup.or_else(|| space_value(&files.read("/proc/vmstat")?, "oom_kill"))
 }
@@ -205,7 +205,7 @@ pub fn is_memory_kill(status: ExitStatus, before: Option<u64>, after: Option<u64
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     #[test]
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn the_cgroups_own_count_comes_before_the_machines() {
         let vmstat = ("/proc/vmstat", "pswpin 0\noom_kill 9");
-        assert_eq!(oom_kills(&Sample(&[vmstat])), Some(9));
-        let files = Sample(&[
+        assert_eq!(oom_kills(&FakeFiles(&[vmstat])), Some(9));
+        let files = FakeFiles(&[
             vmstat,
             ("/proc/self/cgroup", "0::/a"),
             (
@@ -263,7 +263,7 @@ mod tests {
             ),
         ]);
         assert_eq!(oom_kills(&files), Some(1));
-        assert_eq!(oom_kills(&Sample(&[])), None);
+        assert_eq!(oom_kills(&FakeFiles(&[])), None);
     }
 
     #[cfg(target_os = "linux")]

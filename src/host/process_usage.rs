@@ -1,6 +1,6 @@
 //! Counters of one process: CPU time, context switches, page faults, memory.
 
-use super::files::{Files, LiveFiles};
+use super::files::{LiveFiles, MachineFiles};
 use super::procfs::{ProcessStat, context_switches, resident_bytes};
 use super::usage::tick_ns;
 
@@ -60,7 +60,7 @@ impl ProcessUsage {
         }
     }
 
-    fn from_files(files: &impl Files, pid: u32) -> Self {
+    fn from_files(files: &impl MachineFiles, pid: u32) -> Self {
         let folder = format!("/proc/{pid}");
         let stat = files.read(&format!("{folder}/stat"));
         let stat = stat.and_then(|text| ProcessStat::parse(&text));
@@ -152,13 +152,13 @@ fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     #[test]
     fn switches_add_up_over_threads() {
         let usage = ProcessUsage::from_files(
-            &Sample(&[
+            &FakeFiles(&[
                 (
                     "/proc/7/stat",
                     "7 (x) S 1 7 7 0 -1 0 98 5 3 4 250 50 1 2 20 0",

@@ -21,7 +21,7 @@ use super::process_usage::{ProcessUsage, cpu_ns, thread_cpu_ns};
 use super::procfs::{MachineTicks, statm_resident_pages};
 use super::sampler_record::Recorder;
 use super::thermal;
-use super::usage::{Shares, tick_ns};
+use super::usage::{CpuShares, tick_ns};
 
 pub use super::sampler_record::{GpuSummary, Spread, UsageSummary};
 
@@ -88,11 +88,11 @@ pub struct UsageSampler {
 
 /// Time that is watched, until this is dropped.
 #[derive(Debug)]
-pub struct Window {
+pub struct WatchWindow {
     orders: Sender<Order>,
 }
 
-impl Drop for Window {
+impl Drop for WatchWindow {
     fn drop(&mut self) {
         // A thread that is gone has nothing to close.
         let _ = self.orders.send(Order::Close);
@@ -110,13 +110,13 @@ impl UsageSampler {
     }
 
     /// Watches from now on; returns when the counters at the start are read. One window at a time.
-    pub fn window(&self) -> Window {
+    pub fn window(&self) -> WatchWindow {
         let (opened, is_open) = mpsc::channel();
         if self.orders.send(Order::Open(opened)).is_ok() {
             // Whether in time or not: a late start only makes the samples fewer.
             let _ = is_open.recv_timeout(PATIENCE);
         }
-        Window {
+        WatchWindow {
             orders: self.orders.clone(),
         }
     }
@@ -266,7 +266,7 @@ impl Probe {
             .is_some_and(|tick| wall_ns >= LEAST_TICKS * tick);
         let shares = passed
             .filter(|_| long_enough)
-            .and_then(|passed| Shares::of(passed, spent, self.tick_ns));
+            .and_then(|passed| CpuShares::of(passed, spent, self.tick_ns));
         (self.last, self.ticks, self.cpu_ns) = (now, ticks, process);
         UsageSample {
             wall_ns,

@@ -90,7 +90,7 @@ impl Running {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct RunningSums {
     rss: Running,
     process: Running,
     others: Running,
@@ -106,7 +106,7 @@ struct Sums {
     gpu_throttle_bits: u64,
 }
 
-impl Sums {
+impl RunningSums {
     fn add(&mut self, sample: &UsageSample, is_whole: bool) {
         let of = |running: &mut Running, value| running.add(value, sample.wall_ns, is_whole);
         of(&mut self.rss, sample.rss_bytes.map(|bytes| bytes as f64));
@@ -148,7 +148,7 @@ pub(crate) struct Recorder {
     samples: u64,
     wall_ns: u64,
     beside_cost_ns: u64,
-    sums: Sums,
+    sums: RunningSums,
 }
 
 impl Recorder {
@@ -158,7 +158,7 @@ impl Recorder {
             samples: 0,
             wall_ns: 0,
             beside_cost_ns: 0,
-            sums: Sums::default(),
+            sums: RunningSums::default(),
         }
     }
 

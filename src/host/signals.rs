@@ -7,7 +7,7 @@ use std::io;
 
 /// Which of them came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum EndSignal {
     /// Ctrl-C, or `kill`.
     Asked,
     /// The terminal is gone.
@@ -19,7 +19,7 @@ const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 /// Calls `act`, in a thread of its own, for every such signal from now on. Once a process.
 #[cfg(unix)]
-pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
+pub fn on_ending(mut act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
     let heeded = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
     let mut signals = signal_hook::iterator::Signals::new(heeded)?;
     std::thread::Builder::new()
@@ -27,8 +27,8 @@ pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()>
         .spawn(move || {
             signals.forever().for_each(|signal| {
                 act(match signal {
-                    libc::SIGHUP => Ending::HungUp,
-                    _ => Ending::Asked,
+                    libc::SIGHUP => EndSignal::HungUp,
+                    _ => EndSignal::Asked,
                 });
             });
         })
@@ -37,8 +37,8 @@ pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()>
 
 /// Calls `act`, in a thread of its own, for Ctrl-C and for a console that closes. Once a process.
 #[cfg(not(unix))]
-pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
-    ctrlc::set_handler(move || act(Ending::Asked)).map_err(io::Error::other)
+pub fn on_ending(mut act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
+    ctrlc::set_handler(move || act(EndSignal::Asked)).map_err(io::Error::other)
 }
 
 /// Leaves these signals to the parent, which knows what is to be finished and ends this process by closing its standard input: a

@@ -1,6 +1,6 @@
 //! Fixed work, timed again and again: what a clock that nobody lets us read is worth.
 //!
-//! A [`Trial`] works as a decode step does: all threads do their part, and the slowest ends it. Its threads and its
+//! A [`StepTrial`] works as a decode step does: all threads do their part, and the slowest ends it. Its threads and its
 //! memory are made anew, because where they are placed is part of what differs between two processes.
 
 use std::hint::{black_box, spin_loop};
@@ -38,7 +38,7 @@ pub struct TrialSettings {
 
 /// Times of equal passes, each from the common start to the last thread's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
+pub struct StepTrial {
     pub n_threads: u32,
     /// Bytes of a reading pass.
     pub buffer_bytes: u64,
@@ -53,11 +53,11 @@ pub struct Trial {
 pub struct CoreTrial {
     /// The kernel's number of the hardware thread.
     pub cpu: u32,
-    /// As [`Trial::compute_ns`], of one thread.
+    /// As [`StepTrial::compute_ns`], of one thread.
     pub compute_ns: Vec<u64>,
 }
 
-impl Trial {
+impl StepTrial {
     /// Makes threads and memory, works until the time is over, and forgets them.
     pub fn run(settings: TrialSettings) -> Result<Self, ThreadsError> {
         let begun = Instant::now();
@@ -70,7 +70,7 @@ impl Trial {
             ..Self::default()
         };
         let other = |seed: u32| {
-            let mut part = Part::new(seed, words, settings.huge_pages);
+            let mut part = ThreadWork::new(seed, words, settings.huge_pages);
             while step.is_wanted() {
                 part.round(|pass| {
                     // The leader's clock is the one that counts.
@@ -81,7 +81,7 @@ impl Trial {
         let start = Start::new();
         std::thread::scope(|scope| {
             start_others(scope, n_threads, &start, &other)?;
-            let mut part = Part::new(0, words, settings.huge_pages);
+            let mut part = ThreadWork::new(0, words, settings.huge_pages);
             let mut rounds = 0;
             // The first round is not kept: it meets cold caches and threads that are still being placed.
             while rounds <= MIN_ROUNDS || begun.elapsed() < settings.lasting {
@@ -146,12 +146,12 @@ fn bind_to(_cpu: u32) -> Option<()> {
 }
 
 /// One thread's own work and memory.
-struct Part {
+struct ThreadWork {
     chains: Chains,
     words: Vec<u64>,
 }
 
-impl Part {
+impl ThreadWork {
     /// Filled by the thread that will read it, so that the pages lie near it.
     fn new(seed: u32, n_words: usize, huge_pages: bool) -> Self {
         let mut words: Vec<u64> = Vec::with_capacity(n_words);
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn however_short_a_trial_has_its_rounds() {
         for n_threads in [1, 3] {
-            let trial = Trial::run(TrialSettings {
+            let trial = StepTrial::run(TrialSettings {
                 n_threads,
                 buffer_bytes: 3 << 20,
                 huge_pages: n_threads == 3,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use super::energy::{EnergySource, RepetitionEnergy};
-use super::files::{Files, LiveFiles, space_value};
+use super::files::{LiveFiles, MachineFiles, space_value};
 use super::memory::page_bytes;
 use super::process_usage::ProcessUsage;
 use super::procfs::MachineTicks;
@@ -143,7 +143,7 @@ impl UsageSnapshot {
             .machine
             .zip(earlier.machine)
             .map(|(now, then)| now.since(&then));
-        let shares = ticks.and_then(|ticks| Shares::of(ticks, process_cpu_ns, self.tick_ns));
+        let shares = ticks.and_then(|ticks| CpuShares::of(ticks, process_cpu_ns, self.tick_ns));
         let wall = self.at.saturating_duration_since(earlier.at);
         let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
         let resolution = self
@@ -172,12 +172,12 @@ impl UsageSnapshot {
 
 /// Parts of the machine's CPU capacity over some time, in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shares {
+pub(crate) struct CpuShares {
     pub others_percent: Option<f64>,
     pub steal_percent: f64,
 }
 
-impl Shares {
+impl CpuShares {
     /// `None` when no tick passed. Others = busy - ours, never below zero: the two clocks differ.
     pub(crate) fn of(
         ticks: MachineTicks,
@@ -266,9 +266,12 @@ mod tests {
             steal: 0,
         };
         let shares =
-            Shares::of(ticks, Some(1_010_000_000), Some(10_000_000)).expect("ticks passed");
+            CpuShares::of(ticks, Some(1_010_000_000), Some(10_000_000)).expect("ticks passed");
         assert_eq!(shares.others_percent, Some(0.0));
-        assert_eq!(Shares::of(MachineTicks::default(), Some(1), Some(1)), None);
+        assert_eq!(
+            CpuShares::of(MachineTicks::default(), Some(1), Some(1)),
+            None
+        );
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub fn time_kernel(
         Kernel::MatMul { .. } | Kernel::Experts { .. } if few_tokens => effort.stock_bytes,
         _ => effort.floor_bytes,
     };
-    let stock = match backend.stock(kernel, bytes) {
+    let stock = match backend.weights(kernel, bytes) {
         Ok(stock) => stock,
         Err(e) => return loads.iter().map(|_| Err(e.clone())).collect(),
     };

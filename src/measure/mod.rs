@@ -153,7 +153,7 @@ impl Buffers {
 }
 
 /// A case being measured in a session.
-pub struct Run<'s> {
+pub struct CaseRun<'s> {
     case: &'s Case,
     workload: &'s Workload,
     session: &'s mut dyn Session,
@@ -164,7 +164,7 @@ pub struct Run<'s> {
     meter: Option<&'s EnergyMeter>,
 }
 
-impl<'s> Run<'s> {
+impl<'s> CaseRun<'s> {
     /// A run of `case` in a session that was opened for it.
     pub fn new(
         case: &'s Case,
@@ -287,7 +287,7 @@ impl<'s> Run<'s> {
             let last_seq = (done + n_tokens - 1) / u64::from(n_prompt);
             let n_past = depth + (done % u64::from(n_prompt)) as u32;
             done += n_tokens;
-            let shape = Shape {
+            let shape = CallSpan {
                 phase: Phase::Prefill,
                 n_tokens: n_tokens as u32,
                 n_seq: (last_seq - first_seq + 1) as u32,
@@ -316,7 +316,7 @@ impl<'s> Run<'s> {
             self.session.push(token, n_past, seq, true)?;
             b.rows.push((seq as i32, seq));
         }
-        let shape = Shape {
+        let shape = CallSpan {
             phase: Phase::Decode,
             n_tokens: self.case.n_seq,
             n_seq: self.case.n_seq,
@@ -328,7 +328,7 @@ impl<'s> Run<'s> {
     /// Submits the built batch, waits, samples its rows and notes the spans.
     fn call(
         &mut self,
-        shape: Shape,
+        shape: CallSpan,
         wait: bool,
         b: &mut Buffers,
         last_ns: &mut u64,
@@ -363,7 +363,7 @@ impl<'s> Run<'s> {
     }
 }
 
-struct Shape {
+struct CallSpan {
     phase: Phase,
     n_tokens: u32,
     n_seq: u32,

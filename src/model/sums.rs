@@ -40,7 +40,7 @@ pub struct Matrices {
 
 /// Sums over the tensor table.
 #[derive(Default)]
-pub(super) struct Sums {
+pub(super) struct TensorSums {
     pub params: u64,
     pub matmul_params: u64,
     pub expert_params: u64,
@@ -53,7 +53,7 @@ pub(super) struct Sums {
     pub matrices: Vec<Matrices>,
 }
 
-impl Sums {
+impl TensorSums {
     /// Of a model that runs `n_layer` layers.
     pub fn of(tensors: &[TensorInfo], n_layer: u32) -> Self {
         let mut sums = Self {

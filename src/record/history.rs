@@ -45,10 +45,7 @@ pub enum HistoryError {
     Record(#[from] RecordError),
     /// A record whose name is none of a folder.
     #[error("{path}: its record calls itself '{run}', which is no name of a folder")]
-    Name {
-        path: PathBuf,
-        run: String,
-    },
+    Name { path: PathBuf, run: String },
     /// A record that does not say when it was made.
     #[error(
         "{path}: its started_at '{started_at}' is no time with a zone, so that it has no place among the nights"
@@ -254,12 +251,12 @@ mod tests {
     use crate::compare::fixture::{batches, header};
     use crate::record::jsonl::Writer;
 
-    struct Place {
+    struct HistoryFixture {
         folder: tempfile::TempDir,
         history: History,
     }
 
-    impl Place {
+    impl HistoryFixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let history = History::at(folder.path().join("history"));
@@ -305,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_newest_nights_that_count() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         assert_eq!(place.last(9), [""; 0], "no history yet");
         assert_eq!(place.history.pinned().expect("readable"), None);
         for (name, day, regression) in [
@@ -342,7 +339,7 @@ mod tests {
 
     #[test]
     fn nights_are_in_the_order_of_their_instants_whatever_their_zones_and_names() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         // Names by local time: Kiritimati's clock is a day ahead of Honolulu's.
         let first = place.run("20260511-010000-nightly", "2026-05-11T01:00:00+14:00");
         place.history.promote(&first).expect("promoted");
@@ -367,7 +364,7 @@ mod tests {
 
     #[test]
     fn two_nights_of_one_name_are_both_kept() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         let [utc, west] = ["2026-05-10T02:00:00+00:00", "2026-05-10T02:00:00-06:00"];
         place.add("n", utc);
         place.add("n", west);
@@ -381,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_night_without_a_readable_time_is_named_and_left_out() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         place.add("1", &may(1));
         place.add("2", "yesterday");
         let broken = place.history.folder().join("3");
@@ -405,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_copy_outlives_the_run_and_can_be_added_again() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         let run = place.run("1", &may(1));
         let night = place.history.add(&run, false).expect("added");
         fs::remove_dir_all(&run).expect("removed");
@@ -417,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_the_folder() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         for (at, name) in ["../out", "", "pinned", ".hidden", "a/b"]
             .into_iter()
             .enumerate()

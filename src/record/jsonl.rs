@@ -206,9 +206,9 @@ pub fn is_pair(folder: &Path) -> bool {
 /// # Errors
 /// [`RecordError`]; a broken line elsewhere is an error, not a gap.
 pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordError> {
-    let mut lines = Lines::open(run)?;
+    let mut lines = RecordReader::open(run)?;
     let mut header = lines.header()?;
-    let mut known = Known::default();
+    let mut known = SeenLines::default();
     while let Some(line) = lines.next()? {
         if known.has(&lines.text, &line) {
             header.n_repeated_lines = header.n_repeated_lines.saturating_add(1);
@@ -221,11 +221,11 @@ pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordE
 
 /// Reads the first line of a record alone.
 pub fn read_header(run: &Path) -> Result<RunHeader, RecordError> {
-    Lines::open(run)?.header()
+    RecordReader::open(run)?.header()
 }
 
 /// A record being read, line by line.
-struct Lines {
+struct RecordReader {
     path: PathBuf,
     reader: BufReader<File>,
     /// The line that was read last, with its newline.
@@ -234,7 +234,7 @@ struct Lines {
     n_bytes: u64,
 }
 
-impl Lines {
+impl RecordReader {
     fn open(run: &Path) -> Result<Self, RecordError> {
         let path = locate(run);
         if !path.exists() && is_pair(run) {
@@ -356,12 +356,12 @@ fn check(line: &Line) -> Result<(), String> {
 
 /// What tells a line that stands in the record again: its text, or which repetition it is.
 #[derive(Default)]
-struct Known {
+struct SeenLines {
     lines: HashSet<u64>,
     repetitions: HashSet<u64>,
 }
 
-impl Known {
+impl SeenLines {
     /// Whether the line was there before. It is from now on.
     fn has(&mut self, text: &[u8], line: &Line) -> bool {
         let is_new = self.lines.insert(hash_of(text));

@@ -37,7 +37,7 @@ pub struct Slice {
 
 /// Bytes that a kernel under a load goes through, in f64: headers may ask for more than there are numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Size {
+struct KernelSize {
     /// Weights, or the cache of attention.
     held: f64,
     /// Inputs and results.
@@ -45,7 +45,7 @@ struct Size {
     flops: f64,
 }
 
-impl Size {
+impl KernelSize {
     /// How many times the bounds it is; at most 1 fits.
     fn over(&self, bounds: Bounds) -> f64 {
         let bytes = (self.held + self.passed) / bounds.bytes.max(1) as f64;
@@ -124,7 +124,7 @@ pub fn flops(point: &Point) -> f64 {
     size(point).flops
 }
 
-fn size(point: &Point) -> Size {
+fn size(point: &Point) -> KernelSize {
     const F32: f64 = 4.0;
     let load = point.load;
     let n = f64::from(load.n_seq) * f64::from(load.n_tokens);
@@ -137,7 +137,7 @@ fn size(point: &Point) -> Size {
             n_out,
         } => {
             let (n_in, n_out) = (*n_in as f64, *n_out as f64);
-            Size {
+            KernelSize {
                 held: n_in * n_out * bytes_of(weights),
                 passed: F32 * n * (n_in + n_out),
                 flops: 2.0 * n_in * n_out * n,
@@ -151,7 +151,7 @@ fn size(point: &Point) -> Size {
             n_used,
         } => {
             let (n_in, n_out, used) = (*n_in as f64, *n_out as f64, *n_used as f64);
-            Size {
+            KernelSize {
                 held: n_in * n_out * *n_expert as f64 * bytes_of(weights),
                 passed: F32 * n * used * (n_in + n_out),
                 flops: 2.0 * n_in * n_out * used * n,
@@ -169,7 +169,7 @@ fn size(point: &Point) -> Size {
             let cells = seen.next_multiple_of(KV_PAD.into()) as f64;
             let (h, g) = (f64::from(*n_head), f64::from(*n_head_kv));
             let (k, v) = (f64::from(*head_dim_k), f64::from(*head_dim_v));
-            Size {
+            KernelSize {
                 held: f64::from(load.n_seq)
                     * cells
                     * g
@@ -188,13 +188,13 @@ fn size(point: &Point) -> Size {
             let (embd, ff, dim) = (f64::from(*n_embd), f64::from(*n_ff), f64::from(*head_dim));
             let (h, g) = (f64::from(*n_head), f64::from(*n_head_kv));
             let widths = 2.0 * embd + 3.0 * ff + 2.0 * dim * (h + g);
-            Size {
+            KernelSize {
                 held: 2.0 * dim * g * n.max(GLUE_CELLS as f64),
                 passed: F32 * n * widths,
                 flops: 0.0,
             }
         }
-        Kernel::Logits { n_vocab } => Size {
+        Kernel::Logits { n_vocab } => KernelSize {
             held: 0.0,
             passed: 2.0 * F32 * n * f64::from(*n_vocab),
             flops: 0.0,

@@ -34,7 +34,7 @@ impl Default for EDivisive {
 
 /// A change in the distribution of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Change {
+pub struct DistributionChange {
     /// Index of the first value after the change.
     pub index: usize,
     /// Permutation p-value when it was found, at least 1 / (permutations + 1).
@@ -45,14 +45,14 @@ pub struct Change {
 ///
 /// Each test permutes values within the segments found so far and compares the largest statistic over all of
 /// them. The time of one test is `permutations * n^2`. `None` when values are not finite or a setting is out of its range.
-pub fn edivisive(values: &[f64], settings: EDivisive) -> Option<Vec<Change>> {
+pub fn edivisive(values: &[f64], settings: EDivisive) -> Option<Vec<DistributionChange>> {
     let valid =
         settings.min_segment >= 2 && settings.permutations > 0 && is_open_unit(settings.alpha);
     if !valid || !all_finite(values) {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let mut changes: Vec<Change> = Vec::new();
+    let mut changes: Vec<DistributionChange> = Vec::new();
     loop {
         let mut bounds: Vec<usize> = changes.iter().map(|c| c.index).collect();
         bounds.insert(0, 0);
@@ -75,7 +75,7 @@ pub fn edivisive(values: &[f64], settings: EDivisive) -> Option<Vec<Change>> {
                 return Some(changes);
             }
         }
-        changes.push(Change {
+        changes.push(DistributionChange {
             index: found.index,
             p_value: p_value(as_strong),
         });

@@ -8,14 +8,14 @@ mod builder;
 mod ggml;
 mod ops;
 mod shape;
-mod stock;
+mod weights;
 
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
 pub use self::builder::Graph;
 use self::ggml::Backend;
-pub use self::stock::Stock;
+pub use self::weights::KernelWeights;
 use super::{EngineError, plugins};
 use crate::model::synth::random_matrix;
 use crate::roofline::kernel::Kernel;
@@ -69,7 +69,11 @@ impl KernelBackend {
     /// # Errors
     /// [`EngineError::Unsupported`] for a type or a shape the device cannot compute,
     /// [`EngineError::Context`] when memory runs out.
-    pub fn stock<'b>(&'b self, kernel: &Kernel, bytes: u64) -> Result<Stock<'b>, EngineError> {
+    pub fn weights<'b>(
+        &'b self,
+        kernel: &Kernel,
+        bytes: u64,
+    ) -> Result<KernelWeights<'b>, EngineError> {
         let no_weights = |weights: &str| {
             EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
         };
@@ -82,7 +86,7 @@ impl KernelBackend {
             } => {
                 let data =
                     random_matrix(weights, *n_in, *n_out).ok_or_else(|| no_weights(weights))?;
-                Stock::with_weights(self, kernel, &data, bytes)
+                KernelWeights::with_weights(self, kernel, &data, bytes)
             }
             Kernel::Experts {
                 weights,
@@ -93,9 +97,9 @@ impl KernelBackend {
             } => {
                 let data = random_matrix(weights, *n_in, n_out.saturating_mul(*n_expert))
                     .ok_or_else(|| no_weights(weights))?;
-                Stock::with_weights(self, kernel, &data, bytes)
+                KernelWeights::with_weights(self, kernel, &data, bytes)
             }
-            _ => Ok(Stock::without_weights(self, kernel, bytes)),
+            _ => Ok(KernelWeights::without_weights(self, kernel, bytes)),
         }
     }
 }

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::builder::{Builder, Graph, Room};
 use super::ggml::{Backend, fill, set};
-use super::stock::MAX_COPIES;
+use super::weights::MAX_COPIES;
 use crate::engine::EngineError;
 use crate::model::synth::random_matrix;
 use crate::model::tensor_type_of;

@@ -35,7 +35,7 @@ fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
 /// Runs a kernel and says how many times it stands in its graph.
 fn run(kernel: &Kernel, bytes: u64, load: Load) -> Result<u32, EngineError> {
     let backend = backend();
-    let stock = backend.stock(kernel, bytes)?;
+    let stock = backend.weights(kernel, bytes)?;
     let mut graph = stock.graph(load, bytes)?;
     graph.pass()?;
     graph.pass()?;
@@ -61,17 +61,19 @@ fn matrices_of_every_kind_of_type_are_multiplied() {
 fn a_stock_holds_what_was_asked_for_and_at_least_one_matrix() {
     let backend = backend();
     let each = 256 * 64 * 2;
-    let stock = backend.stock(&matmul("F16"), 10 * each + 5).expect("fits");
+    let stock = backend
+        .weights(&matmul("F16"), 10 * each + 5)
+        .expect("fits");
     let n_ops = |bytes| stock.graph(Load::tokens(1), bytes).expect("fits").n_ops();
     assert_eq!((n_ops(u64::MAX), n_ops(3 * each), n_ops(0)), (10, 3, 1));
     // 128 in a part; the rest that makes no part is not used.
-    let many = backend.stock(&matmul("F16"), 300 * each).expect("fits");
+    let many = backend.weights(&matmul("F16"), 300 * each).expect("fits");
     let mut graph = many.graph(Load::tokens(1), u64::MAX).expect("fits");
     assert_eq!(graph.n_ops(), 128);
     for _ in 0..5 {
         graph.pass().expect("computes");
     }
-    let least = backend.stock(&matmul("F16"), 0).expect("fits");
+    let least = backend.weights(&matmul("F16"), 0).expect("fits");
     let graph = least.graph(Load::tokens(1), u64::MAX).expect("fits");
     assert_eq!(graph.n_ops(), 1);
 }

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::io::ErrorKind;
 
 use super::EnergyCounters;
-use crate::host::files::Files;
+use crate::host::files::MachineFiles;
 
 const POWERCAP: &str = "/sys/class/powercap";
 
@@ -26,7 +26,7 @@ struct Package {
     range_uj: Option<u64>,
 }
 
-impl<F: Files + Debug> Rapl<F> {
+impl<F: MachineFiles + Debug> Rapl<F> {
     /// Finds the packages' counters and tries them.
     pub(super) fn open(files: F) -> Result<Self, String> {
         let folders = files.list(POWERCAP);
@@ -50,7 +50,7 @@ fn is_zone(folder: &str) -> bool {
 }
 
 /// A zone that is a package: `psys` counts the platform, packages included.
-fn package(files: &impl Files, folder: &str) -> Option<Package> {
+fn package(files: &impl MachineFiles, folder: &str) -> Option<Package> {
     let path = |file: &str| format!("{POWERCAP}/{folder}/{file}");
     let name = files.read(&path("name"))?;
     name.starts_with("package").then(|| Package {
@@ -60,7 +60,7 @@ fn package(files: &impl Files, folder: &str) -> Option<Package> {
     })
 }
 
-impl<F: Files + Debug> EnergyCounters for Rapl<F> {
+impl<F: MachineFiles + Debug> EnergyCounters for Rapl<F> {
     fn read_uj(&self) -> Result<Vec<u64>, String> {
         let read = |package: &Package| {
             let path = &package.counter;
@@ -89,7 +89,7 @@ impl<F: Files + Debug> EnergyCounters for Rapl<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::files::Sample;
+    use crate::host::files::FakeFiles;
 
     const TWO: &[(&str, &str)] = &[
         ("/sys/class/powercap/intel-rapl/enabled", "1"),
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn packages_count_once_and_their_parts_do_not() {
-        let rapl = Rapl::open(Sample(TWO)).expect("two packages");
+        let rapl = Rapl::open(FakeFiles(TWO)).expect("two packages");
         assert_eq!(rapl.read_uj(), Ok(vec![1_000_000, 2_000_000]));
         assert_eq!(
             [rapl.range_uj(0), rapl.range_uj(1)],
@@ -122,14 +122,14 @@ mod tests {
 
     #[test]
     fn a_machine_without_counters_says_so() {
-        let none = Rapl::open(Sample(&[])).expect_err("none");
+        let none = Rapl::open(FakeFiles(&[])).expect_err("none");
         assert_eq!(
             none,
             "/sys/class/powercap has no energy counter of the processor"
         );
-        let only_psys = Rapl::open(Sample(&TWO[8..10])).expect_err("no package");
+        let only_psys = Rapl::open(FakeFiles(&TWO[8..10])).expect_err("no package");
         assert_eq!(only_psys, none);
-        let broken = Rapl::open(Sample(&[
+        let broken = Rapl::open(FakeFiles(&[
             ("/sys/class/powercap/intel-rapl:0/name", "package-0"),
             ("/sys/class/powercap/intel-rapl:0/energy_uj", "many"),
         ]));
@@ -140,16 +140,16 @@ mod tests {
     #[derive(Debug)]
     struct RootOnly;
 
-    impl Files for RootOnly {
+    impl MachineFiles for RootOnly {
         fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
             if path.ends_with("energy_uj") {
                 return Err(ErrorKind::PermissionDenied);
             }
-            Sample(TWO).read_or_why(path)
+            FakeFiles(TWO).read_or_why(path)
         }
 
         fn list(&self, folder: &str) -> Vec<String> {
-            Sample(TWO).list(folder)
+            FakeFiles(TWO).list(folder)
         }
     }
 

@@ -239,7 +239,7 @@ impl PciPlace {
 
 #[cfg(test)]
 mod tests {
-    use super::readings::recorded::{Device, Recorded};
+    use super::readings::recorded::{Recorded, RecordedGpu};
     use super::*;
 
     #[test]
@@ -292,8 +292,8 @@ mod tests {
 
     fn two() -> GpuReport {
         GpuReport::of(&Recorded(vec![
-            Device::counting("00000000:01:00.0", &[1]),
-            Device::counting("00000000:C1:00.0", &[1]),
+            RecordedGpu::counting("00000000:01:00.0", &[1]),
+            RecordedGpu::counting("00000000:C1:00.0", &[1]),
         ]))
     }
 
@@ -321,18 +321,18 @@ mod tests {
 
     #[test]
     fn a_gpu_says_why_its_energy_is_not_measured() {
-        let sliced = Device {
+        let sliced = RecordedGpu {
             gpu: Gpu {
                 mig_enabled: Some(true),
                 ..Gpu::default()
             },
-            ..Device::counting("0:3:0.0", &[7])
+            ..RecordedGpu::counting("0:3:0.0", &[7])
         };
         let devices = vec![
-            Device::counting("0:1:0.0", &[7]),
-            Device::default().then(NvmlError::NotSupported),
+            RecordedGpu::counting("0:1:0.0", &[7]),
+            RecordedGpu::default().then(NvmlError::NotSupported),
             sliced,
-            Device::default().then(NvmlError::GpuLost),
+            RecordedGpu::default().then(NvmlError::GpuLost),
         ];
         let report = GpuReport::of(&Recorded(devices));
         assert_eq!(report.no_energy_because(&[0]), None);

@@ -109,7 +109,7 @@ pub(crate) mod recorded {
 
     /// A device: what it is, and what its counter and its usage say, answer after answer; the last one stays.
     #[derive(Default)]
-    pub(crate) struct Device {
+    pub(crate) struct RecordedGpu {
         pub gpu: Gpu,
         pub energy_mj: RefCell<VecDeque<Result<u64, NvmlError>>>,
         pub usage: RefCell<VecDeque<Result<GpuUsage, NvmlError>>>,
@@ -117,9 +117,9 @@ pub(crate) mod recorded {
 
     /// A driver with these devices.
     #[derive(Default)]
-    pub(crate) struct Recorded(pub Vec<Device>);
+    pub(crate) struct Recorded(pub Vec<RecordedGpu>);
 
-    impl Device {
+    impl RecordedGpu {
         /// A device on a bus, whose counter gives these values.
         pub(crate) fn counting(pci_bus_id: &str, energy_mj: &[u64]) -> Self {
             Self {

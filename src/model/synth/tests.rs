@@ -18,15 +18,15 @@ fn tiny(type_name: &str) -> SynthSpec {
 fn types_are_those_of_the_engines_quantiser() {
     let dir = tempfile::tempdir().unwrap();
     let f32_type = FileType::parse("f32").unwrap();
-    let seventy = Shape {
+    let seventy = SynthShape {
         n_layer: 80,
         n_embd: 8192,
         n_head: 64,
         n_head_kv: 8,
         n_ff: 28_672,
-        ..Shape::preset("llama3-8b").unwrap()
+        ..SynthShape::preset("llama3-8b").unwrap()
     };
-    let odd = Shape {
+    let odd = SynthShape {
         n_layer: 17,
         n_embd: 288,
         n_head: 9,
@@ -34,10 +34,10 @@ fn types_are_those_of_the_engines_quantiser() {
         n_ff: 800,
         ..seventy
     };
-    let mut shapes: Vec<Shape> = PRESETS.iter().map(|preset| preset.1).collect();
+    let mut shapes: Vec<SynthShape> = PRESETS.iter().map(|preset| preset.1).collect();
     shapes.extend([seventy, odd]);
     for (i, shape) in shapes.into_iter().enumerate() {
-        let shape = Shape {
+        let shape = SynthShape {
             n_vocab: 512,
             ..shape
         };
@@ -93,7 +93,7 @@ fn another_seed_shape_or_version_is_not_current() {
         }
         .is_current(&path)
     );
-    let shape = Shape {
+    let shape = SynthShape {
         n_layer: 3,
         ..spec.shape
     };
@@ -188,44 +188,44 @@ fn concurrent_writers_leave_one_whole_file() {
 
 #[test]
 fn shapes_that_the_engine_would_refuse_are_named() {
-    let good = Shape::preset("tiny").unwrap();
-    let says = |shape: Shape, what: &str| {
+    let good = SynthShape::preset("tiny").unwrap();
+    let says = |shape: SynthShape, what: &str| {
         let error = shape.validate().unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     };
-    says(Shape { n_layer: 0, ..good }, "n_layer");
+    says(SynthShape { n_layer: 0, ..good }, "n_layer");
     says(
-        Shape {
+        SynthShape {
             n_embd: 100,
             ..good
         },
         "n_embd",
     );
-    says(Shape { n_head: 3, ..good }, "n_head must divide");
-    says(Shape { n_head: 0, ..good }, "n_head must divide");
+    says(SynthShape { n_head: 3, ..good }, "n_head must divide");
+    says(SynthShape { n_head: 0, ..good }, "n_head must divide");
     says(
-        Shape {
+        SynthShape {
             n_head_kv: 3,
             ..good
         },
         "n_head_kv",
     );
     says(
-        Shape {
+        SynthShape {
             n_head_kv: 0,
             ..good
         },
         "n_head_kv",
     );
     says(
-        Shape {
+        SynthShape {
             n_vocab: 258,
             ..good
         },
         "n_vocab",
     );
     says(
-        Shape {
+        SynthShape {
             rope_freq_base: f32::NAN,
             ..good
         },

@@ -17,7 +17,7 @@ pub(super) const MAX_COPIES: u64 = 8192;
 
 /// A kernel with its weights in memory, many times over.
 #[derive(Debug)]
-pub struct Stock<'b> {
+pub struct KernelWeights<'b> {
     backend: &'b KernelBackend,
     kernel: Kernel,
     bytes: u64,
@@ -27,7 +27,7 @@ pub struct Stock<'b> {
     _context: Option<Context>,
 }
 
-impl<'b> Stock<'b> {
+impl<'b> KernelWeights<'b> {
     /// Copies of one matrix, `bytes` of them together, at least one.
     pub(super) fn with_weights(
         backend: &'b KernelBackend,
