@@ -17,7 +17,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     let command = prepare::worker_command(&args.worker)?;
     let facts = Facts::probe(ask_engine(&command), args.threads);
     if io::stderr().is_terminal() {
-        let time = units::duration(u64::try_from(args.lasting.as_nanos()).unwrap_or(u64::MAX));
+        let time = units::duration(units::nanoseconds(args.lasting));
         note(format_args!(
             "looking at this machine for about {time}: leave it alone meanwhile"
         ));

@@ -8,6 +8,7 @@ use crate::host::usage::{SamplerSettings, Spread, UsageDelta, UsageSampler, Usag
 use crate::host::{
     CoreTrial, Neighbour, ProcessTimes, StepTrial, TrialSettings, context_switches, each_core,
 };
+use crate::units::nanoseconds;
 
 /// Fewest trials with all threads: their spread is what the conclusion rests on.
 const LEAST_TRIALS: u32 = 6;
@@ -85,7 +86,7 @@ pub fn observe(question: &ObservationPlan) -> Result<Observed, ThreadsError> {
     observed.at_work = UsageSnapshot::take().since(&before);
     drop(watched);
     observed.clock_at_work = sampler.and_then(|s| s.take()?.frequency_hz);
-    observed.looked_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    observed.looked_ns = nanoseconds(begun.elapsed());
     Ok(observed)
 }
 

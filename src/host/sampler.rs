@@ -22,6 +22,7 @@ use super::procfs::{MachineTicks, statm_resident_pages};
 use super::sampler_record::Recorder;
 use super::thermal;
 use super::usage::{CpuShares, tick_ns};
+use crate::units::nanoseconds;
 
 pub use super::sampler_record::{GpuSummary, Spread, UsageSummary};
 
@@ -254,7 +255,7 @@ impl Probe {
 
     fn sample(&mut self, moment: Moment) -> UsageSample {
         let now = Instant::now();
-        let wall_ns = as_ns(now - self.last);
+        let wall_ns = nanoseconds(now - self.last);
         let ticks = self.machine_ticks();
         let process = cpu_ns(self.pid);
         let spent = process
@@ -285,10 +286,6 @@ impl Probe {
             gpu: self.gpu.as_ref().and_then(GpuMeter::read),
         }
     }
-}
-
-fn as_ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A file of `/proc` or `/sys` that is read again from its start; its first 256 bytes are enough

@@ -178,7 +178,7 @@ impl Recorder {
         let sums = &self.sums;
         let summary = UsageSummary {
             samples: self.samples,
-            interval_ns: u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX),
+            interval_ns: crate::units::nanoseconds(self.interval),
             wall_ns: self.wall_ns,
             own_cost_ns,
             beside_cost_ns: self.beside_cost_ns,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bandwidth::{Chains, fresh_chains, multiply_add, sum};
 use super::threads::{Start, ThreadsError, start_others};
+use crate::units::nanoseconds;
 
 /// Computing passes before each reading pass: one takes about half a millisecond, and a p99 needs hundreds.
 const COMPUTE_PASSES: usize = 8;
@@ -119,7 +120,7 @@ pub fn each_core(cpus: &[u32], lasting: Duration) -> Vec<CoreTrial> {
                 while compute_ns.len() < MIN_ROUNDS || begun.elapsed() < share {
                     let begun = Instant::now();
                     compute(&mut chains);
-                    compute_ns.push(as_ns(begun.elapsed()));
+                    compute_ns.push(nanoseconds(begun.elapsed()));
                 }
                 Some(CoreTrial { cpu, compute_ns })
             });
@@ -253,7 +254,7 @@ impl Step {
         let begun = Instant::now();
         pass();
         self.wait();
-        as_ns(begun.elapsed())
+        nanoseconds(begun.elapsed())
     }
 
     /// The leader: another round.
@@ -272,10 +273,6 @@ impl Step {
         self.wait();
         !self.is_over.load(Ordering::Acquire)
     }
-}
-
-fn as_ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::memory::page_bytes;
 use super::process_usage::ProcessUsage;
 use super::procfs::MachineTicks;
 use super::thermal;
+use crate::units::nanoseconds;
 
 pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary};
 
@@ -144,8 +145,7 @@ impl UsageSnapshot {
             .zip(earlier.machine)
             .map(|(now, then)| now.since(&then));
         let shares = ticks.and_then(|ticks| CpuShares::of(ticks, process_cpu_ns, self.tick_ns));
-        let wall = self.at.saturating_duration_since(earlier.at);
-        let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let wall_ns = nanoseconds(self.at.saturating_duration_since(earlier.at));
         let resolution = self
             .tick_ns
             .map(|tick| 100.0 * tick as f64 / wall_ns.max(1) as f64);

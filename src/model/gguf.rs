@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
 
+use super::stamp::absent;
 use super::{LogCapture, ModelError};
 
 /// One tensor as the table lists it.
@@ -276,32 +277,22 @@ unsafe fn lossy(text: *const c_char) -> String {
 }
 
 fn check_regular_file(path: &Path) -> Result<(), ModelError> {
-    let path_buf = || path.to_owned();
-    let meta = fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ModelError::Missing { path: path_buf() },
-        _ => ModelError::Unreadable {
-            path: path_buf(),
-            source,
-        },
-    })?;
+    let meta = fs::metadata(path).map_err(|source| absent(path, source))?;
+    let path = path.to_owned();
     if meta.is_dir() {
-        return Err(ModelError::Folder { path: path_buf() });
+        return Err(ModelError::Folder { path });
     }
     if !meta.is_file() {
-        return Err(ModelError::Unreadable {
-            path: path_buf(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"),
-        });
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(ModelError::Unreadable { path, source });
     }
     if meta.len() == 0 {
-        return Err(ModelError::Empty { path: path_buf() });
+        return Err(ModelError::Empty { path });
     }
-    fs::File::open(path)
-        .map(drop)
-        .map_err(|source| ModelError::Unreadable {
-            path: path_buf(),
-            source,
-        })
+    match fs::File::open(&path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(ModelError::Unreadable { path, source }),
+    }
 }
 
 /// Turns what the reader logged into one sentence.

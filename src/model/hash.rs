@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::stamp::FileStamp;
+use super::stamp::{FileStamp, absent};
 use super::store::cache_dir;
 use super::{ModelError, Progress};
 use crate::file::{OutputFile, Replace, make_folder_of};
@@ -20,15 +20,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`ModelError::Missing`] or [`ModelError::Unreadable`].
 pub fn sha256_file(path: &Path, progress: Progress) -> Result<String, ModelError> {
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ModelError::Missing {
-            path: path.to_owned(),
-        },
-        _ => ModelError::Unreadable {
-            path: path.to_owned(),
-            source,
-        },
-    };
+    let failed = |source| absent(path, source);
     let mut file = File::open(path).map_err(failed)?;
     let total = file.metadata().map_err(failed)?.len();
     let mut hasher = Sha256::new();

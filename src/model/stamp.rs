@@ -78,7 +78,8 @@ impl FileStamp {
     }
 }
 
-fn absent(path: &Path, source: io::Error) -> ModelError {
+/// Why there is nothing to read: no file, a link to nowhere, or the system's reason.
+pub(super) fn absent(path: &Path, source: io::Error) -> ModelError {
     let path = path.to_owned();
     if source.kind() != io::ErrorKind::NotFound {
         return ModelError::Unreadable { path, source };

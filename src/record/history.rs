@@ -30,31 +30,20 @@ const MOST_PIN_BYTES: u64 = 4096;
 /// A history that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file system said no.
     #[error("{path}: {action}: {source}")]
     Io {
-        /// The file or folder.
         path: PathBuf,
-        /// What was being done.
         action: &'static str,
-        /// Its reason.
         source: io::Error,
     },
-    /// The run is none.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A record whose name is none of a folder.
     #[error("{path}: its record calls itself '{run}', which is no name of a folder")]
     Name { path: PathBuf, run: String },
-    /// A record that does not say when it was made.
     #[error(
         "{path}: its started_at '{started_at}' is no time with a zone, so that it has no place among the nights"
     )]
-    Time {
-        path: PathBuf,
-        /// What stands there.
-        started_at: String,
-    },
+    Time { path: PathBuf, started_at: String },
 }
 
 #[derive(Debug, Default)]

@@ -32,48 +32,32 @@ const REASON_COLUMNS: usize = 200;
 
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say what each is.
 pub enum RecordError {
-    /// The file system said no.
     #[error("{path}: {action}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What was being done.
         action: &'static str,
-        /// Its reason.
         source: std::io::Error,
     },
-    /// Another process is writing it.
     #[error("{0}: another ggufbench is writing this run; wait for it, or end it")]
     InUse(PathBuf),
-    /// A line that is no record of ours.
     #[error("{path}:{line}: not a line of a run: {reason}")]
     Line {
-        /// The file.
         path: PathBuf,
-        /// The line, from 1.
         line: usize,
-        /// What is wrong.
         reason: String,
     },
-    /// The file does not begin with a run's header.
     #[error("{0}: is no run: its first line is no `run` header")]
     NoHeader(PathBuf),
-    /// The folder of two runs that were measured in turns.
     #[error(
         "{0}: holds a pair of runs; name one of its sides, `ggufbench report {0}/a`, or compare them, `ggufbench compare {0}`"
     )]
     Pair(String),
-    /// Written by a later version.
     #[error(
         "{path}: has schema {found}, this program reads up to {SCHEMA_VERSION}; use a newer ggufbench"
     )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-    },
+    Newer { path: PathBuf, found: u32 },
 }
 
 fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> RecordError {

@@ -248,18 +248,9 @@ pub fn of(model: &ModelFacts, kv: KvCache, call: &CallShape) -> Cost {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::model::synth::SynthSpec;
-    use crate::model::{FileType, SlidingLayers};
-
-    fn facts(preset: &str, file_type: &str) -> ModelFacts {
-        let file_type = FileType::parse(file_type).expect("known");
-        SynthSpec::preset(preset, file_type)
-            .and_then(|spec| spec.facts(Path::new("x.gguf")))
-            .expect("a preset")
-    }
+    use crate::model::SlidingLayers;
+    use crate::model::synth::preset_facts as facts;
 
     #[test]
     fn llama_3_8b_as_computed_by_hand() {

@@ -281,11 +281,8 @@ fn split(batch: &[(u32, u32)], n_ubatch: u32, n_prompt: u32, n_depth: u32, passe
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::model::FileType;
-    use crate::model::synth::SynthSpec;
+    use crate::model::synth::preset_facts;
 
     fn geometry() -> Geometry {
         Geometry {
@@ -300,10 +297,7 @@ mod tests {
     }
 
     fn smollm(file_type: &str) -> ModelFacts {
-        let file_type = FileType::parse(file_type).expect("known");
-        SynthSpec::preset("smollm2-135m", file_type)
-            .and_then(|spec| spec.facts(Path::new("x.gguf")))
-            .expect("a preset")
+        preset_facts("smollm2-135m", file_type)
     }
 
     fn pass(n_seq: u32, n_tokens: u32, n_past: u32, n_logits: u32) -> Pass {

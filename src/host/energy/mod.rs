@@ -278,7 +278,7 @@ pub(super) fn measure_idle(machine: &mut Machine) {
         Some(IdlePower::measure(&meter, gpus, || {
             let started = Instant::now();
             std::thread::sleep(time);
-            u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            crate::units::nanoseconds(started.elapsed())
         }))
     });
     if let Some(idle) = idle {

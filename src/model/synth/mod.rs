@@ -180,6 +180,15 @@ impl SynthSpec {
     }
 }
 
+/// Facts of a preset's file that is not written.
+#[cfg(test)]
+pub(crate) fn preset_facts(preset: &str, type_name: &str) -> ModelFacts {
+    FileType::parse(type_name)
+        .and_then(|file_type| SynthSpec::preset(preset, file_type))
+        .and_then(|spec| spec.facts(Path::new("x.gguf")))
+        .expect("a preset")
+}
+
 fn data_bytes(tensors: &[TensorInfo]) -> u64 {
     tensors
         .iter()
