@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-/// What a finding means for measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckVerdict {
@@ -39,11 +38,9 @@ impl CheckVerdict {
     }
 }
 
-/// Where an expected gain is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Both ways were measured, just now.
     Measured,
     /// An upper bound that follows from what was measured.
     Derived,
@@ -71,7 +68,6 @@ impl Gain {
     }
 }
 
-/// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DoctorCheck {
     pub name: &'static str,

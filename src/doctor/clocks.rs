@@ -9,7 +9,6 @@ const READINGS_A_STEP: f64 = 4.0;
 /// A virtual system call, or the counter itself; what is slower goes through the kernel.
 const CHEAP_READING_NS: f64 = 200.0;
 
-/// Linux's choice of the clock.
 pub(super) fn governor(cpu: &Cpu, figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "governor";
     let Some(governor) = cpu.governor.as_deref() else {
@@ -84,7 +83,6 @@ pub(super) fn clock(figures: &DoctorFigures) -> DoctorCheck {
     )
 }
 
-/// Each core by itself.
 pub(super) fn cores_alike(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "cores_alike";
     let Some(cores) = figures.core_spread else {
@@ -137,7 +135,6 @@ pub(super) fn all_at_once(figures: &DoctorFigures, n_threads: u32) -> DoctorChec
     ))
 }
 
-/// What measuring itself costs.
 pub(super) fn timer(figures: &DoctorFigures, clock_source: Option<&str>) -> DoctorCheck {
     let timer = figures.timer;
     let cost = CheckVerdict::of(timer.overhead_ns, CHEAP_READING_NS, 2_000.0);
@@ -165,7 +162,6 @@ pub(super) fn timer(figures: &DoctorFigures, clock_source: Option<&str>) -> Doct
         }))
 }
 
-/// Batteries lower clocks.
 pub(super) fn power_supply(on_battery: Option<bool>) -> DoctorCheck {
     const NAME: &str = "power_supply";
     match on_battery {

@@ -25,7 +25,6 @@ pub enum Fitness {
     LargeDifferencesOnly,
     /// Mend it first.
     NotFit,
-    /// Too little could be measured.
     Unknown,
 }
 

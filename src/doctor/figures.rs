@@ -13,7 +13,6 @@ fn undisturbed(passes_ns: &[u64]) -> Option<f64> {
     passes_ns.iter().min().map(|ns| *ns as f64)
 }
 
-/// What the checks judge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DoctorFigures {
     /// CPU time of other programs at rest, in percent of the machine.
@@ -34,7 +33,6 @@ pub struct DoctorFigures {
     pub quota_throttled: Option<f64>,
     /// Bytes to and from swap, at rest and at work.
     pub swapped_bytes: Option<u64>,
-    /// Mean clock while all threads worked.
     pub clock_hz: Option<u64>,
     /// Of a computing pass of all threads: p99 over median, less 1.
     pub jitter: Option<f64>,
@@ -55,18 +53,15 @@ pub struct DoctorFigures {
     pub timer: TimerFacts,
 }
 
-/// How cores differ.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CoreSpread {
     /// Slowest over fastest, less 1.
     pub share: f64,
-    /// The kernel's number of the slowest.
     pub slowest: u32,
     pub fastest: u32,
     pub n_cores: usize,
 }
 
-/// Bytes read per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ReadRates {
     /// By one thread; none where there is only one anyway.
@@ -78,7 +73,6 @@ pub struct ReadRates {
     pub buffer_bytes: u64,
 }
 
-/// What huge pages do for reading.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HugePages {
     /// Median rate over that on other pages, less 1.
@@ -125,7 +119,6 @@ impl DoctorFigures {
     }
 }
 
-/// One number of each trial.
 #[derive(Debug, Default)]
 struct Passes {
     compute_ns: Vec<f64>,

@@ -15,7 +15,6 @@ const MORE_THAN_ALL: f64 = 1.1;
 /// How far the trials' reading rates may lie apart.
 const STEADY: f64 = 0.05;
 
-/// What a model may take.
 pub(super) fn free_memory(memory: &Memory) -> DoctorCheck {
     const NAME: &str = "free_memory";
     let Some((available, total)) = memory.available_bytes.zip(memory.total_bytes) else {

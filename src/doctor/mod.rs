@@ -43,7 +43,6 @@ pub enum EngineAnswer {
     },
 }
 
-/// What is known without measuring.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub machine: Machine,
@@ -100,7 +99,6 @@ pub struct Examination {
     pub figures: DoctorFigures,
 }
 
-/// Judges what was seen.
 pub fn examine(facts: &Facts, observed: &Observed) -> Examination {
     let figures = DoctorFigures::of(observed, facts.timer);
     let checks = checks(facts, &figures);

@@ -17,7 +17,6 @@ const MOST_TRIALS: u32 = 30;
 /// Time for which one more trial is made.
 const TIME_A_TRIAL: Duration = Duration::from_millis(800);
 
-/// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservationPlan {
     pub lasting: Duration,
@@ -30,7 +29,6 @@ pub struct ObservationPlan {
     pub huge_pages_on_request: bool,
 }
 
-/// What was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub looked_ns: u64,
@@ -107,7 +105,6 @@ fn watch(time: Duration) -> Observed {
     }
 }
 
-/// How the time is shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slices {
     rest: Duration,

@@ -46,7 +46,6 @@ pub(super) fn load(machine: &Machine) -> DoctorCheck {
     .advise("wait until it has fallen: something ran just now, or still waits for a disk")
 }
 
-/// Time that a hypervisor took.
 pub(super) fn steal(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "steal";
     let Some(taken) = figures.steal_percent else {
@@ -78,7 +77,6 @@ pub(super) fn interruptions(figures: &DoctorFigures) -> DoctorCheck {
     )
 }
 
-/// Heat and power.
 pub(super) fn throttling(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "throttling";
     match figures.throttle_events {
@@ -93,7 +91,6 @@ pub(super) fn throttling(figures: &DoctorFigures) -> DoctorCheck {
     }
 }
 
-/// The tail of equal passes.
 pub(super) fn jitter(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "jitter";
     let Some(jitter) = figures.jitter else {

@@ -5,7 +5,6 @@ use super::figures::DoctorFigures;
 use crate::host::{LimitState, Memory, Placement};
 use crate::units;
 
-/// Threads against cores.
 pub(super) fn threads(n_threads: u32, placement: &Placement) -> DoctorCheck {
     const NAME: &str = "threads";
     let Some((allowed, cores)) = placement
@@ -57,7 +56,6 @@ pub(super) fn cpu_set(placement: &Placement) -> DoctorCheck {
     )
 }
 
-/// A container's CPU time.
 pub(super) fn cpu_limit(
     limit: LimitState<f64>,
     n_threads: u32,
@@ -92,7 +90,6 @@ pub(super) fn cpu_limit(
         .gain(gain)
 }
 
-/// A container's memory.
 pub(super) fn memory_limit(limit: LimitState<u64>, memory: &Memory) -> DoctorCheck {
     const NAME: &str = "memory_limit";
     match (limit, memory.total_bytes) {

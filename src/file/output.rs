@@ -29,7 +29,6 @@ pub enum Replace {
     Always,
 }
 
-/// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("{}: exists; --force replaces it", .0.display())]
@@ -44,11 +43,9 @@ pub enum WriteError {
     /// A stream, where a file is needed.
     #[error("{}: is no regular file, as a model must be; name a file", .0.display())]
     Stream(PathBuf),
-    /// The system said no.
     #[error("{}: cannot be written: {source}", path.display())]
     Io {
         path: PathBuf,
-        /// The system's reason.
         source: io::Error,
     },
 }
@@ -73,9 +70,7 @@ pub struct OutputFile {
 
 #[derive(Debug)]
 enum Way {
-    /// Written beside its name.
     Beside(Beside),
-    /// Written as it comes.
     Through { file: File, is_over: bool },
 }
 

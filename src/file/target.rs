@@ -4,11 +4,9 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a path names, links followed.
 pub(super) enum OutputTarget {
     /// Nothing yet: the file that a link may name.
     New(PathBuf),
-    /// A regular file.
     File(PathBuf, Metadata),
     /// A terminal, a pipe, a device or a socket, or a file that this process has open already: bytes go through it.
     Stream(OutputStream),
@@ -17,7 +15,6 @@ pub(super) enum OutputTarget {
     Disk,
 }
 
-/// How to reach a stream.
 pub(super) enum OutputStream {
     Named(PathBuf),
     /// By a descriptor that is open already; its position is shared.

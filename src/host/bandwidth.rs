@@ -22,7 +22,6 @@ const MIB: u64 = 1 << 20;
 /// Where cache sizes cannot be read: four times a large desktop's.
 const UNKNOWN_CACHE_BYTES: u64 = 32 * MIB;
 
-/// Rates for time estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuickRates {
     /// Bytes read from memory per second by all threads together, best pass.

@@ -26,21 +26,18 @@ pub struct Cpu {
     pub stepping: Option<u32>,
     /// Cores, each counted once however many threads it runs.
     pub physical_cores: Option<u32>,
-    /// Hardware threads that are online.
     pub logical_cores: Option<u32>,
     /// Hardware threads that this process may use (affinity and container quota, rounded down).
     pub available_cores: Option<u32>,
     /// A container's CPU quota in cores, when there is one.
     pub quota_cores: Option<f64>,
     pub sockets: Option<u32>,
-    /// Memory nodes that are online.
     pub numa_nodes: Option<u32>,
     /// Every distinct cache, innermost level first.
     pub caches: Vec<Cache>,
     pub features: CpuFeatures,
     /// Clock that the maker guarantees.
     pub base_hz: Option<u64>,
-    /// Highest clock that the driver knows.
     pub max_hz: Option<u64>,
     /// Clock at the time of asking, mean over cores.
     pub current_hz: Option<u64>,
@@ -56,7 +53,6 @@ pub struct Cache {
     /// `Data`, `Instruction` or `Unified`.
     pub kind: String,
     pub bytes: u64,
-    /// Hardware threads that share one instance.
     pub shared_by: u32,
     pub instances: u32,
 }

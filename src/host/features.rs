@@ -30,7 +30,6 @@ macro_rules! cpu_features {
                 all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
             }
 
-            /// From the kernel's names alone.
             pub(crate) fn from_cpuinfo(cpuinfo: &str) -> Self {
                 let line = colon_value(cpuinfo, "flags").or_else(|| colon_value(cpuinfo, "Features"));
                 let flags: BTreeSet<&str> = line.unwrap_or_default().split_whitespace().collect();

@@ -20,7 +20,6 @@ pub(crate) trait MachineFiles {
     /// Names in a folder, sorted; empty when there is no such folder.
     fn list(&self, folder: &str) -> Vec<String>;
 
-    /// A file that holds one number.
     fn number<T: FromStr>(&self, path: &str) -> Option<T>
     where
         Self: Sized,
@@ -29,7 +28,6 @@ pub(crate) trait MachineFiles {
     }
 }
 
-/// The running machine.
 #[derive(Debug)]
 pub(crate) struct LiveFiles;
 

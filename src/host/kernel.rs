@@ -9,7 +9,6 @@ use super::files::{LiveFiles, MachineFiles, space_value};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitState<T> {
-    /// Could not be read.
     #[default]
     Unknown,
     /// Could be read, and there is none.
@@ -27,9 +26,7 @@ pub struct KernelSettings {
     pub clock_source: Option<String>,
     /// Kind of hypervisor, as `KVM`, where it leaves a mark.
     pub hypervisor: Option<String>,
-    /// A container's CPU time, in cores.
     pub cpu_quota_cores: LimitState<f64>,
-    /// A container's memory.
     pub memory_limit_bytes: LimitState<u64>,
 }
 

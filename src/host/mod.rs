@@ -75,13 +75,11 @@ pub struct Machine {
     pub arch: String,
     pub cpu: Cpu,
     pub memory: Memory,
-    /// Virtual machine or container.
     pub virtualisation: Virtualisation,
     /// Mean number of runnable threads over the last 1, 5 and 15 minutes.
     pub load_average: Option<[f64; 3]>,
     pub on_battery: Option<bool>,
     pub gpus: GpuReport,
-    /// The processor's own energy counters.
     pub cpu_energy: CpuEnergy,
     /// How long the idle power was measured before anything was loaded; `None`: it was not.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,6 @@ use super::usage::tick_ns;
 #[derive(Clone, Debug, Default)]
 pub struct ProcessTimes(BTreeMap<u32, (String, u64)>);
 
-/// A program and what it used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbour {
     /// The kernel's short name of its processes.

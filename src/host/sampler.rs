@@ -35,7 +35,6 @@ const MOST_COST: u32 = 1000;
 /// The thread is given this long to answer. One that hangs in a driver is left alone, and no longer asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What to sample and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SamplerSettings {
     pub interval: Duration,
@@ -175,7 +174,6 @@ fn watch(orders: &Receiver<Order>, interval: Duration, probe: &mut Probe, record
     recorder.push(&probe.sample(Moment::After), is_whole);
 }
 
-/// When a sample is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
     /// While the process works.

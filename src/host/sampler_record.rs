@@ -57,7 +57,6 @@ pub struct GpuSummary {
     pub throttle_reasons: Vec<String>,
 }
 
-/// Sums that give a [`Spread`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Running {
     weight: f64,
@@ -141,7 +140,6 @@ impl RunningSums {
     }
 }
 
-/// Collects samples without allocating.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     interval: Duration,

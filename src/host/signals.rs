@@ -5,7 +5,6 @@
 
 use std::io;
 
-/// Which of them came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndSignal {
     /// Ctrl-C, or `kill`.

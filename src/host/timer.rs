@@ -14,7 +14,6 @@ pub struct TimerFacts {
     pub resolution_ns: u64,
     /// Cost of one reading: median over batches of back-to-back readings.
     pub overhead_ns: f64,
-    /// Readings that this rests on.
     pub readings: u64,
 }
 

@@ -28,7 +28,6 @@ const MOST_CORES: usize = 32;
 /// What to do, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialSettings {
-    /// Threads, at least one.
     pub n_threads: u32,
     /// Memory that all threads together read in a pass.
     pub buffer_bytes: u64,
@@ -41,11 +40,9 @@ pub struct TrialSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepTrial {
     pub n_threads: u32,
-    /// Bytes of a reading pass.
     pub buffer_bytes: u64,
     /// Passes of vector multiply-adds in registers: equal work for every thread, however many there are.
     pub compute_ns: Vec<u64>,
-    /// Passes over the memory.
     pub read_ns: Vec<u64>,
 }
 
@@ -146,7 +143,6 @@ fn bind_to(_cpu: u32) -> Option<()> {
     None
 }
 
-/// One thread's own work and memory.
 struct ThreadWork {
     chains: Chains,
     words: Vec<u64>,

@@ -45,7 +45,6 @@ pub struct UsageDelta {
     pub others_resolution_percent: Option<f64>,
     /// Capacity that the hypervisor gave to somebody else while we were ready to run.
     pub steal_percent: Option<f64>,
-    /// Context switches because a thread waited.
     pub voluntary_switches: Option<u64>,
     /// Context switches because another thread was given the core.
     pub involuntary_switches: Option<u64>,

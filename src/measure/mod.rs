@@ -129,7 +129,6 @@ impl Workload {
 pub struct Buffers {
     /// The calls, in order.
     pub calls: Vec<Call>,
-    /// Each sequence's next input token.
     next: Vec<Token>,
     /// The sampled tokens, step after step, `n_seq` a step. Empty when nothing is sampled.
     pub generated: Vec<Token>,

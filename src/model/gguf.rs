@@ -47,7 +47,6 @@ impl Gguf {
         Self(NonNull::new(ptr).expect("operator new does not return null"))
     }
 
-    /// Reads a file's header.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         check_regular_file(path)?;
         let c_path = c_path(path)?;
@@ -168,7 +167,6 @@ impl Gguf {
         unsafe { sys::gguf_get_data_offset(self.as_ptr()) as u64 }
     }
 
-    /// The tensor table in file order.
     pub fn tensors(&self) -> Vec<TensorInfo> {
         let ctx = self.as_ptr();
         // SAFETY: every index is below the count, and the name and the four dimensions live as

@@ -111,7 +111,6 @@ impl Headers {
         }
     }
 
-    /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.stamp.bytes).sum()
     }

@@ -8,7 +8,6 @@ use super::names::first_part;
 use super::{ModelError, ModelFacts};
 use crate::text::plain;
 
-/// Most files that a note names.
 const NAMED_FILES: usize = 40;
 
 /// Most subfolders that are looked into, and most names that are read of each.

@@ -38,7 +38,6 @@ pub struct Matrices {
     pub count: u64,
 }
 
-/// Sums over the tensor table.
 #[derive(Default)]
 pub(super) struct TensorSums {
     pub params: u64,
@@ -90,7 +89,6 @@ impl TensorSums {
         sums
     }
 
-    /// The type of most bytes.
     pub fn dominant_type(&self) -> String {
         let most = self.by_type.iter().max_by_key(|(_, bytes)| **bytes);
         most.map_or_else(String::new, |(name, _)| name.clone())

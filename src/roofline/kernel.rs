@@ -130,7 +130,6 @@ impl Kernel {
         2.0 * self.elements() * per_token * f64::from(n_tokens)
     }
 
-    /// Elements of one of its matrices.
     fn elements(&self) -> f64 {
         match self {
             Self::MatMul { n_in, n_out, .. } | Self::Experts { n_in, n_out, .. } => {

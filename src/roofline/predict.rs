@@ -6,7 +6,6 @@ use super::ceiling::{Ceilings, Span};
 use super::kernel::{Kernel, Load, Point};
 use super::work::Item;
 
-/// What a call's time consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -34,13 +33,9 @@ impl Part {
 /// A call's time by its parts, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Parts {
-    /// [`Part::MatMul`].
     pub mat_mul_ns: f64,
-    /// [`Part::Attention`].
     pub attention_ns: f64,
-    /// [`Part::Glue`].
     pub glue_ns: f64,
-    /// [`Part::Logits`].
     pub logits_ns: f64,
 }
 
@@ -75,23 +70,17 @@ impl Parts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Reading the weights.
     WeightBandwidth,
-    /// Multiplying with them.
     Compute,
     /// The kernels at this number of tokens: they reach neither the rate at which a single token reads
     /// weights nor the one at which many tokens multiply.
     Kernels,
-    /// Attention over the KV cache.
     Attention,
-    /// Small operations and their barriers.
     Glue,
-    /// Fetching logits and choosing tokens.
     Logits,
 }
 
 impl Limit {
-    /// As a table says it.
     pub fn words(self) -> &'static str {
         match self {
             Self::WeightBandwidth => "reading weights",
@@ -104,17 +93,14 @@ impl Limit {
     }
 }
 
-/// A call's expected time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// All of it, with the band.
     pub total: Span,
     pub parts: Parts,
     /// Weights read a second in the matrix kernels, as a share of what they read for a single token.
     pub weight_bandwidth_share: Option<f64>,
     /// FLOPs a second in the matrix kernels, as a share of what they reach on many tokens.
     pub compute_share: Option<f64>,
-    /// What keeps it from being faster.
     pub limit: Limit,
 }
 

@@ -11,11 +11,8 @@ use crate::model::ModelFacts;
 pub struct Geometry {
     /// ggml's type of the K cache, `F16`.
     pub type_k: String,
-    /// ggml's type of the V cache.
     pub type_v: String,
-    /// Most tokens handed over at once.
     pub n_batch: u32,
-    /// Most tokens computed at once.
     pub n_ubatch: u32,
     /// Whether the next token is chosen from the logits.
     pub sample: bool,
@@ -32,7 +29,6 @@ const MOST_PASSES: u64 = 1 << 18;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     pub point: Point,
-    /// How often.
     pub count: f64,
 }
 
@@ -81,7 +77,6 @@ struct Pass {
     n_logits: u32,
 }
 
-/// Counts of points, under construction.
 struct Work<'a> {
     model: &'a ModelFacts,
     geometry: &'a Geometry,

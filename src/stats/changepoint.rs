@@ -4,7 +4,6 @@
 use super::all_finite;
 use super::summary::{MAD_TO_SD, median};
 
-/// Settings of [`pelt`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pelt {
     /// Standard deviation of the noise, positive; see [`noise_scale`].
@@ -131,7 +130,6 @@ pub enum Steady {
     TooShort,
 }
 
-/// Settings of [`Steady::find`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteadyRule {
     /// Level changes below this fraction of the final level do not matter (0.02 is 2%). At least 0.

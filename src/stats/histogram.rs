@@ -16,7 +16,6 @@ pub struct LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    /// An empty histogram.
     pub fn new() -> Self {
         let inner = Histogram::new_with_bounds(1, MAX_NS, SIGNIFICANT_FIGURES)
             .expect("1 ns to 1 h at 3 figures are valid HdrHistogram bounds");
@@ -28,7 +27,6 @@ impl LatencyHistogram {
         self.inner.saturating_record(latency_ns.min(MAX_NS));
     }
 
-    /// Number of latencies recorded.
     pub fn len(&self) -> u64 {
         self.inner.len()
     }

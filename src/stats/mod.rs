@@ -34,14 +34,12 @@ pub use histogram::LatencyHistogram;
 pub use interval::{Interval, median_interval};
 pub use summary::Summary;
 
-/// Which way a one-sided test looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Alternative {
     /// The tested quantity is larger than the null says.
     Greater,
     /// The tested quantity is smaller than the null says.
     Less,
-    /// It differs either way.
     TwoSided,
 }
 

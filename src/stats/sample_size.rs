@@ -7,7 +7,6 @@ use super::interval::t_quantile;
 /// Chance with which the answer is to come out, when the spread is as observed.
 pub const POWER: f64 = 0.8;
 
-/// What is compared, for [`units_needed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleDesign {
     /// Differences within pairs: `sd` is theirs.

@@ -12,15 +12,12 @@ pub const MAD_TO_SD: f64 = 1.482_602_218_505_602;
 pub struct Summary {
     /// Number of values, at least 1.
     pub n: usize,
-    /// Arithmetic mean.
     pub mean: f64,
     /// Sample standard deviation (divisor n - 1); `None` for a single value.
     pub sd: Option<f64>,
     /// Coefficient of variation, sd / |mean|; `None` when there is no sd or the mean is 0.
     pub cv: Option<f64>,
-    /// Smallest value.
     pub min: f64,
-    /// Largest value.
     pub max: f64,
     /// Middle value (mean of the two middle ones for an even count).
     pub median: f64,

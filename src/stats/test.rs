@@ -13,7 +13,6 @@ use super::variance::{Variance, satterthwaite};
 pub struct Welch {
     /// Difference of means `a - b` with its interval.
     pub difference: Interval,
-    /// Standard error of the difference.
     pub standard_error: f64,
     /// Satterthwaite's degrees of freedom; `None` when neither sample varies.
     pub df: Option<f64>,

@@ -10,7 +10,6 @@ pub const TIMER: TimerFacts = TimerFacts {
     readings: 10_000,
 };
 
-/// A trial of equal passes.
 pub fn trial(n_threads: u32, compute_ns: u64, read_ns: u64) -> StepTrial {
     StepTrial {
         n_threads,

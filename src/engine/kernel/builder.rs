@@ -71,7 +71,6 @@ impl Graph<'_> {
 pub(super) struct Room {
     /// Tensors that are not results.
     pub inputs: usize,
-    /// Graphs.
     pub parts: usize,
     /// Operations and views in each.
     pub nodes: usize,
@@ -114,7 +113,6 @@ impl<'s> Builder<'s> {
         tensor
     }
 
-    /// Gives the inputs their memory.
     pub fn ready(&mut self) -> Result<(), EngineError> {
         self.input_buffer = Some(self.inputs.allocate(self.backend.plain_buffer())?);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -127,7 +125,6 @@ impl<'s> Builder<'s> {
         Ok(())
     }
 
-    /// Begins the next part.
     pub fn part(&mut self) {
         // SAFETY: room for it was asked for.
         let part =

@@ -12,7 +12,6 @@ use crate::model::tensor_type_of;
 use crate::roofline::kernel::{Kernel, Load, Point};
 use crate::roofline::slice;
 
-/// Most copies of a kernel's weights.
 pub(super) const MAX_COPIES: u64 = 8192;
 
 /// A kernel with its weights in memory, many times over.

@@ -16,7 +16,6 @@ pub(super) struct GpuCounters<D> {
 }
 
 impl GpuCounters<Nvml> {
-    /// Through NVML.
     pub(super) fn open(indices: &[u32]) -> Result<Self, String> {
         let driver = Nvml::init().map_err(|e| GpuReport::because(&e))?;
         Self::over(driver, indices)

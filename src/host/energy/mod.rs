@@ -72,7 +72,6 @@ pub struct EnergyMeter {
     cpu: Option<Box<dyn EnergyCounters>>,
 }
 
-/// The counters at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnergyMark {
     gpu: Option<Reading>,
@@ -87,7 +86,6 @@ pub struct RepetitionEnergy {
     pub gpu: Option<PhaseEnergy>,
     /// Why their counters, which were there, gave nothing.
     pub gpu_lost: Option<String>,
-    /// Of the processor's packages.
     pub cpu: Option<PhaseEnergy>,
     /// Why their counters, which were there, gave nothing.
     pub cpu_lost: Option<String>,
@@ -164,7 +162,6 @@ pub struct CpuEnergy {
     /// Mean power of all packages before the run, milliwatts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_power_mw: Option<u64>,
-    /// Why it cannot be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_energy_because: Option<String>,
 }

@@ -7,9 +7,7 @@ const MOST_DOUBT: f64 = 0.05;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnergySource {
-    /// The GPUs that layers are on.
     Gpu,
-    /// The processor's packages.
     Cpu,
 }
 

@@ -19,7 +19,6 @@ pub struct GpuReport {
     /// Newest CUDA version that the driver supports, as `13.0`.
     pub cuda_version: Option<String>,
     pub devices: Vec<Gpu>,
-    /// Why `devices` is empty, in words.
     pub none_because: Option<String>,
 }
 
@@ -52,7 +51,6 @@ pub struct Gpu {
     /// [`Machine`](crate::host::Machine).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_power_mw: Option<u64>,
-    /// Why its energy cannot be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_energy_because: Option<String>,
     pub temperature_c: Option<u32>,
@@ -129,7 +127,6 @@ impl GpuReport {
         })
     }
 
-    /// The devices with these numbers.
     fn devices_at(&self, indices: &[u32]) -> Option<Vec<&Gpu>> {
         let at = |index: &u32| self.devices.iter().find(|gpu| gpu.index == *index);
         indices.iter().map(at).collect()

@@ -19,7 +19,6 @@ pub(crate) trait GpuReadings {
     /// What the device is and how it is; what the driver does not say is `None`.
     fn describe(&self, index: u32) -> Gpu;
 
-    /// What the device does now.
     fn usage(&self, index: u32) -> Result<GpuUsage, NvmlError>;
 
     /// Millijoules since the driver was loaded.
@@ -115,7 +114,6 @@ pub(crate) mod recorded {
         pub usage: RefCell<VecDeque<Result<GpuUsage, NvmlError>>>,
     }
 
-    /// A driver with these devices.
     #[derive(Default)]
     pub(crate) struct Recorded(pub Vec<RecordedGpu>);
 

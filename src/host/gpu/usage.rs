@@ -44,7 +44,6 @@ impl GpuUsage {
     }
 }
 
-/// Reads some GPUs again and again.
 pub(crate) struct GpuMeter {
     driver: Box<dyn GpuReadings + Send>,
     indices: Vec<u32>,

@@ -43,7 +43,6 @@ pub(super) struct SequenceMemory {
 struct LayerHeader<'a> {
     gguf: &'a Gguf,
     arch: &'a str,
-    /// Layers that decoding runs.
     n_layer: u64,
     n_embd: u64,
     heads: Vec<u64>,

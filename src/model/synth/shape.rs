@@ -59,23 +59,18 @@ pub const PRESETS: &[(&str, SynthShape, &str)] = &[
     }, "Llama 3 8B"),
 ];
 
-/// What a tensor's values look like.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fill {
-    /// Near one, as trained norms are.
     Norm,
     /// Normal with standard deviation `1 / sqrt(row width)`.
     Matrix,
-    /// Llama 3.1's frequency factors.
     RopeFreqs { factor: f32, freq_base: f32 },
 }
 
-/// A tensor to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Planned {
     pub name: String,
     pub ty: sys::ggml_type,
-    /// Row width.
     pub n_in: u64,
     pub n_rows: u64,
     pub fill: Fill,

@@ -32,7 +32,6 @@ const SMALLEST: f32 = 1e-4;
 /// Trained weights have thinner tails than this; bounds what one value does to its block's scale.
 const LARGEST_SIGMAS: f32 = 6.0;
 
-/// Draws tensor data from one seed.
 pub(super) struct WeightValues {
     seed: u64,
     pools: HashMap<(sys::ggml_type, u64), Vec<u8>>,

@@ -15,7 +15,6 @@ const TRUST_IN_CEILINGS: f64 = 2.0;
 /// The forms that could be fitted, and the one to believe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FormChoice {
-    /// The chosen one.
     pub best: Fit,
     /// All of them, the chosen one first, then by how they were judged.
     pub all: Vec<Fit>,

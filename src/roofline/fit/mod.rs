@@ -26,16 +26,13 @@ pub struct Input {
     pub kernels_ns: Option<f64>,
 }
 
-/// A measured batch size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// The batch.
     pub input: Input,
     /// Its median step, nanoseconds.
     pub step_ns: f64,
 }
 
-/// Kinds of curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CurveForm {
@@ -55,7 +52,6 @@ pub enum CurveForm {
 }
 
 impl CurveForm {
-    /// Every form.
     pub const ALL: [Self; 6] = [
         Self::Affine,
         Self::RooflineSum,
@@ -65,7 +61,6 @@ impl CurveForm {
         Self::Kernels,
     ];
 
-    /// As a table says it.
     pub fn words(self) -> &'static str {
         match self {
             Self::Affine => "fixed cost + cost per sequence",
@@ -108,7 +103,6 @@ impl CurveForm {
     }
 }
 
-/// A fitted curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
     pub form: CurveForm,
@@ -117,7 +111,6 @@ pub struct Fit {
     pub coefficients: Vec<f64>,
     /// The largest measured batch of the first regime, for the forms that have two.
     pub switch_after: Option<f64>,
-    /// Batch sizes fitted.
     pub n: usize,
     /// Parameters in use, the switch included.
     pub n_parameters: usize,
@@ -135,7 +128,6 @@ pub struct Fit {
 /// A step that was not measured, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ExpectedStep {
-    /// What the curve says.
     pub ns: f64,
     /// 95% interval for a new measurement, by the delta method; none for exact fits.
     pub interval_ns: Option<(f64, f64)>,

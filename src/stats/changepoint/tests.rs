@@ -29,7 +29,6 @@ fn noisy(levels: &[(usize, f64)], sd: f64, seed: u64) -> Vec<f64> {
         .collect()
 }
 
-/// Optimal partitioning without pruning.
 fn brute_force(values: &[f64], s: Pelt) -> f64 {
     let cost = |x: &[f64]| {
         let mean = x.iter().sum::<f64>() / x.len() as f64;
