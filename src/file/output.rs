@@ -44,10 +44,7 @@ pub enum WriteError {
     #[error("{}: is no regular file, as a model must be; name a file", .0.display())]
     Stream(PathBuf),
     #[error("{}: cannot be written: {source}", path.display())]
-    Io {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl From<WriteError> for io::Error {

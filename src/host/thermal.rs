@@ -58,22 +58,16 @@ pub(crate) fn on_battery(files: &impl MachineFiles) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::FakeFiles;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     #[test]
     fn throttle_counts_add_up_over_cores() {
-        let files = FakeFiles(&[
-            ("/sys/devices/system/cpu/online", "0-1"),
-            (
-                "/sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count",
-                "5",
-            ),
-            (
-                "/sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count",
-                "7",
-            ),
-        ]);
+        let files = FakeFiles(&listed(
+            "/sys/devices/system/cpu/online 0-1
+             /sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count 5
+             /sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count 7",
+        ));
         assert_eq!(throttle_events(&files), Some(12));
         assert_eq!(
             throttle_events(&FakeFiles(&[("/sys/devices/system/cpu/online", "0")])),
@@ -83,12 +77,12 @@ mod tests {
 
     #[test]
     fn the_cpu_sensor_is_told_from_the_disk_sensor() {
-        let files = FakeFiles(&[
-            ("/sys/class/hwmon/hwmon0/name", "nvme"),
-            ("/sys/class/hwmon/hwmon0/temp1_input", "40000"),
-            ("/sys/class/hwmon/hwmon1/name", "k10temp"),
-            ("/sys/class/hwmon/hwmon1/temp1_input", "61000"),
-        ]);
+        let files = FakeFiles(&listed(
+            "/sys/class/hwmon/hwmon0/name nvme
+             /sys/class/hwmon/hwmon0/temp1_input 40000
+             /sys/class/hwmon/hwmon1/name k10temp
+             /sys/class/hwmon/hwmon1/temp1_input 61000",
+        ));
         let found = temperature_file(&files);
         assert_eq!(
             found.as_deref(),

@@ -187,24 +187,15 @@ fn matrix_shares(ceilings: &Ceilings, items: &[Item]) -> (Option<f64>, Option<f6
 #[cfg(test)]
 mod tests {
     use super::super::ceiling::{CEILINGS_VERSION, Timing};
+    use super::super::kernel::fixture;
     use super::*;
 
     fn matmul() -> Kernel {
-        Kernel::MatMul {
-            weights: "Q8_0".into(),
-            n_in: 100,
-            n_out: 100,
-        }
+        fixture::matmul("Q8_0", 100, 100)
     }
 
     fn glue() -> Kernel {
-        Kernel::Glue {
-            n_embd: 100,
-            n_ff: 300,
-            n_head: 2,
-            n_head_kv: 1,
-            head_dim: 50,
-        }
+        fixture::glue([100, 300, 2, 1, 50])
     }
 
     /// Matrix: 100 ns for one token, 110 for 2, 400 for 8, 20 a token for 512.

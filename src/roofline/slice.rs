@@ -205,6 +205,7 @@ fn size(point: &Point) -> KernelSize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::kernel::fixture::{self, glue, load};
 
     const MIB: u64 = 1 << 20;
     const BOUNDS: Bounds = Bounds {
@@ -217,30 +218,11 @@ mod tests {
     }
 
     fn matmul(n_in: u64, n_out: u64) -> Kernel {
-        Kernel::MatMul {
-            weights: "F16".into(),
-            n_in,
-            n_out,
-        }
+        fixture::matmul("F16", n_in, n_out)
     }
 
     fn attention(n_head: u32, n_head_kv: u32, dim: u32) -> Kernel {
-        Kernel::Attention {
-            n_head,
-            n_head_kv,
-            head_dim_k: dim,
-            head_dim_v: dim,
-            type_k: "F16".into(),
-            type_v: "F16".into(),
-        }
-    }
-
-    fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
-        Load {
-            n_seq,
-            n_tokens,
-            n_past,
-        }
+        fixture::attention([n_head, n_head_kv, dim], "F16")
     }
 
     #[test]
@@ -285,14 +267,8 @@ mod tests {
 
     #[test]
     fn of_small_operations_and_logits_some_tokens_stand_for_all() {
-        let glue = Kernel::Glue {
-            n_embd: 64,
-            n_ff: 1_000_000,
-            n_head: 2,
-            n_head_kv: 1,
-            head_dim: 32,
-        };
-        let slice = Slice::of(&point(glue, Load::tokens(512)), BOUNDS);
+        let small = glue([64, 1_000_000, 2, 1, 32]);
+        let slice = Slice::of(&point(small, Load::tokens(512)), BOUNDS);
         let kept = slice.point.load.total_tokens();
         assert!((4..6).contains(&kept), "{kept}");
         assert_eq!(slice.times, 512.0 / f64::from(kept));
@@ -306,13 +282,7 @@ mod tests {
         for kernel in [
             matmul(u64::MAX, u64::MAX),
             attention(u32::MAX, u32::MAX, u32::MAX),
-            Kernel::Glue {
-                n_embd: u32::MAX,
-                n_ff: u32::MAX,
-                n_head: u32::MAX,
-                n_head_kv: u32::MAX,
-                head_dim: u32::MAX,
-            },
+            glue([u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX]),
         ] {
             let all = load(u32::MAX, u32::MAX, u32::MAX);
             let slice = Slice::of(&point(kernel, all), BOUNDS);

@@ -1,35 +1,17 @@
 use super::*;
 use crate::roofline::kernel::Load;
+use crate::roofline::kernel::fixture::{self, load};
 
 fn backend() -> KernelBackend {
     KernelBackend::open(KernelDevice::Cpu, 1).expect("every build has a CPU backend")
 }
 
 fn matmul(weights: &str) -> Kernel {
-    Kernel::MatMul {
-        weights: weights.into(),
-        n_in: 256,
-        n_out: 64,
-    }
+    fixture::matmul(weights, 256, 64)
 }
 
-fn attention(type_k: &str, type_v: &str) -> Kernel {
-    Kernel::Attention {
-        n_head: 4,
-        n_head_kv: 2,
-        head_dim_k: 64,
-        head_dim_v: 64,
-        type_k: type_k.into(),
-        type_v: type_v.into(),
-    }
-}
-
-fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
-    Load {
-        n_seq,
-        n_tokens,
-        n_past,
-    }
+fn attention(type_kv: &str) -> Kernel {
+    fixture::attention([4, 2, 64], type_kv)
 }
 
 /// Runs a kernel and says how many times it stands in its graph.
@@ -80,13 +62,7 @@ fn a_stock_holds_what_was_asked_for_and_at_least_one_matrix() {
 
 #[test]
 fn experts_attention_small_operations_and_logits_run() {
-    let experts = Kernel::Experts {
-        weights: "Q4_0".into(),
-        n_in: 128,
-        n_out: 64,
-        n_expert: 8,
-        n_used: 2,
-    };
+    let experts = fixture::experts([128, 64], 8, 2);
     for n in [1, 5, 40] {
         assert!(run(&experts, 1 << 18, Load::tokens(n)).is_ok_and(|n| n > 1));
     }
@@ -97,24 +73,18 @@ fn experts_attention_small_operations_and_logits_run() {
         (2, 32, 10),
         (1, 100, 0),
     ] {
-        let n_ops = run(
-            &attention("F16", "F16"),
-            1 << 22,
-            load(n_seq, n_tokens, n_past),
-        );
+        let n_ops = run(&attention("F16"), 1 << 22, load(n_seq, n_tokens, n_past));
         assert!(
             n_ops.as_ref().is_ok_and(|n| *n > 1),
             "{n_seq} {n_tokens}: {n_ops:?}"
         );
     }
-    assert!(run(&attention("Q8_0", "Q4_0"), 1 << 20, load(2, 1, 10)).is_ok());
-    let glue = Kernel::Glue {
-        n_embd: 256,
-        n_ff: 512,
-        n_head: 4,
-        n_head_kv: 2,
-        head_dim: 64,
-    };
+    let mut mixed = attention("Q8_0");
+    if let Kernel::Attention { type_v, .. } = &mut mixed {
+        *type_v = "Q4_0".into();
+    }
+    assert!(run(&mixed, 1 << 20, load(2, 1, 10)).is_ok());
+    let glue = fixture::glue([256, 512, 4, 2, 64]);
     for n in [1, 7, 300] {
         assert_eq!(run(&glue, 0, Load::tokens(n)), Ok(16));
     }
@@ -133,13 +103,9 @@ fn what_cannot_be_made_or_computed_is_an_error_with_its_name() {
     };
     says(&matmul("Q9_9"), "Q9_9");
     // Q4_K has blocks of 256, which 100 is no multiple of.
-    let narrow = Kernel::MatMul {
-        weights: "Q4_K".into(),
-        n_in: 100,
-        n_out: 8,
-    };
+    let narrow = fixture::matmul("Q4_K", 100, 8);
     says(&narrow, "Q4_K");
-    says(&attention("nonsense", "F16"), "nonsense");
+    says(&attention("nonsense"), "nonsense");
 }
 
 #[test]

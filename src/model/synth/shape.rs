@@ -64,7 +64,10 @@ pub(super) enum Fill {
     Norm,
     /// Normal with standard deviation `1 / sqrt(row width)`.
     Matrix,
-    RopeFreqs { factor: f32, freq_base: f32 },
+    RopeFreqs {
+        factor: f32,
+        freq_base: f32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -86,24 +86,10 @@ fn another_seed_shape_or_version_is_not_current() {
     let dir = tempfile::tempdir().unwrap();
     let spec = tiny("q8_0");
     let path = spec.write(dir.path(), &mut |_, _| ()).unwrap();
-    assert!(
-        !SynthSpec {
-            seed: 1,
-            ..spec.clone()
-        }
-        .is_current(&path)
-    );
-    let shape = SynthShape {
-        n_layer: 3,
-        ..spec.shape
-    };
-    assert!(
-        !SynthSpec {
-            shape,
-            ..spec.clone()
-        }
-        .is_current(&path)
-    );
+    let (mut seeded, mut deeper) = (spec.clone(), spec.clone());
+    seeded.seed = 1;
+    deeper.shape.n_layer = 3;
+    assert!(!seeded.is_current(&path) && !deeper.is_current(&path));
     let bytes = fs::read(&path).unwrap();
     let key = header::VERSION_KEY.as_bytes();
     let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4;
@@ -189,48 +175,23 @@ fn concurrent_writers_leave_one_whole_file() {
 #[test]
 fn shapes_that_the_engine_would_refuse_are_named() {
     let good = SynthShape::preset("tiny").unwrap();
-    let says = |shape: SynthShape, what: &str| {
+    type Spoil = fn(&mut SynthShape);
+    let spoilt: [(Spoil, &str); 8] = [
+        (|s| s.n_layer = 0, "n_layer"),
+        (|s| s.n_embd = 100, "n_embd"),
+        (|s| s.n_head = 3, "n_head must divide"),
+        (|s| s.n_head = 0, "n_head must divide"),
+        (|s| s.n_head_kv = 3, "n_head_kv"),
+        (|s| s.n_head_kv = 0, "n_head_kv"),
+        (|s| s.n_vocab = 258, "n_vocab"),
+        (|s| s.rope_freq_base = f32::NAN, "rope_freq_base"),
+    ];
+    for (spoil, what) in spoilt {
+        let mut shape = good;
+        spoil(&mut shape);
         let error = shape.validate().unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
-    };
-    says(SynthShape { n_layer: 0, ..good }, "n_layer");
-    says(
-        SynthShape {
-            n_embd: 100,
-            ..good
-        },
-        "n_embd",
-    );
-    says(SynthShape { n_head: 3, ..good }, "n_head must divide");
-    says(SynthShape { n_head: 0, ..good }, "n_head must divide");
-    says(
-        SynthShape {
-            n_head_kv: 3,
-            ..good
-        },
-        "n_head_kv",
-    );
-    says(
-        SynthShape {
-            n_head_kv: 0,
-            ..good
-        },
-        "n_head_kv",
-    );
-    says(
-        SynthShape {
-            n_vocab: 258,
-            ..good
-        },
-        "n_vocab",
-    );
-    says(
-        SynthShape {
-            rope_freq_base: f32::NAN,
-            ..good
-        },
-        "rope_freq_base",
-    );
+    }
     assert!(SynthSpec::new("x", good, FileType::parse("iq1_s").unwrap()).is_err());
     for preset in PRESETS {
         preset.1.validate().unwrap();
