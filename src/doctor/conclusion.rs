@@ -114,7 +114,7 @@ fn sentence(fit: Fitness, shown: &[ShownDifference], checks: &[DoctorCheck]) -> 
         .map(|check| check.name.replace('_', " "))
         .collect();
     if !bad.is_empty() {
-        text += &format!("; mend first: {}", bad.join(", "));
+        text += &format!("; solve first: {}", bad.join(", "));
     }
     text
 }
@@ -166,7 +166,7 @@ mod tests {
         let conclusion = Conclusion::of(&figures(0.1, 0.01), &[bad]);
         assert_eq!(conclusion.fit, Fitness::NotFit);
         assert!(
-            conclusion.sentence.ends_with("; mend first: free memory"),
+            conclusion.sentence.ends_with("; solve first: free memory"),
             "{}",
             conclusion.sentence
         );

@@ -77,8 +77,8 @@ pub(super) fn huge_pages(memory: &Memory, figures: &DoctorFigures) -> DoctorChec
         return DoctorCheck::unknown(NAME);
     };
     let page = units::bytes(page);
-    let advice = "give them to everybody: echo always > /sys/kernel/mm/transparent_hugepage/enabled. Weights that are \
-                  mapped from their file keep small pages all the same";
+    let advice = "enable them for all programs: echo always > /sys/kernel/mm/transparent_hugepage/enabled. Weights that are \
+                  mapped from their file keep small pages anyway";
     let is_steady = figures.read.is_some_and(|read| read.spread <= STEADY);
     match (mode, figures.huge_pages) {
         ("always", _) => DoctorCheck::good(NAME, format!("always; others have {page}")),
@@ -139,13 +139,13 @@ pub(super) fn read_bandwidth(figures: &DoctorFigures, n_threads: u32, cpu: &Cpu)
     if fits_cache || per_thread > TOO_FAST_BYTES_PER_S_A_THREAD {
         return check(
             CheckVerdict::Unknown,
-            "what was read fits the caches, or nearly: free memory for a larger buffer, or take this for no figure",
+            "the buffer fits the caches, or nearly: free memory for a larger one, or ignore this rate",
         );
     }
     if all < TOO_SLOW_BYTES_PER_S {
         return check(
             CheckVerdict::Bad,
-            "too slow for any machine in order: look for a quota, for swapping, for an emulated CPU",
+            "too slow for a machine in working order: look for a quota, for swapping, for an emulated CPU",
         );
     }
     if read.one_bytes_per_s.is_some_and(|one| all < 0.9 * one) {
@@ -161,13 +161,13 @@ pub(super) fn read_bandwidth(figures: &DoctorFigures, n_threads: u32, cpu: &Cpu)
     {
         return check(
             CheckVerdict::Mind,
-            "more than so many threads can add up to: caches lend a hand, so the rate is an upper bound",
+            "more than these threads can read from memory: caches serve a part of it, so the rate is an upper bound",
         );
     }
     check(
         CheckVerdict::of(read.spread, STEADY, 0.2),
-        "somebody else uses the memory, or pages lie differently each time: more processes (--replicates) average \
-         over it",
+        "other programs use the memory, or pages are placed differently in each trial: more processes (--replicates) \
+         average over this",
     )
 }
 

@@ -50,7 +50,7 @@ pub(super) fn engine(engine: &EngineAnswer, cpu: &CpuFeatures) -> DoctorCheck {
     }))
 }
 
-/// Whether somebody else is on the GPUs. None where there are none.
+/// Whether other processes use the GPUs; none without GPUs.
 pub(super) fn gpu(gpus: &GpuReport) -> Option<DoctorCheck> {
     const NAME: &str = "gpu";
     let used = |gpu: &crate::host::Gpu| gpu.memory_used_bytes.zip(gpu.memory_total_bytes);
@@ -69,13 +69,13 @@ pub(super) fn gpu(gpus: &GpuReport) -> Option<DoctorCheck> {
         .sum();
     let n = memory.len();
     Some(match taken {
-        0 => DoctorCheck::good(NAME, format!("{n}, nobody's memory on it")),
+        0 => DoctorCheck::good(NAME, format!("{n}, no memory in use")),
         bytes => DoctorCheck::new(
             NAME,
             CheckVerdict::Mind,
-            format!("{n}, others hold {}", units::bytes(bytes)),
+            format!("{n}, other processes hold {}", units::bytes(bytes)),
         )
-        .advise("see who it is: nvidia-smi. A GPU that is shared computes for others in between"),
+        .advise("find the process with nvidia-smi: a shared GPU also computes for other processes"),
     })
 }
 

@@ -58,7 +58,7 @@ pub(super) fn steal(figures: &DoctorFigures) -> DoctorCheck {
         verdict,
         format!("{} while all threads worked", percent(taken / 100.0)),
     )
-    .advise("measure at a quieter time, or on cores that the hypervisor gives to nobody else")
+    .advise("measure at a quieter time, or on dedicated cores")
     .gain(given_back(taken, "what other guests used"))
 }
 
@@ -87,7 +87,7 @@ pub(super) fn throttling(figures: &DoctorFigures) -> DoctorCheck {
             CheckVerdict::Bad,
             format!("{n} events while all threads worked"),
         )
-        .advise("improve cooling, lower the clock for good, or pause between runs"),
+        .advise("improve cooling, set a lower fixed clock, or pause between runs"),
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn jitter(figures: &DoctorFigures) -> DoctorCheck {
         CheckVerdict::of(jitter, 0.05, 0.25),
         format!("p99 of equal work {} above its median", percent(jitter)),
     )
-    .advise("mend the checks around it, or use one thread fewer than cores; medians suffer less than p99")
+    .advise("solve the other findings first, or use one thread fewer than cores; medians suffer less than p99")
 }
 
 /// What lies between this process and the hardware.

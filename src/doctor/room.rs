@@ -21,7 +21,7 @@ pub(super) fn threads(n_threads: u32, placement: &Placement) -> DoctorCheck {
     };
     if n_threads > allowed {
         return DoctorCheck::new(NAME, CheckVerdict::Bad, finding).advise(format!(
-            "use at most --threads {allowed}: threads that wait for each other's time wait at every step"
+            "use at most --threads {allowed}: threads that share a CPU wait for each other at every step"
         ));
     }
     if n_threads > cores {
@@ -51,8 +51,8 @@ pub(super) fn cpu_set(placement: &Placement) -> DoctorCheck {
         format!("{} of {} CPUs", allowed.len(), online.len()),
     )
     .advise(
-        "meant, or left by taskset, a container or a batch system? Others may still use these CPUs unless the set \
-         is theirs alone",
+        "check that this is intended: taskset, a container or a batch system restricts the CPUs. Other programs may \
+         still use them unless the set is exclusive",
     )
 }
 

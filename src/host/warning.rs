@@ -99,7 +99,7 @@ impl fmt::Display for HostWarning {
             ),
             Self::DebugBuild => write!(
                 f,
-                "this is a debug build, whose times say nothing; rebuild with cargo build --release"
+                "this is a debug build, whose times are not meaningful; rebuild with cargo build --release"
             ),
             Self::LowMemory {
                 available_bytes,

@@ -107,6 +107,25 @@ pub struct Point {
 }
 
 impl Kernel {
+    /// The type of its weights and their dimensions, the row width first; `None` for kernels without weights.
+    pub fn weight_shape(&self) -> Option<(&str, Vec<u64>)> {
+        match self {
+            Self::MatMul {
+                weights,
+                n_in,
+                n_out,
+            } => Some((weights, vec![*n_in, *n_out])),
+            Self::Experts {
+                weights,
+                n_in,
+                n_out,
+                n_expert,
+                ..
+            } => Some((weights, vec![*n_in, *n_out, *n_expert])),
+            _ => None,
+        }
+    }
+
     /// Bytes of weights that one pass over it reads, when `n_tokens` tokens use it; of experts the
     /// expected number of distinct ones. `bytes_per_element` is that of its type. Zero without weights.
     pub fn weight_bytes(&self, bytes_per_element: f64, n_tokens: u32) -> f64 {

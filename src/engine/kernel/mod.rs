@@ -74,33 +74,17 @@ impl KernelBackend {
         kernel: &Kernel,
         bytes: u64,
     ) -> Result<KernelWeights<'b>, EngineError> {
-        let no_weights = |weights: &str| {
-            EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
-        };
         shape::check_kernel(kernel)?;
-        match kernel {
-            Kernel::MatMul {
-                weights,
-                n_in,
-                n_out,
-            } => {
-                let data =
-                    random_matrix(weights, *n_in, *n_out).ok_or_else(|| no_weights(weights))?;
-                KernelWeights::with_weights(self, kernel, &data, bytes)
-            }
-            Kernel::Experts {
-                weights,
-                n_in,
-                n_out,
-                n_expert,
-                ..
-            } => {
-                let data = random_matrix(weights, *n_in, n_out.saturating_mul(*n_expert))
-                    .ok_or_else(|| no_weights(weights))?;
-                KernelWeights::with_weights(self, kernel, &data, bytes)
-            }
-            _ => Ok(KernelWeights::without_weights(self, kernel, bytes)),
-        }
+        let Some((weights, dimensions)) = kernel.weight_shape() else {
+            return Ok(KernelWeights::none(self, kernel, bytes));
+        };
+        let n_rows = dimensions[1..]
+            .iter()
+            .fold(1, |n: u64, d| n.saturating_mul(*d));
+        let data = random_matrix(weights, dimensions[0], n_rows).ok_or_else(|| {
+            EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
+        })?;
+        KernelWeights::copies_of(self, kernel, &data, bytes)
     }
 }
 

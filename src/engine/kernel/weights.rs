@@ -28,7 +28,7 @@ pub struct KernelWeights<'b> {
 
 impl<'b> KernelWeights<'b> {
     /// Copies of one matrix, `bytes` of them together, at least one.
-    pub(super) fn with_weights(
+    pub(super) fn copies_of(
         backend: &'b KernelBackend,
         kernel: &Kernel,
         data: &[u8],
@@ -59,7 +59,7 @@ impl<'b> KernelWeights<'b> {
         })
     }
 
-    pub(super) fn without_weights(backend: &'b KernelBackend, kernel: &Kernel, bytes: u64) -> Self {
+    pub(super) fn none(backend: &'b KernelBackend, kernel: &Kernel, bytes: u64) -> Self {
         Self {
             backend,
             kernel: kernel.clone(),
@@ -113,25 +113,9 @@ impl<'b> KernelWeights<'b> {
 }
 
 fn weight(context: &Context, kernel: &Kernel) -> *mut sys::ggml_tensor {
-    match kernel {
-        Kernel::MatMul {
-            weights,
-            n_in,
-            n_out,
-        } => context.tensor(known_type(weights), &[*n_in, *n_out]),
-        Kernel::Experts {
-            weights,
-            n_in,
-            n_out,
-            n_expert,
-            ..
-        } => context.tensor(known_type(weights), &[*n_in, *n_out, *n_expert]),
-        _ => unreachable!("only matrix kernels have weights"),
-    }
-}
-
-fn known_type(name: &str) -> sys::ggml_type {
-    tensor_type_of(name).expect("its data has just been made")
+    let (name, dimensions) = kernel.weight_shape().expect("a kernel with weights");
+    let known = tensor_type_of(name).expect("its data has just been made");
+    context.tensor(known, &dimensions)
 }
 
 /// The first kind of buffer in which the device can multiply with the weights, as llama.cpp's
