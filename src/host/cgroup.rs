@@ -220,30 +220,19 @@ mod tests {
     #[test]
     fn the_tightest_ancestor_decides() {
         let mut files = listed(
-            "/proc/self/cgroup 0::/user.slice/app.scope
+            r"/proc/self/cgroup 0::/user.slice/app.scope
              /sys/fs/cgroup/user.slice/app.scope/memory.max max
              /sys/fs/cgroup/user.slice/app.scope/memory.current 500
              /sys/fs/cgroup/user.slice/memory.max 4000
              /sys/fs/cgroup/user.slice/memory.high 3000
              /sys/fs/cgroup/user.slice/memory.current 1500
              /sys/fs/cgroup/user.slice/app.scope/cpu.max max 100000
-             /sys/fs/cgroup/user.slice/cpu.max 150000 100000",
+             /sys/fs/cgroup/user.slice/cpu.max 150000 100000
+             /sys/fs/cgroup/user.slice/memory.stat anon 900\ninactive_file 200
+             /sys/fs/cgroup/user.slice/app.scope/cpu.stat usage_usec 9\nthrottled_usec 25
+             /sys/fs/cgroup/user.slice/app.scope/memory.events low 0\noom 4\noom_kill 3",
         );
-        files.extend([
-            ("/proc/self/mountinfo", V2_MOUNT),
-            (
-                "/sys/fs/cgroup/user.slice/memory.stat",
-                "anon 900\ninactive_file 200",
-            ),
-            (
-                "/sys/fs/cgroup/user.slice/app.scope/cpu.stat",
-                "usage_usec 9\nthrottled_usec 25",
-            ),
-            (
-                "/sys/fs/cgroup/user.slice/app.scope/memory.events",
-                "low 0\noom 4\noom_kill 3",
-            ),
-        ]);
+        files.push(("/proc/self/mountinfo", V2_MOUNT));
         let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a unified hierarchy");
         assert_eq!(
@@ -259,30 +248,16 @@ mod tests {
     #[test]
     fn version_1_in_a_container_that_sees_only_its_subtree() {
         let mut files = listed(
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes 2147483648
+            r"/sys/fs/cgroup/memory/memory.limit_in_bytes 2147483648
              /sys/fs/cgroup/memory/memory.usage_in_bytes 1073741824
              /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us 50000
-             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us 100000",
+             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us 100000
+             /proc/self/cgroup 4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/
+             /sys/fs/cgroup/memory/memory.stat inactive_file 1\ntotal_inactive_file 1000
+             /sys/fs/cgroup/memory/memory.oom_control under_oom 0\noom_kill 2
+             /sys/fs/cgroup/cpu,cpuacct/cpu.stat nr_throttled 3\nthrottled_time 77",
         );
-        files.extend([
-            (
-                "/proc/self/cgroup",
-                "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/",
-            ),
-            ("/proc/self/mountinfo", V1_MOUNT),
-            (
-                "/sys/fs/cgroup/memory/memory.stat",
-                "inactive_file 1\ntotal_inactive_file 1000",
-            ),
-            (
-                "/sys/fs/cgroup/memory/memory.oom_control",
-                "under_oom 0\noom_kill 2",
-            ),
-            (
-                "/sys/fs/cgroup/cpu,cpuacct/cpu.stat",
-                "nr_throttled 3\nthrottled_time 77",
-            ),
-        ]);
+        files.push(("/proc/self/mountinfo", V1_MOUNT));
         let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a memory hierarchy");
         assert_eq!(
@@ -298,18 +273,13 @@ mod tests {
     #[test]
     fn no_limit_is_none() {
         let mut files = listed(
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes 9223372036854771712
+            r"/sys/fs/cgroup/memory/memory.limit_in_bytes 9223372036854771712
              /sys/fs/cgroup/memory/memory.usage_in_bytes 1073741824
              /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us -1
-             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us 100000",
+             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us 100000
+             /proc/self/cgroup 4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc",
         );
-        files.extend([
-            (
-                "/proc/self/cgroup",
-                "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc",
-            ),
-            ("/proc/self/mountinfo", V1_MOUNT),
-        ]);
+        files.push(("/proc/self/mountinfo", V1_MOUNT));
         let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a memory hierarchy");
         assert_eq!(memory.memory_headroom_bytes(&files), None);
@@ -321,11 +291,11 @@ mod tests {
     #[test]
     fn usage_above_the_limit_leaves_nothing() {
         let mut files = listed(
-            "/proc/self/cgroup 0::/
+            r"/proc/self/cgroup 0::/
              /sys/fs/cgroup/memory.max 1000
              /sys/fs/cgroup/memory.current 1200",
         );
-        files.extend([("/proc/self/mountinfo", V2_MOUNT)]);
+        files.push(("/proc/self/mountinfo", V2_MOUNT));
         let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a unified hierarchy");
         assert_eq!(memory.memory_headroom_bytes(&files), Some(0));

@@ -93,7 +93,7 @@ pub(crate) fn cpu_list(text: &str) -> Option<Vec<u32>> {
 #[derive(Debug)]
 pub(crate) struct FakeFiles<'a>(pub &'a [(&'a str, &'a str)]);
 
-/// A [`FakeFiles`]'s files from a listing, one a line: path and text.
+/// A [`FakeFiles`]'s files from a listing, one a line: path and text, in which `\n` is a line's end.
 #[cfg(test)]
 pub(crate) fn listed(listing: &str) -> Vec<(&str, &str)> {
     let lines = listing.lines().map(str::trim);
@@ -105,7 +105,7 @@ impl MachineFiles for FakeFiles<'_> {
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
         let file = self.0.iter().find(|(name, _)| *name == path);
         let (_, text) = file.ok_or(ErrorKind::NotFound)?;
-        Ok(text.trim_end().to_owned())
+        Ok(text.trim_end().replace("\\n", "\n"))
     }
 
     fn list(&self, folder: &str) -> Vec<String> {

@@ -86,7 +86,7 @@ fn nodes(files: &impl MachineFiles) -> Option<Vec<MemoryNode>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::FakeFiles;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     #[test]
@@ -124,10 +124,10 @@ mod tests {
         let placement = Placement::from_files(&FakeFiles(&[]));
         assert_eq!(placement, Placement::default());
         assert_eq!(placement.spanned_nodes(), None);
-        let torn = FakeFiles(&[
-            ("/sys/devices/system/node/online", "0-1"),
-            ("/sys/devices/system/node/node0/cpulist", "0"),
-        ]);
+        let torn = FakeFiles(&listed(
+            r"/sys/devices/system/node/online 0-1
+             /sys/devices/system/node/node0/cpulist 0",
+        ));
         assert_eq!(Placement::from_files(&torn).nodes, None, "half is not all");
     }
 }

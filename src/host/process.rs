@@ -102,8 +102,8 @@ pub fn describe_exit(status: ExitStatus) -> String {
     {
         use std::os::unix::process::ExitStatusExt;
         if let Some(signal) = status.signal() {
-            let name =
-                signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
+            let name = signal_hook::low_level::signal_name(signal);
+            let name = name.map_or_else(|| format!("signal {signal}"), str::to_owned);
             return match status.core_dumped() {
                 true => format!("{name} (core dumped)"),
                 false => name,
@@ -123,32 +123,6 @@ fn describe_code(code: i32) -> String {
         None if code < 0 => format!("exit code {:#010x}", code as u32),
         None => format!("exit code {code}"),
     }
-}
-
-#[cfg(unix)]
-fn signal_name(signal: i32) -> Option<&'static str> {
-    let names = [
-        (libc::SIGHUP, "SIGHUP"),
-        (libc::SIGINT, "SIGINT"),
-        (libc::SIGQUIT, "SIGQUIT"),
-        (libc::SIGILL, "SIGILL"),
-        (libc::SIGTRAP, "SIGTRAP"),
-        (libc::SIGABRT, "SIGABRT"),
-        (libc::SIGBUS, "SIGBUS"),
-        (libc::SIGFPE, "SIGFPE"),
-        (libc::SIGKILL, "SIGKILL"),
-        (libc::SIGSEGV, "SIGSEGV"),
-        (libc::SIGPIPE, "SIGPIPE"),
-        (libc::SIGALRM, "SIGALRM"),
-        (libc::SIGTERM, "SIGTERM"),
-        (libc::SIGSYS, "SIGSYS"),
-        (libc::SIGXCPU, "SIGXCPU"),
-        (libc::SIGXFSZ, "SIGXFSZ"),
-    ];
-    names
-        .iter()
-        .find(|(number, _)| *number == signal)
-        .map(|(_, name)| *name)
 }
 
 const STATUS_NO_MEMORY: u32 = 0xC000_0017;

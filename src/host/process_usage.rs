@@ -152,30 +152,18 @@ fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::FakeFiles;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     #[test]
     fn switches_add_up_over_threads() {
         let usage = ProcessUsage::from_files(
-            &FakeFiles(&[
-                (
-                    "/proc/7/stat",
-                    "7 (x) S 1 7 7 0 -1 0 98 5 3 4 250 50 1 2 20 0",
-                ),
-                (
-                    "/proc/7/status",
-                    "VmHWM: 3 kB\nVmRSS: 2 kB\nvoluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2",
-                ),
-                (
-                    "/proc/7/task/7/status",
-                    "voluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2",
-                ),
-                (
-                    "/proc/7/task/8/status",
-                    "voluntary_ctxt_switches: 10\nnonvoluntary_ctxt_switches: 20",
-                ),
-            ]),
+            &FakeFiles(&listed(
+                r"/proc/7/stat 7 (x) S 1 7 7 0 -1 0 98 5 3 4 250 50 1 2 20 0
+             /proc/7/status VmHWM: 3 kB\nVmRSS: 2 kB\nvoluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2
+             /proc/7/task/7/status voluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2
+             /proc/7/task/8/status voluntary_ctxt_switches: 10\nnonvoluntary_ctxt_switches: 20",
+            )),
             7,
         );
         assert_eq!(

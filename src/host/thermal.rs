@@ -88,10 +88,10 @@ mod tests {
             found.as_deref(),
             Some("/sys/class/hwmon/hwmon1/temp1_input")
         );
-        let board = FakeFiles(&[
-            ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
-            ("/sys/class/thermal/thermal_zone0/temp", "48312"),
-        ]);
+        let board = FakeFiles(&listed(
+            r"/sys/class/thermal/thermal_zone0/type cpu-thermal
+             /sys/class/thermal/thermal_zone0/temp 48312",
+        ));
         let found = temperature_file(&board);
         assert_eq!(
             found.as_deref(),

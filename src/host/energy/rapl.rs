@@ -89,29 +89,26 @@ impl<F: MachineFiles + Debug> EnergyCounters for Rapl<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::files::FakeFiles;
+    use crate::host::files::{FakeFiles, listed};
 
-    const TWO: &[(&str, &str)] = &[
-        ("/sys/class/powercap/intel-rapl/enabled", "1"),
-        ("/sys/class/powercap/intel-rapl:0/name", "package-0"),
-        ("/sys/class/powercap/intel-rapl:0/energy_uj", "1000000\n"),
-        (
-            "/sys/class/powercap/intel-rapl:0/max_energy_range_uj",
-            "262143328850",
-        ),
-        ("/sys/class/powercap/intel-rapl:0:0/name", "core"),
-        ("/sys/class/powercap/intel-rapl:0:0/energy_uj", "400000"),
-        ("/sys/class/powercap/intel-rapl:1/name", "package-1"),
-        ("/sys/class/powercap/intel-rapl:1/energy_uj", "2000000"),
-        ("/sys/class/powercap/intel-rapl:2/name", "psys"),
-        ("/sys/class/powercap/intel-rapl:2/energy_uj", "9000000"),
-        ("/sys/class/powercap/intel-rapl-mmio:0/name", "package-0"),
-        ("/sys/class/powercap/intel-rapl-mmio:0/energy_uj", "1000000"),
-    ];
+    const TWO: &str = "
+        /sys/class/powercap/intel-rapl/enabled 1
+        /sys/class/powercap/intel-rapl:0/name package-0
+        /sys/class/powercap/intel-rapl:0/energy_uj 1000000
+        /sys/class/powercap/intel-rapl:0/max_energy_range_uj 262143328850
+        /sys/class/powercap/intel-rapl:0:0/name core
+        /sys/class/powercap/intel-rapl:0:0/energy_uj 400000
+        /sys/class/powercap/intel-rapl:1/name package-1
+        /sys/class/powercap/intel-rapl:1/energy_uj 2000000
+        /sys/class/powercap/intel-rapl:2/name psys
+        /sys/class/powercap/intel-rapl:2/energy_uj 9000000
+        /sys/class/powercap/intel-rapl-mmio:0/name package-0
+        /sys/class/powercap/intel-rapl-mmio:0/energy_uj 1000000";
 
     #[test]
     fn packages_count_once_and_their_parts_do_not() {
-        let rapl = Rapl::open(FakeFiles(TWO)).expect("two packages");
+        let files = listed(TWO);
+        let rapl = Rapl::open(FakeFiles(&files)).expect("two packages");
         assert_eq!(rapl.read_uj(), Ok(vec![1_000_000, 2_000_000]));
         assert_eq!(
             [rapl.range_uj(0), rapl.range_uj(1)],
@@ -127,12 +124,14 @@ mod tests {
             none,
             "/sys/class/powercap has no energy counter of the processor"
         );
-        let only_psys = Rapl::open(FakeFiles(&TWO[8..10])).expect_err("no package");
+        let files = listed(TWO);
+        let only_psys = Rapl::open(FakeFiles(&files[8..10])).expect_err("no package");
         assert_eq!(only_psys, none);
-        let broken = Rapl::open(FakeFiles(&[
-            ("/sys/class/powercap/intel-rapl:0/name", "package-0"),
-            ("/sys/class/powercap/intel-rapl:0/energy_uj", "many"),
-        ]));
+        let files = listed(
+            "/sys/class/powercap/intel-rapl:0/name package-0
+             /sys/class/powercap/intel-rapl:0/energy_uj many",
+        );
+        let broken = Rapl::open(FakeFiles(&files));
         assert!(broken.is_err_and(|e| e.ends_with("intel-rapl:0/energy_uj holds no number")));
     }
 
@@ -145,11 +144,11 @@ mod tests {
             if path.ends_with("energy_uj") {
                 return Err(ErrorKind::PermissionDenied);
             }
-            FakeFiles(TWO).read_or_why(path)
+            FakeFiles(&listed(TWO)).read_or_why(path)
         }
 
         fn list(&self, folder: &str) -> Vec<String> {
-            FakeFiles(TWO).list(folder)
+            FakeFiles(&listed(TWO)).list(folder)
         }
     }
 
