@@ -5,7 +5,7 @@
 //! - [`resolve`] turns what `--model` takes (paths, globs, folders, `synth:PRESET:TYPE`, `ollama:NAME`,
 //!   catalogue names) into models without writing or downloading anything.
 //! - [`synth`] writes random weights in a real model's shape, [`quantize`] converts a file
-//!   to another type, [`fetch`] obtains what `gguf/models.toml` lists.
+//!   to another type, `fetch` obtains what `gguf/models.toml` lists.
 //!
 //! `unsafe` is confined to the GGUF context, the log capture, the quantiser, the free-space query
 //! and the generator: everything else works on plain values.

@@ -1,6 +1,6 @@
 //! The engine's kernels as things whose time can be measured apart from a model.
 //!
-//! A decode call is a list of kernels ([`super::work`]); what each costs on this machine is a ceiling
+//! A decode call is a list of kernels (`work`); what each costs on this machine is a ceiling
 //! ([`super::ceiling`]). A kernel has a name that stays the same in every version of the cache.
 
 use std::fmt;
