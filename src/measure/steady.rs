@@ -61,7 +61,7 @@ fn judge(steps: &[f64]) -> Steadiness {
     };
     match Steady::find(steps, rule) {
         Steady::Settled { .. } => Steadiness::Settled,
-        Steady::NotSteady => Steadiness::NotSteady,
+        Steady::Unsettled => Steadiness::NotSteady,
         Steady::TooShort => Steadiness::TooShort,
     }
 }
