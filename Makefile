@@ -23,7 +23,7 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build portable bench test test-offload check-cuda clean-out
+.PHONY: help setup build portable bench test simulate test-offload check-cuda clean-out
 
 help: ## Print this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,10 @@ test: setup ## Run what CI runs: formatting, lints, documentation, tests
 	else echo 'SKIPPED: lints: this Rust has no clippy'; fi
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
 	$(CARGO) test --release
+
+# Optimised: they draw some million samples.
+simulate: setup ## Check the simulated tables of docs/METHODOLOGY.md and stats::interval: coverage of the intervals
+	$(CARGO) test --release --lib stats::coverage -- --ignored --skip coverage_table
 
 # The plug-in is in a separate folder, so that --backends is tested too. The program is built without optimisation, because it is not timed.
 test-offload: setup ## Test offload without a GPU, on Mesa's lavapipe, a Vulkan driver that computes on the CPU

@@ -24,28 +24,28 @@
 //! per decode call.
 
 pub mod analysis;
-pub mod build_info;
+pub(crate) mod build_info;
 pub mod cli;
 pub mod cmd;
 pub mod compare;
-pub mod doctor;
+pub(crate) mod doctor;
 pub mod engine;
-pub mod file;
+pub(crate) mod file;
 pub(crate) mod gate;
-pub mod host;
+pub(crate) mod host;
 pub mod measure;
 pub mod metric;
 pub mod model;
 pub mod plan;
 pub mod plot;
-pub mod price;
+pub(crate) mod price;
 pub mod record;
 pub mod report;
 pub mod request;
 pub mod roofline;
 pub mod run;
-pub mod stats;
+pub(crate) mod stats;
 pub mod streams;
 pub mod text;
-pub mod units;
+pub(crate) mod units;
 pub mod view;

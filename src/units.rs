@@ -35,6 +35,11 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// A duration in nanoseconds, of which 64 bits hold 584 years.
+pub fn nanoseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A number to three significant figures, without an exponent.
 pub fn significant(v: f64) -> String {
     let magnitude = v.abs();

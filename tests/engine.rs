@@ -8,7 +8,7 @@ use std::path::Path;
 use ggufbench::engine::clock::MonotonicClock;
 use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
 use ggufbench::engine::{Engine, Token, argmax};
-use ggufbench::measure::{Buffers, Phase, Run, Workload};
+use ggufbench::measure::{Buffers, CaseRun, Phase, Workload};
 use ggufbench::plan::Case;
 use ggufbench::plan::expand::{Axes, Host, cases};
 
@@ -67,7 +67,7 @@ fn batched(engine: &LlamaEngine<'_>, case: &Case, workload: &Workload) -> Vec<Ve
     let mut session = engine.open(case).expect("a context");
     let clock = MonotonicClock::start();
     let mut buffers = Buffers::for_case(case);
-    let mut run = Run::new(case, workload, session.as_mut(), &clock);
+    let mut run = CaseRun::new(case, workload, session.as_mut(), &clock);
     let mut first = None;
     // Twice: the second starts from a used cache.
     for _ in 0..2 {
@@ -146,7 +146,7 @@ fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32, unified: bool) {
 /// One test, since the engine initialises once a process.
 #[test]
 fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
-    let llama = Llama::init(Log::Off).expect("the engine");
+    let llama = Llama::init(Log::Errors).expect("the engine");
     let facts = llama.facts();
     assert_eq!(facts.name, "llama.cpp");
     assert!(facts.system_info.contains("CPU"), "{}", facts.system_info);

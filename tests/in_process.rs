@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ggufbench::engine::clock::MonotonicClock;
 use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
-use ggufbench::engine::synthetic::Cost;
+use ggufbench::engine::synthetic::SyntheticCost;
 use ggufbench::engine::{Engine, EngineError, Token, argmax};
 use ggufbench::measure::Phase;
 use ggufbench::model::ModelFacts;
@@ -101,7 +101,7 @@ fn command(engine: EngineChoice) -> WorkerCommand {
     }
 }
 
-fn synthetic(cost: Cost) -> InProcess {
+fn synthetic(cost: SyntheticCost) -> InProcess {
     let facts = ModelFacts::read(support::tiny_model()).expect("a model");
     let load = job(&["a"], 1, 1).case.load_key();
     InProcess::start(&command(EngineChoice::Synthetic(cost)), &facts, &load, None).expect("starts")
@@ -109,9 +109,9 @@ fn synthetic(cost: Cost) -> InProcess {
 
 #[test]
 fn a_worker_fits_serves_and_describes_itself() {
-    let mut target = synthetic(Cost {
+    let mut target = synthetic(SyntheticCost {
         end_at: Some(12),
-        ..Cost::default()
+        ..SyntheticCost::default()
     });
     let facts = target.facts().expect("known");
     assert_eq!(facts.kind, TargetKind::InProcess);
@@ -177,7 +177,7 @@ fn a_worker_fits_serves_and_describes_itself() {
 
 #[test]
 fn stop_reaches_the_worker_and_it_lives_on() {
-    let mut target = synthetic(Cost::default());
+    let mut target = synthetic(SyntheticCost::default());
     let mut endless = job(&["a b c"], 2, 64);
     endless.n_requests = u32::MAX;
     // Only once the job is being served: the answer to the question before it.
@@ -208,7 +208,7 @@ fn a_job_whose_model_changes_is_not_served_and_the_file_is_named() {
     std::fs::copy(support::tiny_model(), &path).expect("a copy");
     let facts = ModelFacts::read(&path).expect("a model");
     let job = job(&["a"], 1, 2);
-    let engine = command(EngineChoice::Synthetic(Cost::default()));
+    let engine = command(EngineChoice::Synthetic(SyntheticCost::default()));
     let start = || InProcess::start(&engine, &facts, &job.case.load_key(), None);
     let mut target = start().expect("starts");
     assert!(target.serve(&job, &|| false).is_ok());
@@ -227,9 +227,9 @@ fn a_job_whose_model_changes_is_not_served_and_the_file_is_named() {
 #[test]
 fn a_worker_that_dies_or_hangs_is_replaced() {
     // The first call is the warm-up's.
-    let mut target = synthetic(Cost {
+    let mut target = synthetic(SyntheticCost {
         abort_at_call: Some(10),
-        ..Cost::default()
+        ..SyntheticCost::default()
     });
     let long = job(&["a"], 1, 20);
     let died = target.serve(&long, &|| false).expect_err("it aborts");
@@ -246,9 +246,9 @@ fn a_worker_that_dies_or_hangs_is_replaced() {
     let short = job(&["a"], 1, 2);
     assert_accounted(&target.serve(&short, &|| false).expect("a new worker"));
 
-    let mut target = synthetic(Cost {
+    let mut target = synthetic(SyntheticCost {
         hang_at_call: Some(10),
-        ..Cost::default()
+        ..SyntheticCost::default()
     })
     .with_silence(Duration::from_secs(1));
     let hung = target.serve(&long, &|| false).expect_err("it hangs");
@@ -262,9 +262,9 @@ fn a_worker_that_dies_or_hangs_is_replaced() {
 
 #[test]
 fn ten_thousand_requests_leave_nothing_in_the_worker() {
-    let mut target = synthetic(Cost {
+    let mut target = synthetic(SyntheticCost {
         end_at: Some(7),
-        ..Cost::default()
+        ..SyntheticCost::default()
     });
     let mut job = job(&["a", "b c", "d e f"], 32, 8);
     job.n_requests = 1000;
@@ -462,7 +462,7 @@ fn check_fit(engine: &LlamaEngine<'_>) {
 /// One test, since the engine initialises once a process.
 #[test]
 fn a_real_model_answers() {
-    let llama = Llama::init(Log::Off).expect("the engine");
+    let llama = Llama::init(Log::Errors).expect("the engine");
     let key = job(&["a"], 1, 1).case.load_key();
     let tiny = llama.load(support::tiny_model(), &key).expect("loads");
     let refused = tiny.apply_template("hello");

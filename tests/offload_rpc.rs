@@ -151,7 +151,7 @@ fn assert_same(
 #[test]
 fn any_share_of_the_layers_behind_rpc_gives_the_local_tokens() {
     let (one, two) = (RpcWorker::start(), RpcWorker::start());
-    let llama = Llama::init(Log::Off).expect("the engine");
+    let llama = Llama::init(Log::Errors).expect("the engine");
     let model = tiny_model();
     let local = greedy(
         &llama,

@@ -15,7 +15,7 @@ use crate::measure::kernel::Effort;
 use crate::model::{ModelStore, resolve, type_bytes_per_element};
 use crate::plan::forecast;
 use crate::record::RunHeader;
-use crate::record::ceilings::{self as kept, Found, Owner};
+use crate::record::ceilings::{self as kept, CachedCeilings, CeilingsOwner};
 use crate::report::{self, ceiling as sheet, progress};
 use crate::roofline::ceiling::{Ceilings, ReadRate};
 use crate::roofline::kernel::{Kernel, Load, Point};
@@ -47,9 +47,6 @@ pub(super) struct KernelHost {
 
 impl KernelHost {
     /// Asks machine and engine.
-    ///
-    /// # Errors
-    /// When no worker starts.
     pub fn probe() -> Result<Self> {
         let command = WorkerCommand::of_this_program(EngineChoice::default())?;
         let (engine, _) = prepare::describe(&command)?;
@@ -136,16 +133,13 @@ pub(super) struct CeilingCache<'h> {
 
 impl<'h> CeilingCache<'h> {
     /// Reads what is kept of a device; with `fresh` it measures that again.
-    ///
-    /// # Errors
-    /// When there is no such device.
     pub fn open(
         host: &'h KernelHost,
         device: KernelDevice,
         n_threads: u32,
         fresh: bool,
     ) -> Result<Self> {
-        let owner = Owner {
+        let owner = CeilingsOwner {
             machine: host.machine.fingerprint.clone(),
             engine: format!("{} | {}", host.engine.version, host.engine.system_info),
             device: host.engine_device(device)?.description.trim().to_owned(),
@@ -155,12 +149,12 @@ impl<'h> CeilingCache<'h> {
         let mut notes = Vec::new();
         let found = match &path {
             Some(path) => owner.read(path),
-            None => Found::Nothing,
+            None => CachedCeilings::Nothing,
         };
         let ceilings = match found {
-            Found::Kept(ceilings) => ceilings,
-            Found::Nothing => owner.empty(),
-            Found::Unreadable(why) => {
+            CachedCeilings::Kept(ceilings) => ceilings,
+            CachedCeilings::Nothing => owner.empty(),
+            CachedCeilings::Unreadable(why) => {
                 notes.push(format!("the kept ceilings were not used: {why}"));
                 owner.empty()
             }
@@ -178,9 +172,6 @@ impl<'h> CeilingCache<'h> {
 
     /// Measures those of the points that are not known, and the memory bandwidth if that is not; keeps all.
     /// Answers the points that have no time, and why.
-    ///
-    /// # Errors
-    /// When the ceilings cannot be written.
     pub fn learn(&mut self, points: Vec<Point>, quick: bool) -> Result<Vec<(Point, String)>> {
         let unknown: Vec<Point> = points
             .into_iter()
@@ -283,9 +274,6 @@ fn announcement(n: usize, effort: Effort) -> String {
 }
 
 /// Measures and prints.
-///
-/// # Errors
-/// For unknown models and types, and devices that are not there.
 pub fn ceiling(args: &CeilingArgs) -> Result<u8> {
     let host = KernelHost::probe()?;
     let n_threads = args.threads.unwrap_or_else(|| host.default_threads());

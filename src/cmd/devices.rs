@@ -19,9 +19,6 @@ use crate::report::{self, devices as sheet, progress};
 use crate::run::supervisor::Worker;
 
 /// Asks a worker for the list, so that a driver which hangs or crashes takes that process along.
-///
-/// # Errors
-/// For an engine that does not start, or when standard output is closed.
 pub fn devices(args: &DevicesArgs) -> Result<u8> {
     if let Some(model) = &args.check {
         return check(args, model);

@@ -6,21 +6,18 @@ use anyhow::Result;
 
 use super::{DONE, prepare, unless_closed};
 use crate::cli::DoctorArgs;
-use crate::doctor::{Engine, Facts, examine, observe};
+use crate::doctor::{EngineAnswer, Facts, examine, observe};
 use crate::report::{self, Form, diagnosis};
 use crate::run::supervisor::{Worker, WorkerCommand};
 use crate::streams::note;
 use crate::units;
 
 /// Looks at the machine and says what it is fit for. Having looked is success, whatever was found.
-///
-/// # Errors
-/// For an unknown engine, or when standard output is closed.
 pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     let command = prepare::worker_command(&args.worker)?;
     let facts = Facts::probe(ask_engine(&command), args.threads);
     if io::stderr().is_terminal() {
-        let time = units::duration(u64::try_from(args.lasting.as_nanos()).unwrap_or(u64::MAX));
+        let time = units::duration(units::nanoseconds(args.lasting));
         note(format_args!(
             "looking at this machine for about {time}: leave it alone meanwhile"
         ));
@@ -44,12 +41,12 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
 }
 
 /// The worker is gone again before anything is measured.
-fn ask_engine(command: &WorkerCommand) -> Engine {
+fn ask_engine(command: &WorkerCommand) -> EngineAnswer {
     match Worker::start(command) {
-        Ok(worker) => Engine::Answers {
+        Ok(worker) => EngineAnswer::Answers {
             system_info: worker.engine().system_info.clone(),
         },
-        Err(error) => Engine::Silent {
+        Err(error) => EngineAnswer::Silent {
             reason: error.to_string(),
         },
     }

@@ -11,7 +11,7 @@ use super::offload::{self, Fits};
 use super::prepare;
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
-use crate::host::signals::{self, Ending};
+use crate::host::signals::{self, EndSignal};
 use crate::host::{Machine, TimerFacts, machine_warnings, missing_engine_features};
 use crate::model::{ModelFacts, ModelFile, ResolvedModel};
 use crate::plan::Plan;
@@ -36,7 +36,7 @@ pub fn listen() -> Result<Interrupt> {
     signals::on_ending(move |signal| {
         if flag.is_set() {
             // A terminal that closes says so twice: the kernel to what is in front, the shell to its jobs.
-            if signal == Ending::HungUp {
+            if signal == EndSignal::HungUp {
                 return;
             }
             // The workers see their standard input end and go too.

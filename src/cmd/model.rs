@@ -10,7 +10,7 @@ use crate::cli::{ModelCommand, SynthArgs};
 use crate::file::{Replace, is_standard_output};
 use crate::model::fetch::fetch;
 use crate::model::quantize::quantize;
-use crate::model::synth::{Shape, SynthSpec};
+use crate::model::synth::{SynthShape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
 use crate::report::{json, progress};
 use crate::streams::note;
@@ -21,9 +21,6 @@ use crate::units;
 const ABOUT_COLUMNS: usize = 120;
 
 /// Does what was asked with model files.
-///
-/// # Errors
-/// One line naming the file or name that is wrong.
 pub fn model(command: ModelCommand) -> Result<u8> {
     match command {
         ModelCommand::List => list(),
@@ -213,7 +210,7 @@ fn synth(args: &SynthArgs) -> Result<()> {
     let file_type = FileType::parse(&args.tensor_type)?;
     let preset = SynthSpec::preset(&args.preset, file_type)?;
     let base = preset.shape;
-    let shape = Shape {
+    let shape = SynthShape {
         n_layer: args.n_layer.unwrap_or(base.n_layer),
         n_embd: args.n_embd.unwrap_or(base.n_embd),
         n_head: args.n_head.unwrap_or(base.n_head),

@@ -22,9 +22,6 @@ use crate::streams::note;
 use crate::view::RunView;
 
 /// Prints what is expected; measures ceilings that are missing.
-///
-/// # Errors
-/// For unknown models, impossible cells, and devices that are not there.
 pub fn predict(args: &PredictArgs) -> Result<u8> {
     if let Some(run) = &args.check {
         return check_run(args, run);

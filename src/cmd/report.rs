@@ -16,7 +16,7 @@ use crate::engine::Device;
 use crate::file::is_standard_output;
 use crate::plan::Case;
 use crate::price::Price;
-use crate::record::ceilings::{Found, Owner};
+use crate::record::ceilings::{CachedCeilings, CeilingsOwner};
 use crate::record::newest;
 use crate::report::lab::Lab;
 use crate::report::terminal;
@@ -170,7 +170,7 @@ fn kept_ceilings(view: &RunView) -> HashMap<(u32, bool), Ceilings> {
         .collect();
     let read = |key: (u32, bool)| {
         let of_kind = |d: &&Device| (d.kind != "cpu") == key.1;
-        let owner = Owner {
+        let owner = CeilingsOwner {
             machine: header.machine.fingerprint.clone(),
             engine: format!("{} | {}", header.engine.version, header.engine.system_info),
             device: header
@@ -184,8 +184,8 @@ fn kept_ceilings(view: &RunView) -> HashMap<(u32, bool), Ceilings> {
             n_threads: key.0,
         };
         match owner.read(&owner.path()?) {
-            Found::Kept(ceilings) => Some((key, ceilings)),
-            Found::Nothing | Found::Unreadable(_) => None,
+            CachedCeilings::Kept(ceilings) => Some((key, ceilings)),
+            CachedCeilings::Nothing | CachedCeilings::Unreadable(_) => None,
         }
     };
     wanted.into_iter().filter_map(read).collect()

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::metric::Metric;
-use crate::stats::sample_size::{Design, units_needed};
+use crate::stats::sample_size::{SampleDesign, units_needed};
 use crate::stats::summary::median;
 use crate::stats::test::{self, Welch};
 use crate::stats::variance::Variance;
@@ -25,7 +25,7 @@ pub struct Change {
     /// Mean difference with its error: what tests and interval rest on.
     t: Welch,
     /// The design, and the standard deviation of its units; `None` where nights are the units.
-    spread: Option<(Design, f64)>,
+    spread: Option<(SampleDesign, f64)>,
     /// Units of evidence on the side with fewer.
     n: usize,
 }
@@ -49,7 +49,7 @@ impl Change {
         Some(Self {
             estimate: median(&differences)?,
             t: test::paired(&differences, level)?,
-            spread: Some((Design::Paired, sd)),
+            spread: Some((SampleDesign::Paired, sd)),
             n: differences.len(),
         })
     }
@@ -61,7 +61,7 @@ impl Change {
         Some(Self {
             estimate: sb.median - sa.median,
             t: test::welch(b, a, level)?,
-            spread: Some((Design::TwoSamples, sd)),
+            spread: Some((SampleDesign::TwoSamples, sd)),
             n: a.len().min(b.len()),
         })
     }

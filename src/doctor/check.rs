@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-/// What a finding means for measuring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CheckVerdict {
     /// Does not disturb.
     Good,
     /// Could not be read: never taken for good.
@@ -16,8 +15,7 @@ pub enum Verdict {
     Bad,
 }
 
-impl Verdict {
-    /// One lower-case word.
+impl CheckVerdict {
     pub fn word(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -40,11 +38,9 @@ impl Verdict {
     }
 }
 
-/// Where an expected gain is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Both ways were measured, just now.
     Measured,
     /// An upper bound that follows from what was measured.
     Derived,
@@ -55,11 +51,9 @@ pub enum Basis {
 /// What following an advice would bring. A check without one says that it is not known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gain {
-    /// In words.
     pub text: String,
     /// More throughput, as a share of what there is now, where it is that.
     pub share: Option<f64>,
-    /// How it is known.
     pub basis: Basis,
 }
 
@@ -74,23 +68,22 @@ impl Gain {
     }
 }
 
-/// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Check {
-    /// Its name, in words with underscores.
+pub struct DoctorCheck {
     pub name: &'static str,
-    /// What was found, in a few words.
     pub finding: String,
-    /// What it means.
-    pub verdict: Verdict,
-    /// What to do about it.
+    pub verdict: CheckVerdict,
     pub advice: Option<String>,
     /// What that would bring; none: not known.
     pub expected_gain: Option<Gain>,
 }
 
-impl Check {
-    pub(super) fn new(name: &'static str, verdict: Verdict, finding: impl Into<String>) -> Self {
+impl DoctorCheck {
+    pub(super) fn new(
+        name: &'static str,
+        verdict: CheckVerdict,
+        finding: impl Into<String>,
+    ) -> Self {
         Self {
             name,
             finding: finding.into(),
@@ -101,16 +94,16 @@ impl Check {
     }
 
     pub(super) fn good(name: &'static str, finding: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Good, finding)
+        Self::new(name, CheckVerdict::Good, finding)
     }
 
     pub(super) fn unknown(name: &'static str) -> Self {
-        Self::new(name, Verdict::Unknown, "could not be read")
+        Self::new(name, CheckVerdict::Unknown, "could not be read")
     }
 
     /// What to do, unless there is nothing to do.
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
-        if self.verdict != Verdict::Good {
+        if self.verdict != CheckVerdict::Good {
             self.advice = Some(advice.into());
         }
         self
@@ -118,7 +111,7 @@ impl Check {
 
     /// What it would bring, unless there is nothing to do.
     pub(super) fn gain(mut self, gain: Option<Gain>) -> Self {
-        if self.verdict != Verdict::Good {
+        if self.verdict != CheckVerdict::Good {
             self.expected_gain = gain;
         }
         self
@@ -143,18 +136,20 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_bad() {
-        assert_eq!(Verdict::of(1.0, 1.0, 2.0), Verdict::Good);
-        assert_eq!(Verdict::of(1.5, 1.0, 2.0), Verdict::Mind);
-        assert_eq!(Verdict::of(2.5, 1.0, 2.0), Verdict::Bad);
-        assert_eq!(Verdict::of(f64::NAN, 1.0, 2.0), Verdict::Bad);
+        assert_eq!(CheckVerdict::of(1.0, 1.0, 2.0), CheckVerdict::Good);
+        assert_eq!(CheckVerdict::of(1.5, 1.0, 2.0), CheckVerdict::Mind);
+        assert_eq!(CheckVerdict::of(2.5, 1.0, 2.0), CheckVerdict::Bad);
+        assert_eq!(CheckVerdict::of(f64::NAN, 1.0, 2.0), CheckVerdict::Bad);
     }
 
     #[test]
     fn nothing_to_do_brings_nothing() {
         let gain = Some(Gain::at_most(0.1, "x"));
-        let good = Check::good("a", "b").advise("c").gain(gain.clone());
+        let good = DoctorCheck::good("a", "b").advise("c").gain(gain.clone());
         assert_eq!((good.advice, good.expected_gain), (None, None));
-        let mind = Check::new("a", Verdict::Mind, "b").advise("c").gain(gain);
+        let mind = DoctorCheck::new("a", CheckVerdict::Mind, "b")
+            .advise("c")
+            .gain(gain);
         assert_eq!(mind.advice.as_deref(), Some("c"));
         let text = mind.expected_gain.expect("kept").text;
         assert_eq!(text, "at most 10% more throughput: x");

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::check::{Check, Verdict};
-use super::figures::Figures;
-use crate::stats::sample_size::{Design, shown_distance};
+use super::check::{CheckVerdict, DoctorCheck};
+use super::figures::DoctorFigures;
+use crate::stats::sample_size::{SampleDesign, shown_distance};
 
 /// Level of the intervals that `compare` judges by.
 const LEVEL: f64 = 0.95;
@@ -18,20 +18,19 @@ const NOT_FIT: f64 = 0.2;
 /// Whether measuring here is worth the while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fit {
+pub enum Fitness {
     /// Differences of a few percent show.
     Fit,
     /// Only large ones do.
     LargeDifferencesOnly,
     /// Mend it first.
     NotFit,
-    /// Too little could be measured.
     Unknown,
 }
 
 /// Differences that can be shown, as shares.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Shown {
+pub struct ShownDifference {
     /// Processes of each of the two runs.
     pub processes: usize,
     /// Where vector arithmetic decides, as in prefill and large batches.
@@ -40,42 +39,39 @@ pub struct Shown {
     pub reading: f64,
 }
 
-/// The last word.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Conclusion {
-    /// In a word.
-    pub fit: Fit,
+    pub fit: Fitness,
     /// Smallest differences between two runs that are shown 8 times in 10; empty when nothing is known.
-    pub shown: Vec<Shown>,
-    /// In a sentence.
+    pub shown: Vec<ShownDifference>,
     pub sentence: String,
 }
 
 impl Conclusion {
     /// From the spread of the trials, each standing for a process, and from what is bad.
-    pub fn of(figures: &Figures, checks: &[Check]) -> Self {
+    pub fn of(figures: &DoctorFigures, checks: &[DoctorCheck]) -> Self {
         let shown = PROCESSES.map(|processes| {
             // The distance is on logarithms.
             let difference = |sd: Option<f64>| {
-                let distance = shown_distance(Design::TwoSamples, sd?, processes, LEVEL)?;
+                let distance = shown_distance(SampleDesign::TwoSamples, sd?, processes, LEVEL)?;
                 Some(distance.exp_m1())
             };
-            Some(Shown {
+            Some(ShownDifference {
                 processes,
                 computing: difference(figures.compute_sd)?,
                 reading: difference(figures.read_sd)?,
             })
         });
-        let shown: Vec<Shown> = shown.into_iter().flatten().collect();
+        let shown: Vec<ShownDifference> = shown.into_iter().flatten().collect();
         let is_debug = checks
             .iter()
-            .any(|c| c.name == "build" && c.verdict == Verdict::Bad);
+            .any(|c| c.name == "build" && c.verdict == CheckVerdict::Bad);
         let fit = match shown.first().map(|few| few.computing.max(few.reading)) {
-            _ if is_debug => Fit::NotFit,
-            None => Fit::Unknown,
-            Some(worse) if worse <= FIT => Fit::Fit,
-            Some(worse) if worse <= NOT_FIT => Fit::LargeDifferencesOnly,
-            Some(_) => Fit::NotFit,
+            _ if is_debug => Fitness::NotFit,
+            None => Fitness::Unknown,
+            Some(worse) if worse <= FIT => Fitness::Fit,
+            Some(worse) if worse <= NOT_FIT => Fitness::LargeDifferencesOnly,
+            Some(_) => Fitness::NotFit,
         };
         Self {
             sentence: sentence(fit, &shown, checks),
@@ -85,12 +81,12 @@ impl Conclusion {
     }
 }
 
-fn sentence(fit: Fit, shown: &[Shown], checks: &[Check]) -> String {
+fn sentence(fit: Fitness, shown: &[ShownDifference], checks: &[DoctorCheck]) -> String {
     let word = match fit {
-        Fit::Fit => "fit to measure",
-        Fit::LargeDifferencesOnly => "fit for large differences only",
-        Fit::NotFit => "not fit to measure as it is",
-        Fit::Unknown => "fitness not known, too little could be measured",
+        Fitness::Fit => "fit to measure",
+        Fitness::LargeDifferencesOnly => "fit for large differences only",
+        Fitness::NotFit => "not fit to measure as it is",
+        Fitness::Unknown => "fitness not known, too little could be measured",
     };
     let mut text = word.to_owned();
     if let [few, many] = shown {
@@ -114,11 +110,11 @@ fn sentence(fit: Fit, shown: &[Shown], checks: &[Check]) -> String {
     }
     let bad: Vec<String> = checks
         .iter()
-        .filter(|check| check.verdict == Verdict::Bad)
+        .filter(|check| check.verdict == CheckVerdict::Bad)
         .map(|check| check.name.replace('_', " "))
         .collect();
     if !bad.is_empty() {
-        text += &format!("; mend first: {}", bad.join(", "));
+        text += &format!("; solve first: {}", bad.join(", "));
     }
     text
 }
@@ -139,8 +135,8 @@ mod tests {
     use super::super::figures::tests::{TIMER, quiet};
     use super::*;
 
-    fn figures(compute_sd: f64, read_sd: f64) -> Figures {
-        let mut figures = Figures::of(&quiet(), TIMER);
+    fn figures(compute_sd: f64, read_sd: f64) -> DoctorFigures {
+        let mut figures = DoctorFigures::of(&quiet(), TIMER);
         figures.compute_sd = Some(compute_sd);
         figures.read_sd = Some(read_sd);
         figures
@@ -149,7 +145,7 @@ mod tests {
     #[test]
     fn three_standard_deviations_with_three_processes() {
         let conclusion = Conclusion::of(&figures(0.004, 0.01), &[]);
-        assert_eq!(conclusion.fit, Fit::Fit);
+        assert_eq!(conclusion.fit, Fitness::Fit);
         let [few, many] = conclusion.shown.as_slice() else {
             panic!("{conclusion:?}");
         };
@@ -166,16 +162,16 @@ mod tests {
 
     #[test]
     fn the_worse_of_the_two_decides_and_what_is_bad_is_named() {
-        let bad = Check::new("free_memory", Verdict::Bad, "x");
+        let bad = DoctorCheck::new("free_memory", CheckVerdict::Bad, "x");
         let conclusion = Conclusion::of(&figures(0.1, 0.01), &[bad]);
-        assert_eq!(conclusion.fit, Fit::NotFit);
+        assert_eq!(conclusion.fit, Fitness::NotFit);
         assert!(
-            conclusion.sentence.ends_with("; mend first: free memory"),
+            conclusion.sentence.ends_with("; solve first: free memory"),
             "{}",
             conclusion.sentence
         );
         let large = Conclusion::of(&figures(0.01, 0.03), &[]);
-        assert_eq!(large.fit, Fit::LargeDifferencesOnly);
+        assert_eq!(large.fit, Fitness::LargeDifferencesOnly);
         let hopeless = Conclusion::of(&figures(0.4, 0.4), &[]);
         assert_eq!(
             hopeless.sentence,
@@ -185,15 +181,15 @@ mod tests {
 
     #[test]
     fn a_debug_build_is_never_fit_and_ignorance_is_said() {
-        let debug = Check::new("build", Verdict::Bad, "debug");
+        let debug = DoctorCheck::new("build", CheckVerdict::Bad, "debug");
         assert_eq!(
             Conclusion::of(&figures(0.0, 0.0), &[debug]).fit,
-            Fit::NotFit
+            Fitness::NotFit
         );
         let mut blind = figures(0.0, 0.0);
         blind.read_sd = None;
         let conclusion = Conclusion::of(&blind, &[]);
-        assert_eq!(conclusion.fit, Fit::Unknown);
+        assert_eq!(conclusion.fit, Fitness::Unknown);
         assert!(conclusion.shown.is_empty());
         assert!(conclusion.sentence.contains("too little"));
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::observe::Observed;
-use crate::host::{TimerFacts, Trial};
+use crate::host::{StepTrial, TimerFacts};
 use crate::stats::LatencyHistogram;
 use crate::stats::summary::{Summary, median};
 
@@ -13,9 +13,8 @@ fn undisturbed(passes_ns: &[u64]) -> Option<f64> {
     passes_ns.iter().min().map(|ns| *ns as f64)
 }
 
-/// What the checks judge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Figures {
+pub struct DoctorFigures {
     /// CPU time of other programs at rest, in percent of the machine.
     pub others_cpu_percent: Option<f64>,
     /// How much of that one tick too many would make.
@@ -34,7 +33,6 @@ pub struct Figures {
     pub quota_throttled: Option<f64>,
     /// Bytes to and from swap, at rest and at work.
     pub swapped_bytes: Option<u64>,
-    /// Mean clock while all threads worked.
     pub clock_hz: Option<u64>,
     /// Of a computing pass of all threads: p99 over median, less 1.
     pub jitter: Option<f64>,
@@ -44,7 +42,6 @@ pub struct Figures {
     pub core_spread: Option<CoreSpread>,
     /// How much longer a thread computes beside all others than alone.
     pub all_at_once: Option<f64>,
-    /// Reading from memory.
     pub read: Option<ReadRates>,
     /// Reading from huge pages against reading from others; none where they cannot be asked for.
     pub huge_pages: Option<HugePages>,
@@ -52,26 +49,19 @@ pub struct Figures {
     pub compute_sd: Option<f64>,
     /// The same of reading passes.
     pub read_sd: Option<f64>,
-    /// Trials of all threads.
     pub n_trials: usize,
-    /// Of the clock that measures all this.
     pub timer: TimerFacts,
 }
 
-/// How cores differ.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CoreSpread {
     /// Slowest over fastest, less 1.
     pub share: f64,
-    /// The kernel's number of the slowest.
     pub slowest: u32,
-    /// And of the fastest.
     pub fastest: u32,
-    /// Cores tried.
     pub n_cores: usize,
 }
 
-/// Bytes read per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ReadRates {
     /// By one thread; none where there is only one anyway.
@@ -80,11 +70,9 @@ pub struct ReadRates {
     pub all_bytes_per_s: f64,
     /// Fastest over slowest trial, less 1.
     pub spread: f64,
-    /// Memory gone over in each pass.
     pub buffer_bytes: u64,
 }
 
-/// What huge pages do for reading.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct HugePages {
     /// Median rate over that on other pages, less 1.
@@ -93,8 +81,7 @@ pub struct HugePages {
     pub is_clear: bool,
 }
 
-impl Figures {
-    /// Of what was seen.
+impl DoctorFigures {
     pub fn of(observed: &Observed, timer: TimerFacts) -> Self {
         let (rest, work) = (&observed.at_rest, &observed.at_work);
         let per_s = |count: u64, wall_ns: u64| count as f64 * 1e9 / wall_ns.max(1) as f64;
@@ -132,7 +119,6 @@ impl Figures {
     }
 }
 
-/// One number of each trial.
 #[derive(Debug, Default)]
 struct Passes {
     compute_ns: Vec<f64>,
@@ -142,7 +128,7 @@ struct Passes {
 }
 
 impl Passes {
-    fn of(trials: &[Trial]) -> Self {
+    fn of(trials: &[StepTrial]) -> Self {
         let mut passes = Self::default();
         for trial in trials {
             let (compute, read) = (floats(&trial.compute_ns), floats(&trial.read_ns));
@@ -172,7 +158,7 @@ fn log_sd(values: &[f64]) -> Option<f64> {
     Summary::of(&logs)?.sd
 }
 
-fn jitter(trials: &[Trial]) -> Option<f64> {
+fn jitter(trials: &[StepTrial]) -> Option<f64> {
     let mut passes = LatencyHistogram::new();
     for ns in trials.iter().flat_map(|trial| &trial.compute_ns) {
         passes.record(*ns);

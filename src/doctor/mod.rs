@@ -23,51 +23,40 @@ mod room;
 
 use serde::Serialize;
 
-pub use check::{Basis, Check, Gain, Verdict};
-pub use conclusion::{Conclusion, Fit, Shown};
-pub use figures::{CoreSpread, Figures, HugePages, ReadRates};
-pub use observe::{Observed, Question, observe};
+pub use check::{CheckVerdict, DoctorCheck};
+pub use conclusion::Conclusion;
+pub use figures::DoctorFigures;
+pub use observe::{ObservationPlan, Observed, observe};
 
 use crate::build_info::BuildInfo;
 use crate::host::{KernelSettings, Machine, Placement, TimerFacts, reading_buffer_bytes};
 
 /// The engine, as far as it could be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Engine {
-    /// It runs.
+pub enum EngineAnswer {
     Answers {
         /// `llama_print_system_info()`.
         system_info: String,
     },
-    /// It does not start.
     Silent {
-        /// Why.
         reason: String,
     },
 }
 
-/// What is known without measuring.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The machine.
     pub machine: Machine,
-    /// Where this process may run.
     pub placement: Placement,
-    /// How the kernel is set up.
     pub kernel: KernelSettings,
-    /// The clock.
     pub timer: TimerFacts,
-    /// Whether this program is a debug build.
     pub is_debug_build: bool,
-    /// The engine.
-    pub engine: Engine,
-    /// Threads that are meant to be used.
+    pub engine: EngineAnswer,
     pub n_threads: u32,
 }
 
 impl Facts {
     /// Asks machine, kernel and clock. `n_threads`: the cores this process may use, unless asked for others.
-    pub fn probe(engine: Engine, n_threads: Option<u32>) -> Self {
+    pub fn probe(engine: EngineAnswer, n_threads: Option<u32>) -> Self {
         let machine = Machine::probe();
         let n_threads = n_threads
             .or(machine.cpu.available_cores)
@@ -85,8 +74,8 @@ impl Facts {
     }
 
     /// What there is to look at, in so much time.
-    pub fn question(&self, lasting: std::time::Duration) -> Question {
-        Question {
+    pub fn question(&self, lasting: std::time::Duration) -> ObservationPlan {
+        ObservationPlan {
             lasting,
             n_threads: self.n_threads,
             cpus: self.placement.allowed_cpus.clone().unwrap_or_default(),
@@ -101,25 +90,17 @@ impl Facts {
 pub struct Examination {
     /// Fingerprint of the machine, as in records.
     pub machine: String,
-    /// Its processor.
     pub cpu: Option<String>,
-    /// This program's version.
     pub version: String,
-    /// Threads that were tried.
     pub n_threads: u32,
-    /// Time that was looked at it.
     pub looked_ns: u64,
-    /// What the machine is fit for.
     pub conclusion: Conclusion,
-    /// One by one.
-    pub checks: Vec<Check>,
-    /// The numbers behind them.
-    pub figures: Figures,
+    pub checks: Vec<DoctorCheck>,
+    pub figures: DoctorFigures,
 }
 
-/// Judges what was seen.
 pub fn examine(facts: &Facts, observed: &Observed) -> Examination {
-    let figures = Figures::of(observed, facts.timer);
+    let figures = DoctorFigures::of(observed, facts.timer);
     let checks = checks(facts, &figures);
     Examination {
         machine: facts.machine.fingerprint.clone(),
@@ -133,7 +114,7 @@ pub fn examine(facts: &Facts, observed: &Observed) -> Examination {
     }
 }
 
-fn checks(facts: &Facts, figures: &Figures) -> Vec<Check> {
+fn checks(facts: &Facts, figures: &DoctorFigures) -> Vec<DoctorCheck> {
     let Facts {
         machine,
         placement,
@@ -186,7 +167,7 @@ pub(crate) mod fixture {
             kernel: KernelSettings::default(),
             timer: TIMER,
             is_debug_build: false,
-            engine: Engine::Answers {
+            engine: EngineAnswer::Answers {
                 system_info: String::new(),
             },
             n_threads: 4,
@@ -203,6 +184,8 @@ pub(crate) mod fixture {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::conclusion::Fitness;
+
     use super::*;
 
     #[test]
@@ -211,12 +194,12 @@ mod tests {
         let good: Vec<&str> = examination
             .checks
             .iter()
-            .filter(|check| check.verdict == Verdict::Good)
+            .filter(|check| check.verdict == CheckVerdict::Good)
             .map(|check| check.name)
             .collect();
         // These two were not read but are known: what was compiled, and a clock that was tried.
         assert_eq!(good, ["timer", "build"]);
-        assert_eq!(examination.conclusion.fit, Fit::Unknown);
+        assert_eq!(examination.conclusion.fit, Fitness::Unknown);
     }
 
     #[test]
@@ -225,9 +208,9 @@ mod tests {
         let names: BTreeSet<&str> = examination.checks.iter().map(|c| c.name).collect();
         assert_eq!(names.len(), examination.checks.len());
         for check in &examination.checks {
-            let needs = matches!(check.verdict, Verdict::Mind | Verdict::Bad);
+            let needs = matches!(check.verdict, CheckVerdict::Mind | CheckVerdict::Bad);
             assert!(!needs || check.advice.is_some(), "{check:?}");
         }
-        assert_eq!(examination.conclusion.fit, Fit::Fit);
+        assert_eq!(examination.conclusion.fit, Fitness::Fit);
     }
 }

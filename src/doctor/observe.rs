@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::host::ThreadsError;
 use crate::host::usage::{SamplerSettings, Spread, UsageDelta, UsageSampler, UsageSnapshot};
 use crate::host::{
-    CoreTrial, Neighbour, ProcessTimes, Trial, TrialSettings, context_switches, each_core,
+    CoreTrial, Neighbour, ProcessTimes, StepTrial, TrialSettings, context_switches, each_core,
 };
+use crate::units::nanoseconds;
 
 /// Fewest trials with all threads: their spread is what the conclusion rests on.
 const LEAST_TRIALS: u32 = 6;
@@ -16,12 +17,9 @@ const MOST_TRIALS: u32 = 30;
 /// Time for which one more trial is made.
 const TIME_A_TRIAL: Duration = Duration::from_millis(800);
 
-/// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// Time for all of it.
+pub struct ObservationPlan {
     pub lasting: Duration,
-    /// Threads of the trials.
     pub n_threads: u32,
     /// Hardware threads to try one by one.
     pub cpus: Vec<u32>,
@@ -31,10 +29,8 @@ pub struct Question {
     pub huge_pages_on_request: bool,
 }
 
-/// What was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// Time that all of it took.
     pub looked_ns: u64,
     /// The machine while this process slept.
     pub at_rest: UsageDelta,
@@ -42,31 +38,24 @@ pub struct Observed {
     pub switches_at_rest: Option<u64>,
     /// The programs that used the CPU meanwhile, most first.
     pub busiest: Vec<Neighbour>,
-    /// One core at a time.
     pub cores: Vec<CoreTrial>,
-    /// Trials of one thread.
-    pub one: Vec<Trial>,
-    /// Trials of all threads.
-    pub all: Vec<Trial>,
+    pub one: Vec<StepTrial>,
+    pub all: Vec<StepTrial>,
     /// The same on huge pages.
-    pub huge: Vec<Trial>,
+    pub huge: Vec<StepTrial>,
     /// The machine during the trials of all threads.
     pub at_work: UsageDelta,
     /// Clock during the trials of all threads, in hertz, where it can be read.
     pub clock_at_work: Option<Spread>,
 }
 
-/// Looks.
-///
-/// # Errors
-/// When the system gives fewer threads than are to be tried.
-pub fn observe(question: &Question) -> Result<Observed, ThreadsError> {
+pub fn observe(question: &ObservationPlan) -> Result<Observed, ThreadsError> {
     let begun = Instant::now();
     let slices = Slices::of(question.lasting, question.huge_pages_on_request);
     let mut observed = watch(slices.rest);
     observed.cores = each_core(&question.cpus, slices.cores);
     let trial = |n_threads, huge_pages, lasting| {
-        Trial::run(TrialSettings {
+        StepTrial::run(TrialSettings {
             n_threads,
             buffer_bytes: question.buffer_bytes,
             huge_pages,
@@ -95,7 +84,7 @@ pub fn observe(question: &Question) -> Result<Observed, ThreadsError> {
     observed.at_work = UsageSnapshot::take().since(&before);
     drop(watched);
     observed.clock_at_work = sampler.and_then(|s| s.take()?.frequency_hz);
-    observed.looked_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    observed.looked_ns = nanoseconds(begun.elapsed());
     Ok(observed)
 }
 
@@ -116,7 +105,6 @@ fn watch(time: Duration) -> Observed {
     }
 }
 
-/// How the time is shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slices {
     rest: Duration,
@@ -166,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_look_sees_every_part() {
-        let seen = observe(&Question {
+        let seen = observe(&ObservationPlan {
             lasting: Duration::ZERO,
             n_threads: 2,
             cpus: vec![0],

@@ -1,41 +1,45 @@
 //! Is it this program's own fault? Its build, its engine, and the GPUs that the engine may use.
 
-use super::Engine;
-use super::check::{Basis, Check, Gain, Verdict};
+use super::EngineAnswer;
+use super::check::{Basis, CheckVerdict, DoctorCheck, Gain};
 use crate::host::{CpuFeatures, GpuReport, missing_engine_features, names_cpu_features};
 use crate::units;
 
 /// Share of a GPU's memory that drivers and desktops take.
 const IDLE_GPU_MEMORY: f64 = 0.05;
 
-/// How this program was compiled.
-pub(super) fn build(is_debug: bool) -> Check {
+pub(super) fn build(is_debug: bool) -> DoctorCheck {
     const NAME: &str = "build";
     match is_debug {
-        false => Check::good(NAME, "release"),
-        true => Check::new(NAME, Verdict::Bad, "debug").advise("cargo build --release"),
+        false => DoctorCheck::good(NAME, "release"),
+        true => DoctorCheck::new(NAME, CheckVerdict::Bad, "debug").advise("cargo build --release"),
     }
 }
 
 /// Whether the engine uses what the CPU has.
-pub(super) fn engine(engine: &Engine, cpu: &CpuFeatures) -> Check {
+pub(super) fn engine(engine: &EngineAnswer, cpu: &CpuFeatures) -> DoctorCheck {
     const NAME: &str = "engine";
     let system_info = match engine {
-        Engine::Answers { system_info } => system_info,
-        Engine::Silent { reason } => {
-            return Check::new(NAME, Verdict::Bad, "does not start").advise(reason.as_str());
+        EngineAnswer::Answers { system_info } => system_info,
+        EngineAnswer::Silent { reason } => {
+            return DoctorCheck::new(NAME, CheckVerdict::Bad, "does not start")
+                .advise(reason.as_str());
         }
     };
     if !names_cpu_features(system_info) || cpu.names().is_empty() {
-        return Check::new(NAME, Verdict::Unknown, "does not say what it was built for");
+        return DoctorCheck::new(
+            NAME,
+            CheckVerdict::Unknown,
+            "does not say what it was built for",
+        );
     }
     let missing = missing_engine_features(cpu, system_info);
     if missing.is_empty() {
-        return Check::good(NAME, "uses what the CPU has");
+        return DoctorCheck::good(NAME, "uses what the CPU has");
     }
-    Check::new(
+    DoctorCheck::new(
         NAME,
-        Verdict::Mind,
+        CheckVerdict::Mind,
         format!("built without {}", missing.join(", ")),
     )
     .advise("rebuild with RUSTFLAGS=\"-C target-cpu=native\"")
@@ -46,15 +50,15 @@ pub(super) fn engine(engine: &Engine, cpu: &CpuFeatures) -> Check {
     }))
 }
 
-/// Whether somebody else is on the GPUs. None where there are none.
-pub(super) fn gpu(gpus: &GpuReport) -> Option<Check> {
+/// Whether other processes use the GPUs; none without GPUs.
+pub(super) fn gpu(gpus: &GpuReport) -> Option<DoctorCheck> {
     const NAME: &str = "gpu";
     let used = |gpu: &crate::host::Gpu| gpu.memory_used_bytes.zip(gpu.memory_total_bytes);
     if gpus.devices.is_empty() {
         return None;
     }
     let Some(memory) = gpus.devices.iter().map(used).collect::<Option<Vec<_>>>() else {
-        return Some(Check::unknown(NAME));
+        return Some(DoctorCheck::unknown(NAME));
     };
     let is_taken =
         |(used, total): &(u64, u64)| *used as f64 > IDLE_GPU_MEMORY * (*total).max(1) as f64;
@@ -65,13 +69,13 @@ pub(super) fn gpu(gpus: &GpuReport) -> Option<Check> {
         .sum();
     let n = memory.len();
     Some(match taken {
-        0 => Check::good(NAME, format!("{n}, nobody's memory on it")),
-        bytes => Check::new(
+        0 => DoctorCheck::good(NAME, format!("{n}, no memory in use")),
+        bytes => DoctorCheck::new(
             NAME,
-            Verdict::Mind,
-            format!("{n}, others hold {}", units::bytes(bytes)),
+            CheckVerdict::Mind,
+            format!("{n}, other processes hold {}", units::bytes(bytes)),
         )
-        .advise("see who it is: nvidia-smi. A GPU that is shared computes for others in between"),
+        .advise("find the process with nvidia-smi: a shared GPU also computes for other processes"),
     })
 }
 
@@ -80,16 +84,16 @@ mod tests {
     use super::*;
     use crate::host::Gpu;
 
-    fn answers(system_info: &str) -> Engine {
-        Engine::Answers {
+    fn answers(system_info: &str) -> EngineAnswer {
+        EngineAnswer::Answers {
             system_info: system_info.to_owned(),
         }
     }
 
     #[test]
     fn builds() {
-        assert_eq!(build(false).verdict, Verdict::Good);
-        assert_eq!(build(true).verdict, Verdict::Bad);
+        assert_eq!(build(false).verdict, CheckVerdict::Good);
+        assert_eq!(build(true).verdict, CheckVerdict::Bad);
     }
 
     #[test]
@@ -100,18 +104,18 @@ mod tests {
             ..CpuFeatures::default()
         };
         let plain = engine(&answers("CPU : AVX2 = 1 | "), &cpu);
-        assert_eq!(plain.verdict, Verdict::Mind);
+        assert_eq!(plain.verdict, CheckVerdict::Mind);
         assert_eq!(plain.finding, "built without AVX512");
         let native = engine(&answers("CPU : AVX2 = 1 | AVX512 = 1 | "), &cpu);
-        assert_eq!(native.verdict, Verdict::Good);
-        assert_eq!(engine(&answers(""), &cpu).verdict, Verdict::Unknown);
+        assert_eq!(native.verdict, CheckVerdict::Good);
+        assert_eq!(engine(&answers(""), &cpu).verdict, CheckVerdict::Unknown);
         let unread = engine(&answers("CPU : AVX2 = 1 | "), &CpuFeatures::default());
-        assert_eq!(unread.verdict, Verdict::Unknown);
-        let silent = Engine::Silent {
+        assert_eq!(unread.verdict, CheckVerdict::Unknown);
+        let silent = EngineAnswer::Silent {
             reason: "no such library".to_owned(),
         };
         let check = engine(&silent, &cpu);
-        assert_eq!(check.verdict, Verdict::Bad);
+        assert_eq!(check.verdict, CheckVerdict::Bad);
         assert_eq!(check.advice.as_deref(), Some("no such library"));
     }
 
@@ -127,8 +131,8 @@ mod tests {
             ..GpuReport::default()
         };
         let verdict = |used| gpu(&with(used)).map(|check| check.verdict);
-        assert_eq!(verdict(Some(1 << 30)), Some(Verdict::Good));
-        assert_eq!(verdict(Some(8 << 30)), Some(Verdict::Mind));
-        assert_eq!(verdict(None), Some(Verdict::Unknown));
+        assert_eq!(verdict(Some(1 << 30)), Some(CheckVerdict::Good));
+        assert_eq!(verdict(Some(8 << 30)), Some(CheckVerdict::Mind));
+        assert_eq!(verdict(None), Some(CheckVerdict::Unknown));
     }
 }

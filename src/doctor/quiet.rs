@@ -1,7 +1,7 @@
 //! Is the machine ours alone? Other programs, the hypervisor, interruptions.
 
-use super::check::{Check, Gain, Verdict, percent};
-use super::figures::Figures;
+use super::check::{CheckVerdict, DoctorCheck, Gain, percent};
+use super::figures::DoctorFigures;
 use crate::host::{Machine, NEIGHBOUR_PERCENT, STEAL_PERCENT, Virtualisation};
 
 /// What others leave: giving back a share `u` makes `u / (1 - u)` more. None beyond a half: what takes everything while
@@ -14,15 +14,15 @@ fn given_back(percent_taken: f64, why: &str) -> Option<Gain> {
 }
 
 /// CPU time of other programs while we slept.
-pub(super) fn other_programs(figures: &Figures) -> Check {
+pub(super) fn other_programs(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "other_programs";
     let Some(taken) = figures.others_cpu_percent else {
-        return Check::unknown(NAME);
+        return DoctorCheck::unknown(NAME);
     };
     // One tick too many on every core is no work of others.
     let noise = figures.others_resolution_percent.unwrap_or(0.0);
-    let verdict = Verdict::of(taken, 1.0 + noise, NEIGHBOUR_PERCENT + noise);
-    Check::new(
+    let verdict = CheckVerdict::of(taken, 1.0 + noise, NEIGHBOUR_PERCENT + noise);
+    DoctorCheck::new(
         NAME,
         verdict,
         format!("used {} of the machine", percent(taken / 100.0)),
@@ -32,13 +32,13 @@ pub(super) fn other_programs(figures: &Figures) -> Check {
 }
 
 /// Load over the last minute: what ran just before.
-pub(super) fn load(machine: &Machine) -> Check {
+pub(super) fn load(machine: &Machine) -> DoctorCheck {
     const NAME: &str = "load";
     let Some(([minute, ..], cpus)) = machine.load_average.zip(machine.cpu.logical_cores) else {
-        return Check::unknown(NAME);
+        return DoctorCheck::unknown(NAME);
     };
-    let verdict = Verdict::of(minute / f64::from(cpus.max(1)), 0.1, 0.5);
-    Check::new(
+    let verdict = CheckVerdict::of(minute / f64::from(cpus.max(1)), 0.1, 0.5);
+    DoctorCheck::new(
         NAME,
         verdict,
         format!("{minute:.2} on {cpus} CPUs over the last minute"),
@@ -46,70 +46,67 @@ pub(super) fn load(machine: &Machine) -> Check {
     .advise("wait until it has fallen: something ran just now, or still waits for a disk")
 }
 
-/// Time that a hypervisor took.
-pub(super) fn steal(figures: &Figures) -> Check {
+pub(super) fn steal(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "steal";
     let Some(taken) = figures.steal_percent else {
-        return Check::unknown(NAME);
+        return DoctorCheck::unknown(NAME);
     };
     let noise = figures.steal_resolution_percent.unwrap_or(0.0);
-    let verdict = Verdict::of(taken, STEAL_PERCENT + noise, 5.0 + noise);
-    Check::new(
+    let verdict = CheckVerdict::of(taken, STEAL_PERCENT + noise, 5.0 + noise);
+    DoctorCheck::new(
         NAME,
         verdict,
         format!("{} while all threads worked", percent(taken / 100.0)),
     )
-    .advise("measure at a quieter time, or on cores that the hypervisor gives to nobody else")
+    .advise("measure at a quieter time, or on dedicated cores")
     .gain(given_back(taken, "what other guests used"))
 }
 
 /// How often a working thread lost its core. A thread alone on a core gives way to the kernel's own a few times a second.
-pub(super) fn interruptions(figures: &Figures) -> Check {
+pub(super) fn interruptions(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "interruptions";
     let Some(per_s) = figures.interruptions_per_s else {
-        return Check::unknown(NAME);
+        return DoctorCheck::unknown(NAME);
     };
     let finding = match figures.switches_at_rest_per_s {
         Some(rest) => format!("{per_s:.0}/s a thread; whole machine at rest {rest:.0}/s"),
         None => format!("{per_s:.0}/s a thread"),
     };
-    Check::new(NAME, Verdict::of(per_s, 50.0, 500.0), finding).advise(
+    DoctorCheck::new(NAME, CheckVerdict::of(per_s, 50.0, 500.0), finding).advise(
         "use fewer threads than cores, or end what else runs; steps that are cut show as p99",
     )
 }
 
-/// Heat and power.
-pub(super) fn throttling(figures: &Figures) -> Check {
+pub(super) fn throttling(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "throttling";
     match figures.throttle_events {
-        None => Check::unknown(NAME),
-        Some(0) => Check::good(NAME, "none while all threads worked"),
-        Some(n) => Check::new(
+        None => DoctorCheck::unknown(NAME),
+        Some(0) => DoctorCheck::good(NAME, "none while all threads worked"),
+        Some(n) => DoctorCheck::new(
             NAME,
-            Verdict::Bad,
+            CheckVerdict::Bad,
             format!("{n} events while all threads worked"),
         )
-        .advise("improve cooling, lower the clock for good, or pause between runs"),
+        .advise("improve cooling, set a lower fixed clock, or pause between runs"),
     }
 }
 
-/// The tail of equal passes.
-pub(super) fn jitter(figures: &Figures) -> Check {
+pub(super) fn jitter(figures: &DoctorFigures) -> DoctorCheck {
     const NAME: &str = "jitter";
     let Some(jitter) = figures.jitter else {
-        return Check::new(NAME, Verdict::Unknown, "too few passes for a p99")
+        return DoctorCheck::new(NAME, CheckVerdict::Unknown, "too few passes for a p99")
             .advise("look for longer: --for 20s");
     };
-    Check::new(
+    DoctorCheck::new(
         NAME,
-        Verdict::of(jitter, 0.05, 0.25),
+        CheckVerdict::of(jitter, 0.05, 0.25),
         format!("p99 of equal work {} above its median", percent(jitter)),
     )
-    .advise("mend the checks around it, or use one thread fewer than cores; medians suffer less than p99")
+    .advise("solve the other findings first, or use one thread fewer than cores; medians suffer less than p99")
 }
 
 /// What lies between this process and the hardware.
-pub(super) fn hypervisor(virtualisation: &Virtualisation, kind: Option<&str>) -> Check {
+pub(super) fn hypervisor(virtualisation: &Virtualisation, kind: Option<&str>) -> DoctorCheck {
     const NAME: &str = "hypervisor";
     let inside = match &virtualisation.container {
         Some(container) => format!(", in {container}"),
@@ -117,12 +114,12 @@ pub(super) fn hypervisor(virtualisation: &Virtualisation, kind: Option<&str>) ->
     };
     // A mark that only a hypervisor leaves counts where the CPU does not say.
     match virtualisation.hypervisor.or(kind.map(|_| true)) {
-        None => Check::unknown(NAME),
-        Some(false) => Check::good(NAME, format!("none{inside}")),
+        None => DoctorCheck::unknown(NAME),
+        Some(false) => DoctorCheck::good(NAME, format!("none{inside}")),
         Some(true) => {
             let product = virtualisation.product.as_deref();
             let name = kind.or(product).unwrap_or("of an unknown kind");
-            Check::new(NAME, Verdict::Mind, format!("{name}{inside}")).advise(
+            DoctorCheck::new(NAME, CheckVerdict::Mind, format!("{name}{inside}")).advise(
                 "other guests share caches and memory, and no counter here shows it: compare within one run, or \
                  measure on a machine of its own",
             )
@@ -135,8 +132,8 @@ mod tests {
     use super::super::figures::tests::{TIMER, quiet};
     use super::*;
 
-    fn figures() -> Figures {
-        Figures::of(&quiet(), TIMER)
+    fn figures() -> DoctorFigures {
+        DoctorFigures::of(&quiet(), TIMER)
     }
 
     #[test]
@@ -149,7 +146,7 @@ mod tests {
             throttling(&f),
             jitter(&f),
         ] {
-            assert_eq!(check.verdict, Verdict::Good, "{check:?}");
+            assert_eq!(check.verdict, CheckVerdict::Good, "{check:?}");
             assert_eq!(check.advice, None);
         }
     }
@@ -159,15 +156,15 @@ mod tests {
         let mut f = figures();
         f.others_cpu_percent = Some(20.0);
         let check = other_programs(&f);
-        assert_eq!(check.verdict, Verdict::Bad);
+        assert_eq!(check.verdict, CheckVerdict::Bad);
         assert_eq!(check.finding, "used 20% of the machine");
         let gain = check.expected_gain.expect("derived");
         assert!((gain.share.expect("a share") - 0.25).abs() < 1e-9);
         // Within a tick a core, nobody is blamed.
         f.others_cpu_percent = Some(1.9);
-        assert_eq!(other_programs(&f).verdict, Verdict::Good);
+        assert_eq!(other_programs(&f).verdict, CheckVerdict::Good);
         f.others_cpu_percent = Some(3.9);
-        assert_eq!(other_programs(&f).verdict, Verdict::Mind);
+        assert_eq!(other_programs(&f).verdict, CheckVerdict::Mind);
         f.steal_percent = Some(50.0);
         let stolen = steal(&f).expected_gain.expect("derived");
         assert_eq!(
@@ -182,13 +179,13 @@ mod tests {
     fn disturbances_are_graded() {
         let mut f = figures();
         f.interruptions_per_s = Some(200.0);
-        assert_eq!(interruptions(&f).verdict, Verdict::Mind);
+        assert_eq!(interruptions(&f).verdict, CheckVerdict::Mind);
         f.interruptions_per_s = Some(2000.0);
-        assert_eq!(interruptions(&f).verdict, Verdict::Bad);
+        assert_eq!(interruptions(&f).verdict, CheckVerdict::Bad);
         f.throttle_events = Some(3);
-        assert_eq!(throttling(&f).verdict, Verdict::Bad);
+        assert_eq!(throttling(&f).verdict, CheckVerdict::Bad);
         f.jitter = Some(0.1);
-        assert_eq!(jitter(&f).verdict, Verdict::Mind);
+        assert_eq!(jitter(&f).verdict, CheckVerdict::Mind);
     }
 
     #[test]
@@ -208,7 +205,7 @@ mod tests {
             load(&Machine::default()),
             hypervisor(&Virtualisation::default(), None),
         ] {
-            assert_eq!(check.verdict, Verdict::Unknown, "{check:?}");
+            assert_eq!(check.verdict, CheckVerdict::Unknown, "{check:?}");
         }
     }
 
@@ -219,10 +216,10 @@ mod tests {
             ..Machine::default()
         };
         machine.cpu.logical_cores = Some(16);
-        assert_eq!(load(&machine).verdict, Verdict::Good);
+        assert_eq!(load(&machine).verdict, CheckVerdict::Good);
         machine.cpu.logical_cores = Some(2);
         let check = load(&machine);
-        assert_eq!(check.verdict, Verdict::Bad);
+        assert_eq!(check.verdict, CheckVerdict::Bad);
         assert_eq!(check.finding, "1.60 on 2 CPUs over the last minute");
     }
 
@@ -235,7 +232,7 @@ mod tests {
         };
         let check = hypervisor(&guest, Some("KVM"));
         assert_eq!(check.finding, "KVM, in docker");
-        assert_eq!(check.verdict, Verdict::Mind);
+        assert_eq!(check.verdict, CheckVerdict::Mind);
         assert_eq!(
             hypervisor(&guest, None).finding,
             "QEMU Standard PC, in docker"
@@ -244,8 +241,8 @@ mod tests {
             hypervisor: Some(false),
             ..Virtualisation::default()
         };
-        assert_eq!(hypervisor(&metal, None).verdict, Verdict::Good);
+        assert_eq!(hypervisor(&metal, None).verdict, CheckVerdict::Good);
         let arm = hypervisor(&Virtualisation::default(), Some("KVM"));
-        assert_eq!(arm.verdict, Verdict::Mind);
+        assert_eq!(arm.verdict, CheckVerdict::Mind);
     }
 }

@@ -36,8 +36,7 @@ impl MonotonicClock {
 
 impl Clock for MonotonicClock {
     fn now_ns(&self) -> u64 {
-        // 2^64 ns are 584 years.
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        crate::units::nanoseconds(self.origin.elapsed())
     }
 
     fn wait_until_ns(&self, at_ns: u64) {

@@ -40,8 +40,6 @@ pub enum Log {
     Stderr,
     /// Its warnings and errors to standard error.
     Errors,
-    /// Nowhere.
-    Off,
 }
 
 impl Llama {
@@ -53,7 +51,6 @@ impl Llama {
         let callback: unsafe extern "C" fn(_, _, _) = match log {
             Log::Stderr => log_to_stderr,
             Log::Errors => errors_to_stderr,
-            Log::Off => log_to_nowhere,
         };
         // Before the log is directed: loading collects what the engine says of each file.
         plugins::load();
@@ -241,18 +238,6 @@ unsafe extern "C" fn errors_to_stderr(
     if matches!(level, sys::GGML_LOG_LEVEL_ERROR | sys::GGML_LOG_LEVEL_WARN) {
         // SAFETY: what it was called with.
         unsafe { log_to_stderr(level, text, user_data) };
-    }
-}
-
-unsafe extern "C" fn log_to_nowhere(
-    level: sys::ggml_log_level,
-    text: *const std::ffi::c_char,
-    _user_data: *mut std::ffi::c_void,
-) {
-    if !text.is_null() {
-        // SAFETY: as above.
-        let text = unsafe { std::ffi::CStr::from_ptr(text) };
-        log::note(level, &text.to_string_lossy());
     }
 }
 

@@ -1,16 +1,16 @@
 //! The per-call seam: an [`Engine`] is a loaded model, a [`Session`] one context of it.
 //!
 //! Two implementations: [`llama`] (llama.cpp in this process) and [`synthetic`] (a cost model on a
-//! fake clock), so that every layer above is tested with exact numbers and no waiting. [`slowed`] wraps one of them.
+//! fake clock), so that every layer above is tested with exact numbers and no waiting. `slowed` wraps one of them.
 
 pub mod clock;
-pub mod found;
 pub mod kernel;
 pub mod llama;
-pub mod out_of_memory;
-pub mod plugins;
-pub mod rpc;
-pub mod slowed;
+pub mod log_report;
+pub(crate) mod out_of_memory;
+pub(crate) mod plugins;
+pub(crate) mod rpc;
+pub(crate) mod slowed;
 pub mod synthetic;
 
 use serde::{Deserialize, Serialize};
@@ -236,9 +236,6 @@ pub trait Engine {
     fn ends_text(&self, token: Token) -> bool;
 
     /// What a user says as the model's own chat template puts it, up to where the answer begins.
-    ///
-    /// # Errors
-    /// [`EngineError::Template`] when the file has none, or one that the engine cannot apply.
     fn apply_template(&self, user_text: &str) -> Result<String, EngineError>;
 
     /// Memory now of the GPUs that the model's layers are on; none without any.
@@ -247,9 +244,6 @@ pub trait Engine {
     }
 
     /// A fresh context for the case; it costs memory for the KV cache and the compute buffers.
-    ///
-    /// # Errors
-    /// [`EngineError::Context`] when the engine cannot make one.
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError>;
 }
 
@@ -272,24 +266,15 @@ pub trait Session {
     fn begin(&mut self);
 
     /// Adds a token of sequence `seq` at position `pos`; `logits` asks for its logits.
-    ///
-    /// # Errors
-    /// [`EngineError::Decode`] when the batch is full (`n_batch`).
     fn push(&mut self, token: Token, pos: u32, seq: u32, logits: bool) -> Result<(), EngineError>;
 
     /// Hands the batch to the engine. On a GPU it may return before the work is done.
-    ///
-    /// # Errors
-    /// [`EngineError::Decode`].
     fn submit(&mut self) -> Result<(), EngineError>;
 
     /// Returns when everything submitted is done.
     fn wait(&mut self);
 
     /// The most likely token after the one in batch row `row`, which asked for logits.
-    ///
-    /// # Errors
-    /// [`EngineError::Logits`] when no logit is finite.
     fn greedy(&mut self, row: i32) -> Result<Token, EngineError>;
 
     /// Decides how the sequence's tokens are chosen from now on; its draw begins anew. With `mask_end` no token that ends
@@ -297,9 +282,6 @@ pub trait Session {
     fn set_sampler(&mut self, seq: u32, sampling: &Sampling, mask_end: bool);
 
     /// A next token for sequence `seq` from batch row `row`, which asked for logits, as its sampler chooses.
-    ///
-    /// # Errors
-    /// [`EngineError::Logits`] when what it chose has no finite logit; [`EngineError::Decode`] when it has no sampler.
     fn sample(&mut self, row: i32, seq: u32) -> Result<Token, EngineError>;
 
     /// The logits after the token in batch row `row`, `n_vocab` of them.

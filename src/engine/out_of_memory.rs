@@ -9,7 +9,6 @@ use crate::units;
 pub struct OutOfMemory {
     /// The engine's name of it, as `CUDA0` or `CPU`; none where the log does not say.
     device: Option<String>,
-    /// What was asked for.
     asked_bytes: Option<u64>,
 }
 

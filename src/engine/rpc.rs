@@ -3,7 +3,7 @@
 //! The backend ends its whole process when a server is missing, silent or of another version. So each server is greeted here
 //! first, as the backend would do it, with a time limit and a reason in one line.
 
-pub mod backend;
+pub(crate) mod backend;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};

@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
     use crate::engine::clock::FakeClock;
-    use crate::engine::synthetic::{Cost, SyntheticEngine};
+    use crate::engine::synthetic::{SyntheticCost, SyntheticEngine};
     use crate::plan::expand::{Axes, Host, cases};
 
     /// A clock that moves a little whenever it is read, so that spinning on it ends.
@@ -148,11 +148,11 @@ mod tests {
     #[test]
     fn a_call_takes_longer_by_the_share() {
         let clock = FakeClock::default();
-        let cost = Cost {
+        let cost = SyntheticCost {
             call_ns: 1_000_000.0,
             token_ns: 0.0,
             past_ns: 0.0,
-            ..Cost::default()
+            ..SyntheticCost::default()
         };
         let engine = SyntheticEngine::new(cost, clock.clone(), 0);
         let ticking = Ticking(clock.clone(), Cell::new(0));

@@ -25,7 +25,7 @@ const TOKEN_BYTES: usize = 4;
 /// What a decode call costs, and what goes wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Cost {
+pub struct SyntheticCost {
     /// Every call: reading the weights.
     pub call_ns: f64,
     /// Every token of the batch: arithmetic.
@@ -50,7 +50,7 @@ pub struct Cost {
     pub end_at: Option<u32>,
 }
 
-impl Default for Cost {
+impl Default for SyntheticCost {
     fn default() -> Self {
         Self {
             call_ns: 5_000_000.0,
@@ -71,7 +71,7 @@ impl Default for Cost {
 /// A synthetic "loaded model".
 #[derive(Debug)]
 pub struct SyntheticEngine {
-    cost: Cost,
+    cost: SyntheticCost,
     clock: FakeClock,
     tokens: Vec<Token>,
     state: RefCell<State>,
@@ -95,7 +95,7 @@ fn factor(cv: f64, rng: &mut ChaCha8Rng) -> f64 {
 
 impl SyntheticEngine {
     /// An engine that moves `clock`; `process` tells replicate processes apart.
-    pub fn new(cost: Cost, clock: FakeClock, process: u64) -> Self {
+    pub fn new(cost: SyntheticCost, clock: FakeClock, process: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(cost.seed);
         rng.set_stream(process);
         let process_factor = factor(cost.process_cv, &mut rng);

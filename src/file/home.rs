@@ -5,9 +5,6 @@ use std::path::{Component, Path, PathBuf};
 
 /// The path that is meant: `~` and what stands below it are in the home folder, as a shell has it. A folder of the name `~` is
 /// `./~`.
-///
-/// # Errors
-/// In words: where nobody knows the home folder, and for another user's, unless something of that name is here.
 pub fn expanded(path: &Path) -> Result<PathBuf, String> {
     let mut parts = path.components();
     let Some(Component::Normal(first)) = parts.next() else {
@@ -32,9 +29,6 @@ pub fn expanded(path: &Path) -> Result<PathBuf, String> {
 }
 
 /// [`expanded`], for texts that may be something else than a path.
-///
-/// # Errors
-/// As [`expanded`].
 pub fn expanded_text(text: &str) -> Result<Cow<'_, str>, String> {
     if !text.starts_with('~') {
         return Ok(Cow::Borrowed(text));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::scratch::{folder_of, scratch_file};
-use super::target::{Stream, Target};
+use super::target::{OutputStream, OutputTarget};
 
 /// How much of a file shows whose it is.
 const HEAD_BYTES: u64 = 8 << 10;
@@ -26,36 +26,25 @@ pub enum Replace {
     Never,
     /// One that this program wrote, as its beginning shows.
     Own(fn(&str) -> bool),
-    /// Any.
     Always,
 }
 
-/// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// It is there.
     #[error("{}: exists; --force replaces it", .0.display())]
     Exists(PathBuf),
     /// It is there, and was not written by this program.
     #[error("{}: exists, and ggufbench did not write it; --force replaces it", .0.display())]
     Foreign(PathBuf),
-    /// A folder.
     #[error("{}: is a folder; name a file", .0.display())]
     Folder(PathBuf),
-    /// A disk.
     #[error("{}: is a disk, and what is on it would be lost; name a file", .0.display())]
     Disk(PathBuf),
     /// A stream, where a file is needed.
     #[error("{}: is no regular file, as a model must be; name a file", .0.display())]
     Stream(PathBuf),
-    /// The system said no.
     #[error("{}: cannot be written: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl From<WriteError> for io::Error {
@@ -78,9 +67,7 @@ pub struct OutputFile {
 
 #[derive(Debug)]
 enum Way {
-    /// Written beside its name.
     Beside(Beside),
-    /// Written as it comes.
     Through { file: File, is_over: bool },
 }
 
@@ -94,27 +81,24 @@ struct Beside {
 }
 
 /// Says no before any work is done.
-///
-/// # Errors
-/// As [`OutputFile::create`], as far as it shows without writing.
 pub fn check(path: &Path, replace: Replace) -> Result<(), WriteError> {
     look(path, replace).map(drop)
 }
 
-fn look(path: &Path, replace: Replace) -> Result<Target, WriteError> {
+fn look(path: &Path, replace: Replace) -> Result<OutputTarget, WriteError> {
     let failed = |source| io_error(path, source);
-    let target = Target::of(path).map_err(failed)?;
+    let target = OutputTarget::of(path).map_err(failed)?;
     match &target {
-        Target::Folder => return Err(WriteError::Folder(path.to_owned())),
-        Target::Disk => return Err(WriteError::Disk(path.to_owned())),
-        Target::File(file, old) => {
+        OutputTarget::Folder => return Err(WriteError::Folder(path.to_owned())),
+        OutputTarget::Disk => return Err(WriteError::Disk(path.to_owned())),
+        OutputTarget::File(file, old) => {
             if old.len() > 0 {
                 may_replace(path, file, replace)?;
             }
             // Renaming needs no right to write to the file: its owner has protected it, and means it.
             OpenOptions::new().write(true).open(file).map_err(failed)?;
         }
-        Target::New(_) | Target::Stream(_) => {}
+        OutputTarget::New(_) | OutputTarget::Stream(_) => {}
     }
     Ok(target)
 }
@@ -138,17 +122,14 @@ fn may_replace(path: &Path, file: &Path, replace: Replace) -> Result<(), WriteEr
 
 impl OutputFile {
     /// Starts a file that will become `path`, whose folder is there.
-    ///
-    /// # Errors
-    /// [`WriteError`]; nothing has changed then.
     pub fn create(path: &Path, replace: Replace) -> Result<Self, WriteError> {
         let failed = |source| io_error(path, source);
         let (target, old) = match look(path, replace)? {
-            Target::New(target) => (target, None),
-            Target::File(target, old) => (target, Some(old)),
-            Target::Stream(stream) => return Self::through(path, stream).map_err(failed),
-            Target::Folder => return Err(WriteError::Folder(path.to_owned())),
-            Target::Disk => return Err(WriteError::Disk(path.to_owned())),
+            OutputTarget::New(target) => (target, None),
+            OutputTarget::File(target, old) => (target, Some(old)),
+            OutputTarget::Stream(stream) => return Self::through(path, stream).map_err(failed),
+            OutputTarget::Folder => return Err(WriteError::Folder(path.to_owned())),
+            OutputTarget::Disk => return Err(WriteError::Disk(path.to_owned())),
         };
         let way = match (scratch_file(folder_of(&target)), &old) {
             (Ok(temp), _) => Way::Beside(Beside {
@@ -174,11 +155,11 @@ impl OutputFile {
         })
     }
 
-    fn through(path: &Path, stream: Stream) -> io::Result<Self> {
+    fn through(path: &Path, stream: OutputStream) -> io::Result<Self> {
         let file = match stream {
-            Stream::Open(file) => file,
+            OutputStream::Open(file) => file,
             // Waits for the reader of a pipe, as a shell does.
-            Stream::Named(name) => OpenOptions::new().append(true).open(name)?,
+            OutputStream::Named(name) => OpenOptions::new().append(true).open(name)?,
         };
         Ok(Self {
             path: path.to_owned(),
@@ -190,9 +171,6 @@ impl OutputFile {
     }
 
     /// Where the bytes are for now, for writers that open the file themselves.
-    ///
-    /// # Errors
-    /// [`WriteError::Stream`] where the bytes go as they come.
     pub fn temp_path(&self) -> Result<&Path, WriteError> {
         match &self.way {
             Way::Beside(beside) => Ok(beside.temp.path()),
@@ -201,17 +179,11 @@ impl OutputFile {
     }
 
     /// Flushes to the disk and gives the file its name, replacing an older one.
-    ///
-    /// # Errors
-    /// [`WriteError`]; what was there before is still there.
     pub fn commit(self) -> Result<(), WriteError> {
         self.finish(true)
     }
 
     /// The same, but for what can be made again: a power cut may take it.
-    ///
-    /// # Errors
-    /// As [`OutputFile::commit`].
     pub fn commit_unsynced(self) -> Result<(), WriteError> {
         self.finish(false)
     }

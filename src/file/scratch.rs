@@ -16,7 +16,6 @@ const STALE_FOLDER_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Around the random characters of every temporary name.
 const PREFIX: &str = ".ggufbench-";
 const SUFFIX: &str = ".tmp";
-/// How many of those there are.
 const N_RANDOM: usize = 6;
 
 /// A file that is gone when it is dropped. Unlike tempfile's own, it is as readable as the umask has it: what becomes of it may
@@ -33,9 +32,6 @@ pub(super) fn scratch_file(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// A folder for what is gathered before a file is made, gone when it is dropped.
-///
-/// # Errors
-/// The file system's.
 pub fn scratch_folder(folder: &Path) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX).rand_bytes(N_RANDOM);
@@ -51,9 +47,6 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 }
 
 /// Makes the folder of a file that will be written.
-///
-/// # Errors
-/// [`WriteError::Io`].
 pub fn make_folder_of(path: &Path) -> Result<(), WriteError> {
     fs::create_dir_all(folder_of(path)).map_err(|source| WriteError::Io {
         path: path.to_owned(),

@@ -4,23 +4,18 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a path names, links followed.
-pub(super) enum Target {
+pub(super) enum OutputTarget {
     /// Nothing yet: the file that a link may name.
     New(PathBuf),
-    /// A regular file.
     File(PathBuf, Metadata),
     /// A terminal, a pipe, a device or a socket, or a file that this process has open already: bytes go through it.
-    Stream(Stream),
-    /// A folder.
+    Stream(OutputStream),
     Folder,
     /// A disk: writing to it would destroy what is on it.
     Disk,
 }
 
-/// How to reach a stream.
-pub(super) enum Stream {
-    /// By its name.
+pub(super) enum OutputStream {
     Named(PathBuf),
     /// By a descriptor that is open already; its position is shared.
     Open(File),
@@ -29,11 +24,8 @@ pub(super) enum Stream {
 /// Most links in a row, as Linux has it.
 const MOST_LINKS: usize = 40;
 
-impl Target {
+impl OutputTarget {
     /// Looks, and changes nothing.
-    ///
-    /// # Errors
-    /// The file system's.
     pub fn of(path: &Path) -> io::Result<Self> {
         let hops = hops(path)?;
         if let Some(open) = hops.iter().find_map(|hop| descriptor(hop)) {
@@ -51,20 +43,20 @@ impl Target {
         Ok(if found.is_dir() {
             Self::Folder
         } else if let Some(open) = standard_stream(&found) {
-            Self::Stream(Stream::Open(open))
+            Self::Stream(OutputStream::Open(open))
         } else if found.is_file() {
             Self::File(end, found)
         } else if is_disk(&found) {
             Self::Disk
         } else {
-            Self::Stream(Stream::Named(end))
+            Self::Stream(OutputStream::Named(end))
         })
     }
 }
 
 /// Whether a path names something that bytes go through: no file can stand beside it, and nothing is kept in it.
 pub fn is_stream(path: &Path) -> bool {
-    matches!(Target::of(path), Ok(Target::Stream(_)))
+    matches!(OutputTarget::of(path), Ok(OutputTarget::Stream(_)))
 }
 
 /// Whether what is written to a path comes out of this program's standard output.
@@ -121,14 +113,14 @@ fn descriptor_number(path: &Path) -> Option<u32> {
 }
 
 /// The descriptor that a path names. Opened anew by name, a file would be cut, and its writers would overwrite each other.
-fn descriptor(path: &Path) -> Option<io::Result<Stream>> {
+fn descriptor(path: &Path) -> Option<io::Result<OutputStream>> {
     let number = descriptor_number(path)?;
     #[cfg(unix)]
     if let 1 | 2 = number {
-        return Some(duplicate(number).map(Stream::Open));
+        return Some(duplicate(number).map(OutputStream::Open));
     }
     let _ = number;
-    Some(Ok(Stream::Named(path.to_owned())))
+    Some(Ok(OutputStream::Named(path.to_owned())))
 }
 
 #[cfg(unix)]

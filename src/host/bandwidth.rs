@@ -22,14 +22,12 @@ const MIB: u64 = 1 << 20;
 /// Where cache sizes cannot be read: four times a large desktop's.
 const UNKNOWN_CACHE_BYTES: u64 = 32 * MIB;
 
-/// Rates for time estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QuickRates {
     /// Bytes read from memory per second by all threads together, best pass.
     pub read_bytes_per_s: f64,
     /// Floating-point operations per second (an f32 fused multiply-add is two), best pass.
     pub flops_per_s: f64,
-    /// Threads that took part.
     pub n_threads: u32,
     /// Memory that was read in each pass.
     pub buffer_bytes: u64,
@@ -40,9 +38,6 @@ pub struct QuickRates {
 impl QuickRates {
     /// Measures with `n_threads` threads (at least one). Takes about 100 ms plus the time to touch
     /// the buffer for the first time.
-    ///
-    /// # Errors
-    /// When the system gives fewer threads.
     pub fn measure(n_threads: u32) -> Result<Self, ThreadsError> {
         let cache_bytes = Cpu::probe(&LiveFiles).last_level_cache_bytes();
         let buffer_bytes = buffer_bytes(cache_bytes, available_memory_bytes());
@@ -72,9 +67,6 @@ fn buffer_bytes(cache: Option<u64>, available: Option<u64>) -> u64 {
 /// Reads memory with `n_threads` threads, `rounds` times from newly laid in buffers, each for `round` and at
 /// least five passes. The buffer is four times the last cache and at least 1 GiB, but at most a quarter of what
 /// is available, and `most_bytes`. `measured_at_s` of the answer is left 0.
-///
-/// # Errors
-/// When the system gives fewer threads.
 pub fn read_rate_ceiling(
     n_threads: u32,
     rounds: u32,
@@ -256,9 +248,6 @@ fn rounds(chains: &mut Chains, step: impl Fn(f32, f32, f32) -> f32 + Copy) {
 
 /// Runs `pass` on all threads at once, over and over until `budget` is spent but at least `min_passes`
 /// times, and returns the times from the common start to the last thread's end.
-///
-/// # Errors
-/// When the system gives fewer threads.
 fn passes<P: FnMut()>(
     threads: u32,
     budget: Duration,

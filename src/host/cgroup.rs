@@ -3,8 +3,8 @@
 //! A limit may sit on any ancestor of the process's own cgroup, so every level up to the mount
 //! point is asked. Sources: cgroups(7), the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
 
-use super::files::{Files, space_value};
-use super::kernel::Limit;
+use super::files::{MachineFiles, space_value};
+use super::kernel::LimitState;
 
 /// Where one controller's files lie for this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct Cgroup {
 
 impl Cgroup {
     /// Finds the hierarchy that has `controller` (`memory`, `cpu`) switched on for this process.
-    pub(crate) fn find(files: &impl Files, controller: &str) -> Option<Self> {
+    pub(crate) fn find(files: &impl MachineFiles, controller: &str) -> Option<Self> {
         let own = files.read("/proc/self/cgroup")?;
         let mounts = files.read("/proc/self/mountinfo")?;
         // Version 1 first: on a hybrid system the unified hierarchy exists without controllers.
@@ -50,14 +50,14 @@ impl Cgroup {
     /// Bytes this process may still take before a limit stops it: over all levels the smallest
     /// `limit - usage + inactive file cache` (the cache that the kernel drops first, counted as
     /// the kubelet's working set does). `None` without a limit.
-    pub(crate) fn memory_headroom_bytes(&self, files: &impl Files) -> Option<u64> {
+    pub(crate) fn memory_headroom_bytes(&self, files: &impl MachineFiles) -> Option<u64> {
         self.levels()
             .filter_map(|dir| self.headroom_of(files, &dir))
             .min()
     }
 
     /// The smallest memory limit of all levels.
-    pub(crate) fn memory_limit(&self, files: &impl Files) -> Limit<u64> {
+    pub(crate) fn memory_limit(&self, files: &impl MachineFiles) -> LimitState<u64> {
         let limits = self
             .levels()
             .filter_map(|dir| self.memory_limit_of(files, &dir));
@@ -65,13 +65,13 @@ impl Cgroup {
     }
 
     /// The smallest CPU quota of all levels, in cores.
-    pub(crate) fn cpu_limit(&self, files: &impl Files) -> Limit<f64> {
+    pub(crate) fn cpu_limit(&self, files: &impl MachineFiles) -> LimitState<f64> {
         self.limit(files, self.cpu_quota_cores(files), "cpu.cfs_quota_us")
     }
 
     /// Without a limit found: whether its absence is known. Version 2 leaves a controller's files out where the
     /// controller is off, but always lists the controllers; version 1 has `file` everywhere.
-    fn limit<T>(&self, files: &impl Files, found: Option<T>, file: &str) -> Limit<T> {
+    fn limit<T>(&self, files: &impl MachineFiles, found: Option<T>, file: &str) -> LimitState<T> {
         let mark = if self.unified {
             "cgroup.controllers"
         } else {
@@ -81,13 +81,13 @@ impl Cgroup {
             .read(&format!("{}{}/{mark}", self.mount, self.path))
             .is_some();
         match found {
-            Some(limit) => Limit::At(limit),
-            None if is_readable => Limit::Without,
-            None => Limit::Unknown,
+            Some(limit) => LimitState::At(limit),
+            None if is_readable => LimitState::Without,
+            None => LimitState::Unknown,
         }
     }
 
-    fn memory_limit_of(&self, files: &impl Files, dir: &str) -> Option<u64> {
+    fn memory_limit_of(&self, files: &impl MachineFiles, dir: &str) -> Option<u64> {
         let number = |file: &str| files.number::<u64>(&format!("{dir}/{file}"));
         if self.unified {
             // "max" does not parse, which is what no limit should be.
@@ -99,7 +99,7 @@ impl Cgroup {
         }
     }
 
-    fn headroom_of(&self, files: &impl Files, dir: &str) -> Option<u64> {
+    fn headroom_of(&self, files: &impl MachineFiles, dir: &str) -> Option<u64> {
         let number = |file: &str| files.number::<u64>(&format!("{dir}/{file}"));
         let limit = self.memory_limit_of(files, dir)?;
         let (usage, cache_key) = if self.unified {
@@ -115,12 +115,12 @@ impl Cgroup {
     }
 
     /// Cores' worth of CPU time this process may use per second, when a quota is set anywhere above.
-    pub(crate) fn cpu_quota_cores(&self, files: &impl Files) -> Option<f64> {
+    pub(crate) fn cpu_quota_cores(&self, files: &impl MachineFiles) -> Option<f64> {
         let quotas = self.levels().filter_map(|dir| self.quota_of(files, &dir));
         quotas.min_by(f64::total_cmp)
     }
 
-    fn quota_of(&self, files: &impl Files, dir: &str) -> Option<f64> {
+    fn quota_of(&self, files: &impl MachineFiles, dir: &str) -> Option<f64> {
         let (quota, period) = if self.unified {
             let text = files.read(&format!("{dir}/cpu.max"))?;
             let (quota, period) = text.split_once(' ')?;
@@ -136,7 +136,7 @@ impl Cgroup {
     }
 
     /// Total time that tasks of this cgroup were kept off the CPU by a quota.
-    pub(crate) fn quota_throttled_ns(&self, files: &impl Files) -> Option<u64> {
+    pub(crate) fn quota_throttled_ns(&self, files: &impl MachineFiles) -> Option<u64> {
         let stat = files.read(&format!("{}{}/cpu.stat", self.mount, self.path))?;
         if self.unified {
             space_value(&stat, "throttled_usec")?.checked_mul(1000)
@@ -146,7 +146,7 @@ impl Cgroup {
     }
 
     /// Processes of this cgroup that the out-of-memory killer has ended.
-    pub(crate) fn oom_kills(&self, files: &impl Files) -> Option<u64> {
+    pub(crate) fn oom_kills(&self, files: &impl MachineFiles) -> Option<u64> {
         let file = if self.unified {
             "memory.events"
         } else {
@@ -207,7 +207,7 @@ fn below(path: &str, root: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     const V2_MOUNT: &str =
@@ -219,29 +219,21 @@ mod tests {
 
     #[test]
     fn the_tightest_ancestor_decides() {
-        let files = Sample(&[
-            ("/proc/self/cgroup", "0::/user.slice/app.scope"),
-            ("/proc/self/mountinfo", V2_MOUNT),
-            ("/sys/fs/cgroup/user.slice/app.scope/memory.max", "max"),
-            ("/sys/fs/cgroup/user.slice/app.scope/memory.current", "500"),
-            ("/sys/fs/cgroup/user.slice/memory.max", "4000"),
-            ("/sys/fs/cgroup/user.slice/memory.high", "3000"),
-            ("/sys/fs/cgroup/user.slice/memory.current", "1500"),
-            (
-                "/sys/fs/cgroup/user.slice/memory.stat",
-                "anon 900\ninactive_file 200",
-            ),
-            ("/sys/fs/cgroup/user.slice/app.scope/cpu.max", "max 100000"),
-            ("/sys/fs/cgroup/user.slice/cpu.max", "150000 100000"),
-            (
-                "/sys/fs/cgroup/user.slice/app.scope/cpu.stat",
-                "usage_usec 9\nthrottled_usec 25",
-            ),
-            (
-                "/sys/fs/cgroup/user.slice/app.scope/memory.events",
-                "low 0\noom 4\noom_kill 3",
-            ),
-        ]);
+        let mut files = listed(
+            r"/proc/self/cgroup 0::/user.slice/app.scope
+             /sys/fs/cgroup/user.slice/app.scope/memory.max max
+             /sys/fs/cgroup/user.slice/app.scope/memory.current 500
+             /sys/fs/cgroup/user.slice/memory.max 4000
+             /sys/fs/cgroup/user.slice/memory.high 3000
+             /sys/fs/cgroup/user.slice/memory.current 1500
+             /sys/fs/cgroup/user.slice/app.scope/cpu.max max 100000
+             /sys/fs/cgroup/user.slice/cpu.max 150000 100000
+             /sys/fs/cgroup/user.slice/memory.stat anon 900\ninactive_file 200
+             /sys/fs/cgroup/user.slice/app.scope/cpu.stat usage_usec 9\nthrottled_usec 25
+             /sys/fs/cgroup/user.slice/app.scope/memory.events low 0\noom 4\noom_kill 3",
+        );
+        files.push(("/proc/self/mountinfo", V2_MOUNT));
+        let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a unified hierarchy");
         assert_eq!(
             memory.memory_headroom_bytes(&files),
@@ -255,29 +247,18 @@ mod tests {
 
     #[test]
     fn version_1_in_a_container_that_sees_only_its_subtree() {
-        let files = Sample(&[
-            (
-                "/proc/self/cgroup",
-                "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/",
-            ),
-            ("/proc/self/mountinfo", V1_MOUNT),
-            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648"),
-            ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "1073741824"),
-            (
-                "/sys/fs/cgroup/memory/memory.stat",
-                "inactive_file 1\ntotal_inactive_file 1000",
-            ),
-            (
-                "/sys/fs/cgroup/memory/memory.oom_control",
-                "under_oom 0\noom_kill 2",
-            ),
-            ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "50000"),
-            ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000"),
-            (
-                "/sys/fs/cgroup/cpu,cpuacct/cpu.stat",
-                "nr_throttled 3\nthrottled_time 77",
-            ),
-        ]);
+        let mut files = listed(
+            r"/sys/fs/cgroup/memory/memory.limit_in_bytes 2147483648
+             /sys/fs/cgroup/memory/memory.usage_in_bytes 1073741824
+             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us 50000
+             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us 100000
+             /proc/self/cgroup 4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/
+             /sys/fs/cgroup/memory/memory.stat inactive_file 1\ntotal_inactive_file 1000
+             /sys/fs/cgroup/memory/memory.oom_control under_oom 0\noom_kill 2
+             /sys/fs/cgroup/cpu,cpuacct/cpu.stat nr_throttled 3\nthrottled_time 77",
+        );
+        files.push(("/proc/self/mountinfo", V1_MOUNT));
+        let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a memory hierarchy");
         assert_eq!(
             memory.memory_headroom_bytes(&files),
@@ -291,35 +272,31 @@ mod tests {
 
     #[test]
     fn no_limit_is_none() {
-        let files = Sample(&[
-            (
-                "/proc/self/cgroup",
-                "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc",
-            ),
-            ("/proc/self/mountinfo", V1_MOUNT),
-            (
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "9223372036854771712",
-            ),
-            ("/sys/fs/cgroup/memory/memory.usage_in_bytes", "1073741824"),
-            ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1"),
-            ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000"),
-        ]);
+        let mut files = listed(
+            r"/sys/fs/cgroup/memory/memory.limit_in_bytes 9223372036854771712
+             /sys/fs/cgroup/memory/memory.usage_in_bytes 1073741824
+             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us -1
+             /sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us 100000
+             /proc/self/cgroup 4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc",
+        );
+        files.push(("/proc/self/mountinfo", V1_MOUNT));
+        let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a memory hierarchy");
         assert_eq!(memory.memory_headroom_bytes(&files), None);
         let cpu = Cgroup::find(&files, "cpu").expect("a cpu hierarchy");
         assert_eq!(cpu.cpu_quota_cores(&files), None);
-        assert_eq!(Cgroup::find(&Sample(&[]), "memory"), None);
+        assert_eq!(Cgroup::find(&FakeFiles(&[]), "memory"), None);
     }
 
     #[test]
     fn usage_above_the_limit_leaves_nothing() {
-        let files = Sample(&[
-            ("/proc/self/cgroup", "0::/"),
-            ("/proc/self/mountinfo", V2_MOUNT),
-            ("/sys/fs/cgroup/memory.max", "1000"),
-            ("/sys/fs/cgroup/memory.current", "1200"),
-        ]);
+        let mut files = listed(
+            r"/proc/self/cgroup 0::/
+             /sys/fs/cgroup/memory.max 1000
+             /sys/fs/cgroup/memory.current 1200",
+        );
+        files.push(("/proc/self/mountinfo", V2_MOUNT));
+        let files = FakeFiles(&files);
         let memory = Cgroup::find(&files, "memory").expect("a unified hierarchy");
         assert_eq!(memory.memory_headroom_bytes(&files), Some(0));
     }

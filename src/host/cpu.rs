@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use super::features::CpuFeatures;
-use super::files::{Files, colon_value, cpu_list};
+use super::files::{MachineFiles, colon_value, cpu_list};
 
 const CPUS: &str = "/sys/devices/system/cpu";
 
@@ -19,7 +19,6 @@ pub struct Cpu {
     pub model: Option<String>,
     /// `AuthenticAMD`, `GenuineIntel`, or ARM's implementer code.
     pub vendor: Option<String>,
-    /// x86 family number.
     pub family: Option<u32>,
     /// x86 model number, or ARM's part number.
     pub model_number: Option<u32>,
@@ -27,49 +26,39 @@ pub struct Cpu {
     pub stepping: Option<u32>,
     /// Cores, each counted once however many threads it runs.
     pub physical_cores: Option<u32>,
-    /// Hardware threads that are online.
     pub logical_cores: Option<u32>,
     /// Hardware threads that this process may use (affinity and container quota, rounded down).
     pub available_cores: Option<u32>,
     /// A container's CPU quota in cores, when there is one.
     pub quota_cores: Option<f64>,
-    /// Processor packages.
     pub sockets: Option<u32>,
-    /// Memory nodes that are online.
     pub numa_nodes: Option<u32>,
     /// Every distinct cache, innermost level first.
     pub caches: Vec<Cache>,
-    /// Instruction sets.
     pub features: CpuFeatures,
     /// Clock that the maker guarantees.
     pub base_hz: Option<u64>,
-    /// Highest clock that the driver knows.
     pub max_hz: Option<u64>,
     /// Clock at the time of asking, mean over cores.
     pub current_hz: Option<u64>,
     /// Linux's frequency governor, as `performance`; several are joined with commas.
     pub governor: Option<String>,
-    /// Whether clocks above the base are allowed.
     pub turbo: Option<bool>,
 }
 
-/// One kind of cache.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cache {
     /// 1 is nearest to the core.
     pub level: u32,
     /// `Data`, `Instruction` or `Unified`.
     pub kind: String,
-    /// Size of one instance.
     pub bytes: u64,
-    /// Hardware threads that share one instance.
     pub shared_by: u32,
-    /// Instances in the machine.
     pub instances: u32,
 }
 
 impl Cpu {
-    pub(crate) fn probe(files: &impl Files) -> Self {
+    pub(crate) fn probe(files: &impl MachineFiles) -> Self {
         let cpuinfo = files.read("/proc/cpuinfo").unwrap_or_default();
         let mut cpu = Self::identity(&cpuinfo);
         let online = online(files);
@@ -132,7 +121,7 @@ impl Cpu {
         }
     }
 
-    fn clock(&mut self, files: &impl Files, online: &[u32], cpuinfo: &str) {
+    fn clock(&mut self, files: &impl MachineFiles, online: &[u32], cpuinfo: &str) {
         let khz = |cpu: u32, file: &str| -> Option<u64> {
             files
                 .number::<u64>(&format!("{CPUS}/cpu{cpu}/cpufreq/{file}"))?
@@ -176,18 +165,17 @@ impl Cpu {
     }
 }
 
-/// Numbers of the hardware threads that are online.
-pub(crate) fn online(files: &impl Files) -> Option<Vec<u32>> {
+pub(crate) fn online(files: &impl MachineFiles) -> Option<Vec<u32>> {
     cpu_list(&files.read(&format!("{CPUS}/online"))?)
 }
 
 /// Physical cores that some hardware threads belong to.
-pub(crate) fn distinct_cores(files: &impl Files, cpus: &[u32]) -> Option<u32> {
+pub(crate) fn distinct_cores(files: &impl MachineFiles, cpus: &[u32]) -> Option<u32> {
     distinct(files, cpus, &["core_cpus_list", "thread_siblings_list"])
 }
 
 /// How many different values the first readable of `names` has over the threads' topology folders.
-fn distinct(files: &impl Files, online: &[u32], names: &[&str]) -> Option<u32> {
+fn distinct(files: &impl MachineFiles, online: &[u32], names: &[&str]) -> Option<u32> {
     names.iter().find_map(|name| {
         let values: BTreeSet<String> = online
             .iter()
@@ -217,7 +205,7 @@ fn mean(values: &[u64]) -> Option<u64> {
 }
 
 /// Instances are told apart by the list of threads that share them.
-fn caches(files: &impl Files, online: &[u32]) -> Vec<Cache> {
+fn caches(files: &impl MachineFiles, online: &[u32]) -> Vec<Cache> {
     let mut instances = BTreeSet::new();
     for cpu in online {
         let folder = format!("{CPUS}/cpu{cpu}/cache");

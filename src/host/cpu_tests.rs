@@ -1,7 +1,7 @@
 //! Literal machines for the processor's readers.
 
 use super::cpu::*;
-use super::files::Sample;
+use super::files::{FakeFiles, listed};
 
 const LAPTOP: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 154\n\
     model name\t: 12th Gen Intel(R) Core(TM) i7-1260P\nstepping\t: 3\ncpu MHz\t\t: 2500.000\n\
@@ -9,93 +9,49 @@ const LAPTOP: &str = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6
     processor\t: 1\nvendor_id\t: GenuineIntel\ncpu MHz\t\t: 1500.500\n";
 
 /// Two threads of one performance core, and two efficiency cores that share their second-level cache.
-const LAPTOP_FILES: &[(&str, &str)] = &[
-    ("/proc/cpuinfo", LAPTOP),
-    ("/sys/devices/system/cpu/online", "0-3"),
-    ("/sys/devices/system/node/online", "0"),
-    (
-        "/sys/devices/system/cpu/cpu0/topology/core_cpus_list",
-        "0-1",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu1/topology/core_cpus_list",
-        "0-1",
-    ),
-    ("/sys/devices/system/cpu/cpu2/topology/core_cpus_list", "2"),
-    ("/sys/devices/system/cpu/cpu3/topology/core_cpus_list", "3"),
-    (
-        "/sys/devices/system/cpu/cpu0/topology/physical_package_id",
-        "0",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu3/topology/physical_package_id",
-        "0",
-    ),
-    ("/sys/devices/system/cpu/cpu0/cache/index0/level", "1"),
-    ("/sys/devices/system/cpu/cpu0/cache/index0/type", "Data"),
-    ("/sys/devices/system/cpu/cpu0/cache/index0/size", "48K"),
-    (
-        "/sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list",
-        "0-1",
-    ),
-    ("/sys/devices/system/cpu/cpu1/cache/index0/level", "1"),
-    ("/sys/devices/system/cpu/cpu1/cache/index0/type", "Data"),
-    ("/sys/devices/system/cpu/cpu1/cache/index0/size", "48K"),
-    (
-        "/sys/devices/system/cpu/cpu1/cache/index0/shared_cpu_list",
-        "0-1",
-    ),
-    ("/sys/devices/system/cpu/cpu2/cache/index0/level", "1"),
-    ("/sys/devices/system/cpu/cpu2/cache/index0/type", "Data"),
-    ("/sys/devices/system/cpu/cpu2/cache/index0/size", "32K"),
-    (
-        "/sys/devices/system/cpu/cpu2/cache/index0/shared_cpu_list",
-        "2",
-    ),
-    ("/sys/devices/system/cpu/cpu3/cache/index0/level", "1"),
-    ("/sys/devices/system/cpu/cpu3/cache/index0/type", "Data"),
-    ("/sys/devices/system/cpu/cpu3/cache/index0/size", "32K"),
-    (
-        "/sys/devices/system/cpu/cpu3/cache/index0/shared_cpu_list",
-        "3",
-    ),
-    ("/sys/devices/system/cpu/cpu2/cache/index2/level", "2"),
-    ("/sys/devices/system/cpu/cpu2/cache/index2/type", "Unified"),
-    ("/sys/devices/system/cpu/cpu2/cache/index2/size", "2048K"),
-    (
-        "/sys/devices/system/cpu/cpu2/cache/index2/shared_cpu_list",
-        "2-3",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu0/cpufreq/base_frequency",
-        "2100000",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
-        "4700000",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu2/cpufreq/cpuinfo_max_freq",
-        "3400000",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
-        "3000000",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq",
-        "1000000",
-    ),
-    (
-        "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
-        "powersave",
-    ),
-    ("/sys/devices/system/cpu/intel_pstate/no_turbo", "0"),
-];
+const LAPTOP_FILES: &str = "
+    /sys/devices/system/cpu/online 0-3
+    /sys/devices/system/node/online 0
+    /sys/devices/system/cpu/cpu0/topology/core_cpus_list 0-1
+    /sys/devices/system/cpu/cpu1/topology/core_cpus_list 0-1
+    /sys/devices/system/cpu/cpu2/topology/core_cpus_list 2
+    /sys/devices/system/cpu/cpu3/topology/core_cpus_list 3
+    /sys/devices/system/cpu/cpu0/topology/physical_package_id 0
+    /sys/devices/system/cpu/cpu3/topology/physical_package_id 0
+    /sys/devices/system/cpu/cpu0/cache/index0/level 1
+    /sys/devices/system/cpu/cpu0/cache/index0/type Data
+    /sys/devices/system/cpu/cpu0/cache/index0/size 48K
+    /sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list 0-1
+    /sys/devices/system/cpu/cpu1/cache/index0/level 1
+    /sys/devices/system/cpu/cpu1/cache/index0/type Data
+    /sys/devices/system/cpu/cpu1/cache/index0/size 48K
+    /sys/devices/system/cpu/cpu1/cache/index0/shared_cpu_list 0-1
+    /sys/devices/system/cpu/cpu2/cache/index0/level 1
+    /sys/devices/system/cpu/cpu2/cache/index0/type Data
+    /sys/devices/system/cpu/cpu2/cache/index0/size 32K
+    /sys/devices/system/cpu/cpu2/cache/index0/shared_cpu_list 2
+    /sys/devices/system/cpu/cpu3/cache/index0/level 1
+    /sys/devices/system/cpu/cpu3/cache/index0/type Data
+    /sys/devices/system/cpu/cpu3/cache/index0/size 32K
+    /sys/devices/system/cpu/cpu3/cache/index0/shared_cpu_list 3
+    /sys/devices/system/cpu/cpu2/cache/index2/level 2
+    /sys/devices/system/cpu/cpu2/cache/index2/type Unified
+    /sys/devices/system/cpu/cpu2/cache/index2/size 2048K
+    /sys/devices/system/cpu/cpu2/cache/index2/shared_cpu_list 2-3
+    /sys/devices/system/cpu/cpu0/cpufreq/base_frequency 2100000
+    /sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq 4700000
+    /sys/devices/system/cpu/cpu2/cpufreq/cpuinfo_max_freq 3400000
+    /sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq 3000000
+    /sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq 1000000
+    /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor powersave
+    /sys/devices/system/cpu/intel_pstate/no_turbo 0
+";
 
 #[test]
 fn a_hybrid_laptop() {
-    let cpu = Cpu::probe(&Sample(LAPTOP_FILES));
+    let mut files = listed(LAPTOP_FILES);
+    files.push(("/proc/cpuinfo", LAPTOP));
+    let cpu = Cpu::probe(&FakeFiles(&files));
     assert_eq!(
         cpu.model.as_deref(),
         Some("12th Gen Intel(R) Core(TM) i7-1260P")
@@ -134,7 +90,7 @@ fn a_hybrid_laptop() {
 
 #[test]
 fn a_virtual_machine_without_a_frequency_driver() {
-    let cpu = Cpu::probe(&Sample(&[
+    let cpu = Cpu::probe(&FakeFiles(&[
         (
             "/proc/cpuinfo",
             "vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\ncpu MHz\t\t: 2596.096\n",
@@ -158,7 +114,7 @@ fn a_virtual_machine_without_a_frequency_driver() {
 
 #[test]
 fn an_arm_server() {
-    let cpu = Cpu::probe(&Sample(&[(
+    let cpu = Cpu::probe(&FakeFiles(&[(
         "/proc/cpuinfo",
         "processor\t: 0\nFeatures\t: fp asimd asimddp sve\nCPU implementer\t: 0x41\n\
          CPU variant\t: 0x1\nCPU part\t: 0xd40\nCPU revision\t: 1\n",
@@ -171,7 +127,7 @@ fn an_arm_server() {
 
 #[test]
 fn an_unknown_machine_is_all_unknown() {
-    assert_eq!(Cpu::probe(&Sample(&[])), Cpu::default());
+    assert_eq!(Cpu::probe(&FakeFiles(&[])), Cpu::default());
     assert_eq!(Cpu::default().last_level_cache_bytes(), None);
 }
 

@@ -50,7 +50,6 @@ pub struct EngineEnvironment {
 }
 
 impl EngineEnvironment {
-    /// Of this process.
     pub fn probe() -> Self {
         Self::of(std::env::vars_os())
     }

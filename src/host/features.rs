@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::files::colon_value;
 
+/// Each row: the field, the kernel's names for it (x86's `flags` and ARM's `Features` in `/proc/cpuinfo`), and, where the
+/// standard library can detect it, its architecture and its name there.
 macro_rules! cpu_features {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// Instruction sets that matter to inference. False: the CPU (or the operating system) has
-        /// it not, or it could not be asked. Records carry only those that are true.
+    ($($(#[$doc:meta])* $name:ident: $($flag:literal)|+ $(, $arch:ident $detected:tt)?;)+) => {
+        /// Instruction sets that matter to inference. False: the CPU (or the operating system) does not have it, or it
+        /// could not be asked. Records carry only those that are true.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct CpuFeatures {
@@ -27,157 +29,81 @@ macro_rules! cpu_features {
                 let all = [$((stringify!($name), self.$name)),+];
                 all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
             }
+
+            pub(crate) fn from_cpuinfo(cpuinfo: &str) -> Self {
+                let line = colon_value(cpuinfo, "flags").or_else(|| colon_value(cpuinfo, "Features"));
+                let flags: BTreeSet<&str> = line.unwrap_or_default().split_whitespace().collect();
+                Self { $($name: [$($flag),+].iter().any(|flag| flags.contains(flag)),)+ }
+            }
+
+            /// Asks the CPU itself, and `cpuinfo` (the text of `/proc/cpuinfo`, may be empty) for what the standard
+            /// library cannot detect yet: AMX and SME.
+            pub(crate) fn detect(cpuinfo: &str) -> Self {
+                let listed = Self::from_cpuinfo(cpuinfo);
+                Self { $($name: detected!(listed.$name $(, $arch $detected)?),)+ }
+            }
         }
     };
 }
 
+macro_rules! detected {
+    ($listed:expr) => {
+        $listed
+    };
+    ($listed:expr, x86 $name:tt) => {{
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        let has = std::arch::is_x86_feature_detected!($name);
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        let has = false;
+        has
+    }};
+    ($listed:expr, arm $name:tt) => {{
+        #[cfg(target_arch = "aarch64")]
+        let has = std::arch::is_aarch64_feature_detected!($name);
+        #[cfg(not(target_arch = "aarch64"))]
+        let has = false;
+        has
+    }};
+}
+
 cpu_features! {
-    /// x86: SSE3.
-    sse3,
-    /// x86: SSSE3.
-    ssse3,
-    /// x86: AVX.
-    avx,
-    /// x86: AVX2.
-    avx2,
-    /// x86: 8-bit dot products in 256-bit registers.
-    avx_vnni,
-    /// x86: fused multiply-add.
-    fma,
-    /// x86: half-precision conversion.
-    f16c,
-    /// x86: bit manipulation 2 (`pdep`).
-    bmi2,
-    /// x86: AVX-512 foundation.
-    avx512f,
-    /// x86: AVX-512 on bytes and words.
-    avx512bw,
-    /// x86: AVX-512 in shorter registers.
-    avx512vl,
-    /// x86: AVX-512 on double and quad words.
-    avx512dq,
-    /// x86: AVX-512 byte permutes.
-    avx512vbmi,
-    /// x86: 8-bit dot products in 512-bit registers.
-    avx512vnni,
-    /// x86: bfloat16 dot products.
-    avx512bf16,
-    /// x86: half-precision arithmetic.
-    avx512fp16,
-    /// x86: AMX tile registers.
-    amx_tile,
-    /// x86: AMX 8-bit products.
-    amx_int8,
-    /// x86: AMX bfloat16 products.
-    amx_bf16,
-    /// ARM: Advanced SIMD.
-    neon,
-    /// ARM: 8-bit dot products.
-    dotprod,
-    /// ARM: half-precision vector arithmetic.
-    fp16,
-    /// ARM: bfloat16.
-    bf16,
-    /// ARM: 8-bit matrix products.
-    i8mm,
-    /// ARM: scalable vectors.
-    sve,
-    /// ARM: scalable vectors 2.
-    sve2,
-    /// ARM: scalable matrices.
-    sme,
+    sse3: "pni", x86 "sse3";
+    ssse3: "ssse3", x86 "ssse3";
+    avx: "avx", x86 "avx";
+    avx2: "avx2", x86 "avx2";
+    /// 8-bit dot products in 256-bit registers.
+    avx_vnni: "avx_vnni", x86 "avxvnni";
+    fma: "fma", x86 "fma";
+    f16c: "f16c", x86 "f16c";
+    bmi2: "bmi2", x86 "bmi2";
+    avx512f: "avx512f", x86 "avx512f";
+    avx512bw: "avx512bw", x86 "avx512bw";
+    avx512vl: "avx512vl", x86 "avx512vl";
+    avx512dq: "avx512dq", x86 "avx512dq";
+    avx512vbmi: "avx512vbmi", x86 "avx512vbmi";
+    /// 8-bit dot products in 512-bit registers.
+    avx512vnni: "avx512_vnni", x86 "avx512vnni";
+    avx512bf16: "avx512_bf16", x86 "avx512bf16";
+    avx512fp16: "avx512_fp16", x86 "avx512fp16";
+    amx_tile: "amx_tile";
+    amx_int8: "amx_int8";
+    amx_bf16: "amx_bf16";
+    neon: "asimd" | "neon", arm "neon";
+    dotprod: "asimddp", arm "dotprod";
+    fp16: "asimdhp", arm "fp16";
+    bf16: "bf16", arm "bf16";
+    /// 8-bit matrix products.
+    i8mm: "i8mm", arm "i8mm";
+    /// Scalable vectors.
+    sve: "sve", arm "sve";
+    sve2: "sve2", arm "sve2";
+    /// Scalable matrices.
+    sme: "sme";
 }
 
 // serde's skip_serializing_if hands over a reference.
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-impl CpuFeatures {
-    /// Asks the CPU itself, and `cpuinfo` (the text of `/proc/cpuinfo`, may be empty) for what the
-    /// standard library cannot detect yet: AMX and SME.
-    pub(crate) fn detect(cpuinfo: &str) -> Self {
-        let mut features = Self::default();
-        features.ask_cpu();
-        let listed = Self::from_cpuinfo(cpuinfo);
-        features.amx_tile = listed.amx_tile;
-        features.amx_int8 = listed.amx_int8;
-        features.amx_bf16 = listed.amx_bf16;
-        features.sme = listed.sme;
-        features
-    }
-
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    fn ask_cpu(&mut self) {
-        use std::arch::is_x86_feature_detected as has;
-        self.sse3 = has!("sse3");
-        self.ssse3 = has!("ssse3");
-        self.avx = has!("avx");
-        self.avx2 = has!("avx2");
-        self.avx_vnni = has!("avxvnni");
-        self.fma = has!("fma");
-        self.f16c = has!("f16c");
-        self.bmi2 = has!("bmi2");
-        self.avx512f = has!("avx512f");
-        self.avx512bw = has!("avx512bw");
-        self.avx512vl = has!("avx512vl");
-        self.avx512dq = has!("avx512dq");
-        self.avx512vbmi = has!("avx512vbmi");
-        self.avx512vnni = has!("avx512vnni");
-        self.avx512bf16 = has!("avx512bf16");
-        self.avx512fp16 = has!("avx512fp16");
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    fn ask_cpu(&mut self) {
-        use std::arch::is_aarch64_feature_detected as has;
-        self.neon = has!("neon");
-        self.dotprod = has!("dotprod");
-        self.fp16 = has!("fp16");
-        self.bf16 = has!("bf16");
-        self.i8mm = has!("i8mm");
-        self.sve = has!("sve");
-        self.sve2 = has!("sve2");
-    }
-
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    fn ask_cpu(&mut self) {}
-
-    /// From the kernel's names: x86's `flags` or ARM's `Features` line of `/proc/cpuinfo`.
-    pub(crate) fn from_cpuinfo(cpuinfo: &str) -> Self {
-        let line = colon_value(cpuinfo, "flags").or_else(|| colon_value(cpuinfo, "Features"));
-        let flags: BTreeSet<&str> = line.unwrap_or_default().split_whitespace().collect();
-        let has = |flag: &str| flags.contains(flag);
-        Self {
-            sse3: has("pni"),
-            ssse3: has("ssse3"),
-            avx: has("avx"),
-            avx2: has("avx2"),
-            avx_vnni: has("avx_vnni"),
-            fma: has("fma"),
-            f16c: has("f16c"),
-            bmi2: has("bmi2"),
-            avx512f: has("avx512f"),
-            avx512bw: has("avx512bw"),
-            avx512vl: has("avx512vl"),
-            avx512dq: has("avx512dq"),
-            avx512vbmi: has("avx512vbmi"),
-            avx512vnni: has("avx512_vnni"),
-            avx512bf16: has("avx512_bf16"),
-            avx512fp16: has("avx512_fp16"),
-            amx_tile: has("amx_tile"),
-            amx_int8: has("amx_int8"),
-            amx_bf16: has("amx_bf16"),
-            neon: has("asimd") || has("neon"),
-            dotprod: has("asimddp"),
-            fp16: has("asimdhp"),
-            bf16: has("bf16"),
-            i8mm: has("i8mm"),
-            sve: has("sve"),
-            sve2: has("sve2"),
-            sme: has("sme"),
-        }
-    }
 }
 
 /// Names, as the engine prints them, of what this CPU has, ggml has kernels for, and the engine was

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::str::FromStr;
 
 /// Text files and folders of one machine.
-pub(crate) trait Files {
+pub(crate) trait MachineFiles {
     /// A file's text without trailing white space, or why it cannot be read.
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind>;
 
@@ -20,7 +20,6 @@ pub(crate) trait Files {
     /// Names in a folder, sorted; empty when there is no such folder.
     fn list(&self, folder: &str) -> Vec<String>;
 
-    /// A file that holds one number.
     fn number<T: FromStr>(&self, path: &str) -> Option<T>
     where
         Self: Sized,
@@ -29,11 +28,10 @@ pub(crate) trait Files {
     }
 }
 
-/// The running machine.
 #[derive(Debug)]
 pub(crate) struct LiveFiles;
 
-impl Files for LiveFiles {
+impl MachineFiles for LiveFiles {
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
         let bytes = fs::read(path).map_err(|e| e.kind())?;
         Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
@@ -93,14 +91,21 @@ pub(crate) fn cpu_list(text: &str) -> Option<Vec<u32>> {
 /// Literal files, for tests: pairs of path and text.
 #[cfg(test)]
 #[derive(Debug)]
-pub(crate) struct Sample<'a>(pub &'a [(&'a str, &'a str)]);
+pub(crate) struct FakeFiles<'a>(pub &'a [(&'a str, &'a str)]);
+
+/// A [`FakeFiles`]'s files from a listing, one a line: path and text, in which `\n` is a line's end.
+#[cfg(test)]
+pub(crate) fn listed(listing: &str) -> Vec<(&str, &str)> {
+    let lines = listing.lines().map(str::trim);
+    lines.filter_map(|line| line.split_once(' ')).collect()
+}
 
 #[cfg(test)]
-impl Files for Sample<'_> {
+impl MachineFiles for FakeFiles<'_> {
     fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
         let file = self.0.iter().find(|(name, _)| *name == path);
         let (_, text) = file.ok_or(ErrorKind::NotFound)?;
-        Ok(text.trim_end().to_owned())
+        Ok(text.trim_end().replace("\\n", "\n"))
     }
 
     fn list(&self, folder: &str) -> Vec<String> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::cgroup::Cgroup;
 use super::cpu::{Cpu, cpuinfo_hz, kernel_size};
 use super::features::{CpuFeatures, missing_engine_features};
-use super::files::{Files, Sample, colon_value, cpu_list, kib_value_bytes, space_value};
+use super::files::{FakeFiles, MachineFiles, colon_value, cpu_list, kib_value_bytes, space_value};
 use super::kernel::KernelSettings;
 use super::memory::Memory;
 use super::placement::Placement;
@@ -18,7 +18,7 @@ use super::{parse_load_average, thermal};
 /// A machine on which every file there is holds the same text.
 struct Everywhere(String);
 
-impl Files for Everywhere {
+impl MachineFiles for Everywhere {
     fn read_or_why(&self, _path: &str) -> Result<String, std::io::ErrorKind> {
         Ok(self.0.clone())
     }
@@ -122,8 +122,8 @@ proptest! {
         let own = format!("0::{path}");
         let mounts = format!("1 2 0:1 {root} /sys/fs/cgroup rw - cgroup2 cgroup2 rw");
         let files = [("/proc/self/cgroup", own.as_str()), ("/proc/self/mountinfo", mounts.as_str())];
-        if let Some(cgroup) = Cgroup::find(&Sample(&files), "memory") {
-            prop_assert_eq!(cgroup.memory_headroom_bytes(&Sample(&files)), None);
+        if let Some(cgroup) = Cgroup::find(&FakeFiles(&files), "memory") {
+            prop_assert_eq!(cgroup.memory_headroom_bytes(&FakeFiles(&files)), None);
         }
     }
 }

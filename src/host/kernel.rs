@@ -3,18 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
-use super::files::{Files, LiveFiles, space_value};
+use super::files::{LiveFiles, MachineFiles, space_value};
 
 /// A limit that may exist, not exist, or not be readable: three answers, not two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Limit<T> {
-    /// Could not be read.
+pub enum LimitState<T> {
     #[default]
     Unknown,
     /// Could be read, and there is none.
     Without,
-    /// There is one.
     At(T),
 }
 
@@ -28,27 +26,24 @@ pub struct KernelSettings {
     pub clock_source: Option<String>,
     /// Kind of hypervisor, as `KVM`, where it leaves a mark.
     pub hypervisor: Option<String>,
-    /// A container's CPU time, in cores.
-    pub cpu_quota_cores: Limit<f64>,
-    /// A container's memory.
-    pub memory_limit_bytes: Limit<u64>,
+    pub cpu_quota_cores: LimitState<f64>,
+    pub memory_limit_bytes: LimitState<u64>,
 }
 
 impl KernelSettings {
-    /// Of this machine and this process's container.
     pub fn probe() -> Self {
         Self::from_files(&LiveFiles)
     }
 
-    pub(crate) fn from_files(files: &impl Files) -> Self {
+    pub(crate) fn from_files(files: &impl MachineFiles) -> Self {
         let cpu = Cgroup::find(files, "cpu");
         let memory = Cgroup::find(files, "memory");
         Self {
             swappiness: files.number("/proc/sys/vm/swappiness"),
             clock_source: clock_sources(files, "current").into_iter().next(),
             hypervisor: hypervisor(files),
-            cpu_quota_cores: cpu.map_or(Limit::Unknown, |c| c.cpu_limit(files)),
-            memory_limit_bytes: memory.map_or(Limit::Unknown, |c| c.memory_limit(files)),
+            cpu_quota_cores: cpu.map_or(LimitState::Unknown, |c| c.cpu_limit(files)),
+            memory_limit_bytes: memory.map_or(LimitState::Unknown, |c| c.memory_limit(files)),
         }
     }
 }
@@ -58,7 +53,7 @@ pub fn context_switches() -> Option<u64> {
     space_value(&LiveFiles.read("/proc/stat")?, "ctxt")
 }
 
-fn clock_sources(files: &impl Files, which: &str) -> Vec<String> {
+fn clock_sources(files: &impl MachineFiles, which: &str) -> Vec<String> {
     let path = format!("/sys/devices/system/clocksource/clocksource0/{which}_clocksource");
     let text = files.read(&path).unwrap_or_default();
     text.split_whitespace().map(str::to_owned).collect()
@@ -66,7 +61,7 @@ fn clock_sources(files: &impl Files, which: &str) -> Vec<String> {
 
 /// By Xen's own file, else by the clock that a hypervisor offers its guests
 /// (Documentation/ABI/stable/sysfs-hypervisor-xen; arch/x86/kernel/kvmclock.c; drivers/clocksource/hyperv_timer.c).
-fn hypervisor(files: &impl Files) -> Option<String> {
+fn hypervisor(files: &impl MachineFiles) -> Option<String> {
     if let Some(kind) = files.read("/sys/hypervisor/type").filter(|k| !k.is_empty()) {
         return Some(kind);
     }
@@ -84,14 +79,14 @@ fn hypervisor(files: &impl Files) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     const CLOCKS: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
 
     #[test]
     fn a_guest_in_a_container() {
-        let settings = KernelSettings::from_files(&Sample(&[
+        let settings = KernelSettings::from_files(&FakeFiles(&[
             ("/proc/sys/vm/swappiness", "60"),
             (CLOCKS, "tsc kvm-clock acpi_pm"),
             (
@@ -111,8 +106,8 @@ mod tests {
         assert_eq!(settings.swappiness, Some(60));
         assert_eq!(settings.clock_source.as_deref(), Some("tsc"));
         assert_eq!(settings.hypervisor.as_deref(), Some("KVM"));
-        assert_eq!(settings.cpu_quota_cores, Limit::Without);
-        assert_eq!(settings.memory_limit_bytes, Limit::At(900));
+        assert_eq!(settings.cpu_quota_cores, LimitState::Without);
+        assert_eq!(settings.memory_limit_bytes, LimitState::At(900));
     }
 
     #[test]
@@ -127,26 +122,26 @@ mod tests {
                 ("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000"),
                 (file, text),
             ];
-            KernelSettings::from_files(&Sample(&files)).cpu_quota_cores
+            KernelSettings::from_files(&FakeFiles(&files)).cpu_quota_cores
         };
         assert_eq!(
             v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "150000"),
-            Limit::At(1.5)
+            LimitState::At(1.5)
         );
         assert_eq!(
             v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1"),
-            Limit::Without
+            LimitState::Without
         );
-        assert_eq!(v1("/elsewhere", "-1"), Limit::Unknown);
+        assert_eq!(v1("/elsewhere", "-1"), LimitState::Unknown);
         assert_eq!(
-            KernelSettings::from_files(&Sample(&[])),
+            KernelSettings::from_files(&FakeFiles(&[])),
             KernelSettings::default()
         );
     }
 
     #[test]
     fn hypervisors_are_known_by_their_clocks() {
-        let kind = |clocks| hypervisor(&Sample(&[(CLOCKS, clocks)]));
+        let kind = |clocks| hypervisor(&FakeFiles(&[(CLOCKS, clocks)]));
         assert_eq!(
             kind("hyperv_clocksource_tsc_page tsc").as_deref(),
             Some("Hyper-V")
@@ -154,6 +149,6 @@ mod tests {
         assert_eq!(kind("xen tsc").as_deref(), Some("Xen"));
         assert_eq!(kind("tsc hpet acpi_pm"), None);
         let xen = [("/sys/hypervisor/type", "xen"), (CLOCKS, "tsc")];
-        assert_eq!(hypervisor(&Sample(&xen)).as_deref(), Some("xen"));
+        assert_eq!(hypervisor(&FakeFiles(&xen)).as_deref(), Some("xen"));
     }
 }

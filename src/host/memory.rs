@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
-use super::files::{Files, LiveFiles, kib_value_bytes};
+use super::files::{LiveFiles, MachineFiles, kib_value_bytes};
 
 /// The machine's memory. `None`: could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,18 +13,15 @@ pub struct Memory {
     pub total_bytes: Option<u64>,
     /// What this process could take now without swapping, see [`available_memory_bytes`].
     pub available_bytes: Option<u64>,
-    /// Swap space.
     pub swap_total_bytes: Option<u64>,
-    /// Swap space in use.
     pub swap_used_bytes: Option<u64>,
     /// Mode of transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
-    /// Size of a page.
     pub page_bytes: Option<u64>,
 }
 
 impl Memory {
-    pub(crate) fn probe(files: &impl Files) -> Self {
+    pub(crate) fn probe(files: &impl MachineFiles) -> Self {
         let meminfo = files.read("/proc/meminfo").unwrap_or_default();
         let total = kib_value_bytes(&meminfo, "MemTotal");
         if total.is_none() {
@@ -77,7 +74,7 @@ pub fn available_memory_bytes() -> Option<u64> {
     Memory::probe(&LiveFiles).available_bytes
 }
 
-fn available_bytes(files: &impl Files) -> Option<u64> {
+fn available_bytes(files: &impl MachineFiles) -> Option<u64> {
     let meminfo = files.read("/proc/meminfo")?;
     let machine = kib_value_bytes(&meminfo, "MemAvailable");
     let container =
@@ -87,7 +84,7 @@ fn available_bytes(files: &impl Files) -> Option<u64> {
 }
 
 /// What `ulimit -v` leaves to this process; none without such a limit.
-fn address_headroom_bytes(files: &impl Files) -> Option<u64> {
+fn address_headroom_bytes(files: &impl MachineFiles) -> Option<u64> {
     let limits = files.read("/proc/self/limits")?;
     let line = limits
         .lines()
@@ -103,7 +100,6 @@ fn bracketed(text: &str) -> Option<String> {
     Some(rest.split_once(']')?.0.to_owned())
 }
 
-/// Size of a memory page.
 #[cfg(unix)]
 pub(crate) fn page_bytes() -> Option<u64> {
     // SAFETY: sysconf takes no pointers and may be called at any time.
@@ -111,7 +107,6 @@ pub(crate) fn page_bytes() -> Option<u64> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-/// Size of a memory page.
 #[cfg(not(unix))]
 pub(crate) fn page_bytes() -> Option<u64> {
     None
@@ -119,7 +114,7 @@ pub(crate) fn page_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     const MEMINFO: &str = "MemTotal:       16000000 kB\nMemFree:          100 kB\n\
@@ -135,7 +130,7 @@ mod tests {
                 ("/proc/self/limits", line.as_str()),
                 ("/proc/self/status", "VmSize:\t   50000 kB"),
             ];
-            Memory::probe(&Sample(&texts)).available_bytes
+            Memory::probe(&FakeFiles(&texts)).available_bytes
         };
         assert_eq!(limits("unlimited"), Some(8_000_000 << 10));
         assert_eq!(limits("204800000"), Some(204_800_000 - (50_000 << 10)));
@@ -144,7 +139,7 @@ mod tests {
 
     #[test]
     fn reads_meminfo_and_the_huge_page_mode() {
-        let memory = Memory::probe(&Sample(&[
+        let memory = Memory::probe(&FakeFiles(&[
             ("/proc/meminfo", MEMINFO),
             (
                 "/sys/kernel/mm/transparent_hugepage/enabled",
@@ -160,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_container_limit_caps_what_is_available() {
-        let files = Sample(&[
+        let files = FakeFiles(&[
             ("/proc/meminfo", MEMINFO),
             ("/proc/self/cgroup", "0::/"),
             (
@@ -176,10 +171,10 @@ mod tests {
     #[test]
     fn an_old_kernel_without_the_estimate_is_unknown() {
         assert_eq!(
-            available_bytes(&Sample(&[("/proc/meminfo", "MemTotal: 5 kB")])),
+            available_bytes(&FakeFiles(&[("/proc/meminfo", "MemTotal: 5 kB")])),
             None
         );
-        assert_eq!(available_bytes(&Sample(&[])), None);
+        assert_eq!(available_bytes(&FakeFiles(&[])), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 mod bandwidth;
 mod binding;
 mod cgroup;
-mod cpu;
+pub(crate) mod cpu;
 mod energy;
 mod environment;
 mod features;
@@ -18,7 +18,7 @@ mod gpu;
 mod kernel;
 mod memory;
 mod neighbours;
-mod placement;
+pub(crate) mod placement;
 mod process_usage;
 mod procfs;
 mod sampler;
@@ -41,25 +41,25 @@ mod garbage_tests;
 
 pub use bandwidth::{QuickRates, read_rate_ceiling, reading_buffer_bytes};
 pub use binding::leave_openmp_places;
-pub use cpu::{Cache, Cpu};
-pub use energy::{CpuEnergy, EnergyMark, EnergyMeter, EnergySource, RepetitionEnergy};
+pub use cpu::Cpu;
+pub use energy::{CpuEnergy, EnergyMeter, EnergySource, RepetitionEnergy};
 pub use environment::{EngineEnvironment, not_for_workers};
 pub use features::{CpuFeatures, missing_engine_features, names_cpu_features};
 pub use gpu::{Gpu, GpuReport};
-pub use kernel::{KernelSettings, Limit, context_switches};
+pub use kernel::{KernelSettings, LimitState, context_switches};
 pub use memory::{Memory, available_memory_bytes};
 pub use neighbours::{Neighbour, ProcessTimes};
-pub use placement::{MemoryNode, Placement};
+pub use placement::Placement;
 pub use threads::ThreadsError;
 pub use timer::TimerFacts;
-pub use trial::{CoreTrial, Trial, TrialSettings, each_core};
+pub use trial::{CoreTrial, StepTrial, TrialSettings, each_core};
 pub use virtualisation::Virtualisation;
 pub use warning::{
     HostWarning, NEIGHBOUR_PERCENT, STEAL_PERCENT, SWAP_BYTES, machine_warnings, noise_warnings,
     saves_power,
 };
 
-use files::{Files, LiveFiles};
+use files::{LiveFiles, MachineFiles};
 
 /// The machine that a record was made on. `None`: could not be read. Neither host name, user nor
 /// serial numbers of the computer are in it; GPUs have their NVML ids.
@@ -70,23 +70,16 @@ pub struct Machine {
     pub fingerprint: String,
     /// Operating system and version, as `Linux (Debian GNU/Linux 12)`.
     pub os: Option<String>,
-    /// Kernel version.
     pub kernel: Option<String>,
     /// Instruction set that this program was compiled for, as `x86_64`.
     pub arch: String,
-    /// Processors.
     pub cpu: Cpu,
-    /// Memory.
     pub memory: Memory,
-    /// Virtual machine or container.
     pub virtualisation: Virtualisation,
     /// Mean number of runnable threads over the last 1, 5 and 15 minutes.
     pub load_average: Option<[f64; 3]>,
-    /// Whether it runs on a battery.
     pub on_battery: Option<bool>,
-    /// NVIDIA GPUs.
     pub gpus: GpuReport,
-    /// The processor's own energy counters.
     pub cpu_energy: CpuEnergy,
     /// How long the idle power was measured before anything was loaded; `None`: it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,7 +150,7 @@ fn fingerprint(machine: &Machine) -> String {
 }
 
 #[cfg(not(windows))]
-fn load_average(files: &impl Files) -> Option<[f64; 3]> {
+fn load_average(files: &impl MachineFiles) -> Option<[f64; 3]> {
     if let Some(text) = files.read("/proc/loadavg") {
         return parse_load_average(&text);
     }
@@ -167,7 +160,7 @@ fn load_average(files: &impl Files) -> Option<[f64; 3]> {
 
 /// Windows keeps no load average.
 #[cfg(windows)]
-fn load_average(_files: &impl Files) -> Option<[f64; 3]> {
+fn load_average(_files: &impl MachineFiles) -> Option<[f64; 3]> {
     None
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::files::{Files, LiveFiles};
+use super::files::{LiveFiles, MachineFiles};
 use super::procfs::ProcessStat;
 use super::usage::tick_ns;
 
@@ -11,7 +11,6 @@ use super::usage::tick_ns;
 #[derive(Clone, Debug, Default)]
 pub struct ProcessTimes(BTreeMap<u32, (String, u64)>);
 
-/// A program and what it used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbour {
     /// The kernel's short name of its processes.
@@ -26,7 +25,7 @@ impl ProcessTimes {
         Self::from_files(&LiveFiles, std::process::id())
     }
 
-    fn from_files(files: &impl Files, own: u32) -> Self {
+    fn from_files(files: &impl MachineFiles, own: u32) -> Self {
         let numbers = files.list("/proc");
         let pids = numbers.iter().filter_map(|name| name.parse::<u32>().ok());
         let one = |pid: u32| {
@@ -69,7 +68,7 @@ impl ProcessTimes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     fn stat(name: &str, user_ticks: u64) -> String {
@@ -85,7 +84,7 @@ mod tests {
             .iter()
             .map(|(path, text)| (path.as_str(), text.as_str()))
             .collect();
-        ProcessTimes::from_files(&Sample(&files), 9)
+        ProcessTimes::from_files(&FakeFiles(&files), 9)
     }
 
     #[cfg(target_os = "linux")]
@@ -120,7 +119,7 @@ mod tests {
 
     #[test]
     fn torn_lines_are_nobody() {
-        let files = Sample(&[("/proc/5/stat", "5 (x"), ("/proc/6/stat", "")]);
+        let files = FakeFiles(&[("/proc/5/stat", "5 (x"), ("/proc/6/stat", "")]);
         assert!(ProcessTimes::from_files(&files, 9).0.is_empty());
     }
 }

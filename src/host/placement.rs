@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::cpu::{distinct_cores, online};
-use super::files::{Files, LiveFiles, colon_value, cpu_list};
+use super::files::{LiveFiles, MachineFiles, colon_value, cpu_list};
 
 /// The hardware threads and memory nodes open to this process. `None`: could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Placement {
-    /// Hardware threads that are online.
     pub online_cpus: Option<Vec<u32>>,
     /// Those that affinity and cpuset leave to this process.
     pub allowed_cpus: Option<Vec<u32>>,
@@ -25,22 +24,19 @@ pub struct Placement {
     pub numa_balancing: Option<bool>,
 }
 
-/// One memory node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryNode {
-    /// The kernel's number.
     pub id: u32,
     /// Its hardware threads; none for memory without cores.
     pub cpus: Vec<u32>,
 }
 
 impl Placement {
-    /// Of this process, now.
     pub fn probe() -> Self {
         Self::from_files(&LiveFiles)
     }
 
-    pub(crate) fn from_files(files: &impl Files) -> Self {
+    pub(crate) fn from_files(files: &impl MachineFiles) -> Self {
         let status = files.read("/proc/self/status").unwrap_or_default();
         let list = |key: &str| cpu_list(colon_value(&status, key)?);
         let online_cpus = online(files);
@@ -72,7 +68,7 @@ impl Placement {
     }
 }
 
-fn nodes(files: &impl Files) -> Option<Vec<MemoryNode>> {
+fn nodes(files: &impl MachineFiles) -> Option<Vec<MemoryNode>> {
     const NODES: &str = "/sys/devices/system/node";
     let ids = cpu_list(&files.read(&format!("{NODES}/online"))?)?;
     let node = |id: u32| {
@@ -90,12 +86,12 @@ fn nodes(files: &impl Files) -> Option<Vec<MemoryNode>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     #[test]
     fn two_nodes_of_which_one_is_allowed() {
-        let placement = Placement::from_files(&Sample(&[
+        let placement = Placement::from_files(&FakeFiles(&[
             (
                 "/proc/self/status",
                 "Name: x\nCpus_allowed_list:\t0-1,64\nMems_allowed_list:\t0-2",
@@ -125,13 +121,13 @@ mod tests {
 
     #[test]
     fn nothing_readable_is_unknown() {
-        let placement = Placement::from_files(&Sample(&[]));
+        let placement = Placement::from_files(&FakeFiles(&[]));
         assert_eq!(placement, Placement::default());
         assert_eq!(placement.spanned_nodes(), None);
-        let torn = Sample(&[
-            ("/sys/devices/system/node/online", "0-1"),
-            ("/sys/devices/system/node/node0/cpulist", "0"),
-        ]);
+        let torn = FakeFiles(&listed(
+            r"/sys/devices/system/node/online 0-1
+             /sys/devices/system/node/node0/cpulist 0",
+        ));
         assert_eq!(Placement::from_files(&torn).nodes, None, "half is not all");
     }
 }

@@ -6,13 +6,10 @@ use std::process::ExitStatus;
 use super::cgroup::Cgroup;
 #[cfg(target_os = "linux")]
 use super::files::kib_value_bytes;
-use super::files::{Files, LiveFiles, space_value};
+use super::files::{LiveFiles, MachineFiles, space_value};
 
 /// Makes this process the first that the kernel ends when memory runs out, so that the supervisor
 /// and the user's other programs live on (proc(5), `oom_score_adj`). Does nothing outside Linux.
-///
-/// # Errors
-/// The operating system's, when `/proc` is missing or read-only.
 pub fn lower_oom_priority_of_self() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     std::fs::write("/proc/self/oom_score_adj", "1000")?;
@@ -21,9 +18,6 @@ pub fn lower_oom_priority_of_self() -> io::Result<()> {
 
 /// Lets this process take `bytes` more of memory for data than it has now; asking for more then fails (setrlimit(2),
 /// `RLIMIT_DATA`). Does nothing outside Linux.
-///
-/// # Errors
-/// The operating system's, when `/proc` is missing or the limit is refused.
 pub fn limit_memory_of_self(bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -61,9 +55,6 @@ pub fn leave_at_once(code: i32) -> ! {
 ///
 /// "Parent" means the *thread* that started this process: a supervisor must start its workers from
 /// a thread that lives as long as they do. A parent that was gone before this call is not noticed.
-///
-/// # Errors
-/// The operating system's.
 pub fn die_with_parent() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -77,9 +68,6 @@ pub fn die_with_parent() -> io::Result<()> {
 }
 
 /// Standard output for this program alone: from now on what a C library prints there goes nowhere. Outside Unix it goes on.
-///
-/// # Errors
-/// The operating system's.
 pub fn take_stdout() -> io::Result<Box<dyn io::Write>> {
     #[cfg(unix)]
     {
@@ -114,8 +102,8 @@ pub fn describe_exit(status: ExitStatus) -> String {
     {
         use std::os::unix::process::ExitStatusExt;
         if let Some(signal) = status.signal() {
-            let name =
-                signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
+            let name = signal_hook::low_level::signal_name(signal);
+            let name = name.map_or_else(|| format!("signal {signal}"), str::to_owned);
             return match status.core_dumped() {
                 true => format!("{name} (core dumped)"),
                 false => name,
@@ -135,32 +123,6 @@ fn describe_code(code: i32) -> String {
         None if code < 0 => format!("exit code {:#010x}", code as u32),
         None => format!("exit code {code}"),
     }
-}
-
-#[cfg(unix)]
-fn signal_name(signal: i32) -> Option<&'static str> {
-    let names = [
-        (libc::SIGHUP, "SIGHUP"),
-        (libc::SIGINT, "SIGINT"),
-        (libc::SIGQUIT, "SIGQUIT"),
-        (libc::SIGILL, "SIGILL"),
-        (libc::SIGTRAP, "SIGTRAP"),
-        (libc::SIGABRT, "SIGABRT"),
-        (libc::SIGBUS, "SIGBUS"),
-        (libc::SIGFPE, "SIGFPE"),
-        (libc::SIGKILL, "SIGKILL"),
-        (libc::SIGSEGV, "SIGSEGV"),
-        (libc::SIGPIPE, "SIGPIPE"),
-        (libc::SIGALRM, "SIGALRM"),
-        (libc::SIGTERM, "SIGTERM"),
-        (libc::SIGSYS, "SIGSYS"),
-        (libc::SIGXCPU, "SIGXCPU"),
-        (libc::SIGXFSZ, "SIGXFSZ"),
-    ];
-    names
-        .iter()
-        .find(|(number, _)| *number == signal)
-        .map(|(_, name)| *name)
 }
 
 const STATUS_NO_MEMORY: u32 = 0xC000_0017;
@@ -191,7 +153,7 @@ pub fn oom_kill_count() -> Option<u64> {
     oom_kills(&LiveFiles)
 }
 
-fn oom_kills(files: &impl Files) -> Option<u64> {
+fn oom_kills(files: &impl MachineFiles) -> Option<u64> {
     let by_cgroup = Cgroup::find(files, "memory").and_then(|cgroup| cgroup.oom_kills(files));
     by_cgroup.or_else(|| space_value(&files.read("/proc/vmstat")?, "oom_kill"))
 }
@@ -217,7 +179,7 @@ pub fn is_memory_kill(status: ExitStatus, before: Option<u64>, after: Option<u64
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     #[test]
@@ -261,8 +223,8 @@ mod tests {
     #[test]
     fn the_cgroups_own_count_comes_before_the_machines() {
         let vmstat = ("/proc/vmstat", "pswpin 0\noom_kill 9");
-        assert_eq!(oom_kills(&Sample(&[vmstat])), Some(9));
-        let files = Sample(&[
+        assert_eq!(oom_kills(&FakeFiles(&[vmstat])), Some(9));
+        let files = FakeFiles(&[
             vmstat,
             ("/proc/self/cgroup", "0::/a"),
             (
@@ -275,7 +237,7 @@ mod tests {
             ),
         ]);
         assert_eq!(oom_kills(&files), Some(1));
-        assert_eq!(oom_kills(&Sample(&[])), None);
+        assert_eq!(oom_kills(&FakeFiles(&[])), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! Counters of one process: CPU time, context switches, page faults, memory.
 
-use super::files::{Files, LiveFiles};
+use super::files::{LiveFiles, MachineFiles};
 use super::procfs::{ProcessStat, context_switches, resident_bytes};
 use super::usage::tick_ns;
 
@@ -60,7 +60,7 @@ impl ProcessUsage {
         }
     }
 
-    fn from_files(files: &impl Files, pid: u32) -> Self {
+    fn from_files(files: &impl MachineFiles, pid: u32) -> Self {
         let folder = format!("/proc/{pid}");
         let stat = files.read(&format!("{folder}/stat"));
         let stat = stat.and_then(|text| ProcessStat::parse(&text));
@@ -103,7 +103,6 @@ fn own_switches() -> Option<(u64, u64)> {
     ))
 }
 
-/// Voluntary and involuntary context switches of this process.
 #[cfg(not(target_os = "linux"))]
 fn own_switches() -> Option<(u64, u64)> {
     None
@@ -121,19 +120,16 @@ pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     clock_ns(clock)
 }
 
-/// CPU time of a whole process in nanoseconds.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     ProcessUsage::of_pid(pid).cpu_ns
 }
 
-/// CPU time of the calling thread.
 #[cfg(target_os = "linux")]
 pub(crate) fn thread_cpu_ns() -> Option<u64> {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// CPU time of the calling thread.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn thread_cpu_ns() -> Option<u64> {
     None
@@ -156,30 +152,18 @@ fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     #[test]
     fn switches_add_up_over_threads() {
         let usage = ProcessUsage::from_files(
-            &Sample(&[
-                (
-                    "/proc/7/stat",
-                    "7 (x) S 1 7 7 0 -1 0 98 5 3 4 250 50 1 2 20 0",
-                ),
-                (
-                    "/proc/7/status",
-                    "VmHWM: 3 kB\nVmRSS: 2 kB\nvoluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2",
-                ),
-                (
-                    "/proc/7/task/7/status",
-                    "voluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2",
-                ),
-                (
-                    "/proc/7/task/8/status",
-                    "voluntary_ctxt_switches: 10\nnonvoluntary_ctxt_switches: 20",
-                ),
-            ]),
+            &FakeFiles(&listed(
+                r"/proc/7/stat 7 (x) S 1 7 7 0 -1 0 98 5 3 4 250 50 1 2 20 0
+             /proc/7/status VmHWM: 3 kB\nVmRSS: 2 kB\nvoluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2
+             /proc/7/task/7/status voluntary_ctxt_switches: 1\nnonvoluntary_ctxt_switches: 2
+             /proc/7/task/8/status voluntary_ctxt_switches: 10\nnonvoluntary_ctxt_switches: 20",
+            )),
             7,
         );
         assert_eq!(

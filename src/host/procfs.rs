@@ -15,7 +15,6 @@ pub(crate) struct MachineTicks {
 }
 
 impl MachineTicks {
-    /// From the first line of `/proc/stat`.
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let mut fields = [0u64; 8];

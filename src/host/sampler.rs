@@ -21,7 +21,8 @@ use super::process_usage::{ProcessUsage, cpu_ns, thread_cpu_ns};
 use super::procfs::{MachineTicks, statm_resident_pages};
 use super::sampler_record::Recorder;
 use super::thermal;
-use super::usage::{Shares, tick_ns};
+use super::usage::{CpuShares, tick_ns};
+use crate::units::nanoseconds;
 
 pub use super::sampler_record::{GpuSummary, Spread, UsageSummary};
 
@@ -34,12 +35,9 @@ const MOST_COST: u32 = 1000;
 /// The thread is given this long to answer. One that hangs in a driver is left alone, and no longer asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What to sample and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SamplerSettings {
-    /// Least time between samples.
     pub interval: Duration,
-    /// Process to watch.
     pub pid: u32,
     /// NVML's numbers of the GPUs to watch, if any.
     pub gpus: Vec<u32>,
@@ -59,7 +57,6 @@ impl SamplerSettings {
 /// The machine and the process over one interval. `None`: could not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct UsageSample {
-    /// Length of the interval.
     pub wall_ns: u64,
     pub rss_bytes: Option<u64>,
     /// 100 is one core.
@@ -91,11 +88,11 @@ pub struct UsageSampler {
 
 /// Time that is watched, until this is dropped.
 #[derive(Debug)]
-pub struct Window {
+pub struct WatchWindow {
     orders: Sender<Order>,
 }
 
-impl Drop for Window {
+impl Drop for WatchWindow {
     fn drop(&mut self) {
         // A thread that is gone has nothing to close.
         let _ = self.orders.send(Order::Close);
@@ -104,9 +101,6 @@ impl Drop for Window {
 
 impl UsageSampler {
     /// Starts the thread, which waits for a first window.
-    ///
-    /// # Errors
-    /// The operating system's, when it gives no thread.
     pub fn start(settings: SamplerSettings) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         Builder::new()
@@ -116,13 +110,13 @@ impl UsageSampler {
     }
 
     /// Watches from now on; returns when the counters at the start are read. One window at a time.
-    pub fn window(&self) -> Window {
+    pub fn window(&self) -> WatchWindow {
         let (opened, is_open) = mpsc::channel();
         if self.orders.send(Order::Open(opened)).is_ok() {
             // Whether in time or not: a late start only makes the samples fewer.
             let _ = is_open.recv_timeout(PATIENCE);
         }
-        Window {
+        WatchWindow {
             orders: self.orders.clone(),
         }
     }
@@ -180,7 +174,6 @@ fn watch(orders: &Receiver<Order>, interval: Duration, probe: &mut Probe, record
     recorder.push(&probe.sample(Moment::After), is_whole);
 }
 
-/// When a sample is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
     /// While the process works.
@@ -260,7 +253,7 @@ impl Probe {
 
     fn sample(&mut self, moment: Moment) -> UsageSample {
         let now = Instant::now();
-        let wall_ns = as_ns(now - self.last);
+        let wall_ns = nanoseconds(now - self.last);
         let ticks = self.machine_ticks();
         let process = cpu_ns(self.pid);
         let spent = process
@@ -272,7 +265,7 @@ impl Probe {
             .is_some_and(|tick| wall_ns >= LEAST_TICKS * tick);
         let shares = passed
             .filter(|_| long_enough)
-            .and_then(|passed| Shares::of(passed, spent, self.tick_ns));
+            .and_then(|passed| CpuShares::of(passed, spent, self.tick_ns));
         (self.last, self.ticks, self.cpu_ns) = (now, ticks, process);
         UsageSample {
             wall_ns,
@@ -291,10 +284,6 @@ impl Probe {
             gpu: self.gpu.as_ref().and_then(GpuMeter::read),
         }
     }
-}
-
-fn as_ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A file of `/proc` or `/sys` that is read again from its start; its first 256 bytes are enough

@@ -12,7 +12,6 @@ use super::sampler::UsageSample;
 pub struct Spread {
     /// Smallest, over samples of at least half an interval.
     pub min: f64,
-    /// Mean over time.
     pub mean: f64,
     /// Largest, over samples of at least half an interval.
     pub max: f64,
@@ -22,17 +21,14 @@ pub struct Spread {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UsageSummary {
-    /// Samples taken.
     pub samples: u64,
     /// Time asked for between samples.
     pub interval_ns: u64,
-    /// Time that was watched.
     pub wall_ns: u64,
     /// CPU time that the sampler itself used, all of it (Linux).
     pub own_cost_ns: Option<u64>,
     /// The part of it while the process worked: the rest came before or after.
     pub beside_cost_ns: u64,
-    /// Memory of the process.
     pub rss_bytes: Option<Spread>,
     /// CPU time of the process: 100 is one core.
     pub process_cpu_percent: Option<Spread>,
@@ -42,9 +38,7 @@ pub struct UsageSummary {
     pub steal_percent: Option<Spread>,
     /// Clock of the fastest core, while the process worked.
     pub frequency_hz: Option<Spread>,
-    /// Processor temperature in degrees Celsius.
     pub temperature_c: Option<Spread>,
-    /// The watched GPUs.
     pub gpu: Option<GpuSummary>,
 }
 
@@ -52,11 +46,8 @@ pub struct UsageSummary {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuSummary {
-    /// Clock of the multiprocessors.
     pub sm_clock_hz: Option<Spread>,
-    /// Power draw in milliwatts.
     pub power_mw: Option<Spread>,
-    /// Degrees Celsius.
     pub temperature_c: Option<Spread>,
     /// Device memory in use by anybody.
     pub memory_used_bytes: Option<Spread>,
@@ -66,7 +57,6 @@ pub struct GpuSummary {
     pub throttle_reasons: Vec<String>,
 }
 
-/// Sums that give a [`Spread`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Running {
     weight: f64,
@@ -99,7 +89,7 @@ impl Running {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct RunningSums {
     rss: Running,
     process: Running,
     others: Running,
@@ -115,7 +105,7 @@ struct Sums {
     gpu_throttle_bits: u64,
 }
 
-impl Sums {
+impl RunningSums {
     fn add(&mut self, sample: &UsageSample, is_whole: bool) {
         let of = |running: &mut Running, value| running.add(value, sample.wall_ns, is_whole);
         of(&mut self.rss, sample.rss_bytes.map(|bytes| bytes as f64));
@@ -150,14 +140,13 @@ impl Sums {
     }
 }
 
-/// Collects samples without allocating.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     interval: Duration,
     samples: u64,
     wall_ns: u64,
     beside_cost_ns: u64,
-    sums: Sums,
+    sums: RunningSums,
 }
 
 impl Recorder {
@@ -167,7 +156,7 @@ impl Recorder {
             samples: 0,
             wall_ns: 0,
             beside_cost_ns: 0,
-            sums: Sums::default(),
+            sums: RunningSums::default(),
         }
     }
 
@@ -187,7 +176,7 @@ impl Recorder {
         let sums = &self.sums;
         let summary = UsageSummary {
             samples: self.samples,
-            interval_ns: u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX),
+            interval_ns: crate::units::nanoseconds(self.interval),
             wall_ns: self.wall_ns,
             own_cost_ns,
             beside_cost_ns: self.beside_cost_ns,

@@ -5,9 +5,8 @@
 
 use std::io;
 
-/// Which of them came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum EndSignal {
     /// Ctrl-C, or `kill`.
     Asked,
     /// The terminal is gone.
@@ -18,11 +17,8 @@ pub enum Ending {
 const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 /// Calls `act`, in a thread of its own, for every such signal from now on. Once a process.
-///
-/// # Errors
-/// When the system does not let it.
 #[cfg(unix)]
-pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
+pub fn on_ending(mut act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
     let heeded = ENDING.into_iter().filter(|signal| !is_ignored(*signal));
     let mut signals = signal_hook::iterator::Signals::new(heeded)?;
     std::thread::Builder::new()
@@ -30,8 +26,8 @@ pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()>
         .spawn(move || {
             signals.forever().for_each(|signal| {
                 act(match signal {
-                    libc::SIGHUP => Ending::HungUp,
-                    _ => Ending::Asked,
+                    libc::SIGHUP => EndSignal::HungUp,
+                    _ => EndSignal::Asked,
                 });
             });
         })
@@ -39,12 +35,9 @@ pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()>
 }
 
 /// Calls `act`, in a thread of its own, for Ctrl-C and for a console that closes. Once a process.
-///
-/// # Errors
-/// When the system does not let it.
 #[cfg(not(unix))]
-pub fn on_ending(mut act: impl FnMut(Ending) + Send + 'static) -> io::Result<()> {
-    ctrlc::set_handler(move || act(Ending::Asked)).map_err(io::Error::other)
+pub fn on_ending(mut act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
+    ctrlc::set_handler(move || act(EndSignal::Asked)).map_err(io::Error::other)
 }
 
 /// Leaves these signals to the parent, which knows what is to be finished and ends this process by closing its standard input: a

@@ -1,11 +1,11 @@
 //! Heat and clocks: temperature, throttle counters, current frequency.
 
 use super::cpu::online;
-use super::files::Files;
+use super::files::MachineFiles;
 
 /// Thermal throttling events since boot over all cores (Documentation/admin-guide/thermal, x86 only).
 /// `None` where the kernel keeps no counters, as in most virtual machines.
-pub(crate) fn throttle_events(files: &impl Files) -> Option<u64> {
+pub(crate) fn throttle_events(files: &impl MachineFiles) -> Option<u64> {
     let counts = online(files)?.into_iter().map_while(|cpu| {
         let file = format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle/core_throttle_count");
         files.number::<u64>(&file)
@@ -15,7 +15,7 @@ pub(crate) fn throttle_events(files: &impl Files) -> Option<u64> {
 
 /// Files that hold the processor's temperature in thousandths of a degree Celsius: the first of
 /// the drivers that measure the package or the die, else an x86 package's or CPU's thermal zone.
-pub(crate) fn temperature_file(files: &impl Files) -> Option<String> {
+pub(crate) fn temperature_file(files: &impl MachineFiles) -> Option<String> {
     const DRIVERS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
     const ZONES: [&str; 4] = ["x86_pkg_temp", "cpu-thermal", "cpu_thermal", "soc-thermal"];
     let find = |class: &str, prefix: &str, name: &str, value: &str, known: &[&str]| {
@@ -32,7 +32,7 @@ pub(crate) fn temperature_file(files: &impl Files) -> Option<String> {
 }
 
 /// Files that hold cores' current frequency in kHz: at most `most` of them, spread over the cores.
-pub(crate) fn frequency_files(files: &impl Files, most: usize) -> Vec<String> {
+pub(crate) fn frequency_files(files: &impl MachineFiles, most: usize) -> Vec<String> {
     let cpus = online(files).unwrap_or_default();
     let step = cpus.len().div_ceil(most.max(1)).max(1);
     let path = |cpu: &u32| format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq");
@@ -43,7 +43,7 @@ pub(crate) fn frequency_files(files: &impl Files, most: usize) -> Vec<String> {
 }
 
 /// Whether the machine runs on a battery. `None` when it names no power supply at all.
-pub(crate) fn on_battery(files: &impl Files) -> Option<bool> {
+pub(crate) fn on_battery(files: &impl MachineFiles) -> Option<bool> {
     const CLASS: &str = "/sys/class/power_supply";
     let mut supplies = files.list(CLASS).into_iter().peekable();
     supplies.peek()?;
@@ -58,52 +58,46 @@ pub(crate) fn on_battery(files: &impl Files) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::{FakeFiles, listed};
     use super::*;
 
     #[test]
     fn throttle_counts_add_up_over_cores() {
-        let files = Sample(&[
-            ("/sys/devices/system/cpu/online", "0-1"),
-            (
-                "/sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count",
-                "5",
-            ),
-            (
-                "/sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count",
-                "7",
-            ),
-        ]);
+        let files = FakeFiles(&listed(
+            "/sys/devices/system/cpu/online 0-1
+             /sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count 5
+             /sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count 7",
+        ));
         assert_eq!(throttle_events(&files), Some(12));
         assert_eq!(
-            throttle_events(&Sample(&[("/sys/devices/system/cpu/online", "0")])),
+            throttle_events(&FakeFiles(&[("/sys/devices/system/cpu/online", "0")])),
             None
         );
     }
 
     #[test]
     fn the_cpu_sensor_is_told_from_the_disk_sensor() {
-        let files = Sample(&[
-            ("/sys/class/hwmon/hwmon0/name", "nvme"),
-            ("/sys/class/hwmon/hwmon0/temp1_input", "40000"),
-            ("/sys/class/hwmon/hwmon1/name", "k10temp"),
-            ("/sys/class/hwmon/hwmon1/temp1_input", "61000"),
-        ]);
+        let files = FakeFiles(&listed(
+            "/sys/class/hwmon/hwmon0/name nvme
+             /sys/class/hwmon/hwmon0/temp1_input 40000
+             /sys/class/hwmon/hwmon1/name k10temp
+             /sys/class/hwmon/hwmon1/temp1_input 61000",
+        ));
         let found = temperature_file(&files);
         assert_eq!(
             found.as_deref(),
             Some("/sys/class/hwmon/hwmon1/temp1_input")
         );
-        let board = Sample(&[
-            ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
-            ("/sys/class/thermal/thermal_zone0/temp", "48312"),
-        ]);
+        let board = FakeFiles(&listed(
+            r"/sys/class/thermal/thermal_zone0/type cpu-thermal
+             /sys/class/thermal/thermal_zone0/temp 48312",
+        ));
         let found = temperature_file(&board);
         assert_eq!(
             found.as_deref(),
             Some("/sys/class/thermal/thermal_zone0/temp")
         );
-        assert_eq!(temperature_file(&Sample(&[])), None);
+        assert_eq!(temperature_file(&FakeFiles(&[])), None);
     }
 
     #[test]
@@ -121,8 +115,8 @@ mod tests {
             .iter()
             .map(|(path, text)| (path.as_str(), *text))
             .collect();
-        assert_eq!(frequency_files(&Sample(&listed), 100).len(), 8);
-        let few = frequency_files(&Sample(&listed), 3);
+        assert_eq!(frequency_files(&FakeFiles(&listed), 100).len(), 8);
+        let few = frequency_files(&FakeFiles(&listed), 3);
         let numbers: Vec<char> = few.iter().filter_map(|path| path.chars().nth(27)).collect();
         assert_eq!(numbers, ['0', '3', '6']);
     }
@@ -134,13 +128,13 @@ mod tests {
             ("/sys/class/power_supply/mouse/scope", "Device"),
             ("/sys/class/power_supply/mouse/status", "Discharging"),
         ];
-        assert_eq!(on_battery(&Sample(mouse)), Some(false));
+        assert_eq!(on_battery(&FakeFiles(mouse)), Some(false));
         let laptop: &[(&str, &str)] = &[
             ("/sys/class/power_supply/AC/type", "Mains"),
             ("/sys/class/power_supply/BAT0/type", "Battery"),
             ("/sys/class/power_supply/BAT0/status", "Discharging"),
         ];
-        assert_eq!(on_battery(&Sample(laptop)), Some(true));
-        assert_eq!(on_battery(&Sample(&[])), None);
+        assert_eq!(on_battery(&FakeFiles(laptop)), Some(true));
+        assert_eq!(on_battery(&FakeFiles(&[])), None);
     }
 }

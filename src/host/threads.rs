@@ -11,9 +11,7 @@ use std::thread::{Builder, Scope};
      the container's pids.max)"
 )]
 pub struct ThreadsError {
-    /// Threads asked for.
     pub n_threads: u32,
-    /// The system's reason.
     pub source: io::Error,
 }
 
@@ -22,9 +20,6 @@ pub(super) type Start = OnceLock<bool>;
 
 /// Starts all threads of a crew but the first, which is the caller. Each runs `work` with its number, from 1, once all
 /// have been started; when one cannot be, none does.
-///
-/// # Errors
-/// [`ThreadsError`].
 pub(super) fn start_others<'scope, 'env, F>(
     scope: &'scope Scope<'scope, 'env>,
     n_threads: u32,

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::summary::median;
+
 /// Of `std::time::Instant` on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimerFacts {
@@ -12,7 +14,6 @@ pub struct TimerFacts {
     pub resolution_ns: u64,
     /// Cost of one reading: median over batches of back-to-back readings.
     pub overhead_ns: f64,
-    /// Readings that this rests on.
     pub readings: u64,
 }
 
@@ -44,16 +45,10 @@ impl TimerFacts {
         let resolution_ns = resolution.unwrap_or_else(|| begun.elapsed().as_nanos() as u64);
         Self {
             resolution_ns,
-            overhead_ns: median(&mut costs),
+            overhead_ns: median(&costs).unwrap_or(0.0),
             readings,
         }
     }
-}
-
-/// Of a non-empty slice; the upper one of an even number.
-fn median(values: &mut [f64]) -> f64 {
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
 #[cfg(test)]
@@ -66,11 +61,5 @@ mod tests {
         assert!(facts.resolution_ns > 0);
         assert!(facts.overhead_ns.is_finite() && facts.overhead_ns >= 0.0);
         assert!(facts.readings >= 200);
-    }
-
-    #[test]
-    fn median_of_a_few() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&mut [7.0]), 7.0);
     }
 }

@@ -1,6 +1,6 @@
 //! Fixed work, timed again and again: what a clock that nobody lets us read is worth.
 //!
-//! A [`Trial`] works as a decode step does: all threads do their part, and the slowest ends it. Its threads and its
+//! A [`StepTrial`] works as a decode step does: all threads do their part, and the slowest ends it. Its threads and its
 //! memory are made anew, because where they are placed is part of what differs between two processes.
 
 use std::hint::{black_box, spin_loop};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bandwidth::{Chains, fresh_chains, multiply_add, sum};
 use super::threads::{Start, ThreadsError, start_others};
+use crate::units::nanoseconds;
 
 /// Computing passes before each reading pass: one takes about half a millisecond, and a p99 needs hundreds.
 const COMPUTE_PASSES: usize = 8;
@@ -27,11 +28,9 @@ const MOST_CORES: usize = 32;
 /// What to do, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialSettings {
-    /// Threads, at least one.
     pub n_threads: u32,
     /// Memory that all threads together read in a pass.
     pub buffer_bytes: u64,
-    /// Whether to ask the kernel for huge pages.
     pub huge_pages: bool,
     /// Time for everything, the first touch of the memory included.
     pub lasting: Duration,
@@ -39,14 +38,11 @@ pub struct TrialSettings {
 
 /// Times of equal passes, each from the common start to the last thread's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    /// Threads.
+pub struct StepTrial {
     pub n_threads: u32,
-    /// Bytes of a reading pass.
     pub buffer_bytes: u64,
     /// Passes of vector multiply-adds in registers: equal work for every thread, however many there are.
     pub compute_ns: Vec<u64>,
-    /// Passes over the memory.
     pub read_ns: Vec<u64>,
 }
 
@@ -55,15 +51,12 @@ pub struct Trial {
 pub struct CoreTrial {
     /// The kernel's number of the hardware thread.
     pub cpu: u32,
-    /// As [`Trial::compute_ns`], of one thread.
+    /// As [`StepTrial::compute_ns`], of one thread.
     pub compute_ns: Vec<u64>,
 }
 
-impl Trial {
+impl StepTrial {
     /// Makes threads and memory, works until the time is over, and forgets them.
-    ///
-    /// # Errors
-    /// When the system gives fewer threads.
     pub fn run(settings: TrialSettings) -> Result<Self, ThreadsError> {
         let begun = Instant::now();
         let n_threads = settings.n_threads.max(1);
@@ -75,7 +68,7 @@ impl Trial {
             ..Self::default()
         };
         let other = |seed: u32| {
-            let mut part = Part::new(seed, words, settings.huge_pages);
+            let mut part = ThreadWork::new(seed, words, settings.huge_pages);
             while step.is_wanted() {
                 part.round(|pass| {
                     // The leader's clock is the one that counts.
@@ -86,7 +79,7 @@ impl Trial {
         let start = Start::new();
         std::thread::scope(|scope| {
             start_others(scope, n_threads, &start, &other)?;
-            let mut part = Part::new(0, words, settings.huge_pages);
+            let mut part = ThreadWork::new(0, words, settings.huge_pages);
             let mut rounds = 0;
             // The first round is not kept: it meets cold caches and threads that are still being placed.
             while rounds <= MIN_ROUNDS || begun.elapsed() < settings.lasting {
@@ -124,7 +117,7 @@ pub fn each_core(cpus: &[u32], lasting: Duration) -> Vec<CoreTrial> {
                 while compute_ns.len() < MIN_ROUNDS || begun.elapsed() < share {
                     let begun = Instant::now();
                     compute(&mut chains);
-                    compute_ns.push(as_ns(begun.elapsed()));
+                    compute_ns.push(nanoseconds(begun.elapsed()));
                 }
                 Some(CoreTrial { cpu, compute_ns })
             });
@@ -150,13 +143,12 @@ fn bind_to(_cpu: u32) -> Option<()> {
     None
 }
 
-/// One thread's own work and memory.
-struct Part {
+struct ThreadWork {
     chains: Chains,
     words: Vec<u64>,
 }
 
-impl Part {
+impl ThreadWork {
     /// Filled by the thread that will read it, so that the pages lie near it.
     fn new(seed: u32, n_words: usize, huge_pages: bool) -> Self {
         let mut words: Vec<u64> = Vec::with_capacity(n_words);
@@ -258,7 +250,7 @@ impl Step {
         let begun = Instant::now();
         pass();
         self.wait();
-        as_ns(begun.elapsed())
+        nanoseconds(begun.elapsed())
     }
 
     /// The leader: another round.
@@ -279,10 +271,6 @@ impl Step {
     }
 }
 
-fn as_ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +278,7 @@ mod tests {
     #[test]
     fn however_short_a_trial_has_its_rounds() {
         for n_threads in [1, 3] {
-            let trial = Trial::run(TrialSettings {
+            let trial = StepTrial::run(TrialSettings {
                 n_threads,
                 buffer_bytes: 3 << 20,
                 huge_pages: n_threads == 3,

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
 use super::energy::{EnergySource, RepetitionEnergy};
-use super::files::{Files, LiveFiles, space_value};
+use super::files::{LiveFiles, MachineFiles, space_value};
 use super::memory::page_bytes;
 use super::process_usage::ProcessUsage;
 use super::procfs::MachineTicks;
 use super::thermal;
+use crate::units::nanoseconds;
 
-pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary, Window};
+pub use super::sampler::{GpuSummary, SamplerSettings, Spread, UsageSampler, UsageSummary};
 
 /// Counters of the machine and of one process at one instant.
 #[derive(Clone, Debug)]
@@ -35,7 +36,6 @@ pub struct UsageSnapshot {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UsageDelta {
-    /// Time between the snapshots.
     pub wall_ns: u64,
     /// CPU time of the process, user and system, all its threads.
     pub process_cpu_ns: Option<u64>,
@@ -45,7 +45,6 @@ pub struct UsageDelta {
     pub others_resolution_percent: Option<f64>,
     /// Capacity that the hypervisor gave to somebody else while we were ready to run.
     pub steal_percent: Option<f64>,
-    /// Context switches because a thread waited.
     pub voluntary_switches: Option<u64>,
     /// Context switches because another thread was given the core.
     pub involuntary_switches: Option<u64>,
@@ -53,13 +52,9 @@ pub struct UsageDelta {
     pub minor_faults: Option<u64>,
     /// Page faults served from disk.
     pub major_faults: Option<u64>,
-    /// Memory the process held at the later snapshot.
     pub rss_bytes: Option<u64>,
-    /// The most it has held since it started.
     pub peak_rss_bytes: Option<u64>,
-    /// Bytes the whole machine read from swap.
     pub swap_in_bytes: Option<u64>,
-    /// Bytes the whole machine wrote to swap.
     pub swap_out_bytes: Option<u64>,
     /// Thermal throttling events of all cores (x86 Linux).
     pub throttle_events: Option<u64>,
@@ -110,13 +105,10 @@ impl UsageDelta {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PhaseEnergy {
-    /// While the prompts were computed.
     pub prefill_mj: u64,
-    /// While tokens were generated.
     pub decode_mj: u64,
 }
 
-/// Memory this process holds now.
 pub fn rss_bytes() -> Option<u64> {
     ProcessUsage::of_self().rss_bytes
 }
@@ -124,15 +116,6 @@ pub fn rss_bytes() -> Option<u64> {
 impl UsageSnapshot {
     /// Of this machine and this process. Costs under a millisecond: not for inside a measured step.
     pub fn take() -> Self {
-        Self::of(ProcessUsage::of_self())
-    }
-
-    /// Of this machine and process `pid`. This process's own CPU time then counts as others'.
-    pub fn take_of(pid: u32) -> Self {
-        Self::of(ProcessUsage::of_pid(pid))
-    }
-
-    fn of(process: ProcessUsage) -> Self {
         let files = &LiveFiles;
         let vmstat = files.read("/proc/vmstat").unwrap_or_default();
         let pages = |key: &str| space_value(&vmstat, key)?.checked_mul(page_bytes()?);
@@ -141,7 +124,7 @@ impl UsageSnapshot {
             machine: files
                 .read("/proc/stat")
                 .and_then(|text| MachineTicks::parse(&text)),
-            process,
+            process: ProcessUsage::of_self(),
             swap_in_bytes: pages("pswpin"),
             swap_out_bytes: pages("pswpout"),
             throttle_events: thermal::throttle_events(files),
@@ -160,9 +143,8 @@ impl UsageSnapshot {
             .machine
             .zip(earlier.machine)
             .map(|(now, then)| now.since(&then));
-        let shares = ticks.and_then(|ticks| Shares::of(ticks, process_cpu_ns, self.tick_ns));
-        let wall = self.at.saturating_duration_since(earlier.at);
-        let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let shares = ticks.and_then(|ticks| CpuShares::of(ticks, process_cpu_ns, self.tick_ns));
+        let wall_ns = nanoseconds(self.at.saturating_duration_since(earlier.at));
         let resolution = self
             .tick_ns
             .map(|tick| 100.0 * tick as f64 / wall_ns.max(1) as f64);
@@ -189,12 +171,12 @@ impl UsageSnapshot {
 
 /// Parts of the machine's CPU capacity over some time, in percent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Shares {
+pub(crate) struct CpuShares {
     pub others_percent: Option<f64>,
     pub steal_percent: f64,
 }
 
-impl Shares {
+impl CpuShares {
     /// `None` when no tick passed. Others = busy - ours, never below zero: the two clocks differ.
     pub(crate) fn of(
         ticks: MachineTicks,
@@ -223,7 +205,6 @@ pub(crate) fn tick_ns() -> Option<u64> {
     1_000_000_000u64.checked_div(u64::try_from(per_second).ok()?)
 }
 
-/// Length of the tick that `/proc` counts in.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn tick_ns() -> Option<u64> {
     None
@@ -284,9 +265,12 @@ mod tests {
             steal: 0,
         };
         let shares =
-            Shares::of(ticks, Some(1_010_000_000), Some(10_000_000)).expect("ticks passed");
+            CpuShares::of(ticks, Some(1_010_000_000), Some(10_000_000)).expect("ticks passed");
         assert_eq!(shares.others_percent, Some(0.0));
-        assert_eq!(Shares::of(MachineTicks::default(), Some(1), Some(1)), None);
+        assert_eq!(
+            CpuShares::of(MachineTicks::default(), Some(1), Some(1)),
+            None
+        );
     }
 
     #[test]
@@ -324,10 +308,8 @@ mod tests {
 
     #[test]
     fn another_pid_is_read_like_our_own() {
-        let snapshot = UsageSnapshot::take_of(std::process::id());
-        assert!(snapshot.process.cpu_ns.is_some());
-        assert!(snapshot.process.rss_bytes.is_some());
-        let nobody = UsageSnapshot::take_of(u32::MAX);
-        assert_eq!(nobody.process, ProcessUsage::default());
+        let own = ProcessUsage::of_pid(std::process::id());
+        assert!(own.cpu_ns.is_some() && own.rss_bytes.is_some());
+        assert_eq!(ProcessUsage::of_pid(u32::MAX), ProcessUsage::default());
     }
 }

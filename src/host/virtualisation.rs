@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{Files, colon_value};
+use super::files::{MachineFiles, colon_value};
 
 /// What lies between this process and the hardware. `None`: no sign of it, or not readable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub struct Virtualisation {
 }
 
 impl Virtualisation {
-    pub(crate) fn probe(files: &impl Files) -> Self {
+    pub(crate) fn probe(files: &impl MachineFiles) -> Self {
         let cpuinfo = files.read("/proc/cpuinfo").unwrap_or_default();
         let flags = colon_value(&cpuinfo, "flags");
         let dmi = |name: &str| files.read(&format!("/sys/class/dmi/id/{name}"));
@@ -37,7 +37,7 @@ impl Virtualisation {
 }
 
 /// The marks that runtimes leave (systemd's container interface; Docker's and Podman's marker files).
-fn container(files: &impl Files) -> Option<String> {
+fn container(files: &impl MachineFiles) -> Option<String> {
     let marked = |name: &str, path: &str| files.read(path).map(|_| name.to_owned());
     let by_cgroup = || {
         let cgroup = files.read("/proc/self/cgroup")?;
@@ -61,12 +61,12 @@ fn container(files: &impl Files) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Sample;
+    use super::super::files::FakeFiles;
     use super::*;
 
     #[test]
     fn a_cloud_machine_with_a_container() {
-        let found = Virtualisation::probe(&Sample(&[
+        let found = Virtualisation::probe(&FakeFiles(&[
             ("/proc/cpuinfo", "flags\t: fpu hypervisor avx2"),
             ("/sys/class/dmi/id/sys_vendor", "Amazon EC2"),
             ("/sys/class/dmi/id/product_name", "c7a.xlarge"),
@@ -80,14 +80,14 @@ mod tests {
     #[test]
     fn a_pod_is_known_by_its_cgroup() {
         let path = "0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-abc.scope";
-        let found = Virtualisation::probe(&Sample(&[("/proc/self/cgroup", path)]));
+        let found = Virtualisation::probe(&FakeFiles(&[("/proc/self/cgroup", path)]));
         assert_eq!(found.container.as_deref(), Some("kubernetes"));
         assert_eq!(found.hypervisor, None);
     }
 
     #[test]
     fn bare_metal_shows_no_marks() {
-        let found = Virtualisation::probe(&Sample(&[("/proc/cpuinfo", "flags\t: fpu avx2")]));
+        let found = Virtualisation::probe(&FakeFiles(&[("/proc/cpuinfo", "flags\t: fpu avx2")]));
         assert_eq!(
             found,
             Virtualisation {

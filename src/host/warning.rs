@@ -20,64 +20,44 @@ pub const SWAP_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum HostWarning {
-    /// Other processes used the CPU.
     NoisyNeighbour {
         /// Share of the machine's capacity.
         others_percent: f64,
     },
-    /// The hypervisor ran somebody else.
     Steal {
         /// Share of the machine's capacity.
         percent: f64,
     },
-    /// The machine moved memory to or from disk.
     Swapping {
         /// Both directions together.
         bytes: u64,
     },
-    /// Clocks were lowered for heat or power.
     Throttled,
-    /// A container's CPU quota held our threads back.
     QuotaThrottled {
         /// Time off the CPU, summed over threads.
         throttled_ns: u64,
     },
-    /// The frequency governor is not `performance`.
     PowerSaveGovernor {
-        /// Its name.
         governor: String,
     },
-    /// The machine runs on a battery.
     BatterySupply,
-    /// The engine was compiled for an older CPU than this one.
     EngineLacksCpuFeatures {
-        /// Names as the engine prints them.
         missing: Vec<String>,
     },
-    /// The program was built without optimisation or with debug assertions.
     DebugBuild,
-    /// Little memory is left.
     LowMemory {
-        /// What this process could take.
         available_bytes: u64,
-        /// What the machine has.
         total_bytes: u64,
     },
-    /// Environment variables that change what the engine or its threads do.
     EngineVariables {
         /// As `NAME=value`.
         set: Vec<String>,
     },
-    /// Environment variables that workers are not given.
     ClearedVariables {
-        /// Their names.
         names: Vec<String>,
     },
-    /// More threads than hardware threads this process may use.
     MoreThreadsThanCores {
-        /// Threads asked for.
         n_threads: u32,
-        /// Hardware threads available.
         cores: u32,
     },
 }
@@ -119,7 +99,7 @@ impl fmt::Display for HostWarning {
             ),
             Self::DebugBuild => write!(
                 f,
-                "this is a debug build, whose times say nothing; rebuild with cargo build --release"
+                "this is a debug build, whose times are not meaningful; rebuild with cargo build --release"
             ),
             Self::LowMemory {
                 available_bytes,

@@ -16,14 +16,12 @@ pub struct Computed {
     greedy: Vec<Token>,
 }
 
-/// How far two sides are apart.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Agreement {
     /// Squared difference of the text's logits over their squared size: ggml's own measure of two backends.
     pub nmse: f64,
     /// Kullback-Leibler divergence of the next token's distribution from the first side's, mean over the text, in nats.
     pub mean_kld: f64,
-    /// The largest.
     pub max_kld: f64,
     /// Share of the text's positions where both have the same most likely next token.
     pub same_top_share: f64,

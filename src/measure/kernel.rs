@@ -140,7 +140,7 @@ pub fn time_kernel(
         Kernel::MatMul { .. } | Kernel::Experts { .. } if few_tokens => effort.stock_bytes,
         _ => effort.floor_bytes,
     };
-    let stock = match backend.stock(kernel, bytes) {
+    let stock = match backend.weights(kernel, bytes) {
         Ok(stock) => stock,
         Err(e) => return loads.iter().map(|_| Err(e.clone())).collect(),
     };
@@ -232,11 +232,7 @@ mod tests {
     fn patience_is_for_hanging_kernels_not_for_slow_machines() {
         let effort = Effort::quick(None, None);
         let point = |n| crate::roofline::kernel::Point {
-            kernel: Kernel::MatMul {
-                weights: "F16".into(),
-                n_in: 1000,
-                n_out: 500,
-            },
+            kernel: crate::roofline::kernel::fixture::matmul("F16", 1000, 500),
             load: Load::tokens(n),
         };
         let slices = [1, 1000].map(|n| Slice::of(&point(n), effort.bounds()));

@@ -1,9 +1,9 @@
 //! From a case to its decode calls: the prompts, and one repetition of prefill and decode with
 //! every call timed. METHODOLOGY.md, section 2, is the protocol this follows.
 
-pub mod agreement;
+pub(crate) mod agreement;
 pub mod kernel;
-pub mod steady;
+pub(crate) mod steady;
 pub(crate) mod stopwatch;
 
 use rand::seq::IndexedRandom;
@@ -131,7 +131,6 @@ impl Workload {
 pub struct Buffers {
     /// The calls, in order.
     pub calls: Vec<Call>,
-    /// Each sequence's next input token.
     next: Vec<Token>,
     /// The sampled tokens, step after step, `n_seq` a step. Empty when nothing is sampled.
     pub generated: Vec<Token>,
@@ -155,7 +154,7 @@ impl Buffers {
 }
 
 /// A case being measured in a session.
-pub struct Run<'s> {
+pub struct CaseRun<'s> {
     case: &'s Case,
     workload: &'s Workload,
     session: &'s mut dyn Session,
@@ -166,7 +165,7 @@ pub struct Run<'s> {
     meter: Option<&'s EnergyMeter>,
 }
 
-impl<'s> Run<'s> {
+impl<'s> CaseRun<'s> {
     /// A run of `case` in a session that was opened for it.
     pub fn new(
         case: &'s Case,

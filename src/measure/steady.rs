@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Buffers, Call, Phase, Run};
+use super::{Buffers, Call, CaseRun, Phase};
 use crate::engine::EngineError;
 use crate::plan::{Case, WARMUP_STEPS};
 use crate::stats::changepoint::{Steady, SteadyRule};
@@ -17,7 +17,6 @@ const MIN_STEPS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Steadiness {
-    /// They did.
     Settled,
     /// The level still changed at the end: the figures deserve less trust.
     NotSteady,
@@ -30,7 +29,7 @@ pub enum Steadiness {
 /// # Errors
 /// The engine's.
 pub fn warm_up(
-    run: &mut Run<'_>,
+    run: &mut CaseRun<'_>,
     case: &Case,
     buffers: &mut Buffers,
 ) -> Result<(Vec<Call>, Steadiness), EngineError> {
@@ -62,7 +61,7 @@ fn judge(steps: &[f64]) -> Steadiness {
     };
     match Steady::find(steps, rule) {
         Steady::Settled { .. } => Steadiness::Settled,
-        Steady::NotSteady => Steadiness::NotSteady,
+        Steady::Unsettled => Steadiness::NotSteady,
         Steady::TooShort => Steadiness::TooShort,
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::engine::Engine;
 use crate::engine::clock::FakeClock;
-use crate::engine::synthetic::{Cost, SyntheticEngine};
+use crate::engine::synthetic::{SyntheticCost, SyntheticEngine};
 use crate::plan::expand::{Axes, Host, cases};
 
 fn case(edit: impl FnOnce(&mut Axes)) -> Case {
@@ -19,13 +19,13 @@ fn case(edit: impl FnOnce(&mut Axes)) -> Case {
     cases(&axes, &["m".into()], &[], host).expect("valid")[0].clone()
 }
 
-fn cost() -> Cost {
-    Cost {
+fn cost() -> SyntheticCost {
+    SyntheticCost {
         call_ns: 1000.0,
         token_ns: 10.0,
         past_ns: 1.0,
         sample_ns: 7.0,
-        ..Cost::default()
+        ..SyntheticCost::default()
     }
 }
 
@@ -34,7 +34,7 @@ fn repeat(case: &Case, times: usize) -> Vec<Buffers> {
     let engine = SyntheticEngine::new(cost(), clock.clone(), 0);
     let workload = Workload::draw(case, engine.prompt_tokens(), 42);
     let mut session = engine.open(case).expect("opens");
-    let mut run = Run::new(case, &workload, session.as_mut(), &clock);
+    let mut run = CaseRun::new(case, &workload, session.as_mut(), &clock);
     let mut buffers = Buffers::for_case(case);
     (0..times)
         .map(|_| {
@@ -167,7 +167,7 @@ fn no_two_sequences_share_a_prompt() {
 fn an_engine_error_ends_the_repetition() {
     let case = case(|_| {});
     let clock = FakeClock::default();
-    let broken = Cost {
+    let broken = SyntheticCost {
         fail_at_call: Some(3),
         ..cost()
     };
@@ -175,7 +175,7 @@ fn an_engine_error_ends_the_repetition() {
     let workload = Workload::draw(&case, engine.prompt_tokens(), 42);
     let mut session = engine.open(&case).expect("opens");
     let mut buffers = Buffers::for_case(&case);
-    let e = Run::new(&case, &workload, session.as_mut(), &clock)
+    let e = CaseRun::new(&case, &workload, session.as_mut(), &clock)
         .repetition(4, &mut buffers)
         .expect_err("fails at the third call");
     assert!(e.to_string().contains("call 3"), "{e}");

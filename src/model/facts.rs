@@ -9,7 +9,7 @@ use super::generative::language_model;
 use super::gguf::{Gguf, TensorInfo};
 use super::names::model_name;
 use super::parts::{Headers, ModelFile};
-use super::sums::{Matrices, Sums};
+use super::sums::{Matrices, TensorSums};
 use super::{
     FileType, ModelError, Progress, SlidingLayers, UnusedTensors, hash, sequence_memory, shapes,
     unused,
@@ -166,7 +166,7 @@ impl ModelFacts {
         shapes::check(path, gguf, &arch, tensors)?;
         let n_layer = unused::executed_layers(path, gguf, &arch, n_blocks, tensors)?;
         let memory = sequence_memory::read(gguf, &arch, u64::from(n_layer), u64::from(n_embd));
-        let sums = Sums::of(tensors, n_layer);
+        let sums = TensorSums::of(tensors, n_layer);
         Ok(Self {
             name: model_name(path),
             path: path.to_owned(),

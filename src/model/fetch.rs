@@ -22,9 +22,7 @@ const PYTHONS: &[&str] = if cfg!(windows) {
 /// A model that is now in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
-    /// The file.
     pub path: PathBuf,
-    /// It was there before.
     pub already: bool,
     /// Its sha256 is the catalogue's. Always so for downloads; a derived file may differ where
     /// another compiler or processor rounds otherwise.

@@ -19,11 +19,11 @@ enum Needs {
 }
 
 /// Name, number, default tensor type (`llama_ftype_get_default_type`), what it needs.
-type Row = (&'static str, sys::llama_ftype, sys::ggml_type, Needs);
+type FileTypeRow = (&'static str, sys::llama_ftype, sys::ggml_type, Needs);
 
 use Needs::{Matrix, Nothing, ReadOnly};
 #[rustfmt::skip]
-const TABLE: &[Row] = &[
+const TABLE: &[FileTypeRow] = &[
     ("F32",       sys::LLAMA_FTYPE_ALL_F32,          sys::GGML_TYPE_F32,     Nothing),
     ("F16",       sys::LLAMA_FTYPE_MOSTLY_F16,       sys::GGML_TYPE_F16,     Nothing),
     ("BF16",      sys::LLAMA_FTYPE_MOSTLY_BF16,      sys::GGML_TYPE_BF16,    Nothing),
@@ -153,7 +153,7 @@ impl FileType {
         })
     }
 
-    fn row(self) -> &'static Row {
+    fn row(self) -> &'static FileTypeRow {
         TABLE
             .iter()
             .find(|row| row.1 == self.0)

@@ -6,7 +6,6 @@ use super::ModelError;
 use super::gguf::{Gguf, TensorInfo};
 use crate::text::short;
 
-/// Longest name of an architecture.
 const MOST_ARCH_BYTES: usize = 64;
 
 /// Encoders, encoder-decoders and heads that only draft for another model: the engine cannot

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
 
+use super::stamp::absent;
 use super::{LogCapture, ModelError};
 
 /// One tensor as the table lists it.
@@ -46,7 +47,6 @@ impl Gguf {
         Self(NonNull::new(ptr).expect("operator new does not return null"))
     }
 
-    /// Reads a file's header.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         check_regular_file(path)?;
         let c_path = c_path(path)?;
@@ -167,7 +167,6 @@ impl Gguf {
         unsafe { sys::gguf_get_data_offset(self.as_ptr()) as u64 }
     }
 
-    /// The tensor table in file order.
     pub fn tensors(&self) -> Vec<TensorInfo> {
         let ctx = self.as_ptr();
         // SAFETY: every index is below the count, and the name and the four dimensions live as
@@ -218,7 +217,6 @@ pub(crate) fn block_elements(ty: sys::ggml_type) -> u64 {
     unsafe { sys::ggml_blck_size(ty) }.max(0) as u64
 }
 
-/// Bytes of one block.
 pub(crate) fn block_bytes(ty: sys::ggml_type) -> u64 {
     // SAFETY: a table look-up by a valid type.
     unsafe { sys::ggml_type_size(ty) as u64 }
@@ -277,32 +275,22 @@ unsafe fn lossy(text: *const c_char) -> String {
 }
 
 fn check_regular_file(path: &Path) -> Result<(), ModelError> {
-    let path_buf = || path.to_owned();
-    let meta = fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ModelError::Missing { path: path_buf() },
-        _ => ModelError::Unreadable {
-            path: path_buf(),
-            source,
-        },
-    })?;
+    let meta = fs::metadata(path).map_err(|source| absent(path, source))?;
+    let path = path.to_owned();
     if meta.is_dir() {
-        return Err(ModelError::Folder { path: path_buf() });
+        return Err(ModelError::Folder { path });
     }
     if !meta.is_file() {
-        return Err(ModelError::Unreadable {
-            path: path_buf(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"),
-        });
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(ModelError::Unreadable { path, source });
     }
     if meta.len() == 0 {
-        return Err(ModelError::Empty { path: path_buf() });
+        return Err(ModelError::Empty { path });
     }
-    fs::File::open(path)
-        .map(drop)
-        .map_err(|source| ModelError::Unreadable {
-            path: path_buf(),
-            source,
-        })
+    match fs::File::open(&path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(ModelError::Unreadable { path, source }),
+    }
 }
 
 /// Turns what the reader logged into one sentence.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::stamp::FileStamp;
+use super::stamp::{FileStamp, absent};
 use super::store::cache_dir;
 use super::{ModelError, Progress};
 use crate::file::{OutputFile, Replace, make_folder_of};
@@ -20,15 +20,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// # Errors
 /// [`ModelError::Missing`] or [`ModelError::Unreadable`].
 pub fn sha256_file(path: &Path, progress: Progress) -> Result<String, ModelError> {
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ModelError::Missing {
-            path: path.to_owned(),
-        },
-        _ => ModelError::Unreadable {
-            path: path.to_owned(),
-            source,
-        },
-    };
+    let failed = |source| absent(path, source);
     let mut file = File::open(path).map_err(failed)?;
     let total = file.metadata().map_err(failed)?.len();
     let mut hasher = Sha256::new();
@@ -46,15 +38,12 @@ pub fn sha256_file(path: &Path, progress: Progress) -> Result<String, ModelError
 }
 
 /// Hashes by what identifies a file's bytes.
-type Known = Mutex<BTreeMap<String, String>>;
+type HashesByKey = Mutex<BTreeMap<String, String>>;
 
 /// Those of this process: no file is read twice in a run, whether or not the user's cache can be written.
-static KNOWN: Known = Mutex::new(BTreeMap::new());
+static KNOWN: HashesByKey = Mutex::new(BTreeMap::new());
 
 /// As [`sha256_file`], from the user's cache when the file there has this path and `stamp`.
-///
-/// # Errors
-/// As [`sha256_file`], and [`ModelError::Changed`] when the file has not, or no longer has, this stamp.
 pub(super) fn sha256_cached(
     path: &Path,
     stamp: &FileStamp,
@@ -67,7 +56,7 @@ pub(super) fn sha256_cached(
 /// The cache is one small file per model, named after what identifies the model's bytes. Whatever
 /// goes wrong with it only costs the time to hash again.
 fn sha256_cached_in(
-    known: &Known,
+    known: &HashesByKey,
     cache: Option<&Path>,
     path: &Path,
     stamp: &FileStamp,
@@ -175,7 +164,13 @@ mod tests {
     fn hashed(cache: &Path, path: &Path, reads: &mut u32) -> Result<String, ModelError> {
         let stamp = FileStamp::of(path).unwrap();
         let mut count = |_, _| *reads += 1;
-        sha256_cached_in(&Known::default(), Some(cache), path, &stamp, &mut count)
+        sha256_cached_in(
+            &HashesByKey::default(),
+            Some(cache),
+            path,
+            &stamp,
+            &mut count,
+        )
     }
 
     #[test]
@@ -218,7 +213,7 @@ mod tests {
         let path = dir.path().join("abc");
         fs::write(&path, b"abc").unwrap();
         let stamp = FileStamp::of(&path).unwrap();
-        let (known, mut reads) = (Known::default(), 0);
+        let (known, mut reads) = (HashesByKey::default(), 0);
         for _ in 0..2 {
             let mut count = |_, _| reads += 1;
             let hash = sha256_cached_in(&known, None, &path, &stamp, &mut count);
@@ -234,7 +229,7 @@ mod tests {
         fs::write(&path, b"abc").unwrap();
         let stamp = FileStamp::of(&path).unwrap();
         let mut write = |_, _| fs::write(&path, b"longer").unwrap();
-        let known = Known::default();
+        let known = HashesByKey::default();
         for _ in 0..2 {
             let error = sha256_cached_in(&known, None, &path, &stamp, &mut write).unwrap_err();
             assert!(matches!(error, ModelError::Changed { .. }), "{error}");

@@ -5,21 +5,21 @@
 //! - [`resolve`] turns what `--model` takes (paths, globs, folders, `synth:PRESET:TYPE`, `ollama:NAME`,
 //!   catalogue names) into models without writing or downloading anything.
 //! - [`synth`] writes random weights in a real model's shape, [`quantize`] converts a file
-//!   to another type, [`fetch`] obtains what `gguf/models.toml` lists.
+//!   to another type, `fetch` obtains what `gguf/models.toml` lists.
 //!
 //! `unsafe` is confined to the GGUF context, the log capture, the quantiser, the free-space query
 //! and the generator: everything else works on plain values.
 
 mod error;
 mod facts;
-pub mod fetch;
+pub(crate) mod fetch;
 mod file_type;
 mod generative;
 mod gguf;
 mod hash;
 mod log_capture;
 mod names;
-pub mod ollama;
+pub(crate) mod ollama;
 mod parts;
 pub mod quantize;
 mod scan;
@@ -29,9 +29,9 @@ mod source;
 mod space;
 mod stamp;
 mod store;
-mod sums;
+pub(crate) mod sums;
 pub mod synth;
-mod unused;
+pub(crate) mod unused;
 mod watch;
 
 pub use error::ModelError;
@@ -41,14 +41,15 @@ pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
 pub use names::sanitize_name;
-pub use parts::ModelFile;
-pub use sequence_memory::SlidingLayers;
-pub use source::{Ensure, ModelSpec, Resolution, ResolvedModel, resolve};
-pub use stamp::FileStamp;
-pub use store::{Catalogue, CatalogueEntry, Derive, ModelStore, Wheel, cache_dir};
-pub use sums::{Matrices, type_block_elements, type_bytes_per_element};
-pub use unused::{UnusedKind, UnusedTensors};
-pub use watch::FileWatch;
+pub(crate) use parts::ModelFile;
+pub(crate) use sequence_memory::SlidingLayers;
+pub use source::{Ensure, Resolution, ResolvedModel, resolve};
+pub use store::ModelStore;
+pub(crate) use store::cache_dir;
+pub(crate) use sums::type_block_elements;
+pub use sums::type_bytes_per_element;
+pub(crate) use unused::UnusedTensors;
+pub(crate) use watch::FileWatch;
 
 /// Reports progress of a long file operation: bytes done, bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);

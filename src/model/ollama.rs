@@ -35,7 +35,6 @@ const MANIFEST_BYTES: u64 = 1 << 20;
 /// Most names of models in a message.
 const NAMED_MODELS: usize = 12;
 
-/// A model's file in Ollama's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OllamaBlob {
     /// The GGUF file; its name has no suffix.

@@ -21,7 +21,6 @@ const MOST_PADDING_BYTES: u64 = 64 << 20;
 /// Bytes after the last tensor in which another file's beginning is looked for.
 const BEGINNING_BYTES: u64 = 64 << 10;
 
-/// One file of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
     /// Its name; it lies in the folder of the model's first file.
@@ -83,8 +82,8 @@ impl Headers {
         let mut names: HashSet<String> = self.tensors.iter().map(|t| t.name.clone()).collect();
         for (number, path) in (2..).zip(later_parts(first, n_parts)?) {
             let (header, tensors, file) = open(&path)?;
-            let said = Said::of(&header);
-            let wanted = Said {
+            let said = PartHeader::of(&header);
+            let wanted = PartHeader {
                 part: Some(number),
                 n_parts: Some(n_parts),
                 n_tensors,
@@ -112,21 +111,20 @@ impl Headers {
         }
     }
 
-    /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.stamp.bytes).sum()
     }
 }
 
 /// What a part's header says of its place.
-struct Said {
+struct PartHeader {
     /// From 1.
     part: Option<u64>,
     n_parts: Option<u64>,
     n_tensors: Option<u64>,
 }
 
-impl Said {
+impl PartHeader {
     fn of(header: &Gguf) -> Self {
         Self {
             part: header.uint("split.no").map(|n| n.saturating_add(1)),

@@ -75,7 +75,6 @@ fn run(
     if status == 0 { Ok(log) } else { Err(log) }
 }
 
-/// The engine's last error line.
 fn reason(log: &str) -> String {
     let line = log
         .lines()

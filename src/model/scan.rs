@@ -8,7 +8,6 @@ use super::names::first_part;
 use super::{ModelError, ModelFacts};
 use crate::text::plain;
 
-/// Most files that a note names.
 const NAMED_FILES: usize = 40;
 
 /// Most subfolders that are looked into, and most names that are read of each.
@@ -29,9 +28,6 @@ pub(super) struct Scan {
 }
 
 /// Reads every model of a folder; its subfolders are not searched.
-///
-/// # Errors
-/// [`ModelError::Unreadable`], [`ModelError::EmptyFolder`], or [`ModelError::NothingUsable`] with all reasons.
 pub(super) fn folder(spec: &str, folder: &Path) -> Result<Scan, ModelError> {
     let unreadable = |source| ModelError::Unreadable {
         path: folder.to_owned(),
@@ -64,9 +60,6 @@ pub(super) fn folder(spec: &str, folder: &Path) -> Result<Scan, ModelError> {
 }
 
 /// Reads every model that a pattern means.
-///
-/// # Errors
-/// [`ModelError::BadSpec`], [`ModelError::NoMatch`], or [`ModelError::NothingUsable`] with all reasons.
 pub(super) fn pattern(pattern: &str) -> Result<Scan, ModelError> {
     let matches = glob::glob(pattern).map_err(|e| ModelError::BadSpec {
         spec: pattern.to_owned(),
@@ -175,9 +168,6 @@ impl Scan {
 }
 
 /// The facts of a file whose path the record can name.
-///
-/// # Errors
-/// [`ModelError::NotUtf8`], and those of [`ModelFacts::read`].
 pub(super) fn read(path: &Path) -> Result<ModelFacts, ModelError> {
     if path.to_str().is_none() {
         return Err(ModelError::NotUtf8 {

@@ -17,16 +17,13 @@ const MOST_EXPERTS: u64 = 4096;
 const TIMES_WIDEST: u64 = 2;
 
 /// Refuses a header whose numbers contradict its tensors.
-///
-/// # Errors
-/// [`ModelError::Malformed`] with the key, its value and what it contradicts.
 pub(super) fn check(
     path: &Path,
     gguf: &Gguf,
     arch: &str,
     tensors: &[TensorInfo],
 ) -> Result<(), ModelError> {
-    let header = Header {
+    let header = HeaderCheck {
         gguf,
         arch,
         widest: widest(tensors),
@@ -42,7 +39,7 @@ pub(super) fn check(
     })
 }
 
-struct Header<'a> {
+struct HeaderCheck<'a> {
     gguf: &'a Gguf,
     arch: &'a str,
     widest: Option<u64>,
@@ -59,7 +56,7 @@ fn widest(tensors: &[TensorInfo]) -> Option<u64> {
     dimensions.max()
 }
 
-impl Header<'_> {
+impl HeaderCheck<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.arch)
     }

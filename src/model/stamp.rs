@@ -12,7 +12,6 @@ use super::ModelError;
 /// cannot, and a file that took another's name has an inode of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
-    /// Size.
     pub bytes: u64,
     /// When the contents were last written, nanoseconds since 1970.
     pub modified_ns: i64,
@@ -79,7 +78,8 @@ impl FileStamp {
     }
 }
 
-fn absent(path: &Path, source: io::Error) -> ModelError {
+/// Why there is nothing to read: no file, a link to nowhere, or the system's reason.
+pub(super) fn absent(path: &Path, source: io::Error) -> ModelError {
     let path = path.to_owned();
     if source.kind() != io::ErrorKind::NotFound {
         return ModelError::Unreadable { path, source };

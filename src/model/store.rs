@@ -13,44 +13,34 @@ use crate::text::read_at_most;
 /// The catalogue compiled in, for when the program runs elsewhere than in its repository.
 const EMBEDDED: &str = include_str!("../../gguf/models.toml");
 
-/// Largest catalogue that is read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// One model that can be fetched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueEntry {
     /// What the user types; the file is `NAME.gguf`.
     pub name: String,
-    /// One line for lists.
     pub about: String,
-    /// The model's licence.
     pub licence: String,
-    /// Size of the file.
     pub bytes: u64,
     /// Lower-case hex. Binding for `wheel`; for `derive` the bytes may differ between compilers.
     pub sha256: String,
     /// Packages whose members, in this order, are the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wheel: Vec<Wheel>,
-    /// Made from another entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derive: Option<Derive>,
 }
 
-/// A file inside a Python package.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wheel {
-    /// Package name.
     pub package: String,
-    /// Exact version.
     pub version: String,
     /// Path inside the package.
     pub member: String,
 }
 
-/// A conversion with the engine's quantiser.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Derive {
@@ -65,7 +55,6 @@ pub struct Derive {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
-    /// The entries.
     #[serde(rename = "model", default)]
     pub models: Vec<CatalogueEntry>,
 }
@@ -88,7 +77,6 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The entry of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&CatalogueEntry> {
         self.models.iter().find(|entry| entry.name == name)

@@ -35,13 +35,11 @@ pub struct Matrices {
     /// Whether only tokens whose logits are asked for pass through: the output matrix, and the last
     /// layer's feed-forward (the engine drops all other tokens after the last attention).
     pub only_logits: bool,
-    /// How many of them the model has.
     pub count: u64,
 }
 
-/// Sums over the tensor table.
 #[derive(Default)]
-pub(super) struct Sums {
+pub(super) struct TensorSums {
     pub params: u64,
     pub matmul_params: u64,
     pub expert_params: u64,
@@ -54,7 +52,7 @@ pub(super) struct Sums {
     pub matrices: Vec<Matrices>,
 }
 
-impl Sums {
+impl TensorSums {
     /// Of a model that runs `n_layer` layers.
     pub fn of(tensors: &[TensorInfo], n_layer: u32) -> Self {
         let mut sums = Self {
@@ -91,7 +89,6 @@ impl Sums {
         sums
     }
 
-    /// The type of most bytes.
     pub fn dominant_type(&self) -> String {
         let most = self.by_type.iter().max_by_key(|(_, bytes)| **bytes);
         most.map_or_else(String::new, |(name, _)| name.clone())

@@ -15,9 +15,7 @@ use super::gguf::{Gguf, TensorInfo};
 pub enum UnusedKind {
     /// Layers that predict further tokens (`nextn`, multi-token prediction).
     Prediction,
-    /// A vision tower or its projector.
     Vision,
-    /// An audio tower or its projector.
     Audio,
 }
 
@@ -31,14 +29,10 @@ impl fmt::Display for UnusedKind {
     }
 }
 
-/// Tensors of one kind, summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnusedTensors {
-    /// What they are for.
     pub kind: UnusedKind,
-    /// How many there are.
     pub n_tensors: u32,
-    /// Their bytes.
     pub bytes: u64,
 }
 

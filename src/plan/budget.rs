@@ -214,7 +214,7 @@ fn offloaded_share(case: &Case, model: &ModelFacts) -> f64 {
 }
 
 /// Estimates a cell's time: each call takes the longer of reading its bytes and computing its FLOPs
-/// (the roofline, Williams et al. 2009), by the counts of [`crate::roofline::cost`].
+/// (the roofline, Williams et al. 2009), by the counts of `crate::roofline::cost`.
 pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
     let threads =
         f64::from(case.n_threads.min(rates.n_threads.max(1))) / f64::from(rates.n_threads.max(1));

@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// What ceilings belong to: they mean nothing elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct CeilingsOwner {
     /// Fingerprint of the machine.
     pub machine: String,
     /// The engine's version and what it was compiled with.
@@ -30,8 +30,7 @@ pub struct Owner {
 
 /// What was found where ceilings are kept.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Found {
-    /// These.
+pub enum CachedCeilings {
     Kept(Ceilings),
     /// Nothing yet.
     Nothing,
@@ -39,7 +38,7 @@ pub enum Found {
     Unreadable(String),
 }
 
-impl Owner {
+impl CeilingsOwner {
     /// Ceilings without anything in them.
     pub fn empty(&self) -> Ceilings {
         Ceilings {
@@ -59,20 +58,22 @@ impl Owner {
     }
 
     /// Reads what is kept at `path`.
-    pub fn read(&self, path: &Path) -> Found {
+    pub fn read(&self, path: &Path) -> CachedCeilings {
         let text = match read_at_most(path, MOST_BYTES) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nothing,
-            Err(e) => return Found::Unreadable(e.to_string()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return CachedCeilings::Nothing,
+            Err(e) => return CachedCeilings::Unreadable(e.to_string()),
         };
         match serde_json::from_str::<Ceilings>(&text) {
             Ok(c) if c.version != CEILINGS_VERSION => {
-                Found::Unreadable(format!("version {}, not {CEILINGS_VERSION}", c.version))
+                CachedCeilings::Unreadable(format!("version {}, not {CEILINGS_VERSION}", c.version))
             }
             // Two engines whose short names coincide.
-            Ok(c) if !self.owns(&c) => Found::Unreadable("of another machine or engine".to_owned()),
-            Ok(c) => Found::Kept(c),
-            Err(e) => Found::Unreadable(e.to_string()),
+            Ok(c) if !self.owns(&c) => {
+                CachedCeilings::Unreadable("of another machine or engine".to_owned())
+            }
+            Ok(c) => CachedCeilings::Kept(c),
+            Err(e) => CachedCeilings::Unreadable(e.to_string()),
         }
     }
 
@@ -95,9 +96,6 @@ impl Owner {
 }
 
 /// Writes ceilings to `path`, whole or not at all.
-///
-/// # Errors
-/// The file system's.
 pub fn write(ceilings: &Ceilings, path: &Path) -> io::Result<()> {
     make_folder_of(path)?;
     let mut file = OutputFile::create(path, Replace::Always)?;
@@ -118,8 +116,8 @@ mod tests {
 
     use super::*;
 
-    fn owner(n_threads: u32) -> Owner {
-        Owner {
+    fn owner(n_threads: u32) -> CeilingsOwner {
+        CeilingsOwner {
             machine: "0123456789abcdef".to_owned(),
             engine: "llama.cpp 1 | AVX512 = 1".to_owned(),
             device: "AMD EPYC (64 cores)".to_owned(),
@@ -131,21 +129,26 @@ mod tests {
     fn what_is_written_is_read_back_by_its_owner_alone() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("new").join(owner(2).file_name());
-        assert_eq!(owner(2).read(&path), Found::Nothing);
+        assert_eq!(owner(2).read(&path), CachedCeilings::Nothing);
         let ceilings = owner(2).empty();
         write(&ceilings, &path).expect("a writable folder");
-        assert_eq!(owner(2).read(&path), Found::Kept(ceilings.clone()));
-        assert!(matches!(owner(4).read(&path), Found::Unreadable(why) if why.contains("another")));
+        assert_eq!(owner(2).read(&path), CachedCeilings::Kept(ceilings.clone()));
+        assert!(
+            matches!(owner(4).read(&path), CachedCeilings::Unreadable(why) if why.contains("another"))
+        );
         let older = Ceilings {
             version: 0,
             ..ceilings
         };
         write(&older, &path).expect("a writable folder");
         assert!(
-            matches!(owner(2).read(&path), Found::Unreadable(why) if why.contains("version 0"))
+            matches!(owner(2).read(&path), CachedCeilings::Unreadable(why) if why.contains("version 0"))
         );
         fs::write(&path, "{").expect("a writable folder");
-        assert!(matches!(owner(2).read(&path), Found::Unreadable(_)));
+        assert!(matches!(
+            owner(2).read(&path),
+            CachedCeilings::Unreadable(_)
+        ));
     }
 
     #[test]
@@ -155,7 +158,7 @@ mod tests {
             "0123456789abcdef-amd-epyc-64-cores-t2-08a680ca.json"
         );
         assert_ne!(owner(2).file_name(), owner(4).file_name());
-        let other = Owner {
+        let other = CeilingsOwner {
             engine: "llama.cpp 2".to_owned(),
             ..owner(2)
         };

@@ -30,40 +30,22 @@ const MOST_PIN_BYTES: u64 = 4096;
 /// A history that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file system said no.
     #[error("{path}: {action}: {source}")]
     Io {
-        /// The file or folder.
         path: PathBuf,
-        /// What was being done.
         action: &'static str,
-        /// Its reason.
         source: io::Error,
     },
-    /// The run is none.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A record whose name is none of a folder.
     #[error("{path}: its record calls itself '{run}', which is no name of a folder")]
-    Name {
-        /// The record.
-        path: PathBuf,
-        /// The name.
-        run: String,
-    },
-    /// A record that does not say when it was made.
+    Name { path: PathBuf, run: String },
     #[error(
         "{path}: its started_at '{started_at}' is no time with a zone, so that it has no place among the nights"
     )]
-    Time {
-        /// The record.
-        path: PathBuf,
-        /// What stands there.
-        started_at: String,
-    },
+    Time { path: PathBuf, started_at: String },
 }
 
-/// Some nights of a history.
 #[derive(Debug, Default)]
 pub struct Nights {
     /// Their folders, newest first.
@@ -88,9 +70,6 @@ impl History {
 
     /// Copies a run's record into the history, replacing an earlier copy, and returns its folder there.
     /// `regression` keeps the night out of later baselines.
-    ///
-    /// # Errors
-    /// [`HistoryError`].
     pub fn add(&self, run: &Path, regression: bool) -> Result<PathBuf, HistoryError> {
         let night = self.folder.join(self.name_of(run)?);
         let io = |action| {
@@ -118,9 +97,6 @@ impl History {
     }
 
     /// Makes a run the baseline: copies it and pins it. Nights before it no longer count.
-    ///
-    /// # Errors
-    /// [`HistoryError`].
     pub fn promote(&self, run: &Path) -> Result<PathBuf, HistoryError> {
         let night = self.add(run, false)?;
         let name = night.file_name().unwrap_or_default().to_string_lossy();
@@ -183,7 +159,6 @@ impl History {
         night.join(REGRESSION).exists()
     }
 
-    /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -227,7 +202,6 @@ fn is_same_run(a: &RunHeader, b: &RunHeader) -> bool {
     identity(a) == identity(b)
 }
 
-/// When a night started, by its record.
 fn start(night: &Path) -> Result<(Timestamp, RunHeader), HistoryError> {
     let header = jsonl::read_header(night)?;
     match header.started() {
@@ -266,12 +240,12 @@ mod tests {
     use crate::compare::fixture::{batches, header};
     use crate::record::jsonl::Writer;
 
-    struct Place {
+    struct HistoryFixture {
         folder: tempfile::TempDir,
         history: History,
     }
 
-    impl Place {
+    impl HistoryFixture {
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let history = History::at(folder.path().join("history"));
@@ -317,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_newest_nights_that_count() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         assert_eq!(place.last(9), [""; 0], "no history yet");
         assert_eq!(place.history.pinned().expect("readable"), None);
         for (name, day, regression) in [
@@ -354,7 +328,7 @@ mod tests {
 
     #[test]
     fn nights_are_in_the_order_of_their_instants_whatever_their_zones_and_names() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         // Names by local time: Kiritimati's clock is a day ahead of Honolulu's.
         let first = place.run("20260511-010000-nightly", "2026-05-11T01:00:00+14:00");
         place.history.promote(&first).expect("promoted");
@@ -379,7 +353,7 @@ mod tests {
 
     #[test]
     fn two_nights_of_one_name_are_both_kept() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         let [utc, west] = ["2026-05-10T02:00:00+00:00", "2026-05-10T02:00:00-06:00"];
         place.add("n", utc);
         place.add("n", west);
@@ -393,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_night_without_a_readable_time_is_named_and_left_out() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         place.add("1", &may(1));
         place.add("2", "yesterday");
         let broken = place.history.folder().join("3");
@@ -417,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_copy_outlives_the_run_and_can_be_added_again() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         let run = place.run("1", &may(1));
         let night = place.history.add(&run, false).expect("added");
         fs::remove_dir_all(&run).expect("removed");
@@ -429,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_leave_the_folder() {
-        let place = Place::new();
+        let place = HistoryFixture::new();
         for (at, name) in ["../out", "", "pinned", ".hidden", "a/b"]
             .into_iter()
             .enumerate()

@@ -32,48 +32,32 @@ const REASON_COLUMNS: usize = 200;
 
 /// A record that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say what each is.
 pub enum RecordError {
-    /// The file system said no.
     #[error("{path}: {action}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What was being done.
         action: &'static str,
-        /// Its reason.
         source: std::io::Error,
     },
-    /// Another process is writing it.
     #[error("{0}: another ggufbench is writing this run; wait for it, or end it")]
     InUse(PathBuf),
-    /// A line that is no record of ours.
     #[error("{path}:{line}: not a line of a run: {reason}")]
     Line {
-        /// The file.
         path: PathBuf,
-        /// The line, from 1.
         line: usize,
-        /// What is wrong.
         reason: String,
     },
-    /// The file does not begin with a run's header.
     #[error("{0}: is no run: its first line is no `run` header")]
     NoHeader(PathBuf),
-    /// The folder of two runs that were measured in turns.
     #[error(
         "{0}: holds a pair of runs; name one of its sides, `ggufbench report {0}/a`, or compare them, `ggufbench compare {0}`"
     )]
     Pair(String),
-    /// Written by a later version.
     #[error(
         "{path}: has schema {found}, this program reads up to {SCHEMA_VERSION}; use a newer ggufbench"
     )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-    },
+    Newer { path: PathBuf, found: u32 },
 }
 
 fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> RecordError {
@@ -141,9 +125,6 @@ impl Writer {
     }
 
     /// Takes an existing record, and changes nothing yet: [`Writer::mend`] before appending.
-    ///
-    /// # Errors
-    /// [`RecordError::Io`], [`RecordError::InUse`].
     pub fn open(folder: &Path) -> Result<Self, RecordError> {
         let path = folder.join(FILE_NAME);
         let mut options = OpenOptions::new();
@@ -156,9 +137,6 @@ impl Writer {
     }
 
     /// Takes off a last line that a crash cut short, and goes to the end.
-    ///
-    /// # Errors
-    /// [`RecordError::Io`].
     pub fn mend(&mut self) -> Result<(), RecordError> {
         let file = &mut self.file;
         let mut mend = || -> std::io::Result<()> {
@@ -176,9 +154,6 @@ impl Writer {
     }
 
     /// Appends a line, in one write, so that a crash loses at most the line being written.
-    ///
-    /// # Errors
-    /// [`RecordError::Io`].
     pub fn append(&mut self, line: &Line) -> Result<(), RecordError> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).map_err(|e| RecordError::Io {
@@ -191,11 +166,6 @@ impl Writer {
             .write_all(&self.line)
             .and_then(|()| self.file.flush())
             .map_err(io(&self.path, "cannot write a record line"))
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -220,9 +190,9 @@ pub fn is_pair(folder: &Path) -> bool {
 /// # Errors
 /// [`RecordError`]; a broken line elsewhere is an error, not a gap.
 pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordError> {
-    let mut lines = Lines::open(run)?;
+    let mut lines = RecordReader::open(run)?;
     let mut header = lines.header()?;
-    let mut known = Known::default();
+    let mut known = SeenLines::default();
     while let Some(line) = lines.next()? {
         if known.has(&lines.text, &line) {
             header.n_repeated_lines = header.n_repeated_lines.saturating_add(1);
@@ -234,15 +204,12 @@ pub fn read(run: &Path, mut each: impl FnMut(Line)) -> Result<RunHeader, RecordE
 }
 
 /// Reads the first line of a record alone.
-///
-/// # Errors
-/// [`RecordError`].
 pub fn read_header(run: &Path) -> Result<RunHeader, RecordError> {
-    Lines::open(run)?.header()
+    RecordReader::open(run)?.header()
 }
 
 /// A record being read, line by line.
-struct Lines {
+struct RecordReader {
     path: PathBuf,
     reader: BufReader<File>,
     /// The line that was read last, with its newline.
@@ -251,7 +218,7 @@ struct Lines {
     n_bytes: u64,
 }
 
-impl Lines {
+impl RecordReader {
     fn open(run: &Path) -> Result<Self, RecordError> {
         let path = locate(run);
         if !path.exists() && is_pair(run) {
@@ -376,12 +343,12 @@ fn check(line: &Line) -> Result<(), String> {
 
 /// What tells a line that stands in the record again: its text, or which repetition it is.
 #[derive(Default)]
-struct Known {
+struct SeenLines {
     lines: HashSet<u64>,
     repetitions: HashSet<u64>,
 }
 
-impl Known {
+impl SeenLines {
     /// Whether the line was there before. It is from now on.
     fn has(&mut self, text: &[u8], line: &Line) -> bool {
         let is_new = self.lines.insert(hash_of(text));
@@ -437,11 +404,11 @@ mod tests {
     fn a_line_cut_short_is_taken_off_before_going_on() {
         let folder = folder_with("{\"whole\":1}\n{\"cut");
         let mut writer = Writer::open(folder.path()).expect("free");
-        let text = std::fs::read_to_string(writer.path()).expect("readable");
+        let text = std::fs::read_to_string(locate(folder.path())).expect("readable");
         assert!(text.ends_with("{\"cut"), "opening changes nothing");
         writer.mend().expect("mended");
         writer.append(&end(7)).expect("writable");
-        let text = std::fs::read_to_string(writer.path()).expect("readable");
+        let text = std::fs::read_to_string(locate(folder.path())).expect("readable");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0], "{\"whole\":1}");

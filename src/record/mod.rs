@@ -5,10 +5,10 @@
 //! its outcome, and an `end` when the run ended by itself or by Ctrl-C. Every figure anyone prints is
 //! computed from these lines; `schema/run.schema.json` states their form.
 
-pub mod ceilings;
-pub mod history;
+pub(crate) mod ceilings;
+pub(crate) mod history;
 pub mod jsonl;
-pub mod newest;
+pub(crate) mod newest;
 pub mod requests;
 
 use std::fmt;
@@ -16,7 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
-use crate::engine::found::Found;
+use crate::engine::log_report::EngineReport;
 use crate::engine::{EngineFacts, GpuMemory};
 use crate::host::HostWarning;
 use crate::host::Machine;
@@ -148,7 +148,7 @@ pub struct WorkerLine {
     pub gpu_memory: Option<LoadMemory>,
     /// What the log says of where the model lies; none in records of programs that did not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
+    pub found: Option<EngineReport>,
     /// The engine's log until then.
     pub log: Vec<String>,
 }
@@ -207,7 +207,7 @@ pub struct CellLine {
     /// What the log says that the engine did; none where no context was made, and in records of programs that did not
     /// read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
+    pub found: Option<EngineReport>,
     /// The engine's log while the cell was opened and ran.
     pub log: Vec<String>,
 }

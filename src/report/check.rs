@@ -9,7 +9,7 @@ use crate::model::ModelFacts;
 use crate::plan::forecast::{Forecast, forecast, input};
 use crate::plan::{Case, CaseId};
 use crate::roofline::ceiling::{Ceilings, Span};
-use crate::roofline::fit::{Choice, HeldOut, Observation, hold_out};
+use crate::roofline::fit::{FormChoice, HeldOut, Observation, hold_out};
 use crate::stats::{Interval, summary};
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -61,7 +61,7 @@ pub struct HeldCurve {
     /// The first cell of the curve: its other axes are those of all.
     pub case: Case,
     /// What was chosen.
-    pub choice: Choice,
+    pub choice: FormChoice,
     /// What it says of the others.
     pub held: Vec<HeldOut>,
 }

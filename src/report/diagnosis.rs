@@ -2,7 +2,7 @@
 
 use super::sheet::{Column, Sheet};
 use super::text::{cut_end, plural};
-use crate::doctor::{Check, Examination, Verdict};
+use crate::doctor::{CheckVerdict, DoctorCheck, Examination};
 use crate::host::Neighbour;
 use crate::units;
 
@@ -13,7 +13,7 @@ const LEAST_CORES: f64 = 0.01;
 
 /// The table. `busiest` are the other programs to name, none in what may be kept.
 pub fn sheet(examination: &Examination, busiest: &[Neighbour]) -> Sheet {
-    let mut checks: Vec<&Check> = examination.checks.iter().collect();
+    let mut checks: Vec<&DoctorCheck> = examination.checks.iter().collect();
     // Stable: within a verdict the order is that of the checks.
     checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
     let cpu = examination.cpu.as_deref().unwrap_or("an unknown processor");
@@ -57,7 +57,7 @@ pub fn sheet(examination: &Examination, busiest: &[Neighbour]) -> Sheet {
 }
 
 /// In words; what people write in capitals stays so.
-fn name(check: &Check) -> String {
+fn name(check: &DoctorCheck) -> String {
     let word = |word: &str| match word {
         "cpu" | "numa" | "gpu" => word.to_uppercase(),
         word => word.to_owned(),
@@ -67,14 +67,14 @@ fn name(check: &Check) -> String {
 }
 
 /// Bad news must not look like the others without colour either.
-fn shown(verdict: Verdict) -> String {
+fn shown(verdict: CheckVerdict) -> String {
     match verdict {
-        Verdict::Bad => "BAD".to_owned(),
+        CheckVerdict::Bad => "BAD".to_owned(),
         other => other.word().to_owned(),
     }
 }
 
-fn advice(check: &Check) -> Option<(String, String)> {
+fn advice(check: &DoctorCheck) -> Option<(String, String)> {
     let advice = check.advice.as_ref()?;
     let text = match &check.expected_gain {
         Some(gain) => format!("{advice}. Gain: {}", gain.text),
@@ -111,7 +111,7 @@ mod tests {
     fn the_worst_comes_first_and_the_conclusion_last() {
         let mut examination = quiet_and_blind();
         let last = examination.checks.last_mut().expect("some");
-        last.verdict = Verdict::Bad;
+        last.verdict = CheckVerdict::Bad;
         last.advice = Some("mend it".to_owned());
         let text = sheet(&examination, &neighbours()).terminal(80);
         assert!(

@@ -183,11 +183,11 @@ fn neighbours(said: &str, from: usize) -> impl Iterator<Item = usize> + '_ {
 mod tests {
     use super::*;
     use crate::engine::clock::FakeClock;
-    use crate::engine::synthetic::{Cost, SyntheticEngine};
+    use crate::engine::synthetic::{SyntheticCost, SyntheticEngine};
     use crate::request::prompts::PromptSet;
 
     fn engine() -> SyntheticEngine {
-        SyntheticEngine::new(Cost::default(), FakeClock::default(), 0)
+        SyntheticEngine::new(SyntheticCost::default(), FakeClock::default(), 0)
     }
 
     fn one(text: &str, n_tokens: Option<u32>, template: bool) -> FitOne {

@@ -156,6 +156,7 @@ impl Ceilings {
     }
 
     /// Those of [`Ceilings::nodes`] that must still be measured.
+    #[cfg(test)]
     pub fn missing(&self, items: &[Item]) -> Vec<Point> {
         let mut missing = self.nodes(items);
         missing.retain(|point| self.get(point).is_none());
@@ -283,33 +284,19 @@ fn nodes(point: &Point) -> Vec<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::kernel::fixture;
 
     fn matmul(n_tokens: u32) -> Point {
         Point {
-            kernel: Kernel::MatMul {
-                weights: "F16".into(),
-                n_in: 1000,
-                n_out: 500,
-            },
+            kernel: fixture::matmul("F16", 1000, 500),
             load: Load::tokens(n_tokens),
         }
     }
 
     fn attention(n_seq: u32, n_tokens: u32, n_past: u32) -> Point {
         Point {
-            kernel: Kernel::Attention {
-                n_head: 9,
-                n_head_kv: 3,
-                head_dim_k: 64,
-                head_dim_v: 64,
-                type_k: "F16".into(),
-                type_v: "F16".into(),
-            },
-            load: Load {
-                n_seq,
-                n_tokens,
-                n_past,
-            },
+            kernel: fixture::attention([9, 3, 64], "F16"),
+            load: fixture::load(n_seq, n_tokens, n_past),
         }
     }
 

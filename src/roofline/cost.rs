@@ -22,6 +22,7 @@ pub struct KvCache {
 
 impl KvCache {
     /// Both caches in half precision, the engine's default, and full.
+    #[cfg(test)]
     pub const F16: Self = Self {
         k_bytes: 2.0,
         v_bytes: 2.0,
@@ -45,9 +46,7 @@ pub(super) fn sliding_cells(n_window: u32, beyond: Option<u32>) -> u32 {
 /// What a call is given. All sequences of a call have equally many tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallShape {
-    /// Sequences.
     pub n_seq: u32,
-    /// Tokens of each.
     pub n_tokens: u32,
     /// Tokens in each one's cache before the call.
     pub n_past: u32,
@@ -84,7 +83,6 @@ impl CallShape {
         f64::from(self.n_seq) * f64::from(self.n_tokens)
     }
 
-    /// Times that the weights are read.
     fn passes(&self) -> f64 {
         (self.total_tokens() / f64::from(self.n_ubatch.max(1)))
             .ceil()
@@ -126,12 +124,10 @@ pub struct Cost {
     pub kv_read_bytes: f64,
     /// Of these, what holds tokens: the lower bound.
     pub kv_used_bytes: f64,
-    /// KV cache written.
     pub kv_write_bytes: f64,
     /// Recurrent and convolution state, read and written.
     #[serde(default)]
     pub state_bytes: f64,
-    /// Rows of the embedding table.
     pub embedding_bytes: f64,
     /// Logits handed out, in f32.
     pub logits_bytes: f64,
@@ -152,7 +148,6 @@ impl Cost {
             + self.logits_bytes
     }
 
-    /// All FLOPs.
     pub fn flops(&self) -> f64 {
         self.matmul_flops + self.attention_flops
     }
@@ -181,13 +176,10 @@ fn share(amount: f64, ns: f64, per_s: f64) -> Option<f64> {
 /// Layers with a KV cache, counted in layers of the model's most KV heads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionLayers {
-    /// That attend to the whole context.
     pub full: f64,
-    /// That have a sliding window.
     pub sliding: f64,
 }
 
-/// A model's layers that attend.
 pub fn attention_layers(model: &ModelFacts) -> AttentionLayers {
     let layers = |k_elements: u64| match (model.n_head_kv, model.head_dim_k) {
         (Some(heads), Some(dim)) if heads > 0 && dim > 0 => {
@@ -249,18 +241,9 @@ pub fn of(model: &ModelFacts, kv: KvCache, call: &CallShape) -> Cost {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::model::synth::SynthSpec;
-    use crate::model::{FileType, SlidingLayers};
-
-    fn facts(preset: &str, file_type: &str) -> ModelFacts {
-        let file_type = FileType::parse(file_type).expect("known");
-        SynthSpec::preset(preset, file_type)
-            .and_then(|spec| spec.facts(Path::new("x.gguf")))
-            .expect("a preset")
-    }
+    use crate::model::SlidingLayers;
+    use crate::model::synth::preset_facts as facts;
 
     #[test]
     fn llama_3_8b_as_computed_by_hand() {

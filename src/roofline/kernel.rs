@@ -1,6 +1,6 @@
 //! The engine's kernels as things whose time can be measured apart from a model.
 //!
-//! A decode call is a list of kernels ([`super::work`]); what each costs on this machine is a ceiling
+//! A decode call is a list of kernels (`work`); what each costs on this machine is a ceiling
 //! ([`super::ceiling`]). A kernel has a name that stays the same in every version of the cache.
 
 use std::fmt;
@@ -107,14 +107,22 @@ pub struct Point {
 }
 
 impl Kernel {
-    /// The word a table has for it.
-    pub fn word(&self) -> &'static str {
+    /// The type of its weights and their dimensions, the row width first; `None` for kernels without weights.
+    pub fn weight_shape(&self) -> Option<(&str, Vec<u64>)> {
         match self {
-            Self::MatMul { .. } => "matmul",
-            Self::Experts { .. } => "experts",
-            Self::Attention { .. } => "attention",
-            Self::Glue { .. } => "small operations",
-            Self::Logits { .. } => "logits",
+            Self::MatMul {
+                weights,
+                n_in,
+                n_out,
+            } => Some((weights, vec![*n_in, *n_out])),
+            Self::Experts {
+                weights,
+                n_in,
+                n_out,
+                n_expert,
+                ..
+            } => Some((weights, vec![*n_in, *n_out, *n_expert])),
+            _ => None,
         }
     }
 
@@ -141,7 +149,6 @@ impl Kernel {
         2.0 * self.elements() * per_token * f64::from(n_tokens)
     }
 
-    /// Elements of one of its matrices.
     fn elements(&self) -> f64 {
         match self {
             Self::MatMul { n_in, n_out, .. } | Self::Experts { n_in, n_out, .. } => {
@@ -203,6 +210,60 @@ impl fmt::Display for Kernel {
     }
 }
 
+/// Kernels and loads for tests.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+
+    pub fn matmul(weights: &str, n_in: u64, n_out: u64) -> Kernel {
+        Kernel::MatMul {
+            weights: weights.into(),
+            n_in,
+            n_out,
+        }
+    }
+
+    pub fn experts(sizes: [u64; 2], n_expert: u64, n_used: u64) -> Kernel {
+        Kernel::Experts {
+            weights: "Q4_0".into(),
+            n_in: sizes[0],
+            n_out: sizes[1],
+            n_expert,
+            n_used,
+        }
+    }
+
+    /// Heads whose keys and values have `head_dim` elements; one type for both caches.
+    pub fn attention([n_head, n_head_kv, head_dim]: [u32; 3], type_kv: &str) -> Kernel {
+        Kernel::Attention {
+            n_head,
+            n_head_kv,
+            head_dim_k: head_dim,
+            head_dim_v: head_dim,
+            type_k: type_kv.into(),
+            type_v: type_kv.into(),
+        }
+    }
+
+    pub fn glue([n_embd, n_ff, n_head, n_head_kv, head_dim]: [u32; 5]) -> Kernel {
+        Kernel::Glue {
+            n_embd,
+            n_ff,
+            n_head,
+            n_head_kv,
+            head_dim,
+        }
+    }
+
+    pub fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
+        Load {
+            n_seq,
+            n_tokens,
+            n_past,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,11 +290,7 @@ mod tests {
     #[test]
     fn a_point_reads_back_from_its_json() {
         let point = Point {
-            kernel: Kernel::MatMul {
-                weights: "Q8_0".into(),
-                n_in: 576,
-                n_out: 1536,
-            },
+            kernel: fixture::matmul("Q8_0", 576, 1536),
             load: Load::tokens(8),
         };
         let json = serde_json::to_string(&point).expect("plain data");

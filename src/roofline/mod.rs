@@ -4,16 +4,16 @@
 //!
 //! | question | where |
 //! |---|---|
-//! | how many bytes and FLOPs has a call | [`cost`] |
-//! | which of the engine's kernels does it run | [`work`], [`kernel`] |
+//! | how many bytes and FLOPs has a call | `cost` |
+//! | which of the engine's kernels does it run | `work`, [`kernel`] |
 //! | how long do these take on this machine | [`ceiling`] |
-//! | so how long would the call take, and what limits it | [`mod@predict`] |
-//! | what curve do measured steps follow, and what does it say of batches not measured | [`mod@fit`] |
+//! | so how long would the call take, and what limits it | `predict` |
+//! | what curve do measured steps follow, and what does it say of batches not measured | `fit` |
 
 pub mod ceiling;
-pub mod cost;
-pub mod fit;
+pub(crate) mod cost;
+pub(crate) mod fit;
 pub mod kernel;
-pub mod predict;
+pub(crate) mod predict;
 pub mod slice;
-pub mod work;
+pub(crate) mod work;

@@ -6,7 +6,6 @@ use super::ceiling::{Ceilings, Span};
 use super::kernel::{Kernel, Load, Point};
 use super::work::Item;
 
-/// What a call's time consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -34,13 +33,9 @@ impl Part {
 /// A call's time by its parts, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Parts {
-    /// [`Part::MatMul`].
     pub mat_mul_ns: f64,
-    /// [`Part::Attention`].
     pub attention_ns: f64,
-    /// [`Part::Glue`].
     pub glue_ns: f64,
-    /// [`Part::Logits`].
     pub logits_ns: f64,
 }
 
@@ -75,23 +70,17 @@ impl Parts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Reading the weights.
     WeightBandwidth,
-    /// Multiplying with them.
     Compute,
     /// The kernels at this number of tokens: they reach neither the rate at which a single token reads
     /// weights nor the one at which many tokens multiply.
     Kernels,
-    /// Attention over the KV cache.
     Attention,
-    /// Small operations and their barriers.
     Glue,
-    /// Fetching logits and choosing tokens.
     Logits,
 }
 
 impl Limit {
-    /// As a table says it.
     pub fn words(self) -> &'static str {
         match self {
             Self::WeightBandwidth => "reading weights",
@@ -104,18 +93,14 @@ impl Limit {
     }
 }
 
-/// A call's expected time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// All of it, with the band.
     pub total: Span,
-    /// Its parts.
     pub parts: Parts,
     /// Weights read a second in the matrix kernels, as a share of what they read for a single token.
     pub weight_bandwidth_share: Option<f64>,
     /// FLOPs a second in the matrix kernels, as a share of what they reach on many tokens.
     pub compute_share: Option<f64>,
-    /// What keeps it from being faster.
     pub limit: Limit,
 }
 
@@ -202,24 +187,15 @@ fn matrix_shares(ceilings: &Ceilings, items: &[Item]) -> (Option<f64>, Option<f6
 #[cfg(test)]
 mod tests {
     use super::super::ceiling::{CEILINGS_VERSION, Timing};
+    use super::super::kernel::fixture;
     use super::*;
 
     fn matmul() -> Kernel {
-        Kernel::MatMul {
-            weights: "Q8_0".into(),
-            n_in: 100,
-            n_out: 100,
-        }
+        fixture::matmul("Q8_0", 100, 100)
     }
 
     fn glue() -> Kernel {
-        Kernel::Glue {
-            n_embd: 100,
-            n_ff: 300,
-            n_head: 2,
-            n_head_kv: 1,
-            head_dim: 50,
-        }
+        fixture::glue([100, 300, 2, 1, 50])
     }
 
     /// Matrix: 100 ns for one token, 110 for 2, 400 for 8, 20 a token for 512.

@@ -37,7 +37,7 @@ pub struct Slice {
 
 /// Bytes that a kernel under a load goes through, in f64: headers may ask for more than there are numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Size {
+struct KernelSize {
     /// Weights, or the cache of attention.
     held: f64,
     /// Inputs and results.
@@ -45,7 +45,7 @@ struct Size {
     flops: f64,
 }
 
-impl Size {
+impl KernelSize {
     /// How many times the bounds it is; at most 1 fits.
     fn over(&self, bounds: Bounds) -> f64 {
         let bytes = (self.held + self.passed) / bounds.bytes.max(1) as f64;
@@ -124,7 +124,7 @@ pub fn flops(point: &Point) -> f64 {
     size(point).flops
 }
 
-fn size(point: &Point) -> Size {
+fn size(point: &Point) -> KernelSize {
     const F32: f64 = 4.0;
     let load = point.load;
     let n = f64::from(load.n_seq) * f64::from(load.n_tokens);
@@ -137,7 +137,7 @@ fn size(point: &Point) -> Size {
             n_out,
         } => {
             let (n_in, n_out) = (*n_in as f64, *n_out as f64);
-            Size {
+            KernelSize {
                 held: n_in * n_out * bytes_of(weights),
                 passed: F32 * n * (n_in + n_out),
                 flops: 2.0 * n_in * n_out * n,
@@ -151,7 +151,7 @@ fn size(point: &Point) -> Size {
             n_used,
         } => {
             let (n_in, n_out, used) = (*n_in as f64, *n_out as f64, *n_used as f64);
-            Size {
+            KernelSize {
                 held: n_in * n_out * *n_expert as f64 * bytes_of(weights),
                 passed: F32 * n * used * (n_in + n_out),
                 flops: 2.0 * n_in * n_out * used * n,
@@ -169,7 +169,7 @@ fn size(point: &Point) -> Size {
             let cells = seen.next_multiple_of(KV_PAD.into()) as f64;
             let (h, g) = (f64::from(*n_head), f64::from(*n_head_kv));
             let (k, v) = (f64::from(*head_dim_k), f64::from(*head_dim_v));
-            Size {
+            KernelSize {
                 held: f64::from(load.n_seq)
                     * cells
                     * g
@@ -188,13 +188,13 @@ fn size(point: &Point) -> Size {
             let (embd, ff, dim) = (f64::from(*n_embd), f64::from(*n_ff), f64::from(*head_dim));
             let (h, g) = (f64::from(*n_head), f64::from(*n_head_kv));
             let widths = 2.0 * embd + 3.0 * ff + 2.0 * dim * (h + g);
-            Size {
+            KernelSize {
                 held: 2.0 * dim * g * n.max(GLUE_CELLS as f64),
                 passed: F32 * n * widths,
                 flops: 0.0,
             }
         }
-        Kernel::Logits { n_vocab } => Size {
+        Kernel::Logits { n_vocab } => KernelSize {
             held: 0.0,
             passed: 2.0 * F32 * n * f64::from(*n_vocab),
             flops: 0.0,
@@ -205,6 +205,7 @@ fn size(point: &Point) -> Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::kernel::fixture::{self, glue, load};
 
     const MIB: u64 = 1 << 20;
     const BOUNDS: Bounds = Bounds {
@@ -217,30 +218,11 @@ mod tests {
     }
 
     fn matmul(n_in: u64, n_out: u64) -> Kernel {
-        Kernel::MatMul {
-            weights: "F16".into(),
-            n_in,
-            n_out,
-        }
+        fixture::matmul("F16", n_in, n_out)
     }
 
     fn attention(n_head: u32, n_head_kv: u32, dim: u32) -> Kernel {
-        Kernel::Attention {
-            n_head,
-            n_head_kv,
-            head_dim_k: dim,
-            head_dim_v: dim,
-            type_k: "F16".into(),
-            type_v: "F16".into(),
-        }
-    }
-
-    fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
-        Load {
-            n_seq,
-            n_tokens,
-            n_past,
-        }
+        fixture::attention([n_head, n_head_kv, dim], "F16")
     }
 
     #[test]
@@ -285,14 +267,8 @@ mod tests {
 
     #[test]
     fn of_small_operations_and_logits_some_tokens_stand_for_all() {
-        let glue = Kernel::Glue {
-            n_embd: 64,
-            n_ff: 1_000_000,
-            n_head: 2,
-            n_head_kv: 1,
-            head_dim: 32,
-        };
-        let slice = Slice::of(&point(glue, Load::tokens(512)), BOUNDS);
+        let small = glue([64, 1_000_000, 2, 1, 32]);
+        let slice = Slice::of(&point(small, Load::tokens(512)), BOUNDS);
         let kept = slice.point.load.total_tokens();
         assert!((4..6).contains(&kept), "{kept}");
         assert_eq!(slice.times, 512.0 / f64::from(kept));
@@ -306,13 +282,7 @@ mod tests {
         for kernel in [
             matmul(u64::MAX, u64::MAX),
             attention(u32::MAX, u32::MAX, u32::MAX),
-            Kernel::Glue {
-                n_embd: u32::MAX,
-                n_ff: u32::MAX,
-                n_head: u32::MAX,
-                n_head_kv: u32::MAX,
-                head_dim: u32::MAX,
-            },
+            glue([u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX]),
         ] {
             let all = load(u32::MAX, u32::MAX, u32::MAX);
             let slice = Slice::of(&point(kernel, all), BOUNDS);

@@ -8,7 +8,7 @@ use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use super::{Course, Event, median_step_ns, ns};
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
-use crate::engine::found::Found;
+use crate::engine::log_report::EngineReport;
 use crate::host::noise_warnings;
 use crate::host::usage::UsageSummary;
 use crate::model::FileWatch;
@@ -409,9 +409,9 @@ impl Lane<'_> {
 }
 
 /// What a log says that the engine did; none where it says nothing, as the cost model's.
-fn found(log: &[String]) -> Option<Found> {
-    let found = Found::of(log.iter().map(String::as_str));
-    (found != Found::default()).then_some(found)
+fn found(log: &[String]) -> Option<EngineReport> {
+    let found = EngineReport::of(log.iter().map(String::as_str));
+    (found != EngineReport::default()).then_some(found)
 }
 
 fn timeout(plan: &Plan, case: &Case, expected: Duration) -> Duration {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
 use crate::engine::kernel::KernelDevice;
-use crate::engine::synthetic::Cost;
+use crate::engine::synthetic::SyntheticCost;
 use crate::engine::{Device, EngineFacts};
 use crate::host::usage::UsageDelta;
 use crate::measure::Call;
@@ -41,7 +41,7 @@ pub enum EngineChoice {
         spin: f64,
     },
     /// The cost model, for tests of everything else.
-    Synthetic(Cost),
+    Synthetic(SyntheticCost),
 }
 
 impl EngineChoice {
@@ -96,7 +96,7 @@ impl FromStr for EngineChoice {
                     None => Err(format!("'{slowed}': say llama:spin=5%")),
                 }
             }
-            None if s == "synthetic" => Ok(Self::Synthetic(Cost::default())),
+            None if s == "synthetic" => Ok(Self::Synthetic(SyntheticCost::default())),
             Some(("synthetic", cost)) => serde_json::from_str(cost)
                 .map(Self::Synthetic)
                 .map_err(|e| format!("synthetic engine's cost: {e}")),
@@ -290,10 +290,10 @@ mod tests {
         for choice in [
             EngineChoice::default(),
             EngineChoice::Llama { spin: 0.05 },
-            EngineChoice::Synthetic(Cost {
+            EngineChoice::Synthetic(SyntheticCost {
                 abort_at_call: Some(3),
                 step_cv: 0.05,
-                ..Cost::default()
+                ..SyntheticCost::default()
             }),
         ] {
             assert_eq!(choice.to_argument().parse(), Ok(choice));

@@ -18,7 +18,7 @@ use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts, GpuMemory};
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
 use crate::host::{EnergyMeter, GpuReport, process, signals};
-use crate::measure::{Buffers, Run, Workload, steady};
+use crate::measure::{Buffers, CaseRun, Workload, steady};
 use crate::plan::{Case, LoadKey};
 use crate::record::{LoadMemory, Opened};
 use crate::streams::note;
@@ -266,7 +266,7 @@ fn serve_case(
     let workload = Workload::draw(case, engine.prompt_tokens(), seed);
     let mut buffers = Buffers::for_case(case);
     let meter = loaded.meter.as_ref();
-    let mut run = Run::new(case, &workload, session.as_mut(), clock).with_meter(meter);
+    let mut run = CaseRun::new(case, &workload, session.as_mut(), clock).with_meter(meter);
     match steady::warm_up(&mut run, case, &mut buffers) {
         Ok((warmup_calls, steadiness)) => reply(&Reply::Opened(Box::new(Opened {
             n_ctx_seq,

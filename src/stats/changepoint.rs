@@ -4,7 +4,6 @@
 use super::all_finite;
 use super::summary::{MAD_TO_SD, median};
 
-/// Settings of [`pelt`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pelt {
     /// Standard deviation of the noise, positive; see [`noise_scale`].
@@ -126,12 +125,11 @@ pub enum Steady {
         from: usize,
     },
     /// The level still changed too near the end, or a value is not finite.
-    NotSteady,
+    Unsettled,
     /// Fewer values than could show a steady state.
     TooShort,
 }
 
-/// Settings of [`Steady::find`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SteadyRule {
     /// Level changes below this fraction of the final level do not matter (0.02 is 2%). At least 0.
@@ -158,24 +156,24 @@ impl Steady {
     /// Single outliers are ignored (each value is held to the median of its 5 neighbours, 3 noise deviations either
     /// side), except at the very beginning, where values off the steady level count as warm-up. Levels that differ
     /// from the last one by at most the floor belong to it. Fewer than `2 * min_level` values are
-    /// [`Steady::TooShort`]; a value or rule that is not finite or out of range is [`Steady::NotSteady`].
+    /// [`Steady::TooShort`]; a value or rule that is not finite or out of range is [`Steady::Unsettled`].
     pub fn find(values: &[f64], rule: SteadyRule) -> Steady {
         let min_level = rule.min_level.max(3);
         let valid = rule.relative_floor >= 0.0 && (0.0..=1.0).contains(&rule.min_share);
         if !valid || !all_finite(values) {
-            return Steady::NotSteady;
+            return Steady::Unsettled;
         }
         if values.len() < 2 * min_level {
             return Steady::TooShort;
         }
         let Some(from) = last_level_start(values, rule.relative_floor, min_level) else {
-            return Steady::NotSteady;
+            return Steady::Unsettled;
         };
         let needed = min_level.max((values.len() as f64 * rule.min_share).ceil() as usize);
         if values.len() - from >= needed {
             Steady::Settled { from }
         } else {
-            Steady::NotSteady
+            Steady::Unsettled
         }
     }
 }

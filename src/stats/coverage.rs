@@ -1,4 +1,4 @@
-//! Coverage of the intervals by simulation: the table in [`super::interval`] and its guard.
+//! Coverage of the intervals by simulation: the table in [`super::interval`] and its guard, which `make simulate` runs.
 //!
 //! `cargo test --release coverage_table -- --ignored --nocapture` prints the table again.
 
@@ -145,6 +145,7 @@ fn assert_covers(covered: f64, what: std::fmt::Arguments<'_>) {
 }
 
 #[test]
+#[ignore = "simulates: make simulate"]
 fn median_interval_covers_93_to_97_percent() {
     // The standard error of a cell is 0.34%, so a true 95% fails by chance about once in 10^8.
     for noise in SMOOTH {
@@ -158,6 +159,7 @@ fn median_interval_covers_93_to_97_percent() {
 }
 
 #[test]
+#[ignore = "simulates: make simulate"]
 fn processes_in_two_speeds_are_covered_where_each_speed_is_spread() {
     for between in [1.0, 2.0] {
         for (k, r) in DESIGNS {
@@ -181,6 +183,7 @@ fn covered_alone(noise: Noise, r: usize) -> f64 {
 }
 
 #[test]
+#[ignore = "simulates: make simulate"]
 fn a_lone_process_is_covered_by_its_repetitions() {
     for noise in SMOOTH {
         for r in [3, 5, 10] {
@@ -226,6 +229,7 @@ fn covered_percentile(q: f64, between: f64, (k, r): (usize, usize)) -> f64 {
 }
 
 #[test]
+#[ignore = "simulates: make simulate"]
 fn a_percentile_is_covered_though_steps_repeat_their_neighbours() {
     // 5 repetitions of 64 steps are the fewest with a p99 in each process.
     for q in [0.5, 0.9, 0.99] {
@@ -264,6 +268,7 @@ fn covered_change(noise: Noise, between: f64, (k, r): (usize, usize), paired: bo
 }
 
 #[test]
+#[ignore = "simulates: make simulate"]
 fn a_change_is_covered_where_processes_differ() {
     for noise in SMOOTH {
         for design in DESIGNS {
@@ -279,6 +284,7 @@ fn a_change_is_covered_where_processes_differ() {
 }
 
 #[test]
+#[ignore = "simulates: make simulate"]
 fn stopping_early_costs_coverage_only_where_there_is_one_process() {
     let c = stopped_early(Noise::Skewed, 0.0, 1, 0.005);
     assert!((0.89..0.92).contains(&c), "{c}: correct the documentation");

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{all_finite, is_open_unit};
 
-/// Settings of [`edivisive`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EDivisive {
     /// Fewest values between two changes, at least 2.
@@ -17,7 +16,6 @@ pub struct EDivisive {
     pub permutations: usize,
     /// A change is kept while its p-value is at most this, 0..1.
     pub alpha: f64,
-    /// Seed of the permutations.
     pub seed: u64,
 }
 

@@ -87,11 +87,9 @@ const ORDER_STATISTICS_FROM: usize = 6;
 /// An estimate with its confidence interval, all in one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Lower end.
     pub lo: f64,
     /// Point estimate, never outside `lo..=hi`.
     pub estimate: f64,
-    /// Upper end.
     pub hi: f64,
     /// Nominal confidence, for example 0.95.
     pub level: f64,

@@ -1,7 +1,7 @@
 //! Statistics: numbers in, numbers out. Knows no benchmark, reads and writes nothing.
 //!
 //! Inputs must be finite. A function given NaN, an infinity or too few values answers `None`; it never
-//! filters values silently and never invents a zero. [`Steady::find`], which has an answer for
+//! filters values silently and never invents a zero. [`changepoint::Steady::find`], which has an answer for
 //! "cannot be trusted", gives that instead.
 //!
 //! | question | where |
@@ -30,19 +30,16 @@ mod coverage;
 mod properties;
 
 pub use bootstrap::bca;
-pub use changepoint::Steady;
 pub use histogram::LatencyHistogram;
 pub use interval::{Interval, median_interval};
 pub use summary::Summary;
 
-/// Which way a one-sided test looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Alternative {
     /// The tested quantity is larger than the null says.
     Greater,
     /// The tested quantity is smaller than the null says.
     Less,
-    /// It differs either way.
     TwoSided,
 }
 

@@ -18,12 +18,10 @@ pub enum Magnitude {
     Large,
 }
 
-/// How often one sample beats another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CliffsDelta {
     /// P(a > b) - P(a < b), from -1 to 1.
     pub delta: f64,
-    /// Its size in a word.
     pub magnitude: Magnitude,
 }
 

@@ -12,15 +12,12 @@ pub const MAD_TO_SD: f64 = 1.482_602_218_505_602;
 pub struct Summary {
     /// Number of values, at least 1.
     pub n: usize,
-    /// Arithmetic mean.
     pub mean: f64,
     /// Sample standard deviation (divisor n - 1); `None` for a single value.
     pub sd: Option<f64>,
     /// Coefficient of variation, sd / |mean|; `None` when there is no sd or the mean is 0.
     pub cv: Option<f64>,
-    /// Smallest value.
     pub min: f64,
-    /// Largest value.
     pub max: f64,
     /// Middle value (mean of the two middle ones for an even count).
     pub median: f64,
@@ -102,11 +99,15 @@ pub(super) fn quantile_of_sorted(ordered: &[f64], q: f64) -> Option<f64> {
     if !(0.0..=1.0).contains(&q) || ordered.is_empty() {
         return None;
     }
-    let position = (ordered.len() - 1) as f64 * q;
+    Some(between(ordered, (ordered.len() - 1) as f64 * q))
+}
+
+/// The value at a position, counted from 0, that may lie between two; `ordered` is not empty.
+fn between(ordered: &[f64], position: f64) -> f64 {
+    let position = position.clamp(0.0, (ordered.len() - 1) as f64);
     let below = position.floor() as usize;
-    let lower = ordered[below];
-    let upper = ordered[(below + 1).min(ordered.len() - 1)];
-    Some((lower + (position - below as f64) * (upper - lower)).clamp(lower, upper))
+    let (lower, upper) = (ordered[below], ordered[position.ceil() as usize]);
+    (lower + (position - below as f64) * (upper - lower)).clamp(lower, upper)
 }
 
 /// Quantile by linear interpolation at `(n + 1/3) q + 1/3` (counted from 1): type 8 of Hyndman & Fan 1996, which on
@@ -120,11 +121,8 @@ pub fn quantile_type8(values: &[f64], q: f64) -> Option<f64> {
         return None;
     }
     let third = 1.0 / 3.0;
-    let last = (ordered.len() - 1) as f64;
-    let position = ((ordered.len() as f64 + third) * q + third - 1.0).clamp(0.0, last);
-    let below = position.floor() as usize;
-    let (lower, upper) = (ordered[below], ordered[position.ceil() as usize]);
-    Some((lower + (position - below as f64) * (upper - lower)).clamp(lower, upper))
+    let position = (ordered.len() as f64 + third) * q + third - 1.0;
+    Some(between(&ordered, position))
 }
 
 #[cfg(test)]

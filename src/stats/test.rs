@@ -3,17 +3,16 @@
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use super::Alternative;
 use super::interval::{Interval, t_interval, t_quantile};
 use super::summary::Summary;
 use super::variance::{Variance, satterthwaite};
-use super::{Alternative, is_open_unit};
 
 /// A difference of means with its t-distributed error: Welch's, or another of this module.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Welch {
     /// Difference of means `a - b` with its interval.
     pub difference: Interval,
-    /// Standard error of the difference.
     pub standard_error: f64,
     /// Satterthwaite's degrees of freedom; `None` when neither sample varies.
     pub df: Option<f64>,
@@ -51,9 +50,6 @@ impl Welch {
 ///
 /// `None` for fewer than 2 values on either side, values that are not finite, or `level` outside 0..1.
 pub fn welch(a: &[f64], b: &[f64], level: f64) -> Option<Welch> {
-    if !is_open_unit(level) {
-        return None;
-    }
     let (sa, sb) = (Summary::of(a)?, Summary::of(b)?);
     let (va, vb) = (sa.sd?.powi(2) / sa.n as f64, sb.sd?.powi(2) / sb.n as f64);
     let variance = va + vb;
@@ -61,18 +57,7 @@ pub fn welch(a: &[f64], b: &[f64], level: f64) -> Option<Welch> {
     let df = variance.powi(2) / (va.powi(2) / (sa.n - 1) as f64 + vb.powi(2) / (sb.n - 1) as f64);
     let df = (df.is_finite() && df > 0.0).then_some(df);
     let standard_error = if df.is_some() { variance.sqrt() } else { 0.0 };
-    let half = df.map_or(Some(0.0), |df| t_quantile(df, level))? * standard_error;
-    let estimate = sa.mean - sb.mean;
-    (estimate.is_finite() && half.is_finite()).then_some(Welch {
-        difference: Interval {
-            lo: estimate - half,
-            estimate,
-            hi: estimate + half,
-            level,
-        },
-        standard_error,
-        df,
-    })
+    student(sa.mean - sb.mean, standard_error, df.unwrap_or(1.0), level)
 }
 
 /// Student's t for the mean of paired differences `a - b`. `None` as for [`t_interval`].
@@ -127,13 +112,9 @@ pub fn tost_paired(differences: &[f64], margin: f64, alpha: f64) -> Option<Tost>
         return None;
     }
     let mean = t_interval(differences, 1.0 - 2.0 * alpha)?;
-    let s = Summary::of(differences)?;
-    let sd = s.sd?;
-    let standard_error = sd / (s.n as f64).sqrt();
-    let df = (sd > 0.0).then_some((s.n - 1) as f64);
-    let (above_lower, _) = t_tails(s.mean + margin, standard_error, df);
-    let (_, below_upper) = t_tails(s.mean - margin, standard_error, df);
-    let p_value = above_lower.max(below_upper);
+    let t = paired(differences, 1.0 - 2.0 * alpha)?;
+    let above_lower = t.p_value(-margin, Alternative::Greater);
+    let p_value = above_lower.max(t.p_value(margin, Alternative::Less));
     Some(Tost {
         p_value,
         mean,

@@ -29,7 +29,6 @@ impl Variance {
         })
     }
 
-    /// That of the variable times `factor`.
     pub fn scaled(self, factor: f64) -> Self {
         Self {
             value: self.value * factor * factor,

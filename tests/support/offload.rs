@@ -1,6 +1,6 @@
 //! What records say of layers on devices.
 
-use ggufbench::engine::found::Found;
+use ggufbench::engine::log_report::EngineReport;
 use ggufbench::record::{CellLine, Line};
 
 /// Layers of the tiny model, without the output.
@@ -16,7 +16,7 @@ pub fn cells(lines: &[Line]) -> Vec<&CellLine> {
 }
 
 /// What loading said, worker by worker.
-pub fn loaded(lines: &[Line]) -> Vec<(u32, &Found)> {
+pub fn loaded(lines: &[Line]) -> Vec<(u32, &EngineReport)> {
     let workers = lines.iter().filter_map(|line| match line {
         Line::Worker(w) => Some((w.load.n_gpu_layers, w.found.as_ref().expect("logs"))),
         _ => None,
@@ -25,7 +25,7 @@ pub fn loaded(lines: &[Line]) -> Vec<(u32, &Found)> {
 }
 
 /// Bytes of everything in places whose name holds this.
-pub fn bytes(found: &Found, place: &str) -> u64 {
+pub fn bytes(found: &EngineReport, place: &str) -> u64 {
     let there = found.buffers.iter().filter(|b| b.place.contains(place));
     there.map(|b| b.bytes).sum()
 }

@@ -1,7 +1,7 @@
 //! Theory on runs whose cost is known.
 
 use super::*;
-use crate::model::Matrices;
+use crate::model::sums::Matrices;
 use crate::roofline::ceiling::{CEILINGS_VERSION, ReadRate, Timing};
 use crate::view::fixture::{self, MS, case, header, three_processes};
 

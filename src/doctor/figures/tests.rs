@@ -10,9 +10,8 @@ pub const TIMER: TimerFacts = TimerFacts {
     readings: 10_000,
 };
 
-/// A trial of equal passes.
-pub fn trial(n_threads: u32, compute_ns: u64, read_ns: u64) -> Trial {
-    Trial {
+pub fn trial(n_threads: u32, compute_ns: u64, read_ns: u64) -> StepTrial {
+    StepTrial {
         n_threads,
         buffer_bytes: 1_000_000_000,
         compute_ns: vec![compute_ns; 80],
@@ -67,7 +66,7 @@ fn close(value: Option<f64>, expected: f64) {
 
 #[test]
 fn figures_of_a_quiet_machine() {
-    let figures = Figures::of(&quiet(), TIMER);
+    let figures = DoctorFigures::of(&quiet(), TIMER);
     assert_eq!(figures.others_cpu_percent, Some(0.2));
     assert_eq!(figures.switches_at_rest_per_s, Some(300.0));
     assert_eq!(figures.interruptions_per_s, Some(10.0));
@@ -96,7 +95,7 @@ fn stolen_passes_are_jitter_and_a_lower_clock_is_drift() {
         // Three of a hundred passes take twice as long: the fastest does not notice.
         trial.compute_ns = [vec![1000; 97], vec![2000; 3]].concat();
     }
-    let figures = Figures::of(&seen, TIMER);
+    let figures = DoctorFigures::of(&seen, TIMER);
     close(figures.jitter, 1.0);
     close(figures.clock_drift, 0.0);
     for (trial, ns) in seen
@@ -106,7 +105,7 @@ fn stolen_passes_are_jitter_and_a_lower_clock_is_drift() {
     {
         trial.compute_ns = vec![ns; 80];
     }
-    let figures = Figures::of(&seen, TIMER);
+    let figures = DoctorFigures::of(&seen, TIMER);
     close(figures.clock_drift, 0.05);
     // Standard deviation of ln 1.00, 1.01 .. 1.05.
     close(figures.compute_sd, 0.0183);
@@ -117,11 +116,15 @@ fn stolen_passes_are_jitter_and_a_lower_clock_is_drift() {
 fn a_gain_of_huge_pages_must_show_in_every_trial() {
     let mut seen = quiet();
     seen.huge = vec![trial(4, 1010, 36_000_000); 3];
-    let clear = Figures::of(&seen, TIMER).huge_pages.expect("measured");
+    let clear = DoctorFigures::of(&seen, TIMER)
+        .huge_pages
+        .expect("measured");
     close(Some(clear.gain), 0.111);
     assert!(clear.is_clear);
     seen.all[2] = trial(4, 1010, 35_000_000);
-    let luck = Figures::of(&seen, TIMER).huge_pages.expect("measured");
+    let luck = DoctorFigures::of(&seen, TIMER)
+        .huge_pages
+        .expect("measured");
     assert!(!luck.is_clear);
 }
 
@@ -129,8 +132,8 @@ fn a_gain_of_huge_pages_must_show_in_every_trial() {
 fn too_few_passes_have_no_p99_and_nothing_seen_is_nothing_known() {
     let mut seen = quiet();
     seen.all.truncate(3);
-    assert_eq!(Figures::of(&seen, TIMER).jitter, None, "240 passes");
-    let nothing = Figures::of(&Observed::default(), TIMER);
+    assert_eq!(DoctorFigures::of(&seen, TIMER).jitter, None, "240 passes");
+    let nothing = DoctorFigures::of(&Observed::default(), TIMER);
     assert_eq!((nothing.jitter, nothing.clock_drift), (None, None));
     assert_eq!((nothing.compute_sd, nothing.n_trials), (None, 0));
     assert!(nothing.read.is_none() && nothing.core_spread.is_none());

@@ -14,7 +14,6 @@ const NOISE_FLOATS: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Graph<'s> {
     backend: &'s Backend,
-    /// In each part.
     n_ops: u32,
     work: GraphWork,
     _inputs: Buffer,
@@ -39,14 +38,6 @@ impl Graph<'_> {
     /// Kernels in a part: a pass takes as long as so many of them.
     pub fn n_ops(&self) -> u32 {
         self.n_ops
-    }
-
-    /// Parts: after so many passes the same memory is read again.
-    pub fn n_parts(&self) -> usize {
-        match &self.work {
-            GraphWork::Compute(parts, _) => parts.len(),
-            GraphWork::Fetch { .. } => 1,
-        }
     }
 
     /// Runs the next part, and returns when it is done.
@@ -80,7 +71,6 @@ impl Graph<'_> {
 pub(super) struct Room {
     /// Tensors that are not results.
     pub inputs: usize,
-    /// Graphs.
     pub parts: usize,
     /// Operations and views in each.
     pub nodes: usize,
@@ -123,7 +113,6 @@ impl<'s> Builder<'s> {
         tensor
     }
 
-    /// Gives the inputs their memory.
     pub fn ready(&mut self) -> Result<(), EngineError> {
         self.input_buffer = Some(self.inputs.allocate(self.backend.plain_buffer())?);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -136,7 +125,6 @@ impl<'s> Builder<'s> {
         Ok(())
     }
 
-    /// Begins the next part.
     pub fn part(&mut self) {
         // SAFETY: room for it was asked for.
         let part =
@@ -185,7 +173,6 @@ impl<'s> Builder<'s> {
         self.into_graph(GraphWork::Compute(parts, 0), n_ops, Some(scratch))
     }
 
-    /// Of all parts.
     fn nodes(&self) -> Vec<*mut sys::ggml_tensor> {
         // SAFETY: each graph's own nodes, by index below their number.
         let of = |&part: &*mut sys::ggml_cgraph| unsafe {

@@ -6,16 +6,34 @@ use llama_cpp_sys_2 as sys;
 
 use crate::engine::EngineError;
 
-/// A `ggml_backend`.
-#[derive(Debug)]
-pub(super) struct Backend(NonNull<sys::ggml_backend>);
+/// An object that ggml made for us alone, freed once.
+macro_rules! owner {
+    ($(#[$doc:meta])* $name:ident, $object:ident, $free:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name(NonNull<sys::$object>);
 
-impl Drop for Backend {
-    fn drop(&mut self) {
-        // SAFETY: ours alone, freed once.
-        unsafe { sys::ggml_backend_free(self.0.as_ptr()) }
-    }
+        impl $name {
+            pub fn as_ptr(&self) -> *mut sys::$object {
+                self.0.as_ptr()
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: ours alone, freed once.
+                unsafe { sys::$free(self.0.as_ptr()) }
+            }
+        }
+    };
 }
+
+owner!(Backend, ggml_backend, ggml_backend_free);
+owner!(
+    /// Descriptions of tensors, never their data.
+    Context, ggml_context, ggml_free
+);
+owner!(Buffer, ggml_backend_buffer, ggml_backend_buffer_free);
 
 impl Backend {
     /// The first device of a kind, initialised.
@@ -23,10 +41,6 @@ impl Backend {
         // SAFETY: the registry is initialised on first use; no parameters means the device's defaults.
         let backend = unsafe { sys::ggml_backend_init_by_type(kind, std::ptr::null()) };
         NonNull::new(backend).map(Self)
-    }
-
-    pub fn as_ptr(&self) -> sys::ggml_backend_t {
-        self.0.as_ptr()
     }
 
     pub fn device(&self) -> sys::ggml_backend_dev_t {
@@ -98,17 +112,6 @@ impl Backend {
     }
 }
 
-/// A `ggml_context` that holds descriptions of tensors, never their data.
-#[derive(Debug)]
-pub(super) struct Context(NonNull<sys::ggml_context>);
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        // SAFETY: ours alone, freed once.
-        unsafe { sys::ggml_free(self.0.as_ptr()) }
-    }
-}
-
 impl Context {
     /// Room for so many tensors, and for so many graphs of so many nodes.
     pub fn new(n_tensors: usize, n_graphs: usize, n_nodes: usize) -> Result<Self, EngineError> {
@@ -129,10 +132,6 @@ impl Context {
         })
     }
 
-    pub fn as_ptr(&self) -> *mut sys::ggml_context {
-        self.0.as_ptr()
-    }
-
     /// A tensor without data.
     pub fn tensor(&self, ty: sys::ggml_type, ne: &[u64]) -> *mut sys::ggml_tensor {
         let ne: Vec<i64> = ne.iter().map(|&n| n as i64).collect();
@@ -149,27 +148,11 @@ impl Context {
     }
 }
 
-/// A `ggml_backend_buffer`.
-#[derive(Debug)]
-pub(super) struct Buffer(NonNull<sys::ggml_backend_buffer>);
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: ours alone, freed once.
-        unsafe { sys::ggml_backend_buffer_free(self.0.as_ptr()) }
-    }
-}
-
 impl Buffer {
-    /// So many bytes of a kind.
     pub fn new(kind: sys::ggml_backend_buffer_type_t, bytes: usize) -> Result<Self, EngineError> {
         // SAFETY: a valid kind of buffer.
         let buffer = unsafe { sys::ggml_backend_buft_alloc_buffer(kind, bytes) };
         NonNull::new(buffer).map(Self).ok_or_else(no_memory)
-    }
-
-    pub fn as_ptr(&self) -> sys::ggml_backend_buffer_t {
-        self.0.as_ptr()
     }
 
     /// Gives a tensor the start of this buffer, whatever else lies there.

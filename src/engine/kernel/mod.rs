@@ -8,16 +8,14 @@ mod builder;
 mod ggml;
 mod ops;
 mod shape;
-mod stock;
-
-use std::ffi::CStr;
+mod weights;
 
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
 pub use self::builder::Graph;
 use self::ggml::Backend;
-pub use self::stock::Stock;
+pub use self::weights::KernelWeights;
 use super::{EngineError, plugins};
 use crate::model::synth::random_matrix;
 use crate::roofline::kernel::Kernel;
@@ -36,8 +34,6 @@ pub enum KernelDevice {
 #[derive(Debug)]
 pub struct KernelBackend {
     backend: Backend,
-    device_name: String,
-    device: KernelDevice,
 }
 
 impl KernelBackend {
@@ -64,23 +60,7 @@ impl KernelBackend {
                 })
             })?;
         backend.set_n_threads(n_threads);
-        // SAFETY: the device outlives the process's backends; the name is a NUL-terminated constant of it.
-        let name = unsafe { CStr::from_ptr(sys::ggml_backend_dev_description(backend.device())) };
-        Ok(Self {
-            device_name: name.to_string_lossy().trim().to_owned(),
-            backend,
-            device,
-        })
-    }
-
-    /// What the device calls itself, `NVIDIA H100`.
-    pub fn device_name(&self) -> &str {
-        &self.device_name
-    }
-
-    /// Which device it is.
-    pub fn device(&self) -> KernelDevice {
-        self.device
+        Ok(Self { backend })
     }
 
     /// Lays in about `bytes` of distinct weights for a kernel that has weights, at least one matrix; for
@@ -89,34 +69,22 @@ impl KernelBackend {
     /// # Errors
     /// [`EngineError::Unsupported`] for a type or a shape the device cannot compute,
     /// [`EngineError::Context`] when memory runs out.
-    pub fn stock<'b>(&'b self, kernel: &Kernel, bytes: u64) -> Result<Stock<'b>, EngineError> {
-        let no_weights = |weights: &str| {
-            EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
-        };
+    pub fn weights<'b>(
+        &'b self,
+        kernel: &Kernel,
+        bytes: u64,
+    ) -> Result<KernelWeights<'b>, EngineError> {
         shape::check_kernel(kernel)?;
-        match kernel {
-            Kernel::MatMul {
-                weights,
-                n_in,
-                n_out,
-            } => {
-                let data =
-                    random_matrix(weights, *n_in, *n_out).ok_or_else(|| no_weights(weights))?;
-                Stock::with_weights(self, kernel, &data, bytes)
-            }
-            Kernel::Experts {
-                weights,
-                n_in,
-                n_out,
-                n_expert,
-                ..
-            } => {
-                let data = random_matrix(weights, *n_in, n_out.saturating_mul(*n_expert))
-                    .ok_or_else(|| no_weights(weights))?;
-                Stock::with_weights(self, kernel, &data, bytes)
-            }
-            _ => Ok(Stock::without_weights(self, kernel, bytes)),
-        }
+        let Some((weights, dimensions)) = kernel.weight_shape() else {
+            return Ok(KernelWeights::none(self, kernel, bytes));
+        };
+        let n_rows = dimensions[1..]
+            .iter()
+            .fold(1, |n: u64, d| n.saturating_mul(*d));
+        let data = random_matrix(weights, dimensions[0], n_rows).ok_or_else(|| {
+            EngineError::Unsupported(format!("no weights of type {weights} can be made here"))
+        })?;
+        KernelWeights::copies_of(self, kernel, &data, bytes)
     }
 }
 

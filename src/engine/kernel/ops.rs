@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::builder::{Builder, Graph, Room};
 use super::ggml::{Backend, fill, set};
-use super::stock::MAX_COPIES;
+use super::weights::MAX_COPIES;
 use crate::engine::EngineError;
 use crate::model::synth::random_matrix;
 use crate::model::tensor_type_of;
@@ -33,7 +33,6 @@ fn part_of(n: usize, bytes_each: u64, flops_each: f64) -> usize {
     (wanted as usize).min(n).max(1)
 }
 
-/// Bytes of a tensor.
 fn n_bytes(tensor: *mut sys::ggml_tensor) -> u64 {
     // SAFETY: a valid tensor.
     unsafe { sys::ggml_nbytes(tensor) as u64 }

@@ -8,9 +8,6 @@ use crate::roofline::kernel::{Kernel, Load};
 const LONGEST: u64 = i32::MAX as u64;
 
 /// Whether the kernel can be built at all.
-///
-/// # Errors
-/// [`EngineError::Unsupported`] with what does not fit what.
 pub(super) fn check_kernel(kernel: &Kernel) -> Result<(), EngineError> {
     match kernel {
         Kernel::MatMul {
@@ -59,9 +56,6 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<(), EngineError> {
 }
 
 /// Whether the kernel can be given so much at once.
-///
-/// # Errors
-/// As [`check_kernel`].
 pub(super) fn check_load(load: Load) -> Result<(), EngineError> {
     let n = u64::from(load.n_seq) * u64::from(load.n_tokens);
     let seen = u64::from(load.n_past) + u64::from(load.n_tokens);
@@ -125,67 +119,36 @@ fn unsupported(what: String) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roofline::kernel::fixture::{self, attention, load};
 
     fn refused(kernel: &Kernel) -> String {
         check_kernel(kernel).expect_err("impossible").to_string()
     }
 
-    fn attention(n_head: u32, n_head_kv: u32, head_dim_k: u32, type_k: &str) -> Kernel {
-        Kernel::Attention {
-            n_head,
-            n_head_kv,
-            head_dim_k,
-            head_dim_v: 64,
-            type_k: type_k.into(),
-            type_v: "F16".into(),
-        }
-    }
-
     #[test]
     fn shapes_on_which_the_engine_aborts_are_refused_by_name() {
-        assert_eq!(check_kernel(&attention(9, 3, 64, "F16")), Ok(()));
-        assert!(refused(&attention(2, 3, 64, "F16")).contains("2 query heads for 3 KV heads"));
-        assert!(refused(&attention(2, 0, 64, "F16")).contains("dimension of 0"));
-        assert!(refused(&attention(2, 1, u32::MAX, "F16")).contains("dimension of 4294967295"));
+        assert_eq!(check_kernel(&attention([9, 3, 64], "F16")), Ok(()));
+        assert!(refused(&attention([2, 3, 64], "F16")).contains("2 query heads for 3 KV heads"));
+        assert!(refused(&attention([2, 0, 64], "F16")).contains("dimension of 0"));
+        assert!(refused(&attention([2, 1, u32::MAX], "F16")).contains("dimension of 4294967295"));
         assert!(
-            refused(&attention(4, 4, 40, "Q8_0"))
+            refused(&attention([4, 4, 40], "Q8_0"))
                 .contains("block of 32 does not divide heads of 40")
         );
-        assert!(refused(&attention(4, 4, 64, "nonsense")).contains("nonsense"));
-        let glue = |head_dim| Kernel::Glue {
-            n_embd: 3,
-            n_ff: 128,
-            n_head: 2,
-            n_head_kv: 1,
-            head_dim,
-        };
+        assert!(refused(&attention([4, 4, 64], "nonsense")).contains("nonsense"));
+        let glue = |head_dim| fixture::glue([3, 128, 2, 1, head_dim]);
         assert_eq!(check_kernel(&glue(32)), Ok(()));
         assert!(refused(&glue(1)).contains("heads of 1 elements"));
         assert!(refused(&glue(0)).contains("dimension of 0"));
-        let experts = |n_used| Kernel::Experts {
-            weights: "Q4_0".into(),
-            n_in: 64,
-            n_out: 64,
-            n_expert: 4,
-            n_used,
-        };
+        let experts = |n_used| fixture::experts([64, 64], 4, n_used);
         assert_eq!(check_kernel(&experts(4)), Ok(()));
         assert!(refused(&experts(5)).contains("5 of 4 experts"));
-        let narrow = Kernel::MatMul {
-            weights: "Q4_K".into(),
-            n_in: 100,
-            n_out: 8,
-        };
+        let narrow = fixture::matmul("Q4_K", 100, 8);
         assert!(refused(&narrow).contains("rows of 100 elements in Q4_K, whose blocks have 256"));
     }
 
     #[test]
     fn loads_are_such_as_the_engine_can_count() {
-        let load = |n_seq, n_tokens, n_past| Load {
-            n_seq,
-            n_tokens,
-            n_past,
-        };
         assert_eq!(check_load(load(128, 1, 4095)), Ok(()));
         for wrong in [
             load(0, 1, 0),

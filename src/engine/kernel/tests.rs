@@ -1,41 +1,23 @@
 use super::*;
 use crate::roofline::kernel::Load;
+use crate::roofline::kernel::fixture::{self, load};
 
 fn backend() -> KernelBackend {
     KernelBackend::open(KernelDevice::Cpu, 1).expect("every build has a CPU backend")
 }
 
 fn matmul(weights: &str) -> Kernel {
-    Kernel::MatMul {
-        weights: weights.into(),
-        n_in: 256,
-        n_out: 64,
-    }
+    fixture::matmul(weights, 256, 64)
 }
 
-fn attention(type_k: &str, type_v: &str) -> Kernel {
-    Kernel::Attention {
-        n_head: 4,
-        n_head_kv: 2,
-        head_dim_k: 64,
-        head_dim_v: 64,
-        type_k: type_k.into(),
-        type_v: type_v.into(),
-    }
-}
-
-fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
-    Load {
-        n_seq,
-        n_tokens,
-        n_past,
-    }
+fn attention(type_kv: &str) -> Kernel {
+    fixture::attention([4, 2, 64], type_kv)
 }
 
 /// Runs a kernel and says how many times it stands in its graph.
 fn run(kernel: &Kernel, bytes: u64, load: Load) -> Result<u32, EngineError> {
     let backend = backend();
-    let stock = backend.stock(kernel, bytes)?;
+    let stock = backend.weights(kernel, bytes)?;
     let mut graph = stock.graph(load, bytes)?;
     graph.pass()?;
     graph.pass()?;
@@ -61,32 +43,26 @@ fn matrices_of_every_kind_of_type_are_multiplied() {
 fn a_stock_holds_what_was_asked_for_and_at_least_one_matrix() {
     let backend = backend();
     let each = 256 * 64 * 2;
-    let stock = backend.stock(&matmul("F16"), 10 * each + 5).expect("fits");
-    assert_eq!(stock.bytes(), 10 * each);
+    let stock = backend
+        .weights(&matmul("F16"), 10 * each + 5)
+        .expect("fits");
     let n_ops = |bytes| stock.graph(Load::tokens(1), bytes).expect("fits").n_ops();
     assert_eq!((n_ops(u64::MAX), n_ops(3 * each), n_ops(0)), (10, 3, 1));
     // 128 in a part; the rest that makes no part is not used.
-    let many = backend.stock(&matmul("F16"), 300 * each).expect("fits");
+    let many = backend.weights(&matmul("F16"), 300 * each).expect("fits");
     let mut graph = many.graph(Load::tokens(1), u64::MAX).expect("fits");
-    assert_eq!((graph.n_ops(), graph.n_parts()), (128, 2));
+    assert_eq!(graph.n_ops(), 128);
     for _ in 0..5 {
         graph.pass().expect("computes");
     }
-    assert_eq!(
-        backend.stock(&matmul("F16"), 0).expect("fits").bytes(),
-        each
-    );
+    let least = backend.weights(&matmul("F16"), 0).expect("fits");
+    let graph = least.graph(Load::tokens(1), u64::MAX).expect("fits");
+    assert_eq!(graph.n_ops(), 1);
 }
 
 #[test]
 fn experts_attention_small_operations_and_logits_run() {
-    let experts = Kernel::Experts {
-        weights: "Q4_0".into(),
-        n_in: 128,
-        n_out: 64,
-        n_expert: 8,
-        n_used: 2,
-    };
+    let experts = fixture::experts([128, 64], 8, 2);
     for n in [1, 5, 40] {
         assert!(run(&experts, 1 << 18, Load::tokens(n)).is_ok_and(|n| n > 1));
     }
@@ -97,24 +73,18 @@ fn experts_attention_small_operations_and_logits_run() {
         (2, 32, 10),
         (1, 100, 0),
     ] {
-        let n_ops = run(
-            &attention("F16", "F16"),
-            1 << 22,
-            load(n_seq, n_tokens, n_past),
-        );
+        let n_ops = run(&attention("F16"), 1 << 22, load(n_seq, n_tokens, n_past));
         assert!(
             n_ops.as_ref().is_ok_and(|n| *n > 1),
             "{n_seq} {n_tokens}: {n_ops:?}"
         );
     }
-    assert!(run(&attention("Q8_0", "Q4_0"), 1 << 20, load(2, 1, 10)).is_ok());
-    let glue = Kernel::Glue {
-        n_embd: 256,
-        n_ff: 512,
-        n_head: 4,
-        n_head_kv: 2,
-        head_dim: 64,
-    };
+    let mut mixed = attention("Q8_0");
+    if let Kernel::Attention { type_v, .. } = &mut mixed {
+        *type_v = "Q4_0".into();
+    }
+    assert!(run(&mixed, 1 << 20, load(2, 1, 10)).is_ok());
+    let glue = fixture::glue([256, 512, 4, 2, 64]);
     for n in [1, 7, 300] {
         assert_eq!(run(&glue, 0, Load::tokens(n)), Ok(16));
     }
@@ -133,13 +103,9 @@ fn what_cannot_be_made_or_computed_is_an_error_with_its_name() {
     };
     says(&matmul("Q9_9"), "Q9_9");
     // Q4_K has blocks of 256, which 100 is no multiple of.
-    let narrow = Kernel::MatMul {
-        weights: "Q4_K".into(),
-        n_in: 100,
-        n_out: 8,
-    };
+    let narrow = fixture::matmul("Q4_K", 100, 8);
     says(&narrow, "Q4_K");
-    says(&attention("nonsense", "F16"), "nonsense");
+    says(&attention("nonsense"), "nonsense");
 }
 
 #[test]

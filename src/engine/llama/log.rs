@@ -9,7 +9,6 @@ use crate::engine::out_of_memory::OutOfMemory;
 /// Bytes of errors kept; a reason is in the first lines.
 const KEPT_BYTES: usize = 4096;
 
-/// Longest reason given, in characters.
 const REASON_CHARS: usize = 400;
 
 /// Lines that say no more than the caller knows.
@@ -78,7 +77,6 @@ pub(super) fn note(level: sys::ggml_log_level, text: &str) {
     }
 }
 
-/// Forgets the errors until now.
 pub(super) fn forget() {
     if let Ok(mut errors) = ERRORS.try_lock() {
         errors.text.clear();

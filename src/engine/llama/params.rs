@@ -25,9 +25,6 @@ pub(super) struct ModelParams {
 impl ModelParams {
     /// How the key says. Left as they are by default, which is as the tools have it: the mode of loading (mapped), no check of the
     /// tensors' values, weights repacked for the CPU where it helps.
-    ///
-    /// # Errors
-    /// For a device that the engine does not have, in one line.
     pub(super) fn of(key: &LoadKey) -> Result<Self, String> {
         // SAFETY: they only fill a plain structure, and read a constant.
         let (plain, most_devices) =

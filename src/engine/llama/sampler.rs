@@ -14,7 +14,6 @@ pub struct EndMask {
 }
 
 impl EndMask {
-    /// Of a model's end-of-generation tokens.
     pub fn of(model: &LlamaModel) -> Self {
         let vocab = model.vocab();
         Self {

@@ -198,7 +198,7 @@ mod unix {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let mut through = OutputFile::through(Path::new("pipe"), Stream::Open(file)).unwrap();
+        let mut through = OutputFile::through(Path::new("pipe"), OutputStream::Open(file)).unwrap();
         through.write_all(b"nobody").unwrap();
         through.write_all(b"reads").unwrap();
         through.commit().unwrap();

@@ -16,10 +16,6 @@ pub(super) struct GpuCounters<D> {
 }
 
 impl GpuCounters<Nvml> {
-    /// Through NVML.
-    ///
-    /// # Errors
-    /// Why they cannot be read, in words.
     pub(super) fn open(indices: &[u32]) -> Result<Self, String> {
         let driver = Nvml::init().map_err(|e| GpuReport::because(&e))?;
         Self::over(driver, indices)

@@ -36,11 +36,9 @@ trait EnergyCounters: fmt::Debug {
     /// The largest value of a device's counter, after which it begins again; `None`: it never does.
     fn range_uj(&self, at: usize) -> Option<u64>;
 
-    /// What a device is called.
     fn name(&self, at: usize) -> String;
 }
 
-/// What one reading gave.
 type Reading = Result<Vec<u64>, String>;
 
 /// Microjoules between two readings, of each device.
@@ -74,7 +72,6 @@ pub struct EnergyMeter {
     cpu: Option<Box<dyn EnergyCounters>>,
 }
 
-/// The counters at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnergyMark {
     gpu: Option<Reading>,
@@ -89,7 +86,6 @@ pub struct RepetitionEnergy {
     pub gpu: Option<PhaseEnergy>,
     /// Why their counters, which were there, gave nothing.
     pub gpu_lost: Option<String>,
-    /// Of the processor's packages.
     pub cpu: Option<PhaseEnergy>,
     /// Why their counters, which were there, gave nothing.
     pub cpu_lost: Option<String>,
@@ -107,7 +103,6 @@ impl EnergyMeter {
         }
     }
 
-    /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.gpu.is_none() && self.cpu.is_none()
     }
@@ -167,13 +162,11 @@ pub struct CpuEnergy {
     /// Mean power of all packages before the run, milliwatts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_power_mw: Option<u64>,
-    /// Why it cannot be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_energy_because: Option<String>,
 }
 
 impl CpuEnergy {
-    /// Whether the processor's counters can be read.
     pub(super) fn probe() -> Self {
         Self {
             idle_power_mw: None,
@@ -221,7 +214,6 @@ impl IdlePower {
         }
     }
 
-    /// Writes down what was found.
     fn note(&self, machine: &mut Machine) {
         let mut is_known = false;
         match &self.gpu {
@@ -283,7 +275,7 @@ pub(super) fn measure_idle(machine: &mut Machine) {
         Some(IdlePower::measure(&meter, gpus, || {
             let started = Instant::now();
             std::thread::sleep(time);
-            u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            crate::units::nanoseconds(started.elapsed())
         }))
     });
     if let Some(idle) = idle {

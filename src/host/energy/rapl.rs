@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::io::ErrorKind;
 
 use super::EnergyCounters;
-use crate::host::files::Files;
+use crate::host::files::MachineFiles;
 
 const POWERCAP: &str = "/sys/class/powercap";
 
@@ -26,11 +26,8 @@ struct Package {
     range_uj: Option<u64>,
 }
 
-impl<F: Files + Debug> Rapl<F> {
+impl<F: MachineFiles + Debug> Rapl<F> {
     /// Finds the packages' counters and tries them.
-    ///
-    /// # Errors
-    /// Why there is none that can be read, in words.
     pub(super) fn open(files: F) -> Result<Self, String> {
         let folders = files.list(POWERCAP);
         let packages: Vec<Package> = folders
@@ -53,7 +50,7 @@ fn is_zone(folder: &str) -> bool {
 }
 
 /// A zone that is a package: `psys` counts the platform, packages included.
-fn package(files: &impl Files, folder: &str) -> Option<Package> {
+fn package(files: &impl MachineFiles, folder: &str) -> Option<Package> {
     let path = |file: &str| format!("{POWERCAP}/{folder}/{file}");
     let name = files.read(&path("name"))?;
     name.starts_with("package").then(|| Package {
@@ -63,7 +60,7 @@ fn package(files: &impl Files, folder: &str) -> Option<Package> {
     })
 }
 
-impl<F: Files + Debug> EnergyCounters for Rapl<F> {
+impl<F: MachineFiles + Debug> EnergyCounters for Rapl<F> {
     fn read_uj(&self) -> Result<Vec<u64>, String> {
         let read = |package: &Package| {
             let path = &package.counter;
@@ -92,29 +89,26 @@ impl<F: Files + Debug> EnergyCounters for Rapl<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::files::Sample;
+    use crate::host::files::{FakeFiles, listed};
 
-    const TWO: &[(&str, &str)] = &[
-        ("/sys/class/powercap/intel-rapl/enabled", "1"),
-        ("/sys/class/powercap/intel-rapl:0/name", "package-0"),
-        ("/sys/class/powercap/intel-rapl:0/energy_uj", "1000000\n"),
-        (
-            "/sys/class/powercap/intel-rapl:0/max_energy_range_uj",
-            "262143328850",
-        ),
-        ("/sys/class/powercap/intel-rapl:0:0/name", "core"),
-        ("/sys/class/powercap/intel-rapl:0:0/energy_uj", "400000"),
-        ("/sys/class/powercap/intel-rapl:1/name", "package-1"),
-        ("/sys/class/powercap/intel-rapl:1/energy_uj", "2000000"),
-        ("/sys/class/powercap/intel-rapl:2/name", "psys"),
-        ("/sys/class/powercap/intel-rapl:2/energy_uj", "9000000"),
-        ("/sys/class/powercap/intel-rapl-mmio:0/name", "package-0"),
-        ("/sys/class/powercap/intel-rapl-mmio:0/energy_uj", "1000000"),
-    ];
+    const TWO: &str = "
+        /sys/class/powercap/intel-rapl/enabled 1
+        /sys/class/powercap/intel-rapl:0/name package-0
+        /sys/class/powercap/intel-rapl:0/energy_uj 1000000
+        /sys/class/powercap/intel-rapl:0/max_energy_range_uj 262143328850
+        /sys/class/powercap/intel-rapl:0:0/name core
+        /sys/class/powercap/intel-rapl:0:0/energy_uj 400000
+        /sys/class/powercap/intel-rapl:1/name package-1
+        /sys/class/powercap/intel-rapl:1/energy_uj 2000000
+        /sys/class/powercap/intel-rapl:2/name psys
+        /sys/class/powercap/intel-rapl:2/energy_uj 9000000
+        /sys/class/powercap/intel-rapl-mmio:0/name package-0
+        /sys/class/powercap/intel-rapl-mmio:0/energy_uj 1000000";
 
     #[test]
     fn packages_count_once_and_their_parts_do_not() {
-        let rapl = Rapl::open(Sample(TWO)).expect("two packages");
+        let files = listed(TWO);
+        let rapl = Rapl::open(FakeFiles(&files)).expect("two packages");
         assert_eq!(rapl.read_uj(), Ok(vec![1_000_000, 2_000_000]));
         assert_eq!(
             [rapl.range_uj(0), rapl.range_uj(1)],
@@ -125,17 +119,19 @@ mod tests {
 
     #[test]
     fn a_machine_without_counters_says_so() {
-        let none = Rapl::open(Sample(&[])).expect_err("none");
+        let none = Rapl::open(FakeFiles(&[])).expect_err("none");
         assert_eq!(
             none,
             "/sys/class/powercap has no energy counter of the processor"
         );
-        let only_psys = Rapl::open(Sample(&TWO[8..10])).expect_err("no package");
+        let files = listed(TWO);
+        let only_psys = Rapl::open(FakeFiles(&files[8..10])).expect_err("no package");
         assert_eq!(only_psys, none);
-        let broken = Rapl::open(Sample(&[
-            ("/sys/class/powercap/intel-rapl:0/name", "package-0"),
-            ("/sys/class/powercap/intel-rapl:0/energy_uj", "many"),
-        ]));
+        let files = listed(
+            "/sys/class/powercap/intel-rapl:0/name package-0
+             /sys/class/powercap/intel-rapl:0/energy_uj many",
+        );
+        let broken = Rapl::open(FakeFiles(&files));
         assert!(broken.is_err_and(|e| e.ends_with("intel-rapl:0/energy_uj holds no number")));
     }
 
@@ -143,16 +139,16 @@ mod tests {
     #[derive(Debug)]
     struct RootOnly;
 
-    impl Files for RootOnly {
+    impl MachineFiles for RootOnly {
         fn read_or_why(&self, path: &str) -> Result<String, ErrorKind> {
             if path.ends_with("energy_uj") {
                 return Err(ErrorKind::PermissionDenied);
             }
-            Sample(TWO).read_or_why(path)
+            FakeFiles(&listed(TWO)).read_or_why(path)
         }
 
         fn list(&self, folder: &str) -> Vec<String> {
-            Sample(TWO).list(folder)
+            FakeFiles(&listed(TWO)).list(folder)
         }
     }
 

@@ -5,12 +5,9 @@ use crate::plan::Case;
 /// A figure counts when its counter's steps make it uncertain by at most this share, as one standard deviation.
 const MOST_DOUBT: f64 = 0.05;
 
-/// Whose energy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnergySource {
-    /// The GPUs that layers are on.
     Gpu,
-    /// The processor's packages.
     Cpu,
 }
 

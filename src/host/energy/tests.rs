@@ -1,11 +1,11 @@
 use nvml_wrapper::error::NvmlError;
 
 use super::super::Gpu;
-use super::super::files::Sample;
-use super::super::gpu::readings::recorded::{Device, Recorded};
+use super::super::files::FakeFiles;
+use super::super::gpu::readings::recorded::{Recorded, RecordedGpu};
 use super::*;
 
-fn of_gpus(devices: Vec<Device>) -> EnergyMeter {
+fn of_gpus(devices: Vec<RecordedGpu>) -> EnergyMeter {
     let indices: Vec<u32> = (0..devices.len() as u32).collect();
     let counters = GpuCounters::over(Recorded(devices), &indices).expect("they count");
     EnergyMeter {
@@ -31,8 +31,8 @@ fn phases_are_differences_and_gpus_are_added() {
     // The first value of each is read when the meter is opened. Recorded on an H200: steps of 100 ms, so a short prefill
     // sees none.
     let meter = of_gpus(vec![
-        Device::counting("0:1:0.0", &[9_000, 10_000, 10_000, 1_584_149]),
-        Device::counting("0:2:0.0", &[500, 1_000, 1_100, 2_100]),
+        RecordedGpu::counting("0:1:0.0", &[9_000, 10_000, 10_000, 1_584_149]),
+        RecordedGpu::counting("0:2:0.0", &[500, 1_000, 1_100, 2_100]),
     ]);
     let energy = repetition(&meter);
     assert_eq!(energy.gpu, phases(100, 1_574_149 + 1_000));
@@ -44,7 +44,10 @@ fn phases_are_differences_and_gpus_are_added() {
 
 #[test]
 fn a_counter_that_went_backwards_is_unknown_never_negative() {
-    let meter = of_gpus(vec![Device::counting("0:1:0.0", &[5, 9_000, 9_500, 12])]);
+    let meter = of_gpus(vec![RecordedGpu::counting(
+        "0:1:0.0",
+        &[5, 9_000, 9_500, 12],
+    )]);
     let energy = repetition(&meter);
     assert_eq!(energy.gpu, None);
     let why = energy.gpu_lost.expect("a reason");
@@ -57,7 +60,9 @@ fn a_driver_that_disappears_is_a_reason() {
         (NvmlError::GpuLost, "GPU 0 was lost"),
         (NvmlError::Uninitialized, "driver is gone"),
     ] {
-        let meter = of_gpus(vec![Device::counting("0:1:0.0", &[1, 2, 3]).then(error)]);
+        let meter = of_gpus(vec![
+            RecordedGpu::counting("0:1:0.0", &[1, 2, 3]).then(error),
+        ]);
         let energy = repetition(&meter);
         assert_eq!(energy.gpu, None);
         let why = energy.gpu_lost.expect("a reason");
@@ -70,8 +75,8 @@ fn a_driver_that_disappears_is_a_reason() {
 #[test]
 fn one_gpu_without_a_counter_leaves_all_unknown() {
     let devices = vec![
-        Device::counting("0:1:0.0", &[1, 2]),
-        Device::default().then(NvmlError::NotSupported),
+        RecordedGpu::counting("0:1:0.0", &[1, 2]),
+        RecordedGpu::default().then(NvmlError::NotSupported),
     ];
     let why = GpuCounters::over(Recorded(devices), &[0, 1]).expect_err("half of it is no figure");
     assert!(why.contains("GPU 1 has no energy counter"), "{why}");
@@ -80,9 +85,9 @@ fn one_gpu_without_a_counter_leaves_all_unknown() {
 
 /// A package whose counter gives these values, reading after reading.
 #[derive(Debug)]
-struct Package(std::cell::RefCell<Vec<u64>>);
+struct FakePackage(std::cell::RefCell<Vec<u64>>);
 
-impl EnergyCounters for Package {
+impl EnergyCounters for FakePackage {
     fn read_uj(&self) -> Result<Vec<u64>, String> {
         Ok(vec![self.0.borrow_mut().remove(0)])
     }
@@ -99,7 +104,7 @@ impl EnergyCounters for Package {
 fn of_cpu(values: &[u64]) -> EnergyMeter {
     EnergyMeter {
         gpu: None,
-        cpu: Some(Box::new(Package(values.to_vec().into()))),
+        cpu: Some(Box::new(FakePackage(values.to_vec().into()))),
     }
 }
 
@@ -119,7 +124,7 @@ fn idle_power_is_the_counters_over_the_time_of_rest() {
         },
         ..Machine::default()
     };
-    let mut meter = of_gpus(vec![Device::counting("0:1:0.0", &[1, 1_000, 161_000])]);
+    let mut meter = of_gpus(vec![RecordedGpu::counting("0:1:0.0", &[1, 1_000, 161_000])]);
     meter.cpu = of_cpu(&[0, 40_000_000]).cpu;
     IdlePower::measure(&meter, vec![0], || 2_000_000_000).note(&mut machine);
     assert_eq!(machine.gpus.devices[0].idle_power_mw, Some(80_000));
@@ -137,7 +142,7 @@ fn a_counter_that_stands_still_measures_nothing() {
         },
         ..Machine::default()
     };
-    let meter = of_gpus(vec![Device::counting("0:1:0.0", &[7])]);
+    let meter = of_gpus(vec![RecordedGpu::counting("0:1:0.0", &[7])]);
     IdlePower::measure(&meter, vec![0], || 2_000_000_000).note(&mut machine);
     let because = machine.gpus.no_energy_because(&[0]);
     assert_eq!(because, Some("the energy counter of GPU 0 stands still"));
@@ -152,5 +157,5 @@ fn without_counters_nothing_is_read_and_nothing_is_zero() {
     let meter = EnergyMeter::default();
     assert!(meter.is_empty());
     assert_eq!(repetition(&meter), RepetitionEnergy::default());
-    assert!(Rapl::open(Sample(&[])).is_err());
+    assert!(Rapl::open(FakeFiles(&[])).is_err());
 }

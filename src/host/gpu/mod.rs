@@ -18,9 +18,7 @@ pub struct GpuReport {
     pub driver_version: Option<String>,
     /// Newest CUDA version that the driver supports, as `13.0`.
     pub cuda_version: Option<String>,
-    /// One entry for each device that NVML names.
     pub devices: Vec<Gpu>,
-    /// Why `devices` is empty, in words.
     pub none_because: Option<String>,
 }
 
@@ -30,32 +28,22 @@ pub struct GpuReport {
 pub struct Gpu {
     /// NVML's number of the device; CUDA may number differently.
     pub index: u32,
-    /// Product name.
     pub name: Option<String>,
-    /// NVML's unique id.
     pub uuid: Option<String>,
     /// Where it is on the PCI bus, as `00000000:01:00.0`: by this the engine's devices are found again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pci_bus_id: Option<String>,
-    /// Memory on the device.
     pub memory_total_bytes: Option<u64>,
-    /// Memory not in use.
     pub memory_free_bytes: Option<u64>,
     /// Memory in use by anybody.
     pub memory_used_bytes: Option<u64>,
-    /// Current clock of the multiprocessors.
     pub sm_clock_hz: Option<u64>,
-    /// Current clock of the memory.
     pub memory_clock_hz: Option<u64>,
-    /// Highest clock of the multiprocessors.
     pub max_sm_clock_hz: Option<u64>,
-    /// Highest clock of the memory.
     pub max_memory_clock_hz: Option<u64>,
-    /// Width of the memory bus, in bits.
     pub memory_bus_width_bits: Option<u32>,
     /// CUDA cores.
     pub n_cores: Option<u32>,
-    /// Power limit in force, in milliwatts.
     pub power_limit_mw: Option<u32>,
     /// Power draw in milliwatts, by the sensor and at one instant.
     pub power_mw: Option<u32>,
@@ -63,14 +51,11 @@ pub struct Gpu {
     /// [`Machine`](crate::host::Machine).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_power_mw: Option<u64>,
-    /// Why its energy cannot be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_energy_because: Option<String>,
-    /// Degrees Celsius.
     pub temperature_c: Option<u32>,
     /// Generation of the PCIe link; idle devices often lower it.
     pub pcie_generation: Option<u32>,
-    /// Lanes of the PCIe link.
     pub pcie_width: Option<u32>,
     /// Whether the device is cut into instances (MIG).
     pub mig_enabled: Option<bool>,
@@ -88,7 +73,6 @@ impl GpuReport {
         Self::of(&nvml)
     }
 
-    /// The same of any driver.
     pub(crate) fn of(driver: &dyn GpuReadings) -> Self {
         let count = match driver.count() {
             Ok(count) => count,
@@ -111,9 +95,6 @@ impl GpuReport {
     }
 
     /// NVML's numbers of the engine's GPUs, of which `pci_ids` has the place on the bus where the engine says it.
-    ///
-    /// # Errors
-    /// Why they cannot be told, in words.
     pub fn indices_of(&self, pci_ids: &[Option<&str>]) -> Result<Vec<u32>, String> {
         if self.devices.is_empty() {
             let because = self.none_because.clone();
@@ -146,7 +127,6 @@ impl GpuReport {
         })
     }
 
-    /// The devices with these numbers.
     fn devices_at(&self, indices: &[u32]) -> Option<Vec<&Gpu>> {
         let at = |index: &u32| self.devices.iter().find(|gpu| gpu.index == *index);
         indices.iter().map(at).collect()
@@ -256,7 +236,7 @@ impl PciPlace {
 
 #[cfg(test)]
 mod tests {
-    use super::readings::recorded::{Device, Recorded};
+    use super::readings::recorded::{Recorded, RecordedGpu};
     use super::*;
 
     #[test]
@@ -309,8 +289,8 @@ mod tests {
 
     fn two() -> GpuReport {
         GpuReport::of(&Recorded(vec![
-            Device::counting("00000000:01:00.0", &[1]),
-            Device::counting("00000000:C1:00.0", &[1]),
+            RecordedGpu::counting("00000000:01:00.0", &[1]),
+            RecordedGpu::counting("00000000:C1:00.0", &[1]),
         ]))
     }
 
@@ -338,18 +318,18 @@ mod tests {
 
     #[test]
     fn a_gpu_says_why_its_energy_is_not_measured() {
-        let sliced = Device {
+        let sliced = RecordedGpu {
             gpu: Gpu {
                 mig_enabled: Some(true),
                 ..Gpu::default()
             },
-            ..Device::counting("0:3:0.0", &[7])
+            ..RecordedGpu::counting("0:3:0.0", &[7])
         };
         let devices = vec![
-            Device::counting("0:1:0.0", &[7]),
-            Device::default().then(NvmlError::NotSupported),
+            RecordedGpu::counting("0:1:0.0", &[7]),
+            RecordedGpu::default().then(NvmlError::NotSupported),
             sliced,
-            Device::default().then(NvmlError::GpuLost),
+            RecordedGpu::default().then(NvmlError::GpuLost),
         ];
         let report = GpuReport::of(&Recorded(devices));
         assert_eq!(report.no_energy_because(&[0]), None);

@@ -10,19 +10,15 @@ use super::usage::GpuUsage;
 /// A driver that can be asked. Devices are counted from 0. Every query may fail by itself, and any of them from some
 /// moment on: a device can fall off the bus, and a driver can be unloaded.
 pub(crate) trait GpuReadings {
-    /// Driver version, as `580.65.06`.
     fn driver_version(&self) -> Option<String>;
 
-    /// Newest CUDA version that the driver supports, as `13.0`.
     fn cuda_version(&self) -> Option<String>;
 
-    /// How many devices there are.
     fn count(&self) -> Result<u32, NvmlError>;
 
     /// What the device is and how it is; what the driver does not say is `None`.
     fn describe(&self, index: u32) -> Gpu;
 
-    /// What the device does now.
     fn usage(&self, index: u32) -> Result<GpuUsage, NvmlError>;
 
     /// Millijoules since the driver was loaded.
@@ -112,17 +108,16 @@ pub(crate) mod recorded {
 
     /// A device: what it is, and what its counter and its usage say, answer after answer; the last one stays.
     #[derive(Default)]
-    pub(crate) struct Device {
+    pub(crate) struct RecordedGpu {
         pub gpu: Gpu,
         pub energy_mj: RefCell<VecDeque<Result<u64, NvmlError>>>,
         pub usage: RefCell<VecDeque<Result<GpuUsage, NvmlError>>>,
     }
 
-    /// A driver with these devices.
     #[derive(Default)]
-    pub(crate) struct Recorded(pub Vec<Device>);
+    pub(crate) struct Recorded(pub Vec<RecordedGpu>);
 
-    impl Device {
+    impl RecordedGpu {
         /// A device on a bus, whose counter gives these values.
         pub(crate) fn counting(pci_bus_id: &str, energy_mj: &[u64]) -> Self {
             Self {

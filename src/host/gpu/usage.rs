@@ -44,7 +44,6 @@ impl GpuUsage {
     }
 }
 
-/// Reads some GPUs again and again.
 pub(crate) struct GpuMeter {
     driver: Box<dyn GpuReadings + Send>,
     indices: Vec<u32>,
@@ -94,13 +93,13 @@ pub fn throttle_names(bits: u64) -> Vec<&'static str> {
 mod tests {
     use nvml_wrapper::error::NvmlError;
 
-    use super::super::readings::recorded::{Device, Recorded};
+    use super::super::readings::recorded::{Recorded, RecordedGpu};
     use super::*;
 
-    fn device(answers: Vec<Result<GpuUsage, NvmlError>>) -> Device {
-        Device {
+    fn device(answers: Vec<Result<GpuUsage, NvmlError>>) -> RecordedGpu {
+        RecordedGpu {
             usage: std::cell::RefCell::new(answers.into()),
-            ..Device::default()
+            ..RecordedGpu::default()
         }
     }
 

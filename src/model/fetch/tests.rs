@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Catalogue;
+use crate::model::store::Catalogue;
 use crate::model::synth::SynthSpec;
 
 fn store_with(root: &Path, sha256: &str) -> ModelStore {

@@ -40,10 +40,9 @@ pub(super) struct SequenceMemory {
 }
 
 /// What a file's metadata say of its layers, as the engine reads them.
-struct Header<'a> {
+struct LayerHeader<'a> {
     gguf: &'a Gguf,
     arch: &'a str,
-    /// Layers that decoding runs.
     n_layer: u64,
     n_embd: u64,
     heads: Vec<u64>,
@@ -51,7 +50,7 @@ struct Header<'a> {
     head_dim_k: u64,
 }
 
-impl Header<'_> {
+impl LayerHeader<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.arch)
     }
@@ -95,7 +94,7 @@ pub(super) fn read(gguf: &Gguf, arch: &str, n_layer: u64, n_embd: u64) -> Sequen
     let derived = n_head.map(|n| n_embd / n);
     let head_dim_k = gguf.uint(&key("attention.key_length")).or(derived);
     let head_dim_v = gguf.uint(&key("attention.value_length")).or(derived);
-    let header = Header {
+    let header = LayerHeader {
         gguf,
         arch,
         n_layer,
@@ -121,7 +120,7 @@ pub(super) fn read(gguf: &Gguf, arch: &str, n_layer: u64, n_embd: u64) -> Sequen
 
 impl SequenceMemory {
     /// Adds every layer's KV cache, for heads of `dim_k` and `dim_v` elements.
-    fn add_kv(&mut self, header: &Header<'_>, recurrent: &[bool], (dim_k, dim_v): (u64, u64)) {
+    fn add_kv(&mut self, header: &LayerHeader<'_>, recurrent: &[bool], (dim_k, dim_v): (u64, u64)) {
         let window = sliding::read(header, recurrent);
         let swa_k = header.uint("attention.key_length_swa").unwrap_or(dim_k);
         let swa_v = header.uint("attention.value_length_swa").unwrap_or(dim_v);
@@ -159,7 +158,7 @@ fn add(sum: &mut u64, n: u64) {
 }
 
 /// Layers from here on have no KV cache, or reuse an earlier one's.
-fn end_of_kv(header: &Header<'_>) -> u64 {
+fn end_of_kv(header: &LayerHeader<'_>) -> u64 {
     let end = match header.arch {
         // gemma3n.cpp: n_layer_kv_from_start is fixed.
         "gemma3n" => 20,
@@ -173,7 +172,7 @@ fn end_of_kv(header: &Header<'_>) -> u64 {
 }
 
 /// Whether the layer has an attention of its own (`filter_attn` of `create_memory`).
-fn attends(header: &Header<'_>, layer: u64, is_recurrent: bool) -> bool {
+fn attends(header: &LayerHeader<'_>, layer: u64, is_recurrent: bool) -> bool {
     match header.arch {
         // Both in every layer.
         "falcon-h1" => true,

@@ -1,7 +1,7 @@
 //! Which layers keep a recurrent state instead of a KV cache, and how large it is: `llm_arch_is_recurrent`,
 //! `llm_arch_is_hybrid`, `llama_hparams::n_embd_r` and `n_embd_s`.
 
-use super::{Header, per_layer};
+use super::{LayerHeader, per_layer};
 
 /// Architectures of recurrent layers only.
 const RECURRENT: &[&str] = &["mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"];
@@ -30,7 +30,7 @@ const EVERY_NTH_ATTENDS: &[(&str, u64)] = &[
 ];
 
 /// Whether each layer that decoding runs is recurrent.
-pub(super) fn layers(header: &Header<'_>) -> Vec<bool> {
+pub(super) fn layers(header: &LayerHeader<'_>) -> Vec<bool> {
     let arch = header.arch;
     let every = EVERY_NTH_ATTENDS.iter().find(|(name, _)| *name == arch);
     let listed = header.listed_or_one("attention.recurrent_layers");
@@ -50,13 +50,13 @@ pub(super) fn layers(header: &Header<'_>) -> Vec<bool> {
 }
 
 /// Width of the layer's feed-forward network; 0 where it has none.
-pub(super) fn n_ff(header: &Header<'_>, layer: u64) -> u64 {
+pub(super) fn n_ff(header: &LayerHeader<'_>, layer: u64) -> u64 {
     let widths = header.listed_or_one("feed_forward_length");
     per_layer(&widths.unwrap_or_default(), layer)
 }
 
 /// Elements, each an F32, of one sequence's recurrent and convolution state over all layers.
-pub(super) fn state_elements(header: &Header<'_>, recurrent: &[bool]) -> u64 {
+pub(super) fn state_elements(header: &LayerHeader<'_>, recurrent: &[bool]) -> u64 {
     let n = recurrent
         .iter()
         .filter(|&&is_recurrent| is_recurrent)
@@ -68,7 +68,7 @@ pub(super) fn state_elements(header: &Header<'_>, recurrent: &[bool]) -> u64 {
 }
 
 /// `n_embd_r() + n_embd_s()`: what was convolved last, and the state.
-fn elements_per_layer(header: &Header<'_>) -> u64 {
+fn elements_per_layer(header: &LayerHeader<'_>) -> u64 {
     let product = |factors: &[u64]| factors.iter().copied().fold(1, u64::saturating_mul);
     let n_embd = header.n_embd;
     let n_head = per_layer(&header.heads, 0);

@@ -20,7 +20,7 @@ const CONTROL: i32 = 3;
 /// Builds the header in memory; tensor offsets follow from the order of `tensors`.
 pub(super) fn build(spec: &SynthSpec, tensors: &[Planned]) -> Gguf {
     let gguf = Gguf::empty();
-    let header = Header(&gguf);
+    let header = HeaderWriter(&gguf);
     let shape = &spec.shape;
     header.str("general.architecture", "llama");
     header.str("general.type", "model");
@@ -44,9 +44,9 @@ pub(super) fn build(spec: &SynthSpec, tensors: &[Planned]) -> Gguf {
     gguf
 }
 
-struct Header<'a>(&'a Gguf);
+struct HeaderWriter<'a>(&'a Gguf);
 
-impl Header<'_> {
+impl HeaderWriter<'_> {
     fn str(&self, key: &str, value: &str) {
         let (key, value) = (c_string(key), c_string(value));
         // SAFETY: valid context; the engine copies both strings.

@@ -7,13 +7,13 @@
 
 use llama_cpp_sys_2 as sys;
 
-use super::shape::Shape;
+use super::shape::SynthShape;
 use crate::model::FileType;
 use crate::model::gguf::block_elements;
 
 /// The quantiser's tensor categories, as far as their rules differ here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum TensorRole {
     Output,
     TokenEmbd,
     AttnQk,
@@ -35,7 +35,7 @@ pub(super) struct Mixture {
 }
 
 impl Mixture {
-    pub fn new(file_type: FileType, shape: &Shape) -> Self {
+    pub fn new(file_type: FileType, shape: &SynthShape) -> Self {
         Self {
             file_type,
             default: file_type.default_tensor_type(),
@@ -47,23 +47,23 @@ impl Mixture {
     }
 
     /// The type of a matrix with rows of `n_in` elements.
-    pub fn tensor_type(&self, role: Role, layer: u32, n_in: u64) -> sys::ggml_type {
+    pub fn tensor_type(&self, role: TensorRole, layer: u32, n_in: u64) -> sys::ggml_type {
         if block_elements(self.default) == 1 {
             return self.default; // F32, F16 and BF16 are never mixed
         }
         fall_back(n_in, self.wanted(role, layer, n_in))
     }
 
-    fn wanted(&self, role: Role, layer: u32, n_in: u64) -> sys::ggml_type {
+    fn wanted(&self, role: TensorRole, layer: u32, n_in: u64) -> sys::ggml_type {
         let is = |names: &[&str]| names.contains(&self.file_type.name());
         let early = layer < self.n_layer / 8;
         match role {
-            Role::Output => self.output(n_in),
-            Role::TokenEmbd if self.tied => self.output(n_in),
+            TensorRole::Output => self.output(n_in),
+            TensorRole::TokenEmbd if self.tied => self.output(n_in),
             _ if is(&["MXFP4_MOE"]) => sys::GGML_TYPE_Q8_0, // only experts get MXFP4
-            Role::TokenEmbd if is(&["TQ1_0", "TQ2_0", "Q2_0"]) => sys::GGML_TYPE_Q4_K,
-            Role::AttnV => self.attn_v(layer),
-            Role::FfnDown => match self.file_type.name() {
+            TensorRole::TokenEmbd if is(&["TQ1_0", "TQ2_0", "Q2_0"]) => sys::GGML_TYPE_Q4_K,
+            TensorRole::AttnV => self.attn_v(layer),
+            TensorRole::FfnDown => match self.file_type.name() {
                 "Q2_K" => sys::GGML_TYPE_Q3_K,
                 "Q3_K_M" if layer < self.n_layer / 16 => sys::GGML_TYPE_Q5_K,
                 "Q3_K_M" => sys::GGML_TYPE_Q4_K,
@@ -73,13 +73,13 @@ impl Mixture {
                 "IQ4_NL" | "IQ4_XS" | "Q4_K_S" if early => sys::GGML_TYPE_Q5_K,
                 _ => self.default,
             },
-            Role::AttnOutput => match self.file_type.name() {
+            TensorRole::AttnOutput => match self.file_type.name() {
                 "Q2_K" => sys::GGML_TYPE_Q3_K,
                 "Q3_K_M" | "IQ3_M" => sys::GGML_TYPE_Q4_K,
                 "Q3_K_L" => sys::GGML_TYPE_Q5_K,
                 _ => self.default,
             },
-            Role::TokenEmbd | Role::AttnQk | Role::FfnUpGate => self.default,
+            TensorRole::TokenEmbd | TensorRole::AttnQk | TensorRole::FfnUpGate => self.default,
         }
     }
 

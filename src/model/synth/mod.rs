@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use llama_cpp_sys_2 as sys;
 
-use self::values::Values;
+use self::values::WeightValues;
 use super::gguf::{Gguf, TensorInfo, block_elements};
 use super::space::check_space;
 use super::{FileType, ModelError, ModelFacts, Progress, sanitize_name};
 use crate::file::{OutputFile, Replace, make_folder_of};
 
-pub use shape::{PRESETS, Shape};
+pub use shape::{PRESETS, SynthShape};
 pub use values::random_matrix;
 
 /// The seed of files that nobody asked another seed for.
@@ -36,7 +36,7 @@ pub struct SynthSpec {
     /// Preset or the user's own name, `[a-z0-9._-]`.
     pub name: String,
     /// Sizes.
-    pub shape: Shape,
+    pub shape: SynthShape,
     /// Types, mixed as llama-quantize mixes them.
     pub file_type: FileType,
     /// Seed of the weights.
@@ -49,7 +49,7 @@ impl SynthSpec {
     /// # Errors
     /// [`ModelError::BadShape`], or [`ModelError::BadType`] for types that need an importance
     /// matrix or do not fit the shape.
-    pub fn new(name: &str, shape: Shape, file_type: FileType) -> Result<Self, ModelError> {
+    pub fn new(name: &str, shape: SynthShape, file_type: FileType) -> Result<Self, ModelError> {
         shape.validate()?;
         // The one type whose blocks are neither 32 nor 256 and that llama.cpp's
         // tensor_type_fallback knows no substitute for.
@@ -75,7 +75,7 @@ impl SynthSpec {
     /// # Errors
     /// [`ModelError::BadSpec`] lists the presets.
     pub fn preset(name: &str, file_type: FileType) -> Result<Self, ModelError> {
-        let Some(shape) = Shape::preset(name) else {
+        let Some(shape) = SynthShape::preset(name) else {
             let known: Vec<_> = PRESETS.iter().map(|preset| preset.0).collect();
             return Err(ModelError::BadSpec {
                 spec: format!("synth:{name}"),
@@ -168,7 +168,7 @@ impl SynthSpec {
         let total = header.len() as u64 + data_bytes(&infos);
         let mut done = header.len() as u64;
         out.write_all(&header)?;
-        let mut values = Values::new(self.seed);
+        let mut values = WeightValues::new(self.seed);
         for (index, (tensor, info)) in plan.iter().zip(&infos).enumerate() {
             values.write(out, index as u64, tensor)?;
             let padded = info.bytes.next_multiple_of(ALIGNMENT);
@@ -178,6 +178,15 @@ impl SynthSpec {
         }
         out.flush()
     }
+}
+
+/// Facts of a preset's file that is not written.
+#[cfg(test)]
+pub(crate) fn preset_facts(preset: &str, type_name: &str) -> ModelFacts {
+    FileType::parse(type_name)
+        .and_then(|file_type| SynthSpec::preset(preset, file_type))
+        .and_then(|spec| spec.facts(Path::new("x.gguf")))
+        .expect("a preset")
 }
 
 fn data_bytes(tensors: &[TensorInfo]) -> u64 {

@@ -3,13 +3,13 @@
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
-use super::mixture::{Mixture, Role};
+use super::mixture::{Mixture, TensorRole};
 use crate::model::{FileType, ModelError};
 
 /// Sizes that fix every tensor of a Llama-architecture model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shape {
+pub struct SynthShape {
     /// Transformer blocks.
     pub n_layer: u32,
     /// Width of the residual stream; a multiple of 32 and of `n_head`.
@@ -20,7 +20,7 @@ pub struct Shape {
     pub n_head_kv: u32,
     /// Feed-forward width.
     pub n_ff: u32,
-    /// Tokens; at least [`Shape::MIN_VOCAB`].
+    /// Tokens; at least [`SynthShape::MIN_VOCAB`].
     pub n_vocab: u32,
     /// Context length written as the trained one.
     pub n_ctx_train: u32,
@@ -34,54 +34,52 @@ pub struct Shape {
 
 /// Ready-made shapes: name, sizes, what they are.
 #[rustfmt::skip]
-pub const PRESETS: &[(&str, Shape, &str)] = &[
-    ("tiny", Shape {
+pub const PRESETS: &[(&str, SynthShape, &str)] = &[
+    ("tiny", SynthShape {
         n_layer: 2, n_embd: 256, n_head: 4, n_head_kv: 2, n_ff: 512, n_vocab: 512,
         n_ctx_train: 4096, tied: false, rope_freq_base: 10_000.0, rope_scaling_factor: None,
     }, "1.4 million weights, for tests"),
     // general.architecture llama; the sizes stand in the file that gguf/models.toml lists.
-    ("smollm2-135m", Shape {
+    ("smollm2-135m", SynthShape {
         n_layer: 30, n_embd: 576, n_head: 9, n_head_kv: 3, n_ff: 1536, n_vocab: 49_152,
         n_ctx_train: 8192, tied: true, rope_freq_base: 100_000.0, rope_scaling_factor: None,
     }, "SmolLM2-135M"),
     // config.json of Llama-3.2-1B, Llama-3.2-3B and Meta-Llama-3-8B.
-    ("llama3.2-1b", Shape {
+    ("llama3.2-1b", SynthShape {
         n_layer: 16, n_embd: 2048, n_head: 32, n_head_kv: 8, n_ff: 8192, n_vocab: 128_256,
         n_ctx_train: 131_072, tied: true, rope_freq_base: 500_000.0, rope_scaling_factor: Some(32.0),
     }, "Llama 3.2 1B"),
-    ("llama3.2-3b", Shape {
+    ("llama3.2-3b", SynthShape {
         n_layer: 28, n_embd: 3072, n_head: 24, n_head_kv: 8, n_ff: 8192, n_vocab: 128_256,
         n_ctx_train: 131_072, tied: true, rope_freq_base: 500_000.0, rope_scaling_factor: Some(32.0),
     }, "Llama 3.2 3B"),
-    ("llama3-8b", Shape {
+    ("llama3-8b", SynthShape {
         n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 128_256,
         n_ctx_train: 8192, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: None,
     }, "Llama 3 8B"),
 ];
 
-/// What a tensor's values look like.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fill {
-    /// Near one, as trained norms are.
     Norm,
     /// Normal with standard deviation `1 / sqrt(row width)`.
     Matrix,
-    /// Llama 3.1's frequency factors.
-    RopeFreqs { factor: f32, freq_base: f32 },
+    RopeFreqs {
+        factor: f32,
+        freq_base: f32,
+    },
 }
 
-/// A tensor to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Planned {
     pub name: String,
     pub ty: sys::ggml_type,
-    /// Row width.
     pub n_in: u64,
     pub n_rows: u64,
     pub fill: Fill,
 }
 
-impl Shape {
+impl SynthShape {
     /// Three control tokens and one for each byte.
     pub const MIN_VOCAB: u32 = 259;
 
@@ -166,7 +164,7 @@ impl Shape {
         let (embd, ff) = (u64::from(self.n_embd), u64::from(self.n_ff));
         let kv = u64::from(self.head_dim()) * u64::from(self.n_head_kv);
         let vocab = u64::from(self.n_vocab);
-        let matrix = |name: String, role: Role, layer: u32, n_in: u64, n_rows: u64| Planned {
+        let matrix = |name: String, role: TensorRole, layer: u32, n_in: u64, n_rows: u64| Planned {
             ty: mixture.tensor_type(role, layer, n_in),
             fill: Fill::Matrix,
             name,
@@ -182,7 +180,13 @@ impl Shape {
         };
         let mut all = Vec::new();
         if !self.tied {
-            all.push(matrix("output.weight".into(), Role::Output, 0, embd, vocab));
+            all.push(matrix(
+                "output.weight".into(),
+                TensorRole::Output,
+                0,
+                embd,
+                vocab,
+            ));
         }
         all.push(vector("output_norm.weight".into(), embd, Fill::Norm));
         if let Some(factor) = self.rope_scaling_factor {
@@ -198,7 +202,7 @@ impl Shape {
         }
         all.push(matrix(
             "token_embd.weight".into(),
-            Role::TokenEmbd,
+            TensorRole::TokenEmbd,
             0,
             embd,
             vocab,
@@ -206,15 +210,21 @@ impl Shape {
         for layer in 0..self.n_layer {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             all.extend([
-                matrix(name("attn_k"), Role::AttnQk, layer, embd, kv),
+                matrix(name("attn_k"), TensorRole::AttnQk, layer, embd, kv),
                 vector(name("attn_norm"), embd, Fill::Norm),
-                matrix(name("attn_output"), Role::AttnOutput, layer, embd, embd),
-                matrix(name("attn_q"), Role::AttnQk, layer, embd, embd),
-                matrix(name("attn_v"), Role::AttnV, layer, embd, kv),
-                matrix(name("ffn_down"), Role::FfnDown, layer, ff, embd),
-                matrix(name("ffn_gate"), Role::FfnUpGate, layer, embd, ff),
+                matrix(
+                    name("attn_output"),
+                    TensorRole::AttnOutput,
+                    layer,
+                    embd,
+                    embd,
+                ),
+                matrix(name("attn_q"), TensorRole::AttnQk, layer, embd, embd),
+                matrix(name("attn_v"), TensorRole::AttnV, layer, embd, kv),
+                matrix(name("ffn_down"), TensorRole::FfnDown, layer, ff, embd),
+                matrix(name("ffn_gate"), TensorRole::FfnUpGate, layer, embd, ff),
                 vector(name("ffn_norm"), embd, Fill::Norm),
-                matrix(name("ffn_up"), Role::FfnUpGate, layer, embd, ff),
+                matrix(name("ffn_up"), TensorRole::FfnUpGate, layer, embd, ff),
             ]);
         }
         all

@@ -18,15 +18,15 @@ fn tiny(type_name: &str) -> SynthSpec {
 fn types_are_those_of_the_engines_quantiser() {
     let dir = tempfile::tempdir().unwrap();
     let f32_type = FileType::parse("f32").unwrap();
-    let seventy = Shape {
+    let seventy = SynthShape {
         n_layer: 80,
         n_embd: 8192,
         n_head: 64,
         n_head_kv: 8,
         n_ff: 28_672,
-        ..Shape::preset("llama3-8b").unwrap()
+        ..SynthShape::preset("llama3-8b").unwrap()
     };
-    let odd = Shape {
+    let odd = SynthShape {
         n_layer: 17,
         n_embd: 288,
         n_head: 9,
@@ -34,10 +34,10 @@ fn types_are_those_of_the_engines_quantiser() {
         n_ff: 800,
         ..seventy
     };
-    let mut shapes: Vec<Shape> = PRESETS.iter().map(|preset| preset.1).collect();
+    let mut shapes: Vec<SynthShape> = PRESETS.iter().map(|preset| preset.1).collect();
     shapes.extend([seventy, odd]);
     for (i, shape) in shapes.into_iter().enumerate() {
-        let shape = Shape {
+        let shape = SynthShape {
             n_vocab: 512,
             ..shape
         };
@@ -86,24 +86,10 @@ fn another_seed_shape_or_version_is_not_current() {
     let dir = tempfile::tempdir().unwrap();
     let spec = tiny("q8_0");
     let path = spec.write(dir.path(), &mut |_, _| ()).unwrap();
-    assert!(
-        !SynthSpec {
-            seed: 1,
-            ..spec.clone()
-        }
-        .is_current(&path)
-    );
-    let shape = Shape {
-        n_layer: 3,
-        ..spec.shape
-    };
-    assert!(
-        !SynthSpec {
-            shape,
-            ..spec.clone()
-        }
-        .is_current(&path)
-    );
+    let (mut seeded, mut deeper) = (spec.clone(), spec.clone());
+    seeded.seed = 1;
+    deeper.shape.n_layer = 3;
+    assert!(!seeded.is_current(&path) && !deeper.is_current(&path));
     let bytes = fs::read(&path).unwrap();
     let key = header::VERSION_KEY.as_bytes();
     let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4;
@@ -188,49 +174,24 @@ fn concurrent_writers_leave_one_whole_file() {
 
 #[test]
 fn shapes_that_the_engine_would_refuse_are_named() {
-    let good = Shape::preset("tiny").unwrap();
-    let says = |shape: Shape, what: &str| {
+    let good = SynthShape::preset("tiny").unwrap();
+    type Spoil = fn(&mut SynthShape);
+    let spoilt: [(Spoil, &str); 8] = [
+        (|s| s.n_layer = 0, "n_layer"),
+        (|s| s.n_embd = 100, "n_embd"),
+        (|s| s.n_head = 3, "n_head must divide"),
+        (|s| s.n_head = 0, "n_head must divide"),
+        (|s| s.n_head_kv = 3, "n_head_kv"),
+        (|s| s.n_head_kv = 0, "n_head_kv"),
+        (|s| s.n_vocab = 258, "n_vocab"),
+        (|s| s.rope_freq_base = f32::NAN, "rope_freq_base"),
+    ];
+    for (spoil, what) in spoilt {
+        let mut shape = good;
+        spoil(&mut shape);
         let error = shape.validate().unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
-    };
-    says(Shape { n_layer: 0, ..good }, "n_layer");
-    says(
-        Shape {
-            n_embd: 100,
-            ..good
-        },
-        "n_embd",
-    );
-    says(Shape { n_head: 3, ..good }, "n_head must divide");
-    says(Shape { n_head: 0, ..good }, "n_head must divide");
-    says(
-        Shape {
-            n_head_kv: 3,
-            ..good
-        },
-        "n_head_kv",
-    );
-    says(
-        Shape {
-            n_head_kv: 0,
-            ..good
-        },
-        "n_head_kv",
-    );
-    says(
-        Shape {
-            n_vocab: 258,
-            ..good
-        },
-        "n_vocab",
-    );
-    says(
-        Shape {
-            rope_freq_base: f32::NAN,
-            ..good
-        },
-        "rope_freq_base",
-    );
+    }
     assert!(SynthSpec::new("x", good, FileType::parse("iq1_s").unwrap()).is_err());
     for preset in PRESETS {
         preset.1.validate().unwrap();

@@ -32,13 +32,12 @@ const SMALLEST: f32 = 1e-4;
 /// Trained weights have thinner tails than this; bounds what one value does to its block's scale.
 const LARGEST_SIGMAS: f32 = 6.0;
 
-/// Draws tensor data from one seed.
-pub(super) struct Values {
+pub(super) struct WeightValues {
     seed: u64,
     pools: HashMap<(sys::ggml_type, u64), Vec<u8>>,
 }
 
-impl Values {
+impl WeightValues {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -219,7 +218,9 @@ mod tests {
 
     fn written(tensor: &Planned, seed: u64, index: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Values::new(seed).write(&mut bytes, index, tensor).unwrap();
+        WeightValues::new(seed)
+            .write(&mut bytes, index, tensor)
+            .unwrap();
         bytes
     }
 

@@ -166,7 +166,7 @@ fn tensors_that_decoding_does_not_use_are_not_loaded() {
     let mut model = model();
     let all = memory(&case(Axes::default()), &model).weights_bytes;
     model.unused = vec![crate::model::UnusedTensors {
-        kind: crate::model::UnusedKind::Prediction,
+        kind: crate::model::unused::UnusedKind::Prediction,
         n_tensors: 3,
         bytes: 1000,
     }];

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::clock::FakeClock;
-use crate::engine::synthetic::{Cost, SyntheticEngine};
+use crate::engine::synthetic::{SyntheticCost, SyntheticEngine};
 use crate::measure::{Call, Phase};
 use crate::plan::expand::{Axes, Host, cases};
 use crate::plan::serving::Sampling;
@@ -13,13 +13,13 @@ use crate::request::prompts::Prompt;
 use crate::request::{Endpoint, Experiment, Load};
 
 /// A call takes 1,000 ns and 10 for each token, a choice 1.
-fn cost() -> Cost {
-    Cost {
+fn cost() -> SyntheticCost {
+    SyntheticCost {
         call_ns: 1000.0,
         token_ns: 10.0,
         past_ns: 0.0,
         sample_ns: 1.0,
-        ..Cost::default()
+        ..SyntheticCost::default()
     }
 }
 
@@ -78,7 +78,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
     }
 }
 
-fn run(cost: Cost, job: &Job, stop: &dyn Fn() -> bool) -> Served {
+fn run(cost: SyntheticCost, job: &Job, stop: &dyn Fn() -> bool) -> Served {
     let clock = FakeClock::default();
     // The clock's origin is not the job's begin.
     clock.advance_ns(123_456);
@@ -88,7 +88,7 @@ fn run(cost: Cost, job: &Job, stop: &dyn Fn() -> bool) -> Served {
     serve(&engine, session.as_mut(), &clock, job, &prompts, stop)
 }
 
-fn run_whole(cost: Cost, job: &Job) -> Served {
+fn run_whole(cost: SyntheticCost, job: &Job) -> Served {
     let served = run(cost, job, &|| false);
     assert_accounted(&served);
     served
@@ -161,7 +161,7 @@ fn calls(served: &Served) -> Vec<(Phase, u32, u32, u32, u64, u64, u64)> {
 #[test]
 fn three_requests_in_two_places() {
     // Answers end when their sequence holds 5 tokens: after 2 tokens, after 3 (which is the most), after 1.
-    let cost = Cost {
+    let cost = SyntheticCost {
         end_at: Some(5),
         ..cost()
     };
@@ -207,7 +207,7 @@ fn three_requests_in_two_places() {
 
 #[test]
 fn a_request_joins_while_another_is_decoded() {
-    let cost = Cost {
+    let cost = SyntheticCost {
         end_at: Some(6),
         ..cost()
     };
@@ -250,7 +250,7 @@ fn a_long_prompt_is_computed_in_parts_beside_the_others_tokens() {
     job.case.n_ubatch = 4;
     // The second ends at its first token, so that the long one joins while the first is decoded.
     job.prompts[1].text = "b c d e f g h i j k l".to_owned();
-    let cost = Cost {
+    let cost = SyntheticCost {
         end_at: Some(11),
         ..cost()
     };
@@ -282,7 +282,7 @@ fn a_long_prompt_is_computed_in_parts_beside_the_others_tokens() {
 
 #[test]
 fn forced_length_masks_the_end() {
-    let cost = Cost {
+    let cost = SyntheticCost {
         end_at: Some(2),
         ..cost()
     };
@@ -399,7 +399,7 @@ fn a_prompt_that_does_not_fit_fails_alone() {
 
 #[test]
 fn an_engine_that_fails_ends_the_job() {
-    let cost = Cost {
+    let cost = SyntheticCost {
         fail_at_call: Some(2),
         ..cost()
     };
@@ -509,7 +509,7 @@ proptest! {
         if let Some(rate_per_s) = rate {
             job.load = Load::Open { rate_per_s, most: n_seq };
         }
-        let cost = Cost { end_at, ..cost() };
+        let cost = SyntheticCost { end_at, ..cost() };
         let served = run_whole(cost.clone(), &job);
         lines(&served);
         prop_assert_eq!(served.timelines.len(), n_requests as usize);

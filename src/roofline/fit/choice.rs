@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fit, Form, Input, Observation, fit};
+use super::{CurveForm, Fit, Input, Observation, fit};
 
 /// With fewer batch sizes a form can be chosen, but not shown to be right.
 pub const ENOUGH_TO_PROVE: usize = 8;
@@ -14,8 +14,7 @@ const TRUST_IN_CEILINGS: f64 = 2.0;
 
 /// The forms that could be fitted, and the one to believe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
-    /// The chosen one.
+pub struct FormChoice {
     pub best: Fit,
     /// All of them, the chosen one first, then by how they were judged.
     pub all: Vec<Fit>,
@@ -27,17 +26,17 @@ pub struct Choice {
 
 /// Fits every form and chooses: by AICc with at least `ENOUGH_TO_PROVE` batch sizes, else by how well each is
 /// predicted from the others, with a head start for the scaled ceilings. Needs three batch sizes; `None` with fewer.
-pub fn choose(data: &[Observation]) -> Option<Choice> {
+pub fn choose(data: &[Observation]) -> Option<FormChoice> {
     if data.len() < 3 {
         return None;
     }
     let proven = data.len() >= ENOUGH_TO_PROVE;
     let judged = |f: &Fit| match (proven, f.form) {
         (true, _) => f.aicc,
-        (false, Form::Kernels) => f.left_out_error.map(|e| e / TRUST_IN_CEILINGS),
+        (false, CurveForm::Kernels) => f.left_out_error.map(|e| e / TRUST_IN_CEILINGS),
         (false, _) => f.left_out_error,
     };
-    let mut all: Vec<Fit> = Form::ALL
+    let mut all: Vec<Fit> = CurveForm::ALL
         .iter()
         .filter_map(|&form| fit(form, data))
         .collect();
@@ -50,13 +49,12 @@ pub fn choose(data: &[Observation]) -> Option<Choice> {
             .then(a.form.cmp(&b.form))
     });
     let best = all.first().filter(|f| judged(f).is_some())?.clone();
-    Some(Choice { best, all, proven })
+    Some(FormChoice { best, all, proven })
 }
 
 /// A batch size that was kept from the fit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HeldOut {
-    /// The batch.
     pub batch: f64,
     /// Its measured step, nanoseconds.
     pub measured_ns: f64,
@@ -78,7 +76,7 @@ impl HeldOut {
 pub fn hold_out(
     data: &[Observation],
     held: &dyn Fn(&Input) -> bool,
-) -> Option<(Choice, Vec<HeldOut>)> {
+) -> Option<(FormChoice, Vec<HeldOut>)> {
     let (kept_out, fitted): (Vec<Observation>, Vec<Observation>) =
         data.iter().partition(|o| held(&o.input));
     let choice = choose(&fitted)?;

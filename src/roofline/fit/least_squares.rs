@@ -7,9 +7,7 @@ pub(super) struct Solution {
     pub x: Vec<f64>,
     /// Inverse of the normal matrix, 0 where a column was left out.
     pub inverse: Vec<Vec<f64>>,
-    /// Columns that are in use.
     pub n_used: usize,
-    /// Sum of squared residuals.
     pub rss: f64,
 }
 

@@ -8,7 +8,7 @@ mod least_squares;
 
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Choice, HeldOut, choose, hold_out};
+pub use choice::{FormChoice, HeldOut, choose, hold_out};
 use least_squares::{Solution, dot, solve};
 
 use crate::stats::interval::t_quantile;
@@ -26,19 +26,16 @@ pub struct Input {
     pub kernels_ns: Option<f64>,
 }
 
-/// A measured batch size.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// The batch.
     pub input: Input,
     /// Its median step, nanoseconds.
     pub step_ns: f64,
 }
 
-/// Kinds of curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Form {
+pub enum CurveForm {
     /// `a + b B`: a fixed cost and one for each sequence.
     Affine,
     /// `t0 + bytes / beta + flops / pi`: reading and computing one after the other. Where bytes and FLOPs are
@@ -54,8 +51,7 @@ pub enum Form {
     Kernels,
 }
 
-impl Form {
-    /// Every form.
+impl CurveForm {
     pub const ALL: [Self; 6] = [
         Self::Affine,
         Self::RooflineSum,
@@ -65,7 +61,6 @@ impl Form {
         Self::Kernels,
     ];
 
-    /// As a table says it.
     pub fn words(self) -> &'static str {
         match self {
             Self::Affine => "fixed cost + cost per sequence",
@@ -108,17 +103,14 @@ impl Form {
     }
 }
 
-/// A fitted curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
-    /// Which kind.
-    pub form: Form,
-    /// In the order of [`Form::formula`], nanoseconds for one of what they multiply (so rates are their
+    pub form: CurveForm,
+    /// In the order of [`CurveForm::formula`], nanoseconds for one of what they multiply (so rates are their
     /// inverses); 0 for those that the data left out.
     pub coefficients: Vec<f64>,
     /// The largest measured batch of the first regime, for the forms that have two.
     pub switch_after: Option<f64>,
-    /// Batch sizes fitted.
     pub n: usize,
     /// Parameters in use, the switch included.
     pub n_parameters: usize,
@@ -135,8 +127,7 @@ pub struct Fit {
 
 /// A step that was not measured, nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Expected {
-    /// What the curve says.
+pub struct ExpectedStep {
     pub ns: f64,
     /// 95% interval for a new measurement, by the delta method; none for exact fits.
     pub interval_ns: Option<(f64, f64)>,
@@ -159,13 +150,13 @@ const LEAST_RESIDUAL: f64 = 1e-4;
 const LARGEST_BATCH: f64 = 65_536.0;
 
 /// Fits one form. `None` when the data cannot: too few batch sizes, values that are not positive, no ceilings.
-pub fn fit(form: Form, data: &[Observation]) -> Option<Fit> {
+pub fn fit(form: CurveForm, data: &[Observation]) -> Option<Fit> {
     let mut fit = fit_once(form, data)?;
     fit.left_out_error = left_out_error(form, data);
     Some(fit)
 }
 
-fn fit_once(form: Form, data: &[Observation]) -> Option<Fit> {
+fn fit_once(form: CurveForm, data: &[Observation]) -> Option<Fit> {
     let mut data = data.to_vec();
     data.sort_by(|a, b| a.input.batch.total_cmp(&b.input.batch));
     if data
@@ -175,7 +166,7 @@ fn fit_once(form: Form, data: &[Observation]) -> Option<Fit> {
         return None;
     }
     // A switch lies between two measured batches; of a broken line each side needs two.
-    let margin = if form == Form::Broken { 2 } else { 1 };
+    let margin = if form == CurveForm::Broken { 2 } else { 1 };
     let switches: Vec<Option<usize>> = if form.is_split() {
         (margin..=data.len().checked_sub(margin)?)
             .map(Some)
@@ -194,11 +185,11 @@ fn fit_once(form: Form, data: &[Observation]) -> Option<Fit> {
             .collect::<Option<_>>()?;
         let solution = solve(&rows)?;
         let consistent =
-            form != Form::RooflineMax || agrees_with_its_maximum(&solution, &data, switch);
+            form != CurveForm::RooflineMax || agrees_with_its_maximum(&solution, &data, switch);
         consistent.then_some((switch, solution))
     });
     let (switch, solution) = fits.min_by(|a, b| a.1.rss.total_cmp(&b.1.rss))?;
-    let n_parameters = solution.n_used + usize::from(form == Form::Broken);
+    let n_parameters = solution.n_used + usize::from(form == CurveForm::Broken);
     if n_parameters > data.len() {
         return None;
     }
@@ -237,7 +228,7 @@ fn aicc(rss: f64, n: usize, k: usize) -> Option<f64> {
     (left > 0.0).then(|| n * mean_square.ln() + 2.0 * k + 2.0 * k * (k + 1.0) / left)
 }
 
-fn left_out_error(form: Form, data: &[Observation]) -> Option<f64> {
+fn left_out_error(form: CurveForm, data: &[Observation]) -> Option<f64> {
     if data.len() < 3 {
         return None;
     }
@@ -254,19 +245,14 @@ fn left_out_error(form: Form, data: &[Observation]) -> Option<f64> {
 
 impl Fit {
     /// The curve at a batch. `None` when the form needs ceilings that the input lacks.
-    pub fn at(&self, input: &Input) -> Option<Expected> {
+    pub fn at(&self, input: &Input) -> Option<ExpectedStep> {
         let row = self.row(input)?;
         let ns = dot(&row, &self.coefficients);
         let interval_ns = self.relative_half_width(&row, ns, 1.0).map(|half| {
             // Multiplicative, so that no end is negative.
             (ns / (1.0 + half), ns * (1.0 + half))
         });
-        (ns > 0.0).then_some(Expected { ns, interval_ns })
-    }
-
-    /// Parallel efficiency at a batch: how fast a sequence is beside one alone, `t(1) / t(B)`.
-    pub fn efficiency(&self, one: &Input, many: &Input) -> Option<f64> {
-        Some(self.at(one)?.ns / self.at(many)?.ns)
+        (ns > 0.0).then_some(ExpectedStep { ns, interval_ns })
     }
 
     /// The knee: the batch at which a step takes twice as long as for one sequence, so that each sequence is
@@ -281,19 +267,10 @@ impl Fit {
         self.with_interval(&at)
     }
 
-    /// The batch beyond which throughput falls: `sqrt(a / c)` of the Universal Scalability Law. `None` for
-    /// other forms, and where the curve shows no crosstalk.
-    pub fn peak(&self) -> Option<Batch> {
-        if self.form != Form::Usl {
-            return None;
-        }
-        self.with_interval(&|c| (c[2] > 0.0 && c[0] > 0.0).then(|| (c[0] / c[2]).sqrt()))
-    }
-
     fn row(&self, input: &Input) -> Option<Vec<f64>> {
         let second = match self.form {
             // The larger term, whichever side of the switch the batch lies on.
-            Form::RooflineMax if self.coefficients[1] > 0.0 && self.coefficients[2] > 0.0 => {
+            CurveForm::RooflineMax if self.coefficients[1] > 0.0 && self.coefficients[2] > 0.0 => {
                 self.coefficients[2] * input.flops >= self.coefficients[1] * input.bytes
             }
             _ => self.switch_after.is_some_and(|last| input.batch > last),

@@ -29,7 +29,6 @@ fn noisy(levels: &[(usize, f64)], sd: f64, seed: u64) -> Vec<f64> {
         .collect()
 }
 
-/// Optimal partitioning without pruning.
 fn brute_force(values: &[f64], s: Pelt) -> f64 {
     let cost = |x: &[f64]| {
         let mean = x.iter().sum::<f64>() / x.len() as f64;
@@ -170,10 +169,10 @@ fn changes_below_the_floor_do_not_matter_and_the_floor_can_be_set() {
 fn a_late_change_is_not_steady() {
     assert_eq!(
         steady_from(&noisy(&[(60, 6.0), (10, 9.0)], 0.05, 1)),
-        Steady::NotSteady
+        Steady::Unsettled
     );
     let drifting: Vec<f64> = (0..100).map(|i| 6.0 + f64::from(i) * 0.05).collect();
-    assert_eq!(steady_from(&drifting), Steady::NotSteady);
+    assert_eq!(steady_from(&drifting), Steady::Unsettled);
 }
 
 #[test]
@@ -183,7 +182,7 @@ fn short_or_not_finite_series_are_not_called_steady() {
     assert_eq!(steady_from(&[6.0; 10]), Steady::Settled { from: 0 });
     let mut x = vec![6.0; 40];
     x[3] = f64::NAN;
-    assert_eq!(steady_from(&x), Steady::NotSteady);
+    assert_eq!(steady_from(&x), Steady::Unsettled);
     let s = Pelt {
         noise: 1.0,
         penalty: 5.0,

@@ -360,7 +360,9 @@ fn ten_thousand_requests() {
     for line in lines(&many, OWN, 0, served) {
         writer.append(&line).expect("writes");
     }
-    let bytes = std::fs::metadata(writer.path()).expect("is there").len();
+    let bytes = std::fs::metadata(folder.path().join("run.jsonl"))
+        .expect("is there")
+        .len();
     let began = std::time::Instant::now();
     let view = RunView::read(folder.path()).expect("reads");
     let took = began.elapsed();

@@ -12,12 +12,11 @@ use crate::model::tensor_type_of;
 use crate::roofline::kernel::{Kernel, Load, Point};
 use crate::roofline::slice;
 
-/// Most copies of a kernel's weights.
 pub(super) const MAX_COPIES: u64 = 8192;
 
 /// A kernel with its weights in memory, many times over.
 #[derive(Debug)]
-pub struct Stock<'b> {
+pub struct KernelWeights<'b> {
     backend: &'b KernelBackend,
     kernel: Kernel,
     bytes: u64,
@@ -27,9 +26,9 @@ pub struct Stock<'b> {
     _context: Option<Context>,
 }
 
-impl<'b> Stock<'b> {
+impl<'b> KernelWeights<'b> {
     /// Copies of one matrix, `bytes` of them together, at least one.
-    pub(super) fn with_weights(
+    pub(super) fn copies_of(
         backend: &'b KernelBackend,
         kernel: &Kernel,
         data: &[u8],
@@ -60,7 +59,7 @@ impl<'b> Stock<'b> {
         })
     }
 
-    pub(super) fn without_weights(backend: &'b KernelBackend, kernel: &Kernel, bytes: u64) -> Self {
+    pub(super) fn none(backend: &'b KernelBackend, kernel: &Kernel, bytes: u64) -> Self {
         Self {
             backend,
             kernel: kernel.clone(),
@@ -69,11 +68,6 @@ impl<'b> Stock<'b> {
             _buffer: None,
             _context: None,
         }
-    }
-
-    /// Bytes of distinct memory that a graph's kernels go through together.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// The kernel under a load, over and over; never so often in one part that a pass takes long. `at_most_bytes` of the weights are used, at least one matrix.
@@ -119,25 +113,9 @@ impl<'b> Stock<'b> {
 }
 
 fn weight(context: &Context, kernel: &Kernel) -> *mut sys::ggml_tensor {
-    match kernel {
-        Kernel::MatMul {
-            weights,
-            n_in,
-            n_out,
-        } => context.tensor(known_type(weights), &[*n_in, *n_out]),
-        Kernel::Experts {
-            weights,
-            n_in,
-            n_out,
-            n_expert,
-            ..
-        } => context.tensor(known_type(weights), &[*n_in, *n_out, *n_expert]),
-        _ => unreachable!("only matrix kernels have weights"),
-    }
-}
-
-fn known_type(name: &str) -> sys::ggml_type {
-    tensor_type_of(name).expect("its data has just been made")
+    let (name, dimensions) = kernel.weight_shape().expect("a kernel with weights");
+    let known = tensor_type_of(name).expect("its data has just been made");
+    context.tensor(known, &dimensions)
 }
 
 /// The first kind of buffer in which the device can multiply with the weights, as llama.cpp's

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes of one kind on one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Buffer {
+pub struct DeviceBuffer {
     /// The engine's name of the place: `CPU`, `CPU_REPACK`, `CUDA0`.
     pub place: String,
     /// What it holds: `model`, `KV`, `RS` (recurrent states), `compute`, `output`.
@@ -26,7 +26,7 @@ pub struct LayersOn {
 /// What a log tells; none of it where the engine did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Found {
+pub struct EngineReport {
     /// Whether flash attention is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flash_attn: Option<bool>,
@@ -44,10 +44,10 @@ pub struct Found {
     pub layers: Vec<LayersOn>,
     /// In the order of the log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub buffers: Vec<Buffer>,
+    pub buffers: Vec<DeviceBuffer>,
 }
 
-impl Found {
+impl EngineReport {
     /// Reads the lines of loading a model, or of making a context; of several contexts the last counts.
     pub fn of<'a>(log: impl IntoIterator<Item = &'a str>) -> Self {
         let mut found = Self::default();
@@ -111,12 +111,12 @@ fn layer_device(text: &str) -> Option<&str> {
 }
 
 /// `CPU_REPACK model buffer size =    71.72 MiB`.
-fn buffer(text: &str) -> Option<Buffer> {
+fn buffer(text: &str) -> Option<DeviceBuffer> {
     let (what, size) = text.split_once(" buffer size = ")?;
     let (place, holds) = what.trim().rsplit_once(' ')?;
     let mib: f64 = size.trim().strip_suffix(" MiB")?.parse().ok()?;
     // Less than the log's resolution is not told.
-    (mib > 0.0).then(|| Buffer {
+    (mib > 0.0).then(|| DeviceBuffer {
         place: place.trim().to_owned(),
         holds: holds.to_owned(),
         bytes: (mib * (1_u64 << 20) as f64).round() as u64,
@@ -142,7 +142,7 @@ mod tests {
             "resolve_fused_ops: Flash Attention enabled",
             "sched_reserve:        CPU compute buffer size =   513.00 MiB",
         ];
-        let found = Found::of(log);
+        let found = EngineReport::of(log);
         assert_eq!(found.flash_attn, Some(true));
         assert_eq!(
             (found.kv_unified, found.sliding_cells),
@@ -156,12 +156,12 @@ mod tests {
             .sum();
         assert_eq!((kv, found.buffers.len()), (156 << 20, 4));
         let again = log.into_iter().chain(log);
-        assert_eq!(Found::of(again), found, "the last context counts");
+        assert_eq!(EngineReport::of(again), found, "the last context counts");
     }
 
     #[test]
     fn a_loaded_model_says_where_its_layers_are() {
-        let found = Found::of([
+        let found = EngineReport::of([
             "load_tensors: layer   0 assigned to device CPU, is_swa = 0",
             "load_tensors: layer   1 assigned to device CUDA0, is_swa = 0",
             "load_tensors: layer   2 assigned to device CUDA0, is_swa = 0",
@@ -185,8 +185,8 @@ mod tests {
     #[test]
     fn a_log_that_tells_nothing_is_nothing_found() {
         assert_eq!(
-            Found::of(["x", "", "flash_attn", "a = b", " buffer size = "]),
-            Found::default()
+            EngineReport::of(["x", "", "flash_attn", "a = b", " buffer size = "]),
+            EngineReport::default()
         );
     }
 }
