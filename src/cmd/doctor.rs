@@ -34,8 +34,8 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     } else {
         &[]
     };
-    unless_closed(report::print_sheet(
-        &diagnosis::sheet(&examination, busiest),
+    unless_closed(report::print_documents(
+        &[diagnosis::document(&examination, busiest)],
         &examination,
         args.output,
         &mut io::stdout().lock(),

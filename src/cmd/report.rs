@@ -19,8 +19,8 @@ use crate::price::Price;
 use crate::record::ceilings::{Found, Owner};
 use crate::record::newest;
 use crate::report::lab::Lab;
-use crate::report::terminal;
-use crate::report::{self, Answers, Files, WriteError};
+use crate::report::table::terminal;
+use crate::report::{self, Files, RunAnswers, WriteError};
 use crate::roofline::ceiling::Ceilings;
 use crate::streams::note;
 use crate::text::paragraph;
@@ -38,7 +38,7 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
     let mut view = RunView::read_all(&runs)?;
     set_price(&mut view, args.price.as_ref());
     if let Some(output) = args.output {
-        let answers = Answers::of(&view, &theory(&view), args.slo.as_ref());
+        let answers = RunAnswers::of(&view, &theory(&view), args.slo.as_ref());
         let out = &mut io::stdout().lock();
         unless_closed(report::print(&view, &answers, output, out))?;
         return Ok(DONE);
@@ -106,7 +106,7 @@ fn newest_run(out: Option<&Path>) -> Result<PathBuf> {
 /// When standard output is closed.
 pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<bool> {
     let slo = args.slo.as_ref();
-    let mut answers = Answers::of(view, &theory(view), slo);
+    let mut answers = RunAnswers::of(view, &theory(view), slo);
     let is_whole = args.no_report || write_beside_record(view, slo);
     if is_whole && !args.no_report {
         answers.report = Files::in_folder(view.folder()).html;

@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         .map(|asked| wanted_beside(asked, &prepared.plan, forced))
         .transpose()?;
     if args.dry_run {
-        say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
+        say(dry_run::document(&dry_rows(&prepared)).for_stdout())?;
         if let Some((wanted, asked)) = &wanted {
             say(wanted.dry_run(asked, &prepared))?;
         }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::view::RunView;
-use super::{csv, csv_tables, lab, page, paper, requests, shows_cells};
+use super::{csv, csv_tables, lab, requests, shows_cells};
 use crate::file::{self, OutputFile, Replace, is_stream};
 use crate::plot;
 
@@ -99,12 +99,12 @@ pub fn write_files(
     check_all(view, lab, files, plots.as_deref())?;
     let mut written = Vec::new();
     if let Some(path) = &files.html {
-        let page = page::render(lab, &view.record)?;
+        let page = lab::html::render(lab, &view.record)?;
         write(path, page.as_bytes(), files.replace(is_page))?;
         written.push(path.clone());
     }
     if let Some(path) = &files.markdown {
-        let paper = paper::render(lab);
+        let paper = lab::markdown::render(lab);
         write(path, paper.as_bytes(), files.replace(is_paper))?;
         if let Some(folder) = &plots {
             write_plots(lab, folder)?;
@@ -149,7 +149,7 @@ fn csv_files(view: &RunView, files: &Files) -> Result<Vec<(PathBuf, Vec<u8>)>, W
 
 /// Where a document's plots are; none for one that is no regular file.
 fn plots_of(document: &Path) -> Option<PathBuf> {
-    (!is_stream(document)).then(|| beside(document).join(paper::PLOTS))
+    (!is_stream(document)).then(|| beside(document).join(lab::markdown::PLOTS))
 }
 
 /// Says no before anything is written.
@@ -267,12 +267,14 @@ mod tests {
     fn a_report_knows_its_own_files() {
         let view = fixture::mixed();
         let lab = lab::Lab::of(&view, &Theory::of(&view, &|_| None), None);
-        let page = page::render(&lab, &view.record).expect("renders");
+        let page = lab::html::render(&lab, &view.record).expect("renders");
         let mut table = Vec::new();
         csv::write(&view, &mut table).expect("memory");
         let figure = lab.figures().next().expect("has figures");
         assert!(is_page(&page[..HEAD]) && !is_page("<title>Notes</title>"));
-        assert!(is_paper(&paper::render(&lab)) && !is_paper("# My notes\n\n- **run**: away"));
+        assert!(
+            is_paper(&lab::markdown::render(&lab)) && !is_paper("# My notes\n\n- **run**: away")
+        );
         assert!(is_csv(&String::from_utf8(table).expect("text")) && !is_csv("name,cells"));
         assert!(plot::is_file(&plot::svg(figure, plot::Look::File)));
         assert!(!plot::is_file("<svg xmlns=\"http://www.w3.org/2000/svg\">"));

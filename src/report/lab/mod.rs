@@ -8,6 +8,8 @@ mod energy;
 mod environment;
 mod experiments;
 mod gpu;
+pub mod html;
+pub mod markdown;
 mod requests;
 mod resources;
 mod results;
@@ -15,6 +17,7 @@ mod results;
 mod tests;
 
 use super::suggest::{self, Suggestion};
+use super::table::{Table, TableOf};
 use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::curve::is_measured;
@@ -63,59 +66,13 @@ pub enum Block {
     /// Sentences with their evidence.
     Findings(Vec<Finding>),
     /// A table.
-    Table(Grid),
+    Table(Table),
     /// Plots that belong side by side.
     Figures(Vec<Figure>),
     /// What was not measured, and the command that would.
     Missing(String, String),
     /// Long text that is folded away.
     Folded(String, String),
-}
-
-/// A table.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Grid {
-    /// The columns' headings.
-    pub head: Vec<Head>,
-    /// The rows: as many values as columns, or fewer, when the last one takes the rest of its row.
-    pub rows: Vec<Vec<String>>,
-}
-
-/// A column's heading.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Head {
-    /// What, and in which unit.
-    pub text: String,
-    /// Whether its values are numbers.
-    pub is_number: bool,
-}
-
-impl Grid {
-    /// An empty table; the headings before `|` are of words, the others of numbers.
-    fn of(words: &[&str], numbers: &[&str]) -> Self {
-        let head = |is_number| {
-            move |text: &&str| Head {
-                text: (*text).to_owned(),
-                is_number,
-            }
-        };
-        let words = words.iter().map(head(false));
-        Self {
-            head: words.chain(numbers.iter().map(head(true))).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// Two columns: what, and its value; without the lines that have none.
-    fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Self {
-        let mut grid = Self::of(&["", ""], &[]);
-        let known = facts.into_iter().filter_map(|(what, value)| {
-            let value = value.filter(|v| !v.is_empty())?;
-            Some(vec![what.to_owned(), value])
-        });
-        grid.rows.extend(known);
-        grid
-    }
 }
 
 impl Block {
@@ -272,7 +229,7 @@ impl Both<'_> {
     }
 
     fn resources(self) -> Vec<Block> {
-        self.blocks(resources::blocks, requests::resources)
+        self.blocks(resources::of_cells, resources::of_jobs)
     }
 
     fn bottleneck(self) -> Vec<Block> {
@@ -283,7 +240,18 @@ impl Both<'_> {
     }
 
     fn opportunities(self) -> Vec<Block> {
-        self.blocks(conclusions::opportunities, requests::opportunities)
+        let mut found = Vec::from_iter(conclusions::missing_cpu_features(self.view));
+        if super::shows_cells(self.view) {
+            found.extend(conclusions::opportunities(self.view));
+        }
+        let requests = self.view.requests.iter();
+        found.extend(requests.flat_map(requests::opportunities));
+        if found.is_empty() {
+            let nothing =
+                "The data of this run suggest no change; the commands below would add evidence.";
+            found.push(nothing.to_owned());
+        }
+        vec![Block::List(found)]
     }
 
     fn trouble(self) -> Vec<Block> {
@@ -333,51 +301,34 @@ fn threads_up_to_cores(view: &RunView) -> Option<String> {
     (values.len() > 1).then(|| suggest::list(&values))
 }
 
-/// What stands at the beginning of each row of a table of cells: what tells one from another.
-struct Places {
-    /// The axes that differ, besides the ones that always have a column.
-    axes: Vec<Axis>,
+/// A table of cells with the columns that tell them apart.
+fn cell_table<'a, R>(
+    view: &RunView,
+    rows: &'a [R],
+    cell: impl Fn(&'a R) -> &'a CellView,
+) -> TableOf<'a, R> {
+    let mut axes = Axis::varying(view.cells.iter().map(|c| &c.case));
+    let own = ["model", "batch", "n_prompt", "n_gen"];
+    axes.retain(|a| !own.contains(&a.name()));
+    let settings = |case: &Case| {
+        let settings = axes
+            .iter()
+            .map(|a| format!("{} {}", a.name(), a.value(case)));
+        short(&settings.collect::<Vec<_>>().join(", "))
+    };
+    Table::of(rows)
+        .words("model", |row| short(&cell(row).case.model))
+        .words("settings", |row| settings(&cell(row).case))
+        .only_if(!axes.is_empty())
+        .numbers("batch", |row| cell(row).case.n_seq)
+        .numbers("prompt", |row| cell(row).case.n_prompt)
+        .numbers("generated", |row| cell(row).case.n_gen)
 }
 
-impl Places {
-    fn of(view: &RunView) -> Self {
-        let mut axes = Axis::varying(view.cells.iter().map(|c| &c.case));
-        let own = ["model", "batch", "n_prompt", "n_gen"];
-        axes.retain(|a| !own.contains(&a.name()));
-        Self { axes }
-    }
+/// Rows of a table of cells or jobs; cells.csv and requests.csv have all of them.
+const MOST_ROWS: usize = 100;
 
-    /// A table with these columns first, then columns of numbers.
-    fn grid(&self, numbers: &[&str]) -> Grid {
-        let words: &[&str] = if self.axes.is_empty() {
-            &["model"]
-        } else {
-            &["model", "settings"]
-        };
-        Grid::of(
-            words,
-            &[&["batch", "prompt", "generated"], numbers].concat(),
-        )
-    }
-
-    /// A cell's values in them.
-    fn row(&self, cell: &CellView) -> Vec<String> {
-        let case = &cell.case;
-        let mut row = vec![short(&case.model)];
-        if !self.axes.is_empty() {
-            let settings: Vec<String> = self
-                .axes
-                .iter()
-                .map(|a| format!("{} {}", a.name(), a.value(case)))
-                .collect();
-            row.push(short(&settings.join(", ")));
-        }
-        row.extend([case.n_seq, case.n_prompt, case.n_gen].map(|n| n.to_string()));
-        row
-    }
-}
-
-/// A value or n/a.
-fn or_na(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "n/a".to_owned())
+/// The first rows, as many as a table has.
+fn first_rows<R>(rows: &[R]) -> &[R] {
+    &rows[..rows.len().min(MOST_ROWS)]
 }

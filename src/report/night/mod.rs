@@ -3,81 +3,52 @@
 mod notes;
 
 use super::axes;
-use super::comparison::{cell_columns, differences, listed, range};
-use super::sheet::{Column, Sheet, p_value, signed_percent};
+use super::comparison::{differences, listed, of_cells, range};
+use super::table::{Document, Table};
 use crate::compare::{more_in_short, would_need};
 use crate::gate::{Against, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
+use crate::units::{p_value, signed_percent};
 
 /// A gate's table, what it was held against, and what to do.
-pub fn sheet(report: &GateReport) -> Sheet {
+pub fn document(report: &GateReport) -> Document {
     let cases: Vec<&Case> = report.cells.iter().map(|c| &c.case).collect();
-    let mut above = vec![
-        ("verdict".to_owned(), verdict(report)),
-        ("run".to_owned(), report.run.clone()),
-        ("baseline".to_owned(), baseline(report)),
-    ];
-    above.extend(
-        report
-            .rerun
-            .iter()
-            .map(|run| ("rerun".to_owned(), run.clone())),
-    );
-    above.push(("cells".to_owned(), axes::constants(&cases)));
-    above.extend(differences(&report.differences));
-    let mut below = Vec::new();
-    below.extend(listed("not measured tonight", &report.missing));
-    below.extend(listed("not in the baseline", &report.new));
-    below.extend(notes::below(report));
-    Sheet {
-        title: format!("{}: {}", report.run, report.verdict.word()),
-        above,
-        columns: columns(report, &cases),
-        below,
-    }
+    Document::new(
+        format!("{}: {}", report.run, report.verdict.word()),
+        table(report),
+    )
+    .above("verdict", verdict(report))
+    .above("run", report.run.as_str())
+    .above("baseline", baseline(report))
+    .all_above(report.rerun.iter().map(|run| ("rerun", run.clone())))
+    .above("cells", axes::constants(&cases))
+    .all_above(differences(&report.differences))
+    .all_below(listed("not measured tonight", &report.missing))
+    .all_below(listed("not in the baseline", &report.new))
+    .all_below(notes::below(report))
 }
 
-fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
-    let of = |value: &dyn Fn(&CellResult) -> String| {
-        report.cells.iter().map(value).collect::<Vec<String>>()
-    };
-    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
-    let mut columns = cell_columns(cases);
-    columns.extend([
-        Column::numbers(
-            "time",
-            0,
-            of(&|c| or_na(c.slowdown.map(|s| signed_percent(s.estimate)))),
-        ),
-        Column::numbers(
-            "95% interval",
-            0,
-            of(&|c| or_na(c.slowdown.as_ref().map(range))),
-        ),
-        Column::numbers("p", 2, of(&|c| or_na(c.p_adjusted.map(p_value)))),
-    ]);
-    if report.cells.iter().any(|c| c.p_night.is_some()) {
-        let p = |c: &CellResult| or_na(c.p_night.map(p_value));
-        columns.push(Column::numbers("p nights", 4, of(&p)));
-    }
-    if report.rerun.is_some() {
-        let again = |c: &CellResult| Some(signed_percent(c.rerun?.slowdown?.estimate));
-        columns.push(Column::numbers(
-            "rerun",
-            0,
-            of(&|c| again(c).unwrap_or_default()),
-        ));
-    }
-    columns.push(Column::numbers(
-        "against",
-        3,
-        of(&|c| match c.against {
+fn table(report: &GateReport) -> Table {
+    let again = |c: &CellResult| Some(signed_percent(c.rerun?.slowdown?.estimate));
+    of_cells(Table::of(&report.cells), |c| &c.case)
+        .numbers("time", |c| c.slowdown.map(|s| signed_percent(s.estimate)))
+        .numbers("95% interval", |c| c.slowdown.as_ref().map(range))
+        .numbers("p", |c| c.p_adjusted.map(p_value))
+        .rank(2)
+        .numbers("p nights", |c| c.p_night.map(p_value))
+        .rank(4)
+        .only_if(report.cells.iter().any(|c| c.p_night.is_some()))
+        .numbers("rerun", again)
+        .blank()
+        .only_if(report.rerun.is_some())
+        .numbers("against", |c| match c.against {
             Against::Processes(n) => format!("{n} processes"),
             Against::Nights(n) => format!("{n} nights"),
-        }),
-    ));
-    columns.push(Column::words("verdict", 0, of(&in_full)).or_short(of(&in_short)));
-    columns
+        })
+        .rank(3)
+        .words("verdict", in_full)
+        .short(in_short)
+        .table()
 }
 
 fn in_full(cell: &CellResult) -> String {

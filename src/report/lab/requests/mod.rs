@@ -1,10 +1,10 @@
-//! The report's sections on requests: by class, the experiments, what they take, targets beside each other, answers.
+//! The report's sections on requests: by class, the experiments, what limits them, targets beside each other, answers.
 
 mod experiments;
-mod takes;
+mod limits;
 mod targets;
 
-use super::{Block, Grid, missing_or_text, or_na};
+use super::{Block, MOST_ROWS, first_rows, missing_or_text};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
@@ -12,6 +12,7 @@ use crate::report::requests::{
     answers as n_answers, failures, ms, rate, s, warnings, with_classes,
 };
 use crate::report::suggest::{Suggestion, fitting};
+use crate::report::table::{Table, Tone};
 use crate::request::Experiment;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
@@ -20,13 +21,11 @@ use crate::view::RunView;
 use crate::view::requests::{Figures, JobView, RequestsView};
 
 pub(super) use experiments::blocks as experiments;
-pub(super) use takes::{bottleneck, opportunities, resources};
+pub(super) use limits::{bottleneck, opportunities};
 pub(super) use targets::{beside, facts as target_facts};
 
 /// Columns of a prompt that are quoted.
 const QUOTED: usize = 140;
-/// Rows of a table; more are in requests.csv and `-o json`.
-const MOST_ROWS: usize = 100;
 /// Answers that are shown of a target.
 const MOST_ANSWERS: usize = 6;
 
@@ -130,40 +129,41 @@ pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-/// A row of a class's table: its name, and a class's value.
-type MetricRow<'a> = (&'a str, &'a dyn Fn(&Figures) -> String);
+/// A figure of a class of prompts: its name and its value.
+type ClassFigure = (&'static str, fn(&Figures) -> Option<String>);
+
+const CLASS_FIGURES: [ClassFigure; 13] = [
+    ("answers", |f| Some(f.n_whole.to_string())),
+    ("mean latency, s", |f| s(f.latency_ns.mean)),
+    ("median latency, s", |f| s(f.latency_ns.median)),
+    ("p95 latency, s", |f| s(f.latency_ns.p95)),
+    ("p99 latency, s", |f| s(f.latency_ns.p99)),
+    ("mean TPS, tokens/s", |f| rate(f.tokens_per_s)),
+    ("mean TTFT, s", |f| s(f.ttft_ns.mean)),
+    ("mean visible TTFT, s", |f| s(f.ttft_visible_ns.mean)),
+    ("mean TPOT, ms", |f| ms(f.tpot_ns.mean)),
+    ("p99 ITL, ms", |f| ms(f.gap_ns.p99)),
+    ("TTFT's share of latency", |f| {
+        f.ttft_share.map(units::percent)
+    }),
+    ("prompt tokens in all", |f| {
+        f.n_prompt.map(|n| n.to_string())
+    }),
+    ("generated tokens in all", |f| {
+        f.n_generated.map(|n| n.to_string())
+    }),
+];
 
 /// A column a class.
-fn class_table(job: &JobView) -> Grid {
-    let names: Vec<String> = job.classes.iter().map(|c| short(&c.class)).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut grid = Grid::of(&["metric"], &names);
-    let tokens = |n: Option<u64>| or_na(n.map(|n| n.to_string()));
-    let rows: [MetricRow<'_>; 13] = [
-        ("answers", &|f| f.n_whole.to_string()),
-        ("mean latency, s", &|f| s(f.latency_ns.mean)),
-        ("median latency, s", &|f| s(f.latency_ns.median)),
-        ("p95 latency, s", &|f| s(f.latency_ns.p95)),
-        ("p99 latency, s", &|f| s(f.latency_ns.p99)),
-        ("mean TPS, tokens/s", &|f| rate(f.tokens_per_s)),
-        ("mean TTFT, s", &|f| s(f.ttft_ns.mean)),
-        ("mean visible TTFT, s", &|f| s(f.ttft_visible_ns.mean)),
-        ("mean TPOT, ms", &|f| ms(f.tpot_ns.mean)),
-        ("p99 ITL, ms", &|f| ms(f.gap_ns.p99)),
-        ("TTFT's share of latency", &|f| {
-            or_na(f.ttft_share.map(units::percent))
-        }),
-        ("prompt tokens in all", &|f| tokens(f.n_prompt)),
-        ("generated tokens in all", &|f| tokens(f.n_generated)),
-    ];
+fn class_table(job: &JobView) -> Table {
     let has_reasoned = job.figures.counting.n_reasoned > 0;
-    let shown = |name: &str| has_reasoned || !name.contains("visible");
-    for (name, of) in rows.into_iter().filter(|(name, _)| shown(name)) {
-        let mut row = vec![name.to_owned()];
-        row.extend(job.classes.iter().map(|c| of(&c.figures)));
-        grid.rows.push(row);
+    let is_shown = |(name, _): &ClassFigure| has_reasoned || !name.contains("visible");
+    let figures: Vec<ClassFigure> = CLASS_FIGURES.into_iter().filter(is_shown).collect();
+    let mut table = Table::of(&figures).words("metric", |(name, _)| *name);
+    for class in &job.classes {
+        table = table.numbers(short(&class.class), |(_, of)| of(&class.figures));
     }
-    grid
+    table.table()
 }
 
 /// The first prompt of each class, quoted.
@@ -191,58 +191,31 @@ fn first_prompts(job: &JobView) -> Vec<String> {
         .collect()
 }
 
-fn every_job(requests: &RequestsView) -> Grid {
-    let several = requests.targets.len() > 1;
-    let words: &[&str] = if several {
-        &["job", "target", "load"]
-    } else {
-        &["job", "load"]
-    };
-    let has_reasoned = requests.any_reasoned();
-    let mut numbers = vec!["answers", "mean s", "median s", "p95 s", "p99 s", "TTFT ms"];
-    numbers.extend(has_reasoned.then_some("visible TTFT ms"));
-    numbers.extend([
-        "TPOT ms",
-        "ITL p99 ms",
-        "wait ms",
-        "tokens/s",
-        "requests/s",
-        "tokens in all",
-    ]);
-    let mut grid = Grid::of(words, &numbers);
-    for job in requests.jobs.iter().take(MOST_ROWS) {
-        let f = &job.figures;
-        let mut row = vec![short(&job.job.name)];
-        if several {
-            row.push(short(&job.target));
-        }
-        row.push(load(&job.job.load));
-        if !job.is_measured() {
-            row.push(n_answers(job));
-            row.extend(failures(f));
-            grid.rows.push(row);
-            continue;
-        }
-        row.extend([
-            n_answers(job),
-            s(f.latency_ns.mean),
-            s(f.latency_ns.median),
-            s(f.latency_ns.p95),
-            s(f.latency_ns.p99),
-            ms(f.ttft_ns.median),
-        ]);
-        row.extend(has_reasoned.then(|| ms(f.ttft_visible_ns.median)));
-        row.extend([
-            ms(f.tpot_ns.median),
-            ms(f.gap_ns.p99),
-            ms(f.wait_ns.median),
-            rate(job.tokens_per_s),
-            rate(job.requests_per_s),
-            or_na(f.n_generated.map(|n| n.to_string())),
-        ]);
-        grid.rows.push(row);
-    }
-    grid
+fn every_job(requests: &RequestsView) -> Table {
+    let failed = |job: &JobView| (failures(&job.figures).unwrap_or_default(), Tone::Failure);
+    Table::of(first_rows(&requests.jobs))
+        .words("job", |j| short(&j.job.name))
+        .words("target", |j| short(&j.target))
+        .only_if(requests.has_several_targets())
+        .words("load", |j| load(&j.job.load))
+        .numbers("answers", n_answers)
+        .texts(|j| (!j.is_measured()).then(|| failed(j)))
+        .numbers("mean s", |j| s(j.figures.latency_ns.mean))
+        .numbers("median s", |j| s(j.figures.latency_ns.median))
+        .numbers("p95 s", |j| s(j.figures.latency_ns.p95))
+        .numbers("p99 s", |j| s(j.figures.latency_ns.p99))
+        .numbers("TTFT ms", |j| ms(j.figures.ttft_ns.median))
+        .numbers("visible TTFT ms", |j| ms(j.figures.ttft_visible_ns.median))
+        .only_if(requests.any_reasoned())
+        .numbers("TPOT ms", |j| ms(j.figures.tpot_ns.median))
+        .numbers("ITL p99 ms", |j| ms(j.figures.gap_ns.p99))
+        .numbers("wait ms", |j| ms(j.figures.wait_ns.median))
+        .numbers("tokens/s", |j| rate(j.tokens_per_s))
+        .numbers("requests/s", |j| rate(j.requests_per_s))
+        .numbers("tokens in all", |j| {
+            j.figures.n_generated.map(|n| n.to_string())
+        })
+        .table()
 }
 
 /// How requests of the typical job are spread.
