@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::answers::{AnswerRow, RunAnswers};
 use super::notes::run_warnings;
-use super::requests;
-use super::row::rows;
+use super::requests::row::JobRow;
+use super::row::CellRow;
 use super::view::RunView;
 use crate::text::shown_json;
 
@@ -58,11 +58,11 @@ fn each(
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let answers = &answers.rows();
-    for row in rows(view, &run_warnings(view)) {
+    for row in CellRow::all(view, &run_warnings(view)) {
         take(&json(&WithAnswers { row, answers })?)?;
     }
     if let Some(requests) = &view.requests {
-        for row in requests::row::rows(view, requests) {
+        for row in JobRow::all(view, requests) {
             take(&json(&WithAnswers { row, answers })?)?;
         }
     }
