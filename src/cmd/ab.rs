@@ -28,7 +28,7 @@ use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
 use crate::report::table::Note;
-use crate::report::{self, Form, comparison};
+use crate::report::{self, DocumentForm, comparison};
 use crate::run::Ended;
 use crate::run::lane::{Crew, Lane};
 use crate::run::resume::Done;
@@ -76,7 +76,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let mut code = exit_code(ended, &[&a, &b]);
     let is_whole = a.any_measured() && b.any_measured();
     let has_reports = !args.output.no_report;
-    if has_reports && (is_whole || matches!(form, Form::Json)) {
+    if has_reports && (is_whole || matches!(form, DocumentForm::Json)) {
         for view in [&a, &b] {
             let written = super::report::write_beside_record(view, args.output.slo.as_ref());
             code = with_reports(code, written);
@@ -84,7 +84,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     }
     if !is_whole {
         // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
-        if matches!(form, Form::Json) {
+        if matches!(form, DocumentForm::Json) {
             let name = folder.display();
             note(format_args!(
                 "{name}: one side has nothing measured, so there is nothing to compare"
@@ -391,11 +391,11 @@ fn measure(sides: [Side; 2], out: &Path) -> Result<(PathBuf, Ended)> {
 /// Whether a comparison can be printed so.
 impl report::Output {
     /// The form of a comparison; none for forms that only tables of cells have.
-    fn document_form(self) -> Option<Form> {
+    fn document_form(self) -> Option<DocumentForm> {
         match self {
-            Self::Table => Some(Form::Table),
-            Self::Md => Some(Form::Md),
-            Self::Json => Some(Form::Json),
+            Self::Table => Some(DocumentForm::Table),
+            Self::Md => Some(DocumentForm::Md),
+            Self::Json => Some(DocumentForm::Json),
             Self::Csv | Self::Jsonl => None,
         }
     }

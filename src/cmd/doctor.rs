@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{DONE, prepare, unless_closed};
 use crate::cli::DoctorArgs;
 use crate::doctor::{Engine, Facts, examine, observe};
-use crate::report::{self, Form, diagnosis};
+use crate::report::{self, DocumentForm, diagnosis};
 use crate::run::supervisor::{Worker, WorkerCommand};
 use crate::streams::note;
 use crate::units;
@@ -28,7 +28,7 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     let observed = observe(&facts.question(args.lasting))?;
     let examination = examine(&facts, &observed);
     // Names of other programs are for whoever sits here: no file and no pipeline gets them.
-    let is_seen = args.output == Form::Table && io::stdout().is_terminal();
+    let is_seen = args.output == DocumentForm::Table && io::stdout().is_terminal();
     let busiest = if is_seen {
         observed.busiest.as_slice()
     } else {

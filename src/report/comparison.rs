@@ -15,7 +15,7 @@ use crate::units::{self, p_value, signed_percent};
 /// Columns of a model's name.
 const MODEL_WIDTH: usize = 20;
 
-/// Lists in the text beside a table end after so many names.
+/// Names in a list beside a table.
 const MOST_NAMES: usize = 20;
 
 /// A comparison as programs get it.
@@ -206,7 +206,7 @@ fn legend(c: &Comparison) -> String {
         format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
     });
     format!(
-        "{quantity}: {longer}, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
+        "{quantity}: {longer}, from medians of processes. p: p-value of no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, +1 \
          when every process of B {is_worse}. Changes within {} do not matter. (+N): would need about N more processes a side \
          (--replicates).{cost}",
         percent(c.same_within)

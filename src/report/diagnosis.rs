@@ -35,7 +35,7 @@ pub fn document(examination: &Examination, busiest: &[Neighbour]) -> Document {
     if checks.iter().any(has_unknown_gain) {
         document = document.below(
             "",
-            "where no gain is named, it is not known: change one thing, look again, and compare",
+            "a gain that is not named is not known: change one thing, examine again, and compare",
         );
     }
     // An empty line: the last word stands alone.

@@ -37,7 +37,7 @@ use std::io::{self, Write};
 pub use answers::RunAnswers;
 use cells::Detail;
 use clap::ValueEnum;
-pub use files::{Files, HTML_NAME, WriteError, write_files};
+pub use files::{HTML_NAME, ReportError, ReportFiles, write_files};
 pub use requests::rounds_of;
 pub use table::Document;
 use table::terminal;
@@ -49,7 +49,7 @@ pub use crate::view;
 use crate::view::fixture;
 use view::RunView;
 
-/// Form of a run's table.
+/// DocumentForm of a run's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Output {
     /// For people, fitted to the terminal
@@ -65,9 +65,9 @@ pub enum Output {
     Jsonl,
 }
 
-/// Form of a comparison or a verdict.
+/// DocumentForm of a comparison or a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Form {
+pub enum DocumentForm {
     /// For people, fitted to the terminal
     #[default]
     Table,
@@ -150,15 +150,15 @@ fn documents(view: &RunView, detail: Detail) -> Vec<Document> {
 pub fn print_documents(
     documents: &[Document],
     data: &impl serde::Serialize,
-    form: Form,
+    form: DocumentForm,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let texts = documents.iter().map(|document| match form {
-        Form::Md => document.markdown(),
+        DocumentForm::Md => document.markdown(),
         _ => document.for_stdout() + "\n",
     });
     match form {
-        Form::Json => json::pretty(data, out)?,
+        DocumentForm::Json => json::pretty(data, out)?,
         _ => out.write_all(texts.collect::<Vec<_>>().join("\n").as_bytes())?,
     }
     out.flush()

@@ -65,15 +65,15 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     match &view.end {
         None => {
-            texts.push("the run has not ended: it is still going on, or was cut off".to_owned())
+            texts.push("the run has not ended: it is still running, or it was cut off".to_owned())
         }
         Some(end) if end.interrupted => texts.push("the run was interrupted".to_owned()),
         Some(_) => {}
     }
     if let n @ 1.. = view.header.n_repeated_lines {
         texts.push(format!(
-            "{} in the record again and count once; the record was copied or joined wrongly",
-            plural(n, "line stands", "lines stand")
+            "{} in the record and counted once; the record was copied or joined wrongly",
+            plural(n, "line is repeated", "lines are repeated")
         ));
     }
     texts.extend(cells::without_p99(view));

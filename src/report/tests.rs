@@ -15,7 +15,7 @@ use crate::plan::Case;
 use crate::plan::axis::AXES;
 use crate::record::{Line, Outcome};
 
-/// Of a machine whose ceilings nobody measured.
+/// Of a machine whose ceilings were not measured.
 fn answers(view: &RunView) -> RunAnswers {
     RunAnswers::of(view, &Theory::of(view, &|_| None), None)
 }

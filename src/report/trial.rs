@@ -16,7 +16,7 @@ pub fn document(trial: &Trial) -> Document {
         document = document.above("slower", runs(&trial.slower, trial.disturbed_slower));
     }
     let rule = format!(
-        "tolerance {}, alpha {}, nights taken to differ by {}, {}",
+        "tolerance {}, alpha {}, nights assumed to differ by {}, {}",
         percent(rule.tolerance),
         rule.alpha,
         percent(rule.night_sd),
@@ -87,8 +87,8 @@ fn legend(trial: &Trial) -> String {
         ""
     };
     format!(
-        "unchanged: every ordered pair of the {} unchanged runs, the next run as the rerun; pairs share runs, so they are fewer \
-         than they look.{labels} suspected: before the rerun. naive rule: fails when the mean of a cell is slower by \
+        "unchanged: every ordered pair of the {} unchanged runs, the next run as the rerun; pairs share runs, so they are not \
+         independent.{labels} suspected: before the rerun. naive rule: fails when the mean of a cell is slower by \
          more than {}.",
         trial.runs.len(),
         percent(NAIVE)

@@ -46,7 +46,7 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
             None => command,
         };
         blocks.push(Block::Missing(
-            "What to expect follows from the ceilings of the run's machine, which are not known here. They are measured there:"
+            "Expectations need the ceilings of the run's machine, which are not known here. This measures them on that machine:"
                 .to_owned(),
             command.to_string(),
         ));
@@ -54,7 +54,7 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
     if !theory.cells.is_empty() {
         blocks.push(Block::Text(
             "Bytes and FLOPs of the middle decode step are computed from the file's shape, the rates from them and the \
-             measured step. MBU and MFU are these rates as shares of what this machine was measured to do at best."
+             measured step. MBU and MFU are these rates as shares of this machine's measured ceilings."
                 .to_owned(),
         ));
         blocks.push(Block::Table(expected(view, theory)));
@@ -94,7 +94,7 @@ fn fits(theory: &Theory) -> Vec<Block> {
         let n = fit.fit.n;
         let proven = match fit.proven {
             true => format!("chosen by AICc among {n} batch sizes"),
-            false => format!("which describes these {n} batch sizes and is not proven by them"),
+            false => format!("which fits these {n} batch sizes; they are too few to prove it"),
         };
         format!(
             "{}: the step follows t = {} ({}){residual}; {proven}.{knee}",
@@ -268,8 +268,8 @@ fn too_many_threads(view: &RunView) -> Option<String> {
     let over = measured.filter(|c| c.case.n_threads > cores).count();
     (over > 0).then(|| {
         format!(
-            "Use at most {cores} threads: {over} of the cells had more than this process may use, and threads that do not \
-             run hold up the others."
+            "Use at most {cores} threads: {over} of the cells had more than this process may use, and the others wait for \
+             those that do not run."
         )
     })
 }

@@ -76,8 +76,8 @@ fn table(view: &RunView, cells: &[&CellView]) -> Table {
 fn reading(view: &RunView, cells: &[&CellView]) -> String {
     let mut text = String::from(
         "Joules per token: by the devices' own energy counters while tokens were generated, of all sequences together; n/a \
-         where a phase was too short for the counter. Power: the mean of the same time. CPU: whole packages, everybody's work \
-         included; the rest of the machine is in no figure.",
+         where a phase was too short for the counter. Power: the mean of the same time. CPU: whole packages, \
+         including the work of other programs; no figure includes the rest of the machine.",
     );
     let energies = || {
         let of_cell = |cell: &&&CellView| SOURCES.map(|(_, energy, _)| energy(cell).copied());
@@ -85,11 +85,11 @@ fn reading(view: &RunView, cells: &[&CellView]) -> String {
     };
     match energies().find_map(|e| e.idle_over_ns) {
         Some(ns) => text.push_str(&format!(
-            " Idle power: the mean over {} before anything was loaded; above idle is what is left without it.",
+            " Idle power: the mean over {} before anything was loaded; above idle: without this power.",
             units::duration(ns)
         )),
         None if energies().any(|e| e.idle_power_w.is_some()) => text.push_str(
-            " Idle power: one reading of the power sensor before anything was loaded; above idle is what is left without it.",
+            " Idle power: one reading of the power sensor before anything was loaded; above idle: without this power.",
         ),
         None => {}
     }

@@ -24,14 +24,14 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     let one = || {
         missing(
             view,
-            "This run has one batch size only.",
+            "This run has only one batch size.",
             &[("batch", "1,8,32")],
         )
     };
     blocks.extend(settings(view, "batch", one));
     blocks.push(Block::Heading("Impact of temperature".to_owned()));
     blocks.push(Block::Text(
-        "Not measured: the next token is always the most likely one, so a temperature has no part in these figures."
+        "Not measured: the next token is always the most likely one, so temperature does not affect these figures."
             .to_owned(),
     ));
     blocks
@@ -100,7 +100,7 @@ impl Impact {
         let mut blocks = vec![Block::Heading(self.title.to_owned())];
         let curves = main_curves(long_curves(view, self.along), self.along, MOST_SENTENCES);
         if curves.is_empty() {
-            let what = format!("This run has one {} only.", self.along.words());
+            let what = format!("This run has only one {}.", self.along.words());
             let values = self.values.as_deref();
             blocks.push(match (values, self.along) {
                 (Some(values), along) => missing(view, what, &[(along.name(), values)]),
@@ -180,7 +180,7 @@ fn precision(view: &RunView) -> Vec<Block> {
     found.sort_unstable();
     found.dedup();
     if found.len() < 2 {
-        return another_type(view, "This run has one type of file only.");
+        return another_type(view, "This run has only one type of file.");
     }
     vec![
         Block::Text(
@@ -233,7 +233,7 @@ pub(super) fn another_type(view: &RunView, what: &str) -> Vec<Block> {
 
 /// Why the cache's type was not varied, and how it can be.
 fn one_cache_type(view: &RunView) -> Block {
-    const WHAT: &str = "This run has one type of K cache only.";
+    const WHAT: &str = "This run has only one type of K cache.";
     let Some(model) = template(view).and_then(|case| view.model(&case.model)) else {
         return Block::Text(WHAT.to_owned());
     };
@@ -244,7 +244,7 @@ fn one_cache_type(view: &RunView) -> Block {
     let fits = |dim: Option<u32>| dim.is_none_or(|dim| dim.is_multiple_of(32));
     if !(fits(model.head_dim_k) && fits(model.head_dim_v)) {
         return Block::Text(format!(
-            "{WHAT} The model's heads are no multiple of 32 wide, which quantised caches need."
+            "{WHAT} Quantised caches need heads whose width is a multiple of 32; the model's is not."
         ));
     }
     let over = [

@@ -85,8 +85,8 @@ fn device<'a>(view: &'a RunView, cell: &CellView) -> Option<&'a Gpu> {
 fn reading(view: &RunView, cells: &[&CellView]) -> String {
     let mut text = String::from(
         "MBU: bytes of weights and KV cache that a step reads, over the step and the bandwidth that the device has by its \
-         data sheet. Memory: in use by anybody, of all GPUs that the cell used; before the model was loaded, after, and at \
-         most while the cell was measured. Power by the sensor, over the whole repetition, is a picture and no measurement.",
+         data sheet. Memory: in use by all programs, on all GPUs of the cell: before the model was loaded, after it, and the \
+         peak while the cell was measured. Power by the sensor: its mean over the whole repetition, for orientation only.",
     );
     if let Some(rate) = cells
         .first()

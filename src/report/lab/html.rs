@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("../../../templates/report.js");
 
 #[derive(Template)]
 #[template(path = "report.html")]
-struct Page<'a> {
+struct ReportPage<'a> {
     lab: &'a Lab,
     version: &'static str,
     record: String,
@@ -27,7 +27,7 @@ struct Page<'a> {
 /// When the template engine says so, which for this template and text in memory it does not.
 pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Error> {
     let name = record.file_name().unwrap_or(record.as_os_str());
-    let page = Page {
+    let page = ReportPage {
         lab,
         version: env!("CARGO_PKG_VERSION"),
         record: crate::text::short(&name.to_string_lossy()),
@@ -36,7 +36,7 @@ pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Err
     Ok(crate::text::document(&page))
 }
 
-impl Page<'_> {
+impl ReportPage<'_> {
     fn style(&self) -> String {
         let (light, dark) = plot::css_variables();
         format!(

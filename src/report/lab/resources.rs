@@ -267,13 +267,13 @@ fn growth(view: &RunView, cells: &[&CellView]) -> Vec<String> {
     }
     if sentences.is_empty() {
         sentences.push(
-            "How memory grows with the context needs three cells of one model with different caches.".to_owned(),
+            "The growth of memory with the context needs three cells of one model with different caches.".to_owned(),
         );
     }
     sentences
 }
 
-/// What a token of context costs, in one sentence a model.
+/// The memory that a token of context takes, in one sentence a model.
 fn per_token(view: &RunView, jobs: &[&JobView]) -> Option<Block> {
     let mut said: Vec<String> = Vec::new();
     for job in jobs {

@@ -12,7 +12,7 @@ use crate::build_info::BuildInfo;
 use crate::plan::Case;
 use crate::plot::{self, Look};
 use crate::record::{Line, Outcome, RunHeader};
-use crate::report::{Files, csv, write_files};
+use crate::report::{ReportFiles, csv, write_files};
 use crate::view::RunView;
 use crate::view::fixture::{
     self, MS, calls, case, cell, header, measured, repetition, three_processes,
@@ -96,7 +96,7 @@ fn the_files_of_a_report_stand_beside_each_other() {
     let figure = lab.figures().next().expect("has figures");
     std::fs::write(&stale[0], plot::svg(figure, Look::File)).expect("writable");
     std::fs::write(&stale[1], "of an earlier report").expect("writable");
-    write_files(&view, &lab, &Files::in_folder(folder.path())).expect("writes");
+    write_files(&view, &lab, &ReportFiles::in_folder(folder.path())).expect("writes");
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("is there");
     assert_eq!(read("report.html"), html(&view, &lab));
     assert_eq!(read("report.md"), super::markdown::render(&lab));
@@ -309,7 +309,7 @@ fn no_section_of_requests_is_blank_or_speaks_of_cells() {
 fn requests_stand_in_a_file_of_their_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let (view, lab) = lab(fixture::requests::both());
-    let files = Files::in_folder(folder.path());
+    let files = ReportFiles::in_folder(folder.path());
     let written = write_files(&view, &lab, &files).expect("writes");
     let names: Vec<String> = written
         .iter()

@@ -32,7 +32,7 @@ fn rule(report: &GateReport) -> String {
     let rule = &report.rule;
     format!(
         "time: how much longer a decode step takes. pass: {} slower or more is excluded at {}. suspected: p at most {} for \
-         \"at most {} slower\", after Holm over the cells; regression: and seen again in a rerun. (+N): would need about \
+         \"at most {} slower\", after Holm over the cells; regression: suspected, and seen again in a rerun. (+N): would need about \
          N more processes a side.",
         percent(rule.tolerance),
         percent(rule.pass_level),
@@ -60,8 +60,8 @@ fn caveat(report: &GateReport) -> Option<String> {
         )
     };
     Some(format!(
-        "the baseline is a single run, so no interval knows how nights differ. They are taken to differ by {spread}, and \
-         what two such nights do by chance more often than {} of the time is no regression.",
+        "the baseline is a single run, so the intervals do not include how nights differ. They are assumed to differ \
+         by {spread}, and a change that two such nights show by chance in more than {} of cases is not a regression.",
         percent(report.rule.night_alpha)
     ))
 }
@@ -86,7 +86,7 @@ fn disturbance(report: &GateReport) -> Option<String> {
     let (tonight, baseline) = (Disturbed::sum(tonight), Disturbed::sum(baseline));
     Some(format!(
         "of the cells called disturbed, something else used the machine (other processes, steal, swapping, throttling) in {} \
-         of {} repetitions tonight and in {} of {} of the baseline; those without it do not give the same verdict.",
+         of {} repetitions tonight and in {} of {} of the baseline; the repetitions without it do not give the same verdict.",
         tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
     ))
 }
@@ -172,7 +172,7 @@ fn next(report: &GateReport) -> Vec<&'static str> {
         ),
         (
             doubts(|d| *d == Doubt::Night),
-            "measure both sides in turns (ggufbench ab); or --keep nights, which tell how much they differ; or say it with --night-sd",
+            "measure both sides in turns (ggufbench ab); or collect nights with --keep, which show how much they differ; or state it with --night-sd",
         ),
         (
             report.verdict == NightVerdict::Inconclusive && lacks,

@@ -181,7 +181,7 @@ fn of_counting(job: &JobView) -> Vec<String> {
             answers(c.n_left_out)
         )),
         Some(CountCaveat::NotACount { said: count }) => said.push(format!(
-            "the server's count of tokens is left out of {}: it says {}, which is no count",
+            "the server's count of tokens is left out of {}: it says {}, which is not a count",
             answers(c.n_left_out),
             short(count)
         )),

@@ -4,11 +4,11 @@ use askama::Template;
 
 use super::Table;
 
-/// From so many columns on they are set closer.
+/// More columns than these are set closer.
 const WIDE: usize = 14;
-/// From so many rows on a table scrolls by itself.
+/// A table of more rows scrolls by itself.
 const LONG: usize = 40;
-/// Texts up to so many letters stay on one line: names have hyphens, at which a browser would break them.
+/// Letters of a text that stays on one line: names have hyphens, at which a browser would break them.
 const SHORT: usize = 40;
 
 #[derive(Template)]

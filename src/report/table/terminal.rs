@@ -15,6 +15,8 @@ const USUAL_WIDTH: usize = 80;
 const TEXT_COLUMNS: usize = 1000;
 /// The most columns of a table's cell.
 const CELL_COLUMNS: usize = 160;
+/// Words are not wrapped to fewer columns.
+const LEAST_WRAPPED: usize = 20;
 
 /// Columns of standard output: the terminal's, else `COLUMNS`, else 80.
 pub fn width() -> usize {
@@ -206,12 +208,28 @@ impl<'a> Fitted<'a> {
         lines.push(paint.quiet(&"─".repeat(self.width().min(width))));
         for row in 0..self.table.n_rows() {
             lines.extend(self.heading_above(row, width).map(|h| paint.bold(&h)));
-            lines.push(match self.table.text_of(row) {
-                Some(text) => self.text_line(text, width, paint),
-                None => cut_end(self.row(n, row).trim_end(), width),
-            });
+            match self.table.text_of(row) {
+                Some(text) => lines.push(self.text_line(text, width, paint)),
+                None => lines.extend(self.row_lines(row, width)),
+            }
         }
         lines
+    }
+
+    /// A row; words in its last column are wrapped where there is no room for them in one line.
+    fn row_lines(&self, row: usize, width: usize) -> Vec<String> {
+        let n = self.columns.len();
+        let line = self.row(n, row);
+        if let Some((last, before)) = self.columns.split_last()
+            && last.column.is_text
+            && width_of(line.trim_end()) > width
+            && self.width_of_first(before.len()) + LEAST_WRAPPED <= width
+        {
+            let before = self.row(n - 1, row) + &" ".repeat(last.gap());
+            let text = last.texts.get(row).map_or("", String::as_str);
+            return paragraph(&before, text, width);
+        }
+        vec![cut_end(line.trim_end(), width)]
     }
 
     /// The heading of a group at its first row.

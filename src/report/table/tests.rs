@@ -30,6 +30,18 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
+fn words_at_the_end_of_a_row_are_wrapped() {
+    let rows = [("model", "a few words about it that need more than one line")];
+    let table = Table::of(&rows).words("name", |(name, _)| *name);
+    let document = Document::new("", table.words("about", |(_, about)| *about));
+    let text = document.terminal(34, false);
+    assert!(
+        text.ends_with("\nmodel  a few words about it that\n       need more than one line\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn markdown_is_escaped_and_padded() {
     let text = document().markdown();
     assert!(

@@ -32,7 +32,7 @@ const MOST_ANSWERS: usize = 6;
 /// What this run did not ask of its targets, and the flags that would.
 fn missing(view: &RunView, experiment: Experiment) -> Block {
     let what = match experiment {
-        Experiment::Classes => "Requests were not told apart by class of prompt.",
+        Experiment::Classes => "Requests were not grouped by class of prompt.",
         Experiment::PromptLength => "The prompt's length was not varied.",
         Experiment::Temperature => "Temperature was not varied.",
         Experiment::Concurrency => "The number of requests at once was not varied.",
@@ -46,7 +46,7 @@ fn missing(view: &RunView, experiment: Experiment) -> Block {
         Experiment::Classes => vec!["--classes"],
         Experiment::PromptLength => match lengths.iter().flatten().next() {
             Some(values) => vec!["--n-prompt", values],
-            // Only the model's own tokenizer makes a prompt of so many tokens.
+            // Only the model's own tokenizer makes a prompt of a given number of tokens.
             None => return Block::Text(what.to_owned()),
         },
         Experiment::Temperature => vec!["--temperature", "0,0.7,1.0,1.5"],
@@ -91,7 +91,7 @@ fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
     })
 }
 
-/// The beginning of a prompt, of at most so many columns.
+/// The beginning of a prompt, cut to `columns`.
 fn beginning(text: &str, columns: usize) -> String {
     // Only what can be shown is made fit: prompts may be long.
     let head: String = text.chars().take(4 * columns).collect();
