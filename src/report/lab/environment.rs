@@ -2,6 +2,7 @@
 
 use super::Block;
 use crate::host::{Gpu, GpuReport};
+use crate::report::caption::{accelerators, program};
 use crate::report::csv;
 use crate::report::table::Table;
 use crate::text::{count, plain, plural, quoted, short, shown};
@@ -37,21 +38,7 @@ fn hardware(view: &RunView) -> Table {
         .iter()
         .map(|c| format!("L{} {} {}", c.level, c.kind, units::bytes(c.bytes)))
         .collect();
-    let gpus: Vec<String> = view
-        .header
-        .engine
-        .devices
-        .iter()
-        .filter(|d| d.kind != "cpu")
-        .map(|d| {
-            format!(
-                "{}: {}, {}",
-                d.name,
-                d.description,
-                units::bytes(d.memory_total_bytes)
-            )
-        })
-        .collect();
+    let gpus = accelerators(view);
     let gpus = match gpus.is_empty() {
         true => "none that the engine uses".to_owned(),
         false => gpus.join("; "),
@@ -103,12 +90,6 @@ fn gpu_limits(gpu: &Gpu) -> Option<String> {
 
 fn software(view: &RunView) -> Table {
     let h = &view.header;
-    let program = &h.program;
-    let git = program
-        .git
-        .as_ref()
-        .map(|g| format!(" ({g})"))
-        .unwrap_or_default();
     let protocol = &h.plan.protocol;
     let repetitions = if protocol.min_repetitions == protocol.max_repetitions {
         format!("{} repetitions", protocol.min_repetitions)
@@ -128,10 +109,7 @@ fn software(view: &RunView) -> Table {
             "engine",
             Some(short(&format!("{} {}", h.engine.name, h.engine.version))),
         ),
-        (
-            "program",
-            Some(short(&format!("ggufbench {}{git}", program.version))),
-        ),
+        ("program", Some(short(&program(view)))),
         (
             "protocol",
             Some(match (&view.requests, view.cells.is_empty()) {

@@ -6,6 +6,7 @@
 mod conclusions;
 mod energy;
 mod environment;
+mod expectation;
 mod experiments;
 mod gpu;
 pub mod html;

@@ -22,7 +22,7 @@ pub(super) fn of_cells(view: &RunView) -> Vec<Block> {
         return vec![Block::Text("No cell was measured.".to_owned())];
     }
     let rows = first_rows(&measured);
-    let usage = with_usage(cell_table(view, rows, |c| *c), view, |c| Taken {
+    let usage = with_usage(cell_table(view, rows, |c| *c), view, |c| ResourceUse {
         usage: &c.usage,
         peak_bytes: c.peak_rss_bytes,
         requests_per_s: requests_per_s(c),
@@ -52,7 +52,7 @@ pub(super) fn of_jobs(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     if jobs.is_empty() {
         return vec![Block::Text("No request was answered.".to_owned())];
     }
-    let usage = with_usage(job_table(jobs), view, |job| Taken {
+    let usage = with_usage(job_table(jobs), view, |job| ResourceUse {
         usage: &job.usage,
         peak_bytes: job.usage.rss_bytes.map(|b| b.max),
         requests_per_s: job.requests_per_s.map(|m| m.value),
@@ -86,7 +86,7 @@ fn job_table<'a>(jobs: &'a [&JobView]) -> TableOf<'a, &'a JobView> {
 }
 
 /// What a row's processes took, and what was done meanwhile.
-struct Taken<'a> {
+struct ResourceUse<'a> {
     usage: &'a CellUsage,
     peak_bytes: Option<u64>,
     requests_per_s: Option<f64>,
@@ -96,7 +96,7 @@ struct Taken<'a> {
 fn with_usage<'a, R>(
     table: TableOf<'a, R>,
     view: &RunView,
-    taken: impl Fn(&'a R) -> Taken<'a>,
+    taken: impl Fn(&'a R) -> ResourceUse<'a>,
 ) -> Table {
     table
         .numbers("CPU, mean", |row| cpu(view, taken(row).usage))
@@ -187,26 +187,26 @@ pub(super) fn sampler_share(job: &JobView) -> Option<String> {
 
 /// What a process's memory is made of, as far as it is known.
 #[derive(Default)]
-struct Memory {
+struct MemoryParts {
     peak: Option<u64>,
     weights: Option<u64>,
     cache: Option<u64>,
 }
 
-fn memory_of_cell(view: &RunView, cell: &CellView) -> Memory {
+fn memory_of_cell(view: &RunView, cell: &CellView) -> MemoryParts {
     let model = view.model(&cell.case.model);
     let state = model.map_or(0, |m| budget::state_bytes(&cell.case, m));
-    Memory {
+    MemoryParts {
         peak: cell.peak_rss_bytes,
         weights: model.map(ModelFacts::used_tensor_bytes),
         cache: kv_bytes(view, cell).map(|kv| kv.saturating_add(state)),
     }
 }
 
-fn memory_of_job(view: &RunView, job: &JobView) -> Memory {
+fn memory_of_job(view: &RunView, job: &JobView) -> MemoryParts {
     let case = &job.job.case;
     let model = view.model(&case.model);
-    Memory {
+    MemoryParts {
         peak: job.usage.rss_bytes.map(|b| b.max),
         weights: model.map(ModelFacts::used_tensor_bytes),
         cache: model.map(|m| {
@@ -216,9 +216,9 @@ fn memory_of_job(view: &RunView, job: &JobView) -> Memory {
     }
 }
 
-fn with_memory<'a, R>(table: TableOf<'a, R>, memory: impl Fn(&'a R) -> Memory) -> Table {
+fn with_memory<'a, R>(table: TableOf<'a, R>, memory: impl Fn(&'a R) -> MemoryParts) -> Table {
     let bytes = |b: Option<u64>| b.map(units::bytes);
-    let rest = |m: Memory| {
+    let rest = |m: MemoryParts| {
         let known = m.weights?.saturating_add(m.cache?);
         m.peak?.checked_sub(known)
     };

@@ -6,19 +6,19 @@ pub(super) mod csv;
 pub(super) mod row;
 #[cfg(test)]
 mod tests;
+pub(super) mod warnings;
 
 use super::cells::warning;
-use super::table::{Document, Note, Table, Tone};
+use super::table::{Document, EXTRA, Note, Table, Tone};
 use super::view::RunView;
 use super::{caption, notes};
-use crate::analysis::live;
 use crate::analysis::requests::{load, targets, typical};
-use crate::request::{CountCaveat, Ending, Load, StopAt};
+use crate::request::{Load, StopAt};
 use crate::stats::histogram::min_samples_for;
-use crate::text::{plain, plural, short};
+use crate::text::{plural, short};
 use crate::units;
-use crate::view::CellWarning;
-use crate::view::requests::{ClassView, Figures, JobView, Measured, RequestsView, failed_kind};
+use crate::view::requests::{ClassView, Figures, JobView, Measured, RequestsView};
+use warnings::{failures, of_counting};
 
 /// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
 const MOST_ROWS: usize = 200;
@@ -42,7 +42,7 @@ pub fn legend(requests: &RequestsView) -> String {
 /// The tables of a run's requests: jobs, then classes where there are several. The first says what the run is, unless
 /// a table of cells has said it.
 pub fn documents(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Document> {
-    let jobs = jobs(requests);
+    let jobs = job_table(requests);
     let mut documents = vec![match is_alone {
         true => Document::new(&view.header.plan.name, jobs).all_above(caption::lines(view)),
         false => Document::new("Requests", jobs).above("requests", of_run(view, requests)),
@@ -88,7 +88,7 @@ pub fn rounds_of((rounds, replicates): (u32, u32)) -> String {
 }
 
 fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Note> {
-    let mut texts = warnings(requests);
+    let mut texts = warnings::warnings(requests);
     if is_alone {
         texts.extend(notes::run_warnings(view));
     }
@@ -101,156 +101,6 @@ fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Note> {
         below.extend(notes::record_and_next(view));
     }
     below
-}
-
-/// What makes the figures deserve less trust, or tells what is not in them.
-pub fn warnings(requests: &RequestsView) -> Vec<String> {
-    let mut said: Vec<String> = requests.warnings.iter().map(ToString::to_string).collect();
-    for target in &requests.targets {
-        if let (None, Some(reason)) = (target.facts(), &target.reason) {
-            said.push(format!("{}: {}", short(&target.name), short(reason)));
-        }
-        for note in target.facts().iter().flat_map(|facts| &facts.notes) {
-            said.push(format!("{}: {}", short(&target.name), plain(note)));
-        }
-    }
-    if requests.measured().any(|job| job.n_processes() == Some(1)) {
-        said.push(CellWarning::OneProcess.to_string());
-    }
-    for job in &requests.jobs {
-        let place = format!("{} at {}", short(&job.job.name), short(&job.target));
-        if let Some(failures) = failures(&job.figures) {
-            said.push(format!("{place}: {failures}"));
-        }
-        said.extend(job.doubts.iter().map(|d| format!("{place}: {d}")));
-        for (round, reason) in &job.unserved {
-            let reason = short(reason);
-            said.push(format!(
-                "{place}: not served in round {}: {reason}",
-                round.saturating_add(1)
-            ));
-        }
-        if job.figures.n_short > 0 {
-            said.push(format!(
-                "{place}: {} shorter than asked for",
-                plural(job.figures.n_short, "answer is", "answers are")
-            ));
-        }
-        let of_counting = of_counting(job).into_iter();
-        said.extend(of_counting.map(|text| format!("{place}: {text}")));
-        for warning in &job.warnings {
-            said.push(format!("{place}: {warning}"));
-        }
-    }
-    let others = live::others(requests).into_iter();
-    said.extend(others.filter_map(|other| unequal_work(requests, other)));
-    if requests.n_strays > 0 {
-        said.push(format!(
-            "{} of jobs or targets that the plan does not have: left out",
-            plural(requests.n_strays, "line is", "lines are")
-        ));
-    }
-    let n = said.len();
-    if n > MOST_WARNINGS {
-        said.truncate(MOST_WARNINGS);
-        said.push(format!(
-            "{} more like these; -o json has all",
-            n - MOST_WARNINGS
-        ));
-    }
-    said
-}
-
-const MOST_WARNINGS: usize = 12;
-
-/// What the counts of tokens leave in doubt, and answers that have no visible part.
-fn of_counting(job: &JobView) -> Vec<String> {
-    let c = &job.figures.counting;
-    let answers = |n: u32| plural(n, "answer", "answers");
-    let mut said = Vec::new();
-    if c.n_reasoning_only > 0 {
-        said.push(format!(
-            "{} reasoning only: no visible text within {} tokens; raise --n-gen",
-            plural(c.n_reasoning_only, "answer is", "answers are"),
-            job.job.case.n_gen
-        ));
-    }
-    match &c.left_out {
-        Some(CountCaveat::TooMany { counted, asked }) => said.push(format!(
-            "the server's count of tokens is left out of {}: it says {counted} where {asked} were asked for",
-            answers(c.n_left_out)
-        )),
-        Some(CountCaveat::NotACount { said: count }) => said.push(format!(
-            "the server's count of tokens is left out of {}: it says {}, which is not a count",
-            answers(c.n_left_out),
-            short(count)
-        )),
-        _ => {}
-    }
-    if c.n_visible_only > 0 {
-        said.push(format!(
-            "the server counts only the visible tokens of {}: tokens/s lack the reasoning, TPOT is of the visible part",
-            answers(c.n_visible_only)
-        ));
-    }
-    if c.n_hidden > 0 {
-        said.push(format!(
-            "the server counts reasoning that it does not send in {}: TPOT leaves these tokens out",
-            answers(c.n_hidden)
-        ));
-    }
-    if let Some((n_tokens, n_pieces)) = c.at_once {
-        let pieces = plural(n_pieces, "piece", "pieces");
-        let such = match n_tokens {
-            Some(n) => format!("{} in {pieces}", plural(n, "token", "tokens")),
-            None => pieces,
-        };
-        said.push(format!(
-            "{} came in one go, such as {such}: the server, or a proxy before it, does not stream, so TTFT, TPOT and ITL \
-             are n/a",
-            answers(c.n_at_once)
-        ));
-    }
-    if let Some((n_tokens, n_pieces)) = c.unlike {
-        said.push(format!(
-            "tokens and pieces differ in {}, such as {n_tokens} tokens in {}: ITL is of pieces; where the server counts \
-             tokens that it does not send, TPOT is too small",
-            answers(c.n_unlike),
-            plural(n_pieces, "piece", "pieces")
-        ));
-    }
-    said
-}
-
-/// Jobs in which a target did other work than the one that it is held against, and why in the first of them.
-fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
-    let pairs = live::pairs(requests, other);
-    let unlike: Vec<(String, Vec<String>)> = pairs
-        .iter()
-        .map(|pair| (short(&pair.other.job.name), live::unlike(pair)))
-        .filter(|(_, why)| !why.is_empty())
-        .collect();
-    let (_, why) = unlike.first()?;
-    let jobs: Vec<&str> = unlike.iter().map(|(job, _)| job.as_str()).collect();
-    Some(format!(
-        "{} and {} did not do equal work in {}, so their times do not compare: {}",
-        short(other),
-        short(&pairs.first()?.base.target),
-        jobs.join(", "),
-        why.join("; ")
-    ))
-}
-
-/// `2 of 8 failed: 1 http error (HTTP 500: out of memory), 1 truncated`; nothing where none did. What was never sent did
-/// not fail.
-pub fn failures(figures: &Figures) -> Option<String> {
-    let not_sent = Ending::NotSent.word();
-    let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
-    let kinds: Vec<String> = failed()
-        .map(|(kind, n)| failed_kind(kind, u64::from(*n), figures.failed_such_as.get(kind)))
-        .collect();
-    let n: u32 = failed().map(|(_, n)| n).sum();
-    (n > 0).then(|| format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", ")))
 }
 
 fn about_missing(requests: &RequestsView) -> Option<String> {
@@ -305,13 +155,16 @@ pub fn plus_minus(m: Option<Measured>, unit_ns: f64) -> Option<String> {
     Some(shown.trim_start_matches('±').to_owned())
 }
 
-fn jobs(requests: &RequestsView) -> Table {
+/// Each job at each target; one without a whole answer has what became of its requests instead.
+pub fn job_table(requests: &RequestsView) -> Table {
     let rows = &requests.jobs[..requests.jobs.len().min(MOST_ROWS)];
     let has_queue = requests.jobs.iter().any(|j| j.figures.wait_ns.n > 0);
+    let failed = |j: &JobView| (failures(&j.figures).unwrap_or_default(), Tone::Failure);
     Table::of(rows)
         .words("job", |j| short(&j.job.name))
         .words("target", |j| short(&j.target))
         .only_if(requests.has_several_targets())
+        .texts(|j| (!j.is_measured()).then(|| failed(j)))
         .numbers("load", |j| short_load(&j.job.load))
         .rank(5)
         .numbers("answers", answers)
@@ -342,6 +195,10 @@ fn jobs(requests: &RequestsView) -> Table {
         .rank(4)
         .numbers("requests/s", |j| rate(j.requests_per_s))
         .rank(3)
+        .numbers("tokens in all", |j| {
+            j.figures.n_generated.map(|n| n.to_string())
+        })
+        .rank(EXTRA)
         .table()
 }
 

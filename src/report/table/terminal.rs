@@ -38,7 +38,7 @@ pub fn colour() -> bool {
 }
 
 impl Document {
-    /// Fitted to standard output, without a line break at its end.
+    /// FittedTable to standard output, without a line break at its end.
     pub fn for_stdout(&self) -> String {
         let mut text = self.terminal(width(), colour());
         text.truncate(text.trim_end().len());
@@ -50,7 +50,7 @@ impl Document {
     pub fn terminal(&self, width: usize, colour: bool) -> String {
         let paint = Paint { colour };
         let mut lines = self.lines_above(width, paint);
-        let fitted = Fitted::of(&self.table, width);
+        let fitted = FittedTable::of(&self.table, width);
         lines.extend(fitted.lines(width, paint));
         lines.push(String::new());
         let notes = fitted.notes(width);
@@ -99,13 +99,13 @@ fn note_lines(note: &Note, width: usize, paint: Paint) -> Vec<String> {
 }
 
 /// A column as it is shown.
-struct Shown<'a> {
+struct ShownColumn<'a> {
     column: &'a Column,
     texts: Vec<String>,
     width: usize,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ShownColumn<'a> {
     fn of(table: &Table, (at, column): (usize, &'a Column), is_short: bool) -> Self {
         let values = column.short.as_ref().filter(|_| is_short);
         let values = values.unwrap_or(&column.values).iter();
@@ -136,18 +136,20 @@ impl<'a> Shown<'a> {
 }
 
 /// The columns for which there is room.
-struct Fitted<'a> {
+struct FittedTable<'a> {
     table: &'a Table,
-    columns: Vec<Shown<'a>>,
+    columns: Vec<ShownColumn<'a>>,
     left_out: Vec<String>,
 }
 
-impl<'a> Fitted<'a> {
+impl<'a> FittedTable<'a> {
     /// All columns in full, or else in short, without those of the highest ranks.
     fn of(table: &'a Table, width: usize) -> Self {
         let shown = |is_short| {
             let columns = table.columns.iter().enumerate();
-            columns.map(|c| Shown::of(table, c, is_short)).collect()
+            columns
+                .map(|c| ShownColumn::of(table, c, is_short))
+                .collect()
         };
         let mut fitted = Self {
             table,
@@ -179,12 +181,12 @@ impl<'a> Fitted<'a> {
 
     fn width_of_first(&self, n: usize) -> usize {
         let columns = self.columns.iter().take(n);
-        let first_gap = columns.clone().next().map_or(0, Shown::gap);
+        let first_gap = columns.clone().next().map_or(0, ShownColumn::gap);
         columns.map(|c| c.gap() + c.width).sum::<usize>() - first_gap
     }
 
     /// A line of the first `n` columns.
-    fn line(&self, n: usize, text: impl Fn(&Shown<'_>) -> String) -> String {
+    fn line(&self, n: usize, text: impl Fn(&ShownColumn<'_>) -> String) -> String {
         let mut line = String::new();
         for (at, column) in self.columns.iter().take(n).enumerate() {
             line += &" ".repeat(if at == 0 { 0 } else { column.gap() });

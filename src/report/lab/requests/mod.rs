@@ -4,15 +4,14 @@ mod experiments;
 mod limits;
 mod targets;
 
-use super::{Block, MOST_ROWS, first_rows, missing_or_text};
+use super::{Block, MOST_ROWS, missing_or_text};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
-use crate::report::requests::{
-    answers as n_answers, failures, ms, rate, s, warnings, with_classes,
-};
+use crate::report::requests::warnings::warnings;
+use crate::report::requests::{job_table, ms, rate, s, with_classes};
 use crate::report::suggest::{Suggestion, fitting};
-use crate::report::table::{Table, Tone};
+use crate::report::table::Table;
 use crate::request::Experiment;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
@@ -124,7 +123,7 @@ pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     }
     blocks.extend(Block::figures([plots::ttft_by_class(requests)]));
     blocks.push(Block::Heading("Every job".to_owned()));
-    blocks.push(Block::Table(every_job(requests)));
+    blocks.push(Block::Table(job_table(requests)));
     blocks.push(Block::List(vec![crate::report::requests::legend(requests)]));
     blocks
 }
@@ -189,33 +188,6 @@ fn first_prompts(job: &JobView) -> Vec<String> {
             ))
         })
         .collect()
-}
-
-fn every_job(requests: &RequestsView) -> Table {
-    let failed = |job: &JobView| (failures(&job.figures).unwrap_or_default(), Tone::Failure);
-    Table::of(first_rows(&requests.jobs))
-        .words("job", |j| short(&j.job.name))
-        .words("target", |j| short(&j.target))
-        .only_if(requests.has_several_targets())
-        .words("load", |j| load(&j.job.load))
-        .numbers("answers", n_answers)
-        .texts(|j| (!j.is_measured()).then(|| failed(j)))
-        .numbers("mean s", |j| s(j.figures.latency_ns.mean))
-        .numbers("median s", |j| s(j.figures.latency_ns.median))
-        .numbers("p95 s", |j| s(j.figures.latency_ns.p95))
-        .numbers("p99 s", |j| s(j.figures.latency_ns.p99))
-        .numbers("TTFT ms", |j| ms(j.figures.ttft_ns.median))
-        .numbers("visible TTFT ms", |j| ms(j.figures.ttft_visible_ns.median))
-        .only_if(requests.any_reasoned())
-        .numbers("TPOT ms", |j| ms(j.figures.tpot_ns.median))
-        .numbers("ITL p99 ms", |j| ms(j.figures.gap_ns.p99))
-        .numbers("wait ms", |j| ms(j.figures.wait_ns.median))
-        .numbers("tokens/s", |j| rate(j.tokens_per_s))
-        .numbers("requests/s", |j| rate(j.requests_per_s))
-        .numbers("tokens in all", |j| {
-            j.figures.n_generated.map(|n| n.to_string())
-        })
-        .table()
 }
 
 /// How requests of the typical job are spread.
