@@ -87,48 +87,10 @@ impl Block {
 impl Lab {
     /// Of a run: of cells, of requests, or of both.
     pub fn of(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Self {
-        let mut sections: Vec<Section> = Vec::new();
-        let mut section = |id, title, blocks: Vec<Block>| {
-            // A part that a run of this kind does not have leaves no heading behind.
-            if !blocks.is_empty() {
-                sections.push(Section { id, title, blocks });
-            }
-        };
-        let both = Both { view, theory };
-        section("environment", "Environment", both.environment());
-        section("results", "Results", both.results());
-        section("requests", both.requests_title(), both.requests());
-        section("experiments", "Experiments", both.experiments());
-        section(
-            "targets",
-            "Targets side by side",
-            both.of_requests(requests::beside),
-        );
-        section(
-            "difficulty",
-            "Harder questions",
-            both.of_requests(requests::difficulty),
-        );
-        section("distribution", "Latency distribution", both.distribution());
-        section("resources", "Resource usage", both.resources());
-        section(
-            "bottleneck",
-            "Bottleneck and expectation",
-            both.bottleneck(),
-        );
-        section(
-            "opportunities",
-            "What would make it faster",
-            both.opportunities(),
-        );
-        section("trouble", "What went wrong", both.trouble());
-        section("next", "What to measure next", both.next());
-        section(
-            "answers",
-            "Sample answers",
-            both.of_requests(requests::answers),
-        );
-        section("raw", "Raw data and system", environment::raw(view));
+        let mut sections = evidence(view, theory);
+        sections.extend(conclusion(view, theory));
+        // A part that a run of this kind does not have leaves no heading behind.
+        sections.retain(|section| !section.blocks.is_empty());
         Self {
             title: short(&view.header.plan.name),
             about: super::caption::lines(view),
@@ -159,109 +121,106 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     lead
 }
 
-/// A run and what its sections are made of: each holds what cells say, then what requests say.
-#[derive(Clone, Copy)]
-struct Both<'a> {
-    view: &'a RunView,
-    theory: &'a Theory,
+fn section(id: &'static str, title: &'static str, blocks: Vec<Block>) -> Section {
+    Section { id, title, blocks }
 }
 
-impl Both<'_> {
-    /// What cells say, unless the run has requests and no cell; then what requests say, where it has any.
-    fn blocks(
-        self,
-        of_cells: impl FnOnce(&RunView) -> Vec<Block>,
-        of_requests: impl FnOnce(&RunView, &RequestsView) -> Vec<Block>,
-    ) -> Vec<Block> {
-        let mut blocks = match super::shows_cells(self.view) {
-            true => of_cells(self.view),
-            false => Vec::new(),
-        };
-        if let Some(requests) = &self.view.requests {
-            blocks.extend(of_requests(self.view, requests));
-        }
-        blocks
-    }
+/// What cells say, unless the run has requests and no cell; then what requests say, where it has any.
+fn both(
+    view: &RunView,
+    of_cells: impl FnOnce(&RunView) -> Vec<Block>,
+    requests: impl FnOnce(&RequestsView) -> Vec<Block>,
+) -> Vec<Block> {
+    let mut blocks = match super::shows_cells(view) {
+        true => of_cells(view),
+        false => Vec::new(),
+    };
+    blocks.extend(of_requests(view, requests));
+    blocks
+}
 
-    fn of_requests(self, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
-        self.view.requests.as_ref().map(of).unwrap_or_default()
-    }
+fn of_requests(view: &RunView, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
+    view.requests.as_ref().map(of).unwrap_or_default()
+}
 
-    fn environment(self) -> Vec<Block> {
-        let mut blocks = environment::blocks(self.view);
-        blocks.extend(self.of_requests(requests::target_facts));
-        blocks
-    }
+/// What was measured.
+fn evidence(view: &RunView, theory: &Theory) -> Vec<Section> {
+    let mut environment = environment::blocks(view);
+    environment.extend(of_requests(view, requests::target_facts));
+    let results = both(view, |v| results::blocks(v, theory), |_| Vec::new());
+    // Requests that were sent, or else a cell's repetitions as such.
+    let (title, of_each, experiments) = match &view.requests {
+        Some(requests) => (
+            "Requests by class of prompt",
+            requests::by_class(view, requests),
+            experiments_beside(view, requests),
+        ),
+        None => (
+            "Requests by length of prompt",
+            results::requests(view),
+            experiments::blocks(view),
+        ),
+    };
+    let targets = of_requests(view, requests::beside);
+    let difficulty = of_requests(view, requests::difficulty);
+    let distribution = both(view, results::distribution, requests::distribution);
+    let resources = both(view, resources::of_cells, |r| resources::of_jobs(view, r));
+    vec![
+        section("environment", "Environment", environment),
+        section("results", "Results", results),
+        section("requests", title, of_each),
+        section("experiments", "Experiments", experiments),
+        section("targets", "Targets side by side", targets),
+        section("difficulty", "Harder questions", difficulty),
+        section("distribution", "Latency distribution", distribution),
+        section("resources", "Resource usage", resources),
+    ]
+}
 
-    fn results(self) -> Vec<Block> {
-        self.blocks(|v| results::blocks(v, self.theory), |_, _| Vec::new())
+fn experiments_beside(view: &RunView, requests: &RequestsView) -> Vec<Block> {
+    let mut blocks = requests::experiments(view, requests);
+    if super::shows_cells(view) {
+        blocks.extend(experiments::beside_requests(view));
     }
+    blocks
+}
 
-    fn requests_title(self) -> &'static str {
-        match self.view.requests {
-            Some(_) => "Requests by class of prompt",
-            None => "Requests by length of prompt",
-        }
-    }
+/// What follows from it, and what it was computed from.
+fn conclusion(view: &RunView, theory: &Theory) -> Vec<Section> {
+    let bottleneck = both(
+        view,
+        |v| conclusions::bottleneck(v, theory),
+        |r| requests::bottleneck(view, r),
+    );
+    let trouble = both(view, conclusions::trouble, requests::trouble);
+    let next = both(view, conclusions::next, |r| requests::next(view, r));
+    let answers = of_requests(view, requests::answers);
+    vec![
+        section("bottleneck", "Bottleneck and expectation", bottleneck),
+        section(
+            "opportunities",
+            "What would make it faster",
+            opportunities(view),
+        ),
+        section("trouble", "What went wrong", trouble),
+        section("next", "What to measure next", next),
+        section("answers", "Sample answers", answers),
+        section("raw", "Raw data and system", environment::raw(view)),
+    ]
+}
 
-    /// Requests that were sent, or else a cell's repetitions as such.
-    fn requests(self) -> Vec<Block> {
-        match &self.view.requests {
-            Some(requests) => requests::by_class(self.view, requests),
-            None => results::requests(self.view),
-        }
+fn opportunities(view: &RunView) -> Vec<Block> {
+    let mut found = Vec::from_iter(conclusions::missing_cpu_features(view));
+    if super::shows_cells(view) {
+        found.extend(conclusions::opportunities(view));
     }
-
-    fn experiments(self) -> Vec<Block> {
-        match &self.view.requests {
-            None => experiments::blocks(self.view),
-            Some(requests) => {
-                let mut blocks = requests::experiments(self.view, requests);
-                if super::shows_cells(self.view) {
-                    blocks.extend(experiments::beside_requests(self.view));
-                }
-                blocks
-            }
-        }
+    found.extend(view.requests.iter().flat_map(requests::opportunities));
+    if found.is_empty() {
+        let nothing =
+            "The data of this run suggest no change; the commands below would add evidence.";
+        found.push(nothing.to_owned());
     }
-
-    fn distribution(self) -> Vec<Block> {
-        self.blocks(results::distribution, |_, r| requests::distribution(r))
-    }
-
-    fn resources(self) -> Vec<Block> {
-        self.blocks(resources::of_cells, resources::of_jobs)
-    }
-
-    fn bottleneck(self) -> Vec<Block> {
-        self.blocks(
-            |v| conclusions::bottleneck(v, self.theory),
-            requests::bottleneck,
-        )
-    }
-
-    fn opportunities(self) -> Vec<Block> {
-        let mut found = Vec::from_iter(conclusions::missing_cpu_features(self.view));
-        if super::shows_cells(self.view) {
-            found.extend(conclusions::opportunities(self.view));
-        }
-        let requests = self.view.requests.iter();
-        found.extend(requests.flat_map(requests::opportunities));
-        if found.is_empty() {
-            let nothing =
-                "The data of this run suggest no change; the commands below would add evidence.";
-            found.push(nothing.to_owned());
-        }
-        vec![Block::List(found)]
-    }
-
-    fn trouble(self) -> Vec<Block> {
-        self.blocks(conclusions::trouble, |_, r| requests::trouble(r))
-    }
-
-    fn next(self) -> Vec<Block> {
-        self.blocks(conclusions::next, requests::next)
-    }
+    vec![Block::List(found)]
 }
 
 /// The cell whose settings a command repeats: one that was measured, so that they are known to work.

@@ -19,8 +19,10 @@ struct RequestRow<'a> {
     server: ServerTimes,
 }
 
+type CsvColumn = (&'static str, fn(&RequestRow<'_>) -> Value);
+
 /// The columns in their order. Instants are nanoseconds after the job began.
-const COLUMNS: [(&str, fn(&RequestRow<'_>) -> Value); 39] = [
+const COLUMNS: [CsvColumn; 39] = [
     ("run", |r| json!(r.view.header.run)),
     ("job", |r| json!(r.job.job.name)),
     ("experiment", |r| json!(r.job.job.experiment)),
