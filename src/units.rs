@@ -71,9 +71,49 @@ pub fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
+/// A relative change in percent: `+10.0%`.
+pub fn signed_percent(share: f64) -> String {
+    let percent = share * 100.0;
+    // A rounded zero has no sign.
+    let percent = if percent.abs() < 0.05 { 0.0 } else { percent };
+    match percent.abs() {
+        0.0 => "0.0%".to_owned(),
+        p if p >= 999.5 => format!("{}999%", if percent > 0.0 { ">" } else { "<-" }),
+        p if p >= 99.5 => format!("{percent:+.0}%"),
+        _ => format!("{percent:+.1}%"),
+    }
+}
+
+/// A p-value: three decimals, and never a zero.
+pub fn p_value(p: f64) -> String {
+    if p < 0.0005 {
+        "<0.001".to_owned()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_and_p_values_as_people_read_them() {
+        for (share, shown) in [
+            (0.1, "+10.0%"),
+            (-0.0311, "-3.1%"),
+            (0.0004, "0.0%"),
+            (-1e-9, "0.0%"),
+            (2.5, "+250%"),
+            (1e9, ">999%"),
+        ] {
+            assert_eq!(signed_percent(share), shown);
+        }
+        assert_eq!(
+            (p_value(0.0), p_value(0.04567)),
+            ("<0.001".into(), "0.046".into())
+        );
+    }
 
     #[test]
     fn small_values_keep_three_figures() {

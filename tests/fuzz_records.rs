@@ -10,8 +10,8 @@ use ggufbench::compare::side::Side;
 use ggufbench::compare::{CompareOptions, compare};
 use ggufbench::metric::Metric;
 use ggufbench::record::jsonl;
-use ggufbench::report::lab::Lab;
-use ggufbench::report::{self, Output, page, paper};
+use ggufbench::report::lab::{Lab, html, markdown};
+use ggufbench::report::{self, Output};
 use ggufbench::run::resume::Done;
 use ggufbench::view::RunView;
 use rand::Rng;
@@ -31,7 +31,7 @@ fn show(path: &Path) -> Result<(), String> {
         reason
     };
     let view = RunView::read(path).map_err(|e| one_line(&e))?;
-    let answers = report::Answers::of(&view, &Theory::of(&view, &|_| None), None);
+    let answers = report::RunAnswers::of(&view, &Theory::of(&view, &|_| None), None);
     for output in [
         Output::Table,
         Output::Md,
@@ -42,8 +42,8 @@ fn show(path: &Path) -> Result<(), String> {
         report::print(&view, &answers, output, &mut std::io::sink()).expect("a sink takes all");
     }
     let lab = Lab::of(&view, &Theory::of(&view, &|_| None), None);
-    page::render(&lab, path).expect("a template that is compiled in");
-    paper::render(&lab);
+    html::render(&lab, path).expect("a template that is compiled in");
+    markdown::render(&lab);
     for figure in lab.figures() {
         ggufbench::plot::svg(figure, ggufbench::plot::Medium::File);
     }

@@ -311,7 +311,7 @@ fn a_repetition_that_stands_twice_counts_once_and_is_told() {
     }
     let warnings = after[0]["run_warnings"].to_string();
     assert!(
-        warnings.contains("1 line stands in the record again"),
+        warnings.contains("1 line is repeated in the record"),
         "{warnings}"
     );
     let compared = place.run(&["compare", &run, &run]);

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::WorkerArgs;
 use crate::plan::RpcServers;
-use crate::report::Form;
+use crate::report::DocumentForm;
 
 /// A list of what the engine can compute on.
 #[derive(Debug, Clone, Args)]
@@ -21,9 +21,9 @@ pub struct DevicesArgs {
     /// they differ by more than kernels round
     #[arg(short = 'm', long = "check", value_name = "MODEL")]
     pub check: Option<String>,
-    /// Form of the answer on standard output
+    /// DocumentForm of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
     /// The engine that is asked.
     #[command(flatten)]
     pub worker: WorkerArgs,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::WorkerArgs;
 use crate::plan::protocol::duration;
-use crate::report::Form;
+use crate::report::DocumentForm;
 
 /// Shorter looks see no tick of others' work; longer ones see no more.
 const LASTING: std::ops::RangeInclusive<Duration> =
@@ -21,9 +21,9 @@ pub struct DoctorArgs {
     /// Threads that will be used [default: the cores this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
-    /// Form of the answer on standard output
+    /// DocumentForm of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
     /// The engine that is asked.
     #[command(flatten)]
     pub worker: WorkerArgs,

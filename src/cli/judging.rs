@@ -9,7 +9,7 @@ use crate::compare::axis::ComparedAxis;
 use crate::file::home;
 use crate::metric::Metric;
 use crate::price::Price;
-use crate::report::Form;
+use crate::report::DocumentForm;
 
 /// Two sides.
 #[derive(Debug, Clone, Args)]
@@ -30,9 +30,9 @@ pub struct CompareArgs {
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens of both sides
     #[arg(long, value_name = "PRICE")]
     pub price: Option<Price>,
-    /// Form of the table on standard output
+    /// DocumentForm of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
 }
 
 /// What a night is held against.
@@ -107,9 +107,9 @@ pub struct GateArgs {
     /// Judge nothing: copy the run into the history and make it the baseline
     #[arg(long, conflicts_with_all = ["baseline", "metric", "rerun", "confirm", "keep", "cell"])]
     pub promote: bool,
-    /// Form of the verdict on standard output
+    /// DocumentForm of the verdict on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
     /// Engine of the rerun's workers, as for measuring.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
@@ -135,7 +135,7 @@ pub struct GateTrialArgs {
     pub judge: JudgeArgs,
     /// Form of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
 }
 
 /// What `--metric` of the gate says.

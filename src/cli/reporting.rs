@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::analysis::capacity::Slo;
 use crate::price::Price;
-use crate::report::{Files, Output};
+use crate::report::{Output, ReportFiles};
 
 /// A report from records alone.
 #[derive(Debug, Clone, Args)]
@@ -50,8 +50,8 @@ pub struct ReportArgs {
 
 impl ReportArgs {
     /// The files that were named one by one.
-    pub fn named_files(&self) -> Files {
-        Files {
+    pub fn named_files(&self) -> ReportFiles {
+        ReportFiles {
             html: self.html.clone(),
             markdown: self.md.clone(),
             csv: self.csv.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::PredictedAxes;
-use crate::report::Form;
+use crate::report::DocumentForm;
 
 /// A device of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,9 +39,9 @@ pub struct CeilingArgs {
     /// Measure again what is kept
     #[arg(long)]
     pub fresh: bool,
-    /// Form of the table on standard output
+    /// DocumentForm of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
 }
 
 /// What to expect. Axes as in a run.
@@ -78,9 +78,9 @@ pub struct PredictArgs {
     /// Measure again what is kept
     #[arg(long)]
     pub fresh: bool,
-    /// Form of the table on standard output
+    /// DocumentForm of the table on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Form,
+    pub output: DocumentForm,
 }
 
 impl PredictArgs {

@@ -27,7 +27,8 @@ use crate::plan::Axis;
 use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
-use crate::report::{self, Form, comparison};
+use crate::report::table::Note;
+use crate::report::{self, DocumentForm, comparison};
 use crate::run::Ended;
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
@@ -44,7 +45,7 @@ const COMPARISON: &str = "comparison.md";
 /// # Errors
 /// When a side makes no sense, nothing could be measured, or a record could not be written.
 pub fn ab(args: &AbArgs) -> Result<u8> {
-    let form = args.output.form.sheet_form().context(
+    let form = args.output.form.document_form().context(
         "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
     let sides = prepare_sides(args)?;
@@ -75,7 +76,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let mut code = exit_code(ended, &[&a, &b]);
     let is_whole = a.any_measured() && b.any_measured();
     let has_reports = !args.output.no_report;
-    if has_reports && (is_whole || matches!(form, Form::Json)) {
+    if has_reports && (is_whole || matches!(form, DocumentForm::Json)) {
         for view in [&a, &b] {
             let written = super::report::write_beside_record(view, args.output.slo.as_ref());
             code = with_reports(code, written);
@@ -83,7 +84,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     }
     if !is_whole {
         // Nothing to compare: the sides' own tables say what went wrong. Two of them are no JSON.
-        if matches!(form, Form::Json) {
+        if matches!(form, DocumentForm::Json) {
             let name = folder.display();
             note(format_args!(
                 "{name}: one side has nothing measured, so there is nothing to compare"
@@ -102,25 +103,23 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         let energies = pair::read(&folder, Metric::JoulesPerToken)?;
         compared = priced(compared, (&energies.a, &energies.b), price);
     }
-    let mut sheet = comparison::sheet(&compared);
+    let mut document = comparison::document(&compared);
     for (side, view) in [("A", &a), ("B", &b)] {
-        sheet.below.extend(troubles(side, view));
+        document = document.all_below(troubles(side, view));
     }
-    sheet
-        .below
-        .push(("record".to_owned(), folder.display().to_string()));
+    document = document.all_below([Note::whole("record", folder.display().to_string())]);
     let path = folder.join(COMPARISON);
     if has_reports {
         let pages = [&a, &b].map(|view| quoted(&view.folder().join(report::HTML_NAME)));
-        sheet.below.push(("report".to_owned(), pages.join(" ")));
+        document = document.all_below([Note::whole("report", pages.join(" "))]);
         let mut file = OutputFile::create(&path, Replace::Always)?;
-        file.write_all(sheet.markdown().as_bytes())
+        file.write_all(document.markdown().as_bytes())
             .with_context(|| format!("{}: cannot write", path.display()))?;
         file.commit()?;
     }
     let out = &mut io::stdout().lock();
     let data = comparison::Data::of(&compared);
-    unless_closed(report::print_sheet(&sheet, &data, form, out))?;
+    unless_closed(report::print_documents(&[document], &data, form, out))?;
     Ok(code)
 }
 
@@ -387,14 +386,14 @@ fn measure(sides: [Prepared; 2], out: &Path) -> Result<(PathBuf, Ended)> {
     Ok((folder.path, ended))
 }
 
-/// Whether a sheet can be printed so.
+/// Whether a comparison can be printed so.
 impl report::Output {
     /// The form of a comparison; none for forms that only tables of cells have.
-    fn sheet_form(self) -> Option<Form> {
+    fn document_form(self) -> Option<DocumentForm> {
         match self {
-            Self::Table => Some(Form::Table),
-            Self::Md => Some(Form::Md),
-            Self::Json => Some(Form::Json),
+            Self::Table => Some(DocumentForm::Table),
+            Self::Md => Some(DocumentForm::Md),
+            Self::Json => Some(DocumentForm::Json),
             Self::Csv | Self::Jsonl => None,
         }
     }

@@ -254,8 +254,8 @@ impl<'h> CeilingCache<'h> {
     }
 
     /// What a table says about where these come from.
-    pub fn source(&self) -> sheet::Source {
-        sheet::Source {
+    pub fn source(&self) -> sheet::CeilingSource {
+        sheet::CeilingSource {
             path: self.path.clone(),
             now_s: kept::now_s(),
             n_measured: self.n_measured,
@@ -286,10 +286,10 @@ pub fn ceiling(args: &CeilingArgs) -> Result<u8> {
     let refused = cache.learn(points.clone(), false)?;
     cache.notes.extend(reasons(&refused));
     let source = cache.source();
-    let sheets = sheet::sheets(&cache.ceilings, &points, &source);
+    let documents = sheet::documents(&cache.ceilings, &points, &source);
     let mut out = std::io::stdout().lock();
-    unless_closed(report::print_sheets(
-        &sheets,
+    unless_closed(report::print_documents(
+        &documents,
         &cache.ceilings,
         args.output,
         &mut out,

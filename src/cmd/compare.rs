@@ -50,9 +50,9 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         let (a, b) = energies(args)?;
         comparison = priced(comparison, (&a, &b), price);
     }
-    let sheet = comparison::sheet(&comparison);
-    unless_closed(report::print_sheet(
-        &sheet,
+    let document = comparison::document(&comparison);
+    unless_closed(report::print_documents(
+        &[document],
         &comparison::Data::of(&comparison),
         args.output,
         &mut std::io::stdout().lock(),

@@ -15,7 +15,7 @@ use crate::model::{ModelStore, resolve};
 use crate::plan::expand::{ALL_LAYERS, Host};
 use crate::plan::{Case, Devices};
 use crate::report::devices::Compared;
-use crate::report::{self, devices as sheet, progress};
+use crate::report::{self, devices, progress};
 use crate::run::supervisor::Worker;
 
 /// Asks a worker for the list, so that a driver which hangs or crashes takes that process along.
@@ -27,12 +27,12 @@ pub fn devices(args: &DevicesArgs) -> Result<u8> {
     let worker = Worker::start(&command).map_err(|reason| anyhow!(reason))?;
     let mut engine = worker.engine().clone();
     engine.remote = offload::remote(std::iter::once(&args.rpc), &command)?;
-    let found = sheet::Found {
+    let found = devices::FoundDevices {
         engine,
         gpu: Machine::probe().gpus,
     };
-    unless_closed(report::print_sheet(
-        &sheet::sheet(&found),
+    unless_closed(report::print_documents(
+        &[devices::document(&found)],
         &found,
         args.output,
         &mut io::stdout().lock(),
@@ -100,8 +100,8 @@ fn check(args: &DevicesArgs, model: &str) -> Result<u8> {
     );
     let holds = |c: &Compared| c.agreement.is_some_and(|a| a.holds());
     let all_hold = compared.iter().all(holds);
-    unless_closed(report::print_sheet(
-        &sheet::agreement(&model.facts.name, &compared),
+    unless_closed(report::print_documents(
+        &[devices::agreement(&model.facts.name, &compared)],
         &compared,
         args.output,
         &mut io::stdout().lock(),

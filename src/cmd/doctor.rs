@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{DONE, prepare, unless_closed};
 use crate::cli::DoctorArgs;
 use crate::doctor::{EngineAnswer, Facts, examine, observe};
-use crate::report::{self, Form, diagnosis};
+use crate::report::{self, DocumentForm, diagnosis};
 use crate::run::supervisor::{Worker, WorkerCommand};
 use crate::streams::note;
 use crate::units;
@@ -25,14 +25,14 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     let observed = observe(&facts.question(args.lasting))?;
     let examination = examine(&facts, &observed);
     // Names of other programs are for whoever sits here: no file and no pipeline gets them.
-    let is_seen = args.output == Form::Table && io::stdout().is_terminal();
+    let is_seen = args.output == DocumentForm::Table && io::stdout().is_terminal();
     let busiest = if is_seen {
         observed.busiest.as_slice()
     } else {
         &[]
     };
-    unless_closed(report::print_sheet(
-        &diagnosis::sheet(&examination, busiest),
+    unless_closed(report::print_documents(
+        &[diagnosis::document(&examination, busiest)],
         &examination,
         args.output,
         &mut io::stdout().lock(),

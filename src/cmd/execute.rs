@@ -60,7 +60,7 @@ pub fn execute(
     hint: &str,
 ) -> Result<Ended> {
     let plans: Vec<&Plan> = lanes.iter().map(|lane| lane.plan).collect();
-    let mut observer = progress::for_stderr(plans[0], plans.len());
+    let mut observer = progress::cells::for_stderr(plans[0], plans.len());
     let course = Course {
         started,
         measuring: started,

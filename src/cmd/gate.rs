@@ -91,9 +91,9 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     let mut report = judge_night(&tonight, &baseline, &judge.rule(), rerun)?;
     let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
     report.drift = LevelChanges::over(&all, &tonight);
-    let sheet = night::sheet(&report);
-    unless_closed(report::print_sheet(
-        &sheet,
+    let document = night::document(&report);
+    unless_closed(report::print_documents(
+        &[document],
         &report,
         args.output,
         &mut std::io::stdout().lock(),

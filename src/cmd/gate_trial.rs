@@ -32,8 +32,8 @@ pub fn gate_trial(args: &GateTrialArgs) -> Result<u8> {
     );
     let rule = args.judge.rule();
     let trial = trial(&runs, &slower, &rule, args.flips, args.seed)?;
-    unless_closed(report::print_sheet(
-        &report::trial::sheet(&trial),
+    unless_closed(report::print_documents(
+        &[report::trial::document(&trial)],
         &trial,
         args.output,
         &mut std::io::stdout().lock(),

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::{DONE, note_all, say, say_path, unless_closed};
 use crate::cli::{ModelCommand, SynthArgs};
@@ -12,6 +11,7 @@ use crate::model::fetch::fetch;
 use crate::model::quantize::quantize;
 use crate::model::synth::{SynthShape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
+use crate::report::table::{Document, Note, Table};
 use crate::report::{json, progress};
 use crate::streams::note;
 use crate::text::{brief, plural, short};
@@ -41,41 +41,36 @@ pub fn model(command: ModelCommand) -> Result<u8> {
 fn list() -> Result<()> {
     let store = ModelStore::locate()?;
     let present = store.present();
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["name", "here", "size", "what it is"]);
-    for entry in &store.catalogue.models {
-        let here = if present.contains(&entry.name) {
-            "yes"
-        } else {
-            "no"
-        };
-        table.add_row([
-            short(&entry.name),
-            here.to_owned(),
-            units::bytes(entry.bytes),
-            brief(&entry.about, ABOUT_COLUMNS),
-        ]);
-    }
-    let listed: Vec<&str> = store
-        .catalogue
-        .models
+    let listed = &store.catalogue.models;
+    // Name, size where it is known, and what it is.
+    let mut rows: Vec<(&str, Option<u64>, &str)> = listed
         .iter()
-        .map(|m| m.name.as_str())
+        .map(|m| (m.name.as_str(), Some(m.bytes), m.about.as_str()))
         .collect();
-    for name in present.iter().filter(|n| !listed.contains(&n.as_str())) {
-        let size = std::fs::metadata(store.path_of(name)).map(|m| units::bytes(m.len()));
-        let size = size.unwrap_or_default();
-        table.add_row([short(name), "yes".to_owned(), size, String::new()]);
+    for name in present
+        .iter()
+        .filter(|n| listed.iter().all(|m| m.name != **n))
+    {
+        let file = std::fs::metadata(store.path_of(name));
+        rows.push((name, file.map(|m| m.len()).ok(), ""));
     }
-    if let Some(column) = table.column_mut(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    say(format_args!(
-        "{}\n\nmodel folder: {}\nget one with `ggufbench model fetch NAME`; `synth:PRESET:TYPE` needs no fetching",
-        table.trim_fmt(),
-        store.root.display()
-    ))
+    let is_here = |name: &str| present.iter().any(|n| n == name);
+    let table = Table::of(&rows)
+        .words("name", |(name, ..)| short(name))
+        .words(
+            "here",
+            |(name, ..)| if is_here(name) { "yes" } else { "no" },
+        )
+        .numbers("size", |(_, size, _)| size.map(units::bytes))
+        .words("what it is", |(.., about)| brief(about, ABOUT_COLUMNS));
+    let get = "get one with `ggufbench model fetch NAME`; `synth:PRESET:TYPE` needs no fetching";
+    let document = Document::new("Models", table)
+        .all_below([Note::whole(
+            "model folder",
+            store.root.display().to_string(),
+        )])
+        .below("", get);
+    say(document.for_stdout())
 }
 
 fn info(models: &[String], json: bool) -> Result<()> {

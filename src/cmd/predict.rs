@@ -94,10 +94,10 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         ));
         return Ok(FAILED_CELLS);
     }
-    let sheet = prediction::sheet(&predictions, &sources, &models);
+    let document = prediction::document(&predictions, &sources, &models);
     let mut out = std::io::stdout().lock();
-    unless_closed(report::print_sheet(
-        &sheet,
+    unless_closed(report::print_documents(
+        &[document],
         &predictions,
         args.output,
         &mut out,
@@ -186,12 +186,16 @@ fn check_run(args: &PredictArgs, run: &Path) -> Result<u8> {
             _ => "no measured cell, or a record without the models' matrices",
         }
     );
-    let mut sheets = check::sheets(&check);
-    let last = sheets.last_mut().expect("there is always one");
-    last.below
-        .extend(notes.into_iter().map(|n| ("note".to_owned(), n)));
+    let mut documents = check::documents(&check);
+    let last = documents.pop().expect("there is always one");
+    documents.push(last.all_below(notes.into_iter().map(|text| ("note", text))));
     let mut out = std::io::stdout().lock();
-    unless_closed(report::print_sheets(&sheets, &check, args.output, &mut out))?;
+    unless_closed(report::print_documents(
+        &documents,
+        &check,
+        args.output,
+        &mut out,
+    ))?;
     Ok(if is_whole { DONE } else { FAILED_CELLS })
 }
 

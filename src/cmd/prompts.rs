@@ -3,11 +3,11 @@
 use std::io;
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
 
 use super::{DONE, say, say_path, unless_closed};
 use crate::cli::{ImportArgs, PromptsCommand};
 use crate::file::is_standard_output;
+use crate::report::table::{Document, Table};
 use crate::request::prompts::import::{Imported, Selection, import, print, save};
 use crate::request::prompts::{BUNDLED, PromptSet};
 use crate::streams::note;
@@ -38,40 +38,35 @@ fn list(names: &[String]) -> Result<()> {
             .map(|n| PromptSet::open(n))
             .collect::<Result<_, _>>()?
     };
-    let texts: Result<Vec<String>> = sets.iter().map(listed).collect();
+    let texts: Result<Vec<String>> = sets
+        .iter()
+        .map(|set| Ok(listed(set)?.for_stdout()))
+        .collect();
     say(texts?.join("\n\n"))
 }
 
-fn listed(set: &PromptSet) -> Result<String> {
-    let n_pairs = set.pairs()?.len();
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["id", "class", "difficulty", "characters", "first words"]);
-    for prompt in set.all() {
-        // Only what is shown is made fit to be shown: texts may be long.
-        let head: String = prompt.text.chars().take(2 * BEGINNING).collect();
-        table.add_row([
-            short(&prompt.id),
-            short(&prompt.class),
-            prompt.difficulty.map_or("", |d| d.word()).to_owned(),
-            prompt.text.chars().count().to_string(),
-            cut_end(&plain(&head), BEGINNING),
-        ]);
-    }
-    if let Some(column) = table.column_mut(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let pairs = match n_pairs {
+fn listed(set: &PromptSet) -> Result<Document> {
+    let pairs = match set.pairs()?.len() {
         0 => String::new(),
         n => format!(", {}", plural(count(n), "matched pair", "matched pairs")),
     };
-    Ok(format!(
-        "{}\n\n{}: {} in {}{pairs}",
-        table.trim_fmt(),
-        short(set.name()),
+    // Only what is shown is made fit to be shown: texts may be long.
+    let beginning = |text: &str| {
+        let head: String = text.chars().take(2 * BEGINNING).collect();
+        cut_end(&plain(&head), BEGINNING)
+    };
+    let table = Table::of(set.all())
+        .words("id", |p| short(&p.id))
+        .words("class", |p| short(&p.class))
+        .words("difficulty", |p| p.difficulty.map_or("", |d| d.word()))
+        .numbers("characters", |p| p.text.chars().count())
+        .words("first words", |p| beginning(&p.text));
+    let in_all = format!(
+        "{} in {}{pairs}",
         plural(count(set.all().len()), "prompt", "prompts"),
         plural(count(set.classes().len()), "class", "classes"),
-    ))
+    );
+    Ok(Document::new("Prompts", table).below(&short(set.name()), in_all))
 }
 
 fn import_from(args: &ImportArgs) -> Result<()> {

@@ -19,8 +19,8 @@ use crate::price::Price;
 use crate::record::ceilings::{CachedCeilings, CeilingsOwner};
 use crate::record::newest;
 use crate::report::lab::Lab;
-use crate::report::terminal;
-use crate::report::{self, Answers, Files, WriteError};
+use crate::report::table::terminal;
+use crate::report::{self, ReportError, ReportFiles, RunAnswers};
 use crate::roofline::ceiling::Ceilings;
 use crate::streams::note;
 use crate::text::paragraph;
@@ -38,7 +38,7 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
     let mut view = RunView::read_all(&runs)?;
     set_price(&mut view, args.price.as_ref());
     if let Some(output) = args.output {
-        let answers = Answers::of(&view, &theory(&view), args.slo.as_ref());
+        let answers = RunAnswers::of(&view, &theory(&view), args.slo.as_ref());
         let out = &mut io::stdout().lock();
         unless_closed(report::print(&view, &answers, output, out))?;
         return Ok(DONE);
@@ -48,9 +48,9 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         let folder = args.to.as_deref().unwrap_or_else(|| view.folder());
         fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
-        files = Files {
+        files = ReportFiles {
             force: args.force,
-            ..Files::in_folder(folder)
+            ..ReportFiles::in_folder(folder)
         };
     }
     let elsewhere = "name another place with --to, or print the table with -o table";
@@ -106,10 +106,10 @@ fn newest_run(out: Option<&Path>) -> Result<PathBuf> {
 /// When standard output is closed.
 pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<bool> {
     let slo = args.slo.as_ref();
-    let mut answers = Answers::of(view, &theory(view), slo);
+    let mut answers = RunAnswers::of(view, &theory(view), slo);
     let is_whole = args.no_report || write_beside_record(view, slo);
     if is_whole && !args.no_report {
-        answers.report = Files::in_folder(view.folder()).html;
+        answers.report = ReportFiles::in_folder(view.folder()).html;
     }
     let out = &mut io::stdout().lock();
     unless_closed(report::print(view, &answers, args.form, out))?;
@@ -123,7 +123,7 @@ pub(super) fn write_beside_record(view: &RunView, slo: Option<&Slo>) -> bool {
         "the record is kept, and 'ggufbench report {} --to FOLDER' writes the report elsewhere",
         run.display()
     );
-    let written = write(view, slo, &Files::in_folder(run), &elsewhere);
+    let written = write(view, slo, &ReportFiles::in_folder(run), &elsewhere);
     if let Err(reason) = &written {
         note(format_args!("no report: {reason:#}"));
     }
@@ -148,12 +148,12 @@ fn theory(view: &RunView) -> Theory {
 fn write(
     view: &RunView,
     slo: Option<&Slo>,
-    files: &Files,
+    files: &ReportFiles,
     elsewhere: &str,
 ) -> Result<(Lab, Vec<PathBuf>)> {
     let lab = Lab::of(view, &theory(view), slo);
     let written = report::write_files(view, &lab, files).map_err(|e| match e {
-        WriteError::Io { .. } => anyhow!("{e}; {elsewhere}"),
+        ReportError::Io { .. } => anyhow!("{e}; {elsewhere}"),
         other => other.into(),
     })?;
     Ok((lab, written))

@@ -61,7 +61,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         .map(|choice| planned_requests(choice, &prepared.plan, forced))
         .transpose()?;
     if args.dry_run {
-        say(dry_run::for_stdout(&dry_rows(&prepared)).trim_end())?;
+        say(dry_run::document(&dry_rows(&prepared)).for_stdout())?;
         if let Some(planned) = &planned {
             say(planned.dry_run(&prepared))?;
         }

@@ -16,7 +16,7 @@ const ANSWER_COLUMNS: usize = 400;
 
 /// The answers of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Answers {
+pub struct RunAnswers {
     brief: Vec<Answer>,
     lead: Vec<Finding>,
     /// The report in which the rest stands, where one was written.
@@ -31,7 +31,7 @@ pub struct AnswerRow<'a> {
     sure: &'a str,
 }
 
-impl Answers {
+impl RunAnswers {
     /// Of a run, within limits where there are some.
     pub fn of(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Self {
         let mut answers = Vec::new();

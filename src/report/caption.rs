@@ -3,6 +3,7 @@
 use super::axes;
 use super::text::{brief, count, plain, plural};
 use super::view::RunView;
+use crate::engine::Device;
 use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::units;
@@ -55,7 +56,6 @@ fn machine(view: &RunView) -> String {
         (_, Some(n)) | (Some(n), _) => Some(plural(n, "hardware thread", "hardware threads")),
         _ => None,
     };
-    let gpus = view.header.engine.devices.iter();
     let parts = [
         Some(m.cpu.model.clone().unwrap_or_else(|| m.arch.clone())),
         cores,
@@ -66,31 +66,32 @@ fn machine(view: &RunView) -> String {
             .as_ref()
             .map(|c| format!("in {c}")),
     ];
-    let gpus = gpus
-        .filter(|d| d.kind == "gpu" || d.kind == "igpu")
-        .map(|d| {
-            format!(
-                "{}: {}, {}",
-                d.name,
-                d.description,
-                units::bytes(d.memory_total_bytes)
-            )
-        });
+    let gpus = accelerators(view);
     let parts: Vec<String> = parts.into_iter().flatten().chain(gpus).collect();
     parts.join(", ")
 }
 
+/// What the engine computes on besides the CPU.
+pub fn accelerators(view: &RunView) -> Vec<String> {
+    let devices = view.header.engine.devices.iter();
+    let shown = |d: &Device| {
+        let memory = units::bytes(d.memory_total_bytes);
+        format!("{}: {}, {memory}", d.name, d.description)
+    };
+    devices.filter(|d| d.kind != "cpu").map(shown).collect()
+}
+
 fn engine(view: &RunView) -> String {
-    let (engine, program) = (&view.header.engine, &view.header.program);
-    let git = program
-        .git
-        .as_ref()
-        .map(|g| format!(" ({g})"))
-        .unwrap_or_default();
-    format!(
-        "{} {}; ggufbench {}{git}",
-        engine.name, engine.version, program.version
-    )
+    let engine = &view.header.engine;
+    format!("{} {}; {}", engine.name, engine.version, program(view))
+}
+
+/// This program, as the run's machine had it.
+pub fn program(view: &RunView) -> String {
+    let program = &view.header.program;
+    let git = program.git.as_ref();
+    let git = git.map_or_else(String::new, |git| format!(" ({git})"));
+    format!("ggufbench {}{git}", program.version)
 }
 
 /// A model's name, and its type and size where the record has them.

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::sheet::{Column, Sheet};
+use super::table::{Document, Note, Table};
 use crate::model::type_bytes_per_element;
-use crate::roofline::ceiling::{Ceilings, ReadRate, Timing};
+use crate::roofline::ceiling::{Ceilings, ReadRate};
 use crate::roofline::kernel::{Kernel, Load, Point};
 use crate::text::quoted;
 use crate::units;
 
 /// Where ceilings come from, and what to know of them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Source {
+pub struct CeilingSource {
     /// The file they are kept in.
     pub path: Option<PathBuf>,
     /// Now, seconds since 1970.
@@ -22,7 +22,7 @@ pub struct Source {
     pub notes: Vec<String>,
 }
 
-impl Source {
+impl CeilingSource {
     /// `measured just now`, or how old the oldest of the points is.
     pub fn age<'a>(
         &self,
@@ -73,49 +73,40 @@ fn age(seconds: u64) -> String {
 }
 
 /// The tables of these points, those that were measured.
-pub fn sheets(ceilings: &Ceilings, points: &[Point], source: &Source) -> Vec<Sheet> {
-    let known: Vec<&Point> = points
-        .iter()
-        .filter(|p| ceilings.get(p).is_some())
-        .collect();
+pub fn documents(ceilings: &Ceilings, points: &[Point], source: &CeilingSource) -> Vec<Document> {
+    let known = points.iter().filter(|p| ceilings.get(p).is_some());
+    let known: Vec<&Point> = known.collect();
     let (matrices, others): (Vec<&Point>, Vec<&Point>) =
         known.iter().partition(|p| is_matrix(&p.kernel));
-    let title = format!("Ceilings of {}", ceilings.device);
-    let mut above = vec![(
-        "device".to_owned(),
-        format!("{}, {} threads", ceilings.device, ceilings.n_threads),
-    )];
-    above.push(("memory".to_owned(), memory(ceilings.read.as_ref())));
-    above.push((
-        "measured".to_owned(),
-        source.age(ceilings, known.iter().copied()),
-    ));
-    let mut sheets = vec![Sheet {
-        title,
-        above,
-        columns: matrix_columns(ceilings, &matrices),
-        below: vec![(
-            String::new(),
-            "GB/s: weights read for one token. Then GFLOP/s for so many tokens at once.".to_owned(),
-        )],
-    }];
+    let device = &ceilings.device;
+    let title = format!("Ceilings of {device}");
+    let mut documents = vec![
+        Document::new(title, matrix_table(ceilings, &matrices))
+            .above(
+                "device",
+                format!("{device}, {} threads", ceilings.n_threads),
+            )
+            .above("memory", memory(ceilings.read.as_ref()))
+            .above("measured", source.age(ceilings, known.iter().copied()))
+            .below(
+                "",
+                "GB/s: weights read for one token. Numbers of tokens at once: GFLOP/s.",
+            ),
+    ];
     if !others.is_empty() {
-        sheets.push(Sheet {
-            title: "Other kernels".to_owned(),
-            above: vec![(
-                "time".to_owned(),
-                "of one layer, or of the logits of one call, in microseconds, for so many sequences".to_owned(),
-            )],
-            columns: other_columns(ceilings, &others),
-            below: Vec::new(),
-        });
+        documents.push(
+            Document::new("Other kernels", other_table(ceilings, &others)).above(
+                "time",
+                "of one layer, or of the logits of one call, in microseconds, by the number of sequences",
+            ),
+        );
     }
-    let last = sheets.last_mut().expect("there is at least one");
-    last.below
-        .extend(source.notes.iter().map(|n| ("note".to_owned(), n.clone())));
-    last.below
-        .extend(source.path.iter().map(|p| ("kept".to_owned(), quoted(p))));
-    sheets
+    let notes = source.notes.iter().map(|n| Note::new("note", n.as_str()));
+    let kept = source.path.iter().map(|p| Note::whole("kept", quoted(p)));
+    if let Some(last) = documents.pop() {
+        documents.push(last.all_below(notes).all_below(kept));
+    }
+    documents
 }
 
 /// The memory ceiling in a sentence.
@@ -148,27 +139,24 @@ fn is_matrix(kernel: &Kernel) -> bool {
     matches!(kernel, Kernel::MatMul { .. } | Kernel::Experts { .. })
 }
 
-fn matrix_columns(ceilings: &Ceilings, points: &[&Point]) -> Vec<Column> {
+fn matrix_table(ceilings: &Ceilings, points: &[&Point]) -> Table {
     let kernels = distinct(points.iter().map(|p| &p.kernel));
-    let tokens = distinct(points.iter().map(|p| p.load.total_tokens()));
     let read = |k: &&Kernel| {
-        let rate = weights_type(k)
-            .and_then(type_bytes_per_element)
-            .and_then(|bytes| ceilings.bytes_per_s(k, bytes));
-        rate.map_or_else(|| "n/a".to_owned(), |r| units::significant(r / 1e9))
+        let bytes = weights_type(k).and_then(type_bytes_per_element)?;
+        let rate = ceilings.bytes_per_s(k, bytes)?;
+        Some(units::significant(rate / 1e9))
     };
-    let mut columns = vec![
-        Column::words("weights", 0, kernels.iter().map(ToString::to_string)),
-        Column::numbers("GB/s", 0, kernels.iter().map(read)),
-    ];
-    for n in tokens {
+    let mut table = Table::of(&kernels)
+        .words("weights", |k| k.to_string())
+        .numbers("GB/s", read);
+    for n in distinct(points.iter().map(|p| p.load.total_tokens())) {
         let flops = |k: &&Kernel| {
             let point = Point {
                 kernel: (*k).clone(),
                 load: Load::tokens(n),
             };
-            let rate = ceilings.get(&point).map(|t| k.flops(n) / t.ns);
-            rate.map_or_else(|| "n/a".to_owned(), units::significant)
+            let timing = ceilings.get(&point)?;
+            Some(units::significant(k.flops(n) / timing.ns))
         };
         // The ends of the curve matter most.
         let rank = match n {
@@ -176,13 +164,9 @@ fn matrix_columns(ceilings: &Ceilings, points: &[&Point]) -> Vec<Column> {
             512 => 1,
             _ => 2,
         };
-        columns.push(Column::numbers(
-            &n.to_string(),
-            rank,
-            kernels.iter().map(flops),
-        ));
+        table = table.numbers(n.to_string(), flops).rank(rank);
     }
-    columns
+    table.table()
 }
 
 fn weights_type(kernel: &Kernel) -> Option<&str> {
@@ -192,26 +176,25 @@ fn weights_type(kernel: &Kernel) -> Option<&str> {
     }
 }
 
-fn other_columns(ceilings: &Ceilings, points: &[&Point]) -> Vec<Column> {
+fn other_table(ceilings: &Ceilings, points: &[&Point]) -> Table {
     let rows = distinct(points.iter().map(|p| (&p.kernel, p.load.n_past)));
     let name = |(kernel, past): &(&Kernel, u32)| match kernel {
         Kernel::Attention { .. } => format!("{kernel}, context {}", past + 1),
         _ => kernel.to_string(),
     };
-    let mut columns = vec![Column::words("kernel", 0, rows.iter().map(name))];
+    let mut table = Table::of(&rows).words("kernel", name);
     for n in distinct(points.iter().map(|p| p.load.total_tokens())) {
         let time = |&(kernel, past): &(&Kernel, u32)| {
-            let found = points.iter().find(|p| {
+            let point = points.iter().find(|p| {
                 let same = p.kernel == *kernel && p.load.n_past == past;
                 same && p.load.total_tokens() == n
-            });
-            let time = found.and_then(|p| ceilings.get(p)).map(|t: &Timing| t.ns);
-            time.map_or_else(|| "n/a".to_owned(), |ns| units::significant(ns / 1e3))
+            })?;
+            Some(units::significant(ceilings.get(point)?.ns / 1e3))
         };
         let rank = if matches!(n, 1 | 8 | 32 | 128) { 0 } else { 1 };
-        columns.push(Column::numbers(&n.to_string(), rank, rows.iter().map(time)));
+        table = table.numbers(n.to_string(), time).rank(rank);
     }
-    columns
+    table.table()
 }
 
 /// Each value once, in order.
@@ -225,7 +208,7 @@ fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roofline::ceiling::CEILINGS_VERSION;
+    use crate::roofline::ceiling::{CEILINGS_VERSION, Timing};
 
     fn ceilings() -> (Ceilings, Vec<Point>) {
         let mut c = Ceilings {
@@ -295,19 +278,16 @@ mod tests {
     #[test]
     fn both_widths_show_the_curve() {
         let (c, points) = ceilings();
-        let source = Source {
+        let source = CeilingSource {
             path: Some("/cache/ceilings/x.json".into()),
             now_s: 1_000_000 + 3 * 86_400,
             n_measured: 0,
             notes: vec!["other processes took 40% of the CPU".into()],
         };
-        let sheets = sheets(&c, &points, &source);
+        let documents = documents(&c, &points, &source);
         let at = |width| {
-            sheets
-                .iter()
-                .map(|s| s.terminal(width))
-                .collect::<Vec<_>>()
-                .join("\n")
+            let texts = documents.iter().map(|d| d.terminal(width, false));
+            texts.collect::<Vec<_>>().join("\n")
         };
         insta::assert_snapshot!(at(120));
         let narrow = at(80);

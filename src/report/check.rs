@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::sheet::{Column, Sheet, signed_percent};
+use super::table::{Document, Table};
 use crate::metric::Metric;
 use crate::model::ModelFacts;
 use crate::plan::forecast::{Forecast, forecast, input};
@@ -11,12 +11,12 @@ use crate::plan::{Case, CaseId};
 use crate::roofline::ceiling::{Ceilings, Span};
 use crate::roofline::fit::{FormChoice, HeldOut, Observation, hold_out};
 use crate::stats::{Interval, summary};
-use crate::units;
+use crate::units::{self, signed_percent};
 use crate::view::{CellView, RunView};
 
 /// A run beside what was expected of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Check {
+pub struct RunCheck {
     /// The run.
     pub run: String,
     /// Measured cells of which the ceilings know every kernel.
@@ -68,7 +68,7 @@ pub struct HeldCurve {
 
 /// Holds a run against ceilings (of its numbers of threads), and its curves against themselves without the batch
 /// sizes of `held`.
-pub fn check(view: &RunView, ceilings: &[Ceilings], held: &[u32]) -> Check {
+pub fn check(view: &RunView, ceilings: &[Ceilings], held: &[u32]) -> RunCheck {
     let measured: Vec<(&CellView, &ModelFacts)> = view
         .cells
         .iter()
@@ -76,7 +76,7 @@ pub fn check(view: &RunView, ceilings: &[Ceilings], held: &[u32]) -> Check {
         .filter_map(|c| Some((c, view.model(&c.case.model)?)))
         .collect();
     let of = |case: &Case| ceilings.iter().find(|c| c.n_threads == case.n_threads);
-    Check {
+    RunCheck {
         run: view.header.run.clone(),
         cells: measured
             .iter()
@@ -136,99 +136,65 @@ fn curves<'c>(
 }
 
 /// The tables: from ceilings alone, then from the run's other batch sizes.
-pub fn sheets(check: &Check) -> Vec<Sheet> {
-    let mut sheets = vec![from_ceilings(check)];
+pub fn documents(check: &RunCheck) -> Vec<Document> {
+    let mut documents = vec![from_ceilings(check)];
     if !check.curves.is_empty() {
-        sheets.push(from_curves(check));
+        documents.push(from_curves(check));
     }
-    sheets
+    documents
 }
 
-fn from_ceilings(check: &Check) -> Sheet {
-    let of =
-        |value: &dyn Fn(&CheckedCell) -> String| check.cells.iter().map(value).collect::<Vec<_>>();
-    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
-    let ns = |ns: f64| units::duration(ns.round() as u64);
+fn time(ns: f64) -> String {
+    units::duration(ns.round() as u64)
+}
+
+fn from_ceilings(check: &RunCheck) -> Document {
     let errors: Vec<f64> = check.cells.iter().map(CheckedCell::error).collect();
-    let prefill: Vec<f64> = check
-        .cells
-        .iter()
-        .filter_map(CheckedCell::prefill_error)
-        .collect();
-    Sheet {
-        title: format!("Expected from ceilings: {}", check.run),
-        above: vec![
-            ("run".to_owned(), check.run.clone()),
-            (
-                "expected".to_owned(),
-                "from ceilings and the files' headers alone".to_owned(),
-            ),
-        ],
-        columns: vec![
-            Column::words("model", 0, of(&|c| c.case.model.clone())),
-            Column::numbers("batch", 0, of(&|c| c.case.n_seq.to_string())),
-            Column::numbers("measured", 0, of(&|c| ns(c.measured_ns))),
-            Column::numbers("expected", 0, of(&|c| ns(c.expected.ns))),
-            Column::numbers("error", 0, of(&|c| signed_percent(c.error()))),
-            Column::numbers(
-                "measured 95%",
-                2,
-                of(&|c| {
-                    or_na(
-                        c.measured_interval
-                            .map(|i| format!("{}..{}", ns(i.lo), ns(i.hi))),
-                    )
-                }),
-            ),
-            Column::numbers(
-                "prefill error",
-                1,
-                of(&|c| or_na(c.prefill_error().map(signed_percent))),
-            ),
-        ],
-        below: vec![
-            ("step".to_owned(), sizes(&errors)),
-            ("prefill".to_owned(), sizes(&prefill)),
-        ],
-    }
+    let prefill = check.cells.iter().filter_map(CheckedCell::prefill_error);
+    let prefill: Vec<f64> = prefill.collect();
+    let bounds = |i: Interval| format!("{}..{}", time(i.lo), time(i.hi));
+    let table = Table::of(&check.cells)
+        .words("model", |c| c.case.model.as_str())
+        .numbers("batch", |c| c.case.n_seq)
+        .numbers("measured", |c| time(c.measured_ns))
+        .numbers("expected", |c| time(c.expected.ns))
+        .numbers("error", |c| signed_percent(c.error()))
+        .numbers("measured 95%", |c| c.measured_interval.map(bounds))
+        .rank(2)
+        .numbers("prefill error", |c| c.prefill_error().map(signed_percent))
+        .rank(1);
+    Document::new(format!("Expected from ceilings: {}", check.run), table)
+        .above("run", check.run.as_str())
+        .above("expected", "from ceilings and the files' headers alone")
+        .below("step", sizes(&errors))
+        .below("prefill", sizes(&prefill))
 }
 
-fn from_curves(check: &Check) -> Sheet {
-    let rows: Vec<(&HeldCurve, &HeldOut)> = check
-        .curves
-        .iter()
-        .flat_map(|c| c.held.iter().map(move |h| (c, h)))
+fn from_curves(check: &RunCheck) -> Document {
+    let curves = check.curves.iter();
+    let rows: Vec<(&HeldCurve, &HeldOut)> = curves
+        .flat_map(|curve| curve.held.iter().map(move |held| (curve, held)))
         .collect();
-    let of = |value: &dyn Fn(&(&HeldCurve, &HeldOut)) -> String| {
-        rows.iter().map(value).collect::<Vec<_>>()
-    };
-    let ns = |ns: f64| units::duration(ns.round() as u64);
-    let errors: Vec<f64> = rows.iter().map(|(_, h)| h.error()).collect();
-    Sheet {
-        title: format!("Expected from other batch sizes: {}", check.run),
-        above: vec![(
-            "held out".to_owned(),
-            "a curve fitted to the run's other batch sizes says what these should be".to_owned(),
-        )],
-        columns: vec![
-            Column::words("model", 0, of(&|(c, _)| c.case.model.clone())),
-            Column::numbers("batch", 0, of(&|(_, h)| format!("{:.0}", h.batch))),
-            Column::numbers("measured", 0, of(&|(_, h)| ns(h.measured_ns))),
-            Column::numbers("expected", 0, of(&|(_, h)| ns(h.expected_ns))),
-            Column::numbers("error", 0, of(&|(_, h)| signed_percent(h.error()))),
-            Column::words(
-                "curve",
-                1,
-                of(&|(c, _)| c.choice.best.form.words().to_owned()),
-            ),
-            Column::numbers(
-                "fitted to",
-                2,
-                of(&|(c, _)| format!("{} batches", c.choice.best.n)),
-            ),
-        ],
-        below: vec![("step".to_owned(), sizes(&errors))],
-    }
+    let errors: Vec<f64> = rows.iter().map(|(_, held)| held.error()).collect();
+    let table = Table::of(&rows)
+        .words("model", |(curve, _)| curve.case.model.as_str())
+        .numbers("batch", |(_, held)| format!("{:.0}", held.batch))
+        .numbers("measured", |(_, held)| time(held.measured_ns))
+        .numbers("expected", |(_, held)| time(held.expected_ns))
+        .numbers("error", |(_, held)| signed_percent(held.error()))
+        .words("curve", |(curve, _)| curve.choice.best.form.words())
+        .rank(1)
+        .numbers("fitted to", |(curve, _)| {
+            format!("{} batches", curve.choice.best.n)
+        })
+        .rank(2);
+    let held_out = "a curve fitted to the run's other batch sizes says what these should be";
+    Document::new(
+        format!("Expected from other batch sizes: {}", check.run),
+        table,
+    )
+    .above("held out", held_out)
+    .below("step", sizes(&errors))
 }
 
 /// `median 3.1%, largest 8.0% of 12`.

@@ -3,19 +3,19 @@
 use serde::Serialize;
 
 use super::axes;
-use super::sheet::{Column, Sheet, p_value, signed_percent};
+use super::table::{Document, Note, Table, TableOf};
 use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
-use crate::compare::{ComparedCell, Comparison, percent};
+use crate::compare::{Comparison, percent};
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
-use crate::units;
+use crate::units::{self, p_value, signed_percent};
 
 /// Columns of a model's name.
 const MODEL_WIDTH: usize = 20;
 
-/// Lists in the text beside a table end after so many names.
+/// Names in a list beside a table.
 const MOST_NAMES: usize = 20;
 
 /// A comparison as programs get it.
@@ -75,97 +75,79 @@ pub fn answers(c: &Comparison) -> Vec<String> {
 }
 
 /// A comparison's table, and what must be known to read it.
-pub fn sheet(c: &Comparison) -> Sheet {
-    let mut above = vec![("A".to_owned(), c.a.clone()), ("B".to_owned(), c.b.clone())];
-    above.push(("compared".to_owned(), compared(c)));
+pub fn document(c: &Comparison) -> Document {
     // What both sides have in common; the compared axes vary, so that they are left out.
     let cases: Vec<&Case> = c.rows.iter().flat_map(|r| [&r.case, &r.case_b]).collect();
     let model = match axes::models(&cases)[..] {
         [one] => format!("{one}, "),
         _ => String::new(),
     };
-    above.push(("cells".to_owned(), model + &axes::constants(&cases)));
-    above.extend(differences(&c.differences));
-    let said = answers(c).into_iter();
-    let mut below: Vec<(String, String)> = said.map(|s| ("answer".to_owned(), s)).collect();
-    below.extend(listed("only in A", &c.only_a));
-    below.extend(listed("only in B", &c.only_b));
-    below.push((String::new(), legend(c)));
-    Sheet {
-        title: format!("{} against {}", c.b, c.a),
-        above,
-        columns: columns(c),
-        below,
-    }
+    Document::new(format!("{} against {}", c.b, c.a), table(c))
+        .above("A", c.a.as_str())
+        .above("B", c.b.as_str())
+        .above("compared", compared(c))
+        .above("cells", model + &axes::constants(&cases))
+        .all_above(differences(&c.differences))
+        .all_below(answers(c).into_iter().map(|said| ("answer", said)))
+        .all_below(listed("only in A", &c.only_a))
+        .all_below(listed("only in B", &c.only_b))
+        .below("", legend(c))
 }
 
-fn columns(c: &Comparison) -> Vec<Column> {
-    let of = |value: &dyn Fn(&ComparedCell) -> String| c.rows.iter().map(value).collect::<Vec<_>>();
-    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
-    let cases: Vec<&Case> = c.rows.iter().map(|r| &r.case).collect();
-    let mut columns: Vec<Column> = job_column(c.rows.iter().map(|r| r.job.clone()))
-        .into_iter()
-        .chain(cell_columns(&cases))
-        .collect();
+fn table(c: &Comparison) -> Table {
+    let jobs = of_jobs(&c.rows, |r| r.job.clone());
     let name = match c.metric {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),
     };
-    let slowdown = |r: &ComparedCell| r.slowdown.map(|s| signed_percent(s.estimate));
-    let interval = |r: &ComparedCell| r.slowdown.as_ref().map(range);
-    let delta = |r: &ComparedCell| r.cliffs_delta.map(|d| format!("{:+.2}", d.delta));
-    columns.extend([
-        Column::numbers(&format!("{name} A"), 2, of(&|r| c.metric.show(r.a))),
-        Column::numbers("B", 2, of(&|r| c.metric.show(r.b))),
-        Column::numbers(c.metric.words().heading, 0, of(&|r| or_na(slowdown(r)))),
-        Column::numbers("95% interval", 0, of(&|r| or_na(interval(r)))),
-        Column::numbers("p", 3, of(&|r| or_na(r.p_adjusted.map(p_value)))),
-        Column::numbers("delta", 4, of(&|r| or_na(delta(r)))),
-        Column::words(
-            "verdict",
-            0,
-            of(&|r| r.verdict.in_full(c.metric, c.same_within)),
-        )
-        .or_short(of(&|r| r.verdict.in_short(c.metric, c.same_within))),
-    ]);
-    if c.price.is_some() {
-        let cost = |cost: Option<f64>| or_na(cost.map(units::fine));
-        columns.extend([
-            Column::numbers("cost A", 1, of(&|r| cost(r.cost_a))),
-            Column::numbers("cost B", 1, of(&|r| cost(r.cost_b))),
-        ]);
-    }
-    columns
+    let cost = |cost: Option<f64>| cost.map(units::fine);
+    of_cells(jobs, |r| &r.case)
+        .numbers(format!("{name} A"), |r| c.metric.show(r.a))
+        .rank(2)
+        .numbers("B", |r| c.metric.show(r.b))
+        .rank(2)
+        .numbers(c.metric.words().heading, |r| {
+            r.slowdown.map(|s| signed_percent(s.estimate))
+        })
+        .numbers("95% interval", |r| r.slowdown.as_ref().map(range))
+        .numbers("p", |r| r.p_adjusted.map(p_value))
+        .rank(3)
+        .numbers("delta", |r| {
+            r.cliffs_delta.map(|d| format!("{:+.2}", d.delta))
+        })
+        .rank(4)
+        .words("verdict", |r| r.verdict.in_full(c.metric, c.same_within))
+        .short(|r| r.verdict.in_short(c.metric, c.same_within))
+        .numbers("cost A", |r| cost(r.cost_a))
+        .rank(1)
+        .only_if(c.price.is_some())
+        .numbers("cost B", |r| cost(r.cost_b))
+        .rank(1)
+        .only_if(c.price.is_some())
+        .table()
 }
 
-/// The column of the jobs of requests; `None` where every cell is a batch.
-pub(super) fn job_column(jobs: impl Iterator<Item = Option<String>>) -> Option<Column> {
-    let jobs: Vec<Option<String>> = jobs.collect();
-    let names = jobs
-        .iter()
-        .map(|job| plain(job.as_deref().unwrap_or_default()));
-    jobs.iter()
-        .any(Option::is_some)
-        .then(|| Column::words("job", 0, names))
+/// A table that begins with the jobs of requests, where there are any.
+pub(super) fn of_jobs<R>(rows: &[R], job: impl Fn(&R) -> Option<String>) -> TableOf<'_, R> {
+    let has_jobs = rows.iter().any(|row| job(row).is_some());
+    Table::of(rows)
+        .words("job", |row| plain(&job(row).unwrap_or_default()))
+        .only_if(has_jobs)
 }
 
-/// The columns that tell cells apart: the model where there are several, and axes.
-pub(super) fn cell_columns(cases: &[&Case]) -> Vec<Column> {
-    let mut columns = Vec::new();
-    if axes::models(cases).len() > 1 {
-        let names = cases
-            .iter()
-            .map(|case| cut_middle(&case.model, MODEL_WIDTH));
-        columns.push(Column::words("model", 0, names));
+/// A table with the columns that tell cells apart: the model where there are several, and axes.
+pub(super) fn of_cells<'a, R>(
+    mut table: TableOf<'a, R>,
+    case: impl Fn(&'a R) -> &'a Case,
+) -> TableOf<'a, R> {
+    let cases: Vec<&Case> = table.rows.iter().map(&case).collect();
+    table = table
+        .words("model", |row| cut_middle(&case(row).model, MODEL_WIDTH))
+        .only_if(axes::models(&cases).len() > 1);
+    for axis in axes::columns(&cases) {
+        table = table.numbers(axis.heading(), |row| axis.value(case(row)));
     }
-    for axis in axes::columns(cases) {
-        columns.push(Column::numbers(
-            axis.heading(),
-            0,
-            cases.iter().map(|case| axis.value(case)),
-        ));
-    }
-    columns
+    table
 }
 
 /// `+9.1 to +11.0%`.
@@ -179,25 +161,20 @@ pub(super) fn range(interval: &Interval) -> String {
 }
 
 /// What else differs, one line each.
-pub(super) fn differences(found: &[Difference]) -> Vec<(String, String)> {
+pub(super) fn differences(found: &[Difference]) -> impl Iterator<Item = Note> {
     let label = |at| if at == 0 { "differ" } else { "" };
     let lines = found.iter().enumerate();
-    lines
-        .map(|(at, d)| (label(at).to_owned(), d.to_string()))
-        .collect()
+    lines.map(move |(at, d)| Note::new(label(at), d.to_string()))
 }
 
 /// Cells by name, when there are any.
-pub(super) fn listed(label: &str, cells: &[CaseId]) -> Option<(String, String)> {
-    let mut names: Vec<String> = cells
-        .iter()
-        .take(MOST_NAMES)
-        .map(ToString::to_string)
-        .collect();
+pub(super) fn listed(label: &str, cells: &[CaseId]) -> Option<Note> {
+    let names = cells.iter().take(MOST_NAMES).map(ToString::to_string);
+    let mut names: Vec<String> = names.collect();
     if cells.len() > MOST_NAMES {
         names.push(format!("and {} more", cells.len() - MOST_NAMES));
     }
-    (!names.is_empty()).then(|| (label.to_owned(), names.join(", ")))
+    (!names.is_empty()).then(|| Note::new(label, names.join(", ")))
 }
 
 fn compared(c: &Comparison) -> String {
@@ -301,7 +278,7 @@ mod tests {
                 .to_vec()
         });
         let c = compare(&a, &b, &CompareOptions::default()).expect("comparable");
-        let text = sheet(&c).terminal(80);
+        let text = document(&c).terminal(80, false);
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
@@ -317,7 +294,7 @@ mod tests {
         ] {
             assert!(text.contains(needle), "{needle}: {text}");
         }
-        let md = sheet(&c).markdown();
+        let md = document(&c).markdown();
         let heads = "batch step A B time 95% interval p delta verdict";
         let line = md.lines().find(|line| line.contains("| batch |"));
         let words: Vec<&str> = line.unwrap_or(&md).split(['|', ' ']).collect();

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::sheet::{Column, Sheet};
+use super::table::{Document, Table};
 use crate::engine::plugins::Plugin;
 use crate::engine::{Device, EngineFacts};
 use crate::host::{Gpu, GpuReport};
@@ -11,7 +11,7 @@ use crate::units;
 
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
-pub struct Found {
+pub struct FoundDevices {
     /// The engine, with its devices and plug-ins.
     pub engine: EngineFacts,
     /// What NVIDIA's management library says of its GPUs.
@@ -19,54 +19,28 @@ pub struct Found {
 }
 
 /// The table.
-pub fn sheet(found: &Found) -> Sheet {
-    let EngineFacts {
-        devices, remote, ..
-    } = &found.engine;
-    let devices: Vec<&Device> = devices
-        .iter()
-        .chain(remote.iter().flat_map(|r| &r.devices))
-        .collect();
-    let mut above = vec![(
-        "engine".to_owned(),
-        format!("{} {}", found.engine.name, found.engine.version),
-    )];
-    above.push(("driver".to_owned(), driver(&found.gpu)));
-    let nvidia = |description: &str| gpu_named(&found.gpu, description);
-    Sheet {
-        title: "What the engine can compute on".to_owned(),
-        above,
-        columns: vec![
-            Column::words("device", 0, devices.iter().map(|d| d.name.clone())),
-            Column::words("kind", 0, devices.iter().map(|d| d.kind.clone())),
-            Column::words("backend", 0, devices.iter().map(|d| d.backend.clone())),
-            Column::words(
-                "what it is",
-                0,
-                devices.iter().map(|d| d.description.clone()),
-            ),
-            Column::numbers(
-                "memory",
-                0,
-                devices.iter().map(|d| memory(d.memory_total_bytes)),
-            ),
-            Column::numbers(
-                "free",
-                0,
-                devices.iter().map(|d| memory(d.memory_free_bytes)),
-            ),
-            Column::words(
-                "capability",
-                1,
-                devices.iter().map(|d| {
-                    let known =
-                        nvidia(&d.description).and_then(|gpu| gpu.compute_capability.clone());
-                    known.unwrap_or_else(|| "n/a".to_owned())
-                }),
-            ),
-        ],
-        below: found.engine.plugins.iter().map(plugin).collect(),
-    }
+pub fn document(found: &FoundDevices) -> Document {
+    let engine = &found.engine;
+    let remote = engine.remote.iter().flat_map(|r| &r.devices);
+    let devices: Vec<&Device> = engine.devices.iter().chain(remote).collect();
+    let capability = |d: &Device| {
+        gpu_named(&found.gpu, &d.description)?
+            .compute_capability
+            .clone()
+    };
+    let table = Table::of(&devices)
+        .words("device", |d| d.name.as_str())
+        .words("kind", |d| d.kind.as_str())
+        .words("backend", |d| d.backend.as_str())
+        .words("what it is", |d| d.description.as_str())
+        .numbers("memory", |d| memory(d.memory_total_bytes))
+        .numbers("free", |d| memory(d.memory_free_bytes))
+        .words("capability", |d| capability(d))
+        .rank(1);
+    Document::new("What the engine can compute on", table)
+        .above("engine", format!("{} {}", engine.name, engine.version))
+        .above("driver", driver(&found.gpu))
+        .all_below(engine.plugins.iter().map(plugin))
 }
 
 /// A device beside the CPU.
@@ -83,62 +57,44 @@ pub struct Compared {
 }
 
 /// Each device's results beside the CPU's.
-pub fn agreement(model: &str, compared: &[Compared]) -> Sheet {
-    let number = |of: fn(&Agreement) -> String| {
-        let value = move |c: &Compared| c.agreement.as_ref().map_or_else(|| "n/a".to_owned(), of);
-        compared.iter().map(value)
-    };
+pub fn agreement(model: &str, compared: &[Compared]) -> Document {
+    let number = |of: fn(&Agreement) -> String| move |c: &Compared| c.agreement.as_ref().map(of);
     let verdict = |c: &Compared| match &c.agreement {
-        Some(a) if a.holds() => "agrees".to_owned(),
-        Some(_) => "DIFFERS".to_owned(),
-        None => "failed".to_owned(),
+        Some(a) if a.holds() => "agrees",
+        Some(_) => "DIFFERS",
+        None => "failed",
     };
+    let table = Table::of(compared)
+        .words("device", |c| c.device.as_str())
+        .words("verdict", verdict)
+        .numbers("KLD mean", number(|a| format!("{:.2e}", a.mean_kld)))
+        .numbers("KLD max", number(|a| format!("{:.2e}", a.max_kld)))
+        .numbers("NMSE", number(|a| format!("{:.2e}", a.nmse)))
+        .numbers("same top", number(|a| units::percent(a.same_top_share)))
+        .numbers(
+            "greedy equal",
+            number(|a| format!("{} of {N_GEN}", a.n_greedy_equal)),
+        )
+        .words("what it is", |c| c.description.as_str())
+        .rank(1);
     let reason = |c: &Compared| Some((c.device.clone(), c.failed_because.clone()?));
-    let mut below: Vec<(String, String)> = compared.iter().filter_map(reason).collect();
-    below.push((
-        "agrees".to_owned(),
-        format!(
-            "mean KL divergence from the CPU's distribution at most {}; kernels that round differently stay far below it",
-            Agreement::MOST_MEAN_KLD
-        ),
-    ));
-    Sheet {
-        title: "Results of each device beside the CPU's".to_owned(),
-        above: vec![
-            ("model".to_owned(), model.to_owned()),
-            (
-                "text".to_owned(),
-                format!("logits of {N_PROMPT} tokens, {N_GEN} greedy tokens after them"),
-            ),
-        ],
-        columns: vec![
-            Column::words("device", 0, compared.iter().map(|c| c.device.clone())),
-            Column::words("verdict", 0, compared.iter().map(verdict)),
-            Column::numbers("KLD mean", 0, number(|a| format!("{:.2e}", a.mean_kld))),
-            Column::numbers("KLD max", 0, number(|a| format!("{:.2e}", a.max_kld))),
-            Column::numbers("NMSE", 0, number(|a| format!("{:.2e}", a.nmse))),
-            Column::numbers("same top", 0, number(|a| units::percent(a.same_top_share))),
-            Column::numbers(
-                "greedy equal",
-                0,
-                number(|a| format!("{} of {N_GEN}", a.n_greedy_equal)),
-            ),
-            Column::words(
-                "what it is",
-                1,
-                compared.iter().map(|c| c.description.clone()),
-            ),
-        ],
-        below,
-    }
+    let agrees = format!(
+        "mean KL divergence from the CPU's distribution at most {}; kernels that round differently stay far below it",
+        Agreement::MOST_MEAN_KLD
+    );
+    Document::new("Results of each device beside the CPU's", table)
+        .above("model", model)
+        .above(
+            "text",
+            format!("logits of {N_PROMPT} tokens, {N_GEN} greedy tokens after them"),
+        )
+        .all_below(compared.iter().filter_map(reason))
+        .below("agrees", agrees)
 }
 
 /// A backend that does not know its memory says 0.
-fn memory(bytes: u64) -> String {
-    if bytes == 0 {
-        return "n/a".to_owned();
-    }
-    units::bytes(bytes)
+fn memory(bytes: u64) -> Option<String> {
+    (bytes > 0).then(|| units::bytes(bytes))
 }
 
 fn driver(gpu: &GpuReport) -> String {

@@ -1,6 +1,6 @@
 //! A doctor's findings as a table: the worst first, what to do below it, the conclusion last.
 
-use super::sheet::{Column, Sheet};
+use super::table::{Document, Table};
 use super::text::{cut_end, plural};
 use crate::doctor::{CheckVerdict, DoctorCheck, Examination};
 use crate::host::Neighbour;
@@ -12,48 +12,35 @@ const MOST_PROGRAMS: usize = 3;
 const LEAST_CORES: f64 = 0.01;
 
 /// The table. `busiest` are the other programs to name, none in what may be kept.
-pub fn sheet(examination: &Examination, busiest: &[Neighbour]) -> Sheet {
+pub fn document(examination: &Examination, busiest: &[Neighbour]) -> Document {
     let mut checks: Vec<&DoctorCheck> = examination.checks.iter().collect();
     // Stable: within a verdict the order is that of the checks.
     checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
+    let table = Table::of(&checks)
+        .words("check", |c| name(c))
+        .words("verdict", |c| shown(c.verdict))
+        .words("finding", |c| c.finding.as_str());
     let cpu = examination.cpu.as_deref().unwrap_or("an unknown processor");
-    let mut below: Vec<(String, String)> = checks.iter().filter_map(|c| advice(c)).collect();
-    if checks
-        .iter()
-        .any(|c| c.advice.is_some() && c.expected_gain.is_none())
-    {
-        let text =
-            "where no gain is named, it is not known: change one thing, look again, and compare";
-        below.push((String::new(), text.to_owned()));
+    let looked = format!(
+        "for {}, with {}",
+        units::duration(examination.looked_ns),
+        plural(examination.n_threads, "thread", "threads")
+    );
+    let mut document = Document::new("Is this machine fit to measure?", table)
+        .above("machine", cpu)
+        .above("looked", looked)
+        .above("busiest", programs(busiest))
+        .all_below(checks.iter().filter_map(|c| advice(c)));
+    let has_unknown_gain = |c: &&DoctorCheck| c.advice.is_some() && c.expected_gain.is_none();
+    if checks.iter().any(has_unknown_gain) {
+        document = document.below(
+            "",
+            "a gain that is not named is not known: change one thing, examine again, and compare",
+        );
     }
     // An empty line: the last word stands alone.
-    below.push((String::new(), String::new()));
-    below.push((
-        "verdict".to_owned(),
-        examination.conclusion.sentence.clone(),
-    ));
-    let mut above = vec![
-        ("machine".to_owned(), cpu.to_owned()),
-        (
-            "looked".to_owned(),
-            format!(
-                "for {}, with {}",
-                units::duration(examination.looked_ns),
-                plural(examination.n_threads, "thread", "threads")
-            ),
-        ),
-    ];
-    above.extend(programs(busiest).map(|text| ("busiest".to_owned(), text)));
-    Sheet {
-        title: "Is this machine fit to measure?".to_owned(),
-        above,
-        columns: vec![
-            Column::words("check", 0, checks.iter().map(|c| name(c))),
-            Column::words("verdict", 0, checks.iter().map(|c| shown(c.verdict))),
-            Column::words("finding", 0, checks.iter().map(|c| c.finding.clone())),
-        ],
-        below,
-    }
+    let verdict = examination.conclusion.sentence.as_str();
+    document.below("", "").below("verdict", verdict)
 }
 
 /// In words; what people write in capitals stays so.
@@ -83,14 +70,15 @@ fn advice(check: &DoctorCheck) -> Option<(String, String)> {
     Some((name(check), text))
 }
 
-fn programs(busiest: &[Neighbour]) -> Option<String> {
-    let named: Vec<String> = busiest
+fn programs(busiest: &[Neighbour]) -> String {
+    let named = busiest
         .iter()
-        .filter(|program| program.cores >= LEAST_CORES)
+        .filter(|program| program.cores >= LEAST_CORES);
+    let named: Vec<String> = named
         .take(MOST_PROGRAMS)
         .map(|program| format!("{} {:.2} cores", cut_end(&program.name, 20), program.cores))
         .collect();
-    (!named.is_empty()).then(|| named.join(", "))
+    named.join(", ")
 }
 
 #[cfg(test)]
@@ -113,7 +101,7 @@ mod tests {
         let last = examination.checks.last_mut().expect("some");
         last.verdict = CheckVerdict::Bad;
         last.advice = Some("mend it".to_owned());
-        let text = sheet(&examination, &neighbours()).terminal(80);
+        let text = document(&examination, &neighbours()).terminal(80, false);
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
@@ -143,9 +131,9 @@ mod tests {
     #[test]
     fn other_programs_are_named_only_when_asked_for_and_cannot_steer_the_terminal() {
         let examination = quiet_and_blind();
-        let shown = sheet(&examination, &neighbours()).terminal(80);
+        let shown = document(&examination, &neighbours()).terminal(80, false);
         assert!(shown.contains("busiest  rustc?[2J 0.90 cores\n"), "{shown}");
-        let kept = sheet(&examination, &[]).markdown();
+        let kept = document(&examination, &[]).markdown();
         let words: Vec<&str> = kept.split_whitespace().collect();
         let kept = words.join(" ");
         assert!(!kept.contains("busiest") && kept.contains("| check | verdict | finding |"));

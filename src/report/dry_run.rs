@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::axes;
-use super::text::{cut_end, cut_middle, paragraph, plain, width as width_of};
+use super::table::{Document, Note, Table};
+use super::text::{cut_end, plain};
 use crate::plan::Case;
 use crate::plan::budget::MemoryPrice;
 use crate::units;
@@ -34,136 +33,89 @@ pub struct Over {
     pub device: Option<String>,
 }
 
-/// [`render`] for standard output.
-pub fn for_stdout(rows: &[DryRow]) -> String {
-    render(rows, super::terminal::width())
-}
-
-/// The cells, fitted to `width` columns where a table of them can be, with sums.
-pub fn render(rows: &[DryRow], width: usize) -> String {
+/// The cells with their prices and sums.
+pub fn document(rows: &[DryRow]) -> Document {
     let cases: Vec<&Case> = rows.iter().map(|r| &r.case).collect();
     let models = axes::models(&cases);
-    let mut lines = Vec::new();
-    if let [model] = models[..] {
-        lines.push(format!(
-            "model    {}",
-            cut_middle(&plain(model), width.saturating_sub(9))
-        ));
+    let model = match models[..] {
+        [model] => plain(model),
+        _ => String::new(),
+    };
+    let is_over = |r: &&DryRow| r.fits.is_err();
+    let mut document = Document::new("", table(rows, &cases))
+        .above("model", model)
+        .above("cells", axes::constants(&cases))
+        .below("", sum(rows))
+        .all_below(rows.iter().filter_map(too_large));
+    if rows.iter().any(|r| is_over(&r)) {
+        let skipped = rows.iter().filter(is_over).map(|r| &r.case);
+        document = document.below("", super::notes::to_fit(skipped));
     }
-    let constants = axes::constants(&cases);
-    if !constants.is_empty() {
-        lines.extend(paragraph("cells    ", &constants, width));
-    }
-    if !lines.is_empty() {
-        lines.push(String::new());
-    }
-    let grid = grid(rows, &cases);
-    let (head, body) = grid.split_at(grid.len().min(1));
-    let rule = grid.iter().map(|line| width_of(line)).max().unwrap_or(0);
-    lines.extend(head.iter().map(|line| cut_end(line, width)));
-    lines.push("─".repeat(rule.min(width)));
-    let mut group = None;
-    for (row, line) in rows.iter().zip(body) {
-        if models.len() > 1 && group != Some(&row.case.model) {
-            lines.push(cut_middle(&plain(&row.case.model), width));
-            group = Some(&row.case.model);
-        }
-        lines.push(cut_end(line, width));
-    }
-    lines.push(String::new());
-    lines.extend(sum(rows, width));
-    let mut text = lines.join("\n");
-    text.push('\n');
-    text
+    document
 }
 
-fn grid(rows: &[DryRow], cases: &[&Case]) -> Vec<String> {
-    let axes = axes::columns(cases);
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    let names = axes.iter().map(|a| a.heading());
+fn table(rows: &[DryRow], cases: &[&Case]) -> Table {
+    let mut table = Table::of(rows);
+    if axes::models(cases).len() > 1 {
+        table = table.groups("model", |r| (r.case.model.clone(), r.case.model.clone()));
+    }
+    for axis in axes::columns(cases) {
+        table = table.numbers(axis.heading(), |r| axis.value(&r.case));
+    }
     // Few models have a recurrent state.
     let has_state = rows.iter().any(|r| r.price.state_bytes > 0);
-    let state = has_state.then_some("state");
-    let parts = ["weights", "KV"].into_iter().chain(state);
-    table.set_header(
-        names
-            .chain(parts)
-            .chain(["compute", "total", "time", "fits"]),
-    );
-    for row in rows {
-        let values = axes.iter().map(|a| a.value(&row.case));
-        let price = [row.price.weights_bytes, row.price.kv_bytes]
-            .into_iter()
-            .chain(has_state.then_some(row.price.state_bytes))
-            .chain([row.price.compute_bytes, row.price.total_bytes()])
-            .map(units::bytes);
-        let verdict = match &row.fits {
-            Ok(()) => ["~".to_owned() + &time(row.time), "yes".to_owned()],
-            Err(over) => {
-                let has = units::bytes(over.has_bytes);
-                let no = match &over.device {
-                    Some(device) => {
-                        let needs = units::bytes(over.needs_bytes);
-                        format!("no: {} of {needs} on {}", has, cut_end(&plain(device), 20))
-                    }
-                    None => format!("no: has {has}"),
-                };
-                ["skipped".to_owned(), no]
-            }
-        };
-        table.add_row(values.chain(price).chain(verdict));
-    }
-    let last = axes.len() + 5 + usize::from(has_state);
-    for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        column.set_cell_alignment(if at == last {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
-    }
     table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect()
+        .numbers("weights", |r| units::bytes(r.price.weights_bytes))
+        .numbers("KV", |r| units::bytes(r.price.kv_bytes))
+        .numbers("state", |r| units::bytes(r.price.state_bytes))
+        .only_if(has_state)
+        .numbers("compute", |r| units::bytes(r.price.compute_bytes))
+        .numbers("total", |r| units::bytes(r.price.total_bytes()))
+        .numbers("time", |r| match r.fits {
+            Ok(()) => format!("~{}", time(r.time)),
+            Err(_) => "skipped".to_owned(),
+        })
+        .words("fits", fits)
+        .table()
 }
 
-fn sum(rows: &[DryRow], width: usize) -> Vec<String> {
-    let fitting = || rows.iter().filter(|r| r.fits.is_ok());
-    let total: Duration = fitting()
-        .map(|r| r.time)
-        .fold(Duration::ZERO, Duration::saturating_add);
-    let n = fitting().count();
-    let mut lines = paragraph(
-        "",
-        &format!(
-            "{n} of {} cells would be measured, in about {} with the fewest repetitions in every process. \
-             Nothing was loaded.",
-            rows.len(),
-            time(total)
-        ),
-        width,
-    );
-    for row in rows {
-        if let Err(over) = &row.fits {
-            let text = format!(
-                "{}: needs {}{}, has {}",
-                plain(row.case.id().as_str()),
-                units::bytes(over.needs_bytes),
-                over.device
-                    .as_ref()
-                    .map_or_else(String::new, |device| format!(" on {}", plain(device))),
-                units::bytes(over.has_bytes)
-            );
-            lines.extend(paragraph("does not fit: ", &text, width));
+fn fits(row: &DryRow) -> String {
+    let Err(over) = &row.fits else {
+        return "yes".to_owned();
+    };
+    let has = units::bytes(over.has_bytes);
+    match &over.device {
+        Some(device) => {
+            let needs = units::bytes(over.needs_bytes);
+            format!("no: {has} of {needs} on {}", cut_end(&plain(device), 20))
         }
+        None => format!("no: has {has}"),
     }
-    if n < rows.len() {
-        let skipped = rows.iter().filter(|r| r.fits.is_err()).map(|r| &r.case);
-        lines.extend(paragraph("", &super::notes::to_fit(skipped), width));
-    }
-    lines
+}
+
+fn sum(rows: &[DryRow]) -> String {
+    let fitting = rows.iter().filter(|r| r.fits.is_ok());
+    let total = fitting.clone().map(|r| r.time);
+    let total = total.fold(Duration::ZERO, Duration::saturating_add);
+    format!(
+        "{} of {} cells would be measured, in about {} with the fewest repetitions in every process. Nothing was loaded.",
+        fitting.count(),
+        rows.len(),
+        time(total)
+    )
+}
+
+fn too_large(row: &DryRow) -> Option<Note> {
+    let over = row.fits.as_ref().err()?;
+    let device = over.device.as_ref();
+    let text = format!(
+        "{}: needs {}{}, has {}",
+        row.case.id(),
+        units::bytes(over.needs_bytes),
+        device.map_or_else(String::new, |device| format!(" on {device}")),
+        units::bytes(over.has_bytes)
+    );
+    Some(Note::new("does not fit", text))
 }
 
 fn time(d: Duration) -> String {
@@ -174,6 +126,11 @@ fn time(d: Duration) -> String {
 mod tests {
     use super::*;
     use crate::report::fixture::{MIB, case};
+    use crate::text::width as width_of;
+
+    fn render(rows: &[DryRow], width: usize) -> String {
+        document(rows).terminal(width, false)
+    }
 
     fn rows() -> Vec<DryRow> {
         let row = |n_seq: u32, seconds: u64, fits| DryRow {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::view::RunView;
-use super::{csv, csv_tables, lab, page, paper, requests, shows_cells};
+use super::{csv, csv_tables, lab, requests, shows_cells};
 use crate::file::{self, OutputFile, Replace, is_stream};
 use crate::plot;
 
@@ -18,9 +18,9 @@ pub const CSV_NAME: &str = "cells.csv";
 /// Name of the table of requests, beside the table of cells.
 pub const REQUESTS_CSV_NAME: &str = "requests.csv";
 
-/// Files of a report, where each is asked for.
+/// ReportFiles of a report, where each is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct ReportFiles {
     /// The page.
     pub html: Option<PathBuf>,
     /// The document; its plots go into a folder beside it.
@@ -31,7 +31,7 @@ pub struct Files {
     pub force: bool,
 }
 
-impl Files {
+impl ReportFiles {
     /// All of them, under their own names in a folder.
     pub fn in_folder(folder: &Path) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Files {
 
 /// A report that cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum WriteError {
+pub enum ReportError {
     /// The file system said no.
     #[error("{}: cannot write the report: {source}", path.display())]
     Io {
@@ -77,7 +77,7 @@ pub enum WriteError {
     Page(#[from] askama::Error),
 }
 
-impl From<file::WriteError> for WriteError {
+impl From<file::WriteError> for ReportError {
     fn from(error: file::WriteError) -> Self {
         match error {
             file::WriteError::Io { path, source } => Self::Io { path, source },
@@ -89,22 +89,22 @@ impl From<file::WriteError> for WriteError {
 /// Writes a run's report: each file as a whole, so that none is ever seen half written. Gives back what was written.
 ///
 /// # Errors
-/// [`WriteError`]; where a file is somebody else's, nothing is written.
+/// [`ReportError`]; where a file is not this program's, nothing is written.
 pub fn write_files(
     view: &RunView,
     lab: &lab::Lab,
-    files: &Files,
-) -> Result<Vec<PathBuf>, WriteError> {
+    files: &ReportFiles,
+) -> Result<Vec<PathBuf>, ReportError> {
     let plots = files.markdown.as_deref().and_then(plots_of);
     check_all(view, lab, files, plots.as_deref())?;
     let mut written = Vec::new();
     if let Some(path) = &files.html {
-        let page = page::render(lab, &view.record)?;
+        let page = lab::html::render(lab, &view.record)?;
         write(path, page.as_bytes(), files.replace(is_page))?;
         written.push(path.clone());
     }
     if let Some(path) = &files.markdown {
-        let paper = paper::render(lab);
+        let paper = lab::markdown::render(lab);
         write(path, paper.as_bytes(), files.replace(is_paper))?;
         if let Some(folder) = &plots {
             write_plots(lab, folder)?;
@@ -119,7 +119,7 @@ pub fn write_files(
 }
 
 /// The tables, each with its file. What is no regular file gets both, one after the other.
-fn csv_files(view: &RunView, files: &Files) -> Result<Vec<(PathBuf, Vec<u8>)>, WriteError> {
+fn csv_files(view: &RunView, files: &ReportFiles) -> Result<Vec<(PathBuf, Vec<u8>)>, ReportError> {
     let Some(path) = &files.csv else {
         return Ok(Vec::new());
     };
@@ -127,7 +127,7 @@ fn csv_files(view: &RunView, files: &Files) -> Result<Vec<(PathBuf, Vec<u8>)>, W
         let mut text = Vec::new();
         match fill(&mut text) {
             Ok(()) => Ok((path.to_owned(), text)),
-            Err(source) => Err(WriteError::Io {
+            Err(source) => Err(ReportError::Io {
                 path: path.to_owned(),
                 source,
             }),
@@ -149,16 +149,16 @@ fn csv_files(view: &RunView, files: &Files) -> Result<Vec<(PathBuf, Vec<u8>)>, W
 
 /// Where a document's plots are; none for one that is no regular file.
 fn plots_of(document: &Path) -> Option<PathBuf> {
-    (!is_stream(document)).then(|| beside(document).join(paper::PLOTS))
+    (!is_stream(document)).then(|| beside(document).join(lab::markdown::PLOTS))
 }
 
 /// Says no before anything is written.
 fn check_all(
     view: &RunView,
     lab: &lab::Lab,
-    files: &Files,
+    files: &ReportFiles,
     plots: Option<&Path>,
-) -> Result<(), WriteError> {
+) -> Result<(), ReportError> {
     if let Some(path) = &files.html {
         file::check(path, files.replace(is_page))?;
     }
@@ -182,7 +182,7 @@ fn check_all(
 }
 
 /// A bitmap does not show whose it is; the drawing beside it does.
-fn check_plot(folder: &Path, id: &str, files: &Files) -> Result<(), WriteError> {
+fn check_plot(folder: &Path, id: &str, files: &ReportFiles) -> Result<(), ReportError> {
     let [svg, png] = plot_files(folder, id);
     file::check(&svg, files.replace(plot::is_file))?;
     let replace = match svg.exists() || files.force {
@@ -197,8 +197,8 @@ fn plot_files(folder: &Path, id: &str) -> [PathBuf; 2] {
 }
 
 /// Every figure as SVG and PNG; those of an earlier report that this one does not have go.
-fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), WriteError> {
-    fs::create_dir_all(folder).map_err(|source| WriteError::Io {
+fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), ReportError> {
+    fs::create_dir_all(folder).map_err(|source| ReportError::Io {
         path: folder.to_owned(),
         source,
     })?;
@@ -221,9 +221,9 @@ fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), WriteError> {
+fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), ReportError> {
     let mut file = OutputFile::create(path, replace)?;
-    file.write_all(bytes).map_err(|source| WriteError::Io {
+    file.write_all(bytes).map_err(|source| ReportError::Io {
         path: path.to_owned(),
         source,
     })?;
@@ -267,12 +267,14 @@ mod tests {
     fn a_report_knows_its_own_files() {
         let view = fixture::mixed();
         let lab = lab::Lab::of(&view, &Theory::of(&view, &|_| None), None);
-        let page = page::render(&lab, &view.record).expect("renders");
+        let page = lab::html::render(&lab, &view.record).expect("renders");
         let mut table = Vec::new();
         csv::write(&view, &mut table).expect("memory");
         let figure = lab.figures().next().expect("has figures");
         assert!(is_page(&page[..HEAD]) && !is_page("<title>Notes</title>"));
-        assert!(is_paper(&paper::render(&lab)) && !is_paper("# My notes\n\n- **run**: away"));
+        assert!(
+            is_paper(&lab::markdown::render(&lab)) && !is_paper("# My notes\n\n- **run**: away")
+        );
         assert!(is_csv(&String::from_utf8(table).expect("text")) && !is_csv("name,cells"));
         assert!(plot::is_file(&plot::svg(figure, plot::Medium::File)));
         assert!(!plot::is_file("<svg xmlns=\"http://www.w3.org/2000/svg\">"));

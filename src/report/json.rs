@@ -5,10 +5,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::answers::{AnswerRow, Answers};
+use super::answers::{AnswerRow, RunAnswers};
 use super::notes::run_warnings;
-use super::requests;
-use super::row::rows;
+use super::requests::row::JobRow;
+use super::row::CellRow;
 use super::view::RunView;
 use crate::text::shown_json;
 
@@ -16,7 +16,7 @@ use crate::text::shown_json;
 ///
 /// # Errors
 /// What the writer says.
-pub fn array(view: &RunView, answers: &Answers, out: &mut dyn Write) -> io::Result<()> {
+pub fn array(view: &RunView, answers: &RunAnswers, out: &mut dyn Write) -> io::Result<()> {
     let mut separator = "[\n";
     each(view, answers, &mut |json| {
         out.write_all(separator.as_bytes())?;
@@ -35,7 +35,7 @@ pub fn array(view: &RunView, answers: &Answers, out: &mut dyn Write) -> io::Resu
 ///
 /// # Errors
 /// What the writer says.
-pub fn lines(view: &RunView, answers: &Answers, out: &mut dyn Write) -> io::Result<()> {
+pub fn lines(view: &RunView, answers: &RunAnswers, out: &mut dyn Write) -> io::Result<()> {
     each(view, answers, &mut |json| {
         out.write_all(json)?;
         out.write_all(b"\n")
@@ -54,15 +54,15 @@ struct WithAnswers<'a, R> {
 /// Every object as JSON: cells, then jobs.
 fn each(
     view: &RunView,
-    answers: &Answers,
+    answers: &RunAnswers,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let answers = &answers.rows();
-    for row in rows(view, &run_warnings(view)) {
+    for row in CellRow::all(view, &run_warnings(view)) {
         take(&json(&WithAnswers { row, answers })?)?;
     }
     if let Some(requests) = &view.requests {
-        for row in requests::row::rows(view, requests) {
+        for row in JobRow::all(view, requests) {
             take(&json(&WithAnswers { row, answers })?)?;
         }
     }

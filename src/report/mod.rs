@@ -7,8 +7,8 @@ pub mod answers;
 mod axes;
 mod caption;
 pub mod ceiling;
+mod cells;
 pub mod check;
-mod columns;
 pub mod comparison;
 mod csv;
 pub mod devices;
@@ -17,18 +17,14 @@ pub mod dry_run;
 mod files;
 pub mod json;
 pub mod lab;
-mod markdown;
 pub mod night;
 mod notes;
-pub mod page;
-pub mod paper;
 pub mod prediction;
 pub mod progress;
 mod requests;
 mod row;
-pub mod sheet;
 mod suggest;
-pub mod terminal;
+pub mod table;
 pub mod trial;
 
 #[cfg(test)]
@@ -38,11 +34,13 @@ mod tests;
 
 use std::io::{self, Write};
 
-pub use answers::Answers;
+pub use answers::RunAnswers;
+use cells::Detail;
 use clap::ValueEnum;
-pub use files::{Files, HTML_NAME, WriteError, write_files};
+pub use files::{HTML_NAME, ReportError, ReportFiles, write_files};
 pub use requests::rounds_of;
-use sheet::Sheet;
+pub use table::Document;
+use table::terminal;
 
 use crate::plot;
 use crate::text;
@@ -51,7 +49,7 @@ pub use crate::view;
 use crate::view::fixture;
 use view::RunView;
 
-/// Form of a run's table.
+/// DocumentForm of a run's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Output {
     /// For people, fitted to the terminal
@@ -67,9 +65,9 @@ pub enum Output {
     Jsonl,
 }
 
-/// Form of a comparison or a verdict.
+/// DocumentForm of a comparison or a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Form {
+pub enum DocumentForm {
     /// For people, fitted to the terminal
     #[default]
     Table,
@@ -85,17 +83,14 @@ pub enum Form {
 /// What the writer says; a closed pipe is one.
 pub fn print(
     view: &RunView,
-    answers: &Answers,
+    answers: &RunAnswers,
     output: Output,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match output {
         Output::Table => {
             let (width, colour) = (terminal::width(), terminal::colour());
-            let text = terminal_text(view, width, colour);
-            // The colours are this program's own: what comes from elsewhere is fit to be shown where it is put in.
-            let text = if colour { text } else { text::document(&text) };
-            out.write_all(text.as_bytes())?;
+            out.write_all(terminal_text(view, width, colour).as_bytes())?;
             out.write_all(b"\n")?;
             out.write_all(answers.terminal(width).as_bytes())?;
         }
@@ -126,72 +121,45 @@ fn shows_cells(view: &RunView) -> bool {
 }
 
 /// The tables for people: of cells, of requests, or of both.
-fn terminal_text(view: &RunView, width: usize, colour: bool) -> String {
-    let mut parts = Vec::new();
-    if shows_cells(view) {
-        parts.push(terminal::render(view, width, colour));
-    }
-    let sheets = request_sheets(view).into_iter();
-    parts.extend(sheets.map(|sheet| sheet.terminal(width)));
-    parts.join("\n")
+pub(crate) fn terminal_text(view: &RunView, width: usize, colour: bool) -> String {
+    let documents = documents(view, Detail::of_width(width));
+    let texts: Vec<String> = documents
+        .iter()
+        .map(|d| d.terminal(width, colour))
+        .collect();
+    texts.join("\n")
 }
 
 pub(crate) fn markdown_text(view: &RunView) -> String {
-    let mut parts = Vec::new();
-    if shows_cells(view) {
-        parts.push(markdown::render(view));
-    }
-    parts.extend(request_sheets(view).iter().map(Sheet::markdown));
-    parts.join("\n")
+    let documents = documents(view, Detail::Wide);
+    let texts: Vec<String> = documents.iter().map(Document::markdown).collect();
+    texts.join("\n")
 }
 
-fn request_sheets(view: &RunView) -> Vec<Sheet> {
+fn documents(view: &RunView, detail: Detail) -> Vec<Document> {
+    let of_cells = shows_cells(view).then(|| cells::document(view, detail));
     let requests = view.requests.iter();
-    requests
-        .flat_map(|r| requests::sheets(view, r, !shows_cells(view)))
-        .collect()
+    let of_requests = requests.flat_map(|r| requests::documents(view, r, !shows_cells(view)));
+    of_cells.into_iter().chain(of_requests).collect()
 }
 
-/// Writes a comparison or a gate's verdict in the asked form: `sheet` for people, `data` for programs.
+/// Writes documents, one under the other, in the asked form; `data` is what programs get of them.
 ///
 /// # Errors
 /// What the writer says; a closed pipe is one.
-pub fn print_sheet(
-    sheet: &Sheet,
+pub fn print_documents(
+    documents: &[Document],
     data: &impl serde::Serialize,
-    form: Form,
+    form: DocumentForm,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let texts = documents.iter().map(|document| match form {
+        DocumentForm::Md => document.markdown(),
+        _ => document.for_stdout() + "\n",
+    });
     match form {
-        Form::Table => out.write_all(sheet.terminal(terminal::width()).as_bytes())?,
-        Form::Md => out.write_all(sheet.markdown().as_bytes())?,
-        Form::Json => json::pretty(data, out)?,
-    }
-    out.flush()
-}
-
-/// Writes several tables, one under the other, as [`print_sheet`].
-///
-/// # Errors
-/// What the writer says; a closed pipe is one.
-pub fn print_sheets(
-    sheets: &[Sheet],
-    data: &impl serde::Serialize,
-    form: Form,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    if form == Form::Json {
-        json::pretty(data, out)?;
-        return out.flush();
-    }
-    for (at, sheet) in sheets.iter().enumerate() {
-        let text = match form {
-            Form::Md => sheet.markdown(),
-            _ => sheet.terminal(terminal::width()),
-        };
-        let gap: &[u8] = if at > 0 { b"\n" } else { b"" };
-        out.write_all(gap)?;
-        out.write_all(text.as_bytes())?;
+        DocumentForm::Json => json::pretty(data, out)?,
+        _ => out.write_all(texts.collect::<Vec<_>>().join("\n").as_bytes())?,
     }
     out.flush()
 }

@@ -1,10 +1,13 @@
 //! What stands below the table: footnotes to cells, the run's warnings, and what to do next.
 
-use super::columns::{self, Column};
+use std::collections::BTreeMap;
+
+use super::cells;
 use super::suggest::Suggestion;
+use super::table::{Note, Tone};
 use super::text::{brief, plural};
 use super::view::{CellOutcome, CellView, CellWarning, RunView};
-use crate::plan::{Case, remedy};
+use crate::plan::{Case, CaseId, remedy};
 use crate::units;
 
 /// The most columns of a note, before it is wrapped: engines and servers may have much to say.
@@ -14,7 +17,7 @@ const NOTE_COLUMNS: usize = 600;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Notes {
     footnotes: Vec<CellWarning>,
-    marks: Vec<Option<String>>,
+    marks: BTreeMap<CaseId, String>,
 }
 
 impl Notes {
@@ -23,47 +26,37 @@ impl Notes {
     pub fn of(view: &RunView) -> Self {
         let mut notes = Self::default();
         for cell in &view.cells {
-            let marked = cell
-                .warnings
-                .iter()
-                .filter(|w| !matches!(w, CellWarning::FewSteps { .. }));
+            let is_marked = |w: &&CellWarning| !matches!(w, CellWarning::FewSteps { .. });
+            let marked = cell.warnings.iter().filter(is_marked);
             let mut numbers: Vec<usize> = marked.map(|w| notes.number(w)).collect();
             numbers.sort_unstable();
             let marks: Vec<String> = numbers.iter().map(usize::to_string).collect();
-            notes
-                .marks
-                .push((!marks.is_empty()).then(|| marks.join(",")));
+            notes.marks.insert(cell.case_id.clone(), marks.join(","));
         }
         notes
     }
 
     fn number(&mut self, warning: &CellWarning) -> usize {
-        let known = self
-            .footnotes
-            .iter_mut()
-            .position(|known| known.absorb(warning));
-        known.unwrap_or_else(|| {
+        let mut known = self.footnotes.iter_mut();
+        let at = known.position(|known| known.absorb(warning));
+        at.unwrap_or_else(|| {
             self.footnotes.push(warning.clone());
             self.footnotes.len() - 1
         }) + 1
     }
 
-    /// For each cell the numbers of its footnotes.
-    pub fn marks(&self) -> &[Option<String>] {
-        &self.marks
+    /// The numbers of a cell's footnotes; empty where it has none.
+    pub fn mark(&self, cell: &CellView) -> &str {
+        self.marks.get(&cell.case_id).map_or("", String::as_str)
     }
 
     /// The footnotes with their numbers.
-    pub fn footnotes(&self) -> Vec<(String, String)> {
-        let numbered = self.footnotes.iter().enumerate();
-        numbered
-            .map(|(at, note)| {
-                (
-                    format!("[{}] ", at + 1),
-                    brief(&note.to_string(), NOTE_COLUMNS),
-                )
-            })
-            .collect()
+    pub fn footnotes(&self) -> impl Iterator<Item = Note> {
+        let numbered = (1..).zip(&self.footnotes);
+        numbered.map(|(number, warning): (u32, _)| {
+            let text = brief(&warning.to_string(), NOTE_COLUMNS);
+            Note::new(&format!("[{number}]"), text).tone(Tone::Caution)
+        })
     }
 }
 
@@ -72,18 +65,18 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     match &view.end {
         None => {
-            texts.push("the run has not ended: it is still going on, or was cut off".to_owned())
+            texts.push("the run has not ended: it is still running, or it was cut off".to_owned())
         }
         Some(end) if end.interrupted => texts.push("the run was interrupted".to_owned()),
         Some(_) => {}
     }
     if let n @ 1.. = view.header.n_repeated_lines {
         texts.push(format!(
-            "{} in the record again and count once; the record was copied or joined wrongly",
-            plural(n, "line stands", "lines stand")
+            "{} in the record and counted once; the record was copied or joined wrongly",
+            plural(n, "line is repeated", "lines are repeated")
         ));
     }
-    texts.extend(columns::without_p99(view));
+    texts.extend(cells::without_p99(view));
     for warning in &view.header.warnings {
         let text = brief(&warning.to_string(), NOTE_COLUMNS);
         if !texts.contains(&text) {
@@ -91,23 +84,6 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
         }
     }
     texts
-}
-
-/// What n/a means in these columns; none when it does not occur.
-pub fn about_missing(view: &RunView, columns: &[Column]) -> Option<String> {
-    let measured = |at: usize| view.cells.get(at).is_some_and(is_row);
-    let mut reasons: Vec<&str> = columns
-        .iter()
-        .filter(|c| {
-            c.values
-                .iter()
-                .enumerate()
-                .any(|(at, v)| v.is_none() && measured(at))
-        })
-        .filter_map(|c| c.why_missing.as_deref())
-        .collect();
-    reasons.dedup();
-    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// Whether a cell is shown by its figures rather than by its outcome.
@@ -126,8 +102,8 @@ pub fn outcome(cell: &CellView) -> String {
 }
 
 /// What the words above the columns mean.
-pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the interval of the figure before it. Step: the time between two tokens of a sequence. TTFT: the batch is prefilled jointly, \
-     so it is the time until its last sequence has a token.";
+pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the interval of the figure before it. Step: the time between two \
+     tokens of a sequence. TTFT: the batch is prefilled jointly, so it is the time until its last sequence has a token.";
 
 /// What helps cells that do not fit, as far as they do not have it already.
 pub fn to_fit<'a>(cases: impl IntoIterator<Item = &'a Case>) -> String {
@@ -137,6 +113,14 @@ pub fn to_fit<'a>(cases: impl IntoIterator<Item = &'a Case>) -> String {
             "cells that do not fit need a smaller model, or a machine with more memory".to_owned()
         }
     }
+}
+
+/// Where the record is, and what can be done next.
+pub fn record_and_next(view: &RunView) -> Vec<Note> {
+    let record = Note::whole("record", view.record.display().to_string());
+    let next = |(text, command)| Note::new("next", text).command(command);
+    let steps = next_steps(view).into_iter().map(next);
+    std::iter::once(record).chain(steps).collect()
 }
 
 /// What can be done next, most urgent first: a sentence, and the command for it.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::axes;
-use super::ceiling::{Source, disturbed, memory};
-use super::comparison::{cell_columns, listed};
-use super::sheet::{Column, Sheet};
+use super::ceiling::{CeilingSource, disturbed, memory};
+use super::comparison::{listed, of_cells};
+use super::table::{Document, Note, Table};
 use crate::model::ModelFacts;
 use crate::plan::forecast::{self, Forecast, Rate, method_error};
 use crate::plan::{Case, CaseId};
@@ -42,55 +42,40 @@ pub struct NotExpected {
 }
 
 /// The table. `sources`: threads, ceilings and where they come from; `models`: every case's.
-pub fn sheet(
+pub fn document(
     predictions: &Predictions,
-    sources: &[(u32, Ceilings, Source)],
+    sources: &[(u32, Ceilings, CeilingSource)],
     models: &Models,
-) -> Sheet {
+) -> Document {
     let cases: Vec<&Case> = predictions.forecasts.iter().map(|f| &f.case).collect();
     let names = axes::models(&cases);
-    let mut above = Vec::new();
-    let mut bad = Vec::new();
+    let mut document = Document::new(
+        format!("Expected: {}", names.join(", ")),
+        table(predictions),
+    );
     if let [model] = names[..] {
-        above.push(("model".to_owned(), model.to_owned()));
+        document = document.above("model", model);
     }
-    above.push(("cells".to_owned(), axes::constants(&cases)));
+    document = document.above("cells", axes::constants(&cases));
+    let mut bad = Vec::new();
     for (n_threads, ceilings, source) in sources {
-        above.push((
-            "device".to_owned(),
-            format!(
-                "{}, {}",
-                ceilings.device,
-                plural(*n_threads, "thread", "threads")
-            ),
-        ));
+        let threads = plural(*n_threads, "thread", "threads");
+        document = document.above("device", format!("{}, {threads}", ceilings.device));
         if ceilings.read.is_some() {
-            above.push(("memory".to_owned(), memory(ceilings.read.as_ref())));
+            document = document.above("memory", memory(ceilings.read.as_ref()));
         }
         let points = points_of(predictions, ceilings, models);
-        above.push((
-            "ceilings".to_owned(),
-            ceilings_age(&points, ceilings, source),
-        ));
+        document = document.above("ceilings", ceilings_age(&points, ceilings, source));
         bad.extend(disturbed(ceilings, &points));
     }
-    let mut below = vec![(String::new(), legend(predictions, models))];
-    let missing: Vec<CaseId> = predictions
-        .not_expected
-        .iter()
-        .map(|n| n.case_id.clone())
-        .collect();
-    below.extend(listed("not expected", &missing));
-    below.extend(too_large(predictions));
-    below.extend(bad.into_iter().map(|text| ("note".to_owned(), text)));
-    let notes = sources.iter().flat_map(|(_, _, s)| &s.notes);
-    below.extend(notes.map(|n| ("note".to_owned(), n.clone())));
-    Sheet {
-        title: format!("Expected: {}", names.join(", ")),
-        above,
-        columns: columns(predictions, &cases),
-        below,
-    }
+    let missing = predictions.not_expected.iter();
+    let missing: Vec<CaseId> = missing.map(|n| n.case_id.clone()).collect();
+    let notes = sources.iter().flat_map(|(_, _, s)| s.notes.iter().cloned());
+    document
+        .below("", legend(predictions, models))
+        .all_below(listed("not expected", &missing))
+        .all_below(too_large(predictions))
+        .all_below(bad.into_iter().chain(notes).map(|text| ("note", text)))
 }
 
 /// The points that the cells of a number of threads stand on.
@@ -106,7 +91,7 @@ fn points_of(predictions: &Predictions, ceilings: &Ceilings, models: &Models) ->
     .collect()
 }
 
-fn ceilings_age(points: &[Point], ceilings: &Ceilings, source: &Source) -> String {
+fn ceilings_age(points: &[Point], ceilings: &Ceilings, source: &CeilingSource) -> String {
     let age = source.age(ceilings, points);
     match source.n_measured {
         0 => format!("kept, the oldest measured {age}"),
@@ -114,41 +99,30 @@ fn ceilings_age(points: &[Point], ceilings: &Ceilings, source: &Source) -> Strin
     }
 }
 
-fn columns(predictions: &Predictions, cases: &[&Case]) -> Vec<Column> {
-    let of = |value: &dyn Fn(&Forecast) -> String| {
-        predictions.forecasts.iter().map(value).collect::<Vec<_>>()
-    };
-    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
+fn table(predictions: &Predictions) -> Table {
     let per_s = |r: &Rate| units::significant(r.per_s);
     let band = |r: &Rate| {
-        format!(
-            "{}..{}",
-            units::significant(r.low_per_s),
-            units::significant(r.high_per_s)
-        )
+        [r.low_per_s, r.high_per_s]
+            .map(units::significant)
+            .join("..")
     };
-    let ns = |ns: f64| units::duration(ns.round() as u64);
-    let mut columns = cell_columns(cases);
-    columns.extend([
-        Column::numbers("decode t/s", 0, of(&|f| per_s(&f.decode_tokens_per_s))),
-        Column::numbers("band", 0, of(&|f| band(&f.decode_tokens_per_s))),
-        Column::numbers("step", 0, of(&|f| ns(f.step.total.ns))),
-        Column::numbers(
-            "prefill t/s",
-            1,
-            of(&|f| or_na(f.prefill_tokens_per_s.as_ref().map(per_s))),
-        ),
-        Column::numbers(
-            "TTFT",
-            3,
-            of(&|f| or_na(f.prefill.as_ref().map(|p| ns(p.total.ns)))),
-        ),
-        Column::numbers("MBU", 4, of(&|f| or_na(f.mbu.map(units::percent)))),
-        Column::numbers("memory", 0, of(&|f| units::bytes(f.memory.total_bytes()))),
-        Column::words("limited by", 0, of(&limited_by))
-            .or_short(of(&|f| f.step.limit.words().to_owned())),
-    ]);
-    columns
+    let time = |ns: f64| units::duration(ns.round() as u64);
+    of_cells(Table::of(&predictions.forecasts), |f| &f.case)
+        .numbers("decode t/s", |f| per_s(&f.decode_tokens_per_s))
+        .numbers("band", |f| band(&f.decode_tokens_per_s))
+        .numbers("step", |f| time(f.step.total.ns))
+        .numbers("prefill t/s", |f| {
+            f.prefill_tokens_per_s.as_ref().map(per_s)
+        })
+        .rank(1)
+        .numbers("TTFT", |f| f.prefill.as_ref().map(|p| time(p.total.ns)))
+        .rank(3)
+        .numbers("MBU", |f| f.mbu.map(units::percent))
+        .rank(4)
+        .numbers("memory", |f| units::bytes(f.memory.total_bytes()))
+        .words("limited by", limited_by)
+        .short(|f| f.step.limit.words())
+        .table()
 }
 
 /// What limits the step, and the share of its time that this part takes.
@@ -175,22 +149,17 @@ fn legend(predictions: &Predictions, models: &Models) -> String {
     )
 }
 
-fn too_large(predictions: &Predictions) -> Vec<(String, String)> {
-    let Some(available) = predictions.available_bytes else {
-        return Vec::new();
+fn too_large(predictions: &Predictions) -> Vec<Note> {
+    let available = predictions.available_bytes.unwrap_or(u64::MAX);
+    let forecasts = predictions.forecasts.iter();
+    let over = forecasts.filter(|f| f.case.n_gpu_layers == 0 && f.memory.total_bytes() > available);
+    let text = |f: &Forecast| {
+        format!(
+            "{}: needs {}, this machine has {} free",
+            f.case_id,
+            units::bytes(f.memory.total_bytes()),
+            units::bytes(available)
+        )
     };
-    predictions
-        .forecasts
-        .iter()
-        .filter(|f| f.case.n_gpu_layers == 0 && f.memory.total_bytes() > available)
-        .map(|f| {
-            let text = format!(
-                "{}: needs {}, this machine has {} free",
-                f.case_id,
-                units::bytes(f.memory.total_bytes()),
-                units::bytes(available)
-            );
-            ("does not fit".to_owned(), text)
-        })
-        .collect()
+    over.map(|f| Note::new("does not fit", text(f))).collect()
 }

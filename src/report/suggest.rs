@@ -117,7 +117,7 @@ impl fmt::Display for Suggestion {
     }
 }
 
-/// What a case of this model has where nobody names an axis, on the run's machine.
+/// A case of this model on the run's machine whose axes are all left to their defaults.
 fn usual(header: &RunHeader, case: &Case) -> Case {
     let has_gpu = header.engine.supports_gpu_offload || !case.rpc.is_none();
     let n_gpu_layers = match case.n_gpu_layers {

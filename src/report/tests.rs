@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::fixture::{self, MS, calls, case, cell, header, measured, repetition};
 use super::text::width;
 use super::view::RunView;
-use super::{Answers, Output};
-use super::{csv, json, markdown, print, terminal};
+use super::{Output, RunAnswers};
+use super::{csv, json, markdown_text, print, terminal_text};
 use crate::analysis::theory::Theory;
 use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::plan::Case;
 use crate::plan::axis::AXES;
 use crate::record::{Line, Outcome};
 
-/// Of a machine whose ceilings nobody measured.
-fn answers(view: &RunView) -> Answers {
-    Answers::of(view, &Theory::of(view, &|_| None), None)
+/// Of a machine whose ceilings were not measured.
+fn answers(view: &RunView) -> RunAnswers {
+    RunAnswers::of(view, &Theory::of(view, &|_| None), None)
 }
 
 fn written(view: &RunView, output: Output) -> String {
@@ -42,13 +42,13 @@ fn run_schema() -> Validator {
 
 #[test]
 fn terminal_of_80_columns() {
-    let text = terminal::render(&fixture::mixed(), 80, false);
+    let text = terminal_text(&fixture::mixed(), 80, false);
     assert_snapshot!(text);
 }
 
 #[test]
 fn terminal_of_120_columns() {
-    let text = terminal::render(&fixture::mixed(), 120, false);
+    let text = terminal_text(&fixture::mixed(), 120, false);
     assert_snapshot!(text);
 }
 
@@ -66,28 +66,28 @@ fn a_quiet_run_of_one_model_fits_80_columns() {
         .chain([fixture::end()])
         .collect();
     let view = fixture::view(header(&["tiny"], cases), lines);
-    assert_snapshot!(terminal::render(&view, 80, false));
+    assert_snapshot!(terminal_text(&view, 80, false));
 }
 
 #[test]
 fn no_line_is_wider_than_the_terminal() {
     let view = fixture::mixed();
     for columns in 40..200 {
-        for line in terminal::render(&view, columns, false).lines() {
+        for line in terminal_text(&view, columns, false).lines() {
             let copied_whole = line.starts_with("record: ") || line.starts_with("  ggufbench");
             assert!(width(line) <= columns || copied_whole, "{columns}: {line}");
         }
     }
     for columns in [0, 1, 5, 10] {
-        terminal::render(&view, columns, true);
+        terminal_text(&view, columns, true);
     }
 }
 
 #[test]
 fn colours_change_no_letter() {
     let view = fixture::mixed();
-    let plain = terminal::render(&view, 100, false);
-    let coloured = terminal::render(&view, 100, true);
+    let plain = terminal_text(&view, 100, false);
+    let coloured = terminal_text(&view, 100, true);
     assert!(!plain.contains('\x1b') && coloured.contains("\x1b[31m"));
     let mut stripped = String::new();
     let mut rest = coloured.as_str();
@@ -102,7 +102,7 @@ fn colours_change_no_letter() {
 
 #[test]
 fn markdown_of_a_mixed_run() {
-    assert_snapshot!(markdown::render(&fixture::mixed()));
+    assert_snapshot!(markdown_text(&fixture::mixed()));
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn a_plan_without_cells_is_an_empty_table_in_every_form() {
     out.clear();
     csv::write(&view, &mut out).expect("writes");
     assert_eq!(out.iter().filter(|b| **b == b'\n').count(), 1);
-    markdown::render(&view);
-    terminal::render(&view, 80, true);
+    markdown_text(&view);
+    terminal_text(&view, 80, true);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn hostile_names_steer_nothing() {
     ];
     let view = fixture::view(header(&[name, "ok"], vec![hostile, ok]), lines);
 
-    let text = terminal::render(&view, 80, false);
+    let text = terminal_text(&view, 80, false);
     assert!(
         !text.chars().any(|c| c.is_control() && c != '\n'),
         "{text:?}"
@@ -168,7 +168,7 @@ fn hostile_names_steer_nothing() {
             .all(|l| width(l) <= 80 || l.starts_with("record"))
     );
 
-    let md = markdown::render(&view);
+    let md = markdown_text(&view);
     assert!(!md.contains("<b>") && !md.contains("<img") && !md.contains('\x1b'));
     let rows: Vec<&str> = md.lines().filter(|l| l.starts_with("| ")).collect();
     assert_eq!(rows.len(), 4, "two of heading, two cells: {md}");

@@ -1,35 +1,28 @@
 //! A trial of the gate as a table.
 
-use super::sheet::{Column, Sheet};
+use super::table::{Document, Table};
 use super::text::plural;
 use crate::compare::percent;
 use crate::compare::samples::Disturbed;
 use crate::gate::trial::{GateTrial, Gates, NAIVE, TrialRow};
 
 /// Counts with their shares, and how the gates were made.
-pub fn sheet(trial: &GateTrial) -> Sheet {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let mut above = vec![("unchanged".to_owned(), runs(&trial.runs, trial.disturbed))];
+pub fn document(trial: &GateTrial) -> Document {
+    let n_cells = u32::try_from(trial.n_cells).unwrap_or(u32::MAX);
+    let rule = &trial.rule;
+    let mut document = Document::new("The gate on trial", table(&trial.rows))
+        .above("unchanged", runs(&trial.runs, trial.disturbed));
     if !trial.slower.is_empty() {
-        let text = runs(&trial.slower, trial.disturbed_slower);
-        above.push(("slower".to_owned(), text));
+        document = document.above("slower", runs(&trial.slower, trial.disturbed_slower));
     }
-    above.push((
-        "rule".to_owned(),
-        format!(
-            "tolerance {}, alpha {}, nights taken to differ by {}, {}",
-            percent(trial.rule.tolerance),
-            trial.rule.alpha,
-            percent(trial.rule.night_sd),
-            plural(count(trial.n_cells), "cell", "cells")
-        ),
-    ));
-    Sheet {
-        title: "The gate on trial".to_owned(),
-        above,
-        columns: columns(&trial.rows),
-        below: vec![(String::new(), legend(trial))],
-    }
+    let rule = format!(
+        "tolerance {}, alpha {}, nights assumed to differ by {}, {}",
+        percent(rule.tolerance),
+        rule.alpha,
+        percent(rule.night_sd),
+        plural(n_cells, "cell", "cells")
+    );
+    document.above("rule", rule).below("", legend(trial))
 }
 
 fn runs(labels: &[String], disturbed: Disturbed) -> String {
@@ -45,25 +38,26 @@ fn runs(labels: &[String], disturbed: Disturbed) -> String {
     )
 }
 
-fn columns(rows: &[TrialRow]) -> Vec<Column> {
-    let of = |value: &dyn Fn(&TrialRow) -> String| rows.iter().map(value).collect::<Vec<String>>();
+fn table(rows: &[TrialRow]) -> Table {
     let share =
         |n: usize, row: &TrialRow| format!("{n} ({:.2}%)", 100.0 * n as f64 / row.n_gates as f64);
-    vec![
-        Column::words("night", 0, of(&|r| night(r).to_owned())),
-        Column::words("against", 0, of(&against)),
-        Column::numbers("gates", 0, of(&|r| r.n_gates.to_string())),
-        Column::numbers("exit 1", 0, of(&|r| share(r.failed, r))),
-        Column::numbers("suspected", 2, of(&|r| share(r.suspected, r))),
-        Column::numbers("exit 3", 2, of(&|r| share(r.inconclusive, r))),
-        Column::numbers("exit 0", 2, of(&|r| share(r.passed, r))),
-        Column::numbers(
-            "cells that pass",
-            3,
-            of(&|r| format!("{:.1}%", r.cells_passed * 100.0)),
-        ),
-        Column::numbers("naive rule", 0, of(&|r| share(r.naive, r))),
-    ]
+    Table::of(rows)
+        .words("night", night)
+        .words("against", against)
+        .numbers("gates", |r| r.n_gates)
+        .numbers("exit 1", |r| share(r.failed, r))
+        .numbers("suspected", |r| share(r.suspected, r))
+        .rank(2)
+        .numbers("exit 3", |r| share(r.inconclusive, r))
+        .rank(2)
+        .numbers("exit 0", |r| share(r.passed, r))
+        .rank(2)
+        .numbers("cells that pass", |r| {
+            format!("{:.1}%", r.cells_passed * 100.0)
+        })
+        .rank(3)
+        .numbers("naive rule", |r| share(r.naive, r))
+        .table()
 }
 
 fn night(row: &TrialRow) -> &'static str {
@@ -93,8 +87,8 @@ fn legend(trial: &GateTrial) -> String {
         ""
     };
     format!(
-        "unchanged: every ordered pair of the {} unchanged runs, the next run as the rerun; pairs share runs, so they are fewer \
-         than they look.{labels} suspected: before the rerun. naive rule: fails when the mean of a cell is slower by \
+        "unchanged: every ordered pair of the {} unchanged runs, the next run as the rerun; pairs share runs, so they are not \
+         independent.{labels} suspected: before the rerun. naive rule: fails when the mean of a cell is slower by \
          more than {}.",
         trial.runs.len(),
         percent(NAIVE)

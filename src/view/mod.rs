@@ -13,7 +13,7 @@ mod merge;
 mod repetition;
 pub(crate) mod requests;
 mod steps;
-mod usage;
+pub(crate) mod usage;
 mod warning;
 
 use std::path::{Path, PathBuf};

@@ -530,11 +530,11 @@ fn empty_and_absurd_lines_are_shown_all_the_same() {
     assert_eq!(v.cells[1].decode_tokens_per_s(), None);
     assert_eq!(v.cells[0].step_ns.max, Some(u64::MAX));
     for width in [20, 80, 120] {
-        crate::report::terminal::render(&v, width, true);
+        crate::report::terminal_text(&v, width, true);
     }
-    use crate::report::{Answers, Output, print};
+    use crate::report::{Output, RunAnswers, print};
     let theory = crate::analysis::theory::Theory::of(&v, &|_| None);
-    let answers = Answers::of(&v, &theory, None);
+    let answers = RunAnswers::of(&v, &theory, None);
     assert!(!answers.terminal(80).is_empty());
     for output in [Output::Md, Output::Csv, Output::Json] {
         print(&v, &answers, output, &mut Vec::new()).expect("writes");

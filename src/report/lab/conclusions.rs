@@ -1,25 +1,22 @@
 //! What follows: what bounds, what was expected, what would help, what went wrong, what to measure next.
 
+use super::expectation::{expected, fits};
 use super::experiments::another_type;
-use super::{Block, Grid, Places, missing, or_na, template, threads_up_to_cores};
-use crate::analysis::bottleneck::{self, Bottleneck, Bound};
+use super::{Block, missing, template, threads_up_to_cores};
+use crate::analysis::bottleneck::{self, Bottleneck, Bound, BoundEvidence};
 use crate::analysis::choice;
 use crate::analysis::curve::is_measured;
 use crate::analysis::theory::Theory;
-use crate::metric::Metric;
 use crate::plan::Axis;
 use crate::plan::{Case, remedy};
 use crate::plot::resources::kv_bytes;
 use crate::plot::roofline::roofline;
 use crate::report::notes;
 use crate::report::suggest::{MOST_REPLICATES, Suggestion};
-use crate::roofline::ceiling::Span;
-use crate::text::short;
+use crate::report::table::Table;
+use crate::text::{cut_end, plain, short};
 use crate::units;
 use crate::view::{CellView, CellWarning, RunView};
-
-/// Rows of a table; runs of many cells have all of it in cells.csv.
-const MOST_ROWS: usize = 48;
 
 /// The evidence of the two chosen cells, and expected against actual.
 pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
@@ -48,7 +45,7 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
             None => command,
         };
         blocks.push(Block::Missing(
-            "What to expect follows from the ceilings of the run's machine, which are not known here. They are measured there:"
+            "Expectations need the ceilings of the run's machine, which are not known here. This measures them on that machine:"
                 .to_owned(),
             command.to_string(),
         ));
@@ -56,92 +53,13 @@ pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
     if !theory.cells.is_empty() {
         blocks.push(Block::Text(
             "Bytes and FLOPs of the middle decode step are computed from the file's shape, the rates from them and the \
-             measured step. MBU and MFU are these rates as shares of what this machine was measured to do at best."
+             measured step. MBU and MFU are these rates as shares of this machine's measured ceilings."
                 .to_owned(),
         ));
         blocks.push(Block::Table(expected(view, theory)));
     }
     blocks.extend(Block::figures([roofline(view, theory)]));
     blocks.extend(fits(theory));
-    blocks
-}
-
-/// The curves that steps follow, and how well they predict batches they have not seen.
-fn fits(theory: &Theory) -> Vec<Block> {
-    let mut blocks = vec![Block::Heading("Predicted and measured".to_owned())];
-    if theory.fits.is_empty() {
-        blocks.push(Block::Text(
-            "A curve over the batch needs three batch sizes of one file.".to_owned(),
-        ));
-        return blocks;
-    }
-    let sentences = theory.fits.iter().map(|fit| {
-        let form = &fit.fit.form;
-        let residual = fit.fit.residual_share.map_or(String::new(), |r| {
-            format!(", with residuals of {}", units::percent(r))
-        });
-        let knee = fit.knee.map_or(String::new(), |k| {
-            let range = k.interval.map_or(String::new(), |(lo, hi)| {
-                format!(
-                    " (95%: {} to {})",
-                    units::significant(lo),
-                    units::significant(hi)
-                )
-            });
-            format!(
-                " A step takes twice as long as that of one sequence at batch {}{range}.",
-                units::significant(k.batch)
-            )
-        });
-        let n = fit.fit.n;
-        let proven = match fit.proven {
-            true => format!("chosen by AICc among {n} batch sizes"),
-            false => format!("which describes these {n} batch sizes and is not proven by them"),
-        };
-        format!(
-            "{}: the step follows t = {} ({}){residual}; {proven}.{knee}",
-            fit.label,
-            form.formula(),
-            form.words()
-        )
-    });
-    blocks.push(Block::List(sentences.collect()));
-    let mut grid = Grid::of(
-        &["curve"],
-        &[
-            "batch left out",
-            "step, measured",
-            "step, predicted",
-            "95% interval",
-            "error",
-        ],
-    );
-    for fit in &theory.fits {
-        for held in &fit.held_out {
-            let time = |ns: f64| units::duration(ns.round() as u64);
-            grid.rows.push(vec![
-                fit.label.clone(),
-                held.batch.to_string(),
-                time(held.measured_ns),
-                time(held.expected_ns),
-                or_na(
-                    held.interval_ns
-                        .map(|(lo, hi)| format!("{} to {}", time(lo), time(hi))),
-                ),
-                format!("{:+.1}%", held.error() * 100.0),
-            ]);
-        }
-    }
-    if grid.rows.is_empty() {
-        blocks.push(Block::Text(
-            "Predicting a batch from the others needs four batch sizes of one file.".to_owned(),
-        ));
-    } else {
-        blocks.push(Block::Text(
-            "Each batch was left out in turn, the curve chosen and fitted from the others, and asked for it.".to_owned(),
-        ));
-        blocks.push(Block::Table(grid));
-    }
     blocks
 }
 
@@ -152,21 +70,21 @@ fn chosen(view: &RunView) -> Vec<&CellView> {
     cells
 }
 
-fn evidence(found: &Bottleneck) -> Grid {
-    let mut grid = Grid::of(
-        &["evidence", "what was seen", "what it leaves possible"],
-        &[],
-    );
-    for e in &found.evidence {
-        let leaves: Vec<&str> = e.leaves.iter().map(|b| b.short()).collect();
-        let leaves = match leaves.is_empty() {
-            true => "anything".to_owned(),
-            false => leaves.join(", "),
-        };
-        grid.rows
-            .push(vec![e.kind.to_string(), e.text.clone(), leaves]);
-    }
-    grid
+fn evidence(found: &Bottleneck) -> Table {
+    let leaves = |e: &BoundEvidence| match e.leaves.is_empty() {
+        true => "anything".to_owned(),
+        false => e
+            .leaves
+            .iter()
+            .map(|b| b.short())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    Table::of(&found.evidence)
+        .words("evidence", |e| e.kind.to_string())
+        .words("what was seen", |e| e.text.as_str())
+        .words("what it leaves possible", leaves)
+        .table()
 }
 
 fn lacking(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<Block> {
@@ -189,89 +107,23 @@ fn lacking(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<Block> {
     blocks
 }
 
-fn expected(view: &RunView, theory: &Theory) -> Grid {
-    let places = Places::of(view);
-    let known = theory.ceilings.is_some();
-    let (first, rest): (&[&str], &[&str]) = (
-        &["bytes a step", "GB/s", "GFLOP/s", "step, actual"],
-        &[
-            "step, expected",
-            "actual / expected",
-            "TTFT, expected",
-            "TTFT, actual",
-            "MBU",
-            "MFU",
-        ],
-    );
-    let mut grid = places.grid(&[first, if known { rest } else { &[] }].concat());
-    for cell in view.cells.iter().filter(|c| is_measured(c)).take(MOST_ROWS) {
-        let Some(e) = theory.of_cell(cell) else {
-            continue;
-        };
-        let Some(actual) = cell.median_step_ns().map(|ns| ns as f64) else {
-            continue;
-        };
-        let mut row = places.row(cell);
-        row.extend([
-            units::bytes(e.cost.bytes() as u64),
-            units::significant(e.cost.bytes() / actual),
-            units::significant(e.cost.flops() / actual),
-            units::duration(actual as u64),
-        ]);
-        if known {
-            row.extend(beside_expected(theory, cell, actual));
-        }
-        grid.rows.push(row);
-    }
-    grid
+/// What would make this machine faster, as far as the run's cells say so.
+pub(super) fn opportunities(view: &RunView) -> Vec<String> {
+    let batch = batching(view).into_iter();
+    let found = batch.chain(too_many_threads(view)).chain(by_bound(view));
+    found.collect()
 }
 
-fn beside_expected(theory: &Theory, cell: &CellView, actual: f64) -> [String; 6] {
-    let expected = theory.of_cell(cell);
-    let step = expected.and_then(|e| Some(e.step.as_ref()?.total));
-    let ttft = expected.and_then(|e| e.ttft);
-    let band = |span: Span| {
-        let time = |ns: f64| units::duration(ns.round() as u64);
+/// An engine that was built for a lesser CPU than the run's.
+pub(super) fn missing_cpu_features(view: &RunView) -> Option<String> {
+    let missing = view.header.missing_cpu_features.iter();
+    let names: Vec<String> = missing.map(|f| short(f)).collect();
+    (!names.is_empty()).then(|| {
         format!(
-            "{} ({} to {})",
-            time(span.ns),
-            time(span.low_ns),
-            time(span.high_ns)
-        )
-    };
-    let (mbu, mfu) = theory.utilisation(cell).unzip();
-    [
-        or_na(step.map(band)),
-        or_na(step.map(|s| units::significant(actual / s.ns))),
-        or_na(ttft.map(band)),
-        or_na(cell.ns(Metric::TtftNs).map(units::duration)),
-        or_na(mbu.map(units::percent)),
-        or_na(mfu.map(units::percent)),
-    ]
-}
-
-/// What would make this machine faster, as far as its own data say so.
-pub(super) fn opportunities(view: &RunView) -> Vec<Block> {
-    let mut found: Vec<String> = Vec::new();
-    let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
-    let missing = &view.header.missing_cpu_features;
-    if !missing.is_empty() {
-        let names: Vec<String> = missing.iter().map(|f| short(f)).collect();
-        found.push(format!(
             "Build the engine for this CPU: it has {}, which the engine has kernels for and was built without.",
             names.join(", ")
-        ));
-    }
-    found.extend(batching(view));
-    found.extend(too_many_threads(view, &measured));
-    found.extend(by_bound(view));
-    if found.is_empty() {
-        found.push(
-            "The data of this run suggest nothing; the commands below would add evidence."
-                .to_owned(),
-        );
-    }
-    vec![Block::List(found)]
+        )
+    })
 }
 
 fn batching(view: &RunView) -> Option<String> {
@@ -291,13 +143,14 @@ fn batching(view: &RunView) -> Option<String> {
     })
 }
 
-fn too_many_threads(view: &RunView, measured: &[&CellView]) -> Option<String> {
+fn too_many_threads(view: &RunView) -> Option<String> {
     let cores = view.header.machine.cpu.available_cores?;
-    let over = measured.iter().filter(|c| c.case.n_threads > cores).count();
+    let measured = view.cells.iter().filter(|c| is_measured(c));
+    let over = measured.filter(|c| c.case.n_threads > cores).count();
     (over > 0).then(|| {
         format!(
-            "Use at most {cores} threads: {over} of the cells had more than this process may use, and threads that do not \
-             run hold up the others."
+            "Use at most {cores} threads: {over} of the cells had more than this process may use, and the others wait for \
+             those that do not run."
         )
     })
 }
@@ -346,30 +199,24 @@ fn by_bound(view: &RunView) -> Vec<String> {
 
 /// Failures, skipped cells and disturbances.
 pub(super) fn trouble(view: &RunView) -> Vec<Block> {
-    let mut grid = Grid::of(&["cell", "what happened"], &[]);
-    for cell in &view.cells {
-        let mut said: Vec<String> = Vec::new();
-        if !notes::is_row(cell) {
-            said.push(notes::outcome(cell));
-        }
-        said.extend(
-            cell.warnings
-                .iter()
-                .filter(|w| is_trouble(w))
-                .map(|w| crate::text::plain(&w.to_string())),
-        );
-        if !said.is_empty() {
-            let said: Vec<String> = said.iter().map(|s| crate::text::cut_end(s, 400)).collect();
-            grid.rows
-                .push(vec![short(cell.case_id.as_str()), said.join("; ")]);
-        }
-    }
-    if grid.rows.is_empty() {
+    let said = |cell: &CellView| {
+        let outcome = (!notes::is_row(cell)).then(|| notes::outcome(cell));
+        let warnings = cell.warnings.iter().filter(|w| is_trouble(w));
+        let all = outcome.into_iter().chain(warnings.map(ToString::to_string));
+        let all: Vec<String> = all.map(|text| cut_end(&plain(&text), 400)).collect();
+        all.join("; ")
+    };
+    let rows = view.cells.iter().map(|cell| (cell, said(cell)));
+    let rows: Vec<(&CellView, String)> = rows.filter(|(_, said)| !said.is_empty()).collect();
+    if rows.is_empty() {
         return vec![Block::Text(
             "Nothing: every cell was measured as planned and undisturbed.".to_owned(),
         )];
     }
-    vec![Block::Table(grid)]
+    let table = Table::of(&rows)
+        .words("cell", |(cell, _)| short(cell.case_id.as_str()))
+        .words("what happened", |(_, said)| said.as_str());
+    vec![Block::Table(table.table())]
 }
 
 /// Whether a warning tells of something that went wrong, rather than of data that are few.

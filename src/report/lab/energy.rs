@@ -1,21 +1,19 @@
 //! What tokens cost in energy: of GPUs and processor side by side, and why it is not known.
 
-use super::{Block, Grid, Places, or_na};
+use super::{Block, cell_table, first_rows};
+use crate::report::table::Table;
 use crate::text::plural;
 use crate::units;
 use crate::view::{CellEnergy, CellView, RunView};
 
-/// Rows of the table; runs of many cells have all of it in cells.csv.
-const MOST_ROWS: usize = 48;
-
 /// Whose energy, and how a cell gives it.
-type Source = (
+type EnergySourceOfCell = (
     &'static str,
     fn(&CellView) -> Option<&CellEnergy>,
     fn(&CellView) -> Option<&str>,
 );
 
-const SOURCES: [Source; 2] = [
+const SOURCES: [EnergySourceOfCell; 2] = [
     (
         "GPU",
         |cell| cell.usage.gpu_energy.as_ref(),
@@ -31,9 +29,9 @@ const SOURCES: [Source; 2] = [
 /// A heading, a table where any energy was read, how to read it, and what was not measured and why.
 pub(super) fn blocks(view: &RunView, cells: &[&CellView]) -> Vec<Block> {
     let mut blocks = vec![Block::Heading("Energy".to_owned())];
-    let grid = table(view, cells);
-    if !grid.rows.is_empty() {
-        blocks.push(Block::Table(grid));
+    let table = table(view, cells);
+    if !table.is_empty() {
+        blocks.push(Block::Table(table));
         blocks.push(Block::Text(reading(view, cells)));
     }
     let unknown = unknown(cells);
@@ -43,53 +41,43 @@ pub(super) fn blocks(view: &RunView, cells: &[&CellView]) -> Vec<Block> {
     blocks
 }
 
-fn table(view: &RunView, cells: &[&CellView]) -> Grid {
-    let places = Places::of(view);
-    let cost = view
+fn table(view: &RunView, cells: &[&CellView]) -> Table {
+    let sources = first_rows(cells)
+        .iter()
+        .flat_map(|cell| SOURCES.map(|source| (*cell, source)));
+    let rows: Vec<(&CellView, &str, &CellEnergy)> = sources
+        .filter_map(|(cell, (name, energy, _))| Some((cell, name, energy(cell)?)))
+        .collect();
+    let cost = |energy: &CellEnergy| {
+        let price = view.price.as_ref()?;
+        let joules = energy.decode_j_per_token?;
+        Some(units::fine(price.of_million_tokens(joules)))
+    };
+    let head = view
         .price
         .as_ref()
         .map(|price| format!("{} a million tokens", price.unit()));
-    let mut heads = vec![
-        "of",
-        "joules/token",
-        "above idle",
-        "prompt J/token",
-        "power",
-        "idle power",
-    ];
-    heads.extend(cost.as_deref());
-    let mut grid = places.grid(&heads);
-    for cell in cells.iter().take(MOST_ROWS) {
-        for (name, energy, _) in SOURCES {
-            let Some(energy) = energy(cell) else { continue };
-            let joules = |j: Option<f64>| or_na(j.map(units::fine));
-            let watts = |w: Option<f64>| or_na(w.map(|w| format!("{w:.0} W")));
-            let mut row = places.row(cell);
-            row.extend([
-                name.to_owned(),
-                joules(energy.decode_j_per_token),
-                joules(energy.decode_j_per_token_above_idle),
-                joules(energy.prefill_j_per_token),
-                watts(energy.decode_power_w),
-                watts(energy.idle_power_w),
-            ]);
-            if let Some(price) = &view.price {
-                let cost = energy
-                    .decode_j_per_token
-                    .map(|j| price.of_million_tokens(j));
-                row.push(or_na(cost.map(units::fine)));
-            }
-            grid.rows.push(row);
-        }
-    }
-    grid
+    let joules = |j: Option<f64>| j.map(units::fine);
+    let watts = |w: Option<f64>| w.map(|w| format!("{w:.0} W"));
+    cell_table(view, &rows, |(c, ..)| *c)
+        .numbers("of", |(_, name, _)| *name)
+        .numbers("joules/token", |(.., e)| joules(e.decode_j_per_token))
+        .numbers("above idle", |(.., e)| {
+            joules(e.decode_j_per_token_above_idle)
+        })
+        .numbers("prompt J/token", |(.., e)| joules(e.prefill_j_per_token))
+        .numbers("power", |(.., e)| watts(e.decode_power_w))
+        .numbers("idle power", |(.., e)| watts(e.idle_power_w))
+        .numbers(head.clone().unwrap_or_default(), |(.., e)| cost(e))
+        .only_if(head.is_some())
+        .table()
 }
 
 fn reading(view: &RunView, cells: &[&CellView]) -> String {
     let mut text = String::from(
         "Joules per token: by the devices' own energy counters while tokens were generated, of all sequences together; n/a \
-         where a phase was too short for the counter. Power: the mean of the same time. CPU: whole packages, everybody's work \
-         included; the rest of the machine is in no figure.",
+         where a phase was too short for the counter. Power: the mean of the same time. CPU: whole packages, \
+         including the work of other programs; no figure includes the rest of the machine.",
     );
     let energies = || {
         let of_cell = |cell: &&&CellView| SOURCES.map(|(_, energy, _)| energy(cell).copied());
@@ -97,11 +85,11 @@ fn reading(view: &RunView, cells: &[&CellView]) -> String {
     };
     match energies().find_map(|e| e.idle_over_ns) {
         Some(ns) => text.push_str(&format!(
-            " Idle power: the mean over {} before anything was loaded; above idle is what is left without it.",
+            " Idle power: the mean over {} before anything was loaded; above idle: without this power.",
             units::duration(ns)
         )),
         None if energies().any(|e| e.idle_power_w.is_some()) => text.push_str(
-            " Idle power: one reading of the power sensor before anything was loaded; above idle is what is left without it.",
+            " Idle power: one reading of the power sensor before anything was loaded; above idle: without this power.",
         ),
         None => {}
     }

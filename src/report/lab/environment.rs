@@ -1,8 +1,10 @@
 //! What was measured, on what, with what; and the raw data.
 
-use super::{Block, Grid};
+use super::Block;
 use crate::host::{Gpu, GpuReport};
+use crate::report::caption::{accelerators, program};
 use crate::report::csv;
+use crate::report::table::Table;
 use crate::text::{count, plain, plural, quoted, short, shown};
 use crate::units;
 use crate::view::RunView;
@@ -21,7 +23,7 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     ]
 }
 
-fn hardware(view: &RunView) -> Grid {
+fn hardware(view: &RunView) -> Table {
     let m = &view.header.machine;
     let cores = |n: Option<u32>, what: &str| n.map(|n| format!("{n} {what}"));
     let all = [
@@ -36,26 +38,12 @@ fn hardware(view: &RunView) -> Grid {
         .iter()
         .map(|c| format!("L{} {} {}", c.level, c.kind, units::bytes(c.bytes)))
         .collect();
-    let gpus: Vec<String> = view
-        .header
-        .engine
-        .devices
-        .iter()
-        .filter(|d| d.kind != "cpu")
-        .map(|d| {
-            format!(
-                "{}: {}, {}",
-                d.name,
-                d.description,
-                units::bytes(d.memory_total_bytes)
-            )
-        })
-        .collect();
+    let gpus = accelerators(view);
     let gpus = match gpus.is_empty() {
         true => "none that the engine uses".to_owned(),
         false => gpus.join("; "),
     };
-    Grid::facts([
+    Table::facts([
         (
             "CPU",
             Some(short(m.cpu.model.as_deref().unwrap_or(&m.arch))),
@@ -100,14 +88,8 @@ fn gpu_limits(gpu: &Gpu) -> Option<String> {
     (!known.is_empty()).then(|| known.join(", "))
 }
 
-fn software(view: &RunView) -> Grid {
+fn software(view: &RunView) -> Table {
     let h = &view.header;
-    let program = &h.program;
-    let git = program
-        .git
-        .as_ref()
-        .map(|g| format!(" ({g})"))
-        .unwrap_or_default();
     let protocol = &h.plan.protocol;
     let repetitions = if protocol.min_repetitions == protocol.max_repetitions {
         format!("{} repetitions", protocol.min_repetitions)
@@ -120,17 +102,14 @@ fn software(view: &RunView) -> Grid {
         )
     };
     let runs: Vec<String> = view.runs().map(short).collect();
-    Grid::facts([
+    Table::facts([
         ("system", h.machine.os.as_deref().map(short)),
         ("kernel", h.machine.kernel.as_deref().map(short)),
         (
             "engine",
             Some(short(&format!("{} {}", h.engine.name, h.engine.version))),
         ),
-        (
-            "program",
-            Some(short(&format!("ggufbench {}{git}", program.version))),
-        ),
+        ("program", Some(short(&program(view)))),
         (
             "protocol",
             Some(match (&view.requests, view.cells.is_empty()) {
@@ -151,24 +130,19 @@ fn software(view: &RunView) -> Grid {
     ])
 }
 
-fn models(view: &RunView) -> Grid {
-    let mut grid = Grid::of(
-        &["model", "type", "architecture"],
-        &["size", "parameters", "layers", "width", "bytes read a step"],
-    );
-    for m in &view.header.plan.models {
-        grid.rows.push(vec![
-            short(&m.name),
-            short(&m.file_type),
-            short(&m.architecture),
-            units::bytes(m.file_bytes),
-            count(m.n_params),
-            m.n_layer.to_string(),
-            m.n_embd.to_string(),
-            units::bytes(m.weight_bytes_per_step),
-        ]);
-    }
-    grid
+fn models(view: &RunView) -> Table {
+    Table::of(&view.header.plan.models)
+        .words("model", |m| short(&m.name))
+        .words("type", |m| short(&m.file_type))
+        .words("architecture", |m| short(&m.architecture))
+        .numbers("size", |m| units::bytes(m.file_bytes))
+        .numbers("parameters", |m| count(m.n_params))
+        .numbers("layers", |m| m.n_layer)
+        .numbers("width", |m| m.n_embd)
+        .numbers("bytes read a step", |m| {
+            units::bytes(m.weight_bytes_per_step)
+        })
+        .table()
 }
 
 /// The most columns of a line of raw data.

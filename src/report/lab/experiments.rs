@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::{Block, Grid, missing, or_na, template, threads_up_to_cores};
+use super::{Block, missing, template, threads_up_to_cores};
 use crate::analysis::choice::times_as_fast;
 use crate::analysis::curve::{Along, Curve, is_measured, long_curves, main_curves};
 use crate::analysis::findings::throughput;
 use crate::metric::Metric;
-
 use crate::plan::{Axis, Case};
 use crate::plot::{Figure, length};
 use crate::report::suggest::{Suggestion, fitting};
+use crate::report::table::Table;
 use crate::text::{plain, short};
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -24,14 +24,14 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     let one = || {
         missing(
             view,
-            "This run has one batch size only.",
+            "This run has only one batch size.",
             &[("batch", "1,8,32")],
         )
     };
     blocks.extend(settings(view, "batch", one));
     blocks.push(Block::Heading("Impact of temperature".to_owned()));
     blocks.push(Block::Text(
-        "Not measured: the next token is always the most likely one, so a temperature has no part in these figures."
+        "Not measured: the next token is always the most likely one, so temperature does not affect these figures."
             .to_owned(),
     ));
     blocks
@@ -44,13 +44,13 @@ pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
         template(view).map_or(0, |case| case.n_ctx.saturating_sub(other(case)))
     };
     let lengths = [
-        Experiment {
+        Impact {
             title: "Impact of the prompt's length",
             along: Along::Prompt,
             figure: length::prompt(view),
             values: fitting(&[16, 128, 512], room(|c| c.n_depth.saturating_add(c.n_gen))),
         },
-        Experiment {
+        Impact {
             title: "Impact of the generation's length",
             along: Along::Gen,
             figure: length::generation(view),
@@ -59,7 +59,7 @@ pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
                 room(|c| c.n_depth.saturating_add(c.n_prompt)),
             ),
         },
-        Experiment {
+        Impact {
             title: "Impact of the context's depth",
             along: Along::Depth,
             figure: length::depth(view),
@@ -69,7 +69,7 @@ pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
             )
             .map(|values| format!("0,{values}")),
         },
-        Experiment {
+        Impact {
             title: "Impact of threads",
             along: Along::Threads,
             figure: length::threads(view),
@@ -86,8 +86,8 @@ pub(super) fn beside_requests(view: &RunView) -> Vec<Block> {
     blocks
 }
 
-/// A numeric axis.
-struct Experiment {
+/// How the figures change along a numeric axis.
+struct Impact {
     title: &'static str,
     along: Along,
     figure: Option<Figure>,
@@ -95,12 +95,12 @@ struct Experiment {
     values: Option<String>,
 }
 
-impl Experiment {
+impl Impact {
     fn blocks(self, view: &RunView) -> Vec<Block> {
         let mut blocks = vec![Block::Heading(self.title.to_owned())];
         let curves = main_curves(long_curves(view, self.along), self.along, MOST_SENTENCES);
         if curves.is_empty() {
-            let what = format!("This run has one {} only.", self.along.words());
+            let what = format!("This run has only one {}.", self.along.words());
             let values = self.values.as_deref();
             blocks.push(match (values, self.along) {
                 (Some(values), along) => missing(view, what, &[(along.name(), values)]),
@@ -144,7 +144,10 @@ impl Experiment {
             "the step goes from {} to {} ({} in tokens/s: {shown})",
             units::duration(a),
             units::duration(b),
-            or_na(same.map(|i| format!("{} times", units::significant(i.estimate)))),
+            same.map_or("n/a".to_owned(), |i| format!(
+                "{} times",
+                units::significant(i.estimate)
+            )),
         ));
         Some(format!(
             "{}, {} from {from} to {to}: {}.",
@@ -177,7 +180,7 @@ fn precision(view: &RunView) -> Vec<Block> {
     found.sort_unstable();
     found.dedup();
     if found.len() < 2 {
-        return another_type(view, "This run has one type of file only.");
+        return another_type(view, "This run has only one type of file.");
     }
     vec![
         Block::Text(
@@ -230,7 +233,7 @@ pub(super) fn another_type(view: &RunView, what: &str) -> Vec<Block> {
 
 /// Why the cache's type was not varied, and how it can be.
 fn one_cache_type(view: &RunView) -> Block {
-    const WHAT: &str = "This run has one type of K cache only.";
+    const WHAT: &str = "This run has only one type of K cache.";
     let Some(model) = template(view).and_then(|case| view.model(&case.model)) else {
         return Block::Text(WHAT.to_owned());
     };
@@ -241,7 +244,7 @@ fn one_cache_type(view: &RunView) -> Block {
     let fits = |dim: Option<u32>| dim.is_none_or(|dim| dim.is_multiple_of(32));
     if !(fits(model.head_dim_k) && fits(model.head_dim_v)) {
         return Block::Text(format!(
-            "{WHAT} The model's heads are no multiple of 32 wide, which quantised caches need."
+            "{WHAT} Quantised caches need heads whose width is a multiple of 32; the model's is not."
         ));
     }
     let over = [
@@ -275,16 +278,41 @@ fn settings_table(view: &RunView, name: &str) -> Block {
     let measured: Vec<&CellView> = view.cells.iter().filter(|c| is_measured(c)).collect();
     let mut values = axis.values(measured.iter().map(|c| &c.case));
     values.truncate(MOST_COLUMNS);
-    let Some(template) = measured.first() else {
-        return Block::Table(Grid::default());
+    let rows = otherwise_alike(&measured, axis, &values);
+    let others: Vec<Axis> = Axis::varying(rows.iter().map(|(case, _)| case));
+    let label = |case: &Case| {
+        let settings = others.iter().map(|a| match a.name() {
+            "model" => short(&case.model),
+            name => format!("{name} {}", a.value(case)),
+        });
+        match others.is_empty() {
+            true => "all cells".to_owned(),
+            false => plain(&settings.collect::<Vec<_>>().join(", ")),
+        }
     };
-    let mut rows: Vec<(Case, Vec<Option<&CellView>>)> = Vec::new();
-    for cell in &measured {
+    let rate = |cell: &CellView| throughput(cell).replace(" tokens/s", "");
+    let mut table = Table::of(&rows).words("decode tokens/s of", |(case, _)| label(case));
+    for (at, value) in values.iter().enumerate() {
+        let head = match name {
+            "model" => short(value),
+            _ => format!("{} {}", axis.name(), short(value)),
+        };
+        table = table.numbers(head, |(_, cells)| cells[at].map(rate));
+    }
+    Block::Table(table.table())
+}
+
+/// A case, and the cells that differ from it in one axis only, by the values of that axis.
+type Alike<'a> = (Case, Vec<Option<&'a CellView>>);
+
+fn otherwise_alike<'a>(measured: &[&'a CellView], axis: Axis, values: &[String]) -> Vec<Alike<'a>> {
+    let mut rows: Vec<Alike<'a>> = Vec::new();
+    for cell in measured {
         let Some(column) = values.iter().position(|v| *v == axis.value(&cell.case)) else {
             continue;
         };
         let mut rest = cell.case.clone();
-        axis.copy(&mut rest, &template.case);
+        axis.copy(&mut rest, &measured[0].case);
         let known = rows.iter().position(|(case, _)| *case == rest);
         let at = known.unwrap_or_else(|| {
             rows.push((rest, vec![None; values.len()]));
@@ -294,39 +322,5 @@ fn settings_table(view: &RunView, name: &str) -> Block {
     }
     rows.retain(|(_, cells)| cells.iter().flatten().count() > 1);
     rows.truncate(MOST_ROWS);
-    let others: Vec<Axis> = Axis::varying(rows.iter().map(|(case, _)| case));
-    let heads: Vec<String> = values
-        .iter()
-        .map(|v| {
-            format!(
-                "{} {}",
-                if name == "model" { "" } else { axis.name() },
-                short(v)
-            )
-        })
-        .map(|h| h.trim().to_owned())
-        .collect();
-    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
-    let mut grid = Grid::of(&["decode tokens/s of"], &heads);
-    for (case, cells) in &rows {
-        let label: Vec<String> = others
-            .iter()
-            .map(|a| match a.name() {
-                "model" => short(&case.model),
-                name => format!("{name} {}", a.value(case)),
-            })
-            .collect();
-        let label = match label.is_empty() {
-            true => "all cells".to_owned(),
-            false => plain(&label.join(", ")),
-        };
-        let mut row = vec![label];
-        row.extend(
-            cells
-                .iter()
-                .map(|c| or_na(c.map(throughput)).replace(" tokens/s", "")),
-        );
-        grid.rows.push(row);
-    }
-    Block::Table(grid)
+    rows
 }

@@ -1,13 +1,12 @@
 //! What a cell's GPUs did: share of the nameplate bandwidth, memory, power, heat. Energy has a table of its own.
 
-use super::{Block, Grid, Places, or_na};
+use super::{Block, cell_table, first_rows};
 use crate::host::Gpu;
+use crate::report::table::Table;
 use crate::roofline::cost::{self, CallShape};
 use crate::units;
+use crate::view::usage::CellGpuMemory;
 use crate::view::{CellView, RunView};
-
-/// Rows of the table; runs of many cells have all of it in cells.csv.
-const MOST_ROWS: usize = 48;
 
 /// A heading, a table and how to read it; nothing where no cell was computed on a GPU that was watched.
 pub(super) fn blocks(view: &RunView, cells: &[&CellView]) -> Vec<Block> {
@@ -26,45 +25,40 @@ pub(super) fn blocks(view: &RunView, cells: &[&CellView]) -> Vec<Block> {
     ]
 }
 
-fn table(view: &RunView, cells: &[&CellView]) -> Grid {
-    let places = Places::of(view);
-    let mut grid = places.grid(&[
-        "MBU",
-        "memory, free before",
-        "used before",
-        "model loaded",
-        "peak",
-        "power, by sensor",
-        "temperature, highest",
-        "clock, lowest",
-        "held down by",
-    ]);
-    for cell in cells.iter().take(MOST_ROWS) {
-        let gpu = cell.usage.gpu.as_ref();
-        let memory = cell.usage.gpu_memory.unwrap_or_default();
-        let bytes = |b: Option<u64>| or_na(b.map(units::bytes));
-        let power = gpu.and_then(|g| g.power_mw);
-        let temperature = gpu.and_then(|g| g.temperature_c);
-        let clock = gpu.and_then(|g| g.sm_clock_hz);
-        let mut row = places.row(cell);
-        row.extend([
-            or_na(nameplate_share(view, cell).map(units::percent)),
-            bytes(memory.free_before_bytes),
-            bytes(memory.used_before_bytes),
-            bytes(memory.used_loaded_bytes),
-            bytes(memory.used_peak_bytes),
-            or_na(power.map(|mw| format!("{:.0} W", mw.mean as f64 / 1000.0))),
-            or_na(temperature.map(|t| format!("{:.0} °C", t.max))),
-            or_na(clock.map(|hz| format!("{} MHz", hz.min / 1_000_000))),
-            match gpu.map(|g| g.throttle_reasons.join(", ")) {
-                Some(reasons) if reasons.is_empty() => "nothing".to_owned(),
-                Some(reasons) => reasons,
-                None => or_na(None),
-            },
-        ]);
-        grid.rows.push(row);
-    }
-    grid
+fn table(view: &RunView, cells: &[&CellView]) -> Table {
+    let gpu = |c: &CellView| c.usage.gpu.clone().unwrap_or_default();
+    let memory = |c: &CellView, of: fn(&CellGpuMemory) -> Option<u64>| {
+        of(&c.usage.gpu_memory.unwrap_or_default()).map(units::bytes)
+    };
+    cell_table(view, first_rows(cells), |c| *c)
+        .numbers("MBU", |c| nameplate_share(view, c).map(units::percent))
+        .numbers("memory, free before", |c| {
+            memory(c, |m| m.free_before_bytes)
+        })
+        .numbers("used before", |c| memory(c, |m| m.used_before_bytes))
+        .numbers("model loaded", |c| memory(c, |m| m.used_loaded_bytes))
+        .numbers("peak", |c| memory(c, |m| m.used_peak_bytes))
+        .numbers("power, by sensor", |c| {
+            let watts = |mw: u64| format!("{:.0} W", mw as f64 / 1000.0);
+            gpu(c).power_mw.map(|mw| watts(mw.mean))
+        })
+        .numbers("temperature, highest", |c| {
+            gpu(c).temperature_c.map(|t| format!("{:.0} °C", t.max))
+        })
+        .numbers("clock, lowest", |c| {
+            gpu(c)
+                .sm_clock_hz
+                .map(|hz| format!("{} MHz", hz.min / 1_000_000))
+        })
+        .numbers("held down by", |c| {
+            let reasons = c.usage.gpu.as_ref()?.throttle_reasons.join(", ");
+            Some(if reasons.is_empty() {
+                "nothing".to_owned()
+            } else {
+                reasons
+            })
+        })
+        .table()
 }
 
 /// Bytes that a step must read over the median step and the data sheet's bandwidth. `None` where a part of the layers is
@@ -92,8 +86,8 @@ fn device<'a>(view: &'a RunView, cell: &CellView) -> Option<&'a Gpu> {
 fn reading(view: &RunView, cells: &[&CellView]) -> String {
     let mut text = String::from(
         "MBU: bytes of weights and KV cache that a step reads, over the step and the bandwidth that the device has by its \
-         data sheet. Memory: in use by anybody, of all GPUs that the cell used; before the model was loaded, after, and at \
-         most while the cell was measured. Power by the sensor, over the whole repetition, is a picture and no measurement.",
+         data sheet. Memory: in use by all programs, on all GPUs of the cell: before the model was loaded, after it, and the \
+         peak while the cell was measured. Power by the sensor: its mean over the whole repetition, for orientation only.",
     );
     if let Some(rate) = cells
         .first()

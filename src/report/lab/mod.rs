@@ -6,8 +6,11 @@
 mod conclusions;
 mod energy;
 mod environment;
+mod expectation;
 mod experiments;
 mod gpu;
+pub mod html;
+pub mod markdown;
 mod requests;
 mod resources;
 mod results;
@@ -15,6 +18,7 @@ mod results;
 mod tests;
 
 use super::suggest::{self, Suggestion};
+use super::table::{Table, TableOf};
 use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::curve::is_measured;
@@ -63,59 +67,13 @@ pub enum Block {
     /// Sentences with their evidence.
     Findings(Vec<Finding>),
     /// A table.
-    Table(Grid),
+    Table(Table),
     /// Plots that belong side by side.
     Figures(Vec<Figure>),
     /// What was not measured, and the command that would.
     Missing(String, String),
     /// Long text that is folded away.
     Folded(String, String),
-}
-
-/// A table.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Grid {
-    /// The columns' headings.
-    pub head: Vec<Head>,
-    /// The rows: as many values as columns, or fewer, when the last one takes the rest of its row.
-    pub rows: Vec<Vec<String>>,
-}
-
-/// A column's heading.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Head {
-    /// What, and in which unit.
-    pub text: String,
-    /// Whether its values are numbers.
-    pub is_number: bool,
-}
-
-impl Grid {
-    /// An empty table; the headings before `|` are of words, the others of numbers.
-    fn of(words: &[&str], numbers: &[&str]) -> Self {
-        let head = |is_number| {
-            move |text: &&str| Head {
-                text: (*text).to_owned(),
-                is_number,
-            }
-        };
-        let words = words.iter().map(head(false));
-        Self {
-            head: words.chain(numbers.iter().map(head(true))).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// Two columns: what, and its value; without the lines that have none.
-    fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, Option<String>)>) -> Self {
-        let mut grid = Self::of(&["", ""], &[]);
-        let known = facts.into_iter().filter_map(|(what, value)| {
-            let value = value.filter(|v| !v.is_empty())?;
-            Some(vec![what.to_owned(), value])
-        });
-        grid.rows.extend(known);
-        grid
-    }
 }
 
 impl Block {
@@ -129,48 +87,10 @@ impl Block {
 impl Lab {
     /// Of a run: of cells, of requests, or of both.
     pub fn of(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Self {
-        let mut sections: Vec<Section> = Vec::new();
-        let mut section = |id, title, blocks: Vec<Block>| {
-            // A part that a run of this kind does not have leaves no heading behind.
-            if !blocks.is_empty() {
-                sections.push(Section { id, title, blocks });
-            }
-        };
-        let both = Both { view, theory };
-        section("environment", "Environment", both.environment());
-        section("results", "Results", both.results());
-        section("requests", both.requests_title(), both.requests());
-        section("experiments", "Experiments", both.experiments());
-        section(
-            "targets",
-            "Targets side by side",
-            both.of_requests(requests::beside),
-        );
-        section(
-            "difficulty",
-            "Harder questions",
-            both.of_requests(requests::difficulty),
-        );
-        section("distribution", "Latency distribution", both.distribution());
-        section("resources", "Resource usage", both.resources());
-        section(
-            "bottleneck",
-            "Bottleneck and expectation",
-            both.bottleneck(),
-        );
-        section(
-            "opportunities",
-            "What would make it faster",
-            both.opportunities(),
-        );
-        section("trouble", "What went wrong", both.trouble());
-        section("next", "What to measure next", both.next());
-        section(
-            "answers",
-            "Sample answers",
-            both.of_requests(requests::answers),
-        );
-        section("raw", "Raw data and system", environment::raw(view));
+        let mut sections = evidence(view, theory);
+        sections.extend(conclusion(view, theory));
+        // A part that a run of this kind does not have leaves no heading behind.
+        sections.retain(|section| !section.blocks.is_empty());
         Self {
             title: short(&view.header.plan.name),
             about: super::caption::lines(view),
@@ -201,98 +121,106 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     lead
 }
 
-/// A run and what its sections are made of: each holds what cells say, then what requests say.
-#[derive(Clone, Copy)]
-struct Both<'a> {
-    view: &'a RunView,
-    theory: &'a Theory,
+fn section(id: &'static str, title: &'static str, blocks: Vec<Block>) -> Section {
+    Section { id, title, blocks }
 }
 
-impl Both<'_> {
-    /// What cells say, unless the run has requests and no cell; then what requests say, where it has any.
-    fn blocks(
-        self,
-        of_cells: impl FnOnce(&RunView) -> Vec<Block>,
-        of_requests: impl FnOnce(&RunView, &RequestsView) -> Vec<Block>,
-    ) -> Vec<Block> {
-        let mut blocks = match super::shows_cells(self.view) {
-            true => of_cells(self.view),
-            false => Vec::new(),
-        };
-        if let Some(requests) = &self.view.requests {
-            blocks.extend(of_requests(self.view, requests));
-        }
-        blocks
-    }
+/// What cells say, unless the run has requests and no cell; then what requests say, where it has any.
+fn both(
+    view: &RunView,
+    of_cells: impl FnOnce(&RunView) -> Vec<Block>,
+    requests: impl FnOnce(&RequestsView) -> Vec<Block>,
+) -> Vec<Block> {
+    let mut blocks = match super::shows_cells(view) {
+        true => of_cells(view),
+        false => Vec::new(),
+    };
+    blocks.extend(of_requests(view, requests));
+    blocks
+}
 
-    fn of_requests(self, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
-        self.view.requests.as_ref().map(of).unwrap_or_default()
-    }
+fn of_requests(view: &RunView, of: impl FnOnce(&RequestsView) -> Vec<Block>) -> Vec<Block> {
+    view.requests.as_ref().map(of).unwrap_or_default()
+}
 
-    fn environment(self) -> Vec<Block> {
-        let mut blocks = environment::blocks(self.view);
-        blocks.extend(self.of_requests(requests::target_facts));
-        blocks
-    }
+/// What was measured.
+fn evidence(view: &RunView, theory: &Theory) -> Vec<Section> {
+    let mut environment = environment::blocks(view);
+    environment.extend(of_requests(view, requests::target_facts));
+    let results = both(view, |v| results::blocks(v, theory), |_| Vec::new());
+    // Requests that were sent, or else a cell's repetitions as such.
+    let (title, of_each, experiments) = match &view.requests {
+        Some(requests) => (
+            "Requests by class of prompt",
+            requests::by_class(view, requests),
+            experiments_beside(view, requests),
+        ),
+        None => (
+            "Requests by length of prompt",
+            results::requests(view),
+            experiments::blocks(view),
+        ),
+    };
+    let targets = of_requests(view, requests::beside);
+    let difficulty = of_requests(view, requests::difficulty);
+    let distribution = both(view, results::distribution, requests::distribution);
+    let resources = both(view, resources::of_cells, |r| resources::of_jobs(view, r));
+    vec![
+        section("environment", "Environment", environment),
+        section("results", "Results", results),
+        section("requests", title, of_each),
+        section("experiments", "Experiments", experiments),
+        section("targets", "Targets side by side", targets),
+        section("difficulty", "Harder questions", difficulty),
+        section("distribution", "Latency distribution", distribution),
+        section("resources", "Resource usage", resources),
+    ]
+}
 
-    fn results(self) -> Vec<Block> {
-        self.blocks(|v| results::blocks(v, self.theory), |_, _| Vec::new())
+fn experiments_beside(view: &RunView, requests: &RequestsView) -> Vec<Block> {
+    let mut blocks = requests::experiments(view, requests);
+    if super::shows_cells(view) {
+        blocks.extend(experiments::beside_requests(view));
     }
+    blocks
+}
 
-    fn requests_title(self) -> &'static str {
-        match self.view.requests {
-            Some(_) => "Requests by class of prompt",
-            None => "Requests by length of prompt",
-        }
-    }
+/// What follows from it, and what it was computed from.
+fn conclusion(view: &RunView, theory: &Theory) -> Vec<Section> {
+    let bottleneck = both(
+        view,
+        |v| conclusions::bottleneck(v, theory),
+        |r| requests::bottleneck(view, r),
+    );
+    let trouble = both(view, conclusions::trouble, requests::trouble);
+    let next = both(view, conclusions::next, |r| requests::next(view, r));
+    let answers = of_requests(view, requests::answers);
+    vec![
+        section("bottleneck", "Bottleneck and expectation", bottleneck),
+        section(
+            "opportunities",
+            "What would make it faster",
+            opportunities(view),
+        ),
+        section("trouble", "What went wrong", trouble),
+        section("next", "What to measure next", next),
+        section("answers", "Sample answers", answers),
+        section("raw", "Raw data and system", environment::raw(view)),
+    ]
+}
 
-    /// Requests that were sent, or else a cell's repetitions as such.
-    fn requests(self) -> Vec<Block> {
-        match &self.view.requests {
-            Some(requests) => requests::by_class(self.view, requests),
-            None => results::requests(self.view),
-        }
+fn opportunities(view: &RunView) -> Vec<Block> {
+    let mut found = Vec::from_iter(conclusions::missing_cpu_features(view));
+    if super::shows_cells(view) {
+        found.extend(conclusions::opportunities(view));
     }
-
-    fn experiments(self) -> Vec<Block> {
-        match &self.view.requests {
-            None => experiments::blocks(self.view),
-            Some(requests) => {
-                let mut blocks = requests::experiments(self.view, requests);
-                if super::shows_cells(self.view) {
-                    blocks.extend(experiments::beside_requests(self.view));
-                }
-                blocks
-            }
-        }
+    found.extend(view.requests.iter().flat_map(requests::opportunities));
+    if found.is_empty() {
+        let nothing =
+            "The data of this run suggest no change; the commands below would add evidence.";
+        found.push(nothing.to_owned());
     }
-
-    fn distribution(self) -> Vec<Block> {
-        self.blocks(results::distribution, |_, r| requests::distribution(r))
-    }
-
-    fn resources(self) -> Vec<Block> {
-        self.blocks(resources::blocks, requests::resources)
-    }
-
-    fn bottleneck(self) -> Vec<Block> {
-        self.blocks(
-            |v| conclusions::bottleneck(v, self.theory),
-            requests::bottleneck,
-        )
-    }
-
-    fn opportunities(self) -> Vec<Block> {
-        self.blocks(conclusions::opportunities, requests::opportunities)
-    }
-
-    fn trouble(self) -> Vec<Block> {
-        self.blocks(conclusions::trouble, |_, r| requests::trouble(r))
-    }
-
-    fn next(self) -> Vec<Block> {
-        self.blocks(conclusions::next, requests::next)
-    }
+    vec![Block::List(found)]
 }
 
 /// The cell whose settings a command repeats: one that was measured, so that they are known to work.
@@ -333,51 +261,34 @@ fn threads_up_to_cores(view: &RunView) -> Option<String> {
     (values.len() > 1).then(|| suggest::list(&values))
 }
 
-/// What stands at the beginning of each row of a table of cells: what tells one from another.
-struct Places {
-    /// The axes that differ, besides the ones that always have a column.
-    axes: Vec<Axis>,
+/// A table of cells with the columns that tell them apart.
+fn cell_table<'a, R>(
+    view: &RunView,
+    rows: &'a [R],
+    cell: impl Fn(&'a R) -> &'a CellView,
+) -> TableOf<'a, R> {
+    let mut axes = Axis::varying(view.cells.iter().map(|c| &c.case));
+    let own = ["model", "batch", "n_prompt", "n_gen"];
+    axes.retain(|a| !own.contains(&a.name()));
+    let settings = |case: &Case| {
+        let settings = axes
+            .iter()
+            .map(|a| format!("{} {}", a.name(), a.value(case)));
+        short(&settings.collect::<Vec<_>>().join(", "))
+    };
+    Table::of(rows)
+        .words("model", |row| short(&cell(row).case.model))
+        .words("settings", |row| settings(&cell(row).case))
+        .only_if(!axes.is_empty())
+        .numbers("batch", |row| cell(row).case.n_seq)
+        .numbers("prompt", |row| cell(row).case.n_prompt)
+        .numbers("generated", |row| cell(row).case.n_gen)
 }
 
-impl Places {
-    fn of(view: &RunView) -> Self {
-        let mut axes = Axis::varying(view.cells.iter().map(|c| &c.case));
-        let own = ["model", "batch", "n_prompt", "n_gen"];
-        axes.retain(|a| !own.contains(&a.name()));
-        Self { axes }
-    }
+/// Rows of a table of cells or jobs; cells.csv and requests.csv have all of them.
+const MOST_ROWS: usize = 100;
 
-    /// A table with these columns first, then columns of numbers.
-    fn grid(&self, numbers: &[&str]) -> Grid {
-        let words: &[&str] = if self.axes.is_empty() {
-            &["model"]
-        } else {
-            &["model", "settings"]
-        };
-        Grid::of(
-            words,
-            &[&["batch", "prompt", "generated"], numbers].concat(),
-        )
-    }
-
-    /// A cell's values in them.
-    fn row(&self, cell: &CellView) -> Vec<String> {
-        let case = &cell.case;
-        let mut row = vec![short(&case.model)];
-        if !self.axes.is_empty() {
-            let settings: Vec<String> = self
-                .axes
-                .iter()
-                .map(|a| format!("{} {}", a.name(), a.value(case)))
-                .collect();
-            row.push(short(&settings.join(", ")));
-        }
-        row.extend([case.n_seq, case.n_prompt, case.n_gen].map(|n| n.to_string()));
-        row
-    }
-}
-
-/// A value or n/a.
-fn or_na(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "n/a".to_owned())
+/// The first rows, as many as a table has.
+fn first_rows<R>(rows: &[R]) -> &[R] {
+    &rows[..rows.len().min(MOST_ROWS)]
 }

@@ -12,7 +12,7 @@ use crate::build_info::BuildInfo;
 use crate::plan::Case;
 use crate::plot::{self, Medium};
 use crate::record::{Line, Outcome, RunHeader};
-use crate::report::{Files, csv, page, paper, write_files};
+use crate::report::{ReportFiles, csv, write_files};
 use crate::view::RunView;
 use crate::view::fixture::{
     self, MS, calls, case, cell, header, measured, repetition, three_processes,
@@ -42,7 +42,7 @@ fn lab(mut view: RunView) -> (RunView, Lab) {
 }
 
 fn html(view: &RunView, lab: &Lab) -> String {
-    page::render(lab, &view.record).expect("renders")
+    super::html::render(lab, &view.record).expect("renders")
 }
 
 /// The page without its pictures, style and script, which have tests of their own.
@@ -77,7 +77,7 @@ fn page_of_a_mixed_run() {
 #[test]
 fn document_of_a_mixed_run() {
     let (_, lab) = lab(fixture::mixed());
-    assert_snapshot!(paper::render(&lab));
+    assert_snapshot!(super::markdown::render(&lab));
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn the_files_of_a_report_stand_beside_each_other() {
     let figure = lab.figures().next().expect("has figures");
     std::fs::write(&stale[0], plot::svg(figure, Medium::File)).expect("writable");
     std::fs::write(&stale[1], "of an earlier report").expect("writable");
-    write_files(&view, &lab, &Files::in_folder(folder.path())).expect("writes");
+    write_files(&view, &lab, &ReportFiles::in_folder(folder.path())).expect("writes");
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("is there");
     assert_eq!(read("report.html"), html(&view, &lab));
-    assert_eq!(read("report.md"), paper::render(&lab));
+    assert_eq!(read("report.md"), super::markdown::render(&lab));
     assert_eq!(read("cells.csv").lines().count(), 1 + view.cells.len());
     assert!(!stale.iter().any(|path| path.exists()));
     for figure in lab.figures() {
@@ -198,7 +198,7 @@ fn hostile_text_is_text_in_the_page() {
 #[test]
 fn hostile_text_is_text_in_the_document() {
     let (_, lab) = lab(hostile());
-    let text = paper::render(&lab);
+    let text = super::markdown::render(&lab);
     // Indented lines are code, in which nothing is markup.
     let prose: Vec<&str> = text.lines().filter(|l| !l.starts_with("    ")).collect();
     let prose = prose.join("\n");
@@ -259,7 +259,7 @@ fn page_of_requests() {
 #[test]
 fn document_of_requests() {
     let (_, lab) = lab(fixture::requests::both());
-    assert_snapshot!(paper::render(&lab));
+    assert_snapshot!(super::markdown::render(&lab));
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn no_section_of_requests_is_blank_or_speaks_of_cells() {
             let ends_in_heading = matches!(section.blocks.last(), Some(Block::Heading(_)));
             assert!(!ends_in_heading, "{}", section.title);
         }
-        let text = paper::render(&lab);
+        let text = super::markdown::render(&lab);
         assert!(!text.contains("No cell was measured"), "{text}");
         assert_eq!(text.contains("cells.csv"), has_cells);
         let ids: Vec<&str> = lab.figures().map(|f| f.id).collect();
@@ -309,7 +309,7 @@ fn no_section_of_requests_is_blank_or_speaks_of_cells() {
 fn requests_stand_in_a_file_of_their_own() {
     let folder = tempfile::tempdir().expect("a folder");
     let (view, lab) = lab(fixture::requests::both());
-    let files = Files::in_folder(folder.path());
+    let files = ReportFiles::in_folder(folder.path());
     let written = write_files(&view, &lab, &files).expect("writes");
     let names: Vec<String> = written
         .iter()
@@ -337,7 +337,7 @@ fn hostile_requests_are_text_in_page_document_and_pictures() {
     let scripts = Selector::parse("script").expect("a selector");
     assert_eq!(page.select(&scripts).count(), 1);
     assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'));
-    let document = paper::render(&lab);
+    let document = super::markdown::render(&lab);
     let prose: Vec<&str> = document
         .lines()
         .filter(|l| !l.starts_with("    "))
@@ -396,7 +396,7 @@ fn a_run_of_one_cell_has_a_whole_report() {
         "{commands:?}"
     );
     html(&view, &lab);
-    paper::render(&lab);
+    super::markdown::render(&lab);
 }
 
 #[test]

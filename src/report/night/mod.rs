@@ -3,87 +3,58 @@
 mod notes;
 
 use super::axes;
-use super::comparison::{cell_columns, differences, job_column, listed, range};
-use super::sheet::{Column, Sheet, p_value, signed_percent};
+use super::comparison::{differences, listed, of_cells, of_jobs, range};
+use super::table::{Document, Table};
 use crate::compare::{more_in_short, would_need};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
+use crate::units::{p_value, signed_percent};
 
 /// A gate's table, with its baseline above and advice below.
-pub fn sheet(report: &GateReport) -> Sheet {
+pub fn document(report: &GateReport) -> Document {
     let cases: Vec<&Case> = report.cells.iter().map(|c| &c.key.case).collect();
-    let mut above = vec![
-        ("verdict".to_owned(), verdict(report)),
-        ("run".to_owned(), report.run.clone()),
-        ("baseline".to_owned(), baseline(report)),
-    ];
-    above.extend(
-        report
-            .rerun
-            .iter()
-            .map(|run| ("rerun".to_owned(), run.clone())),
-    );
-    above.push(("metric".to_owned(), report.metric.to_string()));
-    above.push(("cells".to_owned(), axes::constants(&cases)));
-    above.extend(differences(&report.differences));
-    let mut below = Vec::new();
-    below.extend(listed("not measured tonight", &report.missing));
-    below.extend(listed("not in the baseline", &report.new));
-    below.extend(notes::below(report));
-    Sheet {
-        title: format!("{}: {}", report.run, report.verdict.word()),
-        above,
-        columns: columns(report, &cases),
-        below,
-    }
+    Document::new(
+        format!("{}: {}", report.run, report.verdict.word()),
+        table(report),
+    )
+    .above("verdict", verdict(report))
+    .above("run", report.run.as_str())
+    .above("baseline", baseline(report))
+    .all_above(report.rerun.iter().map(|run| ("rerun", run.clone())))
+    .above("metric", report.metric.to_string())
+    .above("cells", axes::constants(&cases))
+    .all_above(differences(&report.differences))
+    .all_below(listed("not measured tonight", &report.missing))
+    .all_below(listed("not in the baseline", &report.new))
+    .all_below(notes::below(report))
 }
 
-fn columns(report: &GateReport, cases: &[&Case]) -> Vec<Column> {
-    let of = |value: &dyn Fn(&CellResult) -> String| {
-        report.cells.iter().map(value).collect::<Vec<String>>()
-    };
-    let or_na = |value: Option<String>| value.unwrap_or_else(|| "n/a".to_owned());
-    let job = |c: &CellResult| c.key.job.as_ref().map(ToString::to_string);
-    let mut columns: Vec<Column> = job_column(report.cells.iter().map(job))
-        .into_iter()
-        .chain(cell_columns(cases))
-        .collect();
-    columns.extend([
-        Column::numbers(
-            report.metric.words().heading,
-            0,
-            of(&|c| or_na(c.slowdown.map(|s| signed_percent(s.estimate)))),
-        ),
-        Column::numbers(
-            "95% interval",
-            0,
-            of(&|c| or_na(c.slowdown.as_ref().map(range))),
-        ),
-        Column::numbers("p", 2, of(&|c| or_na(c.p_adjusted.map(p_value)))),
-    ]);
-    if report.cells.iter().any(|c| c.p_night.is_some()) {
-        let p = |c: &CellResult| or_na(c.p_night.map(p_value));
-        columns.push(Column::numbers("p nights", 4, of(&p)));
-    }
-    if report.rerun.is_some() {
-        let again = |c: &CellResult| Some(signed_percent(c.rerun?.slowdown?.estimate));
-        columns.push(Column::numbers(
-            "rerun",
-            0,
-            of(&|c| again(c).unwrap_or_default()),
-        ));
-    }
-    columns.push(Column::numbers(
-        "against",
-        3,
-        of(&|c| match c.against {
+fn table(report: &GateReport) -> Table {
+    let again = |c: &CellResult| Some(signed_percent(c.rerun?.slowdown?.estimate));
+    let jobs = of_jobs(&report.cells, |c| {
+        c.key.job.as_ref().map(ToString::to_string)
+    });
+    of_cells(jobs, |c| &c.key.case)
+        .numbers(report.metric.words().heading, |c| {
+            c.slowdown.map(|s| signed_percent(s.estimate))
+        })
+        .numbers("95% interval", |c| c.slowdown.as_ref().map(range))
+        .numbers("p", |c| c.p_adjusted.map(p_value))
+        .rank(2)
+        .numbers("p nights", |c| c.p_night.map(p_value))
+        .rank(4)
+        .only_if(report.cells.iter().any(|c| c.p_night.is_some()))
+        .numbers("rerun", again)
+        .blank()
+        .only_if(report.rerun.is_some())
+        .numbers("against", |c| match c.against {
             BaselineUnits::Processes(n) => format!("{n} processes"),
             BaselineUnits::Nights(n) => format!("{n} nights"),
-        }),
-    ));
-    let verdicts = |at: usize| of(&|c| verdicts(c)[at].clone());
-    columns.push(Column::words("verdict", 0, verdicts(0)).or_short(verdicts(1)));
-    columns
+        })
+        .rank(3)
+        .words("verdict", |c| verdicts(c)[0].clone())
+        .short(|c| verdicts(c)[1].clone())
+        .table()
 }
 
 /// A cell's verdict with its reason, in full and in short.

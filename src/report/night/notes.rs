@@ -6,8 +6,9 @@ use crate::compare::percent;
 use crate::compare::samples::Disturbed;
 use crate::gate::drift::{LevelChange, LevelChanges};
 use crate::gate::{CellResult, CellVerdict, Doubt, GateReport, NightSd, NightVerdict};
-use crate::report::sheet::{p_value, signed_percent};
+use crate::report::table::Note;
 use crate::report::text::plural;
+use crate::units::{p_value, signed_percent};
 
 /// Most lines of changes in the history; the JSON has all.
 const MOST_CHANGES: usize = 6;
@@ -16,23 +17,15 @@ const MOST_CHANGES: usize = 6;
 const MOST_CELLS: usize = 3;
 
 /// Labelled lines.
-pub(super) fn below(report: &GateReport) -> Vec<(String, String)> {
-    let mut lines = vec![(String::new(), rule(report))];
-    let mut add = |label: &str, text: String| lines.push((label.to_owned(), text));
-    for text in caveat(report).into_iter().chain(disturbance(report)) {
-        add("note", text);
-    }
-    for text in report
-        .drift
-        .iter()
-        .flat_map(|d| history(d, report.cells.len()))
-    {
-        add("history", text);
-    }
-    for text in next(report) {
-        add("next", text);
-    }
-    lines
+pub(super) fn below(report: &GateReport) -> Vec<Note> {
+    let mut notes = vec![Note::new("", rule(report))];
+    let doubts = caveat(report).into_iter().chain(disturbance(report));
+    notes.extend(doubts.map(|text| Note::new("note", text)));
+    let drift = report.drift.iter();
+    let changes = drift.flat_map(|d| history(d, report.cells.len()));
+    notes.extend(changes.map(|text| Note::new("history", text)));
+    notes.extend(next(report).into_iter().map(|text| Note::new("next", text)));
+    notes
 }
 
 fn rule(report: &GateReport) -> String {

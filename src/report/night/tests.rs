@@ -18,7 +18,7 @@ fn a_night_fits_80_columns() {
         },
     );
     let once = gate::<GateError>(&tonight, &baseline, &Rule::default(), None).expect("judged");
-    let text = sheet(&once).terminal(80);
+    let text = document(&once).terminal(80, false);
     assert!(
         text.lines().all(|line| line.chars().count() <= 80),
         "{text}"
@@ -43,7 +43,7 @@ fn a_night_fits_80_columns() {
     };
     let rule = Rule::default();
     let twice = gate(&tonight, &baseline, &rule, Some(&mut again)).expect("judged");
-    let text = sheet(&twice).terminal(80);
+    let text = document(&twice).terminal(80, false);
     assert!(
         text.contains("regression (1 pass, 1 regression, "),
         "{text}"

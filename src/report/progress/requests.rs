@@ -1,13 +1,8 @@
-//! What is seen on standard error while requests are served: a spinner on a terminal, a line for each job.
+//! Progress of requests: which job a target serves, and what became of each.
 
-use std::io::{IsTerminal, Write, stderr};
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
-
-use super::super::text::{brief, plain};
-use super::NOTE_COLUMNS;
+use super::{Finished, Position, Screen};
 use crate::record::requests::JobLine;
+use crate::report::text::brief;
 use crate::request::{Ending, Job, Served};
 use crate::run::requests::RequestsProgress;
 use crate::stats::summary;
@@ -15,17 +10,7 @@ use crate::units;
 
 /// A watcher for standard error.
 pub fn for_stderr() -> Box<dyn RequestsProgress> {
-    if stderr().is_terminal() {
-        // How many jobs there are is known once the first has ended.
-        let bar = ProgressBar::new(0).with_style(style("{spinner} {wide_msg} {elapsed}"));
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Box::new(Bar(bar))
-    } else {
-        Box::new(Plain {
-            out: stderr(),
-            now: crate::record::timestamp,
-        })
-    }
+    Box::new(RequestProgress(Screen::of_stderr()))
 }
 
 /// What became of a job, in a few words.
@@ -75,64 +60,34 @@ fn result(line: &JobLine, served: Option<&Served>) -> String {
 /// Columns of a reason in a line.
 const REASON_COLUMNS: usize = 160;
 
-fn name(job: &str, target: &str, round: u32) -> String {
-    format!("{job} at {target}, round {}", round + 1)
+fn round(number: u32) -> String {
+    format!("round {}", number + 1)
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is well-formed")
-}
+struct RequestProgress(Screen<'static>);
 
-struct Bar(ProgressBar);
-
-impl RequestsProgress for Bar {
+impl RequestsProgress for RequestProgress {
     fn waits(&mut self, why: &str) {
-        self.0.println(plain(why));
+        self.0.say(why);
     }
 
-    fn begun(&mut self, job: &Job, target: &str, round: u32) {
-        self.0.set_message(plain(&name(&job.name, target, round)));
+    fn begun(&mut self, job: &Job, target: &str, number: u32) {
+        let name = format!("{} at {target}", job.name);
+        // How many jobs there are is known once the first has ended.
+        self.0.begin(&name, &round(number), None);
     }
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
-        let name = name(&line.job, &line.target, line.round);
-        self.0.println(brief(
-            &format!("{name}: {}", result(line, served)),
-            NOTE_COLUMNS,
-        ));
-        self.0
-            .set_style(style("{spinner} {wide_msg} {pos}/{len} {elapsed}"));
-        self.0.set_length(all as u64);
-        self.0.set_position(done as u64);
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-struct Plain<W> {
-    out: W,
-    now: fn() -> String,
-}
-
-impl<W: Write> RequestsProgress for Plain<W> {
-    fn waits(&mut self, why: &str) {
-        let _ = writeln!(self.out, "{} {}", (self.now)(), plain(why));
-    }
-
-    fn begun(&mut self, _: &Job, _: &str, _: u32) {}
-
-    fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
-        let name = name(&line.job, &line.target, line.round);
-        let text = format!(
-            "{} {done}/{all} {name}: {}",
-            (self.now)(),
-            result(line, served)
-        );
-        // Nobody to tell when standard error is closed; the record has it.
-        let _ = writeln!(self.out, "{}", brief(&text, NOTE_COLUMNS));
+        let finished = Finished {
+            name: &format!("{} at {}", line.job, line.target),
+            number: &round(line.round),
+            result: &result(line, served),
+        };
+        let position = Position {
+            done: done as u64,
+            total: all as u64,
+            left: None,
+        };
+        self.0.end(&finished, position);
     }
 }

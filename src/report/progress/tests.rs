@@ -1,10 +1,13 @@
 use indicatif::{InMemoryTerm, TermLike};
 
+use super::cells::CellProgress;
 use super::*;
+use crate::plan::Plan;
 use crate::plan::budget::Rates;
-use crate::record::Line;
+use crate::record::{Line, Outcome};
 use crate::report::fixture::{MS, calls, case, cell, header, measured};
-use crate::run::schedule;
+use crate::run::eta::Eta;
+use crate::run::{Event, Observer, schedule};
 
 fn eta(plan: &Plan) -> Eta {
     let rates = Rates {
@@ -74,8 +77,11 @@ fn plan() -> Plan {
 fn plain_lines_one_a_cell() {
     let plan = plan();
     let mut out = Vec::new();
-    let mut observer = Plain::new(3, 1, &mut out, || "2026-11-22T23:45:01+00:00".to_owned());
-    watch(&mut observer, &plan);
+    let screen = Screen::Lines {
+        out: Box::new(&mut out),
+        now: || "2026-11-22T23:45:01+00:00".to_owned(),
+    };
+    watch(&mut CellProgress::new(screen, 3, 1), &plan);
     let text = String::from_utf8(out).expect("text");
     let expected = [
         "2026-11-22T23:45:01+00:00 1/6 tiny/pp32/tg4/b1/d0/t2 replicate 1/3: 5.00 ms a step, 200 t/s, ",
@@ -98,10 +104,12 @@ fn the_bar_stays_within_the_terminal() {
     ] {
         let term = InMemoryTerm::new(10, columns);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let mut bar = Bar::new(3, 1, target, width);
+        let bar = Bar::new(target, width);
+        let shown = bar.bar.clone();
+        let mut progress = CellProgress::new(Screen::Bar(bar), 3, 1);
         let plan = plan();
-        watch(&mut bar, &plan);
-        bar.bar.tick();
+        watch(&mut progress, &plan);
+        shown.tick();
         let screen = term.contents();
         let lines: Vec<&str> = screen.lines().collect();
         assert_eq!(
@@ -123,7 +131,7 @@ fn the_bar_stays_within_the_terminal() {
             );
             assert!(lines[2].ends_with(" left"), "{screen}");
         }
-        drop(bar);
+        drop(progress);
         assert_eq!(
             term.contents().lines().count(),
             2,
@@ -146,7 +154,7 @@ fn a_guess_is_said_as_one() {
 fn a_run_without_a_terminal_gets_an_observer() {
     // Test runners capture standard error; either kind must come up and go.
     let plan = plan();
-    let mut observer = for_stderr(&plan, 1);
+    let mut observer = cells::for_stderr(&plan, 1);
     let line = Line::Cell(Box::new(cell(&plan.cases[0], Some(0), measured(1))));
     if let Line::Cell(line) = &line {
         observer.event(Event::CellDone { lane: 0, line }, &eta(&plan));

@@ -1,6 +1,6 @@
 //! Targets that served the same jobs, one held against the other: a table for each pair of targets.
 
-use super::super::sheet::{Column, Sheet};
+use super::super::table::{Document, Table};
 use super::{ms, rate, s};
 use crate::analysis::live::{self, JobPair};
 use crate::text::short;
@@ -11,14 +11,14 @@ use crate::view::requests::{JobView, RequestsView, Round};
 /// Jobs of a table; the report has all of them.
 const MOST_JOBS: usize = 12;
 
-/// A figure of both targets: its name, how many times the base's the other's is, and how a value is shown.
-type Figure = (
+/// A mean of both targets: its name, its value in a round, and how it is shown.
+type Mean = (
     &'static str,
     fn(&Round) -> Option<f64>,
-    fn(&JobView) -> String,
+    fn(&JobView) -> Option<String>,
 );
 
-const FIGURES: [Figure; 4] = [
+const MEANS: [Mean; 4] = [
     (
         "latency s",
         |r| r.latency_ns,
@@ -30,66 +30,43 @@ const FIGURES: [Figure; 4] = [
 ];
 
 /// A table for each other target; where the difference comes from is among the answers.
-pub fn sheets(requests: &RequestsView) -> Vec<Sheet> {
+pub fn documents(requests: &RequestsView) -> Vec<Document> {
     let others = live::others(requests).into_iter();
-    others.filter_map(|other| sheet(requests, other)).collect()
+    let found = others.filter_map(|other| document(requests, other));
+    found.collect()
 }
 
-fn sheet(requests: &RequestsView, other: &str) -> Option<Sheet> {
+fn document(requests: &RequestsView, other: &str) -> Option<Document> {
     let all = live::pairs(requests, other);
     let pairs = &all[..all.len().min(MOST_JOBS)];
     let base = short(&pairs.first()?.base.target);
     let name = short(other);
-    let rows: Vec<(&JobPair<'_>, &Figure)> = pairs
+    let rows: Vec<(&JobPair<'_>, &Mean, Estimate)> = pairs
         .iter()
-        .flat_map(|pair| FIGURES.iter().map(move |figure| (pair, figure)))
-        .filter(|(pair, (_, of, _))| pair.ratio(*of).is_some())
+        .flat_map(|pair| MEANS.iter().map(move |mean| (pair, mean)))
+        .filter_map(|(pair, mean)| Some((pair, mean, pair.ratio(mean.1)?)))
         .collect();
-    let of = |value: &dyn Fn(&JobPair<'_>, &Figure) -> String| -> Vec<String> {
-        rows.iter().map(|(p, f)| value(p, f)).collect()
-    };
-    // A job's name stands at the first of its figures.
-    let job = |pair: &JobPair<'_>, figure: &Figure| match figure.0 == FIGURES[0].0 {
-        true => short(&pair.other.job.name),
-        false => String::new(),
-    };
-    let times = |pair: &JobPair<'_>, figure: &Figure| pair.ratio(figure.1);
-    let columns = vec![
-        Column::words("job", 0, of(&job)),
-        Column::words("mean", 0, of(&|_, f| f.0.to_owned())),
-        Column::numbers(&base, 0, of(&|p, f| f.2(p.base))),
-        Column::numbers(&name, 0, of(&|p, f| f.2(p.other))),
-        Column::numbers(
-            "times",
-            0,
-            of(&|p, f| times(p, f).map_or("n/a".to_owned(), |m| units::significant(m.value))),
-        ),
-        Column::numbers(
-            "95% interval",
-            0,
-            of(&|p, f| {
-                times(p, f)
-                    .and_then(range)
-                    .unwrap_or_else(|| "n/a".to_owned())
-            }),
-        ),
-    ];
-    let mut below = Vec::new();
+    let table = Table::of(&rows)
+        // A job's name stands at the first of its figures.
+        .words("job", |(pair, (mean, ..), _)| match *mean == MEANS[0].0 {
+            true => short(&pair.other.job.name),
+            false => String::new(),
+        })
+        .words("mean", |(_, (mean, ..), _)| *mean)
+        .numbers(&base, |(pair, (.., shown), _)| shown(pair.base))
+        .numbers(&name, |(pair, (.., shown), _)| shown(pair.other))
+        .numbers("times", |(.., ratio)| units::significant(ratio.value))
+        .numbers("95% interval", |(.., ratio)| range(*ratio));
+    let what = format!(
+        "{name} against {base}, the same requests in turns; times: the ratio of their values"
+    );
+    let mut document =
+        Document::new(format!("{name} against {base}"), table).above("compared", what);
     if all.len() > pairs.len() {
         let more = all.len() - pairs.len();
-        below.push((String::new(), format!("{more} more jobs are in the report")));
+        document = document.below("", format!("{more} more jobs are in the report"));
     }
-    Some(Sheet {
-        title: format!("{name} against {base}"),
-        above: vec![(
-            "compared".to_owned(),
-            format!(
-                "{name} against {base}, the same requests in turns; times: how many times as much"
-            ),
-        )],
-        columns,
-        below,
-    })
+    Some(document)
 }
 
 fn range(m: Estimate) -> Option<String> {

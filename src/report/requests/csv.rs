@@ -2,98 +2,68 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::report::csv::defused;
-use crate::request::prompts::Difficulty;
+use crate::report::csv::field;
+use crate::request::ServerTimes;
+use crate::request::prompts::Prompt;
 use crate::view::RunView;
 use crate::view::requests::{JobView, RequestView, RequestsView};
 
-/// A request. Instants are nanoseconds after its job began.
-#[derive(Debug, Serialize)]
-struct Row {
-    run: String,
-    job: String,
-    experiment: String,
-    target: String,
-    round: u32,
-    number: u32,
-    prompt: String,
-    class: String,
-    difficulty: Option<Difficulty>,
-    pair: String,
-    due_ns: u64,
-    sent_ns: u64,
-    admitted_ns: Option<u64>,
-    first_ns: Option<u64>,
-    first_visible_ns: Option<u64>,
-    last_ns: Option<u64>,
-    ended_ns: u64,
-    ending: &'static str,
-    ending_detail: String,
-    is_short: bool,
-    n_prompt: Option<u32>,
-    n_generated: Option<u32>,
-    n_arrivals: u32,
-    n_reasoning: u32,
-    latency_ns: u64,
-    ttft_ns: Option<u64>,
-    ttft_visible_ns: Option<u64>,
-    tpot_ns: Option<u64>,
-    wait_ns: Option<u64>,
-    longest_gap_ns: Option<u64>,
-    sample_ns: Option<u64>,
-    tokens_per_s: Option<f64>,
-    server_total_ns: Option<u64>,
-    server_load_ns: Option<u64>,
-    server_prompt_ns: Option<u64>,
-    server_eval_ns: Option<u64>,
-    server_n_prompt: Option<u32>,
-    server_n_cached: Option<u32>,
-    server_n_eval: Option<u32>,
+/// A request of a job.
+struct RequestRow<'a> {
+    view: &'a RunView,
+    job: &'a JobView,
+    sent: &'a RequestView,
+    prompt: Option<&'a Prompt>,
+    server: ServerTimes,
 }
 
-/// The columns, in their order.
-const COLUMNS: [&str; 39] = [
-    "run",
-    "job",
-    "experiment",
-    "target",
-    "round",
-    "number",
-    "prompt",
-    "class",
-    "difficulty",
-    "pair",
-    "due_ns",
-    "sent_ns",
-    "admitted_ns",
-    "first_ns",
-    "first_visible_ns",
-    "last_ns",
-    "ended_ns",
-    "ending",
-    "ending_detail",
-    "is_short",
-    "n_prompt",
-    "n_generated",
-    "n_arrivals",
-    "n_reasoning",
-    "latency_ns",
-    "ttft_ns",
-    "ttft_visible_ns",
-    "tpot_ns",
-    "wait_ns",
-    "longest_gap_ns",
-    "sample_ns",
-    "tokens_per_s",
-    "server_total_ns",
-    "server_load_ns",
-    "server_prompt_ns",
-    "server_eval_ns",
-    "server_n_prompt",
-    "server_n_cached",
-    "server_n_eval",
+type CsvColumn = (&'static str, fn(&RequestRow<'_>) -> Value);
+
+/// The columns in their order. Instants are nanoseconds after the job began.
+const COLUMNS: [CsvColumn; 39] = [
+    ("run", |r| json!(r.view.header.run)),
+    ("job", |r| json!(r.job.job.name)),
+    ("experiment", |r| json!(r.job.job.experiment)),
+    ("target", |r| json!(r.job.target)),
+    ("round", |r| json!(r.sent.round)),
+    ("number", |r| json!(r.sent.number)),
+    ("prompt", |r| json!(r.prompt.map(|p| &p.id))),
+    ("class", |r| json!(r.prompt.map(|p| &p.class))),
+    ("difficulty", |r| json!(r.prompt.and_then(|p| p.difficulty))),
+    ("pair", |r| json!(r.prompt.and_then(|p| p.pair.as_ref()))),
+    ("due_ns", |r| json!(r.sent.due_ns)),
+    ("sent_ns", |r| json!(r.sent.sent_ns)),
+    ("admitted_ns", |r| json!(r.sent.admitted_ns)),
+    ("first_ns", |r| json!(r.sent.first_ns)),
+    ("first_visible_ns", |r| json!(r.sent.first_visible_ns)),
+    ("last_ns", |r| json!(r.sent.last_ns)),
+    ("ended_ns", |r| json!(r.sent.ended_ns)),
+    ("ending", |r| json!(r.sent.ending.word())),
+    ("ending_detail", |r| json!(r.sent.ending.to_string())),
+    ("is_short", |r| json!(r.sent.is_short(&r.job.job))),
+    ("n_prompt", |r| json!(r.sent.n_prompt)),
+    ("n_generated", |r| json!(r.sent.n_generated)),
+    ("n_arrivals", |r| json!(r.sent.n_arrivals)),
+    ("n_reasoning", |r| json!(r.sent.n_reasoning)),
+    ("latency_ns", |r| json!(r.sent.latency_ns())),
+    ("ttft_ns", |r| json!(r.sent.ttft_ns())),
+    ("ttft_visible_ns", |r| json!(r.sent.ttft_visible_ns())),
+    ("tpot_ns", |r| {
+        json!(r.sent.tpot_ns.map(|ns| ns.round() as u64))
+    }),
+    ("wait_ns", |r| json!(r.sent.wait_ns())),
+    ("longest_gap_ns", |r| json!(r.sent.longest_gap_ns)),
+    ("sample_ns", |r| json!(r.sent.sample_ns)),
+    ("tokens_per_s", |r| json!(r.sent.tokens_per_s())),
+    ("server_total_ns", |r| json!(r.server.total_ns)),
+    ("server_load_ns", |r| json!(r.server.load_ns)),
+    ("server_prompt_ns", |r| json!(r.server.prompt_ns)),
+    ("server_eval_ns", |r| json!(r.server.eval_ns)),
+    ("server_n_prompt", |r| json!(r.server.n_prompt)),
+    ("server_n_cached", |r| json!(r.server.n_cached)),
+    ("server_n_eval", |r| json!(r.server.n_eval)),
 ];
 
 /// A header and a row for each request of each job at each target.
@@ -101,62 +71,19 @@ const COLUMNS: [&str; 39] = [
 /// # Errors
 /// What the writer says.
 pub fn write(view: &RunView, requests: &RequestsView, out: &mut dyn Write) -> io::Result<()> {
-    let mut builder = csv::WriterBuilder::new();
-    // Written by hand, so that a run without a request has it too.
-    let mut csv = builder.has_headers(false).from_writer(out);
-    csv.write_record(COLUMNS)?;
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(COLUMNS.map(|(name, _)| name))?;
     for job in &requests.jobs {
         for sent in &job.requests {
-            csv.serialize(row(view, job, sent))?;
+            let row = RequestRow {
+                view,
+                job,
+                sent,
+                prompt: job.prompt_of(sent.number),
+                server: sent.server.unwrap_or_default(),
+            };
+            csv.write_record(COLUMNS.map(|(_, value)| field(value(&row))))?;
         }
     }
     csv.flush()
-}
-
-fn row(view: &RunView, job: &JobView, sent: &RequestView) -> Row {
-    let prompt = job.prompt_of(sent.number);
-    let server = sent.server.unwrap_or_default();
-    let experiment = serde_json::to_value(job.job.experiment).ok();
-    let experiment = experiment.as_ref().and_then(|v| v.as_str());
-    Row {
-        run: defused(&view.header.run),
-        job: defused(&job.job.name),
-        experiment: experiment.unwrap_or_default().to_owned(),
-        target: defused(&job.target),
-        round: sent.round,
-        number: sent.number,
-        prompt: defused(prompt.map_or("", |p| p.id.as_str())),
-        class: defused(prompt.map_or("", |p| p.class.as_str())),
-        difficulty: prompt.and_then(|p| p.difficulty),
-        pair: defused(prompt.and_then(|p| p.pair.as_deref()).unwrap_or_default()),
-        due_ns: sent.due_ns,
-        sent_ns: sent.sent_ns,
-        admitted_ns: sent.admitted_ns,
-        first_ns: sent.first_ns,
-        first_visible_ns: sent.first_visible_ns,
-        last_ns: sent.last_ns,
-        ended_ns: sent.ended_ns,
-        ending: sent.ending.word(),
-        ending_detail: defused(&sent.ending.to_string()),
-        is_short: sent.is_short(&job.job),
-        n_prompt: sent.n_prompt,
-        n_generated: sent.n_generated,
-        n_arrivals: sent.n_arrivals,
-        n_reasoning: sent.n_reasoning,
-        latency_ns: sent.latency_ns(),
-        ttft_ns: sent.ttft_ns(),
-        ttft_visible_ns: sent.ttft_visible_ns(),
-        tpot_ns: sent.tpot_ns.map(|ns| ns.round() as u64),
-        wait_ns: sent.wait_ns(),
-        longest_gap_ns: sent.longest_gap_ns,
-        sample_ns: sent.sample_ns,
-        tokens_per_s: sent.tokens_per_s(),
-        server_total_ns: server.total_ns,
-        server_load_ns: server.load_ns,
-        server_prompt_ns: server.prompt_ns,
-        server_eval_ns: server.eval_ns,
-        server_n_prompt: server.n_prompt,
-        server_n_cached: server.n_cached,
-        server_n_eval: server.n_eval,
-    }
 }

@@ -6,19 +6,20 @@ pub(super) mod csv;
 pub(super) mod row;
 #[cfg(test)]
 mod tests;
+pub(super) mod warnings;
 
-use super::sheet::{Column, Sheet};
+use super::cells::warning;
+use super::table::{Document, EXTRA, Note, Table, Tone};
 use super::view::RunView;
 use super::{caption, notes};
-use crate::analysis::live;
 use crate::analysis::requests::{load, targets, typical};
-use crate::request::{CountCaveat, Ending, Load, StopAt};
+use crate::request::{Load, StopAt};
 use crate::stats::histogram::min_samples_for;
-use crate::text::{plain, plural, short};
+use crate::text::{plural, short};
 use crate::units;
-use crate::view::CellWarning;
 use crate::view::Estimate;
-use crate::view::requests::{JobFigures, JobView, RequestsView, Times, failed_kind};
+use crate::view::requests::{ClassView, JobFigures, JobView, RequestsView};
+use warnings::{failures, of_counting};
 
 /// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
 const MOST_ROWS: usize = 200;
@@ -41,40 +42,22 @@ pub fn legend(requests: &RequestsView) -> String {
 
 /// The tables of a run's requests: jobs, then classes where there are several. The first says what the run is, unless
 /// a table of cells has said it.
-pub fn sheets(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Sheet> {
-    let above = match is_alone {
-        true => caption::lines(view),
-        false => vec![("requests", of_run(view, requests))],
-    };
-    let labelled = |lines: Vec<(&'static str, String)>| {
-        let lines = lines.into_iter();
-        lines
-            .map(|(label, text)| (label.to_owned(), text))
-            .collect()
-    };
-    let mut sheets = vec![Sheet {
-        title: match is_alone {
-            true => view.header.plan.name.clone(),
-            false => "Requests".to_owned(),
-        },
-        above: labelled(above),
-        columns: jobs(requests),
-        below: Vec::new(),
+pub fn documents(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Document> {
+    let jobs = job_table(requests);
+    let mut documents = vec![match is_alone {
+        true => Document::new(&view.header.plan.name, jobs).all_above(caption::lines(view)),
+        false => Document::new("Requests", jobs).above("requests", of_run(view, requests)),
     }];
-    let classes = classes(requests);
-    if let Some(columns) = classes {
-        sheets.push(Sheet {
-            title: "By class of prompt".to_owned(),
-            above: labelled(vec![("by class", by_class(requests))]),
-            columns,
-            below: Vec::new(),
-        });
+    if let Some(table) = classes(requests) {
+        let document = Document::new("By class of prompt", table);
+        documents.push(document.above("by class", by_class(requests)));
     }
-    sheets.extend(compared::sheets(requests));
-    if let Some(last) = sheets.last_mut() {
-        last.below.extend(below(view, requests, is_alone));
+    documents.extend(compared::documents(requests));
+    let below = below(view, requests, is_alone);
+    if let Some(last) = documents.pop() {
+        documents.push(last.all_below(below));
     }
-    sheets
+    documents
 }
 
 /// `8 jobs at 2 targets, 5 processes of 2 rounds`.
@@ -105,180 +88,20 @@ pub fn rounds_of((rounds, replicates): (u32, u32)) -> String {
     }
 }
 
-fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<(String, String)> {
-    let mut below: Vec<(String, String)> = Vec::new();
-    let mut say = |label: &str, text: String| below.push((label.to_owned(), text));
-    for text in warnings(requests) {
-        say("warning", text);
-    }
+fn below(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Note> {
+    let mut texts = warnings::warnings(requests);
     if is_alone {
-        for text in notes::run_warnings(view) {
-            say("warning", text);
-        }
+        texts.extend(notes::run_warnings(view));
     }
-    if let Some(text) = about_missing(requests) {
-        say("n/a", text);
-    }
+    let mut below: Vec<Note> = texts.into_iter().map(warning).collect();
+    below.extend(about_missing(requests).map(|text| Note::new("n/a", text)));
     if requests.measured().next().is_some() {
-        say("", legend(requests));
+        below.push(Note::new("", legend(requests)).tone(Tone::Quiet));
     }
     if is_alone {
-        say("record", view.record.display().to_string());
-        for (what, command) in notes::next_steps(view) {
-            say("next", format!("{what} {}", command.unwrap_or_default()));
-        }
+        below.extend(notes::record_and_next(view));
     }
     below
-}
-
-/// What makes the figures deserve less trust, or tells what is not in them.
-pub fn warnings(requests: &RequestsView) -> Vec<String> {
-    let mut said: Vec<String> = requests.warnings.iter().map(ToString::to_string).collect();
-    for target in &requests.targets {
-        if let (None, Some(reason)) = (target.facts(), &target.reason) {
-            said.push(format!("{}: {}", short(&target.name), short(reason)));
-        }
-        for note in target.facts().iter().flat_map(|facts| &facts.notes) {
-            said.push(format!("{}: {}", short(&target.name), plain(note)));
-        }
-    }
-    if requests.measured().any(|job| job.n_processes() == Some(1)) {
-        said.push(CellWarning::OneProcess.to_string());
-    }
-    for job in &requests.jobs {
-        let place = format!("{} at {}", short(&job.job.name), short(&job.target));
-        if let Some(failures) = failures(&job.figures) {
-            said.push(format!("{place}: {failures}"));
-        }
-        said.extend(job.doubts.iter().map(|d| format!("{place}: {d}")));
-        for (round, reason) in &job.unserved {
-            let reason = short(reason);
-            said.push(format!(
-                "{place}: not served in round {}: {reason}",
-                round.saturating_add(1)
-            ));
-        }
-        if job.figures.n_short > 0 {
-            said.push(format!(
-                "{place}: {} shorter than asked for",
-                plural(job.figures.n_short, "answer is", "answers are")
-            ));
-        }
-        let of_counting = of_counting(job).into_iter();
-        said.extend(of_counting.map(|text| format!("{place}: {text}")));
-        for warning in &job.warnings {
-            said.push(format!("{place}: {warning}"));
-        }
-    }
-    let others = live::others(requests).into_iter();
-    said.extend(others.filter_map(|other| unequal_work(requests, other)));
-    if requests.n_strays > 0 {
-        said.push(format!(
-            "{} of jobs or targets that the plan does not have: left out",
-            plural(requests.n_strays, "line is", "lines are")
-        ));
-    }
-    let n = said.len();
-    if n > MOST_WARNINGS {
-        said.truncate(MOST_WARNINGS);
-        said.push(format!(
-            "{} more like these; -o json has all",
-            n - MOST_WARNINGS
-        ));
-    }
-    said
-}
-
-const MOST_WARNINGS: usize = 12;
-
-/// What the counts of tokens leave in doubt, and answers that have no visible part.
-fn of_counting(job: &JobView) -> Vec<String> {
-    let c = &job.figures.counting;
-    let answers = |n: u32| plural(n, "answer", "answers");
-    let mut said = Vec::new();
-    if c.n_reasoning_only > 0 {
-        said.push(format!(
-            "{} reasoning only: no visible text within {} tokens; raise --n-gen",
-            plural(c.n_reasoning_only, "answer is", "answers are"),
-            job.job.case.n_gen
-        ));
-    }
-    match &c.left_out {
-        Some(CountCaveat::TooMany { counted, asked }) => said.push(format!(
-            "the server's count of tokens is left out of {}: it says {counted} where {asked} were asked for",
-            answers(c.n_left_out)
-        )),
-        Some(CountCaveat::NotACount { said: count }) => said.push(format!(
-            "the server's count of tokens is left out of {}: it says {}, which is no count",
-            answers(c.n_left_out),
-            short(count)
-        )),
-        _ => {}
-    }
-    if c.n_visible_only > 0 {
-        said.push(format!(
-            "the server counts only the visible tokens of {}: tokens/s lack the reasoning, TPOT is of the visible part",
-            answers(c.n_visible_only)
-        ));
-    }
-    if c.n_hidden > 0 {
-        said.push(format!(
-            "the server counts reasoning that it does not send in {}: TPOT leaves these tokens out",
-            answers(c.n_hidden)
-        ));
-    }
-    if let Some((n_tokens, n_pieces)) = c.at_once {
-        let pieces = plural(n_pieces, "piece", "pieces");
-        let such = match n_tokens {
-            Some(n) => format!("{} in {pieces}", plural(n, "token", "tokens")),
-            None => pieces,
-        };
-        said.push(format!(
-            "{} came in one go, such as {such}: the server, or a proxy before it, does not stream, so TTFT, TPOT and ITL \
-             are n/a",
-            answers(c.n_at_once)
-        ));
-    }
-    if let Some((n_tokens, n_pieces)) = c.unlike {
-        said.push(format!(
-            "tokens and pieces differ in {}, such as {n_tokens} tokens in {}: ITL is of pieces; where the server counts \
-             tokens that it does not send, TPOT is too small",
-            answers(c.n_unlike),
-            plural(n_pieces, "piece", "pieces")
-        ));
-    }
-    said
-}
-
-/// Jobs in which a target did other work than the one that it is held against, and why in the first of them.
-fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
-    let pairs = live::pairs(requests, other);
-    let unlike: Vec<(String, Vec<String>)> = pairs
-        .iter()
-        .map(|pair| (short(&pair.other.job.name), live::unlike(pair)))
-        .filter(|(_, why)| !why.is_empty())
-        .collect();
-    let (_, why) = unlike.first()?;
-    let jobs: Vec<&str> = unlike.iter().map(|(job, _)| job.as_str()).collect();
-    Some(format!(
-        "{} and {} did not do equal work in {}, so their times do not compare: {}",
-        short(other),
-        short(&pairs.first()?.base.target),
-        jobs.join(", "),
-        why.join("; ")
-    ))
-}
-
-/// `2 of 8 failed: 1 http error (HTTP 500: out of memory), 1 truncated`; nothing where none did. What was never sent did
-/// not fail.
-pub fn failures(figures: &JobFigures) -> Option<String> {
-    let not_sent = Ending::NotSent.word();
-    let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
-    let kinds: Vec<String> = failed()
-        .map(|(kind, n)| failed_kind(kind, u64::from(*n), figures.failed_such_as.get(kind)))
-        .collect();
-    let n: u32 = failed().map(|(_, n)| n).sum();
-    (n > 0).then(|| format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", ")))
 }
 
 fn about_missing(requests: &RequestsView) -> Option<String> {
@@ -300,83 +123,84 @@ fn about_missing(requests: &RequestsView) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
-/// A time in the unit of its column.
-fn in_unit(m: Option<Estimate>, unit_ns: f64) -> String {
-    m.map_or("n/a".to_owned(), |m| units::significant(m.value / unit_ns))
+/// A value in the unit of its column.
+fn in_unit(m: Option<Estimate>, unit: f64) -> Option<String> {
+    m.map(|m| units::significant(m.value / unit))
 }
 
-/// Nanoseconds of a second, and of a millisecond.
+/// Nanoseconds of a second.
 pub const S: f64 = 1e9;
-/// See [`S`].
+/// Nanoseconds of a millisecond.
 pub const MS: f64 = 1e6;
 
 /// Seconds.
-pub fn s(m: Option<Estimate>) -> String {
+pub fn s(m: Option<Estimate>) -> Option<String> {
     in_unit(m, S)
 }
 
 /// Milliseconds.
-pub fn ms(m: Option<Estimate>) -> String {
+pub fn ms(m: Option<Estimate>) -> Option<String> {
     in_unit(m, MS)
 }
 
 /// A rate.
-pub fn rate(m: Option<Estimate>) -> String {
+pub fn rate(m: Option<Estimate>) -> Option<String> {
     in_unit(m, 1.0)
 }
 
 /// The interval of a value whose column has this unit.
-pub fn plus_minus(m: Option<Estimate>, unit_ns: f64) -> String {
-    let show = |v: f64| units::significant(v / unit_ns);
-    let shown = m.and_then(|m| m.interval?.plus_minus(show));
-    shown.map_or("n/a".to_owned(), |s| s.trim_start_matches('±').to_owned())
+pub fn plus_minus(m: Option<Estimate>, unit_ns: f64) -> Option<String> {
+    let shown = m?
+        .interval?
+        .plus_minus(|v| units::significant(v / unit_ns))?;
+    Some(shown.trim_start_matches('±').to_owned())
 }
 
-fn jobs(requests: &RequestsView) -> Vec<Column> {
-    let rows: Vec<&JobView> = requests.jobs.iter().take(MOST_ROWS).collect();
-    let words = |head, rank, of: &dyn Fn(&JobView) -> String| {
-        Column::words(head, rank, rows.iter().map(|j| of(j)))
-    };
-    let numbers = |head, rank, of: &dyn Fn(&JobView) -> String| {
-        Column::numbers(head, rank, rows.iter().map(|j| of(j)))
-    };
-    let of_latency =
-        |of: fn(&Times) -> Option<Estimate>| move |j: &JobView| of(&j.figures.latency_ns);
-    let (mean, median) = (of_latency(|t| t.mean), of_latency(|t| t.median));
-    let (p95, p99) = (of_latency(|t| t.p95), of_latency(|t| t.p99));
-    let several = requests.targets.len() > 1;
-    let queues = requests.jobs.iter().any(|j| j.figures.wait_ns.n > 0);
-    let mut columns = vec![words("job", 0, &|j| short(&j.job.name))];
-    if several {
-        columns.push(words("target", 0, &|j| short(&j.target)));
-    }
-    columns.extend([
-        numbers("load", 5, &|j| short_load(&j.job.load)),
-        numbers("answers", 1, &answers),
-        numbers("mean s", 3, &|j| s(mean(j))),
-        numbers("median s", 0, &|j| s(median(j))),
-        numbers("±95%", 4, &|j| plus_minus(median(j), S)),
-        numbers("p95 s", 2, &|j| s(p95(j))),
-        numbers("p99 s", 6, &|j| s(p99(j))),
-        numbers("TTFT ms", 1, &|j| ms(j.figures.ttft_ns.median)),
-    ]);
-    if requests.any_reasoned() {
-        let visible = &|j: &JobView| ms(j.figures.ttft_visible_ns.median);
-        columns.push(numbers("visible TTFT ms", 1, visible));
-    }
-    columns.extend([
-        numbers("TPOT ms", 2, &|j| ms(j.figures.tpot_ns.median)),
-        numbers("ITL p99 ms", 8, &|j| ms(j.figures.gap_ns.p99)),
-    ]);
-    if queues {
-        columns.push(numbers("wait ms", 7, &|j| ms(j.figures.wait_ns.median)));
-    }
-    columns.extend([
-        numbers("tokens/s", 0, &|j| rate(j.tokens_per_s)),
-        numbers("±95%", 4, &|j| plus_minus(j.tokens_per_s, 1.0)),
-        numbers("requests/s", 3, &|j| rate(j.requests_per_s)),
-    ]);
-    columns
+/// Each job at each target; one without a whole answer has what became of its requests instead.
+pub fn job_table(requests: &RequestsView) -> Table {
+    let rows = &requests.jobs[..requests.jobs.len().min(MOST_ROWS)];
+    let has_queue = requests.jobs.iter().any(|j| j.figures.wait_ns.n > 0);
+    let failed = |j: &JobView| (failures(&j.figures).unwrap_or_default(), Tone::Failure);
+    Table::of(rows)
+        .words("job", |j| short(&j.job.name))
+        .words("target", |j| short(&j.target))
+        .only_if(requests.has_several_targets())
+        .texts(|j| (!j.is_measured()).then(|| failed(j)))
+        .numbers("load", |j| short_load(&j.job.load))
+        .rank(5)
+        .numbers("answers", answers)
+        .rank(1)
+        .numbers("mean s", |j| s(j.figures.latency_ns.mean))
+        .rank(3)
+        .numbers("median s", |j| s(j.figures.latency_ns.median))
+        .numbers("±95%", |j| plus_minus(j.figures.latency_ns.median, S))
+        .rank(4)
+        .numbers("p95 s", |j| s(j.figures.latency_ns.p95))
+        .rank(2)
+        .numbers("p99 s", |j| s(j.figures.latency_ns.p99))
+        .rank(6)
+        .numbers("TTFT ms", |j| ms(j.figures.ttft_ns.median))
+        .rank(1)
+        .numbers("visible TTFT ms", |j| ms(j.figures.ttft_visible_ns.median))
+        .rank(1)
+        .only_if(requests.any_reasoned())
+        .numbers("TPOT ms", |j| ms(j.figures.tpot_ns.median))
+        .rank(2)
+        .numbers("ITL p99 ms", |j| ms(j.figures.gap_ns.p99))
+        .rank(8)
+        .numbers("wait ms", |j| ms(j.figures.wait_ns.median))
+        .rank(7)
+        .only_if(has_queue)
+        .numbers("tokens/s", |j| rate(j.tokens_per_s))
+        .numbers("±95%", |j| plus_minus(j.tokens_per_s, 1.0))
+        .rank(4)
+        .numbers("requests/s", |j| rate(j.requests_per_s))
+        .rank(3)
+        .numbers("tokens in all", |j| {
+            j.figures.n_generated.map(|n| n.to_string())
+        })
+        .rank(EXTRA)
+        .table()
 }
 
 /// `8` of a closed loop, `2.00/s` of an open one.
@@ -424,38 +248,29 @@ fn by_class(requests: &RequestsView) -> String {
     )
 }
 
-fn classes(requests: &RequestsView) -> Option<Vec<Column>> {
+fn classes(requests: &RequestsView) -> Option<Table> {
     let jobs = with_classes(requests);
-    let rows: Vec<(&JobView, &str, &JobFigures)> = jobs
+    let of_all = jobs
         .iter()
-        .flat_map(|j| j.classes.iter().map(|c| (*j, c.class.as_str(), &c.figures)))
-        .take(MOST_ROWS)
-        .collect();
-    if rows.is_empty() {
-        return None;
-    }
-    let numbers = |head, rank, of: &dyn Fn(&JobFigures) -> String| {
-        Column::numbers(head, rank, rows.iter().map(|(_, _, f)| of(f)))
-    };
-    let tokens = |n: Option<u64>| n.map_or("n/a".to_owned(), |n| n.to_string());
-    let mut columns = vec![Column::words(
-        "class",
-        0,
-        rows.iter().map(|(_, class, _)| short(class)),
-    )];
-    if jobs.len() > 1 {
-        let targets = rows.iter().map(|(job, _, _)| short(&job.target));
-        columns.push(Column::words("target", 0, targets));
-    }
-    columns.extend([
-        numbers("answers", 2, &|f| f.n_whole.to_string()),
-        numbers("mean s", 0, &|f| s(f.latency_ns.mean)),
-        numbers("median s", 0, &|f| s(f.latency_ns.median)),
-        numbers("p95 s", 1, &|f| s(f.latency_ns.p95)),
-        numbers("p99 s", 1, &|f| s(f.latency_ns.p99)),
-        numbers("TPS mean", 0, &|f| rate(f.tokens_per_s)),
-        numbers("TTFT ms", 0, &|f| ms(f.ttft_ns.mean)),
-        numbers("tokens", 2, &|f| tokens(f.n_generated)),
-    ]);
-    Some(columns)
+        .flat_map(|j| j.classes.iter().map(|c| (j.target.as_str(), c)));
+    let rows: Vec<(&str, &ClassView)> = of_all.take(MOST_ROWS).collect();
+    let table = Table::of(&rows)
+        .words("class", |(_, c)| short(&c.class))
+        .words("target", |(target, _)| short(target))
+        .only_if(jobs.len() > 1)
+        .numbers("answers", |(_, c)| c.figures.n_whole)
+        .rank(2)
+        .numbers("mean s", |(_, c)| s(c.figures.latency_ns.mean))
+        .numbers("median s", |(_, c)| s(c.figures.latency_ns.median))
+        .numbers("p95 s", |(_, c)| s(c.figures.latency_ns.p95))
+        .rank(1)
+        .numbers("p99 s", |(_, c)| s(c.figures.latency_ns.p99))
+        .rank(1)
+        .numbers("TPS mean", |(_, c)| rate(c.figures.tokens_per_s))
+        .numbers("TTFT ms", |(_, c)| ms(c.figures.ttft_ns.mean))
+        .numbers("tokens", |(_, c)| {
+            c.figures.n_generated.map(|n| n.to_string())
+        })
+        .rank(2);
+    (!rows.is_empty()).then(|| table.table())
 }

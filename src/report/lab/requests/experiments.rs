@@ -1,17 +1,21 @@
 //! The experiments of requests: prompt length, temperature, concurrent requests, sustained load.
 
-use super::super::{Block, Grid, or_na};
-use super::{MOST_ROWS, missing};
+use super::super::resources::{cpu, others_cpu, sampler_share};
+use super::super::{Block, first_rows};
+use super::missing;
 use crate::analysis::live::{self, Overlap};
 use crate::analysis::requests::{concurrency, length, questions, sustained, targets};
 use crate::analysis::{Finding, requests as findings};
 use crate::plot::requests as plots;
 use crate::report::requests::{MS, S, ms, plus_minus, rate, s};
+use crate::report::table::Table;
 use crate::request::Experiment;
-use crate::text::{plural, short};
+use crate::text::short;
 use crate::units;
+use crate::view::Estimate;
 use crate::view::RunView;
-use crate::view::requests::{JobView, RequestsView};
+use crate::view::requests::{JobFigures, JobView, RequestsView};
+use crate::view::usage::MeanMax;
 
 pub(in super::super) fn blocks(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut blocks = Vec::new();
@@ -39,31 +43,21 @@ fn prompt_length(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     if found.is_empty() {
         return vec![missing(view, Experiment::PromptLength)];
     }
-    let mut grid = Grid::of(
-        &["target"],
-        &[
-            "prompt tokens",
-            "TTFT ms",
-            "±95%",
-            "latency s",
-            "±95%",
-            "TPOT ms",
-        ],
-    );
-    for target in targets(requests) {
-        for p in length::points(requests, target) {
-            grid.rows.push(vec![
-                short(target),
-                length::tokens(p.n_prompt),
-                ms(p.ttft_ns),
-                plus_minus(p.ttft_ns, MS),
-                s(p.latency_ns),
-                plus_minus(p.latency_ns, S),
-                ms(p.tpot_ns),
-            ]);
-        }
-    }
-    let mut blocks = vec![Block::Findings(found), Block::Table(grid)];
+    let of_target = |target| {
+        length::points(requests, target)
+            .into_iter()
+            .map(move |p| (target, p))
+    };
+    let rows: Vec<_> = targets(requests).into_iter().flat_map(of_target).collect();
+    let table = Table::of(&rows)
+        .words("target", |(target, _)| short(target))
+        .numbers("prompt tokens", |(_, p)| length::tokens(p.n_prompt))
+        .numbers("TTFT ms", |(_, p)| ms(p.ttft_ns))
+        .numbers("±95%", |(_, p)| plus_minus(p.ttft_ns, MS))
+        .numbers("latency s", |(_, p)| s(p.latency_ns))
+        .numbers("±95%", |(_, p)| plus_minus(p.latency_ns, S))
+        .numbers("TPOT ms", |(_, p)| ms(p.tpot_ns));
+    let mut blocks = vec![Block::Findings(found), Block::Table(table.table())];
     blocks.extend(Block::figures([plots::prompt_length(requests)]));
     blocks
 }
@@ -80,39 +74,19 @@ fn temperature(view: &RunView, requests: &RequestsView) -> Vec<Block> {
         place(a).cmp(&place(b)).then(ta.total_cmp(&tb))
     });
     let found = of_targets(requests, |t| questions::temperature(requests, t));
-    let mut grid = Grid::of(
-        &["target"],
-        &[
-            "temperature",
-            "latency s",
-            "TPOT ms",
-            "±95%",
-            "tokens/s",
-            "tokens an answer",
-            "choosing tokens",
-        ],
-    );
-    for job in jobs.into_iter().take(MOST_ROWS) {
-        let f = &job.figures;
-        let each = f
-            .n_generated
-            .map(|n| n as f64 / f64::from(f.n_whole.max(1)));
-        grid.rows.push(vec![
-            short(&job.target),
-            job.job.sampling.temperature.to_string(),
-            s(f.latency_ns.median),
-            ms(f.tpot_ns.mean),
-            plus_minus(f.tpot_ns.mean, MS),
-            rate(job.tokens_per_s),
-            or_na(each.map(units::significant)),
-            or_na(
-                job.calls
-                    .and_then(|c| c.sampler_share())
-                    .map(units::percent),
-            ),
-        ]);
-    }
-    let mut blocks = vec![Block::Findings(found), Block::Table(grid)];
+    let each = |f: &JobFigures| Some(f.n_generated? as f64 / f64::from(f.n_whole.max(1)));
+    let table = Table::of(first_rows(&jobs))
+        .words("target", |j| short(&j.target))
+        .numbers("temperature", |j| j.job.sampling.temperature.to_string())
+        .numbers("latency s", |j| s(j.figures.latency_ns.median))
+        .numbers("TPOT ms", |j| ms(j.figures.tpot_ns.mean))
+        .numbers("±95%", |j| plus_minus(j.figures.tpot_ns.mean, MS))
+        .numbers("tokens/s", |j| rate(j.tokens_per_s))
+        .numbers("tokens an answer", |j| {
+            each(&j.figures).map(units::significant)
+        })
+        .numbers("choosing tokens", |j| sampler_share(j));
+    let mut blocks = vec![Block::Findings(found), Block::Table(table.table())];
     blocks.extend(Block::figures([plots::temperature(requests)]));
     blocks
 }
@@ -123,49 +97,36 @@ fn concurrent(view: &RunView, requests: &RequestsView) -> Vec<Block> {
         return vec![missing(view, Experiment::Concurrency)];
     }
     found.extend(of_targets(requests, |t| live::in_parallel(requests, t)));
-    let mut grid = Grid::of(
-        &["target"],
-        &[
-            "at once",
-            "answers",
-            "tokens/s",
-            "times the first",
-            "requests/s",
-            "median s",
-            "p95 s",
-            "TTFT ms",
-            "wait ms",
-            "answered together",
-        ],
-    );
-    for target in targets(requests) {
-        let curve = concurrency::curve(requests, target);
-        for job in &curve {
-            let gain = curve
-                .first()
-                .and_then(|f| job.ratio_to(f, |r| r.tokens_per_s));
-            let f = &job.figures;
-            grid.rows.push(vec![
-                short(target),
-                job.at_once().to_string(),
-                f.n_whole.to_string(),
-                rate(job.tokens_per_s),
-                rate(gain),
-                rate(job.requests_per_s),
-                s(f.latency_ns.median),
-                s(f.latency_ns.p95),
-                ms(f.ttft_ns.median),
-                ms(f.wait_ns.median),
-                or_na(Overlap::of(job).map(|o| format!("{} of {}", o.answered, o.under_way))),
-            ]);
-        }
-    }
-    let mut blocks = vec![Block::Findings(found), Block::Table(grid)];
+    let mut blocks = vec![Block::Findings(found), Block::Table(curves(requests))];
     blocks.extend(Block::figures([
         plots::throughput(requests),
         plots::concurrent_latency(requests),
     ]));
     blocks
+}
+
+/// Each target's jobs, fewest requests at once first.
+fn curves(requests: &RequestsView) -> Table {
+    let mut rows: Vec<(&JobView, Option<Estimate>)> = Vec::new();
+    for target in targets(requests) {
+        let curve = concurrency::curve(requests, target);
+        let gain = |job: &JobView| job.ratio_to(curve.first()?, |r| r.tokens_per_s);
+        rows.extend(curve.iter().map(|job| (*job, gain(job))));
+    }
+    let together = |o: Overlap| format!("{} of {}", o.answered, o.under_way);
+    Table::of(&rows)
+        .words("target", |(j, _)| short(&j.target))
+        .numbers("at once", |(j, _)| j.at_once())
+        .numbers("answers", |(j, _)| j.figures.n_whole)
+        .numbers("tokens/s", |(j, _)| rate(j.tokens_per_s))
+        .numbers("times the first", |(_, gain)| rate(*gain))
+        .numbers("requests/s", |(j, _)| rate(j.requests_per_s))
+        .numbers("median s", |(j, _)| s(j.figures.latency_ns.median))
+        .numbers("p95 s", |(j, _)| s(j.figures.latency_ns.p95))
+        .numbers("TTFT ms", |(j, _)| ms(j.figures.ttft_ns.median))
+        .numbers("wait ms", |(j, _)| ms(j.figures.wait_ns.median))
+        .numbers("answered together", |(j, _)| Overlap::of(j).map(together))
+        .table()
 }
 
 fn load(view: &RunView, requests: &RequestsView) -> Vec<Block> {
@@ -188,55 +149,35 @@ fn load(view: &RunView, requests: &RequestsView) -> Vec<Block> {
 }
 
 /// What a job took of the machine.
-fn taken(view: &RunView, job: &JobView) -> Grid {
+fn taken(view: &RunView, job: &JobView) -> Table {
     let usage = &job.usage;
-    let cores = view.header.machine.cpu.available_cores.filter(|n| *n > 0);
-    let cpu = |percent: Option<f64>| {
-        let share = percent? / f64::from(cores?);
-        let threads = plural(cores?, "thread", "threads");
-        Some(format!("{share:.0}% of {threads}"))
+    let unseen = match job.is_in_process() {
+        true => "n/a",
+        false => "n/a: a server's process is not watched",
     };
-    let unseen = || match job.is_in_process() {
-        true => "n/a".to_owned(),
-        false => "n/a: a server's process is not watched".to_owned(),
-    };
-    let seen = |value: Option<String>| Some(value.unwrap_or_else(unseen));
+    let seen = |value: Option<String>| Some(value.unwrap_or_else(|| unseen.to_owned()));
+    let memory = |of: fn(MeanMax<u64>) -> u64| seen(usage.rss_bytes.map(|b| units::bytes(of(b))));
     let gpu = usage.gpu.as_ref();
-    Grid::facts([
+    let gpu_share = gpu.and_then(|g| g.utilisation_percent);
+    let gpu_memory = gpu.and_then(|g| g.memory_used_bytes);
+    let per_s = |m, what| {
+        Some(format!(
+            "{} {what}",
+            rate(m).unwrap_or_else(|| "n/a".to_owned())
+        ))
+    };
+    Table::facts([
         ("load", Some(findings::load(&job.job.load))),
-        (
-            "average CPU",
-            seen(cpu(usage.process_cpu_percent.map(|p| p.mean))),
-        ),
-        (
-            "others' CPU",
-            usage.others_cpu_percent.map(|p| format!("{:.1}%", p.mean)),
-        ),
-        (
-            "average memory",
-            seen(usage.rss_bytes.map(|b| units::bytes(b.mean))),
-        ),
-        (
-            "peak memory",
-            seen(usage.rss_bytes.map(|b| units::bytes(b.max))),
-        ),
+        ("average CPU", seen(cpu(view, usage))),
+        ("others' CPU", others_cpu(usage)),
+        ("average memory", memory(|b| b.mean)),
+        ("peak memory", memory(|b| b.max)),
         (
             "average GPU",
-            gpu.and_then(|g| g.utilisation_percent)
-                .map(|p| format!("{:.0}% of the time", p.mean)),
+            gpu_share.map(|p| format!("{:.0}% of the time", p.mean)),
         ),
-        (
-            "peak GPU memory",
-            gpu.and_then(|g| g.memory_used_bytes)
-                .map(|b| units::bytes(b.max)),
-        ),
-        (
-            "throughput",
-            Some(format!("{} requests/s", rate(job.requests_per_s))),
-        ),
-        (
-            "tokens",
-            Some(format!("{} tokens/s", rate(job.tokens_per_s))),
-        ),
+        ("peak GPU memory", gpu_memory.map(|b| units::bytes(b.max))),
+        ("throughput", per_s(job.requests_per_s, "requests/s")),
+        ("tokens", per_s(job.tokens_per_s, "tokens/s")),
     ])
 }

@@ -1,17 +1,17 @@
-//! The report's sections on requests: by class, the experiments, what they take, targets beside each other, answers.
+//! The report's sections on requests: by class, the experiments, what limits them, targets beside each other, answers.
 
 mod experiments;
-mod takes;
+mod limits;
 mod targets;
 
-use super::{Block, Grid, missing_or_text, or_na};
+use super::{Block, MOST_ROWS, missing_or_text};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
-use crate::report::requests::{
-    answers as n_answers, failures, ms, rate, s, warnings, with_classes,
-};
+use crate::report::requests::warnings::warnings;
+use crate::report::requests::{job_table, ms, rate, s, with_classes};
 use crate::report::suggest::{Suggestion, fitting};
+use crate::report::table::Table;
 use crate::request::Experiment;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
@@ -20,20 +20,18 @@ use crate::view::RunView;
 use crate::view::requests::{JobFigures, JobView, RequestsView};
 
 pub(super) use experiments::blocks as experiments;
-pub(super) use takes::{bottleneck, opportunities, resources};
+pub(super) use limits::{bottleneck, opportunities};
 pub(super) use targets::{beside, facts as target_facts};
 
 /// Columns of a prompt that are quoted.
 const QUOTED: usize = 140;
-/// Rows of a table; more are in requests.csv and `-o json`.
-const MOST_ROWS: usize = 100;
 /// Answers that are shown of a target.
 const MOST_ANSWERS: usize = 6;
 
 /// What this run did not ask of its targets, and the flags that would.
 fn missing(view: &RunView, experiment: Experiment) -> Block {
     let what = match experiment {
-        Experiment::Classes => "Requests were not told apart by class of prompt.",
+        Experiment::Classes => "Requests were not grouped by class of prompt.",
         Experiment::PromptLength => "The prompt's length was not varied.",
         Experiment::Temperature => "Temperature was not varied.",
         Experiment::Concurrency => "The number of requests at once was not varied.",
@@ -47,7 +45,7 @@ fn missing(view: &RunView, experiment: Experiment) -> Block {
         Experiment::Classes => vec!["--classes"],
         Experiment::PromptLength => match lengths.iter().flatten().next() {
             Some(values) => vec!["--n-prompt", values],
-            // Only the model's own tokenizer makes a prompt of so many tokens.
+            // Only the model's own tokenizer makes a prompt of a given number of tokens.
             None => return Block::Text(what.to_owned()),
         },
         Experiment::Temperature => vec!["--temperature", "0,0.7,1.0,1.5"],
@@ -92,7 +90,7 @@ fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
     })
 }
 
-/// The beginning of a prompt, of at most so many columns.
+/// The beginning of a prompt, cut to `columns`.
 fn beginning(text: &str, columns: usize) -> String {
     // Only what can be shown is made fit: prompts may be long.
     let head: String = text.chars().take(4 * columns).collect();
@@ -125,45 +123,46 @@ pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     }
     blocks.extend(Block::figures([plots::ttft_by_class(requests)]));
     blocks.push(Block::Heading("Every job".to_owned()));
-    blocks.push(Block::Table(every_job(requests)));
+    blocks.push(Block::Table(job_table(requests)));
     blocks.push(Block::List(vec![crate::report::requests::legend(requests)]));
     blocks
 }
 
-/// A row of a class's table: its name, and a class's value.
-type MetricRow<'a> = (&'a str, &'a dyn Fn(&JobFigures) -> String);
+/// A figure of a class of prompts: its name and its value.
+type ClassFigure = (&'static str, fn(&JobFigures) -> Option<String>);
+
+const CLASS_FIGURES: [ClassFigure; 13] = [
+    ("answers", |f| Some(f.n_whole.to_string())),
+    ("mean latency, s", |f| s(f.latency_ns.mean)),
+    ("median latency, s", |f| s(f.latency_ns.median)),
+    ("p95 latency, s", |f| s(f.latency_ns.p95)),
+    ("p99 latency, s", |f| s(f.latency_ns.p99)),
+    ("mean TPS, tokens/s", |f| rate(f.tokens_per_s)),
+    ("mean TTFT, s", |f| s(f.ttft_ns.mean)),
+    ("mean visible TTFT, s", |f| s(f.ttft_visible_ns.mean)),
+    ("mean TPOT, ms", |f| ms(f.tpot_ns.mean)),
+    ("p99 ITL, ms", |f| ms(f.gap_ns.p99)),
+    ("TTFT's share of latency", |f| {
+        f.ttft_share.map(units::percent)
+    }),
+    ("prompt tokens in all", |f| {
+        f.n_prompt.map(|n| n.to_string())
+    }),
+    ("generated tokens in all", |f| {
+        f.n_generated.map(|n| n.to_string())
+    }),
+];
 
 /// A column a class.
-fn class_table(job: &JobView) -> Grid {
-    let names: Vec<String> = job.classes.iter().map(|c| short(&c.class)).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut grid = Grid::of(&["metric"], &names);
-    let tokens = |n: Option<u64>| or_na(n.map(|n| n.to_string()));
-    let rows: [MetricRow<'_>; 13] = [
-        ("answers", &|f| f.n_whole.to_string()),
-        ("mean latency, s", &|f| s(f.latency_ns.mean)),
-        ("median latency, s", &|f| s(f.latency_ns.median)),
-        ("p95 latency, s", &|f| s(f.latency_ns.p95)),
-        ("p99 latency, s", &|f| s(f.latency_ns.p99)),
-        ("mean TPS, tokens/s", &|f| rate(f.tokens_per_s)),
-        ("mean TTFT, s", &|f| s(f.ttft_ns.mean)),
-        ("mean visible TTFT, s", &|f| s(f.ttft_visible_ns.mean)),
-        ("mean TPOT, ms", &|f| ms(f.tpot_ns.mean)),
-        ("p99 ITL, ms", &|f| ms(f.gap_ns.p99)),
-        ("TTFT's share of latency", &|f| {
-            or_na(f.ttft_share.map(units::percent))
-        }),
-        ("prompt tokens in all", &|f| tokens(f.n_prompt)),
-        ("generated tokens in all", &|f| tokens(f.n_generated)),
-    ];
+fn class_table(job: &JobView) -> Table {
     let has_reasoned = job.figures.counting.n_reasoned > 0;
-    let shown = |name: &str| has_reasoned || !name.contains("visible");
-    for (name, of) in rows.into_iter().filter(|(name, _)| shown(name)) {
-        let mut row = vec![name.to_owned()];
-        row.extend(job.classes.iter().map(|c| of(&c.figures)));
-        grid.rows.push(row);
+    let is_shown = |(name, _): &ClassFigure| has_reasoned || !name.contains("visible");
+    let figures: Vec<ClassFigure> = CLASS_FIGURES.into_iter().filter(is_shown).collect();
+    let mut table = Table::of(&figures).words("metric", |(name, _)| *name);
+    for class in &job.classes {
+        table = table.numbers(short(&class.class), |(_, of)| of(&class.figures));
     }
-    grid
+    table.table()
 }
 
 /// The first prompt of each class, quoted.
@@ -189,60 +188,6 @@ fn first_prompts(job: &JobView) -> Vec<String> {
             ))
         })
         .collect()
-}
-
-fn every_job(requests: &RequestsView) -> Grid {
-    let several = requests.targets.len() > 1;
-    let words: &[&str] = if several {
-        &["job", "target", "load"]
-    } else {
-        &["job", "load"]
-    };
-    let has_reasoned = requests.any_reasoned();
-    let mut numbers = vec!["answers", "mean s", "median s", "p95 s", "p99 s", "TTFT ms"];
-    numbers.extend(has_reasoned.then_some("visible TTFT ms"));
-    numbers.extend([
-        "TPOT ms",
-        "ITL p99 ms",
-        "wait ms",
-        "tokens/s",
-        "requests/s",
-        "tokens in all",
-    ]);
-    let mut grid = Grid::of(words, &numbers);
-    for job in requests.jobs.iter().take(MOST_ROWS) {
-        let f = &job.figures;
-        let mut row = vec![short(&job.job.name)];
-        if several {
-            row.push(short(&job.target));
-        }
-        row.push(load(&job.job.load));
-        if !job.is_measured() {
-            row.push(n_answers(job));
-            row.extend(failures(f));
-            grid.rows.push(row);
-            continue;
-        }
-        row.extend([
-            n_answers(job),
-            s(f.latency_ns.mean),
-            s(f.latency_ns.median),
-            s(f.latency_ns.p95),
-            s(f.latency_ns.p99),
-            ms(f.ttft_ns.median),
-        ]);
-        row.extend(has_reasoned.then(|| ms(f.ttft_visible_ns.median)));
-        row.extend([
-            ms(f.tpot_ns.median),
-            ms(f.gap_ns.p99),
-            ms(f.wait_ns.median),
-            rate(job.tokens_per_s),
-            rate(job.requests_per_s),
-            or_na(f.n_generated.map(|n| n.to_string())),
-        ]);
-        grid.rows.push(row);
-    }
-    grid
 }
 
 /// How requests of the typical job are spread.

@@ -1,14 +1,13 @@
 //! The targets: what they say of themselves, and each beside the others.
 
-use super::super::{Block, Grid, or_na};
-use super::MOST_ROWS;
+use super::super::{Block, first_rows};
 use crate::analysis::live;
 use crate::analysis::requests::load;
-use crate::analysis::words::times;
+use crate::report::table::{Table, Tone};
 use crate::request::TargetFacts;
 use crate::text::{cut_end, plain, short};
 use crate::units;
-use crate::view::requests::RequestsView;
+use crate::view::requests::{JobView, RequestsView, TargetView};
 
 /// Targets beside each other; nothing where there is one.
 pub(in super::super) fn beside(requests: &RequestsView) -> Vec<Block> {
@@ -37,114 +36,100 @@ pub(in super::super) fn beside(requests: &RequestsView) -> Vec<Block> {
     blocks
 }
 
-fn ratios(pairs: &[live::JobPair<'_>]) -> Grid {
-    let mut grid = Grid::of(
-        &["job", "load"],
-        &[
-            "latency, times",
-            "TTFT, times",
-            "TPOT, times",
-            "tokens/s, times",
-        ],
-    );
-    for pair in pairs.iter().take(MOST_ROWS) {
-        let ratio = |of| or_na(pair.ratio(of).map(times).map(|t| t.replace(" times", "")));
-        grid.rows.push(vec![
-            short(&pair.other.job.name),
-            load(&pair.other.job.load),
-            ratio(|r| r.latency_ns),
-            ratio(|r| r.ttft_ns),
-            ratio(|r| r.tpot_ns),
-            ratio(|r| r.tokens_per_s),
-        ]);
-    }
-    grid
+fn ratios(pairs: &[live::JobPair<'_>]) -> Table {
+    let ratio = |pair: &live::JobPair<'_>, of| {
+        let times = crate::analysis::words::times(pair.ratio(of)?);
+        Some(times.replace(" times", ""))
+    };
+    Table::of(first_rows(pairs))
+        .words("job", |p| short(&p.other.job.name))
+        .words("load", |p| load(&p.other.job.load))
+        .numbers("latency, times", |p| ratio(p, |r| r.latency_ns))
+        .numbers("TTFT, times", |p| ratio(p, |r| r.ttft_ns))
+        .numbers("TPOT, times", |p| ratio(p, |r| r.tpot_ns))
+        .numbers("tokens/s, times", |p| ratio(p, |r| r.tokens_per_s))
+        .table()
 }
 
-/// The parts of a request at both targets, and their difference.
-fn split(pairs: &[live::JobPair<'_>]) -> Grid {
-    let mut grid = Grid::of(
-        &["job", "target"],
-        &[
-            "latency",
-            "waiting",
-            "prefill",
-            "decode",
-            "loading",
-            "transport",
-            "engine's token",
-        ],
-    );
+/// The parts of a request at both targets.
+fn split(pairs: &[live::JobPair<'_>]) -> Table {
+    let jobs: Vec<&JobView> = pairs.iter().flat_map(|p| [p.base, p.other]).collect();
     let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
-    for pair in pairs.iter().take(MOST_ROWS / 2) {
-        for job in [pair.base, pair.other] {
-            let parts = live::LatencyParts::of(job);
-            let of =
-                |part: fn(&live::LatencyParts) -> f64| or_na(parts.as_ref().map(part).map(time));
-            let mut row = vec![short(&job.job.name), short(&job.target)];
-            row.extend([
-                or_na(job.figures.latency_ns.mean.map(|m| time(m.value))),
-                of(|p| p.waiting),
-                of(|p| p.prefill),
-                of(|p| p.decode),
-                of(|p| p.loading),
-                of(|p| p.transport),
-                or_na(live::PerToken::of(job).map(|t| time(t.ns))),
-            ]);
-            grid.rows.push(row);
-        }
-    }
-    grid
+    let part = |job: &JobView, of: fn(&live::LatencyParts) -> f64| {
+        let parts = live::LatencyParts::of(job)?;
+        Some(time(of(&parts)))
+    };
+    Table::of(first_rows(&jobs))
+        .words("job", |j| short(&j.job.name))
+        .words("target", |j| short(&j.target))
+        .numbers("latency", |j| {
+            j.figures.latency_ns.mean.map(|m| time(m.value))
+        })
+        .numbers("waiting", |j| part(j, |p| p.waiting))
+        .numbers("prefill", |j| part(j, |p| p.prefill))
+        .numbers("decode", |j| part(j, |p| p.decode))
+        .numbers("loading", |j| part(j, |p| p.loading))
+        .numbers("transport", |j| part(j, |p| p.transport))
+        .numbers("engine's token", |j| {
+            live::PerToken::of(j).map(|t| time(t.ns))
+        })
+        .table()
 }
 
 /// The targets as they described themselves.
 pub(in super::super) fn facts(requests: &RequestsView) -> Vec<Block> {
-    let mut grid = Grid::of(
-        &["target", "version", "model", "type", "SHA-256"],
-        &["memory", "on a GPU", "context", "in parallel"],
-    );
-    let mut changed = Vec::new();
-    for target in &requests.targets {
-        let Some(facts) = target.facts() else {
-            let reason = target.reason.as_deref().map(short);
-            grid.rows.push(vec![
-                short(&target.name),
-                reason.unwrap_or_else(|| "it said nothing of itself".to_owned()),
-            ]);
-            continue;
-        };
-        let text = |t: &Option<String>| or_na(t.as_deref().map(short));
-        // The model may be loaded by the first job only.
-        let later = target.after.as_ref().unwrap_or(facts);
-        let hash = facts.sha256.as_deref().map(|h| cut_end(&plain(h), 13));
-        grid.rows.push(vec![
-            short(&target.name),
-            text(&facts.version),
-            text(&facts.model),
-            text(&facts.file_type),
-            or_na(hash),
-            or_na(later.size_bytes.map(units::bytes)),
-            or_na(later.size_vram_bytes.map(units::bytes)),
-            or_na(later.n_ctx.map(|n| n.to_string())),
-            or_na(later.n_parallel.map(|n| n.to_string())),
-        ]);
-        if let (Some(before), Some(after)) = (&target.before, &target.after)
-            && identity(before) != identity(after)
-        {
-            changed.push(format!(
-                "{} was not the same before its jobs and after them: another version or file.",
-                short(&target.name)
-            ));
-        }
-    }
     let mut blocks = vec![
         Block::Heading("Targets of requests".to_owned()),
-        Block::Table(grid),
+        Block::Table(facts_table(requests)),
     ];
+    let has_changed = |target: &&TargetView| match (&target.before, &target.after) {
+        (Some(before), Some(after)) => identity(before) != identity(after),
+        _ => false,
+    };
+    let changed = requests.targets.iter().filter(has_changed);
+    let changed = changed.map(|target| {
+        format!(
+            "{} was not the same before its jobs and after them: another version or file.",
+            short(&target.name)
+        )
+    });
+    let changed: Vec<String> = changed.collect();
     if !changed.is_empty() {
         blocks.push(Block::List(changed));
     }
     blocks
+}
+
+fn facts_table(requests: &RequestsView) -> Table {
+    let text = |t: &TargetView, of: fn(&TargetFacts) -> &Option<String>| {
+        of(t.facts()?).as_deref().map(short)
+    };
+    let silent = |t: &TargetView| {
+        let reason = t.reason.as_deref().map(short);
+        reason.unwrap_or_else(|| "it did not describe itself".to_owned())
+    };
+    Table::of(&requests.targets)
+        .words("target", |t| short(&t.name))
+        .texts(|t| t.facts().is_none().then(|| (silent(t), Tone::Caution)))
+        .words("version", |t| text(t, |f| &f.version))
+        .words("model", |t| text(t, |f| &f.model))
+        .words("type", |t| text(t, |f| &f.file_type))
+        .words("SHA-256", |t| {
+            let hash = t.facts()?.sha256.as_deref();
+            hash.map(|hash| cut_end(&plain(hash), 13))
+        })
+        .numbers("memory", |t| later(t)?.size_bytes.map(units::bytes))
+        .numbers("on a GPU", |t| later(t)?.size_vram_bytes.map(units::bytes))
+        .numbers("context", |t| later(t)?.n_ctx.map(|n| n.to_string()))
+        .numbers("in parallel", |t| {
+            later(t)?.n_parallel.map(|n| n.to_string())
+        })
+        .table()
+}
+
+/// The model may be loaded by the first job only.
+fn later(target: &TargetView) -> Option<&TargetFacts> {
+    target.after.as_ref().or(target.before.as_ref())
 }
 
 fn identity(facts: &TargetFacts) -> (&Option<String>, &Option<String>) {

@@ -6,28 +6,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 
-use super::lab::{Block, Grid, Lab};
+use super::{Block, Lab};
 use crate::analysis::{Finding, Sure};
 use crate::plot::{self, Figure, Medium, Series};
 
-const STYLE: &str = include_str!("../../templates/report.css");
-const SCRIPT: &str = include_str!("../../templates/report.js");
+const STYLE: &str = include_str!("../../../templates/report.css");
+const SCRIPT: &str = include_str!("../../../templates/report.js");
 
 #[derive(Template)]
 #[template(path = "report.html")]
-struct Page<'a> {
+struct ReportPage<'a> {
     lab: &'a Lab,
     version: &'static str,
     record: String,
-}
-
-/// A table's cell as HTML has it.
-struct Cell<'a> {
-    text: &'a str,
-    is_number: bool,
-    /// Short words stay on one line: names have hyphens, at which a browser would break them.
-    is_short: bool,
-    span: usize,
 }
 
 /// The whole page; `record` is where the figures come from.
@@ -36,7 +27,7 @@ struct Cell<'a> {
 /// When the template engine says so, which for this template and text in memory it does not.
 pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Error> {
     let name = record.file_name().unwrap_or(record.as_os_str());
-    let page = Page {
+    let page = ReportPage {
         lab,
         version: env!("CARGO_PKG_VERSION"),
         record: crate::text::short(&name.to_string_lossy()),
@@ -45,7 +36,7 @@ pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Err
     Ok(crate::text::document(&page))
 }
 
-impl Page<'_> {
+impl ReportPage<'_> {
     fn style(&self) -> String {
         let (light, dark) = plot::css_variables();
         format!(
@@ -68,36 +59,6 @@ impl Page<'_> {
 
     fn sample(&self, series: &Series) -> String {
         plot::sample(series)
-    }
-
-    /// Whether a table has so many columns that they have to be set closer.
-    fn is_wide(&self, grid: &Grid) -> bool {
-        grid.head.len() > 14
-    }
-
-    /// Whether a table is so long that it scrolls by itself.
-    fn is_long(&self, grid: &Grid) -> bool {
-        grid.rows.len() > 40
-    }
-
-    fn has_head(&self, grid: &Grid) -> bool {
-        grid.head.iter().any(|h| !h.text.is_empty())
-    }
-
-    fn cells<'g>(&self, grid: &'g Grid, row: &'g [String]) -> Vec<Cell<'g>> {
-        let n = grid.head.len();
-        let cell = |(at, text): (usize, &'g String)| Cell {
-            text,
-            is_short: text.chars().count() <= 40,
-            is_number: grid.head.get(at).is_some_and(|h| h.is_number),
-            // A row that ends early gives the rest of it to its last value.
-            span: if at + 1 == row.len() {
-                n.saturating_sub(at)
-            } else {
-                1
-            },
-        };
-        row.iter().enumerate().map(cell).collect()
     }
 
     fn sure_class(&self, finding: &Finding) -> &'static str {

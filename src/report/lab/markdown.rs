@@ -1,9 +1,9 @@
 //! The lab report as Markdown, with its plots in files beside it: for viewers that render plain Markdown.
 
-use super::lab::{Block, Grid, Lab};
-use super::markdown::escaped;
+use super::{Block, Lab};
 use crate::analysis::Finding;
 use crate::plot::Figure;
+use crate::report::table::markdown::{escaped, labelled};
 use crate::text::{document, plain};
 
 /// Folder of the plots, beside the Markdown file.
@@ -13,7 +13,7 @@ pub const PLOTS: &str = "plots";
 pub fn render(lab: &Lab) -> String {
     let mut out = format!("# {}\n\n", escaped(&lab.title));
     for (label, text) in &lab.about {
-        out.push_str(&format!("- **{label}**: {}\n", escaped(text)));
+        out.push_str(&labelled(label, text));
     }
     out.push('\n');
     for finding in &lab.lead {
@@ -56,7 +56,7 @@ fn write_block(block: &Block, out: &mut String) {
             out.push('\n');
         }
         Block::Findings(findings) => findings.iter().for_each(|f| write_finding(f, out)),
-        Block::Table(grid) => table(grid, out),
+        Block::Table(table) => out.push_str(&format!("{}\n", table.markdown())),
         Block::Figures(figures) => figures.iter().for_each(|f| figure(f, out)),
         Block::Missing(text, command) => {
             out.push_str(&format!("{}\n\n    {}\n\n", line(text), plain(command)));
@@ -78,22 +78,6 @@ fn figure(figure: &Figure, out: &mut String) {
         "[![{title}]({file}.png)]({file}.svg)\n\n{}\n\n",
         line(&figure.caption)
     ));
-}
-
-fn table(grid: &Grid, out: &mut String) {
-    let row = |values: &mut dyn Iterator<Item = String>| {
-        let cells: Vec<String> = values.collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
-    let n = grid.head.len();
-    out.push_str(&row(&mut grid.head.iter().map(|h| escaped(&h.text))));
-    let rule = |is_number| if is_number { "---:" } else { "---" }.to_owned();
-    out.push_str(&row(&mut grid.head.iter().map(|h| rule(h.is_number))));
-    for values in &grid.rows {
-        let padding = std::iter::repeat_n(String::new(), n.saturating_sub(values.len()));
-        out.push_str(&row(&mut values.iter().map(|v| escaped(v)).chain(padding)));
-    }
-    out.push('\n');
 }
 
 /// Text at the start of a line, where a few characters mean more than elsewhere.
