@@ -15,7 +15,7 @@ use crate::engine::clock::Clock;
 use crate::engine::{EngineError, Session, Token};
 use crate::host::{EnergyMeter, RepetitionEnergy};
 use crate::plan::{Case, KV_PAD};
-use stopwatch::{CallShape, TimedWork, timed_call};
+use stopwatch::{BatchShape, TimedWork, timed_call};
 
 /// What a decode call was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -288,7 +288,7 @@ impl<'s> CaseRun<'s> {
             let last_seq = (done + n_tokens - 1) / u64::from(n_prompt);
             let n_past = depth + (done % u64::from(n_prompt)) as u32;
             done += n_tokens;
-            let shape = CallShape {
+            let shape = BatchShape {
                 phase: Phase::Prefill,
                 n_tokens: n_tokens as u32,
                 n_seq: (last_seq - first_seq + 1) as u32,
@@ -317,7 +317,7 @@ impl<'s> CaseRun<'s> {
             self.session.push(token, n_past, seq, true)?;
             b.rows.push((seq as i32, seq));
         }
-        let shape = CallShape {
+        let shape = BatchShape {
             phase: Phase::Decode,
             n_tokens: self.case.n_seq,
             n_seq: self.case.n_seq,
@@ -329,7 +329,7 @@ impl<'s> CaseRun<'s> {
     /// Submits the built batch, waits, samples its rows and notes the spans.
     fn call(
         &mut self,
-        shape: CallShape,
+        shape: BatchShape,
         wait: bool,
         b: &mut Buffers,
         last_ns: &mut u64,

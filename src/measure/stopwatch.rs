@@ -5,7 +5,7 @@ use crate::engine::{EngineError, Session};
 
 /// What a batch that is built holds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct CallShape {
+pub(crate) struct BatchShape {
     pub phase: Phase,
     pub n_tokens: u32,
     pub n_seq: u32,
@@ -29,7 +29,7 @@ pub(crate) trait TimedWork {
 /// The engine's, of submitting; those of sampling come with the call, whose time has passed.
 pub(crate) fn timed_call(
     work: &mut impl TimedWork,
-    shape: CallShape,
+    shape: BatchShape,
     waits: bool,
     last_ns: &mut u64,
 ) -> Result<(Call, Result<(), EngineError>), EngineError> {

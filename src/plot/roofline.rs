@@ -65,7 +65,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::analysis::theory::ExpectedStep;
+    use crate::analysis::theory::StepForecast;
     use crate::roofline::cost::Cost;
     use crate::view::fixture;
 
@@ -86,10 +86,10 @@ mod tests {
                     matmul_flops: 2e8 * f64::from(c.case.n_seq),
                     ..Cost::default()
                 };
-                let expected = ExpectedStep {
+                let expected = StepForecast {
                     cost,
                     best: Some(best),
-                    ..ExpectedStep::default()
+                    ..StepForecast::default()
                 };
                 (c.case_id.clone(), expected)
             })

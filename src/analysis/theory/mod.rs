@@ -34,7 +34,7 @@ pub struct Theory {
     /// The curves that steps follow, for curves along the batch with at least three batches.
     pub fits: Vec<FittedCurve>,
     /// What the cost model says of cells.
-    pub cells: HashMap<CaseId, ExpectedStep>,
+    pub cells: HashMap<CaseId, StepForecast>,
 }
 
 /// The best that the machine was seen to do.
@@ -48,7 +48,7 @@ pub struct Best {
 
 /// What the cost model says of a cell.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct ExpectedStep {
+pub struct StepForecast {
     /// Bytes and FLOPs of the middle decode step.
     pub cost: Cost,
     /// That step by the ceilings.
@@ -66,7 +66,7 @@ impl Theory {
     /// Of a run.
     pub fn of(view: &RunView, ceilings: CeilingsOf<'_>) -> Self {
         let measured = view.cells.iter().filter(|c| is_measured(c));
-        let cells: HashMap<CaseId, ExpectedStep> = measured
+        let cells: HashMap<CaseId, StepForecast> = measured
             .filter_map(|cell| {
                 let model = view.model(&cell.case.model)?;
                 let expected = expect(&cell.case, model, ceilings(&cell.case));
@@ -86,7 +86,7 @@ impl Theory {
     }
 
     /// What is said of a cell.
-    pub fn of_cell(&self, cell: &CellView) -> Option<&ExpectedStep> {
+    pub fn of_cell(&self, cell: &CellView) -> Option<&StepForecast> {
         self.cells.get(&cell.case_id)
     }
 
@@ -141,12 +141,12 @@ impl Theory {
     }
 }
 
-fn expect(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> ExpectedStep {
+fn expect(case: &Case, model: &ModelFacts, ceilings: Option<&Ceilings>) -> StepForecast {
     let past = case.mid_past();
     let cost = cost::of(model, case.kv_cache(), &CallShape::decode(case.n_seq, past));
-    let mut expected = ExpectedStep {
+    let mut expected = StepForecast {
         cost,
-        ..ExpectedStep::default()
+        ..StepForecast::default()
     };
     let Some(ceilings) = ceilings else {
         return expected;

@@ -1,8 +1,8 @@
-//! ExpectedStep against actual: what ceilings say of cells, and curves of the batches that they were not fitted to.
+//! Forecast against actual: what ceilings say of cells, and curves of the batches that they were not fitted to.
 
 use super::{Block, cell_table, first_rows};
 use crate::analysis::curve::is_measured;
-use crate::analysis::theory::{ExpectedStep, Theory};
+use crate::analysis::theory::{StepForecast, Theory};
 use crate::metric::Metric;
 use crate::report::table::Table;
 use crate::roofline::ceiling::Span;
@@ -85,9 +85,9 @@ fn held_out(theory: &Theory) -> Table {
 pub(super) fn expected(view: &RunView, theory: &Theory) -> Table {
     let row = |cell| Some((cell, theory.of_cell(cell)?, cell.median_step_ns()? as f64));
     let measured = view.cells.iter().filter(|c| is_measured(c));
-    let rows: Vec<(&CellView, &ExpectedStep, f64)> = measured.filter_map(row).collect();
+    let rows: Vec<(&CellView, &StepForecast, f64)> = measured.filter_map(row).collect();
     let is_known = theory.ceilings.is_some();
-    let step = |e: &ExpectedStep| Some(e.step.as_ref()?.total);
+    let step = |e: &StepForecast| Some(e.step.as_ref()?.total);
     let utilisation = |c| theory.utilisation(c).unzip();
     cell_table(view, first_rows(&rows), |(cell, ..)| *cell)
         .numbers("bytes a step", |(_, e, _)| {

@@ -1,5 +1,7 @@
 //! Progress of requests: which job a target serves, and what became of each.
 
+use std::time::Instant;
+
 use super::{Finished, Position, Screen};
 use crate::record::requests::JobLine;
 use crate::report::text::brief;
@@ -10,7 +12,11 @@ use crate::units;
 
 /// A watcher for standard error.
 pub fn for_stderr() -> Box<dyn RequestsProgress> {
-    Box::new(RequestProgress(Screen::of_stderr()))
+    Box::new(RequestsScreen {
+        screen: Screen::of_stderr(),
+        started: Instant::now(),
+        n_ended: 0,
+    })
 }
 
 /// What became of a job, in a few words.
@@ -64,17 +70,22 @@ fn round(number: u32) -> String {
     format!("round {}", number + 1)
 }
 
-struct RequestProgress(Screen<'static>);
+struct RequestsScreen {
+    screen: Screen<'static>,
+    started: Instant,
+    /// Jobs that ended since then.
+    n_ended: u32,
+}
 
-impl RequestsProgress for RequestProgress {
+impl RequestsProgress for RequestsScreen {
     fn waits(&mut self, why: &str) {
-        self.0.say(why);
+        self.screen.say(why);
     }
 
     fn begun(&mut self, job: &Job, target: &str, number: u32) {
         let name = format!("{} at {target}", job.name);
         // How many jobs there are is known once the first has ended.
-        self.0.begin(&name, &round(number), None);
+        self.screen.begin(&name, &round(number), None);
     }
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
@@ -83,11 +94,14 @@ impl RequestsProgress for RequestProgress {
             number: &round(line.round),
             result: &result(line, served),
         };
+        self.n_ended += 1;
+        let n_left = u32::try_from(all.saturating_sub(done)).unwrap_or(u32::MAX);
         let position = Position {
             done: done as u64,
             total: all as u64,
-            left: None,
+            // Jobs differ in length, but every one comes again in each round.
+            left: Some(self.started.elapsed() / self.n_ended * n_left),
         };
-        self.0.end(&finished, position);
+        self.screen.end(&finished, position);
     }
 }

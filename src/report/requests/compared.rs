@@ -3,13 +3,16 @@
 use super::super::table::{Document, Table};
 use super::{ms, rate, s};
 use crate::analysis::live::{self, JobPair};
-use crate::text::short;
+use crate::text::{cut_middle, short};
 use crate::units;
 use crate::view::Estimate;
 use crate::view::requests::{JobView, RequestsView, Round};
 
 /// Jobs of a table; the report has all of them.
 const MOST_JOBS: usize = 12;
+
+/// Most columns of a target's name above its values.
+const HEAD_COLUMNS: usize = 18;
 
 /// A mean of both targets: its name, its value in a round, and how it is shown.
 type Mean = (
@@ -53,12 +56,23 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
             false => String::new(),
         })
         .words("mean", |(_, (mean, ..), _)| *mean)
-        .numbers(&base, |(pair, (.., shown), _)| shown(pair.base))
-        .numbers(&name, |(pair, (.., shown), _)| shown(pair.other))
+        .numbers(cut_middle(&base, HEAD_COLUMNS), |(pair, (.., shown), _)| {
+            shown(pair.base)
+        })
+        .numbers(cut_middle(&name, HEAD_COLUMNS), |(pair, (.., shown), _)| {
+            shown(pair.other)
+        })
         .numbers("times", |(.., ratio)| units::significant(ratio.value))
         .numbers("95% interval", |(.., ratio)| range(*ratio));
+    // Settings of this program are served one after the other: one model at a time is in memory.
+    let both_own = pairs[0].base.is_in_process() && pairs[0].other.is_in_process();
+    let order = if both_own {
+        "one after the other"
+    } else {
+        "in turns"
+    };
     let what = format!(
-        "{name} against {base}, the same requests in turns; times: the ratio of their values"
+        "{name} against {base}, the same requests {order}; times: the ratio of their values"
     );
     let mut document =
         Document::new(format!("{name} against {base}"), table).above("compared", what);

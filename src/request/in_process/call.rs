@@ -3,7 +3,7 @@
 use super::Serving;
 use crate::engine::{EngineError, Session};
 use crate::measure::Phase;
-use crate::measure::stopwatch::{CallShape, TimedWork, timed_call};
+use crate::measure::stopwatch::{BatchShape, TimedWork, timed_call};
 use crate::request::{Arrival, Ending, StopAt};
 
 /// What a batch holds.
@@ -44,7 +44,7 @@ impl Serving<'_> {
     pub(super) fn call(&mut self) -> Result<(), EngineError> {
         self.divide();
         let shape = self.build()?;
-        let shape = CallShape {
+        let shape = BatchShape {
             phase: shape.phase(),
             n_tokens: shape.n_prompt + shape.n_decode,
             n_seq: shape.n_seq,

@@ -57,7 +57,7 @@ impl RequestsRun {
         interrupt: &Interrupt,
         progress: &mut dyn RequestsProgress,
     ) -> Result<(), RecordError> {
-        Execution {
+        RequestsExecution {
             run: self,
             writer,
             started,
@@ -115,7 +115,7 @@ impl From<RecordError> for Stop {
     }
 }
 
-struct Execution<'a> {
+struct RequestsExecution<'a> {
     run: &'a mut RequestsRun,
     writer: &'a mut Writer,
     started: Instant,
@@ -124,7 +124,7 @@ struct Execution<'a> {
     n_done: usize,
 }
 
-impl Execution<'_> {
+impl RequestsExecution<'_> {
     fn run(mut self) -> Result<(), RecordError> {
         self.describe(false)?;
         for replicate in 0..self.run.plan.replicates {

@@ -8,6 +8,7 @@ use super::{Block, MOST_ROWS, missing_or_text};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::plot::requests as plots;
+use crate::record::requests::IN_PROCESS;
 use crate::report::requests::warnings::warnings;
 use crate::report::requests::{job_table, ms, rate, s, with_classes};
 use crate::report::suggest::{Suggestion, fitting};
@@ -58,16 +59,13 @@ fn missing(view: &RunView, experiment: Experiment) -> Block {
     missing_or_text(what, command(view, &flags))
 }
 
-/// Lengths of prompts that fit the context; none where no target is in-process, as a server's tokenizer is its own.
+/// Lengths of prompts that fit the context; `None` where no target is in-process, as a server's tokenizer is its own.
 fn prompt_lengths(view: &RunView) -> Option<String> {
     let plan = view.header.requests.as_ref()?;
-    plan.targets.iter().find(|t| *t == IN_PROCESS)?;
+    plan.targets.iter().find(|t| plan.is_in_process(t))?;
     let case = &plan.jobs.first()?.case;
     fitting(&[16, 64, 256, 1024], case.n_ctx.saturating_sub(case.n_gen))
 }
-
-/// As users name this program among targets.
-const IN_PROCESS: &str = "in-process";
 
 /// The run's requests with another experiment: by its own command line, or of a sweep's model and targets.
 fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
@@ -75,11 +73,14 @@ fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
     own.or_else(|| {
         let plan = view.header.requests.as_ref()?;
         let mut command = Suggestion::new(Some("requests"));
-        for target in plan.targets.iter().filter(|t| *t != IN_PROCESS) {
+        let mut servers: Vec<&str> = plan.targets.iter().map(|t| plan.named(t)).collect();
+        servers.retain(|name| *name != IN_PROCESS);
+        servers.dedup();
+        for target in servers {
             command = command.flag("--target", target);
         }
         let model = view.model(&plan.jobs.first()?.case.model);
-        let is_own = plan.targets.iter().any(|t| t == IN_PROCESS);
+        let is_own = plan.targets.iter().any(|t| plan.is_in_process(t));
         if let Some(model) = model.filter(|_| is_own) {
             command = command.word("--model").path(&model.path);
             if plan.targets.len() > 1 {
@@ -245,7 +246,7 @@ pub(super) fn next(view: &RunView, requests: &RequestsView) -> Vec<Block> {
 /// Whether a server is as fast with the same file: of llama-server's usual address, since no run knows another's.
 fn beside_a_server(view: &RunView) -> Block {
     let model = view.header.requests.as_ref().and_then(|plan| {
-        plan.targets.iter().find(|t| *t == IN_PROCESS)?;
+        plan.targets.iter().find(|t| plan.is_in_process(t))?;
         view.model(&plan.jobs.first()?.case.model)
     });
     let Some(model) = model else {
