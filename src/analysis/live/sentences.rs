@@ -112,10 +112,18 @@ pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
         return Some(Finding::new(question, claim, Sure::Undetermined));
     };
     let more = match difference.whole < 0.0 {
-        true => "shorter",
-        false => "longer",
+        true => "less",
+        false => "more",
     };
-    let mut parts = named(&difference);
+    let both_own = last.base.is_in_process() && last.other.is_in_process();
+    let mut parts = match both_own {
+        // Two settings of this program: nothing is between it and the engine.
+        true => vec![
+            ("prefill", difference.prefill),
+            ("decode", difference.decode),
+        ],
+        false => named(&difference),
+    };
     parts.sort_by(|(_, a), (_, b)| b.abs().total_cmp(&a.abs()));
     let parts = parts.iter();
     let parts = parts.map(|(name, ns)| format!("{} {name}", signed(*ns)));

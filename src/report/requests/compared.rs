@@ -12,7 +12,7 @@ use crate::view::requests::{JobView, RequestsView, Round};
 const MOST_JOBS: usize = 12;
 
 /// Most columns of a target's name above its values.
-const HEAD_COLUMNS: usize = 18;
+const HEAD_COLUMNS: usize = 13;
 
 /// A mean of both targets: its name, its value in a round, and how it is shown.
 type Mean = (
@@ -56,10 +56,10 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
             false => String::new(),
         })
         .words("mean", |(_, (mean, ..), _)| *mean)
-        .numbers(cut_middle(&base, HEAD_COLUMNS), |(pair, (.., shown), _)| {
+        .numbers(head(&base, &name), |(pair, (.., shown), _)| {
             shown(pair.base)
         })
-        .numbers(cut_middle(&name, HEAD_COLUMNS), |(pair, (.., shown), _)| {
+        .numbers(head(&name, &base), |(pair, (.., shown), _)| {
             shown(pair.other)
         })
         .numbers("times", |(.., ratio)| units::significant(ratio.value))
@@ -81,6 +81,16 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
         document = document.below("", format!("{more} more jobs are in the report"));
     }
     Some(document)
+}
+
+/// A target's name above its values, without the first part that both have in common.
+fn head(name: &str, other: &str) -> String {
+    let first = |name: &str| name.split_once('/').map(|(first, _)| first.to_owned());
+    let own = match first(name) {
+        Some(part) if first(other).as_ref() == Some(&part) => &name[part.len() + 1..],
+        _ => name,
+    };
+    cut_middle(own, HEAD_COLUMNS)
 }
 
 fn range(m: Estimate) -> Option<String> {
