@@ -1,5 +1,6 @@
 //! The table of metrics: what a repetition is judged by, one row each. Estimates, comparison, the gate, JSON, CSV and schemas come from it;
-//! a new metric is a row here.
+//! a new metric is a row here. A metric of requests that needs more of a round than [`Answers`] has adds it there and in
+//! `compare::side`.
 
 use std::fmt;
 use std::str::FromStr;

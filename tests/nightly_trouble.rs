@@ -127,7 +127,7 @@ fn an_interrupted_night_says_so() {
     assert_eq!(output.status.code(), Some(130));
     let text = stdout(&output);
     assert!(text.starts_with("# Nightly: interrupted\n"), "{text}");
-    assert!(text.contains("stays in its folder"), "{text}");
+    assert!(text.contains("left where it is"), "{text}");
     let next = nights.night(&[], &engine(3, 0));
     next.is(0, "pass");
     assert!(

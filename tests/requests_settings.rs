@@ -74,7 +74,7 @@ fn every_setting_is_a_target_with_jobs_and_processes_of_its_own() {
     );
     for target in &plan.targets {
         assert!(plan.is_in_process(target), "{target}");
-        let cases = plan.jobs_of(target).iter().map(|job| &job.case);
+        let cases = plan.jobs_of(target).map(|job| &job.case);
         let settings: BTreeSet<String> = cases
             .map(|c| format!("in-process/t{}/fa-{}", c.n_threads, c.flash_attn))
             .collect();
@@ -155,7 +155,7 @@ fn models_get_texts_of_their_own_and_what_is_missing_is_resumed() {
     let models: BTreeSet<&str> = plan
         .targets
         .iter()
-        .map(|t| plan.jobs_of(t)[0].case.model.as_str())
+        .map(|t| plan.jobs_of(t).next().expect("a job").case.model.as_str())
         .collect();
     assert_eq!(models.len(), 2, "{models:?}");
     // The record of a run that ended in the middle.

@@ -72,8 +72,14 @@ impl PlannedRequests {
             seed: self.seed,
             wait: Wait::of(self.spec.timeout),
             done: DoneJobs::default(),
+            first_tag: first_tag(),
         })
     }
+}
+
+/// A tag that hardly any other run begins with.
+fn first_tag() -> u32 {
+    rand::random()
 }
 
 /// What goes into the record's header. A target has jobs of its own where they are not those of the first.
@@ -357,7 +363,7 @@ pub fn again(
     for target in &plan.targets {
         own.push(match plan.is_in_process(target) {
             true => {
-                let mut own = load_again(header, plan.jobs_of(target), command, interrupt)?;
+                let mut own = load_again(header, plan.jobs_of(target).next(), command, interrupt)?;
                 if n_own > 1 {
                     own.unload();
                 }
@@ -375,17 +381,18 @@ pub fn again(
         targets,
         plan,
         done,
+        first_tag: first_tag(),
     }))
 }
 
 /// The model of a run's jobs, loaded as they say.
 fn load_again(
     header: &RunHeader,
-    jobs: &[Job],
+    job: Option<&Job>,
     command: &WorkerCommand,
     interrupt: &Interrupt,
 ) -> Result<InProcess> {
-    let case = &jobs.first().context("the run has no job")?.case;
+    let case = &job.context("the run has no job")?.case;
     let model = header.plan.models.iter().find(|m| m.name == case.model);
     let model = model.with_context(|| format!("{}: the run's header lacks it", case.model))?;
     let started = InProcess::start(command, model, &case.load_key(), Some(interrupt));

@@ -62,22 +62,30 @@ impl Difference {
     /// Jobs of requests with the same name and other work; their settings are compared as those of cells are.
     pub fn of_jobs(a: &RunHeader, b: &RunHeader) -> Option<Self> {
         let (a, b) = (a.requests.as_ref()?, b.requests.as_ref()?);
-        let is_other = |job: &&Job| {
-            let other = b.jobs.iter().find(|other| other.name == job.name);
-            other.is_some_and(|other| {
-                let same_setting = Job {
-                    case: other.case.clone(),
-                    ..(*job).clone()
-                };
-                same_setting != *other
-            })
-        };
-        let names: Vec<String> = a
-            .jobs
+        let mut names: Vec<String> = Vec::new();
+        // The same target in the same setting, whatever its run calls it.
+        for (ours, theirs) in a
+            .targets
             .iter()
-            .filter(is_other)
-            .map(|j| j.name.clone())
-            .collect();
+            .flat_map(|t| b.targets.iter().map(move |o| (t, o)))
+        {
+            if a.named(ours) != b.named(theirs) {
+                continue;
+            }
+            for job in a.jobs_of(ours) {
+                let other = b.job_of(theirs, &job.name);
+                let is_other = other.is_some_and(|other| {
+                    let same_setting = Job {
+                        case: other.case.clone(),
+                        ..job.clone()
+                    };
+                    job.case.load_key() == other.case.load_key() && same_setting != *other
+                });
+                if is_other && !names.contains(&job.name) {
+                    names.push(job.name.clone());
+                }
+            }
+        }
         (!names.is_empty()).then_some(Self::Jobs { names })
     }
 

@@ -12,7 +12,7 @@ use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
-use crate::request::Ending;
+use crate::request::{Ending, Job};
 use crate::view::requests::{RequestView, n_generated};
 
 /// A run, or a slice of one.
@@ -90,7 +90,7 @@ impl Side {
         })
     }
 
-    /// Jobs of requests: a round is a repetition, a worker process a replicate; at a server every round is a replicate.
+    /// Jobs of requests: a round is a repetition, a worker process a replicate; with one process, at a server every round is a unit.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
         type RoundKey = (String, String, u32);
         let mut rounds: HashMap<RoundKey, BTreeMap<u32, RequestView>> = HashMap::new();
@@ -98,10 +98,12 @@ impl Side {
         let header = jsonl::read(run, |line| match line {
             Line::Request(r) => {
                 let sent = RequestView::of(r.round, &r.timeline);
-                let round = rounds.entry((r.job, r.target, r.round)).or_default();
+                let key = (r.job, r.target, r.round);
+                let round = rounds.entry(key.clone()).or_default();
                 if round.contains_key(&sent.number) {
                     // A resumed run serves the round again: nothing of its first try is left.
                     round.clear();
+                    ended.remove(&key);
                 }
                 round.insert(sent.number, sent);
             }
@@ -113,15 +115,22 @@ impl Side {
         })?;
         let mut cells: Vec<Samples> = Vec::new();
         if let Some(plan) = &header.requests {
-            let of_job = |at: usize| plan.targets.iter().map(move |t| (&plan.jobs_of(t)[at], t));
-            for (job, target) in (0..plan.jobs.len()).flat_map(of_job) {
+            let at_targets = |job: &'_ Job| {
+                let name = job.name.clone();
+                let targets = plan.targets.iter();
+                targets.filter_map(move |t| Some((plan.job_of(t, &name)?, t)))
+            };
+            for (job, target) in plan.jobs.iter().flat_map(at_targets) {
                 let key = CellKey::of_job(job, plan.named(target), target);
                 let mut samples = Samples::of(key);
-                for round in 0..plan.all_rounds() {
-                    let key = (job.name.clone(), target.clone(), round);
-                    let (Some(line), Some(sent)) = (ended.get(&key), rounds.get(&key)) else {
+                let of_job = |key: &&RoundKey| key.0 == job.name && key.1 == *target;
+                let mut keys: Vec<&RoundKey> = ended.keys().filter(of_job).collect();
+                keys.sort_unstable();
+                for key in keys {
+                    let (Some(line), Some(sent)) = (ended.get(key), rounds.get(key)) else {
                         continue;
                     };
+                    let round = key.2;
                     let is_cut = sent.values().any(|s| s.ending == Ending::Interrupted);
                     let whole = Some(sent).filter(|_| !is_cut && job.is_whole(sent.len()));
                     let Some(value) =
@@ -131,8 +140,9 @@ impl Side {
                     };
                     let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
                     let unit = match plan.replicates {
-                        // The same process serves a server's rounds, so its rounds are the units.
-                        0 | 1 if !plan.is_in_process(target) => round,
+                        // The same process serves a server's rounds, so its rounds are the units. They are counted down, so
+                        // that a worker's number is no pair of a round.
+                        0 | 1 if !plan.is_in_process(target) => u32::MAX - round,
                         0 | 1 => line.worker.unwrap_or(0),
                         // A worker that died, or a run that was resumed, makes no second process. Targets served in the
                         // same replicate are pairs.

@@ -95,6 +95,7 @@ pub fn gate<E: From<GateError>>(
             return Err(GateError::NotIndependent(again.run.label).into());
         }
         let baseline = again.baseline.as_ref().unwrap_or(baseline);
+        check_comparable(&again.run, baseline)?;
         confirm(&mut report, &again.run, baseline);
     }
     Ok(report)
@@ -221,6 +222,9 @@ fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
         (cell.verdict, cell.doubt) = match seen.map(|seen| seen.outcome) {
             Some(outcome) if outcome.verdict == CellVerdict::Suspected => {
                 (CellVerdict::Regression, None)
+            }
+            _ if again.cell(&cell.key).is_none() => {
+                (CellVerdict::Inconclusive, Some(Doubt::NotMeasuredAgain))
             }
             outcome => (
                 CellVerdict::Inconclusive,

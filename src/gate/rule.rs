@@ -94,6 +94,8 @@ pub enum Doubt {
     },
     /// Suspected, but the rerun does not show it.
     NotSeenAgain,
+    /// The rerun has no repetition of the cell.
+    NotMeasuredAgain,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,7 +3,9 @@
 //! drawing it ([`svg`], [`png`](fn@png)).
 //!
 //! A [`Figure`] holds values in the units of its axes and knows no colours or pixels. A figure whose data a run lacks
-//! is none at all.
+//! is `None`.
+//!
+//! A new figure is a function in one of these files, its name in [`IDS`], and its place in a section of `report::lab`.
 
 pub(crate) mod batch;
 mod canvas;

@@ -50,26 +50,22 @@ impl RequestsPlan {
     /// by the name that the user gave it, and by its own job.
     #[must_use]
     pub fn of_some(&self, is_wanted: impl Fn(&Job, &str) -> bool) -> Self {
-        let is_pair = |at: usize, target: &str| {
-            let job = self.jobs_of(target).get(at);
+        let is_pair = |name: &str, target: &str| {
+            let job = self.job_of(target, name);
             job.is_some_and(|job| is_wanted(job, self.named(target)))
         };
-        let has_job = |at: &usize| self.targets.iter().any(|target| is_pair(*at, target));
-        let kept: Vec<usize> = (0..self.jobs.len()).filter(has_job).collect();
-        let some = |jobs: &[Job]| {
-            kept.iter()
-                .filter_map(|at| jobs.get(*at))
-                .cloned()
-                .collect()
-        };
         let mut plan = self.clone();
-        plan.jobs = some(&self.jobs);
+        plan.jobs
+            .retain(|job| self.targets.iter().any(|t| is_pair(&job.name, t)));
         plan.targets
-            .retain(|target| kept.iter().any(|at| is_pair(*at, target)));
+            .retain(|t| plan.jobs.iter().any(|job| is_pair(&job.name, t)));
         plan.settings.retain(|s| plan.targets.contains(&s.target));
         for setting in &mut plan.settings {
-            setting.jobs = some(&setting.jobs);
+            let is_kept = |job: &Job| plan.jobs.iter().any(|kept| kept.name == job.name);
+            setting.jobs.retain(is_kept);
         }
+        // The budget was the whole run's.
+        plan.budget_ns = None;
         plan
     }
 
@@ -89,10 +85,52 @@ impl RequestsPlan {
     }
 
     /// The jobs of a target, in the order of [`RequestsPlan::jobs`]: its own where its setting or its texts differ.
-    pub fn jobs_of(&self, target: &str) -> &[Job] {
-        match self.setting(target) {
-            Some(setting) if setting.jobs.len() == self.jobs.len() => &setting.jobs,
-            _ => &self.jobs,
+    pub fn jobs_of<'a>(&'a self, target: &str) -> impl Iterator<Item = &'a Job> + use<'a> {
+        let own = self.setting(target).map_or(&[][..], |s| &s.jobs);
+        let of_target = |job: &'a Job| -> &'a Job {
+            own.iter().find(|own| own.name == job.name).unwrap_or(job)
+        };
+        self.jobs.iter().map(of_target)
+    }
+
+    /// A target's job by its name.
+    pub fn job_of(&self, target: &str, name: &str) -> Option<&Job> {
+        self.jobs_of(target).find(|job| job.name == name)
+    }
+
+    /// Adds what another run of this kind has: targets, jobs, and the jobs of targets that differ from the first run's.
+    pub fn merge(&mut self, other: &Self) {
+        if self.rounds == other.rounds {
+            self.replicates = self.replicates.saturating_add(other.replicates);
+        } else {
+            self.rounds = self.all_rounds().saturating_add(other.all_rounds());
+            self.replicates = 1;
+        }
+        let before: Vec<String> = self.jobs.iter().map(|job| job.name.clone()).collect();
+        let is_new = |job: &&Job| !before.contains(&job.name);
+        self.jobs.extend(other.jobs.iter().filter(is_new).cloned());
+        for target in &other.targets {
+            let is_known = self.targets.contains(target);
+            if !is_known {
+                self.targets.push(target.clone());
+            }
+            // A job that both have is the first run's.
+            let mut own: Vec<Job> = other.jobs_of(target).cloned().collect();
+            own.retain(|job| (!is_known || is_new(&job)) && !self.jobs.contains(job));
+            match self.settings.iter_mut().find(|s| s.target == *target) {
+                Some(setting) => setting.jobs.extend(own),
+                None if own.is_empty() && other.named(target) == target => {}
+                None => self.settings.push(TargetSetting {
+                    target: target.clone(),
+                    named: other.named(target).to_owned(),
+                    jobs: own,
+                }),
+            }
+        }
+        for warning in &other.warnings {
+            if !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
         }
     }
 

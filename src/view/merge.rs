@@ -7,7 +7,6 @@ use super::collect::Collector;
 use crate::compare::difference::Difference;
 use crate::record::RunHeader;
 use crate::record::jsonl::{self, RecordError};
-use crate::record::requests::RequestsPlan;
 use crate::request::Job;
 use crate::text::short;
 
@@ -69,15 +68,13 @@ fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
     let serious = all.iter().filter(is_serious).map(ToString::to_string);
     let mut unlike: Vec<String> = Vec::new();
     if let (Some(mine), Some(theirs)) = (&header.requests, &other.requests) {
-        for target in &mine.targets {
-            let theirs = theirs.jobs_of(target);
-            let differs = |job: &&Job| theirs.iter().any(|o| o.name == job.name && o != *job);
-            unlike.extend(
-                mine.jobs_of(target)
-                    .iter()
-                    .filter(differs)
-                    .map(|j| j.name.clone()),
-            );
+        for target in mine.targets.iter().filter(|t| theirs.targets.contains(t)) {
+            let differs = |job: &&Job| {
+                let other = theirs.job_of(target, &job.name);
+                other.is_some_and(|other| other != *job)
+            };
+            let jobs = mine.jobs_of(target).filter(differs);
+            unlike.extend(jobs.map(|job| job.name.clone()));
         }
         unlike.sort();
         unlike.dedup();
@@ -94,25 +91,10 @@ fn merge(header: &mut RunHeader, other: &RunHeader) {
     add_new(&mut plan.cases, &more.cases, PartialEq::eq);
     add_new(&mut header.warnings, &other.warnings, PartialEq::eq);
     match (&mut header.requests, &other.requests) {
-        (Some(plan), Some(other)) => merge_requests(plan, other),
+        (Some(plan), Some(other)) => plan.merge(other),
         (plan @ None, Some(other)) => *plan = Some(other.clone()),
         (_, None) => {}
     }
-}
-
-fn merge_requests(plan: &mut RequestsPlan, other: &RequestsPlan) {
-    if plan.rounds == other.rounds {
-        plan.replicates = plan.replicates.saturating_add(other.replicates);
-    } else {
-        plan.rounds = plan.all_rounds().saturating_add(other.all_rounds());
-        plan.replicates = 1;
-    }
-    add_new(&mut plan.targets, &other.targets, PartialEq::eq);
-    add_new(&mut plan.settings, &other.settings, |a, b| {
-        a.target == b.target
-    });
-    add_new(&mut plan.warnings, &other.warnings, PartialEq::eq);
-    add_new(&mut plan.jobs, &other.jobs, |a, b| a.name == b.name);
 }
 
 /// Adds what is not there yet.

@@ -1,4 +1,9 @@
 //! What makes a cell's figures deserve less trust, with advice.
+//!
+//! A warning of the machine during a repetition or a job is a [`HostWarning`] (it is in the record); of a cell a
+//! [`CellWarning`]; of a job of requests a [`JobDoubt`](super::requests::JobDoubt); of how prompts are sent a
+//! [`PromptWarning`](crate::record::requests::PromptWarning); of a gate's verdict a [`Doubt`](crate::gate::Doubt).
+//! `report::notes` and `report::requests::warnings` print them.
 
 use std::fmt;
 

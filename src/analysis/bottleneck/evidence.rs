@@ -41,7 +41,7 @@ impl StepLine {
         let within = format!("every point within {}", units::percent(self.line.residual));
         match self.explains {
             true => within,
-            false => within + ", which is too far off to build on",
+            false => within + ", which is too far off to conclude anything",
         }
     }
 

@@ -126,7 +126,7 @@ pub fn judge(evidence: Vec<BoundEvidence>) -> Bottleneck {
     {
         let names: Vec<&str> = others.iter().map(|b| b.short()).collect();
         Some(format!(
-            "the evidence leaves {} or {}",
+            "the evidence does not exclude {} or {}",
             names.join(", "),
             last.short()
         ))

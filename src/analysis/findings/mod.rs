@@ -330,8 +330,8 @@ fn bounds(view: &RunView, theory: &Theory, cell: &CellView, other: Option<&CellV
         b.evidence.iter().map(move |e| {
             let leaves: Vec<&str> = e.leaves.iter().map(|b| b.short()).collect();
             let leaves = match leaves.is_empty() {
-                true => "says nothing".to_owned(),
-                false => format!("leaves {}", leaves.join(", ")),
+                true => "no conclusion".to_owned(),
+                false => format!("still possible: {}", leaves.join(", ")),
             };
             format!("{place}, {}: {} ({leaves}).", e.kind, e.text)
         })

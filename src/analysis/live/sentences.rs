@@ -117,8 +117,9 @@ pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     };
     let both_own = last.base.is_in_process() && last.other.is_in_process();
     let mut parts = match both_own {
-        // Two settings of this program: nothing is between it and the engine.
+        // Two settings of this program: it has no transport.
         true => vec![
+            ("queueing", difference.waiting),
             ("prefill", difference.prefill),
             ("decode", difference.decode),
         ],
@@ -242,7 +243,7 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
         ),
     };
     let mut evidence = vec![format!(
-        "{}: counted are answers between their first and their last piece at one instant.",
+        "{}: an answer counts from its first piece to its last; this is the largest number at any instant.",
         short(&job.job.name)
     )];
     if seen.serving() != Simultaneity::Together {
@@ -268,7 +269,7 @@ fn more_slots(requests: &RequestsView, job: &JobView, seen: Overlap) -> Option<S
     };
     Some(format!(
         "With {setting} it could decode them in one batch: in-process batching of {} gives {} tokens/s here, {} times the {} \
-         tokens/s measured, and that is about what to expect, less its transport.",
+         tokens/s measured, so expect about that, minus the time for transport.",
         seen.under_way,
         units::significant(own.value),
         units::significant(own.value / now.value),

@@ -90,7 +90,7 @@ fn time(job: &JobView) -> String {
 
 fn beyond(enough: &JobView, most: &JobView, last: &JobView) -> String {
     if enough.at_once() == last.at_once() {
-        return "that is the most measured, and it may still grow".to_owned();
+        return "more were not measured, and throughput may still grow".to_owned();
     }
     if most.at_once() == enough.at_once() {
         return "more at once give less".to_owned();
@@ -129,7 +129,7 @@ pub fn queueing(job: &JobView) -> Option<String> {
             seen.answered
         ),
         Simultaneity::Together => format!(
-            "Of {n} under way {} were answered at the same time.",
+            "Of {n} requests under way, {} were answered at the same time.",
             seen.answered
         ),
     };

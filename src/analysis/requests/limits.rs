@@ -35,7 +35,7 @@ pub fn finding(view: &RunView, requests: &RequestsView) -> Option<Finding> {
     evidence.extend(queues.clone());
     let (claim, sure) = claim(job, batching.map(|(gain, _)| gain), queues.is_some());
     let claim = format!("{}: {claim}", short(target));
-    let finding = Finding::new("What limits?", claim, sure).with(evidence);
+    let finding = Finding::new("What limits a request?", claim, sure).with(evidence);
     Some(finding.see(&["concurrent_impact"]))
 }
 
@@ -85,7 +85,7 @@ fn claim(job: &JobView, gain: Option<f64>, queues: bool) -> (String, Sure) {
         }
     };
     let queue = match queues {
-        true => " With more at once, waiting for a place comes on top.",
+        true => " With more at once, waiting for a slot comes on top.",
         false => "",
     };
     (claim + queue, sure)
@@ -128,7 +128,7 @@ fn of_latency(job: &JobView) -> Option<String> {
     let parts = LatencyParts::of(job)?;
     let share = |ns: f64| units::percent(ns.max(0.0) / parts.whole.max(1.0));
     Some(format!(
-        "A request is {} waiting for a place, {} prefill, {} decoding, {} transport.",
+        "Of a request's time, {} is waiting for a slot, {} prefill, {} decoding and {} transport.",
         share(parts.waiting),
         share(parts.prefill),
         share(parts.decode),
@@ -181,7 +181,7 @@ fn queues(requests: &RequestsView, target: &str) -> Option<String> {
     let share = parts.waiting / parts.whole.max(1.0);
     (share > 0.1).then(|| {
         format!(
-            "{}, {}: waiting for a place is {} of a request.",
+            "{}, {}: waiting for a slot is {} of a request.",
             short(&most.job.name),
             super::load(&most.job.load),
             units::percent(share)

@@ -101,7 +101,9 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
         memory.unwrap_or_default(),
         overloaded.unwrap_or_default()
     );
-    let sure = Sure::shown_if(rate.interval.is_some() && job.warnings.is_empty());
+    let is_known =
+        drift.is_none_or(|d| (d.rate - 1.0).abs() <= STEADY || (d.rate - 1.0).abs() > d.luck);
+    let sure = Sure::shown_if(rate.interval.is_some() && job.warnings.is_empty() && is_known);
     let finding = Finding::new("What does sustained load take?", claim, sure);
     Some(
         finding
@@ -110,12 +112,12 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
     )
 }
 
-/// What the drift says, in a sentence; nothing where there is none to say.
+/// What the drift says, in a sentence.
 fn stays(drift: Option<RateDrift>) -> String {
     match drift {
-        Some(d) if (d.rate - 1.0).abs() <= STEADY => " The rate stays.".to_owned(),
+        Some(d) if (d.rate - 1.0).abs() <= STEADY => " The rate holds.".to_owned(),
         Some(d) if (d.rate - 1.0).abs() <= d.luck => {
-            " Whether the rate stays needs a longer load to tell.".to_owned()
+            " A longer load is needed to tell whether the rate holds.".to_owned()
         }
         Some(d) => format!(
             " The second half gave {} times the tokens/s of the first.",

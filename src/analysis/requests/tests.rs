@@ -19,7 +19,7 @@ fn the_first_screen_says_how_long_how_many_and_what_limits() {
         [
             "How long does a request take?",
             "How many requests at once?",
-            "What limits?",
+            "What limits a request?",
             "How sure are the figures of requests?"
         ]
     );
@@ -106,7 +106,7 @@ fn a_rate_that_falls_is_a_drift() {
     // 198% of a core, two cores.
     assert!(
         found.claim.contains("99% of 2 threads on average")
-            && found.claim.ends_with("The rate stays."),
+            && found.claim.ends_with("The rate holds."),
         "{}",
         found.claim
     );

@@ -61,6 +61,9 @@ fn table(report: &GateReport) -> Table {
 fn verdicts(cell: &CellResult) -> [String; 2] {
     let reasons = match (cell.doubt, cell.more_processes) {
         (Some(Doubt::NotSeenAgain), _) => ["(not seen again)", "(once)"].map(str::to_owned),
+        (Some(Doubt::NotMeasuredAgain), _) => {
+            ["(not measured again)", "(no rerun)"].map(str::to_owned)
+        }
         (Some(Doubt::Night), _) => ["(nights may differ as much)", "(night)"].map(str::to_owned),
         (Some(Doubt::Disturbed { tonight, baseline }), _) => [
             format!(

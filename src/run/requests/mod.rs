@@ -21,6 +21,9 @@ use crate::request::{Job, Served, TargetError};
 use done::DoneJobs;
 use target::ConnectedTarget;
 
+/// Numbers of tags; warm-ups have others.
+const N_TAGS: u32 = 5000;
+
 /// Is told how far the requests are.
 pub trait RequestsProgress {
     /// A server refuses everything for now, and is asked again.
@@ -43,6 +46,8 @@ pub struct RequestsRun {
     pub wait: Wait,
     /// What an interrupted run has already.
     pub done: DoneJobs,
+    /// The first tag, where texts have one. No two runs have the same, or a server's cache of prefixes would know the texts.
+    pub first_tag: u32,
 }
 
 impl RequestsRun {
@@ -64,6 +69,7 @@ impl RequestsRun {
             interrupt,
             progress,
             n_done: 0,
+            group_end: None,
         }
         .run()
     }
@@ -102,7 +108,7 @@ impl RequestsRun {
     }
 }
 
-/// Why no further job begins.
+/// Why no further job begins: of the run, or of a group whose share of the budget is spent.
 enum Stop {
     Interrupted,
     BudgetSpent,
@@ -122,6 +128,8 @@ struct RequestsExecution<'a> {
     interrupt: &'a Interrupt,
     progress: &'a mut dyn RequestsProgress,
     n_done: usize,
+    /// When no further job of the group begins, since the run began.
+    group_end: Option<Duration>,
 }
 
 impl RequestsExecution<'_> {
@@ -130,7 +138,7 @@ impl RequestsExecution<'_> {
         for replicate in 0..self.run.plan.replicates {
             match self.replicate(replicate) {
                 Ok(()) => {}
-                Err(Stop::BudgetSpent) => break,
+                Err(Stop::BudgetSpent) => {}
                 Err(Stop::Interrupted) => return Ok(()),
                 Err(Stop::Record(e)) => return Err(e),
             }
@@ -144,20 +152,41 @@ impl RequestsExecution<'_> {
             self.run.targets.iter_mut().for_each(ConnectedTarget::renew);
         }
         let groups = self.run.groups(replicate);
-        let is_only = groups.len() == 1;
-        for group in groups {
-            for round in 0..self.run.plan.rounds {
-                let round = replicate * self.run.plan.rounds + round;
-                for (turn, job) in (0..).zip(self.run.order(round)) {
-                    for at in turns(group.len(), round.wrapping_add(turn)) {
-                        self.serve_once(job, group[at], round)?;
-                    }
-                }
+        let n_groups = groups.len();
+        for (nth, group) in groups.into_iter().enumerate() {
+            let n_before = self.n_done;
+            let n_later = (self.run.plan.replicates - replicate - 1) as usize * n_groups;
+            self.share_budget(n_later + n_groups - nth);
+            match self.serve_group(&group, replicate) {
+                Ok(()) | Err(Stop::BudgetSpent) => {}
+                stop => return stop,
             }
-            if !is_only {
+            self.n_done =
+                n_before + self.run.plan.jobs.len() * group.len() * self.run.plan.rounds as usize;
+            if n_groups > 1 {
                 // The next target's model needs the memory.
                 let targets = &mut self.run.targets;
-                group.iter().for_each(|at| targets[*at].renew());
+                group.iter().for_each(|at| targets[*at].unload());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the next of the `n` groups that are left its share of what is left of the budget.
+    fn share_budget(&mut self, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX).max(1);
+        let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
+        let spent = self.started.elapsed();
+        self.group_end = budget.map(|budget| spent + budget.saturating_sub(spent) / n);
+    }
+
+    fn serve_group(&mut self, group: &[usize], replicate: u32) -> Result<(), Stop> {
+        for round in 0..self.run.plan.rounds {
+            let round = replicate * self.run.plan.rounds + round;
+            for (turn, job) in (0..).zip(self.run.order(round)) {
+                for at in turns(group.len(), round.wrapping_add(turn)) {
+                    self.serve_once(job, group[at], round)?;
+                }
             }
         }
         Ok(())
@@ -176,16 +205,13 @@ impl RequestsExecution<'_> {
         if self.interrupt.is_set() {
             return Err(Stop::Interrupted);
         }
-        if self.left().is_some_and(|left| left.is_zero()) {
+        if self
+            .group_end
+            .is_some_and(|end| self.started.elapsed() >= end)
+        {
             return Err(Stop::BudgetSpent);
         }
         Ok(self.serve(job, at, round)?)
-    }
-
-    /// What is left of the budget; none without one.
-    fn left(&self) -> Option<Duration> {
-        let budget = Duration::from_nanos(self.run.plan.budget_ns?);
-        Some(budget.saturating_sub(self.started.elapsed()))
     }
 
     fn describe(&mut self, after: bool) -> Result<(), RecordError> {
@@ -207,10 +233,13 @@ impl RequestsExecution<'_> {
 
     /// The job as a target gets it in a round.
     fn job(&self, at: usize, target: &str, round: u32) -> Job {
-        let planned = &self.run.plan.jobs_of(target)[at];
+        let name = &self.run.plan.jobs[at].name;
+        let planned = self.run.plan.job_of(target, name);
+        let planned = planned.unwrap_or(&self.run.plan.jobs[at]);
         // Every job of every round has texts of its own where there is a tag.
         let n_jobs = self.run.plan.jobs.len() as u32;
         let own = round.wrapping_mul(n_jobs).wrapping_add(at as u32);
+        let own = self.run.first_tag.wrapping_add(own) % N_TAGS;
         Job {
             tag: planned.tag.map(|_| own),
             ..planned.clone()

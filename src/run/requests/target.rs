@@ -42,6 +42,13 @@ impl ConnectedTarget {
         }
     }
 
+    /// Ends the worker, so that its model leaves the memory.
+    pub(super) fn unload(&mut self) {
+        if let Self::InProcess(target) = self {
+            target.unload();
+        }
+    }
+
     pub(super) fn take_log(&mut self) -> Vec<String> {
         match self {
             Self::InProcess(target) => target.take_log(),

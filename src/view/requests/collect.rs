@@ -73,6 +73,7 @@ impl Collector {
         if lines.requests.contains_key(&(round, t.number)) {
             // A resumed run serves the round again: nothing of its first try is left.
             lines.requests.retain(|(of, _), _| *of != round);
+            lines.ends.remove(&round);
         }
         let request = RequestView::of(round, t);
         lines.requests.insert((round, t.number), request);
@@ -107,11 +108,11 @@ impl Collector {
         // A worker that died, or a run that was resumed, makes no second process of what was to be one.
         let in_processes = plan.is_some_and(|p| p.replicates > 1);
         let mut shown = Vec::new();
-        for (at, job) in jobs.iter().enumerate() {
+        for job in jobs {
             let shared = Arc::new(job.clone());
             let mut of_job = self.jobs.remove(&job.name).unwrap_or_default();
             for target in &targets {
-                let own = plan.and_then(|p| p.jobs_of(&target.name).get(at));
+                let own = plan.and_then(|p| p.job_of(&target.name, &job.name));
                 let own = match own {
                     Some(own) if own != job => Arc::new(own.clone()),
                     _ => Arc::clone(&shared),
