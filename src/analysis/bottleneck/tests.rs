@@ -36,7 +36,7 @@ fn a_bound_is_named_only_when_two_kinds_agree_and_one_explains_the_time() {
                 batch.clone(),
                 evidence(EvidenceKind::Spans, &[Weights, Host, Compute], false),
             ],
-            "leaves memory bandwidth (weights) or fixed costs",
+            "does not exclude memory bandwidth (weights) or fixed costs",
         ),
         (
             vec![
