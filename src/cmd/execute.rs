@@ -156,6 +156,7 @@ pub fn header(
         missing_cpu_features,
         plan: plan.clone(),
         requests: None,
+        quality: None,
         pair: None,
         n_repeated_lines: 0,
     }

@@ -32,6 +32,7 @@ pub fn batches(n_seq: &[u32]) -> Vec<Case> {
 pub fn header(run: &str, cases: &[Case]) -> RunHeader {
     RunHeader {
         requests: None,
+        quality: None,
         pair: None,
         n_repeated_lines: 0,
         schema: SCHEMA_VERSION,

@@ -324,6 +324,8 @@ fn check(line: &Line) -> Result<(), String> {
     match line {
         Line::Run(header) => {
             header.plan.cases.iter().try_for_each(cell)?;
+            let of_text = header.quality.iter().flat_map(|plan| &plan.cells);
+            of_text.map(|c| &c.case).try_for_each(cell)?;
             let plan = header.requests.iter();
             let of_targets = plan.clone().flat_map(|plan| &plan.settings);
             let of_targets = of_targets.flat_map(|setting| &setting.jobs);
@@ -335,6 +337,8 @@ fn check(line: &Line) -> Result<(), String> {
         }
         Line::Repetition(repetition) => cell(&repetition.case),
         Line::Cell(line) => cell(&line.case),
+        Line::Chunk(line) => cell(&line.case),
+        Line::Quality(line) => cell(&line.case),
         Line::Worker(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) | Line::End(_) => {
             Ok(())
         }

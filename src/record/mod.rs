@@ -9,6 +9,7 @@ pub(crate) mod ceilings;
 pub(crate) mod history;
 pub mod jsonl;
 pub(crate) mod newest;
+pub mod quality;
 pub mod requests;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
+use quality::{ChunkLine, QualityLine, QualityPlan};
 use requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 
 /// Version of the record's form; a reader refuses a newer one. 2: targets of requests in several settings.
@@ -48,6 +50,10 @@ pub enum Line {
     Request(Box<RequestLine>),
     /// What became of a job at a target in one round; after its requests.
     Job(Box<JobLine>),
+    /// A chunk of a text that was scored.
+    Chunk(Box<ChunkLine>),
+    /// What became of a quality cell; after its chunks.
+    Quality(Box<QualityLine>),
     /// The run's end.
     End(EndLine),
 }
@@ -80,6 +86,9 @@ pub struct RunHeader {
     /// The requests it was to send; none for a run of cells only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<RequestsPlan>,
+    /// The text it was to score, and with which cells; none for a run that measures speed alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<QualityPlan>,
     /// The run it was measured in turns with; none for a run by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<Pair>,

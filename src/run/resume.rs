@@ -57,8 +57,14 @@ impl Done {
                 // Failed and interrupted cells are what resuming is for.
                 _ => {}
             },
-            // What is left of a run's requests is read by itself.
-            Line::Run(_) | Line::End(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) => {}
+            // What is left of a run's requests, and of its text, is read by itself.
+            Line::Run(_)
+            | Line::End(_)
+            | Line::Target(_)
+            | Line::Request(_)
+            | Line::Job(_)
+            | Line::Chunk(_)
+            | Line::Quality(_) => {}
         }
     }
 

@@ -134,7 +134,7 @@ impl Collector {
             *last = end;
         }
         match line {
-            Line::Run(_) | Line::End(_) => {}
+            Line::Run(_) | Line::End(_) | Line::Chunk(_) | Line::Quality(_) => {}
             Line::Target(line) => self.requests.note_target(*line),
             Line::Request(line) => self.requests.note_request(*line),
             Line::Job(line) => self.requests.note_job(*line),

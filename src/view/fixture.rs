@@ -86,6 +86,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
     machine.memory.total_bytes = Some(24 << 30);
     RunHeader {
         requests: None,
+        quality: None,
         pair: None,
         n_repeated_lines: 0,
         schema: SCHEMA_VERSION,
