@@ -11,9 +11,6 @@ use crate::record::RunHeader;
 use crate::text::{plain, quoted};
 use crate::view::RunView;
 
-/// Most worker processes that a protocol takes.
-pub const MOST_REPLICATES: u32 = 1000;
-
 /// A command of this program, of words that are quoted already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion(Vec<String>);

@@ -60,7 +60,11 @@ fn write_block(block: &Block, out: &mut String) {
         Block::Table(table) => out.push_str(&format!("{}\n", table.markdown())),
         Block::Figures(figures) => figures.iter().for_each(|f| figure(f, out)),
         Block::Missing(text, command) => {
-            out.push_str(&format!("{}\n\n    {}\n\n", escaped_line(text), plain(command)));
+            out.push_str(&format!(
+                "{}\n\n    {}\n\n",
+                escaped_line(text),
+                plain(command)
+            ));
         }
         Block::Folded(summary, text) => {
             // Inside HTML a document's own markup means nothing, and no `<` is left that could end it.

@@ -123,7 +123,9 @@ pub(in crate::report) fn escaped(text: &str) -> String {
 fn is_markup(before: &str, c: char, rest: &str) -> bool {
     match c {
         '\\' | '`' | '*' | '[' | ']' | '|' | '~' => true,
-        '_' => !(before.ends_with(char::is_alphanumeric) && rest.starts_with(char::is_alphanumeric)),
+        '_' => {
+            !(before.ends_with(char::is_alphanumeric) && rest.starts_with(char::is_alphanumeric))
+        }
         // A bare link begins with a scheme or with `www.`.
         ':' => rest.starts_with("//"),
         '.' => ends_in_www(before),
@@ -184,10 +186,7 @@ mod tests {
 
     #[test]
     fn no_link_begins_by_itself() {
-        assert_eq!(
-            escaped("openai:http://h:80/v1"),
-            "openai:http\\://h:80/v1"
-        );
+        assert_eq!(escaped("openai:http://h:80/v1"), "openai:http\\://h:80/v1");
         assert_eq!(escaped("HTTPS://h FTP://h"), "HTTPS\\://h FTP\\://h");
         assert_eq!(escaped("www.h.org"), "www\\.h.org");
         assert_eq!(escaped("a: b, ollama:m, 1.5"), "a: b, ollama:m, 1.5");
