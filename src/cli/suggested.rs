@@ -155,7 +155,7 @@ fn commands_name_every_model_that_they_are_about() {
         .filter(|c| c.contains("--threads 1,2"))
         .collect();
     let of_one = |c: &&&String| c.matches("--model").count() == 1;
-    assert!(threads.iter().any(|c| of_all(c)), "{threads:?}");
+    assert!(threads.iter().any(of_all), "{threads:?}");
     assert!(threads.iter().any(|c| of_one(&c)), "{threads:?}");
 
     let said = commands(&requests_of_two_models());

@@ -233,7 +233,7 @@ fn template(view: &RunView) -> Option<&Case> {
 fn models(view: &RunView) -> Vec<&str> {
     let has_measured = |name: &str| {
         let mut cells = view.cells.iter();
-        cells.any(|cell| cell.case.model == name && is_measured(&cell))
+        cells.any(|cell| cell.case.model == name && is_measured(cell))
     };
     let all = view.header.plan.models.iter().map(|m| m.name.as_str());
     let measured: Vec<&str> = all.clone().filter(|name| has_measured(name)).collect();
