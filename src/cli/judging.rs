@@ -76,7 +76,8 @@ pub struct JudgeArgs {
     /// How much nights differ (standard deviation), where a single run is the baseline and the history is too short to tell
     #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
     pub night_sd: f64,
-    /// Judge only the cells whose names match, such as '*/b32/*' or 'concurrency/*'; repeatable
+    /// Judge only the cells whose names match, such as '*/b32/*'. A job of requests is also named without its target and setting,
+    /// such as 'concurrency/c8'; repeatable
     #[arg(long, value_name = "GLOB")]
     pub cell: Vec<glob::Pattern>,
 }

@@ -48,11 +48,9 @@ impl JudgeArgs {
     /// Reads a run's cells whose names match any of the globs; all without one.
     pub(super) fn read(&self, run: &Path, metric: Metric) -> Result<Side, RecordError> {
         let mut side = Side::read(run, metric)?;
-        let matches = |key: &CellKey| {
-            let name = key.name();
-            self.cell.is_empty() || self.cell.iter().any(|glob| glob.matches(name.as_str()))
-        };
-        side.cells.retain(|cell| matches(&cell.key));
+        let is_named = |key: &CellKey| self.cell.iter().any(|glob| key.is_named_by(glob));
+        side.cells
+            .retain(|cell| self.cell.is_empty() || is_named(&cell.key));
         Ok(side)
     }
 }

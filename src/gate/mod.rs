@@ -144,6 +144,7 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
         metric: run.metric,
+        has_unjudged_requests: run.header.requests.is_some() && !run.metric.is_of_requests(),
         rule: *rule,
         differences: foremost.map_or_else(Vec::new, |side| differences(side, run, &cases)),
         missing: missing(run, baseline),

@@ -91,6 +91,8 @@ pub struct GateReport {
     /// The baseline's runs, newest first.
     pub baseline: Vec<String>,
     pub metric: Metric,
+    /// Whether the run has requests, which the metric does not judge.
+    pub has_unjudged_requests: bool,
     pub rule: Rule,
     /// What else differs from the baseline: from the run that stands alone, else from the newest night.
     pub differences: Vec<Difference>,

@@ -19,7 +19,13 @@ const MOST_CELLS: usize = 3;
 /// Labelled lines.
 pub(super) fn below(report: &GateReport) -> Vec<Note> {
     let mut notes = vec![Note::new("", rule(report))];
-    let doubts = caveat(report).into_iter().chain(disturbance(report));
+    let unjudged = report.has_unjudged_requests.then(|| {
+        "the requests of this run were not judged: `--metric request_latency`, or another metric of requests, judges them".to_owned()
+    });
+    let doubts = unjudged
+        .into_iter()
+        .chain(caveat(report))
+        .chain(disturbance(report));
     notes.extend(doubts.map(|text| Note::new("note", text)));
     let drift = report.drift.iter();
     let changes = drift.flat_map(|d| history(d, report.cells.len()));
