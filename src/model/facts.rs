@@ -11,8 +11,8 @@ use super::names::model_name;
 use super::parts::{Headers, ModelFile};
 use super::sums::{Matrices, TensorSums};
 use super::{
-    FileType, ModelError, Progress, SlidingLayers, UnusedTensors, hash, requantized, sequence_memory, shapes,
-    unused,
+    FileType, ModelError, Progress, SlidingLayers, UnusedTensors, hash, requantized,
+    sequence_memory, shapes, unused,
 };
 
 /// Shape, types and sizes of one model. Counts are exact; `None` means the file does not say.

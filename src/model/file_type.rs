@@ -211,8 +211,18 @@ mod tests {
                 .contains("Q4_0")
         );
         assert!(FileType::parse("iq1_s").unwrap().writable().is_err());
-        assert!(FileType::parse("iq1_s").unwrap().writable_with(true).is_ok());
-        assert!(FileType::parse("nvfp4").unwrap().writable_with(true).is_err());
+        assert!(
+            FileType::parse("iq1_s")
+                .unwrap()
+                .writable_with(true)
+                .is_ok()
+        );
+        assert!(
+            FileType::parse("nvfp4")
+                .unwrap()
+                .writable_with(true)
+                .is_err()
+        );
         assert_eq!(FileType::from_number(1024 + 15).unwrap().name(), "Q4_K_M");
         assert_eq!(FileType::from_number(999), None);
     }

@@ -46,9 +46,7 @@ impl ImportanceMatrix {
             true => Self::of_gguf(path, &bytes),
             false => Self::of_dat(path, &bytes).map_err(|detail| refusal(path, detail)),
         }?;
-        matrix
-            .checked()
-            .map_err(|detail| refusal(path, detail))
+        matrix.checked().map_err(|detail| refusal(path, detail))
     }
 
     fn of_gguf(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
@@ -136,7 +134,9 @@ impl ImportanceMatrix {
             let is_mean = |v: &f32| (0.0..=LARGEST_VALUE).contains(v);
             if let Some(wrong) = values.iter().find(|v| !is_mean(v)) {
                 let name = name.to_string_lossy();
-                return Err(format!("`{name}` has the value {wrong}, which no mean of squares is"));
+                return Err(format!(
+                    "`{name}` has the value {wrong}, which no mean of squares is"
+                ));
             }
         }
         Ok(self)

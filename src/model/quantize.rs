@@ -149,7 +149,10 @@ impl Quantizer {
         if let Some(matrix) = &self.importance {
             // As llama-quantize names them, but without the folder, which is the machine's own.
             let name = matrix.path().file_name().unwrap_or_default();
-            all.push(string_value("quantize.imatrix.file", &name.to_string_lossy()));
+            all.push(string_value(
+                "quantize.imatrix.file",
+                &name.to_string_lossy(),
+            ));
             if let Some(dataset) = matrix.dataset() {
                 all.push(string_value("quantize.imatrix.dataset", dataset));
             }
@@ -175,7 +178,10 @@ impl Quantized {
                 true => format!(" of {} tensors", self.n_tensors),
                 false => String::new(),
             };
-            let part = format!("{}{of} fell back to {}", fallback.n_tensors, fallback.tensor_type);
+            let part = format!(
+                "{}{of} fell back to {}",
+                fallback.n_tensors, fallback.tensor_type
+            );
             let shape = (fallback.n_columns, fallback.block_elements);
             by_shape.entry(shape).or_default().push(part);
         }
@@ -220,7 +226,10 @@ fn c_array(text: &str) -> [c_char; 128] {
     let mut array = [0; 128];
     let text = text.split('\0').next().unwrap_or_default();
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
-    let end = ends.take_while(|end| *end < array.len()).last().unwrap_or(0);
+    let end = ends
+        .take_while(|end| *end < array.len())
+        .last()
+        .unwrap_or(0);
     for (to, from) in array.iter_mut().zip(text[..end].bytes()) {
         *to = from as c_char;
     }
@@ -237,9 +246,14 @@ fn run(
     let (Ok(input), Ok(output)) = (c_path(input), c_path(output)) else {
         return Err("the engine cannot take this path".to_owned());
     };
+    let mut n_tensors = 0;
     let capture = LogCapture::llama_heard_by(move |piece| {
         if let Some((number, all)) = tensor_begun(piece) {
+            n_tensors = all;
             progress(number.saturating_sub(1), all);
+        } else if piece.contains(": quant size ") {
+            // Said once, after the last tensor.
+            progress(n_tensors, n_tensors);
         }
     });
     // SAFETY: initialises tables once; may be called again and alongside the safe crate's guard.
@@ -262,9 +276,15 @@ fn tensor_begun(piece: &str) -> Option<(u64, u64)> {
 
 /// From the engine's lines: `====== FUNCTION: did not find weights for NAME`.
 fn without_importance(log: &str) -> usize {
-    let name = |line: &str| line.rsplit_once(": did not find weights for ").map(|(_, name)| name.to_owned());
+    let name = |line: &str| {
+        line.rsplit_once(": did not find weights for ")
+            .map(|(_, name)| name.to_owned())
+    };
     let is_table = |name: &String| name.ends_with("token_embd.weight");
-    log.lines().filter_map(name).filter(|name| !is_table(name)).count()
+    log.lines()
+        .filter_map(name)
+        .filter(|name| !is_table(name))
+        .count()
 }
 
 /// From the engine's lines: `warning: NAME - ncols    576 not divisible by 256 (required for type    q4_K) -> falling back
@@ -277,7 +297,11 @@ fn fallbacks(log: &str) -> Vec<Fallback> {
         let (n_columns, rest) = shape.split_once(" not divisible by ")?;
         let (block, _) = rest.split_once('(')?;
         let to = to.trim().to_ascii_uppercase();
-        Some((n_columns.trim().parse().ok()?, block.trim().parse().ok()?, to))
+        Some((
+            n_columns.trim().parse().ok()?,
+            block.trim().parse().ok()?,
+            to,
+        ))
     };
     for fallback in log.lines().filter_map(of_line) {
         *counts.entry(fallback).or_default() += 1;
@@ -354,13 +378,20 @@ mod tests {
             .iter()
             .map(|f| (f.n_columns, f.block_elements, &*f.tensor_type, f.n_tensors))
             .collect();
-        let expected = [(30, 256, "F16", 1), (576, 256, "Q5_0", 2), (576, 256, "Q8_0", 1)];
+        let expected = [
+            (30, 256, "F16", 1),
+            (576, 256, "Q5_0", 2),
+            (576, 256, "Q8_0", 1),
+        ];
         assert_eq!(shown, expected);
     }
 
     #[test]
     fn the_tensor_in_turn_is_read_from_the_log() {
-        assert_eq!(tensor_begun("[   3/ 272] blk.0 - [ 5, 6 ], type = f16, "), Some((3, 272)));
+        assert_eq!(
+            tensor_begun("[   3/ 272] blk.0 - [ 5, 6 ], type = f16, "),
+            Some((3, 272))
+        );
         assert_eq!(tensor_begun("size = 1 MiB\n"), None);
         assert_eq!(tensor_begun("[x/y] z"), None);
     }

@@ -24,7 +24,11 @@ pub(super) fn read(gguf: &Gguf) -> Option<String> {
 /// The chain is kept: an F16 file made of Q4_1 has the error of Q4_1, and so has all that is made of it.
 pub(super) fn mark_of_copies(source: &ModelFacts) -> Option<String> {
     let earlier = source.requantized_from.clone();
-    if !source.bytes_by_type.keys().any(|name| is_quantized_type(name)) {
+    if !source
+        .bytes_by_type
+        .keys()
+        .any(|name| is_quantized_type(name))
+    {
         return earlier;
     }
     let last = source.file_type.to_ascii_lowercase();

@@ -49,7 +49,10 @@ pub(super) fn quantize(order: &Order<'_>) -> Result<u8> {
             ))?,
             Err(error) if types.len() == 1 => return Err(error),
             Err(error) => {
-                note(format_args!("error: {}", brief(&format!("{error:#}"), REASON_COLUMNS)));
+                note(format_args!(
+                    "error: {}",
+                    brief(&format!("{error:#}"), REASON_COLUMNS)
+                ));
                 failed.push(file_type.name());
             }
         }
@@ -77,7 +80,10 @@ fn write(quantizer: &Quantizer, file_type: FileType, output: &Path) -> Result<Mo
 fn notes(made: &Quantized, file_type: FileType) -> Vec<String> {
     let name = file_type.name();
     let fallbacks = made.fallback_sentence();
-    let mut notes: Vec<String> = fallbacks.map(|it| format!("{name}: {it}")).into_iter().collect();
+    let mut notes: Vec<String> = fallbacks
+        .map(|it| format!("{name}: {it}"))
+        .into_iter()
+        .collect();
     if made.n_without_importance > 0 {
         notes.push(format!(
             "{name}: the importance matrix lacks {} of {} tensors",
