@@ -182,7 +182,7 @@ impl ImportanceMatrix {
 
 /// Sums become means, each expert with its own count. An expert that no token chose has columns that count alike.
 fn means(mut sums: Vec<f32>, counts: &[f32]) -> Result<Vec<f32>, String> {
-    if counts.is_empty() || sums.is_empty() || sums.len() % counts.len() != 0 {
+    if counts.is_empty() || sums.is_empty() || !sums.len().is_multiple_of(counts.len()) {
         let (sums, counts) = (sums.len(), counts.len());
         return Err(format!("has {sums} sums and {counts} counts"));
     }
