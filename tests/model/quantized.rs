@@ -187,7 +187,7 @@ fn both_forms_of_an_importance_matrix_give_the_same_weights_and_others_than_none
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let model = tiny(dir.path(), "f16");
-    let value = |i: usize| if i % 8 == 0 { 64.0 } else { 0.25 };
+    let value = |i: usize| if i.is_multiple_of(8) { 64.0 } else { 0.25 };
     fs::write(path("im.dat"), dat(&model, value)).unwrap();
     gguf(&model, &path("im.gguf"), value);
     let old = with_matrix(&model, &path("im.dat"), &path("old.gguf"), "q4_k_m").unwrap();
