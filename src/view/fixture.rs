@@ -63,6 +63,7 @@ pub fn model(name: &str) -> ModelFacts {
         n_ctx_train: Some(8192),
         n_expert: None,
         n_expert_used: None,
+        requantized_from: None,
         tied_embeddings: true,
         tensor_bytes: 89_967_104,
         bytes_by_type: [("Q4_0".to_owned(), 89_967_104)].into(),
