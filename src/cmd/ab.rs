@@ -273,7 +273,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
 
 /// Unless `--replicates` fixes the number of pairs, makes the protocol one of pairs until decided. Returns its tolerance.
 ///
-/// A sweep's replicates are those of runs, and no number of pairs.
+/// A sweep's replicates, most repetitions and precision are those of runs.
 fn until_decided(args: &AbArgs, protocol: &mut ProtocolChoice) -> Result<Option<f64>> {
     if args.protocol.replicates.is_some() {
         return Ok(None);
@@ -285,12 +285,11 @@ fn until_decided(args: &AbArgs, protocol: &mut ProtocolChoice) -> Result<Option<
         .unwrap_or(rule.most.try_into()?);
     protocol.replicates = Some(most.min(rule.fewest.try_into()?));
     protocol.max_replicates = Some(most);
-    let asked = &*protocol;
-    let is_free = asked.min_repetitions.is_none()
-        && asked.max_repetitions.is_none()
-        && asked.precision.is_none();
-    if is_free {
-        (protocol.min_repetitions, protocol.max_repetitions) = (Some(PER_VISIT), Some(PER_VISIT));
+    let asked = &args.protocol;
+    if asked.max_repetitions.is_none() && asked.precision.is_none() {
+        // More repetitions would use the budget of further pairs.
+        let n = protocol.min_repetitions.unwrap_or(PER_VISIT);
+        (protocol.min_repetitions, protocol.max_repetitions) = (Some(n), Some(n));
     }
     Ok(Some(args.same_within.unwrap_or(rule.tolerance)))
 }

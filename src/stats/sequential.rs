@@ -223,7 +223,8 @@ impl Bet {
 
     fn over(mut self, log_ratios: &[f64], scales: &[f64], rule: &PairRule) -> Self {
         for (t, (log_ratio, scale)) in log_ratios.iter().zip(scales).enumerate() {
-            let stake = self.stake(rule.most.saturating_sub(t).max(1));
+            let needed = (self.goal - self.log_wealth).max(0.0);
+            let stake = stake(needed, rule.most.saturating_sub(t).max(1));
             let y = clipped(self.direction * (log_ratio - self.border), *scale);
             self.log_wealth += (stake * y).ln_1p();
             self.largest = self.largest.max(self.log_wealth);
@@ -233,13 +234,12 @@ impl Bet {
         }
         self
     }
+}
 
-    /// A stake s per standard deviation of normal noise with drift d grows by `s d - s^2 / 2` a pair: what is needed in n pairs takes
-    /// the least drift at `s = sqrt(2 needed / n)`.
-    fn stake(&self, pairs_left: usize) -> f64 {
-        let needed = (self.goal - self.log_wealth).max(0.0);
-        (CLIP * (2.0 * needed / pairs_left as f64).sqrt()).clamp(STAKES.0, STAKES.1)
-    }
+/// The stake with which a wealth grows by `needed`, as a logarithm, in a number of pairs. A stake s per standard deviation of normal
+/// noise with drift d grows by `s d - s^2 / 2` a pair: what is needed in n pairs takes the least drift at `s = sqrt(2 needed / n)`.
+fn stake(needed: f64, pairs_left: usize) -> f64 {
+    (CLIP * (2.0 * needed / pairs_left as f64).sqrt()).clamp(STAKES.0, STAKES.1)
 }
 
 /// The medians that no bet excludes: each end by a wealth of its own, of which half of the error is.
@@ -297,8 +297,8 @@ fn more_pairs(log_ratios: &[f64], distance: f64, goal: f64, rule: &PairRule) -> 
     let fewest = rule.fewest.saturating_sub(n).max(1);
     let sd = robust_sd(log_ratios)?.max(LEAST_SD);
     let ratio = distance.abs() / sd;
-    // However large the ratio is, the largest stake doubles the wealth at most.
-    let growth = (ratio.powi(2) / 2.0).min(STAKES.1.ln_1p());
+    // However large the ratio is, a pair multiplies the wealth by no more than its stake allows.
+    let growth = (ratio.powi(2) / 2.0).min(stake(goal, rule.most).ln_1p());
     let needed = goal / growth;
     let is_within = needed.is_finite() && needed <= (MOST_MORE_PAIRS + n) as f64;
     is_within.then(|| (needed.ceil() as usize).saturating_sub(n).max(fewest))
