@@ -209,7 +209,9 @@ fn legend(c: &Comparison) -> String {
     if c.until_decided {
         let tolerance = percent(c.same_within);
         return format!(
-            "{}: {}, relative to A: the median over the pairs, whose sides ran next to each other. The interval holds at whatever pair the              measurement ended. regression: more than {tolerance}, wrong in any cell in 1 of 1000 measurements without one; no regression: more              than {tolerance} is excluded at 95%. (+N): would need about N more pairs (--max-replicates, --budget).{cost}",
+            "{}: {}, relative to A: the median over the pairs, whose sides ran next to each other. The interval holds at whatever pair \
+             the measurement ended. regression: more than {tolerance}, wrong in any cell in 1 of 1000 measurements without one; no \
+             regression: more than {tolerance} is excluded at 95%. (+N): would need about N more pairs (--max-replicates, --budget).{cost}",
             words.heading,
             words.how_much("B"),
         );

@@ -33,7 +33,9 @@ fn rule(report: &GateReport) -> String {
     let words = report.metric.words();
     if report.has_pairs() {
         return format!(
-            "{}: {}, relative to the baseline: the median over the pairs. The interval holds at whatever pair the measurement ended. pass: a              change of more than +{} is excluded at {}. regression: such a change is shown, and the chance of one shown falsely in any cell              is at most {}. (+N): would need about N more pairs.",
+            "{}: {}, relative to the baseline: the median over the pairs. The interval holds at whatever pair the measurement ended. \
+             pass: a change of more than +{} is excluded at {}. regression: such a change is shown, and the chance of one shown \
+             falsely in any cell is at most {}. (+N): would need about N more pairs.",
             words.heading,
             words.how_much("tonight"),
             percent(rule.tolerance),
