@@ -36,12 +36,14 @@ impl JudgeArgs {
         )
     }
 
-    pub(super) fn rule(&self) -> Rule {
+    /// The rule; `of_pair` is the tolerance that a pair was measured until decided for.
+    pub(super) fn rule(&self, of_pair: Option<f64>) -> Rule {
+        let default = Rule::default();
         Rule {
-            tolerance: self.tolerance,
+            tolerance: self.tolerance.or(of_pair).unwrap_or(default.tolerance),
             alpha: self.alpha,
             night_sd: self.night_sd,
-            ..Rule::default()
+            ..default
         }
     }
 
@@ -86,7 +88,8 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         true => Some(&mut measure_again),
         false => None,
     };
-    let mut report = judge_night(&tonight, &baseline, &judge.rule(), rerun)?;
+    let rule = judge.rule(baseline.pair_tolerance(&tonight));
+    let mut report = judge_night(&tonight, &baseline, &rule, rerun)?;
     let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
     report.drift = LevelChanges::over(&all, &tonight);
     let document = night::document(&report);

@@ -97,6 +97,7 @@ impl ProtocolChoice {
             seed: self.seed.unwrap_or(d.seed),
             replicates,
             max_replicates,
+            pair_tolerance: None,
             min_repetitions: min,
             max_repetitions: max,
             precision,
