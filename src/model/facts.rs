@@ -39,6 +39,10 @@ pub struct ModelFacts {
     pub general_name: Option<String>,
     /// llama-quantize's name (`Q4_K_M`), or the type of most tensor bytes where the file has none.
     pub file_type: String,
+    /// The types that the weights had before this one, in lower case, the earliest first, as `q4_1` or `q4_1,q8_0`: the file
+    /// has the error of each. Only files that this program made of quantised ones say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requantized_from: Option<String>,
     /// Elements of all tensors.
     pub n_params: u64,
     /// Elements of the matrices that a token multiplies with: two or more dimensions, without
@@ -182,6 +186,7 @@ impl ModelFacts {
                     || sums.dominant_type(),
                     |file_type| file_type.name().to_owned(),
                 ),
+            requantized_from: None,
             n_params: sums.params,
             n_matmul_params: sums.matmul_params,
             n_expert_params: sums.expert_params,

@@ -44,6 +44,7 @@ pub fn model(name: &str) -> ModelFacts {
         architecture: "llama".to_owned(),
         general_name: Some("SmolLM2 135M".to_owned()),
         file_type: "Q4_0".to_owned(),
+        requantized_from: None,
         n_params: 134_515_008,
         n_matmul_params: 134_479_872,
         n_expert_params: 0,
