@@ -1,5 +1,6 @@
 //! Runs made by hand, for the tests of this room.
 
+pub mod quality;
 pub mod requests;
 
 use std::path::PathBuf;
