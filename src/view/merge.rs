@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use super::RunView;
 use super::collect::Collector;
+use super::quality::chunk_tokens;
 use crate::compare::difference::Difference;
 use crate::plan::Case;
 use crate::record::RunHeader;
 use crate::record::jsonl::{self, RecordError};
-use crate::record::quality::QualityPlan;
+use crate::record::quality::{QualityPlan, QualityRole};
 use crate::request::Job;
 use crate::text::short;
 
@@ -92,10 +93,17 @@ fn other_text(header: &RunHeader, other: &RunHeader) -> Option<String> {
         let (a, b) = (short(&ours.text), short(&theirs.text));
         return Some(format!("texts that were scored: {a}, {b}"));
     }
-    let base = |plan: &QualityPlan| plan.base().map(|cell| cell.case.clone());
-    let (a, b) = (base(ours), base(theirs));
-    let name = |case: Option<Case>| case.map_or("none".to_owned(), |c| short(c.id().as_str()));
-    (a != b).then(|| format!("bases: {}, {}", name(a), name(b)))
+    // One for each length of chunks.
+    let bases = |plan: &QualityPlan| -> Vec<Case> {
+        let bases = plan.cells.iter().filter(|c| c.role == QualityRole::Base);
+        bases.map(|cell| cell.case.clone()).collect()
+    };
+    let differs = |(a, b): &(&Case, &Case)| chunk_tokens(a) == chunk_tokens(b) && a != b;
+    let (a, b) = (bases(ours), bases(theirs));
+    let mut pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
+    let (a, b) = pairs.find(differs)?;
+    let name = |case: &Case| short(case.id().as_str());
+    Some(format!("bases of the scored text: {}, {}", name(a), name(b)))
 }
 
 fn merge(header: &mut RunHeader, other: &RunHeader) {

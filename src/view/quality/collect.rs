@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::figures::{self, PairedChunk, QualityFigures};
-use super::{FEWEST_CHUNKS, QualityCellView, QualityNote, QualityView};
+use super::{FEWEST_CHUNKS, QualityCellView, QualityNote, QualityView, chunk_tokens};
 use crate::metric::ChunkScores;
 use crate::model::ModelFacts;
 use crate::plan::{Case, CaseId};
@@ -12,7 +12,7 @@ use crate::record::quality::{
     ChunkLine, QualityCell, QualityLine, QualityPlan, QualityRole, ScoredChunk,
 };
 use crate::text::plural;
-use crate::view::CellOutcome;
+use crate::view::{CellOutcome, Estimate};
 
 /// The lines of quality cells, as far as they were read.
 #[derive(Debug, Default)]
@@ -46,12 +46,11 @@ impl QualityCollector {
         cell.n_text_tokens = line.n_text_tokens.or(cell.n_text_tokens);
     }
 
-    /// The scores of each planned cell's chunks, against the base where both scored the same tokens.
+    /// The scores of each planned cell's chunks, against its base where both scored the same tokens.
     pub fn scores(&self, plan: &QualityPlan) -> Vec<(Case, BTreeMap<u32, ChunkScores>)> {
-        let base = plan.base().and_then(|base| self.cells.get(&base.case));
         let scores = |cell: &QualityCell| {
+            let base = base_of(plan, cell).and_then(|base| self.cells.get(base));
             let lines = self.cells.get(&cell.case);
-            let base = base.filter(|_| cell.role != QualityRole::Base);
             let chunks = lines.map(|lines| lines.scores(base)).unwrap_or_default();
             (cell.case.clone(), chunks)
         };
@@ -59,25 +58,20 @@ impl QualityCollector {
     }
 
     /// The planned cells; `None` where no text was to be scored.
-    pub fn finish(
-        mut self,
-        plan: Option<&QualityPlan>,
-        models: &[ModelFacts],
-    ) -> Option<QualityView> {
+    pub fn finish(&self, plan: Option<&QualityPlan>, models: &[ModelFacts]) -> Option<QualityView> {
         let plan = plan?;
-        let base = plan.base().map(|base| &base.case);
-        let base = base.and_then(|case| self.cells.remove(case));
-        let base = base.unwrap_or_default();
-        let facts = |case: &Case| models.iter().find(|m| m.name == case.model);
-        let cell = |cell: &QualityCell| match cell.role {
-            QualityRole::Base => base.view(cell, None, facts(&cell.case)),
-            _ => {
-                let lines = self.cells.remove(&cell.case).unwrap_or_default();
-                lines.view(cell, Some(&base), facts(&cell.case))
-            }
+        let nothing = QualityLines::default();
+        let cell = |cell: &QualityCell| {
+            let lines_of = |case: &Case| self.cells.get(case).unwrap_or(&nothing);
+            let facts = models.iter().find(|m| m.name == cell.case.model);
+            let base = (cell.role != QualityRole::Base)
+                .then(|| base_of(plan, cell).map_or(&nothing, lines_of));
+            lines_of(&cell.case).view(cell, base, facts)
         };
         let mut cells: Vec<QualityCellView> = plan.cells.iter().map(cell).collect();
-        cells.sort_by_key(|c| !c.is_base());
+        let lengths: Vec<u32> = cells.iter().map(|c| chunk_tokens(&c.case)).collect();
+        let place = |c: &QualityCellView| lengths.iter().position(|n| *n == chunk_tokens(&c.case));
+        cells.sort_by_key(|c| (place(c), !c.is_base()));
         let mut view = QualityView {
             text: plan.text.clone(),
             text_sha256: plan.text_sha256.clone(),
@@ -88,11 +82,26 @@ impl QualityCollector {
     }
 }
 
+/// The cell that a cell is compared with: the base that cuts the text alike. The base itself has none.
+fn base_of<'a>(plan: &'a QualityPlan, cell: &QualityCell) -> Option<&'a Case> {
+    let mut cases = plan.cells.iter();
+    let base = cases.find(|other| {
+        other.role == QualityRole::Base && chunk_tokens(&other.case) == chunk_tokens(&cell.case)
+    })?;
+    Some(&base.case).filter(|_| cell.role != QualityRole::Base)
+}
+
 /// The notes for which other cells have to be known.
 fn note_others(view: &mut QualityView) {
-    let floor = view.floor_kld();
-    let most = view.files().map(|c| c.n_chunks).max().unwrap_or(0);
-    for cell in &mut view.cells {
+    let alike = |a: &Case, b: &Case| chunk_tokens(a) == chunk_tokens(b);
+    let known = view.cells.iter().map(|cell| {
+        let others = view.cells.iter().filter(|other| alike(&cell.case, &other.case));
+        let files = others.filter(|other| other.role != QualityRole::Floor);
+        let most = files.map(|other| other.n_chunks).max().unwrap_or(0);
+        (most, view.floor_kld(&cell.case))
+    });
+    let known: Vec<(u32, Option<Estimate>)> = known.collect();
+    for (cell, (most, floor)) in view.cells.iter_mut().zip(known) {
         if cell.is_scored() && cell.n_chunks < most && cell.role != QualityRole::Floor {
             let n = cell.n_chunks;
             cell.notes.push(QualityNote::FewerChunks { n, most });
@@ -140,9 +149,8 @@ impl QualityLines {
         base: Option<&Self>,
         facts: Option<&ModelFacts>,
     ) -> QualityCellView {
-        let chunk_tokens = cell.case.n_prompt.saturating_add(cell.case.n_gen);
         let paired = self.paired(base);
-        let all = QualityFigures::of(&paired, chunk_tokens);
+        let all = QualityFigures::of(&paired, chunk_tokens(&cell.case));
         let n_chunks = count(paired.len());
         let n_paired = match base {
             None => n_chunks,
@@ -165,7 +173,7 @@ impl QualityLines {
                 Some(_) => all,
             },
             chunks: self.scores(base),
-            notes: self.notes(cell.role, base, n_chunks, facts),
+            notes: self.notes(cell, base, n_chunks, facts),
             load_ns: self.load_ns,
             n_text_tokens: self.n_text_tokens,
         }
@@ -188,19 +196,21 @@ impl QualityLines {
 
     fn notes(
         &self,
-        role: QualityRole,
+        cell: &QualityCell,
         base: Option<&Self>,
         n_chunks: u32,
         facts: Option<&ModelFacts>,
     ) -> Vec<QualityNote> {
         let mut notes = Vec::new();
         let from = facts.and_then(|m| m.requantized_from.clone());
-        match role {
+        match cell.role {
             QualityRole::Base => {
                 notes.push(QualityNote::Base);
                 notes.extend(from.map(|from| QualityNote::BaseRequantized { from }));
             }
-            QualityRole::Floor => notes.push(QualityNote::Floor),
+            QualityRole::Floor => notes.push(QualityNote::Floor {
+                n_seq: cell.case.n_seq,
+            }),
             QualityRole::Candidate => {
                 notes.extend(from.map(|from| QualityNote::Requantized { from }));
             }
@@ -219,7 +229,8 @@ impl QualityLines {
                 false => {}
             }
         }
-        if (1..FEWEST_CHUNKS as u32).contains(&n_chunks) {
+        let is_few = (1..FEWEST_CHUNKS as u32).contains(&n_chunks);
+        if is_few && cell.role != QualityRole::Floor {
             notes.push(QualityNote::FewChunks { n: n_chunks });
         }
         notes

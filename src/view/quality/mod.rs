@@ -58,20 +58,25 @@ pub struct QualityCellView {
 }
 
 impl QualityView {
-    /// The cell that the others are compared with.
+    /// The cell that the others are compared with; where the text was cut in several lengths, that of the first length.
     pub fn base(&self) -> Option<&QualityCellView> {
-        self.cells.iter().find(|c| c.role == QualityRole::Base)
+        self.cells.iter().find(|c| c.is_base())
     }
 
-    /// The base and the candidates: files that can be chosen between.
+    /// The base and the candidates: files, and settings, that can be chosen between. Where the text was cut in several lengths,
+    /// those of the first.
     pub fn files(&self) -> impl Iterator<Item = &QualityCellView> {
-        self.cells.iter().filter(|c| c.role != QualityRole::Floor)
+        let length = self.cells.first().map(|c| chunk_tokens(&c.case));
+        let files = self.cells.iter().filter(|c| c.role != QualityRole::Floor);
+        files.filter(move |c| Some(chunk_tokens(&c.case)) == length)
     }
 
-    /// Mean KLD of the floor: what the engine's kernels alone differ by. Of several floors the largest.
-    pub fn floor_kld(&self) -> Option<Estimate> {
+    /// Mean KLD of the floor in chunks of a case's length: what the engine's kernels alone differ by. Of several floors the
+    /// largest.
+    pub fn floor_kld(&self, case: &Case) -> Option<Estimate> {
         let floors = self.cells.iter().filter(|c| c.role == QualityRole::Floor);
-        let klds = floors.filter_map(|c| c.figures.kld_mean);
+        let alike = floors.filter(|c| chunk_tokens(&c.case) == chunk_tokens(case));
+        let klds = alike.filter_map(|c| c.figures.kld_mean);
         klds.max_by(|a, b| a.value.total_cmp(&b.value))
     }
 
@@ -88,6 +93,11 @@ impl QualityView {
     pub fn can_be_resumed(&self) -> bool {
         self.cells.iter().any(|c| c.outcome.can_be_resumed())
     }
+}
+
+/// Tokens of a chunk.
+pub fn chunk_tokens(case: &Case) -> u32 {
+    case.n_prompt.saturating_add(case.n_gen)
 }
 
 impl QualityCellView {

@@ -14,8 +14,8 @@ pub enum QualityNote {
     BaseRequantized { from: String },
     /// The file's weights had these types before.
     Requantized { from: String },
-    /// The base's file and setting in calls of another shape.
-    Floor,
+    /// The base's file and setting in calls of another shape: this number of chunks at once.
+    Floor { n_seq: u32 },
     /// Its mean KLD is not larger than the floor's, beyond chance.
     AtFloor,
     /// The base has no chunk to compare with.
@@ -31,7 +31,7 @@ pub enum QualityNote {
 impl QualityNote {
     /// Whether the figures deserve less trust for it.
     pub fn is_caution(&self) -> bool {
-        !matches!(self, Self::Base | Self::Floor | Self::AtFloor)
+        !matches!(self, Self::Base | Self::Floor { .. } | Self::AtFloor)
     }
 }
 
@@ -50,8 +50,10 @@ impl fmt::Display for QualityNote {
                 "its weights were {} before: it has the error of each type",
                 in_order(from)
             ),
-            Self::Floor => f.write_str(
-                "the floor: the base's file in calls of another shape; the kernels alone differ by this",
+            Self::Floor { n_seq } => write!(
+                f,
+                "the floor: the base's file in calls of another shape ({} at once); the kernels alone differ by this",
+                plural(*n_seq, "chunk", "chunks")
             ),
             Self::AtFloor => f.write_str("not told apart from the kernels' rounding"),
             Self::NoBase => {

@@ -141,9 +141,9 @@ fn notes_name_the_base_the_floor_and_what_is_not_told_apart_from_it() {
     assert!(says("tiny-f16-copy", &QualityNote::AtFloor));
     assert!(says("tiny-f16-copy", &QualityNote::FewerChunks { n: 3, most: 6 }));
     assert!(!says(FINE, &QualityNote::AtFloor));
-    close(view.floor_kld(), 2e-6);
+    close(view.floor_kld(&quality_case(BASE, 4)), 2e-6);
     let floor = &view.cells[1];
-    assert_eq!(floor.notes, [QualityNote::Floor]);
+    assert_eq!(floor.notes, [QualityNote::Floor { n_seq: 1 }]);
 }
 
 #[test]
