@@ -23,6 +23,7 @@ use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::curve::is_measured;
 use crate::analysis::findings;
+use crate::analysis::precision;
 use crate::analysis::requests as of_requests;
 use crate::analysis::theory::Theory;
 use crate::plan::Axis;
@@ -118,6 +119,7 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     if super::shows_cells(view) {
         lead.extend(findings::lead(view, theory, slo));
     }
+    lead.extend(precision::lead(view));
     lead
 }
 

@@ -80,6 +80,13 @@ impl QualityView {
         klds.max_by(|a, b| a.value.total_cmp(&b.value))
     }
 
+    /// The file, and setting of the cache, that a case of another work has: what accuracy depends on.
+    pub fn of_case(&self, case: &Case) -> Option<&QualityCellView> {
+        let key = |case: &Case| (case.model.clone(), case.type_k, case.type_v);
+        let mut scored = self.files().filter(|c| c.is_scored());
+        scored.find(|c| key(&c.case) == key(case))
+    }
+
     pub fn any_scored(&self) -> bool {
         self.cells.iter().any(|c| c.n_chunks > 0)
     }
@@ -94,6 +101,9 @@ impl QualityView {
         self.cells.iter().any(|c| c.outcome.can_be_resumed())
     }
 }
+
+/// A file is recommended when at least this share of the base's top tokens stays.
+pub const KEEPS: f64 = 0.9;
 
 /// Tokens of a chunk.
 pub fn chunk_tokens(case: &Case) -> u32 {
@@ -124,6 +134,17 @@ impl QualityCellView {
             true => self.is_scored().then_some(1.0),
             false => self.figures.same_top.map(|share| share.value),
         }
+    }
+
+    /// Whether it keeps at least [`KEEPS`] of the base's top tokens.
+    pub fn keeps(&self) -> bool {
+        self.same_top().is_some_and(|share| share >= KEEPS)
+    }
+
+    /// Whether the interval of what it keeps is on one side of [`KEEPS`].
+    pub fn is_told_whether_it_keeps(&self) -> bool {
+        let interval = self.figures.same_top.and_then(|share| share.interval);
+        self.is_base() || interval.is_some_and(|i| i.lo >= KEEPS || i.hi < KEEPS)
     }
 
     /// Whether its mean KLD is not told apart from what the kernels alone differ by.
