@@ -106,7 +106,10 @@ pub fn settings(view: &RunView, cell: &CellView) -> String {
 fn candidates<'a>(view: &'a RunView, slo: Option<&Slo>) -> Vec<&'a CellView> {
     let mut cells = all_comparable(view);
     cells.retain(|c| slo.is_none_or(|slo| slo.is_kept_by(c)));
-    for is_left in [is_unknown as fn(&RunView, &CellView) -> bool, loses_too_much] {
+    for is_left in [
+        is_unknown as fn(&RunView, &CellView) -> bool,
+        loses_too_much,
+    ] {
         if cells.iter().any(|c| !is_left(view, c)) {
             cells.retain(|c| !is_left(view, c));
         }
@@ -116,7 +119,10 @@ fn candidates<'a>(view: &'a RunView, slo: Option<&Slo>) -> Vec<&'a CellView> {
 
 fn all_comparable(view: &RunView) -> Vec<&CellView> {
     let curves = comparable(view);
-    curves.iter().flat_map(|c| c.cells.iter().copied()).collect()
+    curves
+        .iter()
+        .flat_map(|c| c.cells.iter().copied())
+        .collect()
 }
 
 /// What a cell's file makes of the text; `None` where it was not scored against the base.
@@ -149,7 +155,9 @@ pub fn left_out(view: &RunView) -> Vec<(&str, String)> {
     if cells.iter().all(|c| is_unknown(view, c)) {
         return found;
     }
-    let keeps = cells.iter().any(|c| quality_of(view, c).is_some_and(QualityCellView::keeps));
+    let keeps = cells
+        .iter()
+        .any(|c| quality_of(view, c).is_some_and(QualityCellView::keeps));
     for cell in cells {
         let why = match quality_of(view, cell) {
             None => "its accuracy was not measured".to_owned(),
@@ -180,7 +188,11 @@ pub fn for_all<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a
     let cells = candidates(view, slo);
     let most = *cells.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     let enough = GOOD_ENOUGH * rate(most);
-    let good: Vec<&CellView> = cells.iter().copied().filter(|c| rate(c) >= enough).collect();
+    let good: Vec<&CellView> = cells
+        .iter()
+        .copied()
+        .filter(|c| rate(c) >= enough)
+        .collect();
     let cell = *least_loss(view, good)
         .iter()
         .min_by_key(|c| (c.median_step_ns(), c.case.n_seq))?;
@@ -195,7 +207,10 @@ pub fn for_all<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a
 
 /// The cells whose file loses least; all of them where accuracy is unknown.
 fn least_loss<'a>(view: &RunView, mut cells: Vec<&'a CellView>) -> Vec<&'a CellView> {
-    let least = cells.iter().map(|c| loss(view, c)).fold(f64::INFINITY, f64::min);
+    let least = cells
+        .iter()
+        .map(|c| loss(view, c))
+        .fold(f64::INFINITY, f64::min);
     cells.retain(|c| loss(view, c) <= least);
     cells
 }

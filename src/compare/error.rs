@@ -85,7 +85,13 @@ pub enum CompareError {
     )]
     OnlyQuality { run: String },
     /// Scores of different texts.
-    #[error("{} and {} scored different texts ({}, {})", short(a), short(b), short(text_a), short(text_b))]
+    #[error(
+        "{} and {} scored different texts ({}, {})",
+        short(a),
+        short(b),
+        short(text_a),
+        short(text_b)
+    )]
     DifferentTexts {
         a: String,
         b: String,

@@ -111,7 +111,10 @@ pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
             CompareError::NoQuality { run, metric }
         }
         metric if metric.is_of_quality() => CompareError::NoChunks { run, metric },
-        _ if side.header.quality.is_some() && !has_requests && side.header.plan.cases.is_empty() => {
+        _ if side.header.quality.is_some()
+            && !has_requests
+            && side.header.plan.cases.is_empty() =>
+        {
             CompareError::OnlyQuality { run }
         }
         _ if has_requests && side.header.plan.cases.is_empty() => CompareError::NoCells { run },

@@ -45,7 +45,10 @@ impl ChangeVerdict {
         match self {
             Self::Same => format!("same within {}", percent(same_within)),
             Self::CannotTell { more_processes } => {
-                format!("cannot tell ({})", would_need_of(more_processes, metric.sample_unit()))
+                format!(
+                    "cannot tell ({})",
+                    would_need_of(more_processes, metric.sample_unit())
+                )
             }
             other => other.word_of(metric).to_owned(),
         }

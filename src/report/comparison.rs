@@ -201,8 +201,13 @@ fn legend(c: &Comparison) -> String {
     });
     let [unit, units] = c.metric.sample_unit();
     let (medians, more) = match c.metric.is_of_quality() {
-        true => (format!("values of {units}; A and B are their medians, where the table of a run has the figure of \
-                          the whole text"), "--chunks"),
+        true => (
+            format!(
+                "values of {units}; A and B are their medians, where the table of a run has the figure of \
+                          the whole text"
+            ),
+            "--chunks",
+        ),
         false => (format!("medians of {units}"), "--replicates"),
     };
     format!(

@@ -83,7 +83,10 @@ fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
         unlike.dedup();
     }
     let unlike = unlike.iter().map(|job| format!("job {}", short(job)));
-    serious.chain(unlike).chain(other_text(header, other)).collect()
+    serious
+        .chain(unlike)
+        .chain(other_text(header, other))
+        .collect()
 }
 
 /// Scores of another text, or against another base, are no further chunks of the same.
@@ -103,7 +106,11 @@ fn other_text(header: &RunHeader, other: &RunHeader) -> Option<String> {
     let mut pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
     let (a, b) = pairs.find(differs)?;
     let name = |case: &Case| short(case.id().as_str());
-    Some(format!("bases of the scored text: {}, {}", name(a), name(b)))
+    Some(format!(
+        "bases of the scored text: {}, {}",
+        name(a),
+        name(b)
+    ))
 }
 
 fn merge(header: &mut RunHeader, other: &RunHeader) {

@@ -119,7 +119,10 @@ impl RunView {
                     .iter()
                     .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
         }) || self.requests_can_be_resumed()
-            || self.quality.as_ref().is_some_and(QualityView::can_be_resumed)
+            || self
+                .quality
+                .as_ref()
+                .is_some_and(QualityView::can_be_resumed)
     }
 
     /// Whether a job has fewer whole rounds than planned.

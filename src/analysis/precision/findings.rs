@@ -11,20 +11,28 @@ use crate::view::{QualityCellView, QualityView, RunView};
 const WHICH: &str = "Which precision?";
 const HOW_MUCH: &str = "How much accuracy does each file lose?";
 
-/// `KLD 3.46 mnat (95%: 3.40 to 3.52)`.
+/// `KLD 0.00346 nat (95%: 0.00340 to 0.00352)`.
 pub fn kld(cell: &QualityCellView) -> String {
     let Some(kld) = cell.figures.kld_mean else {
         return "KLD n/a".to_owned();
     };
-    let kld = kld.scaled(1e3);
     let range = kld.interval.map(|i| range_as(i, units::fine));
-    format!("KLD {} mnat{}", units::fine(kld.value), range.unwrap_or_default())
+    format!(
+        "KLD {} nat{}",
+        units::fine(kld.value),
+        range.unwrap_or_default()
+    )
 }
 
 /// `keeps 96.35% of the top tokens`.
 fn keeps(cell: &QualityCellView) -> String {
-    let share = cell.same_top().map(|share| format!("{:.2}%", share * 100.0));
-    format!("keeps {} of the top tokens", share.unwrap_or_else(|| "n/a".to_owned()))
+    let share = cell
+        .same_top()
+        .map(|share| format!("{:.2}%", share * 100.0));
+    format!(
+        "keeps {} of the top tokens",
+        share.unwrap_or_else(|| "n/a".to_owned())
+    )
 }
 
 /// What a file loses, in a part of a sentence.
@@ -42,7 +50,8 @@ pub fn lead(view: &RunView) -> Vec<Finding> {
     };
     let Some(table) = PrecisionTable::of(view) else {
         let details = quality.cells.iter().take(5);
-        let details = details.map(|c| format!("{}: {}.", short(&c.case.model), short(&c.outcome_detail)));
+        let details =
+            details.map(|c| format!("{}: {}.", short(&c.case.model), short(&c.outcome_detail)));
         let claim = "Undetermined: no chunk of the text was scored.";
         return vec![Finding::new(HOW_MUCH, claim, Sure::Undetermined).with(details)];
     };
@@ -86,15 +95,19 @@ fn which(table: &PrecisionTable<'_>) -> Option<Finding> {
     }
     evidence.extend(dominated(table, &batches));
     let unknown = table.files.iter().filter(|f| f.loss().is_none());
-    evidence.extend(unknown.map(|f| {
-        format!("{} was left out: its accuracy was not measured.", f.label)
-    }));
+    evidence.extend(
+        unknown.map(|f| format!("{} was left out: its accuracy was not measured.", f.label)),
+    );
     let finding = Finding::new(WHICH, claims.join(" "), Sure::shown_if(is_shown));
     Some(finding.with(evidence).see(&["precision_tradeoff"]))
 }
 
 fn times(t: TimesAsFast) -> String {
-    format!("{} times{}", units::significant(t.value), range_of(t.interval))
+    format!(
+        "{} times{}",
+        units::significant(t.value),
+        range_of(t.interval)
+    )
 }
 
 fn chosen(batch: u32, choice: &PrecisionChoice<'_>) -> String {
@@ -125,7 +138,9 @@ fn too_lossy(batch: u32, choice: &PrecisionChoice<'_>, file: &FilePrecision<'_>)
 fn dominated(table: &PrecisionTable<'_>, batches: &[u32]) -> Vec<String> {
     let mut said = Vec::new();
     for file in &table.files {
-        let at = batches.iter().filter_map(|batch| Some((*batch, table.dominated(file, *batch)?)));
+        let at = batches
+            .iter()
+            .filter_map(|batch| Some((*batch, table.dominated(file, *batch)?)));
         for (batch, by) in at {
             let hedge = match by.sure {
                 Sure::Shown => "",
@@ -144,14 +159,19 @@ fn dominated(table: &PrecisionTable<'_>, batches: &[u32]) -> Vec<String> {
 
 /// What each file loses.
 fn losses(quality: &QualityView, table: &PrecisionTable<'_>) -> Finding {
-    let files: Vec<&QualityCellView> = quality.files().filter(|c| !c.is_base() && c.is_scored()).collect();
+    let files: Vec<&QualityCellView> = quality
+        .files()
+        .filter(|c| !c.is_base() && c.is_scored())
+        .collect();
     let base = quality.base().filter(|base| base.is_scored());
     let base = base.map_or_else(|| "the base".to_owned(), |base| short(&base.case.model));
     let names = |c: &QualityCellView| {
         let file = table.files.iter().find(|f| f.is_of(c));
         file.map_or_else(|| short(&c.case.model), |f| f.label.clone())
     };
-    let said = files.iter().map(|c| format!("{} {} ({})", names(c), keeps(c), kld(c)));
+    let said = files
+        .iter()
+        .map(|c| format!("{} {} ({})", names(c), keeps(c), kld(c)));
     let said: Vec<String> = said.collect();
     if said.is_empty() {
         let claim = "Only the base was scored: there is nothing to compare with it.";
@@ -171,8 +191,8 @@ fn losses(quality: &QualityView, table: &PrecisionTable<'_>) -> Finding {
     let mut evidence: Vec<String> = ratios.collect();
     if let Some(floor) = table.floor {
         evidence.push(format!(
-            "The floor: the kernels alone make a mean KLD of {} mnat between calls of different shapes.",
-            units::fine(floor.value * 1e3)
+            "The floor: the kernels alone make a mean KLD of {} nat between calls of different shapes.",
+            units::fine(floor.value)
         ));
     }
     let notes = quality.cells.iter().flat_map(|c| {
@@ -180,7 +200,9 @@ fn losses(quality: &QualityView, table: &PrecisionTable<'_>) -> Finding {
         cautions.map(move |note| format!("{}: {note}.", short(&c.case.model)))
     });
     evidence.extend(notes);
-    let has_intervals = files.iter().all(|c| c.figures.kld_mean.is_some_and(|e| e.interval.is_some()));
+    let has_intervals = files
+        .iter()
+        .all(|c| c.figures.kld_mean.is_some_and(|e| e.interval.is_some()));
     let claim = format!("Against {base}: {}.", said.join("; "));
     Finding::new(HOW_MUCH, claim, Sure::shown_if(has_intervals))
         .with(evidence)
@@ -199,10 +221,10 @@ pub fn brief(view: &RunView) -> Vec<Answer> {
     let files = files.filter(|(_, c)| !c.is_base() && c.is_scored());
     let said = files.map(|(f, c)| match (c.figures.kld_mean, c.same_top()) {
         (Some(kld), Some(share)) => format!(
-            "{} keeps {:.2}% of the top tokens (KLD {} mnat)",
+            "{} keeps {:.2}% of the top tokens (KLD {} nat)",
             f.label,
             share * 100.0,
-            units::fine(kld.value * 1e3)
+            units::fine(kld.value)
         ),
         _ => format!("{}: not comparable with the base", f.label),
     });

@@ -104,7 +104,10 @@ impl<'a> PrecisionTable<'a> {
     pub fn of(view: &'a RunView) -> Option<Self> {
         let quality = view.quality.as_ref().filter(|q| q.any_scored())?;
         let curves = comparable(view);
-        let cells: Vec<&CellView> = curves.iter().flat_map(|c| c.cells.iter().copied()).collect();
+        let cells: Vec<&CellView> = curves
+            .iter()
+            .flat_map(|c| c.cells.iter().copied())
+            .collect();
         let mut files: Vec<FilePrecision<'a>> = Vec::new();
         for of_text in quality.files() {
             files.push(FilePrecision {
@@ -139,7 +142,9 @@ impl<'a> PrecisionTable<'a> {
         let mut batches: Vec<u32> = files.iter().flat_map(|f| f.cells.keys().copied()).collect();
         batches.sort_unstable();
         batches.dedup();
-        let floor = quality.base().and_then(|base| quality.floor_kld(&base.case));
+        let floor = quality
+            .base()
+            .and_then(|base| quality.floor_kld(&base.case));
         Some(Self {
             files,
             batches,
@@ -164,7 +169,8 @@ impl<'a> PrecisionTable<'a> {
         };
         let others = self.files.iter().filter(|other| other.label != file.label);
         let found = others.filter_map(|other| Some((other, by(other)?)));
-        let (other, (times_as_fast, sure)) = found.max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b))?;
+        let (other, (times_as_fast, sure)) =
+            found.max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b))?;
         Some(Domination {
             by: &other.label,
             times_as_fast,
@@ -185,14 +191,22 @@ impl<'a> PrecisionTable<'a> {
         let good = keeping().filter(|(_, cell)| rate(cell) >= GOOD_ENOUGH * most);
         let (file, cell) = *good.min_by(|(a, x), (b, y)| {
             let losses = (loss_beyond_floor(a), loss_beyond_floor(b));
-            losses.0.total_cmp(&losses.1).then(rate(y).total_cmp(&rate(x)))
+            losses
+                .0
+                .total_cmp(&losses.1)
+                .then(rate(y).total_cmp(&rate(x)))
         })?;
         let base = self.base().filter(|base| base.label != file.label);
         let base = base.and_then(|base| base.cells.get(&batch));
         let of_base = base.and_then(|base| TimesAsFast::of(cell, base));
-        let lossy = measured.iter().filter(|(file, other)| !file.keeps() && rate(other) > rate(cell));
+        let lossy = measured
+            .iter()
+            .filter(|(file, other)| !file.keeps() && rate(other) > rate(cell));
         let too_lossy: Vec<&FilePrecision<'a>> = lossy.map(|(file, _)| *file).collect();
-        let is_told = |file: &FilePrecision<'_>| file.quality.is_some_and(QualityCellView::is_told_whether_it_keeps);
+        let is_told = |file: &FilePrecision<'_>| {
+            file.quality
+                .is_some_and(QualityCellView::is_told_whether_it_keeps)
+        };
         let shown = is_told(file)
             && too_lossy.iter().all(|f| is_told(f))
             && of_base.is_none_or(TimesAsFast::is_shown)
@@ -220,7 +234,11 @@ impl<'a> FilePrecision<'a> {
 /// Losses that are not told apart from the kernels' rounding are equal.
 fn loss_beyond_floor(file: &FilePrecision<'_>) -> f64 {
     let is_none = file.quality.is_some_and(QualityCellView::is_at_floor);
-    if is_none { 0.0 } else { file.loss().unwrap_or(f64::INFINITY) }
+    if is_none {
+        0.0
+    } else {
+        file.loss().unwrap_or(f64::INFINITY)
+    }
 }
 
 /// Whether a file loses no more than another, and how sure that is; `None` where it loses more.
@@ -229,7 +247,9 @@ fn no_more_loss(cell: &QualityCellView, other: &QualityCellView) -> Option<Sure>
     if cell.is_base() || (cell.is_at_floor() && (other.is_at_floor() || other.is_base())) {
         return Some(Sure::Shown);
     }
-    let is_shown = cell.more_loss_than(other).is_some_and(|more| more.hi <= 0.0);
+    let is_shown = cell
+        .more_loss_than(other)
+        .is_some_and(|more| more.hi <= 0.0);
     (own <= theirs).then(|| Sure::shown_if(is_shown))
 }
 

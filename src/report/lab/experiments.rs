@@ -13,7 +13,7 @@ use crate::report::suggest::{Suggestion, fitting};
 use crate::report::table::Table;
 use crate::text::{plain, short};
 use crate::units;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, QualityView, RunView};
 
 /// Sentences of one experiment; more of them say the same of other cells.
 const MOST_SENTENCES: usize = 8;
@@ -182,12 +182,14 @@ fn precision(view: &RunView) -> Vec<Block> {
     if found.len() < 2 {
         return another_type(view, "This run has only one type of file.");
     }
-    vec![
-        Block::Text(
-            "Speed next to size; how much accuracy a type costs is not measured here.".to_owned(),
-        ),
-        settings_table(view, "model"),
-    ]
+    let accuracy = match view.quality.as_ref().is_some_and(QualityView::any_scored) {
+        true => {
+            let text = "Speed next to size; the section on precision has the accuracy.";
+            Block::Text(text.to_owned())
+        }
+        false => super::precision::not_measured(view),
+    };
+    vec![accuracy, settings_table(view, "model")]
 }
 
 /// The file of another type, and the run of both; the first makes what the second needs.

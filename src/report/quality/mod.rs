@@ -10,9 +10,9 @@ use super::notes;
 use super::table::{Document, EXTRA, Note, Table, TableOf, Tone};
 use super::{axes, caption};
 use crate::plan::{Axis, Case};
+use crate::record::quality::QualityRole;
 use crate::text::{brief, plural, short};
 use crate::units;
-use crate::record::quality::QualityRole;
 use crate::view::quality::{QualityNote, chunk_tokens};
 use crate::view::{Estimate, QualityCellView, QualityView, RunView};
 
@@ -23,7 +23,7 @@ const OUTCOME_COLUMNS: usize = 600;
 
 /// What the words above the columns mean.
 pub const LEGEND: &str = "Perplexity: exp(mean negative log likelihood) of the tokens that really follow. Ratio: over the base's. KLD: \
-     Kullback-Leibler divergence from the base's distribution, in thousandths of a nat. Change p: how much the probability of the \
+     Kullback-Leibler divergence from the base's distribution, nats. Change p: how much the probability of the \
      right token changes, in percent points. Same top: how often the most likely token is the base's. ±95%: the interval of the \
      figure before it, over chunks. tokens/s: of scoring.";
 
@@ -113,7 +113,9 @@ impl CellNotes {
 /// The cases of all but the floor, which differs in the shape of its calls, as its note says.
 fn cases(quality: &QualityView) -> impl Iterator<Item = &Case> + Clone {
     let cells = quality.cells.iter();
-    cells.filter(|c| c.role != QualityRole::Floor).map(|c| &c.case)
+    cells
+        .filter(|c| c.role != QualityRole::Floor)
+        .map(|c| &c.case)
 }
 
 /// The axes in which files and settings differ, but for those that follow from the length of a chunk.
@@ -148,7 +150,7 @@ pub fn table(view: &RunView, quality: &QualityView, notes: &CellNotes) -> Table 
     });
     table = table.numbers("chunks", |c| c.n_chunks).rank(5);
     let table = figures(table)
-        .numbers("tokens/s", |c| shown(c.figures.tokens_per_s, 1.0))
+        .numbers("tokens/s", |c| shown(c.figures.tokens_per_s))
         .rank(9)
         .words("see", |c| notes.mark(c));
     // A column without a value says nothing, but for the one that the table is about.
@@ -158,28 +160,30 @@ pub fn table(view: &RunView, quality: &QualityView, notes: &CellNotes) -> Table 
 type QualityTable<'a> = TableOf<'a, QualityCellView>;
 
 fn figures(table: QualityTable<'_>) -> QualityTable<'_> {
-    let table = table.numbers("perplexity", |c| shown(c.figures.perplexity, 1.0));
-    let table = interval(table, |c| c.figures.perplexity, 1.0)
+    let table = table.numbers("perplexity", |c| shown(c.figures.perplexity));
+    let table = interval(table, |c| c.figures.perplexity)
         .rank(10)
         .numbers("ratio", |c| {
-            c.figures.perplexity_ratio.map(|e| format!("{:.4}", e.value))
+            c.figures
+                .perplexity_ratio
+                .map(|e| format!("{:.4}", e.value))
         })
         .rank(3)
         .blank()
-        .numbers("KLD", |c| shown(c.figures.kld_mean, MILLI))
-        .unit("mean, mnat")
+        .numbers("KLD", |c| shown(c.figures.kld_mean))
+        .unit("mean")
         .blank();
-    interval(table, |c| c.figures.kld_mean, MILLI)
+    interval(table, |c| c.figures.kld_mean)
         .rank(4)
-        .numbers("", |c| shown(c.figures.kld_median, MILLI))
+        .numbers("", |c| shown(c.figures.kld_median))
         .unit("median")
         .rank(12)
         .blank()
-        .numbers("", |c| shown(c.figures.kld_p99, MILLI))
+        .numbers("", |c| shown(c.figures.kld_p99))
         .unit("p99")
         .rank(8)
         .blank()
-        .numbers("", |c| c.figures.kld_max.map(|v| units::significant(v * MILLI)))
+        .numbers("", |c| c.figures.kld_max.map(|v| units::fine(v)))
         .unit("max")
         .rank(13)
         .blank()
@@ -195,16 +199,13 @@ fn figures(table: QualityTable<'_>) -> QualityTable<'_> {
         .blank()
 }
 
-/// Thousandths.
-const MILLI: f64 = 1e3;
-
 /// A share as percent with one decimal more than usual: that of the tokens that stay is near 100%.
 pub fn percent(share: f64) -> String {
     format!("{:.2}%", share * 100.0)
 }
 
-fn shown(figure: Option<Estimate>, factor: f64) -> Option<String> {
-    figure.map(|e| units::fine(e.value * factor))
+fn shown(figure: Option<Estimate>) -> Option<String> {
+    figure.map(|e| units::fine(e.value))
 }
 
 fn points(figure: Option<Estimate>) -> Option<String> {
@@ -215,12 +216,8 @@ fn points(figure: Option<Estimate>) -> Option<String> {
 fn interval<'a>(
     table: QualityTable<'a>,
     of: fn(&QualityCellView) -> Option<Estimate>,
-    factor: f64,
 ) -> QualityTable<'a> {
-    let plus_minus = |c: &QualityCellView| {
-        let interval = of(c)?.interval?;
-        interval.plus_minus(|v| units::fine(v * factor))
-    };
+    let plus_minus = |c: &QualityCellView| of(c)?.interval?.plus_minus(units::fine);
     table.numbers("", plus_minus).unit("±95%").blank()
 }
 

@@ -35,8 +35,12 @@ const OF_THE_RUN: &[QualityKey] = &[
     ("text_sha256", |r| json!(r.quality.text_sha256)),
     ("model", |r| json!(r.cell.case.model)),
     ("file_type", |r| json!(r.model().map(|m| &m.file_type))),
-    ("model_file_bytes", |r| json!(r.model().map(|m| m.file_bytes))),
-    ("model_sha256", |r| json!(r.model().and_then(|m| m.sha256.as_ref()))),
+    ("model_file_bytes", |r| {
+        json!(r.model().map(|m| m.file_bytes))
+    }),
+    ("model_sha256", |r| {
+        json!(r.model().and_then(|m| m.sha256.as_ref()))
+    }),
     ("requantized_from", |r| {
         json!(r.model().and_then(|m| m.requantized_from.as_ref()))
     }),
@@ -101,7 +105,9 @@ impl<'a> QualityRow<'a> {
     /// Keys and values, in their order.
     fn entries(&self) -> Vec<(String, Value)> {
         let of = |keys: &[QualityKey]| {
-            let entries = keys.iter().map(|(key, value)| ((*key).to_owned(), value(self)));
+            let entries = keys
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), value(self)));
             entries.collect::<Vec<_>>()
         };
         let mut entries = of(OF_THE_RUN);
@@ -138,7 +144,9 @@ impl Serialize for QualityRow<'_> {
 /// What the writer says.
 pub fn csv(view: &RunView, quality: &QualityView, out: &mut dyn Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    for (at, row) in QualityRow::all(view, quality, &crate::report::notes::run_warnings(view)).enumerate() {
+    for (at, row) in
+        QualityRow::all(view, quality, &crate::report::notes::run_warnings(view)).enumerate()
+    {
         let entries = row.entries();
         let columns = entries.iter().flat_map(|(key, _)| columns_of(key));
         if at == 0 {
@@ -154,7 +162,11 @@ pub fn csv(view: &RunView, quality: &QualityView, out: &mut dyn Write) -> io::Re
                     flat.insert(key, field(value));
                 }
             }
-            fields.extend(columns.into_iter().map(|c| flat.remove(&c).unwrap_or_default()));
+            fields.extend(
+                columns
+                    .into_iter()
+                    .map(|c| flat.remove(&c).unwrap_or_default()),
+            );
         }
         csv.write_record(fields)?;
     }

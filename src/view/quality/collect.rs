@@ -95,7 +95,10 @@ fn base_of<'a>(plan: &'a QualityPlan, cell: &QualityCell) -> Option<&'a Case> {
 fn note_others(view: &mut QualityView) {
     let alike = |a: &Case, b: &Case| chunk_tokens(a) == chunk_tokens(b);
     let known = view.cells.iter().map(|cell| {
-        let others = view.cells.iter().filter(|other| alike(&cell.case, &other.case));
+        let others = view
+            .cells
+            .iter()
+            .filter(|other| alike(&cell.case, &other.case));
         let files = others.filter(|other| other.role != QualityRole::Floor);
         let most = files.map(|other| other.n_chunks).max().unwrap_or(0);
         (most, view.floor_kld(&cell.case))
@@ -218,7 +221,9 @@ impl QualityLines {
         if let Some(base) = base.filter(|_| n_chunks > 0) {
             let both = self.chunks.values();
             let both = both.filter_map(|own| Some((own, base.chunks.get(&own.chunk)?)));
-            let same: Vec<bool> = both.map(|(own, of)| own.tokens_hash == of.tokens_hash).collect();
+            let same: Vec<bool> = both
+                .map(|(own, of)| own.tokens_hash == of.tokens_hash)
+                .collect();
             let n = count(same.iter().filter(|same| !**same).count());
             match same.is_empty() {
                 true => notes.push(QualityNote::NoBase),

@@ -75,7 +75,10 @@ impl Sums {
             nll: own.nll.iter().map(|v| f64::from(*v)).sum(),
             ns: own.engine_ns.saturating_add(own.score_ns) as f64,
             n_tokens: f64::from(chunk_tokens),
-            paired: chunk.base.map(|base| PairedSums::of(own, base)).unwrap_or_default(),
+            paired: chunk
+                .base
+                .map(|base| PairedSums::of(own, base))
+                .unwrap_or_default(),
         }
     }
 

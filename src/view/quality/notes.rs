@@ -56,9 +56,9 @@ impl fmt::Display for QualityNote {
                 plural(*n_seq, "chunk", "chunks")
             ),
             Self::AtFloor => f.write_str("not told apart from the kernels' rounding"),
-            Self::NoBase => {
-                f.write_str("the base scored none of its chunks, so there is nothing to compare it with")
-            }
+            Self::NoBase => f.write_str(
+                "the base scored none of its chunks, so there is nothing to compare it with",
+            ),
             Self::OtherTokens { n, of } => write!(
                 f,
                 "the two files split the text into different tokens in {n} of {}: the figures against the base leave these \

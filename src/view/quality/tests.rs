@@ -99,7 +99,11 @@ fn chunks_of_other_tokens_are_not_compared() {
     // Chunks 0 to 3: 0.3 and 1.5 thousandths on average.
     close(coarse.figures.kld_mean, 0.3015);
     close(coarse.figures.perplexity, 4.0);
-    assert!(coarse.notes.contains(&QualityNote::OtherTokens { n: 2, of: 6 }));
+    assert!(
+        coarse
+            .notes
+            .contains(&QualityNote::OtherTokens { n: 2, of: 6 })
+    );
     assert_eq!(coarse.outcome, CellOutcome::Interrupted, "no outcome");
 }
 
@@ -125,7 +129,11 @@ fn cells_without_a_base_and_without_chunks_say_so() {
 #[test]
 fn notes_name_the_base_the_floor_and_what_is_not_told_apart_from_it() {
     let mut plan = quality_plan();
-    plan.cells.push(quality_cell("tiny-f16-copy", 4, crate::record::quality::QualityRole::Candidate));
+    plan.cells.push(quality_cell(
+        "tiny-f16-copy",
+        4,
+        crate::record::quality::QualityRole::Candidate,
+    ));
     let mut lines: Vec<Line> = plan.cells[..4].iter().flat_map(quality_lines).collect();
     let copy = plan.cells[4].clone();
     for chunk in 0..3 {
@@ -139,7 +147,10 @@ fn notes_name_the_base_the_floor_and_what_is_not_told_apart_from_it() {
     let from = "q4_1".to_owned();
     assert!(says(BASE, &QualityNote::BaseRequantized { from }));
     assert!(says("tiny-f16-copy", &QualityNote::AtFloor));
-    assert!(says("tiny-f16-copy", &QualityNote::FewerChunks { n: 3, most: 6 }));
+    assert!(says(
+        "tiny-f16-copy",
+        &QualityNote::FewerChunks { n: 3, most: 6 }
+    ));
     assert!(!says(FINE, &QualityNote::AtFloor));
     close(view.floor_kld(&quality_case(BASE, 4)), 2e-6);
     let floor = &view.cells[1];
@@ -176,7 +187,10 @@ fn two_runs_of_one_text_and_base_are_read_as_one() {
         let lines = plan.cells.iter().flat_map(quality_lines);
         lines.chain([end()]).collect()
     };
-    let (a, b) = (written(of(&first), first), written(of(&second), second.clone()));
+    let (a, b) = (
+        written(of(&first), first),
+        written(of(&second), second.clone()),
+    );
     let paths = |a: &tempfile::TempDir, b: &tempfile::TempDir| {
         [a, b].map(|folder| folder.path().to_owned())
     };
@@ -187,5 +201,8 @@ fn two_runs_of_one_text_and_base_are_read_as_one() {
     second.text_sha256 = "ef".repeat(32);
     let other = written(of(&second), second);
     let error = RunView::read_all(&paths(&a, &other)).expect_err("another text");
-    assert!(error.to_string().contains("texts that were scored"), "{error}");
+    assert!(
+        error.to_string().contains("texts that were scored"),
+        "{error}"
+    );
 }
