@@ -15,6 +15,7 @@ mod examples;
 mod judging;
 mod measuring;
 mod prompts;
+mod quality;
 mod reporting;
 mod requests;
 mod roofline;
@@ -28,6 +29,7 @@ pub use doctor::DoctorArgs;
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs};
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use prompts::{ImportArgs, PromptsCommand};
+pub use quality::QualityArgs;
 pub use reporting::ReportArgs;
 pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
@@ -169,6 +171,9 @@ pub enum Command {
     /// The same requests in-process and at Ollama or another server, in turns, and where the difference is
     #[command(after_help = examples::COMPARE_LIVE)]
     CompareLive(Box<RequestsArgs>),
+    /// Score a text with several files of a model: perplexity, KLD and equal tokens beside the base's
+    #[command(after_help = examples::QUALITY)]
+    Quality(Box<QualityArgs>),
     /// Write the report of the newest run, or of those named, or print their table again
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `doctor`, `run`, `record`, `metric`, `request`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
+//! `doctor`, `run`, `record`, `metric`, `request`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
@@ -39,6 +39,7 @@ pub mod model;
 pub mod plan;
 pub mod plot;
 pub(crate) mod price;
+pub(crate) mod quality;
 pub mod record;
 pub mod report;
 pub mod request;

@@ -41,6 +41,14 @@ Examples:
   ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
   ggufbench compare-live --model ollama:llama3.1:8b --target ollama:llama3.1:8b --batch 1,8";
 
+/// Below `quality --help`.
+pub const QUALITY: &str = "\
+Examples:
+  ggufbench quality --base f16.gguf q8_0.gguf q4_0.gguf
+  ggufbench quality --base f16.gguf q4_0.gguf --text wiki.test.raw --chunks all
+  ggufbench quality f16.gguf --type-k f16,q8_0 --type-v f16,q8_0 --n-ctx 512,2048
+  ggufbench sweep sweeps/precision.toml";
+
 /// Below `report --help`.
 pub const REPORT: &str = "\
 Examples:

@@ -14,6 +14,7 @@ mod offload;
 mod predict;
 mod prepare;
 mod prompts;
+mod quality;
 mod report;
 mod requests;
 mod requests_plan;
@@ -61,6 +62,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Sweep { file, run: args }) => run::run(&args, Some(sweep::read(&file)?)),
         Some(Command::Requests(args)) => requests::requests(&args),
         Some(Command::CompareLive(args)) => requests::compare_live(&args),
+        Some(Command::Quality(args)) => quality::quality(&args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),

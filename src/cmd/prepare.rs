@@ -79,6 +79,7 @@ impl RunSpec {
             exclude: Vec::new(),
             protocol: ProtocolChoice::default(),
             requests: None,
+            quality: None,
         });
         let flags = axes.axes()?;
         let also = sweep.also.into_iter().map(|also| {
@@ -230,6 +231,21 @@ pub fn without_model(asked: RunSpec, name: &str, command: WorkerCommand) -> Resu
         engine,
         fits: Vec::new(),
     })
+}
+
+/// The defaults that depend on the machine and on the engine's devices.
+pub(super) fn host(engine: &EngineFacts) -> Host {
+    Host {
+        n_threads: Machine::probe()
+            .cpu
+            .available_cores
+            .unwrap_or(1)
+            .min(MAX_THREADS),
+        n_gpu_layers: match engine.supports_gpu_offload {
+            true => ALL_LAYERS,
+            false => 0,
+        },
+    }
 }
 
 /// What `--model` was given, or the default.

@@ -127,5 +127,11 @@ fn carry_out(
     let Some(requests) = planned.connected(&prepared, &interrupt)? else {
         return Ok(INTERRUPTED);
     };
-    measure(prepared, Some(requests), &args.output, &out, &interrupt)
+    measure(
+        prepared,
+        (Some(requests), None),
+        &args.output,
+        &out,
+        &interrupt,
+    )
 }

@@ -23,9 +23,11 @@ use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
+use crate::report::progress;
 use crate::report::progress::requests::for_stderr;
 use crate::request::{Forced, Job};
 use crate::run::lane::{Lane, LaneWorker};
+use crate::run::quality::{QualityRun, QualityWorkers};
 use crate::run::requests::RequestsRun;
 use crate::run::requests::done::DoneJobs;
 use crate::run::resume::Done;
@@ -48,6 +50,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         return resume(args, run);
     }
     let requests = sweep.as_ref().and_then(|s| s.requests.clone());
+    let quality = sweep.as_ref().and_then(|s| s.quality.clone());
     let mut spec = RunSpec::of(&args.axes, &args.protocol, sweep, "run")?;
     spec.name = args.output.name.clone().unwrap_or(spec.name);
     spec.measures_idle_power = !args.dry_run;
@@ -55,8 +58,11 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         n_threads: spec.axes.n_threads.is_some(),
         n_ctx: true,
     };
+    let axes = spec.axes.clone();
     let mut prepared = prepare(spec, prepare::worker_command(&args.worker)?)?;
     note_all(&prepared.notes);
+    let quality = quality.map(|choice| super::quality::of_sweep(&choice, &axes, &prepared));
+    let quality = quality.transpose()?;
     let planned = requests
         .map(|choice| planned_requests(choice, &prepared.plan, forced))
         .transpose()?;
@@ -65,9 +71,15 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         if let Some(planned) = &planned {
             say(planned.dry_run(&prepared))?;
         }
+        if let Some(quality) = &quality {
+            say(super::quality::dry_run(quality, &prepared))?;
+        }
         return Ok(DONE);
     }
     let out = out_folder(&args.output)?;
+    if let Some(quality) = &quality {
+        super::quality::check_room(&quality.plan, &prepared.plan.models, &out)?;
+    }
     let models = std::mem::take(&mut prepared.models);
     prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
     let interrupt = listen()?;
@@ -78,7 +90,13 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
             requests => requests,
         },
     };
-    measure(prepared, requests, &args.output, &out, &interrupt)
+    measure(
+        prepared,
+        (requests, quality),
+        &args.output,
+        &out,
+        &interrupt,
+    )
 }
 
 /// The folder that gets runs' folders.
@@ -111,13 +129,13 @@ fn planned_requests(
     PlannedRequests::of(choice.resolve(seed)?, setting, forced, seed)
 }
 
-/// Sends requests and measures cells, into one record, which is then shown.
+/// Sends requests, scores a text and measures cells, into one record, which is then shown.
 ///
 /// # Errors
 /// When the record cannot be written.
 pub(super) fn measure(
     prepared: Prepared,
-    requests: Option<RequestsRun>,
+    (requests, quality): (Option<RequestsRun>, Option<QualityRun>),
     args: &OutputArgs,
     out: &Path,
     interrupt: &Interrupt,
@@ -137,12 +155,24 @@ pub(super) fn measure(
     let name = name_of(&folder.path);
     let mut header = header(name, &plan, machine, engine.clone(), program.clone());
     header.requests = requests.as_ref().map(|r| r.plan.clone());
+    header.quality = quality.as_ref().map(|q| q.plan.clone());
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
     let mut done = Done::default();
     record_skipped(&plan, fits, &mut done, &mut writer)?;
     let started = Instant::now();
     if let Some(mut requests) = requests {
         requests.serve(&mut writer, started, interrupt, &mut *for_stderr())?;
+    }
+    if let Some(mut quality) = quality {
+        let workers = QualityWorkers {
+            command: &command,
+            engine: &engine,
+            program: &program,
+            models: &plan.models,
+        };
+        let record = (&mut writer, folder.path.as_path());
+        let mut progress = progress::quality::for_stderr();
+        quality.score(&workers, record, interrupt, &mut *progress)?;
     }
     let lane = Lane {
         plan: &plan,
@@ -195,6 +225,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         }
         requests => requests?,
     };
+    let quality = super::quality::again(&header, &engine, folder)?;
     writer.mend()?;
     let plan = header.plan;
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
@@ -202,6 +233,16 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
     if let Some(mut requests) = requests {
         requests.serve(&mut writer, Instant::now(), &interrupt, &mut *for_stderr())?;
+    }
+    if let Some(mut quality) = quality {
+        let workers = QualityWorkers {
+            command: &command,
+            engine: &engine,
+            program: &program,
+            models: &plan.models,
+        };
+        let mut progress = progress::quality::for_stderr();
+        quality.score(&workers, (&mut writer, folder), &interrupt, &mut *progress)?;
     }
     let lane = Lane {
         plan: &plan,

@@ -284,6 +284,15 @@ impl Engine for LlamaEngine<'_> {
             .collect()
     }
 
+    fn bos(&self) -> Option<Token> {
+        let vocab = self.model.vocab();
+        vocab.should_add_bos().then(|| vocab.bos().0)
+    }
+
+    fn n_vocab(&self) -> usize {
+        usize::try_from(self.model.n_vocab()).unwrap_or(0)
+    }
+
     fn piece(&self, token: Token) -> Vec<u8> {
         self.model
             .vocab()
@@ -431,5 +440,22 @@ impl Session for LlamaSession<'_> {
 
     fn logits(&mut self, row: i32) -> &[f32] {
         self.context.get_logits_ith(row)
+    }
+
+    fn each_logits(&mut self, rows: &[i32], n_threads: u32, each: &(dyn Fn(usize, &[f32]) + Sync)) {
+        let logits: Vec<&[f32]> = rows
+            .iter()
+            .map(|&row| self.context.get_logits_ith(row))
+            .collect();
+        let of_thread = logits.len().div_ceil(n_threads.max(1) as usize).max(1);
+        std::thread::scope(|scope| {
+            for (part, logits) in logits.chunks(of_thread).enumerate() {
+                scope.spawn(move || {
+                    for (at, logits) in logits.iter().enumerate() {
+                        each(part * of_thread + at, logits);
+                    }
+                });
+            }
+        });
     }
 }

@@ -229,6 +229,12 @@ pub trait Engine {
     /// `parse_special` reads `<|im_start|>` and the like as the tokens they name, not as letters.
     fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token>;
 
+    /// The token that the model wants at the beginning of a text; `None` where it wants none.
+    fn bos(&self) -> Option<Token>;
+
+    /// Tokens of the vocabulary: the logits of a row.
+    fn n_vocab(&self) -> usize;
+
     /// What a token adds to a text; nothing for control tokens. It may begin or end inside a UTF-8 character.
     fn piece(&self, token: Token) -> Vec<u8>;
 
@@ -286,6 +292,14 @@ pub trait Session {
 
     /// The logits after the token in batch row `row`, `n_vocab` of them.
     fn logits(&mut self, row: i32) -> &[f32];
+
+    /// Calls `each` with the place of every row in `rows` and the row's logits, from up to `n_threads` threads.
+    fn each_logits(&mut self, rows: &[i32], n_threads: u32, each: &(dyn Fn(usize, &[f32]) + Sync)) {
+        let _ = n_threads;
+        for (at, &row) in rows.iter().enumerate() {
+            each(at, self.logits(row));
+        }
+    }
 }
 
 /// Index of the largest finite value; the first of equals, as llama.cpp's greedy sampler takes.

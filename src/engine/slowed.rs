@@ -32,6 +32,14 @@ impl Engine for SlowedEngine<'_> {
         self.inner.tokenize(text, add_special, parse_special)
     }
 
+    fn bos(&self) -> Option<Token> {
+        self.inner.bos()
+    }
+
+    fn n_vocab(&self) -> usize {
+        self.inner.n_vocab()
+    }
+
     fn piece(&self, token: Token) -> Vec<u8> {
         self.inner.piece(token)
     }
@@ -114,6 +122,10 @@ impl Session for SlowedSession<'_> {
 
     fn sample(&mut self, row: i32, seq: u32) -> Result<Token, EngineError> {
         self.inner.sample(row, seq)
+    }
+
+    fn each_logits(&mut self, rows: &[i32], n_threads: u32, each: &(dyn Fn(usize, &[f32]) + Sync)) {
+        self.inner.each_logits(rows, n_threads, each);
     }
 
     fn logits(&mut self, row: i32) -> &[f32] {

@@ -146,6 +146,14 @@ impl Engine for SyntheticEngine {
         tokenize(text)
     }
 
+    fn bos(&self) -> Option<Token> {
+        None
+    }
+
+    fn n_vocab(&self) -> usize {
+        N_VOCAB
+    }
+
     fn piece(&self, token: Token) -> Vec<u8> {
         format!(" w{token}").into_bytes()
     }

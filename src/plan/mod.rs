@@ -7,6 +7,7 @@ pub mod expand;
 pub mod forecast;
 mod offload;
 pub mod protocol;
+pub mod quality;
 pub mod remedy;
 pub mod requests;
 pub mod serving;
@@ -39,7 +40,7 @@ pub const MAX_SEQ: u32 = 256;
 pub const MAX_THREADS: u32 = 512;
 
 /// A plan that cannot be measured as asked. Each message names the key, the value and the remedy.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// An axis value that does not parse or lies out of range.
     #[error("{key}: {reason}")]

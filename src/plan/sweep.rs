@@ -8,6 +8,7 @@ use super::PlanError;
 use super::axis::{AXES, Axes, axis_table};
 use super::expand::Exclude;
 use super::protocol::{ProtocolChoice, duration};
+use super::quality::QualityChoice;
 use super::requests::RequestsChoice;
 use crate::text::read_at_most;
 
@@ -29,6 +30,8 @@ pub struct Sweep {
     pub protocol: ProtocolChoice,
     /// Requests that are sent besides.
     pub requests: Option<RequestsChoice>,
+    /// A text that the models score besides.
+    pub quality: Option<QualityChoice>,
 }
 
 /// A value, an array of values, or the text forms of [`values`](super::values).
@@ -104,6 +107,17 @@ axis_table!(table_with_axes [
         #[serde(default)]
         protocol: WireProtocol,
         requests: Option<RequestsChoice>,
+        quality: Option<WireQuality>,
+    }
+]);
+
+axis_table!(table_with_axes [
+    /// A text to score.
+    WireQuality {
+        base: Option<String>,
+        text: Option<String>,
+        chunks: Option<SweepValues>,
+        budget: Option<String>,
     }
 ]);
 
@@ -182,6 +196,7 @@ pub fn parse(text: &str, path: &str, stem: &str) -> Result<Sweep, PlanError> {
             exclude: wire.exclude.iter().map(exclude).collect::<Result<_, _>>()?,
             protocol: protocol(&wire.protocol)?,
             requests: wire.requests.clone(),
+            quality: wire.quality.as_ref().map(quality).transpose()?,
         };
         // Flags may override it later; what is wrong in the file is told with the file's name.
         sweep.protocol.clone().resolve()?;
@@ -196,6 +211,19 @@ fn also(w: &WireAlso) -> Result<Axes, PlanError> {
         model: w.model.as_ref().map(SweepValues::strings),
         ..w.axes("also.")?
     })
+}
+
+fn quality(w: &WireQuality) -> Result<QualityChoice, PlanError> {
+    let choice = QualityChoice {
+        base: w.base.clone(),
+        text: w.text.clone(),
+        chunks: w.chunks.as_ref().map(SweepValues::text),
+        budget: w.budget.clone(),
+        axes: w.axes("quality.")?,
+    };
+    choice.n_chunks()?;
+    choice.budget()?;
+    Ok(choice)
 }
 
 fn exclude(w: &WireExclude) -> Result<Exclude, PlanError> {

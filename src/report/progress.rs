@@ -1,6 +1,7 @@
 //! What is seen on standard error while a run goes on: a bar on a terminal, plain lines elsewhere.
 
 pub mod cells;
+pub mod quality;
 pub mod requests;
 #[cfg(test)]
 mod tests;

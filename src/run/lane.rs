@@ -425,7 +425,7 @@ fn timeout(plan: &Plan, case: &Case, expected: Duration) -> Duration {
     }
 }
 
-fn failure(error: &WorkerError) -> Outcome {
+pub(super) fn failure(error: &WorkerError) -> Outcome {
     match error {
         WorkerError::Engine(reason) => Outcome::Failed {
             reason: reason.clone(),

@@ -14,6 +14,7 @@ use crate::host::usage::UsageDelta;
 use crate::measure::Call;
 use crate::measure::kernel::Effort;
 use crate::plan::{Case, LoadKey, RpcServers};
+use crate::quality::ScoredChunk;
 use crate::record::{LoadMemory, Opened};
 use crate::request::fit::{FitOne, FittedText};
 use crate::request::{Job, Timeline};
@@ -145,6 +146,8 @@ pub enum Request {
     /// Serve the requests and drop the context. Answered by [`Reply::Served`]; before it come [`Reply::Serving`], now and
     /// then, and what was seen, in [`Reply::Part`]s.
     Serve,
+    /// Score a text. Answered by [`Reply::Scored`]; before it comes a [`Reply::Chunk`] for each chunk.
+    Score(Box<ScoreRequest>),
     /// Instead of [`Request::Load`]: say which devices these RPC servers have. Answered by [`Reply::RemoteDevices`].
     RemoteDevices {
         /// The servers.
@@ -178,6 +181,33 @@ pub enum Request {
     },
     /// Read at any time: what is being warmed up or served ends early, and is answered all the same. Has no answer of its own.
     Stop,
+}
+
+/// A text to score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreRequest {
+    /// The cell.
+    pub case: Case,
+    /// The text.
+    pub text: String,
+    /// Chunks from the text's first; fewer where the text has fewer.
+    pub n_chunks: u32,
+    /// Those of them that are known already.
+    pub known: Vec<u32>,
+    /// What is done with the distributions.
+    pub distributions: DistributionsFile,
+}
+
+/// What is done with the distributions of a scored text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DistributionsFile {
+    /// Nothing.
+    None,
+    /// They are written into this file.
+    Write(PathBuf),
+    /// They are compared with those in this file.
+    Compare(PathBuf),
 }
 
 /// From the worker.
@@ -237,6 +267,13 @@ pub enum Reply {
         elapsed_ns: u64,
         /// What the machine did meanwhile.
         usage: UsageDelta,
+    },
+    /// A chunk of the text was scored.
+    Chunk(ScoredChunk),
+    /// Every chunk was scored that was asked for, or [`Request::Stop`] came.
+    Scored {
+        /// Tokens of the text in the model's vocabulary.
+        n_text_tokens: u32,
     },
     /// The devices of RPC servers.
     RemoteDevices {

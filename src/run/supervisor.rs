@@ -17,9 +17,7 @@ use crate::build_info::BuildInfo;
 use crate::engine::{Device, EngineFacts, plugins, rpc};
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
 use crate::host::{GpuReport, not_for_workers, process};
-use crate::measure::Call;
 use crate::plan::{LoadKey, RpcServers};
-use crate::request::Timeline;
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -272,7 +270,7 @@ impl Worker {
         request: &Request,
         silence: Duration,
         stop: &dyn Fn() -> bool,
-        part: &mut dyn FnMut(Vec<Timeline>, Vec<Call>),
+        part: &mut dyn FnMut(Reply),
     ) -> Result<Reply, WorkerError> {
         let is_timed = matches!(request, Request::Serve);
         let _watched = self
@@ -290,8 +288,8 @@ impl Worker {
             }
             match self.replies.recv_timeout(INTERRUPT_POLL) {
                 Ok(Reply::Serving) => heard = Instant::now(),
-                Ok(Reply::Part { timelines, calls }) => {
-                    part(timelines, calls);
+                Ok(reply @ (Reply::Part { .. } | Reply::Chunk(_))) => {
+                    part(reply);
                     heard = Instant::now();
                 }
                 Ok(reply) => return self.unless_refused(reply),

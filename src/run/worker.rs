@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
-use super::{serving, timing};
+use super::{scoring, serving, timing};
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{Llama, Log};
@@ -230,6 +230,7 @@ fn serve_model(
             Request::Prepare { job, warm_up } => {
                 serving::serve_job(engine, clock, requests, &job, warm_up)?;
             }
+            Request::Score(task) => scoring::serve(engine, clock, requests, &task)?,
             // After a failed case the supervisor may still close it.
             Request::Close => reply(&Reply::Closed)?,
             other => bail!("no case is open, but the supervisor asked for {other:?}"),

@@ -5,12 +5,11 @@ use std::time::Duration;
 use crate::build_info::BuildInfo;
 use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
-use crate::measure::Call;
 use crate::model::{FileWatch, ModelFacts, has_chat_template};
 use crate::plan::LoadKey;
 use crate::record::requests::IN_PROCESS;
 use crate::request::fit::{FitOne, FittedText};
-use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind, Timeline};
+use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind};
 use crate::run::Interrupt;
 use crate::run::protocol::{PreparedContext, Reply, Request};
 use crate::run::supervisor::{Worker, WorkerCommand, WorkerError};
@@ -19,7 +18,7 @@ use crate::run::supervisor::{Worker, WorkerCommand, WorkerError};
 const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// How long the worker may be silent: as long as a single decode call takes on the slowest machine.
-const SILENCE: Duration = Duration::from_secs(600);
+pub(in crate::run) const SILENCE: Duration = Duration::from_secs(600);
 
 /// llama.cpp in a worker process, its model loaded. A worker that died is replaced when it is needed again.
 pub struct InProcess {
@@ -76,7 +75,7 @@ impl InProcess {
         interrupt: Option<&Interrupt>,
     ) -> Result<Self, WorkerError> {
         let mut watch = FileWatch::default();
-        let worker = loaded(command, (facts, &mut watch), load, 0, interrupt)?;
+        let (worker, _) = loaded(command, (facts, &mut watch), load, 0, interrupt)?;
         Ok(Self {
             command: command.clone(),
             model: facts.clone(),
@@ -193,7 +192,7 @@ impl InProcess {
 
     /// Asks for something that is answered in one piece.
     fn ask(&mut self, request: &Request, stop: &dyn Fn() -> bool) -> Result<Reply, TargetError> {
-        self.ask_for_parts(request, stop, &mut |_, _| {})
+        self.ask_for_parts(request, stop, &mut |_| {})
     }
 
     /// Asks the worker, a new one if the last is gone.
@@ -201,7 +200,7 @@ impl InProcess {
         &mut self,
         request: &Request,
         stop: &dyn Fn() -> bool,
-        part: &mut dyn FnMut(Vec<Timeline>, Vec<Call>),
+        part: &mut dyn FnMut(Reply),
     ) -> Result<Reply, TargetError> {
         let worker = match &mut self.worker {
             Some(worker) => worker,
@@ -210,7 +209,7 @@ impl InProcess {
                 let model = (&self.model, &mut self.watch);
                 let interrupt = self.interrupt.as_ref();
                 let worker = loaded(&self.command, model, &self.load, self.number, interrupt);
-                let worker = worker.map_err(|e| match e {
+                let (worker, _) = worker.map_err(|e| match e {
                     WorkerError::Interrupted => TargetError::Interrupted,
                     e => TargetError::Worker(e.to_string()),
                 })?;
@@ -275,14 +274,14 @@ impl InProcess {
     }
 }
 
-/// A new worker with the model, whose files are watched.
-fn loaded(
+/// A new worker with the model, whose files are watched, and how long loading took, nanoseconds.
+pub(in crate::run) fn loaded(
     command: &WorkerCommand,
     (facts, watch): (&ModelFacts, &mut FileWatch),
     load: &LoadKey,
     number: u32,
     interrupt: Option<&Interrupt>,
-) -> Result<Worker, WorkerError> {
+) -> Result<(Worker, u64), WorkerError> {
     let mut check = || {
         let checked = watch.check(facts);
         checked.map_err(|e| WorkerError::Model(e.to_string()))
@@ -295,7 +294,7 @@ fn loaded(
         worker: number,
     };
     match worker.ask(&request, LOAD_TIMEOUT, interrupt)? {
-        Reply::Loaded { .. } => check().map(|()| worker),
+        Reply::Loaded { load_ns, .. } => check().map(|()| (worker, load_ns)),
         other => Err(worker.out_of_turn(&other)),
     }
 }
@@ -327,9 +326,11 @@ impl Target for InProcess {
             return Err(TargetError::Interrupted);
         }
         let mut served = Served::default();
-        let reply = self.ask_for_parts(&Request::Serve, stop, &mut |timelines, calls| {
-            served.timelines.extend(timelines);
-            served.calls.extend(calls);
+        let reply = self.ask_for_parts(&Request::Serve, stop, &mut |part| {
+            if let Reply::Part { timelines, calls } = part {
+                served.timelines.extend(timelines);
+                served.calls.extend(calls);
+            }
         })?;
         self.sampled = self.worker.as_ref().and_then(Worker::take_usage);
         if let Err(e) = self.watch.check(&self.model) {
