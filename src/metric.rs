@@ -1,6 +1,6 @@
 //! The table of metrics: what a repetition is judged by, one row each. Estimates, comparison, the gate, JSON, CSV and schemas come from it;
 //! a new metric is a row here. A metric of requests that needs more of a round than [`Answers`] has adds it there and in
-//! `compare::side`.
+//! `compare::side`; one of a scored text, to [`ChunkScores`] and in `view::quality`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,9 +20,9 @@ use crate::units;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
-    /// A duration, or an energy.
+    /// A duration, an energy, or a loss.
     Lower,
-    /// A rate.
+    /// A rate, or what stayed equal.
     Higher,
 }
 
@@ -35,8 +35,16 @@ pub enum Unit {
     TokensPerS,
     /// Joules per generated token.
     JoulesPerToken,
-    /// From 0 to 1.
+    /// From 0 to 1, of a time.
     Share,
+    /// From 0 to 1, of the scored tokens; the more the better.
+    EqualShare,
+    /// As many equally likely tokens.
+    Perplexity,
+    /// Nats.
+    Nats,
+    /// Probabilities, from 0 to 1.
+    Probability,
 }
 
 impl Unit {
@@ -46,13 +54,22 @@ impl Unit {
             Self::TokensPerS => "tokens/s",
             Self::JoulesPerToken => "J/token",
             Self::Share => "of the time",
+            Self::EqualShare => "of the tokens",
+            Self::Perplexity => "perplexity",
+            Self::Nats => "nats",
+            Self::Probability => "probability",
         }
     }
 
     fn better(self) -> Better {
         match self {
-            Self::TokensPerS => Better::Higher,
-            Self::Ns | Self::JoulesPerToken | Self::Share => Better::Lower,
+            Self::TokensPerS | Self::EqualShare => Better::Higher,
+            Self::Ns
+            | Self::JoulesPerToken
+            | Self::Share
+            | Self::Perplexity
+            | Self::Nats
+            | Self::Probability => Better::Lower,
         }
     }
 
@@ -70,6 +87,30 @@ impl Unit {
             Self::Share => &ChangeWords {
                 heading: "change",
                 subject: "'s share",
+                verb: "is",
+                amounts: ["lower", "higher"],
+                better: "lower",
+                worse: "higher",
+            },
+            Self::EqualShare => &ChangeWords {
+                heading: "change",
+                subject: "",
+                verb: "is",
+                amounts: ["better in equal top tokens", "worse in equal top tokens"],
+                better: "more alike",
+                worse: "less alike",
+            },
+            Self::Perplexity => &ChangeWords {
+                heading: "change",
+                subject: "'s perplexity",
+                verb: "is",
+                amounts: ["lower", "higher"],
+                better: "lower",
+                worse: "higher",
+            },
+            Self::Nats | Self::Probability => &ChangeWords {
+                heading: "change",
+                subject: "'s loss",
                 verb: "is",
                 amounts: ["lower", "higher"],
                 better: "lower",
@@ -146,12 +187,30 @@ pub struct Answers {
     pub tokens_per_s: Option<f64>,
 }
 
+/// The scores of a chunk of a text: means over its scored positions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChunkScores {
+    /// Scored positions.
+    pub n_scored: u32,
+    /// Negative log likelihood of the token that really follows, nats.
+    pub mean_nll: f64,
+    /// Kullback-Leibler divergence from the base's distribution, nats; `None` of the base, and where the base did not score
+    /// the same tokens.
+    pub mean_kld: Option<f64>,
+    /// Share of positions whose most likely token is the base's, likewise.
+    pub same_top: Option<f64>,
+    /// Root mean square of the change of the right token's probability, likewise.
+    pub right_token_rms: Option<f64>,
+}
+
 /// The work that a metric is of, and its value of one repetition.
 enum Of {
     /// Batches: a repetition's calls.
     Batch(fn(&Seen<'_>) -> Option<f64>),
     /// Whole requests: a round of a job.
     Requests(fn(&Answers) -> Option<f64>),
+    /// A scored text: a chunk of it.
+    Quality(fn(&ChunkScores) -> Option<f64>),
 }
 
 /// A metric's row.
@@ -250,6 +309,14 @@ metrics! {
     RequestTpotNs = "request_tpot", "", Ns, Requests |a| summary::mean(&a.tpot_ns);
     /// Generated tokens of all requests of a job per second, from its first request to its last token.
     RequestThroughput = "request_throughput", "", TokensPerS, Requests |a| a.tokens_per_s;
+    /// Perplexity of a chunk of a text: exp(mean negative log likelihood of the token that really follows).
+    Perplexity = "perplexity", "", Perplexity, Quality |c| Some(c.mean_nll.exp());
+    /// Mean Kullback-Leibler divergence of a chunk from the base's distribution.
+    Kld = "kld", "", Nats, Quality |c| c.mean_kld;
+    /// Share of a chunk's scored tokens whose most likely token is the base's.
+    SameTop = "same_top", "", EqualShare, Quality |c| c.same_top;
+    /// Root mean square, over a chunk, of the change of the right token's probability against the base.
+    RightTokenRms = "right_token_rms", "", Probability, Quality |c| c.right_token_rms;
 }
 
 impl<'a> Seen<'a> {
@@ -307,7 +374,7 @@ impl Metric {
     pub fn json(self, value: f64) -> Value {
         match self.row().unit {
             Unit::Ns => json!(value.round() as u64),
-            Unit::TokensPerS | Unit::JoulesPerToken | Unit::Share => json!(value),
+            _ => json!(value),
         }
     }
 
@@ -315,7 +382,7 @@ impl Metric {
     pub fn schema(self) -> (&'static str, &'static str) {
         let kind = match self.row().unit {
             Unit::Ns => "integer",
-            Unit::TokensPerS | Unit::JoulesPerToken | Unit::Share => "number",
+            _ => "number",
         };
         (kind, self.row().description.trim())
     }
@@ -335,8 +402,13 @@ impl Metric {
                 calls,
                 energy,
             }),
-            Of::Requests(_) => None,
+            Of::Requests(_) | Of::Quality(_) => None,
         }
+    }
+
+    /// Whether it is of a scored text, and not of batches.
+    pub fn is_of_quality(self) -> bool {
+        matches!(self.row().of, Of::Quality(_))
     }
 
     /// Whether it is of whole requests, and not of batches.
@@ -346,10 +418,26 @@ impl Metric {
 
     /// What it is of, in the plural: `requests` or `cells`.
     pub fn work(self) -> &'static str {
-        match self.is_of_requests() {
-            true => "requests",
-            false => "cells",
+        match self.row().of {
+            Of::Batch(_) => "cells",
+            Of::Requests(_) => "requests",
+            Of::Quality(_) => "quality cells",
         }
+    }
+
+    /// What an observation of it is of, in the singular and in the plural.
+    pub fn sample_unit(self) -> [&'static str; 2] {
+        match self.is_of_quality() {
+            true => ["chunk", "chunks"],
+            false => ["process", "processes"],
+        }
+    }
+
+    /// The names of the metrics of a scored text.
+    pub fn names_of_quality() -> String {
+        let of_quality = Self::ALL.iter().filter(|metric| metric.is_of_quality());
+        let names: Vec<&str> = of_quality.map(|metric| metric.name()).collect();
+        names.join(", ")
     }
 
     /// The names of the metrics of requests.
@@ -362,8 +450,17 @@ impl Metric {
     /// The value of a job in one round; none when it has none: no whole answer, or too few of them.
     pub fn of_round(self, answers: &Answers) -> Option<f64> {
         match self.row().of {
-            Of::Batch(_) => None,
             Of::Requests(of) => of(answers).filter(|v| *v > 0.0),
+            Of::Batch(_) | Of::Quality(_) => None,
+        }
+    }
+
+    /// The value of a chunk of a text, positive; none where it has none: the base's own chunk, or one that equals the base's to
+    /// the last digit.
+    pub fn of_chunk(self, scores: &ChunkScores) -> Option<f64> {
+        match self.row().of {
+            Of::Quality(of) => of(scores).filter(|v| *v > 0.0),
+            Of::Batch(_) | Of::Requests(_) => None,
         }
     }
 
@@ -378,9 +475,9 @@ impl Metric {
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
         match self.row().unit {
-            Unit::JoulesPerToken => units::fine(value),
-            Unit::Share => units::percent(value),
-            Unit::TokensPerS => units::significant(value),
+            Unit::JoulesPerToken | Unit::Nats => units::fine(value),
+            Unit::Share | Unit::EqualShare | Unit::Probability => units::percent(value),
+            Unit::TokensPerS | Unit::Perplexity => units::significant(value),
             Unit::Ns => units::duration(value.round() as u64),
         }
     }
@@ -550,7 +647,7 @@ mod tests {
         let alone: Vec<Metric> = Metric::ALL
             .iter()
             .copied()
-            .filter(|m| !m.is_of_requests())
+            .filter(|m| !m.is_of_requests() && !m.is_of_quality())
             .filter(|m| m.of(&case(true, 0), &calls, None).is_none())
             .filter(|m| ![Metric::OverheadNs, Metric::JoulesPerToken].contains(m))
             .collect();
@@ -586,6 +683,29 @@ mod tests {
             ..Answers::default()
         };
         assert_eq!(Metric::RequestTtftP95Ns.of_round(&fewer), None);
+    }
+
+    #[test]
+    fn a_chunk_has_the_values_of_its_scores() {
+        let scores = ChunkScores {
+            n_scored: 4,
+            mean_nll: 2.0_f64.ln(),
+            mean_kld: Some(0.25),
+            same_top: Some(0.75),
+            right_token_rms: Some(0.0),
+        };
+        let of = |m: Metric| m.of_chunk(&scores);
+        assert!((of(Metric::Perplexity).expect("known") - 2.0).abs() < 1e-12);
+        assert_eq!(of(Metric::Kld), Some(0.25));
+        assert_eq!(of(Metric::SameTop), Some(0.75));
+        assert_eq!(of(Metric::RightTokenRms), None, "no logarithm of nothing");
+        assert_eq!(of(Metric::StepNs), None, "of batches");
+        assert_eq!(Metric::Kld.of_round(&Answers::default()), None);
+        assert_eq!(Metric::SameTop.better(), Better::Higher);
+        assert_eq!(
+            Metric::SameTop.words().change("B", 0.05),
+            "B is 5.0% worse in equal top tokens"
+        );
     }
 
     #[test]

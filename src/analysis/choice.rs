@@ -11,7 +11,7 @@ use crate::plan::Axis;
 use crate::plan::Case;
 use crate::run::stop::LEVEL;
 use crate::stats::Interval;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, QualityCellView, RunView};
 
 /// A cell whose throughput is at least this share of the most that was measured is as good: what the last tenth costs
 /// is latency, and the shortest step among such cells decides.
@@ -101,23 +101,101 @@ pub fn settings(view: &RunView, cell: &CellView) -> String {
     chosen.join(", ")
 }
 
-/// The cells that can be chosen between; with limits, only those that keep them.
+/// The cells that can be chosen between; with limits, only those that keep them; where accuracy was measured, only those of files
+/// that keep enough of it, if there are any.
 fn candidates<'a>(view: &'a RunView, slo: Option<&Slo>) -> Vec<&'a CellView> {
-    let curves = comparable(view);
-    let cells = curves.iter().flat_map(|c| c.cells.iter().copied());
+    let mut cells = all_comparable(view);
+    cells.retain(|c| slo.is_none_or(|slo| slo.is_kept_by(c)));
+    for is_left in [
+        is_unknown as fn(&RunView, &CellView) -> bool,
+        loses_too_much,
+    ] {
+        if cells.iter().any(|c| !is_left(view, c)) {
+            cells.retain(|c| !is_left(view, c));
+        }
+    }
     cells
-        .filter(|c| slo.is_none_or(|slo| slo.is_kept_by(c)))
+}
+
+fn all_comparable(view: &RunView) -> Vec<&CellView> {
+    let curves = comparable(view);
+    curves
+        .iter()
+        .flat_map(|c| c.cells.iter().copied())
         .collect()
 }
 
+/// What a cell's file makes of the text; `None` where it was not scored against the base.
+pub fn quality_of<'a>(view: &'a RunView, cell: &CellView) -> Option<&'a QualityCellView> {
+    let quality = view.quality.as_ref()?.of_case(&cell.case)?;
+    quality.loss().is_some().then_some(quality)
+}
+
+/// Whether the accuracy of a cell's file is unknown.
+fn is_unknown(view: &RunView, cell: &CellView) -> bool {
+    quality_of(view, cell).is_none()
+}
+
+fn loses_too_much(view: &RunView, cell: &CellView) -> bool {
+    quality_of(view, cell).is_some_and(|quality| !quality.keeps())
+}
+
+/// The loss of a cell's file, by which files are chosen; those that are not told apart from the kernels' rounding are equal.
+fn loss(view: &RunView, cell: &CellView) -> f64 {
+    match quality_of(view, cell) {
+        Some(quality) if !quality.is_at_floor() => quality.loss().unwrap_or(0.0),
+        _ => 0.0,
+    }
+}
+
+/// Files that were measured and could not be chosen for their accuracy, and why: each once.
+pub fn left_out(view: &RunView) -> Vec<(&str, String)> {
+    let cells = all_comparable(view);
+    let mut found: Vec<(&str, String)> = Vec::new();
+    if cells.iter().all(|c| is_unknown(view, c)) {
+        return found;
+    }
+    let keeps = cells
+        .iter()
+        .any(|c| quality_of(view, c).is_some_and(QualityCellView::keeps));
+    for cell in cells {
+        let why = match quality_of(view, cell) {
+            None => "its accuracy was not measured".to_owned(),
+            Some(quality) if keeps && !quality.keeps() => {
+                let share = quality.same_top().unwrap_or(0.0) * 100.0;
+                format!("it keeps {share:.2}% of the base's top tokens")
+            }
+            Some(_) => continue,
+        };
+        let model = cell.case.model.as_str();
+        if !found.iter().any(|(known, _)| *known == model) {
+            found.push((model, why));
+        }
+    }
+    found
+}
+
+/// Whether several files were measured, and the accuracy of none.
+pub fn is_by_speed_only(view: &RunView) -> bool {
+    let cells = all_comparable(view);
+    let several = cells.iter().any(|c| c.case.model != cells[0].case.model);
+    several && cells.iter().all(|c| is_unknown(view, c))
+}
+
 /// The cell with the shortest step among those whose throughput is [`GOOD_ENOUGH`], of the cells that keep the limits; none
-/// when there are none such.
+/// when there are none such. Where accuracy was measured, of the file that loses least among them.
 pub fn for_all<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a>> {
     let cells = candidates(view, slo);
     let most = *cells.iter().max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     let enough = GOOD_ENOUGH * rate(most);
-    let good = cells.iter().filter(|c| rate(c) >= enough);
-    let cell = *good.min_by_key(|c| (c.median_step_ns(), c.case.n_seq))?;
+    let good: Vec<&CellView> = cells
+        .iter()
+        .copied()
+        .filter(|c| rate(c) >= enough)
+        .collect();
+    let cell = *least_loss(view, good)
+        .iter()
+        .min_by_key(|c| (c.median_step_ns(), c.case.n_seq))?;
     let differs = cell.case != most.case;
     Some(CellChoice {
         cell,
@@ -127,14 +205,32 @@ pub fn for_all<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a
     })
 }
 
+/// The cells whose file loses least; all of them where accuracy is unknown.
+fn least_loss<'a>(view: &RunView, mut cells: Vec<&'a CellView>) -> Vec<&'a CellView> {
+    let least = cells
+        .iter()
+        .map(|c| loss(view, c))
+        .fold(f64::INFINITY, f64::min);
+    cells.retain(|c| loss(view, c) <= least);
+    cells
+}
+
 /// The cell to run for a single user: the shortest step with the smallest batch that keeps the limits.
 pub fn for_one<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a>> {
     let cells = candidates(view, slo);
     let least = cells.iter().map(|c| c.case.n_seq).min()?;
-    let cell = *cells
-        .iter()
-        .filter(|c| c.case.n_seq == least)
-        .min_by_key(|c| c.median_step_ns())?;
+    let alone = cells.iter().copied().filter(|c| c.case.n_seq == least);
+    let alone: Vec<&CellView> = alone.collect();
+    let cell = match alone.iter().any(|c| is_unknown(view, c)) {
+        true => *alone.iter().min_by_key(|c| c.median_step_ns())?,
+        false => {
+            let most = alone.iter().map(|c| rate(c)).fold(0.0, f64::max);
+            let good = alone.into_iter().filter(|c| rate(c) >= GOOD_ENOUGH * most);
+            *least_loss(view, good.collect())
+                .iter()
+                .min_by_key(|c| c.median_step_ns())?
+        }
+    };
     Some(CellChoice {
         cell,
         most: cell,

@@ -6,6 +6,7 @@
 //! | which file and which batch size | [`choice`] |
 //! | what bounds a step | [`bottleneck`], with [`theory`] where the machine's ceilings are known |
 //! | how many users within limits | [`capacity`] |
+//! | which precision: speed against accuracy | [`precision`] |
 //! | whether a harder question, or a temperature, costs more | [`difficulty`] |
 //! | how long requests take, how many at once | [`requests`] |
 //! | how targets that served the same jobs differ | [`live`] |
@@ -21,6 +22,7 @@ pub(crate) mod curve;
 pub(crate) mod difficulty;
 pub(crate) mod findings;
 pub(crate) mod live;
+pub(crate) mod precision;
 pub(crate) mod requests;
 pub mod theory;
 mod widths;

@@ -57,8 +57,8 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     )?;
     let sides = prepare_sides(args)?;
     ensure!(
-        !args.metric.is_of_requests(),
-        "--metric {}: ab measures cells; `ggufbench compare` compares two runs of requests by it",
+        !args.metric.is_of_requests() && !args.metric.is_of_quality(),
+        "--metric {}: ab measures the speed of cells; `ggufbench compare` compares two runs by it",
         args.metric
     );
     if args.metric == Metric::JoulesPerToken {

@@ -64,6 +64,40 @@ pub enum CompareError {
         short(run)
     )]
     NoRequests { run: String, metric: Metric },
+    /// A metric of a scored text, and a side that has scored none.
+    #[error(
+        "{}: has no quality cells, and {metric} is a metric of a scored text; `ggufbench quality` scores one",
+        short(run)
+    )]
+    NoQuality { run: String, metric: Metric },
+    /// A side whose quality cells have no value.
+    #[error(
+        "{}: no quality cell has {metric}: it needs scored chunks, and all but perplexity need those of a base with the same \
+         tokens",
+        short(run)
+    )]
+    NoChunks { run: String, metric: Metric },
+    /// A metric of cells, and a run that has only scored a text.
+    #[error(
+        "{}: has quality cells only; name a --metric of a scored text: {}",
+        short(run),
+        Metric::names_of_quality()
+    )]
+    OnlyQuality { run: String },
+    /// Scores of different texts.
+    #[error(
+        "{} and {} scored different texts ({}, {})",
+        short(a),
+        short(b),
+        short(text_a),
+        short(text_b)
+    )]
+    DifferentTexts {
+        a: String,
+        b: String,
+        text_a: String,
+        text_b: String,
+    },
     /// A side whose jobs have too few whole answers.
     #[error(
         "{}: no job has {metric}: it needs whole answers, and a percentile at least 59 of them in a round (--n-requests, or \

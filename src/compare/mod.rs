@@ -112,6 +112,16 @@ pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
             CompareError::NoRequests { run, metric }
         }
         metric if metric.is_of_requests() => CompareError::TooFewAnswers { run, metric },
+        metric if metric.is_of_quality() && side.header.quality.is_none() => {
+            CompareError::NoQuality { run, metric }
+        }
+        metric if metric.is_of_quality() => CompareError::NoChunks { run, metric },
+        _ if side.header.quality.is_some()
+            && !has_requests
+            && side.header.plan.cases.is_empty() =>
+        {
+            CompareError::OnlyQuality { run }
+        }
         _ if has_requests && side.header.plan.cases.is_empty() => CompareError::NoCells { run },
         _ => return Ok(()),
     })
@@ -124,6 +134,7 @@ pub(crate) fn has_values(side: &Side) -> Result<(), CompareError> {
 pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Comparison, CompareError> {
     has_values(a)?;
     has_values(b)?;
+    same_text(a, b)?;
     let paired = a.is_paired_with(b);
     let until_decided = pair::tolerance(a, b);
     let same_within = options.same_within.or(until_decided).unwrap_or(SAME_WITHIN);
@@ -178,6 +189,24 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
         b: b.label.clone(),
         rows,
     })
+}
+
+/// Checks that scores are of one text.
+fn same_text(a: &Side, b: &Side) -> Result<(), CompareError> {
+    let texts = (a.header.quality.as_ref(), b.header.quality.as_ref());
+    match texts {
+        (Some(of_a), Some(of_b))
+            if a.metric.is_of_quality() && of_a.text_sha256 != of_b.text_sha256 =>
+        {
+            Err(CompareError::DifferentTexts {
+                a: a.label.clone(),
+                b: b.label.clone(),
+                text_a: of_a.text.clone(),
+                text_b: of_b.text.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What else differs between the sides.

@@ -7,12 +7,13 @@ use super::CompareError;
 use super::axis::{CellAxis, ComparedAxis};
 use super::samples::{CellKey, RepetitionValue, Samples};
 use crate::host::{EnergySource, HostWarning};
-use crate::metric::{Answers, Metric};
+use crate::metric::{Answers, ChunkScores, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::{Ending, Job};
+use crate::view::quality::QualityCollector;
 use crate::view::requests::{RequestView, n_generated};
 
 /// A run, or a slice of one.
@@ -53,10 +54,48 @@ impl Side {
     /// # Errors
     /// The record's.
     pub fn read(run: &Path, metric: Metric) -> Result<Self, RecordError> {
+        if metric.is_of_quality() {
+            return Self::read_quality(run, metric);
+        }
         match metric.is_of_requests() {
             true => Self::read_requests(run, metric),
             false => Self::read_cells(run, metric),
         }
+    }
+
+    /// Quality cells: a chunk of the text is a replicate. It is computed without chance, so nothing disturbs its value.
+    fn read_quality(run: &Path, metric: Metric) -> Result<Self, RecordError> {
+        let mut lines = QualityCollector::default();
+        let header = jsonl::read(run, |line| match line {
+            Line::Chunk(chunk) => lines.note_chunk(*chunk),
+            Line::Quality(outcome) => lines.note_outcome(*outcome),
+            _ => {}
+        })?;
+        let scores = header.quality.as_ref().map(|plan| lines.scores(plan));
+        let samples = |(case, chunks): (Case, BTreeMap<u32, ChunkScores>)| {
+            let mut samples = Samples::of(CellKey::of_case(&case));
+            for (chunk, scores) in chunks {
+                if let Some(value) = metric.of_chunk(&scores) {
+                    let is_disturbed = false;
+                    samples.push(
+                        chunk,
+                        RepetitionValue {
+                            value,
+                            is_disturbed,
+                        },
+                    );
+                }
+            }
+            samples
+        };
+        let cells = scores.into_iter().flatten().map(samples);
+        let cells = cells.filter(|s| s.replicates().next().is_some()).collect();
+        Ok(Self {
+            label: header.run.clone(),
+            header,
+            metric,
+            cells,
+        })
     }
 
     fn read_cells(run: &Path, metric: Metric) -> Result<Self, RecordError> {
@@ -171,14 +210,21 @@ impl Side {
 
     /// Whether the run was to do work of the metric's kind.
     pub fn has_work(&self) -> bool {
+        if self.metric.is_of_quality() {
+            return self.header.quality.is_some();
+        }
         match self.metric.is_of_requests() {
             true => self.header.requests.is_some(),
             false => !self.header.plan.cases.is_empty(),
         }
     }
 
-    /// Whether replicates of the two are pairs: both are of one run, or were measured in turns.
+    /// Whether replicates of the two are pairs: both are of one run, were measured in turns, or are chunks of the same text.
     pub fn is_paired_with(&self, other: &Self) -> bool {
+        if self.metric.is_of_quality() {
+            let text = |side: &Side| Some(side.header.quality.as_ref()?.text_sha256.clone());
+            return text(self) == text(other);
+        }
         fn identity(side: &Side) -> (&str, &str, &str) {
             let h = &side.header;
             let name = h.pair.as_ref().map_or(&h.run, |pair| &pair.id);

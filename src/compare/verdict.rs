@@ -9,9 +9,9 @@ use crate::stats::sequential::{MOST_MORE_PAIRS, PairDecision, PairVerdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
 pub enum ChangeVerdict {
-    /// B takes less time or less energy, or its share is lower.
+    /// B takes less time or less energy, its share is lower, or it loses less.
     Faster,
-    /// B takes more time or more energy, or its share is higher.
+    /// B takes more time or more energy, its share is higher, or it loses more.
     Slower,
     /// The whole interval is within the changes that do not matter.
     Same,
@@ -73,7 +73,10 @@ impl ChangeVerdict {
         match self {
             Self::Same => format!("same within {}", percent(same_within)),
             Self::CannotTell { more_processes } => {
-                format!("cannot tell ({})", would_need(more_processes))
+                format!(
+                    "cannot tell ({})",
+                    would_need_of(more_processes, metric.sample_unit())
+                )
             }
             Self::NoRegression => format!("no regression beyond {}", percent(same_within)),
             Self::NotDecided { more_pairs } => {
@@ -125,10 +128,15 @@ pub fn would_need_pairs(more_pairs: Option<usize>) -> String {
 
 /// `would need 4 more processes`.
 pub fn would_need(more_processes: Option<usize>) -> String {
-    match more_processes {
-        Some(1) => "would need 1 more process".to_owned(),
-        Some(n) => format!("would need {n} more processes"),
-        None => format!("would need more than {} processes", change::MOST_PROCESSES),
+    would_need_of(more_processes, ["process", "processes"])
+}
+
+/// The same of another unit, in the singular and in the plural.
+fn would_need_of(more_units: Option<usize>, [one, several]: [&str; 2]) -> String {
+    match more_units {
+        Some(1) => format!("would need 1 more {one}"),
+        Some(n) => format!("would need {n} more {several}"),
+        None => format!("would need more than {} {several}", change::MOST_PROCESSES),
     }
 }
 

@@ -177,7 +177,11 @@ impl Pencil<'_, '_> {
                 }
                 self.path(&path, &colour, 18, dashes(series.look));
             }
-            Mark::Line => self.path(&of(&places), &colour, 18, dashes(series.look)),
+            Mark::Line => {
+                let joined = places.iter().filter(|(point, _)| !point.is_hollow);
+                let joined: Vec<(i32, i32)> = joined.map(|(_, place)| *place).collect();
+                self.path(&joined, &colour, 18, dashes(series.look));
+            }
             Mark::Thin => self.path(&of(&places), &colour, 12, ""),
             Mark::Dashed => self.path(&of(&places), &colour, 14, "5 4"),
             Mark::Points => {}
@@ -235,8 +239,16 @@ impl Pencil<'_, '_> {
             ));
         }
         if matches!(series.mark, Mark::Line | Mark::Points) {
-            self.page
-                .write(format_args!("{}", shape(series.look, (x, y), colour)));
+            let filled = shape(series.look, (x, y), colour);
+            let paper = self.page.colour(ColourRole::Background);
+            let shape = match point.is_hollow {
+                true => filled.replace(
+                    &format!("style=\"fill:{colour}\""),
+                    &format!("style=\"fill:{paper};stroke:{colour}\" stroke-width=\"1.5\""),
+                ),
+                false => filled,
+            };
+            self.page.write(format_args!("{shape}"));
         }
         if point.tip.is_some() {
             self.page.write(format_args!("</g>\n"));

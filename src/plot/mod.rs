@@ -1,5 +1,5 @@
 //! Figures: what is to be seen of a run ([`batch`], [`latency`], [`length`], [`resources`],
-//! [`roofline`], [`requests`]), as data, and one way of
+//! [`roofline`], [`requests`], [`precision`]), as data, and one way of
 //! drawing it ([`svg`], [`png`](fn@png)).
 //!
 //! A [`Figure`] holds values in the units of its axes and knows no colours or pixels. A figure whose data a run lacks
@@ -14,6 +14,7 @@ pub(crate) mod latency;
 mod legend;
 pub(crate) mod length;
 mod png;
+pub(crate) mod precision;
 pub(crate) mod requests;
 pub(crate) mod resources;
 pub(crate) mod roofline;
@@ -40,7 +41,7 @@ use crate::view::Estimate;
 pub const MOST_SERIES: usize = 8;
 
 /// The name of every figure there is.
-pub const IDS: [&str; 21] = [
+pub const IDS: [&str; 22] = [
     "throughput",
     "latency",
     "tradeoff",
@@ -62,6 +63,7 @@ pub const IDS: [&str; 21] = [
     "concurrent_impact",
     "concurrent_latency",
     "requests_over_time",
+    "precision_tradeoff",
 ];
 
 /// The [`Series::look`] of what the others are held against.
@@ -214,6 +216,8 @@ pub struct PlotPoint {
     pub until: Option<f64>,
     /// What stands beside it, where there is room.
     pub label: Option<String>,
+    /// Whether it is drawn hollow, beside the line that joins the others.
+    pub is_hollow: bool,
     /// What the pointer is told; without it the point is not found by it.
     pub tip: Option<String>,
 }

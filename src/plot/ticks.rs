@@ -154,6 +154,9 @@ fn logarithmic(least: f64, most: f64) -> ((f64, f64), Vec<f64>) {
 
 /// A round number as short as it can be said.
 pub(super) fn number(v: f64) -> String {
+    if v != 0.0 && v.abs() < 0.99e-5 {
+        return format!("{v:.0e}");
+    }
     let text = format!("{v:.6}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     match text {
@@ -204,6 +207,13 @@ mod tests {
         let ready = DrawnAxis::of(&axis, batches.into_iter()).thinned(200, 13);
         let labels: Vec<String> = ready.ticks.iter().map(|t| ready.label(*t)).collect();
         assert_eq!(labels, ["1", "2", "4", "8", "100"]);
+    }
+
+    #[test]
+    fn what_is_far_below_one_has_an_exponent() {
+        assert_eq!(number(0.00001), "0.00001");
+        assert_eq!(number(0.000002), "2e-6");
+        assert_eq!(number(0.0), "0");
     }
 
     #[test]

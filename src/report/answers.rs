@@ -9,7 +9,7 @@ use super::text::{cut_end, paragraph, plain, quoted, width as width_of};
 use super::view::RunView;
 use crate::analysis::capacity::Slo;
 use crate::analysis::theory::Theory;
-use crate::analysis::{Answer, Finding, findings, requests};
+use crate::analysis::{Answer, Finding, findings, precision, requests};
 
 /// The most columns of an answer, before it is wrapped.
 const ANSWER_COLUMNS: usize = 400;
@@ -41,6 +41,7 @@ impl RunAnswers {
         if super::shows_cells(view) {
             answers.extend(findings::brief(view, theory, slo));
         }
+        answers.extend(precision::brief(view));
         Self {
             brief: answers,
             lead: lab::lead(view, theory, slo),

@@ -30,6 +30,12 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
         }
     }
     lines.push(("cells", axes::constants(&cases)));
+    if let Some(quality) = &view.quality {
+        lines.push(("text", super::quality::of_run(quality)));
+        if cases.is_empty() {
+            lines.push(("settings", super::quality::constants(quality)));
+        }
+    }
     if let Some(requests) = &view.requests {
         lines.push(("requests", super::requests::of_run(view, requests)));
     }
@@ -42,7 +48,7 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
 
 fn run(view: &RunView) -> String {
     let h = &view.header;
-    if view.cells.is_empty() && view.requests.is_some() {
+    if view.cells.is_empty() && (view.requests.is_some() || view.quality.is_some()) {
         return format!("{}, {}", h.run, h.started_at);
     }
     let replicates = plural(h.plan.protocol.replicates, "process", "processes");

@@ -191,6 +191,12 @@ pub(super) fn listed(label: &str, cells: &[CaseId]) -> Option<Note> {
 fn compared(c: &Comparison) -> String {
     let n = u32::try_from(c.rows.len()).unwrap_or(u32::MAX);
     let what = format!("{}, {}", c.metric, plural(n, "cell", "cells"));
+    if c.metric.is_of_quality() {
+        return match c.paired {
+            true => format!("{what}; chunks of the text as pairs"),
+            false => format!("{what}; chunks of the text"),
+        };
+    }
     if c.until_decided {
         format!("{what}; pairs until decided, sides in random order")
     } else if c.paired {
@@ -216,10 +222,21 @@ fn legend(c: &Comparison) -> String {
             words.how_much("B"),
         );
     }
+    let [unit, units] = c.metric.sample_unit();
+    let (medians, more) = match c.metric.is_of_quality() {
+        true => (
+            format!(
+                "values of {units}; A and B are their medians, where the table of a run has the figure of \
+                          the whole text"
+            ),
+            "--chunks",
+        ),
+        false => (format!("medians of {units}"), "--replicates"),
+    };
     format!(
-        "{}: {}, relative to A, from medians of processes. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, \
-         +1 when {} in every process. Changes within {} do not matter. (+N): would need about N more processes a side \
-         (--replicates).{cost}",
+        "{}: {}, relative to A, from {medians}. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, \
+         +1 when {} in every {unit}. Changes within {} do not matter. (+N): would need about N more {units} a side \
+         ({more}).{cost}",
         words.heading,
         words.how_much("B"),
         words.more("B"),

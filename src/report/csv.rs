@@ -95,7 +95,7 @@ pub fn write(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
     csv.flush()
 }
 
-fn flatten(key: String, value: Value, flat: &mut HashMap<String, String>) {
+pub(super) fn flatten(key: String, value: Value, flat: &mut HashMap<String, String>) {
     match value {
         Value::Object(inner) => {
             for (name, value) in inner {

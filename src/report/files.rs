@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::view::RunView;
-use super::{csv, csv_tables, lab, requests, shows_cells};
+use super::{csv, csv_tables, lab, quality, requests, shows_cells};
 use crate::file::{self, OutputFile, Replace, is_stream};
 use crate::plot;
 
@@ -18,6 +18,9 @@ pub const CSV_NAME: &str = "cells.csv";
 /// Name of the table of requests, beside the table of cells.
 pub const REQUESTS_CSV_NAME: &str = "requests.csv";
 
+/// Name of the table of quality cells, beside the table of cells.
+pub const QUALITY_CSV_NAME: &str = "quality.csv";
+
 /// ReportFiles of a report, where each is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReportFiles {
@@ -25,7 +28,7 @@ pub struct ReportFiles {
     pub html: Option<PathBuf>,
     /// The document; its plots go into a folder beside it.
     pub markdown: Option<PathBuf>,
-    /// A row for each cell; beside it stands a file with a row for each request, where there are any.
+    /// A row for each cell; beside it stand files with a row for each request and for each quality cell, where there are any.
     pub csv: Option<PathBuf>,
     /// Whether files of the same names go that no report of this program is.
     pub force: bool,
@@ -118,7 +121,7 @@ pub fn write_files(
     Ok(written)
 }
 
-/// The tables, each with its file. What is no regular file gets both, one after the other.
+/// The tables, each with its file. What is no regular file gets all of them, one after the other.
 fn csv_files(view: &RunView, files: &ReportFiles) -> Result<Vec<(PathBuf, Vec<u8>)>, ReportError> {
     let Some(path) = &files.csv else {
         return Ok(Vec::new());
@@ -143,6 +146,10 @@ fn csv_files(view: &RunView, files: &ReportFiles) -> Result<Vec<(PathBuf, Vec<u8
     if let Some(requests) = &view.requests {
         let fill = |out: &mut Vec<u8>| requests::csv::write(view, requests, out);
         tables.push(written(&beside(path).join(REQUESTS_CSV_NAME), &fill)?);
+    }
+    if let Some(of_text) = &view.quality {
+        let fill = |out: &mut Vec<u8>| quality::csv(view, of_text, out);
+        tables.push(written(&beside(path).join(QUALITY_CSV_NAME), &fill)?);
     }
     Ok(tables)
 }
@@ -171,6 +178,9 @@ fn check_all(
         }
         if view.requests.is_some() && !is_stream(path) {
             file::check(&beside(path).join(REQUESTS_CSV_NAME), files.replace(is_csv))?;
+        }
+        if view.quality.is_some() && !is_stream(path) {
+            file::check(&beside(path).join(QUALITY_CSV_NAME), files.replace(is_csv))?;
         }
     }
     if let Some(folder) = plots {

@@ -1,5 +1,6 @@
-//! The table for programs: `-o json` is one array, `-o jsonl` one object a line; an object per cell, and after them one
-//! per job and target. What has a `case_id` is a cell, what has a `job` is one.
+//! The table for programs: `-o json` is one array, `-o jsonl` one object a line; an object per cell, after them one
+//! per job and target, and after these one per quality cell. What has a `case_id` is a cell, what has a `job` is one, what has a
+//! `quality_cell` is a quality cell.
 
 use std::io::{self, Write};
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use super::answers::{AnswerRow, RunAnswers};
 use super::notes::run_warnings;
+use super::quality::QualityRow;
 use super::requests::row::JobRow;
 use super::row::CellRow;
 use super::view::RunView;
@@ -42,7 +44,7 @@ pub fn lines(view: &RunView, answers: &RunAnswers, out: &mut dyn Write) -> io::R
     })
 }
 
-/// A cell or a job, and what its run says.
+/// A cell, a job or a quality cell, and what its run says.
 #[derive(Serialize)]
 struct WithAnswers<'a, R> {
     #[serde(flatten)]
@@ -51,18 +53,24 @@ struct WithAnswers<'a, R> {
     answers: &'a [AnswerRow<'a>],
 }
 
-/// Every object as JSON: cells, then jobs.
+/// Every object as JSON: cells, then jobs, then quality cells.
 fn each(
     view: &RunView,
     answers: &RunAnswers,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let answers = &answers.rows();
-    for row in CellRow::all(view, &run_warnings(view)) {
+    let warnings = run_warnings(view);
+    for row in CellRow::all(view, &warnings) {
         take(&json(&WithAnswers { row, answers })?)?;
     }
     if let Some(requests) = &view.requests {
         for row in JobRow::all(view, requests) {
+            take(&json(&WithAnswers { row, answers })?)?;
+        }
+    }
+    if let Some(quality) = &view.quality {
+        for row in QualityRow::all(view, quality, &warnings) {
             take(&json(&WithAnswers { row, answers })?)?;
         }
     }

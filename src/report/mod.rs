@@ -21,6 +21,7 @@ pub mod night;
 mod notes;
 pub mod prediction;
 pub mod progress;
+mod quality;
 mod requests;
 mod row;
 mod suggest;
@@ -57,9 +58,9 @@ pub enum Output {
     Table,
     /// Markdown
     Md,
-    /// Comma-separated values, one row a cell, or a request, with a header
+    /// Comma-separated values, one row a cell, a request, or a quality cell, with a header
     Csv,
-    /// One JSON array with an object per cell, and per job of requests and target
+    /// One JSON array with an object per cell, per job of requests and target, and per quality cell
     Json,
     /// The same, one JSON object a line
     Jsonl,
@@ -102,25 +103,31 @@ pub fn print(
     out.flush()
 }
 
-/// The tables of cells and of requests in one stream.
+/// The tables of cells, of requests and of quality cells in one stream.
 fn csv_tables(view: &RunView, out: &mut dyn Write) -> io::Result<()> {
-    if shows_cells(view) {
+    let has_cells = shows_cells(view);
+    if has_cells {
         csv::write(view, out)?;
     }
+    // An empty line parts one from the next.
+    let part = |is_first: bool| if is_first { b"".as_slice() } else { b"\n" };
     if let Some(requests) = &view.requests {
-        // An empty line parts the two.
-        out.write_all(if shows_cells(view) { b"\n" } else { b"" })?;
+        out.write_all(part(!has_cells))?;
         requests::csv::write(view, requests, out)?;
+    }
+    if let Some(quality) = &view.quality {
+        out.write_all(part(!has_cells && view.requests.is_none()))?;
+        quality::csv(view, quality, out)?;
     }
     Ok(())
 }
 
-/// Whether a run's cells are shown: a run of requests only has none to show, nor to miss.
+/// Whether a run's cells are shown: a run of requests or of a scored text only has none to show, nor to miss.
 fn shows_cells(view: &RunView) -> bool {
-    !view.cells.is_empty() || view.requests.is_none()
+    !view.cells.is_empty() || (view.requests.is_none() && view.quality.is_none())
 }
 
-/// The tables for people: of cells, of requests, or of both.
+/// The tables for people: of cells, of requests, of quality cells.
 pub(crate) fn terminal_text(view: &RunView, width: usize, colour: bool) -> String {
     let documents = documents(view, Detail::of_width(width));
     let texts: Vec<String> = documents
@@ -140,7 +147,14 @@ fn documents(view: &RunView, detail: Detail) -> Vec<Document> {
     let of_cells = shows_cells(view).then(|| cells::document(view, detail));
     let requests = view.requests.iter();
     let of_requests = requests.flat_map(|r| requests::documents(view, r, !shows_cells(view)));
-    of_cells.into_iter().chain(of_requests).collect()
+    let is_alone = !shows_cells(view) && view.requests.is_none();
+    let quality = view.quality.iter();
+    let of_quality = quality.map(|q| quality::document(view, q, is_alone));
+    of_cells
+        .into_iter()
+        .chain(of_requests)
+        .chain(of_quality)
+        .collect()
 }
 
 /// Writes documents, one under the other, in the asked form; `data` is what programs get of them.

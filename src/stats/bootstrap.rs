@@ -25,31 +25,47 @@ pub fn bca(
     resamples: usize,
     seed: u64,
 ) -> Option<Interval> {
-    if values.len() < 2 || !all_finite(values) {
+    if !all_finite(values) {
+        return None;
+    }
+    let drawn = |units: &[usize]| {
+        let drawn: Vec<f64> = units.iter().map(|unit| values[*unit]).collect();
+        statistic(&drawn)
+    };
+    bca_over_units(values.len(), drawn, level, resamples, seed)
+}
+
+/// The same over independent units that each hold several values: `statistic` is given the numbers of the drawn units, each
+/// as often as it was drawn.
+pub fn bca_over_units(
+    n_units: usize,
+    statistic: impl Fn(&[usize]) -> f64,
+    level: f64,
+    resamples: usize,
+    seed: u64,
+) -> Option<Interval> {
+    if n_units < 2 {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut draw = vec![0.0; values.len()];
+    let mut draw = vec![0; n_units];
     let replicates = (0..resamples)
         .map(|_| {
-            resample(values, &mut draw, &mut rng);
+            for slot in &mut draw {
+                *slot = rng.random_range(0..n_units);
+            }
             statistic(&draw)
         })
         .collect();
-    let jackknife: Vec<f64> = (0..values.len())
+    let all: Vec<usize> = (0..n_units).collect();
+    let jackknife: Vec<f64> = (0..n_units)
         .map(|left_out| {
-            let mut rest = values.to_vec();
+            let mut rest = all.clone();
             rest.remove(left_out);
             statistic(&rest)
         })
         .collect();
-    adjusted(statistic(values), replicates, &jackknife, level)
-}
-
-fn resample(from: &[f64], into: &mut [f64], rng: &mut ChaCha8Rng) {
-    for slot in into {
-        *slot = from[rng.random_range(0..from.len())];
-    }
+    adjusted(statistic(&all), replicates, &jackknife, level)
 }
 
 /// The BCa interval from the replicates and the jackknife values (Efron & Tibshirani, equations 14.9 to 14.15).
@@ -156,6 +172,17 @@ mod tests {
             bca(&SPATIAL, mean, 0.95, 500, 7),
             bca(&SPATIAL, mean, 0.95, 500, 8)
         );
+    }
+
+    #[test]
+    fn units_of_one_value_are_the_values() {
+        let variance = |units: &[usize]| {
+            let drawn: Vec<f64> = units.iter().map(|unit| SPATIAL[*unit]).collect();
+            plug_in_variance(&drawn)
+        };
+        let of_units = bca_over_units(SPATIAL.len(), variance, 0.9, 500, 3);
+        assert_eq!(of_units, bca(&SPATIAL, plug_in_variance, 0.9, 500, 3));
+        assert_eq!(bca_over_units(1, |_| 1.0, 0.9, 500, 3), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod coverage;
 #[cfg(test)]
 mod properties;
 
-pub use bootstrap::bca;
+pub use bootstrap::{bca, bca_over_units};
 pub use histogram::LatencyHistogram;
 pub use interval::{Interval, median_interval};
 pub use summary::Summary;

@@ -9,7 +9,9 @@ use super::energy::EnergyFacts;
 use super::estimate::Estimate;
 use super::usage::{UsageCollector, UsageFacts};
 use super::warning::Disturbances;
-use super::{CellOutcome, CellView, Failure, Intervals, RepetitionTime, RunView, Steps, requests};
+use super::{
+    CellOutcome, CellView, Failure, Intervals, RepetitionTime, RunView, Steps, quality, requests,
+};
 use crate::host::EnergySource;
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
@@ -35,6 +37,7 @@ pub(super) struct Collector {
     /// How each run read so far ended.
     ends: Vec<Option<EndLine>>,
     requests: requests::Collector,
+    quality: quality::QualityCollector,
 }
 
 /// Numbers of processes, replicates or rounds: those of a run follow the ones of the runs read before it, so that no two
@@ -134,7 +137,9 @@ impl Collector {
             *last = end;
         }
         match line {
-            Line::Run(_) | Line::End(_) | Line::Chunk(_) | Line::Quality(_) => {}
+            Line::Run(_) | Line::End(_) => {}
+            Line::Chunk(line) => self.quality.note_chunk(*line),
+            Line::Quality(line) => self.quality.note_outcome(*line),
             Line::Target(line) => self.requests.note_target(*line),
             Line::Request(line) => self.requests.note_request(*line),
             Line::Job(line) => self.requests.note_job(*line),
@@ -205,6 +210,9 @@ impl Collector {
         RunView {
             record,
             requests: self.requests.finish(header.requests.as_ref()),
+            quality: self
+                .quality
+                .finish(header.quality.as_ref(), &header.plan.models),
             header,
             also,
             cells,

@@ -9,9 +9,9 @@ use crate::stats::{Interval, median_interval, summary};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
     /// The median over processes of each one's median over its repetitions; of requests the figure over all of them, and of
-    /// a rate the median over rounds.
+    /// a rate the median over rounds; of a scored text the figure over all its chunks.
     pub value: f64,
-    /// The units are processes; repetitions, or rounds, where there is one process.
+    /// The units are processes; repetitions, or rounds, where there is one process; chunks of a text.
     pub interval: Option<Interval>,
 }
 

@@ -1,5 +1,6 @@
 //! Runs made by hand, for the tests of this room.
 
+pub mod quality;
 pub mod requests;
 
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub fn model(name: &str) -> ModelFacts {
         architecture: "llama".to_owned(),
         general_name: Some("SmolLM2 135M".to_owned()),
         file_type: "Q4_0".to_owned(),
+        requantized_from: None,
         n_params: 134_515_008,
         n_matmul_params: 134_479_872,
         n_expert_params: 0,
@@ -63,7 +65,6 @@ pub fn model(name: &str) -> ModelFacts {
         n_ctx_train: Some(8192),
         n_expert: None,
         n_expert_used: None,
-        requantized_from: None,
         tied_embeddings: true,
         tensor_bytes: 89_967_104,
         bytes_by_type: [("Q4_0".to_owned(), 89_967_104)].into(),

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use super::RunView;
 use super::collect::Collector;
+use super::quality::chunk_tokens;
 use crate::compare::difference::Difference;
+use crate::plan::Case;
 use crate::record::RunHeader;
 use crate::record::jsonl::{self, RecordError};
+use crate::record::quality::{QualityPlan, QualityRole};
 use crate::request::Job;
 use crate::text::short;
 
@@ -80,7 +83,34 @@ fn serious(header: &RunHeader, other: &RunHeader) -> Vec<String> {
         unlike.dedup();
     }
     let unlike = unlike.iter().map(|job| format!("job {}", short(job)));
-    serious.chain(unlike).collect()
+    serious
+        .chain(unlike)
+        .chain(other_text(header, other))
+        .collect()
+}
+
+/// Scores of another text, or against another base, are no further chunks of the same.
+fn other_text(header: &RunHeader, other: &RunHeader) -> Option<String> {
+    let (ours, theirs) = (header.quality.as_ref()?, other.quality.as_ref()?);
+    if ours.text_sha256 != theirs.text_sha256 {
+        let (a, b) = (short(&ours.text), short(&theirs.text));
+        return Some(format!("texts that were scored: {a}, {b}"));
+    }
+    // One for each length of chunks.
+    let bases = |plan: &QualityPlan| -> Vec<Case> {
+        let bases = plan.cells.iter().filter(|c| c.role == QualityRole::Base);
+        bases.map(|cell| cell.case.clone()).collect()
+    };
+    let differs = |(a, b): &(&Case, &Case)| chunk_tokens(a) == chunk_tokens(b) && a != b;
+    let (a, b) = (bases(ours), bases(theirs));
+    let mut pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
+    let (a, b) = pairs.find(differs)?;
+    let name = |case: &Case| short(case.id().as_str());
+    Some(format!(
+        "bases of the scored text: {}, {}",
+        name(a),
+        name(b)
+    ))
 }
 
 fn merge(header: &mut RunHeader, other: &RunHeader) {
@@ -92,6 +122,13 @@ fn merge(header: &mut RunHeader, other: &RunHeader) {
     add_new(&mut header.warnings, &other.warnings, PartialEq::eq);
     match (&mut header.requests, &other.requests) {
         (Some(plan), Some(other)) => plan.merge(other),
+        (plan @ None, Some(other)) => *plan = Some(other.clone()),
+        (_, None) => {}
+    }
+    match (&mut header.quality, &other.quality) {
+        (Some(plan), Some(other)) => {
+            add_new(&mut plan.cells, &other.cells, |a, b| a.case == b.case);
+        }
         (plan @ None, Some(other)) => *plan = Some(other.clone()),
         (_, None) => {}
     }

@@ -10,6 +10,7 @@ mod estimate;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod merge;
+pub(crate) mod quality;
 mod repetition;
 pub(crate) mod requests;
 mod steps;
@@ -28,6 +29,7 @@ use collect::Collector;
 pub(crate) use cell::{CellOutcome, CellView, Failure, Intervals, StepTimes};
 pub(crate) use energy::{CellEnergy, why_unmeasurable};
 pub(crate) use estimate::Estimate;
+pub(crate) use quality::{QualityCellView, QualityView};
 pub(crate) use repetition::RepetitionTime;
 pub(crate) use requests::RequestsView;
 pub(crate) use steps::Steps;
@@ -47,6 +49,8 @@ pub struct RunView {
     pub cells: Vec<CellView>,
     /// Its requests; none for a run of cells only.
     pub requests: Option<RequestsView>,
+    /// The text it scored; none for a run that measured speed alone.
+    pub quality: Option<QualityView>,
     /// How the run ended; none when it is still going on, or was cut off.
     pub end: Option<EndLine>,
     /// What energy costs, where the reader has given a price; not in the record.
@@ -96,6 +100,7 @@ impl RunView {
         self.cells
             .iter()
             .any(|c| c.outcome.is_failure() || c.failures.iter().any(went_wrong))
+            || self.quality.as_ref().is_some_and(QualityView::any_failed)
     }
 
     /// Whether there is a measured cell.
@@ -114,6 +119,10 @@ impl RunView {
                     .iter()
                     .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
         }) || self.requests_can_be_resumed()
+            || self
+                .quality
+                .as_ref()
+                .is_some_and(QualityView::can_be_resumed)
     }
 
     /// Whether a job has fewer whole rounds than planned.

@@ -38,6 +38,10 @@ pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> 
             answers.push(Answer::new("no limits", text));
         }
     }
+    if choice::is_by_speed_only(view) {
+        let text = "speed only: quality was not measured";
+        answers.push(Answer::new("accuracy", text));
+    }
     let mut cells = vec![all.as_ref().unwrap_or(&without).cell];
     cells.extend(one.map(|o| o.cell));
     cells.dedup_by(|a, b| a.case == b.case);

@@ -12,6 +12,7 @@ use super::bottleneck::{self, Bottleneck};
 use super::capacity::{Slo, capacity};
 use super::choice::{self, CellChoice, GOOD_ENOUGH, Rival, rate};
 use super::curve::Curve;
+use super::precision;
 use super::theory::Theory;
 use super::words::{by_saying, or_unknown, range, range_of};
 use super::{Finding, Sure};
@@ -124,10 +125,15 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
     let cell = choice.cell;
     let mut evidence = Vec::new();
     let mut shown = true;
+    let left_out = choice::left_out(view);
     if choice.most.case == cell.case {
         let within = without.map_or("", |_| " within the limits");
+        let whose = match left_out.is_empty() {
+            true => "",
+            false => " of a file that keeps its accuracy",
+        };
         evidence.push(format!(
-            "No measured cell{within} gives more tokens/s in all."
+            "No measured cell{whose}{within} gives more tokens/s in all."
         ));
     } else {
         let share = choice.of_most.map(|i| i.estimate);
@@ -135,7 +141,7 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
         let said = choice.of_most.map(|i| range(i.map(|s| s * 100.0)));
         evidence.push(format!(
             "That is {:.0}%{} of the most that was measured, {} with {} of {}, where a token takes {}; of all cells \
-             with at least {:.0}% it has the shortest step.",
+             with at least {:.0}% it has the {}shortest step.",
             share * 100.0,
             said.unwrap_or_default(),
             throughput(choice.most),
@@ -143,6 +149,10 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
             named(choice.most),
             step(choice.most),
             GOOD_ENOUGH * 100.0,
+            match choice::quality_of(view, cell) {
+                Some(_) => "smallest loss of accuracy and, for its file, the ",
+                None => "",
+            }
         ));
         shown &= choice.of_most.is_some_and(|i| i.lo >= GOOD_ENOUGH);
     }
@@ -150,6 +160,7 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
         evidence.push(against(cell, rival));
         shown &= rival.is_slower();
     }
+    evidence.extend(by_accuracy(view, cell, &left_out));
     let without = without.filter(|w| w.cell.case != cell.case);
     evidence.extend(without.map(without_limits));
     let curves = choice::comparable(view);
@@ -173,6 +184,18 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
         .see(&["throughput", "tradeoff"])
 }
 
+/// What accuracy had to do with the choice.
+fn by_accuracy(view: &RunView, cell: &CellView, left_out: &[(&str, String)]) -> Vec<String> {
+    if choice::is_by_speed_only(view) {
+        return vec!["The choice is by speed only: quality was not measured.".to_owned()];
+    }
+    let own = choice::quality_of(view, cell);
+    let own = own.map(|quality| format!("Its accuracy: {}.", precision::accuracy(quality)));
+    let others = left_out.iter();
+    let others = others.map(|(model, why)| format!("{} was left out: {why}.", short(model)));
+    own.into_iter().chain(others).collect()
+}
+
 fn for_one(view: &RunView, choice: &CellChoice<'_>) -> Finding {
     let cell = choice.cell;
     let ttft = cell.ns(Metric::TtftNs).map(|ns| {
@@ -189,6 +212,7 @@ fn for_one(view: &RunView, choice: &CellChoice<'_>) -> Finding {
     let disturbed = disturbance(cell);
     let is_faster = choice.rival.as_ref().is_some_and(Rival::is_slower);
     let sure = Sure::shown_if(is_faster && disturbed.is_none());
+    evidence.extend(by_accuracy(view, cell, &choice::left_out(view)));
     evidence.extend(disturbed);
     let claim = format!(
         "{} with {}: {}, a token every {}.{}",

@@ -233,19 +233,20 @@ fn is_trouble(warning: &CellWarning) -> bool {
 
 /// Commands that continue from here.
 pub(super) fn next(view: &RunView) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    for (text, command) in notes::next_steps(view) {
-        match command {
-            Some(command) => blocks.push(Block::Missing(
-                text.trim_end_matches(':').to_owned(),
-                command,
-            )),
-            None => blocks.push(Block::Text(text)),
-        }
-    }
+    let mut blocks = next_steps(view);
     blocks.extend(compared(view));
     blocks.extend(narrower(view));
     blocks
+}
+
+/// What is missing or failed, of any work.
+pub(super) fn next_steps(view: &RunView) -> Vec<Block> {
+    let steps = notes::next_steps(view).into_iter();
+    let step = |(text, command): (String, Option<String>)| match command {
+        Some(command) => Block::Missing(text.trim_end_matches(':').to_owned(), command),
+        None => Block::Text(text),
+    };
+    steps.map(step).collect()
 }
 
 /// Two cells of one run that differ in one axis only, held against each other.

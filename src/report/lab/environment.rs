@@ -172,18 +172,24 @@ pub(super) fn raw(view: &RunView) -> Vec<Block> {
     let folded =
         |summary: &str, text: String| Block::Folded(summary.to_owned(), shown(&text, RAW_COLUMNS));
     let requests = view.requests.is_some();
-    let first = match requests {
-        true => {
+    let first = match (requests, crate::report::shows_cells(view)) {
+        (true, _) => {
             "Every request with its arrivals, and every decode call, in nanoseconds is in run.jsonl; everything here is \
              computed from it. requests.csv has a row for each request."
         }
-        false => {
+        (false, true) => {
             "Every decode call in nanoseconds is in run.jsonl; everything here is computed from it."
         }
+        (false, false) => {
+            "The scores of every chunk are in run.jsonl; everything here is computed from them."
+        }
     };
+    let of_text = "quality.csv has a row for each quality cell.".to_owned();
+    let of_text = view.quality.as_ref().map(|_| Block::Text(of_text));
     let cells = crate::report::shows_cells(view).then_some(cells);
     let mut blocks = vec![Block::Text(first.to_owned())];
     blocks.extend(cells);
+    blocks.extend(of_text);
     blocks.extend([
         folded("Command line", format!("ggufbench {}", args.join(" "))),
         folded("Machine", json(serde_json::to_string_pretty(&h.machine))),

@@ -14,7 +14,7 @@ use crate::report::suggest::{Suggestion, fitting};
 use crate::report::table::Table;
 use crate::text::{plain, short};
 use crate::units;
-use crate::view::{CellView, RunView};
+use crate::view::{CellView, QualityView, RunView};
 
 /// Sentences of one experiment; more of them say the same of other cells.
 const MOST_SENTENCES: usize = 8;
@@ -186,12 +186,14 @@ fn precision(view: &RunView) -> Vec<Block> {
         let nothing = || vec![Block::Text(WHAT.to_owned())];
         return template(view).map_or_else(nothing, of_first);
     }
-    vec![
-        Block::Text(
-            "Speed next to size; how much accuracy a type costs is not measured here.".to_owned(),
-        ),
-        settings_table(view, "model"),
-    ]
+    let accuracy = match view.quality.as_ref().is_some_and(QualityView::any_scored) {
+        true => {
+            let text = "Speed next to size; the section on precision has the accuracy.";
+            Block::Text(text.to_owned())
+        }
+        false => super::precision::not_measured(view),
+    };
+    vec![accuracy, settings_table(view, "model")]
 }
 
 /// The file of another type than a cell's, and the run of both; the first makes what the second needs.

@@ -11,6 +11,7 @@ mod experiments;
 mod gpu;
 pub mod html;
 pub mod markdown;
+mod precision;
 mod requests;
 mod resources;
 mod results;
@@ -23,6 +24,7 @@ use crate::analysis::Finding;
 use crate::analysis::capacity::Slo;
 use crate::analysis::curve::is_measured;
 use crate::analysis::findings;
+use crate::analysis::precision as by_precision;
 use crate::analysis::requests as of_requests;
 use crate::analysis::theory::Theory;
 use crate::plan::Axis;
@@ -118,6 +120,7 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     if super::shows_cells(view) {
         lead.extend(findings::lead(view, theory, slo));
     }
+    lead.extend(by_precision::lead(view));
     lead
 }
 
@@ -125,7 +128,7 @@ fn section(id: &'static str, title: &'static str, blocks: Vec<Block>) -> Section
     Section { id, title, blocks }
 }
 
-/// What cells say, unless the run has requests and no cell; then what requests say, where it has any.
+/// What cells say, unless the run has other work and no cell; then what requests say, where it has any.
 fn both(
     view: &RunView,
     of_cells: impl FnOnce(&RunView) -> Vec<Block>,
@@ -150,6 +153,7 @@ fn evidence(view: &RunView, theory: &Theory) -> Vec<Section> {
     let results = both(view, |v| results::blocks(v, theory), |_| Vec::new());
     // Requests that were sent, or else a cell's repetitions as such.
     let (title, of_each, experiments) = match &view.requests {
+        None if !super::shows_cells(view) => ("Requests", Vec::new(), Vec::new()),
         Some(requests) => (
             "Requests by class of prompt",
             requests::by_class(view, requests),
@@ -168,6 +172,7 @@ fn evidence(view: &RunView, theory: &Theory) -> Vec<Section> {
     vec![
         section("environment", "Environment", environment),
         section("results", "Results", results),
+        section("precision", "Precision", precision::blocks(view)),
         section("requests", title, of_each),
         section("experiments", "Experiments", experiments),
         section("targets", "Targets side by side", targets),
@@ -192,8 +197,12 @@ fn conclusion(view: &RunView, theory: &Theory) -> Vec<Section> {
         |v| conclusions::bottleneck(v, theory),
         |r| requests::bottleneck(view, r),
     );
-    let trouble = both(view, conclusions::trouble, requests::trouble);
-    let next = both(view, conclusions::next, |r| requests::next(view, r));
+    let mut trouble = both(view, conclusions::trouble, requests::trouble);
+    trouble.extend(precision::trouble(view));
+    let mut next = both(view, conclusions::next, |r| requests::next(view, r));
+    if next.is_empty() {
+        next = conclusions::next_steps(view);
+    }
     let answers = of_requests(view, requests::answers);
     vec![
         section("bottleneck", "Bottleneck and expectation", bottleneck),
@@ -210,6 +219,9 @@ fn conclusion(view: &RunView, theory: &Theory) -> Vec<Section> {
 }
 
 fn opportunities(view: &RunView) -> Vec<Block> {
+    if !super::shows_cells(view) && view.requests.is_none() {
+        return Vec::new();
+    }
     let mut found = Vec::from_iter(conclusions::missing_cpu_features(view));
     if super::shows_cells(view) {
         found.extend(conclusions::opportunities(view));
