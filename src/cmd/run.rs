@@ -35,7 +35,7 @@ use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
 use crate::streams::note;
 use crate::text::quoted;
-use crate::view::{RequestsView, RunView};
+use crate::view::{QualityView, RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
 ///
@@ -356,8 +356,14 @@ pub(super) fn with_reports(code: u8, has_reports: bool) -> u8 {
 pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
     let is_whole = |view: &&RunView| {
         let requests = view.requests.as_ref();
-        let any = view.any_measured() || requests.is_some_and(RequestsView::any_whole);
-        any && !view.any_failed() && !requests.is_some_and(RequestsView::any_failed)
+        let quality = view.quality.as_ref();
+        let any = view.any_measured()
+            || requests.is_some_and(RequestsView::any_whole)
+            || quality.is_some_and(QualityView::any_scored);
+        let any_failed = view.any_failed()
+            || requests.is_some_and(RequestsView::any_failed)
+            || quality.is_some_and(QualityView::any_failed);
+        any && !any_failed
     };
     if ended.interrupted {
         INTERRUPTED
