@@ -97,7 +97,7 @@ fn side_by_side(table: &PrecisionTable<'_>) -> Table {
         .numbers("perplexity", |f| fine(figures(f)?.perplexity))
         .numbers("KLD, nats", |f| match f.quality?.is_base() {
             true => Some("base".to_owned()),
-            false => fine(figures(f)?.kld_mean),
+            false => figures(f)?.kld_mean.map(|e| units::nats(e.value)),
         })
         .numbers("same top", |f| match f.quality?.is_base() {
             true => Some("base".to_owned()),
