@@ -97,9 +97,19 @@ advice_on_inconclusive() {
     echo "- One such night is not an alarm. Several in a row are, because nothing is judged then."
 }
 
+# Lines of text that stay text in Markdown: no markup, no HTML, no link.
+as_text() {
+    local mark=$'\x01'
+    local within="s/([[:alnum:]])_([[:alnum:]])/\\1$mark\\2/g"
+    sed -E -e 's/[][\\`*~]/\\&/g' -e 's/&/\&amp;/g' -e 's/</\&lt;/g' -e 's/:\/\//\\&/g' \
+        -e "$within" -e "$within" -e 's/_/\\&/g' -e "s/$mark/_/g"
+}
+
 print_summary() { # verdict, reason
-    local line
-    printf '# Nightly: %s\n\n%s\n\n' "$1" "$2"
+    local line reason=$2
+    # Only errors repeat what other programs say.
+    [ "$1" != error ] || reason=$(as_text <<<"$2")
+    printf '# Nightly: %s\n\n%s\n\n' "$1" "$reason"
     [ -z "$run" ] || printf -- '- **night**: %s\n- **machine**: %s\n- **program**: %s\n' \
         "$night" "$(fact "$run" machine)" "$(fact "$run" engine)"
     [ -z "$old_engine" ] || printf -- '- **program of the baseline**: %s\n' "$old_engine"
@@ -111,7 +121,7 @@ print_summary() { # verdict, reason
     fi
     if [ -s "$work/failed" ]; then
         printf '\n## What could not be measured as planned\n\n'
-        cat "$work/failed"
+        as_text <"$work/failed"
     fi
     printf '\n## What to do\n\n'
     advice "$1"

@@ -258,19 +258,25 @@ pub enum ModelCommand {
         #[arg(required = true)]
         name: Vec<String>,
     },
-    /// Make a file of another type from a GGUF file
+    /// Make files of other types from a GGUF file
+    ///
+    /// A type that fails does not stop the others. A file that is made of a quantised one keeps the error of that type:
+    /// its metadata says so (ggufbench.requantized_from).
     Quantize {
         /// The GGUF file
         input: PathBuf,
-        /// Its type, such as Q8_0, Q4_0, Q4_K_M, F16
+        /// Its type, such as Q8_0, Q4_0, Q4_K_M, F16; several with commas make several files
         #[arg(value_name = "TYPE")]
-        file_type: String,
-        /// The new file [default: beside the input, named after the type]
+        types: String,
+        /// The new file, or the folder for it [default: beside the input, named after the type]
         output: Option<PathBuf>,
+        /// An importance matrix that llama-imatrix wrote (GGUF or .dat) [default: all columns of a tensor count alike]
+        #[arg(long, value_name = "FILE")]
+        imatrix: Option<PathBuf>,
         /// Threads [default: all]
         #[arg(short, long)]
         threads: Option<u32>,
-        /// Replace the file if it exists
+        /// Replace files that exist
         #[arg(long)]
         force: bool,
     },

@@ -70,7 +70,7 @@ fn a_slower_side_is_found_through_noise_that_both_share() {
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let found = json(&stdout(&out));
     assert_eq!(found["paired"], true);
-    assert_eq!(verdicts(&found), ["slower", "slower"]);
+    assert_eq!(verdicts(&found), ["regression", "regression"]);
     let slowdown = found["rows"][0]["slowdown"]["estimate"].as_f64();
     assert!(
         (slowdown.expect("known") - 0.1).abs() < 1e-4,
@@ -91,13 +91,68 @@ fn a_slower_side_is_found_through_noise_that_both_share() {
         stderr(&report)
     );
     let md = std::fs::read_to_string(pair.join("comparison.md")).expect("written");
-    assert!(md.contains("slower"), "{md}");
+    assert!(md.contains("regression"), "{md}");
     for side in [PairSide::A, PairSide::B] {
         let (header, _) = record(&pair.join(side.folder()));
         let own = header.pair.expect("a pair");
         assert_eq!((own.side, own.axes), (side, Vec::new()));
         assert!(header.run.ends_with(&format!("-{}", side.folder())));
     }
+}
+
+/// The sides' pairs, and in which of them A began.
+fn pairs(pair: &Path) -> (usize, usize) {
+    let (a, b) = (order(&pair.join("a")), order(&pair.join("b")));
+    assert_eq!(a.len(), b.len());
+    let first = a.iter().zip(&b).filter(|(a, _)| a.2 == 0);
+    let a_first = first.clone().filter(|(a, b)| a.0 < b.0).count();
+    (first.count(), a_first)
+}
+
+#[test]
+fn pairs_are_added_until_a_cell_is_decided_and_the_gate_decides_alike() {
+    let place = Place::new();
+    // B's processes have luck of their own.
+    let measure = |slow: u32, cv: f64, flags: &[&str]| {
+        let (a, b) = (engine(1000, cv, 7), engine(slow, cv, 8));
+        let both = [&["-o", "json"], flags].concat();
+        let out = ab(&place, &both, &["--engine", &a], &["--engine", &b]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        (json(&stdout(&out)), folder(&place))
+    };
+    let gate = |pair: &Path, flags: &[&str]| {
+        let (a, b) = (pair.join("a"), pair.join("b"));
+        let (a, b) = (a.to_str().expect("text"), b.to_str().expect("text"));
+        let out = place.run(&[&["gate", b, "--baseline", a, "-o", "json"], flags].concat());
+        (out.status.code(), json(&stdout(&out)))
+    };
+    let (same, pair) = measure(1000, 0.005, &["--name", "same"]);
+    assert_eq!(verdicts(&same), ["no_regression"]);
+    let row = &same["rows"][0];
+    let (n, a_first) = pairs(&pair);
+    assert_eq!(row["pairs"]["n_pairs"], n);
+    assert!(
+        (6..40).contains(&n) && (1..n).contains(&a_first),
+        "{n}, {a_first}"
+    );
+    let (code, judged) = gate(&pair, &[]);
+    assert_eq!((code, judged["verdict"].as_str()), (Some(0), Some("pass")));
+    assert_eq!(judged["cells"][0]["pairs"], row["pairs"]);
+    assert_eq!(judged["cells"][0]["slowdown"], row["slowdown"]);
+
+    let (slower, pair) = measure(1100, 0.005, &["--name", "slower"]);
+    assert_eq!(verdicts(&slower), ["regression"]);
+    assert_eq!(gate(&pair, &[]).0, Some(1), "no rerun is needed");
+    let (code, again) = gate(&pair, &["--rerun"]);
+    assert_eq!(code, Some(1), "and one that is asked for confirms");
+    assert!(again["cells"][0]["rerun"]["slowdown"]["estimate"].as_f64() > Some(0.05));
+    assert_eq!(gate(&pair, &["--tolerance", "30%"]).0, Some(0));
+
+    let (few, pair) = measure(1000, 0.005, &["--name", "few", "--max-replicates", "3"]);
+    assert_eq!(verdicts(&few), ["not_decided"]);
+    assert_eq!(pairs(&pair).0, 3);
+    assert!(few["rows"][0]["verdict"]["more_pairs"].as_u64() >= Some(3));
+    assert_eq!(gate(&pair, &[]).0, Some(3));
 }
 
 #[test]

@@ -257,3 +257,44 @@ fn a_price_beyond_all_bounds_does_not_fit() {
     assert_eq!(out.status.code(), Some(0), "{text}");
     assert!(text.contains("no: has") && !text.contains("PiB"), "{text}");
 }
+
+#[test]
+fn a_type_that_fails_does_not_stop_the_others() {
+    let place = Place::new();
+    let quantize = |args: &[&str]| place.run(&[&["model", "quantize", tiny()], args].concat());
+    std::fs::create_dir(place.path().join("made")).expect("makeable");
+    let out = quantize(&["q8_0,iq2_xxs,Q4_0,q4_0", "made"]);
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("error: 1 of 3 types failed: IQ2_XXS"),
+        "{text}"
+    );
+    assert!(
+        text.contains("type `IQ2_XXS`: needs an importance matrix"),
+        "{text}"
+    );
+    assert_eq!(String::from_utf8_lossy(&out.stdout).lines().count(), 2);
+    let made = std::fs::read_dir(place.path().join("made")).expect("there");
+    assert_eq!(made.count(), 2);
+    let several = quantize(&["q8_0,q4_0", "one.gguf"]);
+    assert_eq!(several.status.code(), Some(2));
+    assert!(stderr(&several).contains("one.gguf: 2 types make as many files"));
+    refused(
+        &place,
+        &["model", "quantize", tiny(), "q8_0,q9_9"],
+        "`q9_9`",
+    );
+    let matrix = write(&place, "im.dat", b"no matrix");
+    let args = [
+        "model",
+        "quantize",
+        tiny(),
+        "q8_0",
+        "x.gguf",
+        "--imatrix",
+        &matrix,
+    ];
+    refused(&place, &args, "im.dat: not a usable importance matrix");
+    assert!(!place.path().join("x.gguf").exists());
+}

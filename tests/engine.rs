@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use ggufbench::engine::clock::MonotonicClock;
-use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
+use ggufbench::engine::llama::{EngineLog, Llama, LlamaEngine};
 use ggufbench::engine::{Engine, Token, argmax};
 use ggufbench::measure::{Buffers, CaseRun, Phase, Workload};
 use ggufbench::plan::Case;
@@ -146,7 +146,7 @@ fn check(engine: &LlamaEngine<'_>, n_prompt: u32, n_gen: u32, unified: bool) {
 /// One test, since the engine initialises once a process.
 #[test]
 fn every_sequence_of_a_batch_generates_what_it_generates_alone() {
-    let llama = Llama::init(Log::Errors).expect("the engine");
+    let llama = Llama::init(EngineLog::Errors).expect("the engine");
     let facts = llama.facts();
     assert_eq!(facts.name, "llama.cpp");
     assert!(facts.system_info.contains("CPU"), "{}", facts.system_info);

@@ -88,8 +88,15 @@ fn requests_pass_regress_and_are_inconclusive() {
         assert_eq!(against_old(&slow, &by), (Some(3), both("suspected")));
     }
     assert_eq!(against_old(&equal, &[]), (Some(0), both("pass")));
-    let some = against_old(&slow, &["--cell", "*/c2 *"]);
-    assert_eq!(some, (Some(3), both("suspected")[1..].to_vec()));
+    for name in [
+        "*/c2 *",
+        "*/c2",
+        "concurrency/c2",
+        "concurrency/c2 at in-process",
+    ] {
+        let some = against_old(&slow, &["--cell", name]);
+        assert_eq!(some, (Some(3), both("suspected")[1..].to_vec()), "{name}");
+    }
 
     let before = runs(&place).len();
     let still_slow = against_old(&slow, &["--rerun", "--engine", &engine(1400, 4)]);

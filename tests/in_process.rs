@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ggufbench::engine::clock::MonotonicClock;
-use ggufbench::engine::llama::{Llama, LlamaEngine, Log};
+use ggufbench::engine::llama::{EngineLog, Llama, LlamaEngine};
 use ggufbench::engine::synthetic::SyntheticCost;
 use ggufbench::engine::{Engine, EngineError, Token, argmax};
 use ggufbench::measure::Phase;
@@ -462,7 +462,7 @@ fn check_fit(engine: &LlamaEngine<'_>) {
 /// One test, since the engine initialises once a process.
 #[test]
 fn a_real_model_answers() {
-    let llama = Llama::init(Log::Errors).expect("the engine");
+    let llama = Llama::init(EngineLog::Errors).expect("the engine");
     let key = job(&["a"], 1, 1).case.load_key();
     let tiny = llama.load(support::tiny_model(), &key).expect("loads");
     let refused = tiny.apply_template("hello");

@@ -5,7 +5,7 @@ mod support;
 use ggufbench::engine::kernel::KernelDevice;
 use ggufbench::measure::kernel::Effort;
 use ggufbench::roofline::ceiling::Timing;
-use ggufbench::roofline::kernel::{Kernel, Load, Point};
+use ggufbench::roofline::kernel::{Kernel, KernelLoad, Point};
 use ggufbench::run::kernels::KernelTimer;
 use ggufbench::run::protocol::EngineChoice;
 use ggufbench::run::supervisor::WorkerCommand;
@@ -41,7 +41,7 @@ fn matmul(n_in: u64, n_out: u64, n_tokens: u32) -> Point {
             n_in,
             n_out,
         },
-        load: Load::tokens(n_tokens),
+        load: KernelLoad::tokens(n_tokens),
     }
 }
 
@@ -55,7 +55,7 @@ fn attention(n_head: u32, n_head_kv: u32) -> Point {
             type_k: "F16".into(),
             type_v: "F16".into(),
         },
-        load: Load::tokens(1),
+        load: KernelLoad::tokens(1),
     }
 }
 

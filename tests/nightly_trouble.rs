@@ -253,3 +253,15 @@ fn a_full_disk() {
     }
     assert!(nights[4].contains("# Nightly: pass\n"), "{text}");
 }
+
+#[test]
+fn what_failed_stays_text_in_the_summary() {
+    let source = format!("{}/scripts/nightly-summary.sh", env!("CARGO_MANIFEST_DIR"));
+    let text = "- m-q4_0/a_b_c: http://h/_x_ <b> a*b `c` [d](e) ~f~ & \\";
+    let out = Command::new("bash")
+        .args(["-c", r#"source "$0"; as_text <<<"$1""#, &source, text])
+        .output()
+        .expect("bash starts");
+    let safe = r"- m-q4_0/a_b_c: http\://h/\_x\_ &lt;b> a\*b \`c\` \[d\](e) \~f\~ &amp; \\";
+    assert_eq!(stdout(&out), format!("{safe}\n"), "{}", stderr(&out));
+}

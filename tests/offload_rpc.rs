@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ggufbench::engine::llama::{Llama, Log};
+use ggufbench::engine::llama::{EngineLog, Llama};
 use ggufbench::engine::{Device, Engine, Token};
 use ggufbench::plan::expand::{Axes, Host, cases};
 use ggufbench::plan::{Case, Devices};
@@ -151,7 +151,7 @@ fn assert_same(
 #[test]
 fn any_share_of_the_layers_behind_rpc_gives_the_local_tokens() {
     let (one, two) = (RpcWorker::start(), RpcWorker::start());
-    let llama = Llama::init(Log::Errors).expect("the engine");
+    let llama = Llama::init(EngineLog::Errors).expect("the engine");
     let model = tiny_model();
     let local = greedy(
         &llama,

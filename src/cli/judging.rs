@@ -24,9 +24,9 @@ pub struct CompareArgs {
     /// The metric that is compared.
     #[arg(long, default_value_t, help = Metric::help())]
     pub metric: Metric,
-    /// Changes up to this do not matter
-    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
-    pub same_within: f64,
+    /// Changes up to this do not matter [default: 3%; of a pair measured until decided, what it was measured for]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub same_within: Option<f64>,
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens of both sides
     #[arg(long, value_name = "PRICE")]
     pub price: Option<Price>,
@@ -67,16 +67,17 @@ pub struct JudgeArgs {
     /// What cells are judged by.
     #[arg(long, help = judged_by())]
     pub metric: Option<Metric>,
-    /// Slow-down that is tolerated
-    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
-    pub tolerance: f64,
+    /// Slow-down that is tolerated [default: 3%; of a pair measured until decided, what it was measured for]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub tolerance: Option<f64>,
     /// Chance of any false suspicion among a night's cells (Holm)
     #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
     pub alpha: f64,
     /// How much nights differ (standard deviation), where a single run is the baseline and the history is too short to tell
     #[arg(long, value_name = "SHARE", default_value = "3.5%", value_parser = share)]
     pub night_sd: f64,
-    /// Judge only the cells whose names match, such as '*/b32/*' or 'concurrency/*'; repeatable
+    /// Judge only the cells whose names match, such as '*/b32/*'. A job of requests is also named without its target and setting,
+    /// such as 'concurrency/c8'; repeatable
     #[arg(long, value_name = "GLOB")]
     pub cell: Vec<glob::Pattern>,
 }
@@ -176,12 +177,12 @@ mod tests {
             Err(e) => Err(e),
         };
         let plain = gate("gate out/a").expect("parses");
-        assert_eq!((plain.judge.tolerance, plain.judge.alpha), (0.03, 0.001));
+        assert_eq!((plain.judge.tolerance, plain.judge.alpha), (None, 0.001));
         assert_eq!(plain.baseline, BaselineChoice::Pinned);
         let told = gate("gate out/a --tolerance 0.05 --baseline last:14").expect("parses");
         assert_eq!(
             (told.judge.tolerance, told.baseline),
-            (0.05, BaselineChoice::Last(14))
+            (Some(0.05), BaselineChoice::Last(14))
         );
         let run = gate("gate out/a --baseline out/b")
             .expect("parses")

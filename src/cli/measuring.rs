@@ -64,9 +64,13 @@ pub struct AbArgs {
     /// The metric that is compared.
     #[arg(long, default_value_t, help = Metric::help())]
     pub metric: Metric,
-    /// Changes up to this do not matter
-    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = super::judging::share)]
-    pub same_within: f64,
+    /// Add pairs to each cell until it is decided whether B is slower; the default unless --replicates fixes their number. At
+    /// most 60 pairs, or as --max-replicates and --budget allow
+    #[arg(long, conflicts_with = "replicates", help_heading = "Protocol")]
+    pub until_decided: bool,
+    /// Changes up to this do not matter [default: 2%; with --replicates 3%]
+    #[arg(long, value_name = "SHARE", value_parser = super::judging::share)]
+    pub same_within: Option<f64>,
     /// The workers.
     #[command(flatten)]
     pub worker: WorkerArgs,

@@ -7,10 +7,11 @@ use clap::Parser;
 use super::{Cli, normalize};
 use crate::analysis::theory::Theory;
 use crate::plan::{Case, KvSizing, KvType};
+use crate::record::requests::TargetSetting;
 use crate::report::lab::{Block, Lab};
 use crate::report::markdown_text;
 use crate::view::RunView;
-use crate::view::fixture::{self, MS, case, header, three_processes};
+use crate::view::fixture::{self, MS, case, header, requests, three_processes};
 
 /// The commands of a run's report, and of its table's notes.
 fn commands(view: &RunView) -> Vec<String> {
@@ -65,6 +66,7 @@ fn every_suggested_command_of_the_golden_runs_parses() {
         fixture::requests::own(),
         fixture::requests::with_cells(),
         cramped(),
+        requests_of_two_models(),
     ];
     for view in &runs {
         let commands = commands(view);
@@ -99,4 +101,71 @@ fn suggestions_ask_for_nothing_that_the_run_has_or_cannot_have() {
         said.contains(r"ggufbench --model 'my models/it'\''s.gguf' --kv fit --replicates 10"),
         "the run's own line: {said}"
     );
+}
+
+/// A sweep's requests of two models in-process, the second not yet measured.
+fn requests_of_two_models() -> RunView {
+    let mut header =
+        requests::request_header(&["in-process/a", "in-process/b"], 1, requests::jobs());
+    header.args = ["sweep", "night.toml"].map(str::to_owned).to_vec();
+    header.plan.models = vec![fixture::model("a"), fixture::model("b")];
+    for model in &mut header.plan.models {
+        model.path = format!("gguf/{}.gguf", model.name).into();
+    }
+    let plan = header.requests.as_mut().expect("has requests");
+    let mut lines = Vec::new();
+    for name in ["a", "b"] {
+        let target = format!("in-process/{name}");
+        let mut jobs = requests::jobs();
+        jobs.iter_mut()
+            .for_each(|job| job.case.model = name.to_owned());
+        for job in jobs[..1].iter().filter(|_| name == "a") {
+            lines.extend(requests::lines(
+                job,
+                &target,
+                0,
+                requests::in_process(job, 0),
+            ));
+        }
+        plan.settings.push(TargetSetting {
+            target,
+            named: requests::OWN.to_owned(),
+            jobs,
+        });
+    }
+    fixture::view(header, lines)
+}
+
+#[test]
+fn commands_name_every_model_that_they_are_about() {
+    let view = fixture::mixed();
+    let paths: Vec<String> = (view.header.plan.models.iter())
+        .map(|m| format!("--model {}", m.path.display()))
+        .collect();
+    assert_eq!(paths.len(), 2);
+    let said = commands(&view);
+    let of_all = |c: &&String| paths.iter().all(|path| c.contains(path.as_str()));
+    for axis in ["--n-prompt 16,", "--n-gen 16,", "--n-depth 0,"] {
+        let command = said.iter().find(|c| c.contains(axis)).expect(axis);
+        assert!(of_all(&command), "{command}");
+    }
+    // What is said of a cell is of its own model.
+    let threads: Vec<&String> = said
+        .iter()
+        .filter(|c| c.contains("--threads 1,2"))
+        .collect();
+    let of_one = |c: &&&String| c.matches("--model").count() == 1;
+    assert!(threads.iter().any(of_all), "{threads:?}");
+    assert!(threads.iter().any(|c| of_one(&c)), "{threads:?}");
+
+    let said = commands(&requests_of_two_models());
+    let both = "--model gguf/a.gguf --model gguf/b.gguf";
+    for needle in ["requests", "--batch 1,8,32"] {
+        let command = said.iter().find(|c| c.contains(needle)).expect(needle);
+        assert!(command.contains(both), "{command}");
+    }
+    for model in ["a", "b"] {
+        let live = format!("ggufbench compare-live --model gguf/{model}.gguf");
+        assert!(said.iter().any(|c| c.starts_with(&live)), "{said:?}");
+    }
 }

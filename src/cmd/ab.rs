@@ -24,6 +24,7 @@ use crate::file::{OutputFile, Replace};
 use crate::metric::Metric;
 use crate::model::FileWatch;
 use crate::plan::Axis;
+use crate::plan::protocol::ProtocolChoice;
 use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
@@ -33,12 +34,18 @@ use crate::run::Ended;
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::stats::sequential::PairRule;
 use crate::streams::note;
 use crate::text::quoted;
 use crate::view::{CellView, RunView, why_unmeasurable};
 
 /// Name of the comparison inside a pair's folder.
 const COMPARISON: &str = "comparison.md";
+
+/// Repetitions of each side in a visit, where pairs are added until decided: with w the variance of a repetition within its visit, b
+/// that of a pair, C the cost of a visit's beginning and c that of a repetition, `sqrt(w C / (b c))` of them cost least, which is 1
+/// to 2 for small models on a shared virtual machine. Two are ABBA, in which a drift cancels.
+const PER_VISIT: u32 = 2;
 
 /// Measures both sides in turns, and compares them.
 ///
@@ -158,7 +165,7 @@ fn troubles(side: &str, view: &RunView) -> Vec<(String, String)> {
 }
 
 /// Compares the two sides of a pair's folder.
-fn compare_pair(folder: &Path, metric: Metric, same_within: f64) -> Result<Comparison> {
+fn compare_pair(folder: &Path, metric: Metric, same_within: Option<f64>) -> Result<Comparison> {
     let Pairing { a, b, axes } = pair::read(folder, metric)?;
     let options = CompareOptions {
         axes,
@@ -230,6 +237,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     let mut both = RunSpec::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
     both.measures_idle_power = true;
+    let tolerance = until_decided(args, &mut both.protocol)?;
     let [of_a, of_b] = side_flags(&args.sides)?;
     let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Prepared> {
         let engine = own.worker.engine.clone().or(args.worker.engine.clone());
@@ -245,7 +253,9 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
             "{}: the program's path is not UTF-8; rename it, or name a link to it",
             command.program.display()
         );
-        prepare(both.with(&own.axes)?, command)
+        let mut side = prepare(both.with(&own.axes)?, command)?;
+        side.plan.protocol.pair_tolerance = tolerance;
+        Ok(side)
     };
     let sides = [
         side(&of_a, &args.worker_a).context("side A")?,
@@ -259,6 +269,29 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     note_all(&notes);
     check_alike(&sides[0].plan, &sides[1].plan)?;
     Ok(sides)
+}
+
+/// Unless `--replicates` fixes the number of pairs, makes the protocol one of pairs until decided. Returns its tolerance.
+///
+/// A sweep's replicates, most repetitions and precision are those of runs.
+fn until_decided(args: &AbArgs, protocol: &mut ProtocolChoice) -> Result<Option<f64>> {
+    if args.protocol.replicates.is_some() {
+        return Ok(None);
+    }
+    let rule = PairRule::default();
+    let most = args
+        .protocol
+        .max_replicates
+        .unwrap_or(rule.most.try_into()?);
+    protocol.replicates = Some(most.min(rule.fewest.try_into()?));
+    protocol.max_replicates = Some(most);
+    let asked = &args.protocol;
+    if asked.max_repetitions.is_none() && asked.precision.is_none() {
+        // More repetitions would use the budget of further pairs.
+        let n = protocol.min_repetitions.unwrap_or(PER_VISIT);
+        (protocol.min_repetitions, protocol.max_repetitions) = (Some(n), Some(n));
+    }
+    Ok(Some(args.same_within.unwrap_or(rule.tolerance)))
 }
 
 /// The flags after the first `--`, cut at the second.

@@ -18,7 +18,7 @@ use crate::record::RunHeader;
 use crate::record::ceilings::{self as kept, CachedCeilings, CeilingsOwner};
 use crate::report::{self, ceiling as sheet, progress};
 use crate::roofline::ceiling::{Ceilings, ReadRate};
-use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::kernel::{Kernel, KernelLoad, Point};
 use crate::run::kernels::KernelTimer;
 use crate::run::protocol::EngineChoice;
 use crate::run::supervisor::WorkerCommand;
@@ -356,18 +356,18 @@ fn of_type(name: &str) -> Result<Vec<Point>> {
 
 /// Everything that a kernel is timed with.
 fn loads_of(kernel: &Kernel) -> Vec<Point> {
-    let point = |load: Load| Point {
+    let point = |load: KernelLoad| Point {
         kernel: kernel.clone(),
         load,
     };
     match kernel {
         Kernel::MatMul { .. } | Kernel::Experts { .. } => {
-            TOKENS.map(|n| point(Load::tokens(n))).into()
+            TOKENS.map(|n| point(KernelLoad::tokens(n))).into()
         }
         Kernel::Attention { .. } => sequences()
             .flat_map(|n_seq| {
                 CONTEXTS.map(|seen| {
-                    point(Load {
+                    point(KernelLoad {
                         n_seq,
                         n_tokens: 1,
                         n_past: seen - 1,
@@ -376,7 +376,7 @@ fn loads_of(kernel: &Kernel) -> Vec<Point> {
             })
             .collect(),
         Kernel::Glue { .. } | Kernel::Logits { .. } => {
-            sequences().map(|n| point(Load::tokens(n))).collect()
+            sequences().map(|n| point(KernelLoad::tokens(n))).collect()
         }
     }
 }

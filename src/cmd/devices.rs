@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use super::{DONE, FAILED_CELLS, note_all, offload, prepare, unless_closed};
 use crate::cli::DevicesArgs;
 use crate::engine::Engine as _;
-use crate::engine::llama::{Llama, Log};
+use crate::engine::llama::{EngineLog, Llama};
 use crate::host::Machine;
 use crate::measure::agreement::{Agreement, Computed, N_GEN, N_PROMPT, compute};
 use crate::model::{ModelStore, resolve};
@@ -57,7 +57,7 @@ fn check(args: &DevicesArgs, model: &str) -> Result<u8> {
         "writing {}",
         model.facts.name
     )))?;
-    let llama = Llama::init(Log::Errors)?;
+    let llama = Llama::init(EngineLog::Errors)?;
     llama.remote_devices(&args.rpc)?;
     let facts = llama.facts();
     let host = Host {

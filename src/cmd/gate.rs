@@ -36,23 +36,23 @@ impl JudgeArgs {
         )
     }
 
-    pub(super) fn rule(&self) -> Rule {
+    /// The rule; `of_pair` is the tolerance that a pair was measured until decided for.
+    pub(super) fn rule(&self, of_pair: Option<f64>) -> Rule {
+        let default = Rule::default();
         Rule {
-            tolerance: self.tolerance,
+            tolerance: self.tolerance.or(of_pair).unwrap_or(default.tolerance),
             alpha: self.alpha,
             night_sd: self.night_sd,
-            ..Rule::default()
+            ..default
         }
     }
 
     /// Reads a run's cells whose names match any of the globs; all without one.
     pub(super) fn read(&self, run: &Path, metric: Metric) -> Result<Side, RecordError> {
         let mut side = Side::read(run, metric)?;
-        let matches = |key: &CellKey| {
-            let name = key.name();
-            self.cell.is_empty() || self.cell.iter().any(|glob| glob.matches(name.as_str()))
-        };
-        side.cells.retain(|cell| matches(&cell.key));
+        let is_named = |key: &CellKey| self.cell.iter().any(|glob| key.is_named_by(glob));
+        side.cells
+            .retain(|cell| self.cell.is_empty() || is_named(&cell.key));
         Ok(side)
     }
 }
@@ -88,7 +88,8 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         true => Some(&mut measure_again),
         false => None,
     };
-    let mut report = judge_night(&tonight, &baseline, &judge.rule(), rerun)?;
+    let rule = judge.rule(baseline.pair_tolerance(&tonight));
+    let mut report = judge_night(&tonight, &baseline, &rule, rerun)?;
     let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
     report.drift = LevelChanges::over(&all, &tonight);
     let document = night::document(&report);

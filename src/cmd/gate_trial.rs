@@ -30,7 +30,7 @@ pub fn gate_trial(args: &GateTrialArgs) -> Result<u8> {
         "{}: a night and its rerun are at least 2 slower runs with measured cells",
         shown(&args.slower)
     );
-    let rule = args.judge.rule();
+    let rule = args.judge.rule(None);
     let trial = trial(&runs, &slower, &rule, args.flips, args.seed)?;
     unless_closed(report::print_documents(
         &[report::trial::document(&trial)],

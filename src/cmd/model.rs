@@ -1,14 +1,13 @@
 //! `model`: list, inspect, fetch, quantize and synthesise GGUF files.
 
-use std::path::{Path, PathBuf};
+mod quantize;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::{DONE, note_all, say, say_path, unless_closed};
 use crate::cli::{ModelCommand, SynthArgs};
 use crate::file::{Replace, is_standard_output};
 use crate::model::fetch::fetch;
-use crate::model::quantize::quantize;
 use crate::model::synth::{SynthShape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, resolve};
 use crate::report::table::{Document, Note, Table};
@@ -28,11 +27,21 @@ pub fn model(command: ModelCommand) -> Result<u8> {
         ModelCommand::Fetch { name } => fetch_all(&name),
         ModelCommand::Quantize {
             input,
-            file_type,
+            types,
             output,
+            imatrix,
             threads,
             force,
-        } => quantize_file(&input, &file_type, output, threads, force),
+        } => {
+            return quantize::quantize(&quantize::Order {
+                input: &input,
+                types: &types,
+                output,
+                importance: imatrix.as_deref(),
+                threads,
+                force,
+            });
+        }
         ModelCommand::Synth(args) => synth(&args),
     }
     .map(|()| DONE)
@@ -107,6 +116,10 @@ fn facts_text(m: &ModelFacts) -> String {
     }
     line("architecture", short(&m.architecture));
     line("type", short(&m.file_type));
+    if let Some(chain) = &m.requantized_from {
+        let earlier = chain.to_ascii_uppercase().replace(',', ", then ");
+        line("quantised before", format!("to {}", short(&earlier)));
+    }
     line("parameters", m.n_params.to_string());
     line("layers", m.n_layer.to_string());
     line("width", m.n_embd.to_string());
@@ -170,35 +183,6 @@ fn fetch_all(names: &[String]) -> Result<()> {
         say_path(&fetched.path)?;
     }
     Ok(())
-}
-
-fn quantize_file(
-    input: &Path,
-    file_type: &str,
-    output: Option<PathBuf>,
-    threads: Option<u32>,
-    force: bool,
-) -> Result<()> {
-    let file_type = FileType::parse(file_type)?;
-    let output = match output {
-        Some(output) => output,
-        None => {
-            let stem = input
-                .file_stem()
-                .with_context(|| format!("{}: has no file name", input.display()))?
-                .to_string_lossy();
-            input.with_file_name(format!("{stem}-{}.gguf", file_type.slug()))
-        }
-    };
-    let threads = threads.unwrap_or_else(|| {
-        std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
-    });
-    let facts = quantize(input, &output, file_type, threads, force)?;
-    say(format_args!(
-        "{} ({})",
-        output.display(),
-        units::bytes(facts.file_bytes)
-    ))
 }
 
 fn synth(args: &SynthArgs) -> Result<()> {

@@ -354,24 +354,7 @@ pub fn again(
     if done.n() == plan.jobs.len() * plan.targets.len() * plan.all_rounds() as usize {
         return Ok(None);
     }
-    let mut own = Vec::new();
-    let n_own = plan
-        .targets
-        .iter()
-        .filter(|t| plan.is_in_process(t))
-        .count();
-    for target in &plan.targets {
-        own.push(match plan.is_in_process(target) {
-            true => {
-                let mut own = load_again(header, plan.jobs_of(target).next(), command, interrupt)?;
-                if n_own > 1 {
-                    own.unload();
-                }
-                Some(own)
-            }
-            false => None,
-        });
-    }
+    let own = own_again(header, &plan, &done, command, interrupt)?;
     let named = plan.targets.iter().map(|t| plan.named(t));
     // Servers have the patience of the default: a record does not say what the user asked for.
     let targets = connected(named, own, done.next_worker, None, &|| interrupt.is_set())?;
@@ -385,16 +368,84 @@ pub fn again(
     }))
 }
 
-/// The model of a run's jobs, loaded as they say.
-fn load_again(
+/// The models of a run's in-process targets, in the order of its targets. A target that lacks nothing is not loaded.
+fn own_again(
     header: &RunHeader,
-    job: Option<&Job>,
+    plan: &RequestsPlan,
+    done: &DoneJobs,
     command: &WorkerCommand,
     interrupt: &Interrupt,
-) -> Result<InProcess> {
-    let case = &job.context("the run has no job")?.case;
-    let model = header.plan.models.iter().find(|m| m.name == case.model);
-    let model = model.with_context(|| format!("{}: the run's header lacks it", case.model))?;
-    let started = InProcess::start(command, model, &case.load_key(), Some(interrupt));
-    started.with_context(|| format!("{}: cannot be loaded", model.path.display()))
+) -> Result<Vec<Option<InProcess>>> {
+    let n_own = plan.targets.iter().filter(|t| plan.is_in_process(t));
+    let is_alone = n_own.count() < 2;
+    let mut all = Vec::new();
+    for target in &plan.targets {
+        if !plan.is_in_process(target) {
+            all.push(None);
+            continue;
+        }
+        let case = &plan
+            .jobs_of(target)
+            .next()
+            .context("the run has no job")?
+            .case;
+        let model = header.plan.models.iter().find(|m| m.name == case.model);
+        let model = model.with_context(|| format!("{}: the run's header lacks it", case.model))?;
+        let (load, interrupt) = (case.load_key(), Some(interrupt));
+        all.push(Some(if done.has_all_of(plan, target) {
+            let engine = (header.engine.clone(), Some(header.program.clone()));
+            InProcess::not_loaded(command, model, &load, engine, interrupt)
+        } else {
+            let started = InProcess::start(command, model, &load, interrupt);
+            let mut own =
+                started.with_context(|| format!("{}: cannot be loaded", model.path.display()))?;
+            if !is_alone {
+                own.unload();
+            }
+            own
+        }));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::jsonl::Writer;
+    use crate::run::protocol::EngineChoice;
+    use crate::view::fixture::requests::{OLLAMA, OWN, in_process, jobs, lines, request_header};
+
+    /// What a run of one round with these targets has, where this program's own served all its jobs but `n_left`.
+    fn done_but(n_left: usize) -> (RunHeader, DoneJobs) {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let header = request_header(&[OWN, OLLAMA], 1, jobs());
+        let mut writer = Writer::create(folder.path(), header).expect("writes");
+        let jobs = jobs();
+        for job in &jobs[n_left..] {
+            for line in lines(job, OWN, 0, in_process(job, 0)) {
+                writer.append(&line).expect("writes");
+            }
+        }
+        DoneJobs::read(folder.path()).expect("reads what was written")
+    }
+
+    #[test]
+    fn a_model_without_work_is_not_loaded_again() {
+        let command = WorkerCommand {
+            program: "/no/such/program".into(),
+            engine: EngineChoice::Llama { spin: 0.0 },
+        };
+        let again = |n_left: usize| {
+            let (header, done) = done_but(n_left);
+            let plan = header.requests.clone().expect("has requests");
+            own_again(&header, &plan, &done, &command, &Interrupt::default())
+        };
+        let own = again(0).expect("no program is started");
+        assert_eq!(
+            own.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [true, false]
+        );
+        let e = again(1).err().expect("the program is not there");
+        assert!(format!("{e:#}").contains("cannot be loaded"), "{e:#}");
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use super::{INTERRUPTED, unless_closed};
 use crate::cli::RpcWorkerArgs;
 use crate::engine::Device;
-use crate::engine::llama::{Llama, Log};
+use crate::engine::llama::{EngineLog, Llama};
 use crate::engine::rpc;
 use crate::host::{Machine, process, signals};
 use crate::plan::{Devices, MAX_THREADS};
@@ -37,7 +37,7 @@ pub fn rpc_worker(args: &RpcWorkerArgs) -> Result<u8> {
     // The engine would only say that it failed. Between this and its own listening another program may take the port, of which it
     // then says no more than that.
     drop(TcpListener::bind(address).map_err(|e| refused(address, &e))?);
-    let llama = Llama::init(Log::Errors)?;
+    let llama = Llama::init(EngineLog::Errors)?;
     let offered = offered(&args.device, llama.facts().devices)?;
     let n_threads = match args.threads {
         Some(n) => n,

@@ -11,6 +11,7 @@ use crate::plan::{Case, CaseId};
 use crate::price::Price;
 use crate::stats::Interval;
 use crate::stats::rank::CliffsDelta;
+use crate::stats::sequential::PairDecision;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparedCell {
@@ -38,6 +39,9 @@ pub struct ComparedCell {
     pub p_adjusted: Option<f64>,
     /// How often a process of B is slower than one of A, minus how often faster.
     pub cliffs_delta: Option<CliffsDelta>,
+    /// What the pairs show, where they were measured until decided; else `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairDecision>,
     pub verdict: ChangeVerdict,
     /// Cost of the energy of a million generated tokens of A; `None` without a price, or where no energy was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +57,9 @@ pub struct Comparison {
     pub metric: Metric,
     /// Whether replicates were pairs: both sides are of one run, or were measured in turns.
     pub paired: bool,
+    /// Whether pairs were added to each cell until it was decided, so that `PairRule` judges.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub until_decided: bool,
     /// Whether both sides are one program with the same settings, measured in turns: an A/A, in which every difference is chance.
     pub is_same_twice: bool,
     /// Changes up to this do not matter.

@@ -29,15 +29,20 @@ use side::Side;
 
 pub(crate) use comparison::{ComparedCell, Comparison};
 pub(crate) use error::CompareError;
-pub(crate) use verdict::{ChangeVerdict, more_in_short, percent, would_need};
+pub(crate) use verdict::{
+    ChangeVerdict, more_in_short, more_pairs_in_short, percent, would_need, would_need_pairs,
+};
+
+/// Relative changes up to this do not matter, unless something else is asked for.
+pub(crate) const SAME_WITHIN: f64 = 0.03;
 
 /// How sides are compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompareOptions {
     /// The axes in which the sides differ on purpose.
     pub axes: Vec<ComparedAxis>,
-    /// Relative changes up to this do not matter; positive.
-    pub same_within: f64,
+    /// Relative changes up to this do not matter; positive. `None`: what the pair was measured for, else [`SAME_WITHIN`].
+    pub same_within: Option<f64>,
     /// Expected share of false alarms among the rows called faster or slower (Benjamini & Hochberg).
     pub false_discovery_rate: f64,
 }
@@ -46,7 +51,7 @@ impl Default for CompareOptions {
     fn default() -> Self {
         Self {
             axes: Vec::new(),
-            same_within: 0.03,
+            same_within: None,
             false_discovery_rate: 0.05,
         }
     }
@@ -131,19 +136,37 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
     has_values(b)?;
     same_text(a, b)?;
     let paired = a.is_paired_with(b);
+    let until_decided = pair::tolerance(a, b);
+    let same_within = options.same_within.or(until_decided).unwrap_or(SAME_WITHIN);
     let (cells_a, cells_b) = (by_key(a, b, options)?, by_key(b, a, options)?);
     let mut rows = Vec::new();
     let mut changes = Vec::new();
     for (key, cell) in &cells_a.in_order {
         if let Some(other) = cells_b.cells.get(key) {
-            changes.push(change(a.metric, cell, other, paired));
-            rows.push(row(a.metric, cell, other));
+            let mut row = row(a.metric, cell, other);
+            match until_decided {
+                Some(_) => pair::judge(
+                    &mut row,
+                    &pair::log_ratios(a.metric, cell, other),
+                    a,
+                    same_within,
+                ),
+                None => changes.push(change(a.metric, cell, other, paired)),
+            }
+            rows.push(row);
         }
     }
     if rows.is_empty() {
         return Err(nothing_in_common(a, b));
     }
-    judge(&mut rows, &changes, options);
+    if until_decided.is_none() {
+        judge(
+            &mut rows,
+            &changes,
+            same_within,
+            options.false_discovery_rate,
+        );
+    }
     let only = |these: &ByKey, those: &ByKey| {
         let alone = these
             .in_order
@@ -159,7 +182,8 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
         metric: a.metric,
         paired,
         is_same_twice: is_same_twice(&a.header, &b.header),
-        same_within: options.same_within,
+        same_within,
+        until_decided: until_decided.is_some(),
         price: None,
         a: a.label.clone(),
         b: b.label.clone(),
@@ -244,6 +268,7 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> ComparedCell {
         p: None,
         p_adjusted: None,
         cliffs_delta: cliffs_delta(&logs_b, &logs_a),
+        pairs: None,
         verdict: ChangeVerdict::CannotTell {
             more_processes: None,
         },
@@ -253,12 +278,17 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> ComparedCell {
 }
 
 /// Fills in change, p-values and verdicts.
-fn judge(rows: &mut [ComparedCell], changes: &[Option<Change>], options: &CompareOptions) {
+fn judge(
+    rows: &mut [ComparedCell],
+    changes: &[Option<Change>],
+    border: f64,
+    false_discovery_rate: f64,
+) {
     let p_of = |c: &Change| c.p_value(0.0, crate::stats::Alternative::TwoSided);
     let p: Vec<f64> = changes.iter().flatten().map(p_of).collect();
     let mut adjusted = benjamini_hochberg(&p).unwrap_or_default().into_iter();
     // The hardest of the correction's steps, since the step that a row will meet with more data is unknown.
-    let hardest = 1.0 - options.false_discovery_rate / p.len().max(1) as f64;
+    let hardest = 1.0 - false_discovery_rate / p.len().max(1) as f64;
     for (row, change) in rows.iter_mut().zip(changes) {
         let Some(change) = change else {
             let least = row.n_processes_a.min(row.n_processes_b);
@@ -271,14 +301,10 @@ fn judge(rows: &mut [ComparedCell], changes: &[Option<Change>], options: &Compar
         row.slowdown = Some(slowdown);
         row.p = Some(p_of(change));
         row.p_adjusted = adjusted.next();
-        let border = options.same_within;
         let faster_border = (1.0 + border).recip() - 1.0;
         row.verdict = if faster_border <= slowdown.lo && slowdown.hi <= border {
             ChangeVerdict::Same
-        } else if row
-            .p_adjusted
-            .is_some_and(|p| p <= options.false_discovery_rate)
-        {
+        } else if row.p_adjusted.is_some_and(|p| p <= false_discovery_rate) {
             if slowdown.estimate > 0.0 {
                 ChangeVerdict::Slower
             } else {

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use super::CompareError;
 use super::axis::ComparedAxis;
-use super::samples::CellKey;
+use super::samples::{CellKey, Samples};
 use super::side::Side;
+use super::{ChangeVerdict, CompareError, ComparedCell};
 use crate::metric::Metric;
 use crate::record::{Pair, PairSide};
+use crate::stats::Interval;
+use crate::stats::sequential::{self, PairDecision, PairRule};
 
 /// Both sides, and the axes in which they differ on purpose.
 #[derive(Debug, Clone)]
@@ -50,4 +52,49 @@ pub fn axes(pair: Option<&Pair>) -> Vec<ComparedAxis> {
     let names = pair.map_or(&[][..], |pair| &pair.axes);
     // A name that a later version knows is compared as part of the cell's name.
     names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+/// The tolerance that two sides of a pair were measured until decided for; `None` for other runs, and for a fixed number of pairs.
+pub(crate) fn tolerance(a: &Side, b: &Side) -> Option<f64> {
+    let side = |of: &Side| of.header.pair.as_ref().map(|pair| pair.side);
+    let are_both = a.is_paired_with(b) && side(a).is_some() && side(a) != side(b);
+    let tolerance = |of: &Side| of.header.plan.protocol.pair_tolerance;
+    tolerance(a).filter(|_| are_both && tolerance(b).is_some())
+}
+
+/// Log ratios of the pairs of a cell, B over A as times, in the order of their replicates.
+pub(crate) fn log_ratios(metric: Metric, a: &Samples, b: &Samples) -> Vec<f64> {
+    let (a, b) = (a.medians(), b.medians());
+    let ratio = |(replicate, a): (&u32, &f64)| {
+        Some(metric.log_time(*b.get(replicate)?) - metric.log_time(*a))
+    };
+    a.iter().filter_map(ratio).collect()
+}
+
+/// What a cell's pairs show by a rule. All cells of the plan share its errors, measured or not, so that the rule is fixed before the
+/// first pair.
+pub(crate) fn decide(log_ratios: &[f64], run: &Side, rule: &PairRule) -> Option<PairDecision> {
+    sequential::decide(log_ratios, run.header.plan.cases.len(), rule)
+}
+
+/// The relative slow-down with its interval; `None` with too few pairs for one.
+pub(crate) fn slowdown(decision: &PairDecision) -> Option<Interval> {
+    Some(decision.interval?.map(f64::exp_m1))
+}
+
+/// Fills in what the pairs of a row show.
+pub(super) fn judge(row: &mut ComparedCell, log_ratios: &[f64], run: &Side, tolerance: f64) {
+    let rule = PairRule {
+        tolerance,
+        ..PairRule::default()
+    };
+    let decision = decide(log_ratios, run, &rule);
+    row.slowdown = decision.as_ref().and_then(slowdown);
+    row.verdict = decision.map_or(
+        ChangeVerdict::NotDecided {
+            more_pairs: Some(rule.fewest),
+        },
+        ChangeVerdict::from,
+    );
+    row.pairs = decision;
 }

@@ -73,6 +73,15 @@ impl CellKey {
         }
     }
 
+    /// Whether a name that a user typed for cells means it: its own, a job's alone or a job's at the target as the user named
+    /// that, whatever its setting.
+    pub fn is_named_by(&self, glob: &glob::Pattern) -> bool {
+        let of_job = self.job.iter().any(|job| {
+            glob.matches(&job.job) || glob.matches(&format!("{} at {}", job.job, job.target))
+        });
+        of_job || glob.matches(self.name().as_str())
+    }
+
     /// The name in reports and JSON.
     pub fn name(&self) -> CaseId {
         match &self.job {

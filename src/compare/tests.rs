@@ -169,3 +169,58 @@ fn what_else_differs_is_named() {
     assert!(texts[3].contains("A 42, B 7"));
     assert_eq!(texts.len(), 4);
 }
+
+/// The sides of a pair that was measured until decided, with steps by pair.
+fn pair_of(steps_b: &[u64], tolerance: Option<f64>) -> [Side; 2] {
+    use crate::record::{Pair, PairSide};
+    [PairSide::A, PairSide::B].map(|which| {
+        let mut header = header("p", &batches(&[1, 8]));
+        header.pair = Some(Pair {
+            id: "p".to_owned(),
+            side: which,
+            axes: Vec::new(),
+            worker_program: "ggufbench".into(),
+            worker_engine: "synthetic".to_owned(),
+        });
+        header.plan.protocol.pair_tolerance = tolerance;
+        side(header, |_| match which {
+            PairSide::A => vec![1_000_000; steps_b.len()],
+            PairSide::B => steps_b.to_vec(),
+        })
+    })
+}
+
+#[test]
+fn a_pair_measured_until_decided_is_judged_by_its_own_rule_and_another_as_before() {
+    let slower: Vec<u64> = [1_098_000, 1_100_000, 1_102_000].repeat(6);
+    let [a, b] = pair_of(&slower, Some(0.02));
+    let decided = between(&a, &b);
+    assert!(decided.until_decided && decided.paired);
+    assert_eq!(decided.same_within, 0.02);
+    assert_eq!(words(&decided), ["regression", "regression"]);
+    let row = &decided.rows[0];
+    assert_eq!(row.pairs.expect("pairs").n_pairs, 18);
+    assert_eq!((row.p, row.p_adjusted), (None, None));
+    assert!(row.slowdown.expect("an interval").contains(0.10));
+    assert_eq!(words(&between(&b, &a)), ["improvement", "improvement"]);
+
+    let [a, b] = pair_of(&slower, None);
+    let fixed = between(&a, &b);
+    assert!(!fixed.until_decided && fixed.rows[0].pairs.is_none());
+    assert_eq!(fixed.same_within, 0.03);
+    assert_eq!(words(&fixed), ["slower", "slower"]);
+    assert_eq!(words(&between(&a, &a)), ["same", "same"]);
+}
+
+#[test]
+fn too_few_pairs_say_how_many_are_missing() {
+    let [a, b] = pair_of(&[1_000_000, 1_001_000], Some(0.02));
+    let row = &between(&a, &b).rows[0];
+    assert_eq!(row.slowdown, None);
+    let text = row.verdict.in_full(Metric::StepNs, 0.02);
+    assert_eq!(text, "not decided (would need about 6 more pairs)");
+    let [a, b] = pair_of(&[1_000_000; 10], Some(0.02));
+    let row = &between(&a, &b).rows[0];
+    let text = row.verdict.in_full(Metric::StepNs, 0.02);
+    assert_eq!(text, "no regression beyond 2%");
+}

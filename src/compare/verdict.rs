@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::change;
 use crate::metric::Metric;
+use crate::stats::sequential::{MOST_MORE_PAIRS, PairDecision, PairVerdict};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "word", rename_all = "snake_case")]
@@ -18,6 +19,29 @@ pub enum ChangeVerdict {
         /// How many more processes a side would tell, about; `None` for more than [`change::MOST_PROCESSES`] in all.
         more_processes: Option<usize>,
     },
+    /// Of pairs measured until decided: B takes more than A by more than the tolerance.
+    Regression,
+    /// B takes less than A by more than the tolerance.
+    Improvement,
+    /// That B takes more by more than the tolerance is excluded.
+    NoRegression,
+    NotDecided {
+        /// About how many more pairs would tell; `None` for more than [`MOST_MORE_PAIRS`].
+        more_pairs: Option<usize>,
+    },
+}
+
+impl From<PairDecision> for ChangeVerdict {
+    fn from(decision: PairDecision) -> Self {
+        match decision.verdict {
+            PairVerdict::Slower => Self::Regression,
+            PairVerdict::Faster => Self::Improvement,
+            PairVerdict::NotSlower => Self::NoRegression,
+            PairVerdict::Undecided => Self::NotDecided {
+                more_pairs: decision.more_pairs,
+            },
+        }
+    }
 }
 
 impl ChangeVerdict {
@@ -28,6 +52,10 @@ impl ChangeVerdict {
             Self::Slower => "slower",
             Self::Same => "same",
             Self::CannotTell { .. } => "cannot tell",
+            Self::Regression => "regression",
+            Self::Improvement => "improvement",
+            Self::NoRegression => "no regression",
+            Self::NotDecided { .. } => "not decided",
         }
     }
 
@@ -36,7 +64,7 @@ impl ChangeVerdict {
         match self {
             Self::Faster => metric.words().better,
             Self::Slower => metric.words().worse,
-            Self::Same | Self::CannotTell { .. } => self.word(),
+            other => other.word(),
         }
     }
 
@@ -50,6 +78,10 @@ impl ChangeVerdict {
                     would_need_of(more_processes, metric.sample_unit())
                 )
             }
+            Self::NoRegression => format!("no regression beyond {}", percent(same_within)),
+            Self::NotDecided { more_pairs } => {
+                format!("not decided ({})", would_need_pairs(more_pairs))
+            }
             other => other.word_of(metric).to_owned(),
         }
     }
@@ -60,6 +92,10 @@ impl ChangeVerdict {
             Self::CannotTell { more_processes } => {
                 format!("{} {}", self.word(), more_in_short(more_processes))
             }
+            Self::NotDecided { more_pairs } => {
+                format!("{} {}", self.word(), more_pairs_in_short(more_pairs))
+            }
+            Self::NoRegression => self.word().to_owned(),
             other => other.in_full(metric, same_within),
         }
     }
@@ -70,6 +106,23 @@ pub fn more_in_short(more_processes: Option<usize>) -> String {
     match more_processes {
         Some(n) => format!("(+{n})"),
         None => format!("(>{})", change::MOST_PROCESSES),
+    }
+}
+
+/// `(+4)`, or `(>1000)`.
+pub fn more_pairs_in_short(more_pairs: Option<usize>) -> String {
+    match more_pairs {
+        Some(n) => format!("(+{n})"),
+        None => format!("(>{MOST_MORE_PAIRS})"),
+    }
+}
+
+/// `would need about 4 more pairs`.
+pub fn would_need_pairs(more_pairs: Option<usize>) -> String {
+    match more_pairs {
+        Some(1) => "would need about 1 more pair".to_owned(),
+        Some(n) => format!("would need about {n} more pairs"),
+        None => format!("would need more than {MOST_MORE_PAIRS} more pairs"),
     }
 }
 

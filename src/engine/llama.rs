@@ -35,7 +35,7 @@ pub struct Llama {
 
 /// Where the engine's log goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Log {
+pub enum EngineLog {
     /// To standard error, where the supervisor collects it.
     Stderr,
     /// Its warnings and errors to standard error.
@@ -47,10 +47,10 @@ impl Llama {
     ///
     /// # Errors
     /// [`EngineError::Load`] when this process has initialised it before.
-    pub fn init(log: Log) -> Result<Self, EngineError> {
+    pub fn init(log: EngineLog) -> Result<Self, EngineError> {
         let callback: unsafe extern "C" fn(_, _, _) = match log {
-            Log::Stderr => log_to_stderr,
-            Log::Errors => errors_to_stderr,
+            EngineLog::Stderr => log_to_stderr,
+            EngineLog::Errors => errors_to_stderr,
         };
         // Before the log is directed: loading collects what the engine says of each file.
         plugins::load();

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::rule::Rule;
 use crate::compare::change::Change;
 use crate::compare::log_times;
 use crate::compare::pair;
 use crate::compare::samples::{CellKey, Disturbed, Samples};
 use crate::compare::side::Side;
 use crate::run::stop::LEVEL;
+use crate::stats::sequential::PairDecision;
 use crate::stats::variance::Variance;
 
 /// From this many earlier nights on, the night is the unit of evidence. With fewer, Student's t on nights finds almost
@@ -56,6 +58,8 @@ pub(super) struct CellEvidence {
     pub against: BaselineUnits,
     /// How much nights differ, where the change does not include it.
     pub night: Option<NightSpread>,
+    /// What pairs show that were measured until decided. They alone are judged.
+    pub pairs: Option<PairDecision>,
 }
 
 /// How much a cell's logarithms of times differ between nights when nothing changed.
@@ -111,12 +115,19 @@ impl Baseline {
         self.sides().iter().any(|side| side.is_paired_with(run))
     }
 
+    /// The tolerance that `run` and the baseline were measured until decided for; `None` for all other baselines.
+    pub fn pair_tolerance(&self, run: &Side) -> Option<f64> {
+        self.sides()
+            .iter()
+            .find_map(|side| pair::tolerance(side, run))
+    }
+
     /// The evidence on a cell of `run`; `None` when the baseline lacks the cell.
     pub(super) fn evidence(
         &self,
         tonight: &Samples,
         run: &Side,
-        assumed: Variance,
+        rule: &Rule,
         which: RepetitionFilter,
     ) -> Option<CellEvidence> {
         let held = self.held_against(&tonight.key, run);
@@ -130,18 +141,27 @@ impl Baseline {
                 change: change.filter(|_| nights.len() >= MIN_NIGHTS),
                 against: BaselineUnits::Nights(nights.len()),
                 night: None,
+                pairs: None,
             });
         }
         let (side, samples) = held.first()?;
         let samples = which.of(samples);
         let paired = side.is_paired_with(run);
+        let pairs = pair::tolerance(side, run).and_then(|_| {
+            let log_ratios = pair::log_ratios(run.metric, &samples, &tonight);
+            pair::decide(&log_ratios, run, &rule.of_pairs())
+        });
         Some(CellEvidence {
+            pairs,
             change: crate::compare::change(run.metric, &samples, &tonight, paired),
             against: BaselineUnits::Processes(log_times(run.metric, &samples).len()),
             // Sides that were measured in turns share their night.
             night: (!paired).then(|| {
                 let known = with_cell(self.known_nights(), &tonight.key, run);
-                NightSpread::of(assumed, &log_medians(&known, RepetitionFilter::All))
+                NightSpread::of(
+                    rule.assumed_nights(),
+                    &log_medians(&known, RepetitionFilter::All),
+                )
             }),
         })
     }

@@ -30,7 +30,7 @@ pub(super) fn judge_cells<'a>(
     baseline: &Baseline,
     rule: &Rule,
 ) -> Vec<JudgedCell<'a>> {
-    let evidence = |samples, which| baseline.evidence(samples, run, rule.assumed_nights(), which);
+    let evidence = |samples, which| baseline.evidence(samples, run, rule, which);
     let (samples, all): (Vec<&Samples>, Vec<CellEvidence>) = measured
         .filter_map(|samples| Some((samples, evidence(samples, RepetitionFilter::All)?)))
         .unzip();

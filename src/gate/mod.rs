@@ -14,6 +14,7 @@ pub mod trial;
 mod verdict;
 
 use crate::compare::change::Change;
+use crate::compare::pair;
 use crate::compare::samples::{CellKey, Samples};
 use crate::compare::side::Side;
 use crate::compare::{differences, log_times};
@@ -88,6 +89,9 @@ pub fn gate<E: From<GateError>>(
     rerun: Option<Rerun<'_, E>>,
 ) -> Result<GateReport, E> {
     let mut report = judge_night(run, baseline, rule)?;
+    if rerun.is_some() {
+        report.suspect_regressions();
+    }
     let suspects = report.suspects();
     if let (Some(rerun), false) = (rerun, suspects.is_empty()) {
         let again = rerun(&suspects)?;
@@ -144,6 +148,7 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
         metric: run.metric,
+        has_unjudged_requests: run.header.requests.is_some() && !run.metric.is_of_requests(),
         rule: *rule,
         differences: foremost.map_or_else(Vec::new, |side| differences(side, run, &cases)),
         missing: missing(run, baseline),
@@ -182,7 +187,11 @@ fn result(cell: &JudgedCell<'_>, run: &Side) -> CellResult {
         n_processes: log_times(run.metric, samples).len(),
         disturbed: cell.tonight,
         disturbed_baseline: cell.baseline,
-        slowdown: evidence.change.as_ref().map(Change::slowdown),
+        slowdown: match &evidence.pairs {
+            Some(decision) => pair::slowdown(decision),
+            None => evidence.change.as_ref().map(Change::slowdown),
+        },
+        pairs: evidence.pairs,
         p: outcome.p,
         p_adjusted: outcome.p_adjusted,
         p_night: outcome.p_night,
@@ -216,11 +225,19 @@ fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
     for cell in suspects {
         let seen = judged.iter().find(|seen| seen.samples.key == cell.key);
         cell.rerun = Some(RerunResult {
-            slowdown: seen.and_then(|seen| Some(seen.evidence.change.as_ref()?.slowdown())),
+            slowdown: seen.and_then(|seen| match &seen.evidence.pairs {
+                Some(decision) => pair::slowdown(decision),
+                None => Some(seen.evidence.change.as_ref()?.slowdown()),
+            }),
             p_adjusted: seen.and_then(|seen| seen.outcome.p_adjusted),
         });
         (cell.verdict, cell.doubt) = match seen.map(|seen| seen.outcome) {
-            Some(outcome) if outcome.verdict == CellVerdict::Suspected => {
+            Some(outcome)
+                if matches!(
+                    outcome.verdict,
+                    CellVerdict::Suspected | CellVerdict::Regression
+                ) =>
+            {
                 (CellVerdict::Regression, None)
             }
             _ if again.cell(&cell.key).is_none() => {

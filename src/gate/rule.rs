@@ -6,6 +6,7 @@ use super::baseline::CellEvidence;
 use crate::compare::change::Change;
 use crate::compare::samples::Disturbed;
 use crate::stats::Alternative;
+use crate::stats::sequential::{PairDecision, PairRule, PairVerdict};
 use crate::stats::test::holm;
 use crate::stats::variance::Variance;
 
@@ -46,6 +47,16 @@ impl Default for Rule {
 }
 
 impl Rule {
+    /// The same rule for pairs that were measured until decided.
+    pub(super) fn of_pairs(&self) -> PairRule {
+        PairRule {
+            tolerance: self.tolerance,
+            alpha_slower: self.alpha,
+            alpha_not_slower: 1.0 - self.pass_level,
+            ..PairRule::default()
+        }
+    }
+
     /// The assumption of how much the logarithms of times differ between nights.
     pub(super) fn assumed_nights(&self) -> Variance {
         Variance {
@@ -60,7 +71,8 @@ impl Rule {
 pub enum CellVerdict {
     /// A slow-down beyond the tolerance is excluded.
     Pass,
-    /// Slower than tolerated, tonight and in the rerun.
+    /// Slower than tolerated, tonight and in the rerun; or shown by pairs that were measured until decided, which have
+    /// new processes each.
     Regression,
     /// Slower than tolerated tonight; no rerun has confirmed it.
     Suspected,
@@ -116,6 +128,7 @@ pub(super) fn judge<'a>(
     let p_of = |c: &Change| c.p_value(rule.tolerance, Alternative::Greater);
     let p: Vec<f64> = cells
         .clone()
+        .filter(|e| e.pairs.is_none())
         .filter_map(|e| e.change.as_ref())
         .map(p_of)
         .collect();
@@ -123,6 +136,9 @@ pub(super) fn judge<'a>(
     let (n, mut p) = (p.len(), p.into_iter());
     cells
         .map(|evidence| {
+            if let Some(decision) = &evidence.pairs {
+                return of_pairs(decision);
+            }
             let Some(change) = &evidence.change else {
                 return RuleOutcome {
                     p: None,
@@ -150,6 +166,22 @@ pub(super) fn judge<'a>(
             }
         })
         .collect()
+}
+
+/// What pairs show needs no correction here: their rule includes the number of cells.
+fn of_pairs(decision: &PairDecision) -> RuleOutcome {
+    RuleOutcome {
+        p: None,
+        p_adjusted: None,
+        p_night: None,
+        verdict: match decision.verdict {
+            PairVerdict::Slower => CellVerdict::Regression,
+            PairVerdict::Faster | PairVerdict::NotSlower => CellVerdict::Pass,
+            PairVerdict::Undecided => CellVerdict::Inconclusive,
+        },
+        doubt: None,
+        more_processes: decision.more_pairs,
+    }
 }
 
 fn verdict(

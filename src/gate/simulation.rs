@@ -208,6 +208,7 @@ fn evidence(
         // For the reader only.
         against: BaselineUnits::Nights(nights.len()),
         night,
+        pairs: None,
     };
     (0..CELLS).map(cell).map(evidence).collect()
 }

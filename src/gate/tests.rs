@@ -204,6 +204,63 @@ fn sides_of_one_run_share_its_night() {
     assert_eq!(cell.disturbed_baseline, None, "and its disturbances");
 }
 
+/// A pair that was measured until decided: each side's steps by pair.
+fn until_decided(name: &str, percent: u64) -> [Side; 2] {
+    use crate::record::{Pair, PairSide};
+    [(PairSide::A, 100), (PairSide::B, percent)].map(|(which, percent)| {
+        let mut header = header(name, &batches(&[1]));
+        header.pair = Some(Pair {
+            id: name.to_owned(),
+            side: which,
+            axes: Vec::new(),
+            worker_program: "ggufbench".into(),
+            worker_engine: "synthetic".to_owned(),
+        });
+        header.run = format!("{name}-{}", which.folder());
+        header.started_at = name.to_owned();
+        header.plan.protocol.pair_tolerance = Some(0.02);
+        side(header, |_| {
+            QUIET
+                .repeat(6)
+                .iter()
+                .map(|ns| ns * percent / 100)
+                .collect()
+        })
+    })
+}
+
+#[test]
+fn pairs_until_decided_need_no_rerun_and_obey_one() {
+    let rule = Rule {
+        tolerance: 0.02,
+        ..Rule::default()
+    };
+    let judged = |[a, b]: [Side; 2], again: Option<[Side; 2]>| {
+        let baseline = Baseline::alone(a);
+        assert_eq!(baseline.pair_tolerance(&b), Some(0.02));
+        let mut again = again.map(|[a, b]| {
+            move |_: &[CellKey]| -> Result<Confirmation, GateError> {
+                Ok(Confirmation {
+                    run: b.clone(),
+                    baseline: Some(Baseline::alone(a.clone())),
+                })
+            }
+        });
+        let rerun = again.as_mut().map(|again| again as Rerun<'_, GateError>);
+        gate(&b, &baseline, &rule, rerun).expect("judged")
+    };
+    let night = |percent| until_decided("night", percent);
+    let once = |percent| judged(night(percent), None).verdict;
+    assert_eq!(once(100), NightVerdict::Pass);
+    assert_eq!(once(90), NightVerdict::Pass, "faster is no regression");
+    assert_eq!(once(110), NightVerdict::Regression);
+    let again = |percent| judged(night(110), Some(until_decided("again", percent)));
+    assert_eq!(again(110).verdict, NightVerdict::Regression);
+    let not_seen = again(100);
+    assert_eq!(not_seen.verdict, NightVerdict::Inconclusive);
+    assert_eq!(not_seen.cells[0].doubt, Some(Doubt::NotSeenAgain));
+}
+
 /// Three processes of three repetitions, the first `n` of each disturbed and half as slow again.
 fn disturbed(name: &str, cases: &[Case], ns: [u64; 3], n: usize) -> Side {
     side_of(header(name, cases), |_| {

@@ -10,6 +10,7 @@ use crate::compare::samples::{CellKey, Disturbed};
 use crate::metric::Metric;
 use crate::plan::CaseId;
 use crate::stats::Interval;
+use crate::stats::sequential::PairDecision;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +53,9 @@ pub struct CellResult {
     pub disturbed_baseline: Option<Disturbed>,
     /// Relative slow-down: 0.1 takes a tenth longer. `None` with fewer than two processes on a side.
     pub slowdown: Option<Interval>,
+    /// What the pairs show, where they were measured until decided; else `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairDecision>,
     /// One-sided p-value of the null "slower by at most the tolerance".
     pub p: Option<f64>,
     /// The same over all cells, after Holm.
@@ -91,6 +95,8 @@ pub struct GateReport {
     /// The baseline's runs, newest first.
     pub baseline: Vec<String>,
     pub metric: Metric,
+    /// Whether the run has requests, which the metric does not judge.
+    pub has_unjudged_requests: bool,
     pub rule: Rule,
     /// What else differs from the baseline: from the run that stands alone, else from the newest night.
     pub differences: Vec<Difference>,
@@ -114,6 +120,21 @@ impl GateReport {
             .iter()
             .filter(|c| c.verdict == CellVerdict::Suspected);
         suspects.map(|c| c.key.clone()).collect()
+    }
+
+    /// Whether pairs that were measured until decided were judged.
+    pub fn has_pairs(&self) -> bool {
+        self.cells.iter().any(|cell| cell.pairs.is_some())
+    }
+
+    /// Where a rerun shall confirm, what pairs showed is a suspicion until then.
+    pub(super) fn suspect_regressions(&mut self) {
+        for cell in &mut self.cells {
+            if cell.verdict == CellVerdict::Regression {
+                cell.verdict = CellVerdict::Suspected;
+            }
+        }
+        self.conclude();
     }
 
     pub(super) fn conclude(&mut self) {

@@ -8,7 +8,7 @@ use crate::engine::EngineError;
 use crate::engine::clock::Clock;
 use crate::engine::kernel::KernelBackend;
 use crate::roofline::ceiling::Timing;
-use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::kernel::{Kernel, KernelLoad};
 use crate::roofline::slice::{Bounds, Slice};
 use crate::stats::summary;
 
@@ -129,7 +129,7 @@ impl Effort {
 pub fn time_kernel(
     backend: &KernelBackend,
     kernel: &Kernel,
-    loads: &[Load],
+    loads: &[KernelLoad],
     effort: Effort,
     clock: &dyn Clock,
 ) -> Vec<Result<Vec<f64>, EngineError>> {
@@ -144,7 +144,7 @@ pub fn time_kernel(
         Ok(stock) => stock,
         Err(e) => return loads.iter().map(|_| Err(e.clone())).collect(),
     };
-    let passes = |load: &Load| {
+    let passes = |load: &KernelLoad| {
         let mut graph = stock.graph(*load, effort.weights_bytes(load.total_tokens()))?;
         let first = clock.now_ns();
         graph.pass()?;
@@ -233,7 +233,7 @@ mod tests {
         let effort = Effort::quick(None, None);
         let point = |n| crate::roofline::kernel::Point {
             kernel: crate::roofline::kernel::fixture::matmul("F16", 1000, 500),
-            load: Load::tokens(n),
+            load: KernelLoad::tokens(n),
         };
         let slices = [1, 1000].map(|n| Slice::of(&point(n), effort.bounds()));
         // 1 MFLOP and 1 GFLOP at 1 GFLOP/s, three times, twenty times 40 ms for each, and 128 MiB at 100 MB/s.

@@ -100,6 +100,8 @@ pub enum ModelError {
         type_name: String,
         detail: String,
     },
+    #[error("{}: not a usable importance matrix: {detail}", path.display())]
+    ImportanceMatrix { path: PathBuf, detail: String },
     #[error("{}: {detail}", path.display())]
     Catalogue { path: PathBuf, detail: String },
     #[error("fetching `{name}` needs python3 with pip, and `{python}` cannot be started: {source}")]

@@ -11,8 +11,8 @@ use super::names::model_name;
 use super::parts::{Headers, ModelFile};
 use super::sums::{Matrices, TensorSums};
 use super::{
-    FileType, ModelError, Progress, SlidingLayers, UnusedTensors, hash, sequence_memory, shapes,
-    unused,
+    FileType, ModelError, Progress, SlidingLayers, UnusedTensors, hash, requantized,
+    sequence_memory, shapes, unused,
 };
 
 /// Shape, types and sizes of one model. Counts are exact; `None` means the file does not say.
@@ -186,7 +186,7 @@ impl ModelFacts {
                     || sums.dominant_type(),
                     |file_type| file_type.name().to_owned(),
                 ),
-            requantized_from: None,
+            requantized_from: requantized::read(gguf),
             n_params: sums.params,
             n_matmul_params: sums.matmul_params,
             n_expert_params: sums.expert_params,

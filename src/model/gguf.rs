@@ -153,6 +153,24 @@ impl Gguf {
         Some(unsafe { lossy(sys::gguf_get_val_str(self.as_ptr(), id)) })
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The first string of an array of strings, with invalid UTF-8 replaced.
+    pub fn first_string(&self, key: &str) -> Option<String> {
+        let id = self.find(key)?;
+        let ctx = self.as_ptr();
+        // SAFETY: the second question is only asked of an array, the third only of strings, of which there is one; the
+        // pointer lives as long as the context.
+        unsafe {
+            let is_strings = self.kind(id) == sys::GGUF_TYPE_ARRAY
+                && sys::gguf_get_arr_type(ctx, id) == sys::GGUF_TYPE_STRING
+                && sys::gguf_get_arr_n(ctx, id) > 0;
+            is_strings.then(|| lossy(sys::gguf_get_arr_str(ctx, id, 0)))
+        }
+    }
+
     /// Length of an array of any kind.
     pub fn array_len(&self, key: &str) -> Option<u64> {
         let id = self.find(key)?;

@@ -27,8 +27,16 @@ static PREVIOUS: Mutex<Previous> = Mutex::new(Previous {
     llama: false,
 });
 
+/// Hears each piece of the log as it comes; a piece may be part of a line.
+type Listener = Box<dyn FnMut(&str)>;
+
+struct Captured {
+    text: String,
+    listener: Option<Listener>,
+}
+
 thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static CAPTURED: RefCell<Vec<Captured>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Captures this thread's engine log until it is dropped. Captures nest.
@@ -44,7 +52,7 @@ pub struct LogCapture {
 impl LogCapture {
     /// Captures what ggml logs, which includes its GGUF reader.
     pub fn ggml() -> Self {
-        Self::start(false)
+        Self::start(false, None)
     }
 
     /// Captures what llama.cpp logs, and ggml with it.
@@ -52,11 +60,17 @@ impl LogCapture {
     /// The engine has no way to ask for llama.cpp's own callback (`llama_log_get` answers with
     /// ggml's), so afterwards both log through ggml's earlier one.
     pub fn llama() -> Self {
-        Self::start(true)
+        Self::start(true, None)
     }
 
-    fn start(llama: bool) -> Self {
-        LINES.with_borrow_mut(|stack| stack.push(String::new()));
+    /// The same, with a listener for what is done while the log is written; it must not log itself.
+    pub(super) fn llama_heard_by(listener: impl FnMut(&str) + 'static) -> Self {
+        Self::start(true, Some(Box::new(listener)))
+    }
+
+    fn start(llama: bool, listener: Option<Listener>) -> Self {
+        let text = String::new();
+        CAPTURED.with_borrow_mut(|stack| stack.push(Captured { text, listener }));
         let mut previous = PREVIOUS.lock().unwrap_or_else(|e| e.into_inner());
         if previous.depth == 0 {
             let mut user_data: *mut c_void = std::ptr::null_mut();
@@ -82,15 +96,18 @@ impl LogCapture {
     /// Ends the capture and returns what this thread logged.
     #[must_use]
     pub fn finish(self) -> String {
-        LINES.with_borrow(|stack| stack.last().cloned().unwrap_or_default())
+        CAPTURED.with_borrow_mut(|stack| {
+            let last = stack.last_mut();
+            last.map(|captured| std::mem::take(&mut captured.text))
+                .unwrap_or_default()
+        })
     }
 }
 
 impl Drop for LogCapture {
     fn drop(&mut self) {
-        LINES.with_borrow_mut(|stack| {
-            stack.pop();
-        });
+        // Dropped after the borrow ends: a listener may have something to do then.
+        let _ended = CAPTURED.with_borrow_mut(Vec::pop);
         let mut previous = PREVIOUS.lock().unwrap_or_else(|e| e.into_inner());
         previous.depth -= 1;
         if previous.depth == 0 {
@@ -109,16 +126,20 @@ impl Drop for LogCapture {
 }
 
 unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
-    let kept = LINES
+    let kept = CAPTURED
         .try_with(|stack| {
             let Ok(mut stack) = stack.try_borrow_mut() else {
                 return false;
             };
-            let Some(lines) = stack.last_mut() else {
+            let Some(captured) = stack.last_mut() else {
                 return false;
             };
             // SAFETY: the engine passes a NUL-terminated string that lives for the call.
-            lines.push_str(&unsafe { CStr::from_ptr(text) }.to_string_lossy());
+            let piece = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+            captured.text.push_str(&piece);
+            if let Some(listener) = &mut captured.listener {
+                listener(&piece);
+            }
             true
         })
         .unwrap_or(false);

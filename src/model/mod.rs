@@ -5,7 +5,7 @@
 //! - [`resolve`] turns what `--model` takes (paths, globs, folders, `synth:PRESET:TYPE`, `ollama:NAME`,
 //!   catalogue names) into models without writing or downloading anything.
 //! - [`synth`] writes random weights in a real model's shape, [`quantize`] converts a file
-//!   to another type, `fetch` obtains what `gguf/models.toml` lists.
+//!   to other types, with an [`importance`] matrix or without, `fetch` obtains what `gguf/models.toml` lists.
 //!
 //! `unsafe` is confined to the GGUF context, the log capture, the quantiser, the free-space query
 //! and the generator: everything else works on plain values.
@@ -17,11 +17,13 @@ mod file_type;
 mod generative;
 mod gguf;
 mod hash;
+pub mod importance;
 mod log_capture;
 mod names;
 pub(crate) mod ollama;
 mod parts;
 pub mod quantize;
+mod requantized;
 mod scan;
 mod sequence_memory;
 mod shapes;

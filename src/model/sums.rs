@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
 use super::gguf::{TensorInfo, block_bytes, block_elements, tensor_type_name, tensor_type_of};
@@ -18,6 +19,12 @@ pub fn type_bytes_per_element(name: &str) -> Option<f64> {
 #[must_use]
 pub fn type_block_elements(name: &str) -> Option<u64> {
     tensor_type_of(name).map(block_elements)
+}
+
+/// Whether a ggml type of this name stores fewer bits than it stands for; `false` for an unknown name.
+pub(super) fn is_quantized_type(name: &str) -> bool {
+    // SAFETY: a table look-up by a valid type.
+    tensor_type_of(name).is_some_and(|ty| unsafe { sys::ggml_is_quantized(ty) })
 }
 
 /// Matrices of one shape and type that a token multiplies with.

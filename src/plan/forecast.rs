@@ -9,7 +9,7 @@ use crate::model::ModelFacts;
 use crate::roofline::ceiling::Ceilings;
 use crate::roofline::cost::{self, CallShape, Cost};
 use crate::roofline::fit::Input;
-use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::kernel::{Kernel, KernelLoad, Point};
 use crate::roofline::predict::{METHOD_ERROR, METHOD_ERROR_ELSEWHERE, Prediction, predict};
 use crate::roofline::work::{self, Item};
 
@@ -91,7 +91,7 @@ pub fn reference_points(items: &[Item]) -> Vec<Point> {
         .flat_map(|item| {
             [1, MANY].map(|n| Point {
                 kernel: item.point.kernel.clone(),
-                load: Load::tokens(n),
+                load: KernelLoad::tokens(n),
             })
         })
         .collect()

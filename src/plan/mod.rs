@@ -219,6 +219,10 @@ pub struct Protocol {
     /// more. None: no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_replicates: Option<u32>,
+    /// Of two sides measured in turns until every cell is decided: the change that does not matter. Then a cell gets pairs of
+    /// processes, from `replicates` to `max_replicates`, until `crate::stats::sequential` has a verdict. None: `precision` decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_tolerance: Option<f64>,
     /// Fewest repetitions of a cell in one process.
     pub min_repetitions: u32,
     /// Most repetitions of a cell in one process.
@@ -248,6 +252,7 @@ impl Default for Protocol {
             seed: 42,
             replicates: 3,
             max_replicates: None,
+            pair_tolerance: None,
             min_repetitions: 3,
             max_repetitions: 10,
             precision: 0.02,

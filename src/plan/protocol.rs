@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::{PlanError, Protocol};
 
+/// Most worker processes that a protocol takes.
+pub const MOST_REPLICATES: u32 = 1000;
+
 /// Processes a cell begins with when it may get more: METHODOLOGY.md, section 2, has the coverage.
 const FEWEST_BEFORE_MORE: u32 = 6;
 
@@ -63,17 +66,17 @@ impl ProtocolChoice {
             None => d.replicates,
         };
         let replicates = self.replicates.unwrap_or(fewest);
-        if !(1..=1000).contains(&replicates) {
+        if !(1..=MOST_REPLICATES).contains(&replicates) {
             return Err(PlanError::axis(
                 "replicates",
-                format!("{replicates} processes; 1 to 1000"),
+                format!("{replicates} processes; 1 to {MOST_REPLICATES}"),
             ));
         }
         let max_replicates = self.max_replicates.filter(|max| *max != replicates);
-        if max_replicates.is_some_and(|max| !(replicates..=1000).contains(&max)) {
+        if max_replicates.is_some_and(|max| !(replicates..=MOST_REPLICATES).contains(&max)) {
             return Err(PlanError::axis(
                 "max_replicates",
-                format!("no fewer than the {replicates} replicates, and at most 1000"),
+                format!("no fewer than the {replicates} replicates, and at most {MOST_REPLICATES}"),
             ));
         }
         if self.timeout.is_some_and(|t| t.is_zero()) {
@@ -94,6 +97,7 @@ impl ProtocolChoice {
             seed: self.seed.unwrap_or(d.seed),
             replicates,
             max_replicates,
+            pair_tolerance: None,
             min_repetitions: min,
             max_repetitions: max,
             precision,

@@ -9,7 +9,7 @@ use super::serving::{Endpoint, Sampling, StopAt};
 use super::{MAX_SEQ, PlanError};
 
 /// Most requests of a job: their timelines are kept in memory until it ends.
-const MOST_REQUESTS: u32 = 1_000_000;
+pub(crate) const MOST_REQUESTS: u32 = 1_000_000;
 
 /// Most requests of a sustained load.
 const MOST_SUSTAINED: f64 = 50_000.0;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Line, PairSide, RunHeader, SCHEMA_VERSION};
 use crate::plan::expand::check_recorded;
+use crate::plan::protocol::MOST_REPLICATES;
+use crate::plan::requests::MOST_REQUESTS;
 use crate::plan::{Case, MAX_SEQ};
 use crate::text::{cut_end, plain, quoted};
 
@@ -26,6 +28,12 @@ const MOST_BLANK_LINES: u32 = 1000;
 
 /// Most requests that a job may have had under way: servers take more than the engine decodes together.
 const MOST_AT_ONCE: u32 = 1 << 16;
+
+/// Most rounds of requests in all replicates together.
+const MOST_ROUNDS: u64 = MOST_REPLICATES as u64 * 1000;
+
+/// Most jobs that a run of requests may consist of: every job of every round at every target.
+const MOST_JOBS: u64 = 100_000_000;
 
 /// Longest reason in a message.
 const REASON_COLUMNS: usize = 200;
@@ -326,13 +334,17 @@ fn check(line: &Line) -> Result<(), String> {
             header.plan.cases.iter().try_for_each(cell)?;
             let of_text = header.quality.iter().flat_map(|plan| &plan.cells);
             of_text.map(|c| &c.case).try_for_each(cell)?;
+            check_counts(header)?;
             let plan = header.requests.iter();
             let of_targets = plan.clone().flat_map(|plan| &plan.settings);
             let of_targets = of_targets.flat_map(|setting| &setting.jobs);
             let mut jobs = plan.flat_map(|plan| &plan.jobs).chain(of_targets);
             jobs.try_for_each(|job| {
-                let checked = check_recorded(&job.case, MOST_AT_ONCE);
-                checked.map_err(|e| format!("job {}: {e}", job.name))
+                at_most("requests", job.n_requests.into(), MOST_REQUESTS.into())
+                    .and_then(|()| {
+                        check_recorded(&job.case, MOST_AT_ONCE).map_err(|e| e.to_string())
+                    })
+                    .map_err(|e| format!("job {}: {e}", job.name))
             })
         }
         Line::Repetition(repetition) => cell(&repetition.case),
@@ -342,6 +354,32 @@ fn check(line: &Line) -> Result<(), String> {
         Line::Worker(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) | Line::End(_) => {
             Ok(())
         }
+    }
+}
+
+/// What a plan is repeated: a run that goes on does all of it.
+fn check_counts(header: &RunHeader) -> Result<(), String> {
+    let protocol = &header.plan.protocol;
+    let replicates = protocol.max_replicates.unwrap_or(0);
+    let replicates = replicates.max(protocol.replicates);
+    at_most("replicates", replicates.into(), MOST_REPLICATES.into())?;
+    let Some(plan) = &header.requests else {
+        return Ok(());
+    };
+    let rounds = u64::from(plan.rounds) * u64::from(plan.replicates);
+    at_most("rounds of requests in all replicates", rounds, MOST_ROUNDS)?;
+    let jobs = (plan.jobs.len() as u64).saturating_mul(plan.targets.len() as u64);
+    at_most(
+        "jobs of all rounds and targets",
+        rounds.saturating_mul(jobs),
+        MOST_JOBS,
+    )
+}
+
+fn at_most(what: &str, n: u64, most: u64) -> Result<(), String> {
+    match n <= most {
+        true => Ok(()),
+        false => Err(format!("{n} {what}; at most {most}")),
     }
 }
 
@@ -383,6 +421,7 @@ mod tests {
     use super::*;
     use crate::compare::fixture::{batches, header, line};
     use crate::record::EndLine;
+    use crate::view::fixture::requests::{jobs, request_header};
 
     fn end(elapsed_ns: u64) -> Line {
         Line::End(EndLine {
@@ -427,6 +466,50 @@ mod tests {
         assert!(matches!(e, RecordError::InUse(_)), "{e}");
         drop(first);
         Writer::open(folder.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_plan_of_requests_that_would_not_end_is_refused() {
+        let said = |replicates: u32, rounds: u32, n_targets: usize, n_requests: u32| {
+            let targets: Vec<String> = (0..n_targets).map(|n| format!("openai:{n}")).collect();
+            let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+            let mut jobs = jobs();
+            jobs[0].n_requests = n_requests;
+            let mut header = request_header(&targets, replicates, jobs);
+            header.requests.as_mut().expect("has requests").rounds = rounds;
+            let line = serde_json::to_string(&Line::Run(Box::new(header))).expect("JSON");
+            let folder = folder_with(&format!("{line}\n"));
+            read_header(folder.path())
+                .map(drop)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            said(1000, 1000, 2, 1_000_000),
+            Ok(()),
+            "all that a plan may be"
+        );
+        for (replicates, rounds, n_targets, n_requests, reason) in [
+            (
+                1001,
+                1000,
+                1,
+                1,
+                "1001000 rounds of requests in all replicates; at most 1000000",
+            ),
+            // The product of 32 bits is 0.
+            (65536, 65536, 1, 1, "4294967296 rounds of requests"),
+            (
+                1000,
+                1000,
+                100,
+                1,
+                "800000000 jobs of all rounds and targets; at most 100000000",
+            ),
+            (1, 1, 1, u32::MAX, "4294967295 requests; at most 1000000"),
+        ] {
+            let e = said(replicates, rounds, n_targets, n_requests).expect_err(reason);
+            assert!(e.contains("run.jsonl:1: ") && e.contains(reason), "{e}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::table::{Document, Note, Table};
 use crate::model::type_bytes_per_element;
 use crate::roofline::ceiling::{Ceilings, ReadRate};
-use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::kernel::{Kernel, KernelLoad, Point};
 use crate::text::quoted;
 use crate::units;
 
@@ -153,7 +153,7 @@ fn matrix_table(ceilings: &Ceilings, points: &[&Point]) -> Table {
         let flops = |k: &&Kernel| {
             let point = Point {
                 kernel: (*k).clone(),
-                load: Load::tokens(n),
+                load: KernelLoad::tokens(n),
             };
             let timing = ceilings.get(&point)?;
             Some(units::significant(k.flops(n) / timing.ns))
@@ -230,7 +230,7 @@ mod tests {
             entries: Vec::new(),
         };
         let mut points = Vec::new();
-        let mut add = |kernel: Kernel, load: Load, ns: f64| {
+        let mut add = |kernel: Kernel, load: KernelLoad, ns: f64| {
             let timing = Timing {
                 ns,
                 low_ns: ns,
@@ -252,7 +252,7 @@ mod tests {
                     n_in: 576,
                     n_out: 1536,
                 };
-                add(kernel, Load::tokens(n), ns * f64::from(n).powf(0.8));
+                add(kernel, KernelLoad::tokens(n), ns * f64::from(n).powf(0.8));
             }
             let attention = Kernel::Attention {
                 n_head: 9,
@@ -262,14 +262,18 @@ mod tests {
                 type_k: "F16".into(),
                 type_v: "F16".into(),
             };
-            let load = Load {
+            let load = KernelLoad {
                 n_seq: n,
                 n_tokens: 1,
                 n_past: 255,
             };
             if n < 512 {
                 add(attention, load, 25e3 * (at + 1) as f64);
-                add(Kernel::Logits { n_vocab: 49_152 }, Load::tokens(n), 6e3);
+                add(
+                    Kernel::Logits { n_vocab: 49_152 },
+                    KernelLoad::tokens(n),
+                    6e3,
+                );
             }
         }
         (c, points)

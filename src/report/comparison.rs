@@ -46,7 +46,7 @@ pub fn answers(c: &Comparison) -> Vec<String> {
         );
     }
     let words = c.metric.words();
-    if let [row] = &c.rows[..] {
+    if let ([row], false) = (&c.rows[..], c.until_decided) {
         let change = row.slowdown.map_or_else(
             || "B".to_owned(),
             |s| format!("{} (95%: {})", words.change("B", s.estimate), range(&s)),
@@ -60,6 +60,10 @@ pub fn answers(c: &Comparison) -> Vec<String> {
         ("faster", words.better),
         ("same", "the same"),
         ("cannot tell", "cannot tell"),
+        ("regression", "regression"),
+        ("improvement", "improvement"),
+        ("no regression", "no regression"),
+        ("not decided", "not decided"),
     ];
     let counts = kinds.into_iter().filter_map(|(word, words)| {
         let n = c.rows.iter().filter(|r| r.verdict.word() == word).count();
@@ -106,16 +110,23 @@ fn table(c: &Comparison) -> Table {
         .rank(2)
         .numbers("B", |r| c.metric.show(r.b))
         .rank(2)
+        .numbers("pairs", |r| r.pairs.map_or(0, |p| p.n_pairs).to_string())
+        .rank(1)
+        .only_if(c.until_decided)
         .numbers(c.metric.words().heading, |r| {
-            r.slowdown.map(|s| signed_percent(s.estimate))
+            let of_pairs = r.pairs.map(|pairs| pairs.estimate.exp_m1());
+            let change = r.slowdown.map(|s| s.estimate).or(of_pairs);
+            change.map(signed_percent)
         })
         .numbers("95% interval", |r| r.slowdown.as_ref().map(range))
         .numbers("p", |r| r.p_adjusted.map(p_value))
         .rank(3)
+        .only_if(!c.until_decided)
         .numbers("delta", |r| {
             r.cliffs_delta.map(|d| format!("{:+.2}", d.delta))
         })
         .rank(4)
+        .only_if(!c.until_decided)
         .words("verdict", |r| r.verdict.in_full(c.metric, c.same_within))
         .short(|r| r.verdict.in_short(c.metric, c.same_within))
         .numbers("cost A", |r| cost(r.cost_a))
@@ -186,7 +197,9 @@ fn compared(c: &Comparison) -> String {
             false => format!("{what}; chunks of the text"),
         };
     }
-    if c.paired {
+    if c.until_decided {
+        format!("{what}; pairs until decided, sides in random order")
+    } else if c.paired {
         format!("{what}; replicates as pairs, which ran side by side")
     } else {
         format!("{what}; processes of two runs")
@@ -199,6 +212,16 @@ fn legend(c: &Comparison) -> String {
         let unit = price.unit();
         format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
     });
+    if c.until_decided {
+        let tolerance = percent(c.same_within);
+        return format!(
+            "{}: {}, relative to A: the median over the pairs, whose sides ran next to each other. The interval holds at whatever pair \
+             the measurement ended. regression: more than {tolerance}, wrong in any cell in 1 of 1000 measurements without one; no \
+             regression: more than {tolerance} is excluded at 95%. (+N): would need about N more pairs (--max-replicates, --budget).{cost}",
+            words.heading,
+            words.how_much("B"),
+        );
+    }
     let [unit, units] = c.metric.sample_unit();
     let (medians, more) = match c.metric.is_of_quality() {
         true => (

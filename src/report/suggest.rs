@@ -4,15 +4,13 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::model::ModelFacts;
 use crate::plan::Axis;
 use crate::plan::Case;
 use crate::plan::expand::{ALL_LAYERS, Host};
 use crate::record::RunHeader;
 use crate::text::{plain, quoted};
 use crate::view::RunView;
-
-/// Most worker processes that a protocol takes.
-pub const MOST_REPLICATES: u32 = 1000;
 
 /// A command of this program, of words that are quoted already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +45,20 @@ impl Suggestion {
 
     /// Cells like this one, of its model and with its settings; `over` has the axes that shall be different, by name.
     pub fn of_case(view: &RunView, case: &Case, over: &[(&str, String)]) -> Self {
+        Self::of_models(view, &[&case.model], case, over)
+    }
+
+    /// The same of several models, by name.
+    pub fn of_models(
+        view: &RunView,
+        models: &[&str],
+        case: &Case,
+        over: &[(&str, String)],
+    ) -> Self {
         let mut command = Self::new(None).engine(&view.header);
-        if !over.iter().any(|(axis, _)| *axis == "model")
-            && let Some(model) = view.model(&case.model)
-        {
-            command = command.word("--model").path(&model.path);
+        if !over.iter().any(|(axis, _)| *axis == "model") {
+            let known = models.iter().filter_map(|name| view.model(name));
+            command = command.models(known);
         }
         let usual = usual(&view.header, case);
         let differing = Axis::varying([&usual, case]);
@@ -92,6 +99,13 @@ impl Suggestion {
         let kept = without(args, &EXPERIMENTS, &["--classes", "--difficulty"]);
         let flags: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
         Some(Self::new(None).words(&kept).words(&flags))
+    }
+
+    /// With models by the paths that were used.
+    #[must_use]
+    pub fn models<'a>(self, models: impl IntoIterator<Item = &'a ModelFacts>) -> Self {
+        let with = |command: Self, model: &ModelFacts| command.word("--model").path(&model.path);
+        models.into_iter().fold(self, with)
     }
 
     fn words(self, words: &[String]) -> Self {

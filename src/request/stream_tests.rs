@@ -50,7 +50,7 @@ fn corpus() -> Vec<Stream> {
 
 /// How reading ended, and all that can be seen of the answer.
 #[derive(Debug, PartialEq)]
-struct Outcome {
+struct ReadOutcome {
     error: Option<String>,
     text: String,
     n_pieces: usize,
@@ -61,7 +61,7 @@ struct Outcome {
 }
 
 /// Reads bytes that come in pieces of these sizes, in turn.
-fn read(name: &str, bytes: &[u8], sizes: &[usize]) -> Outcome {
+fn read(name: &str, bytes: &[u8], sizes: &[usize]) -> ReadOutcome {
     let mut reader: Box<dyn Reader> = match name.ends_with("ndjson") {
         true => Box::new(Documents::default()),
         false => Box::new(Events::default()),
@@ -69,7 +69,7 @@ fn read(name: &str, bytes: &[u8], sizes: &[usize]) -> Outcome {
     let (mut cutter, mut answer) = (LineCutter::default(), PartialAnswer::default());
     let error = follow(reader.as_mut(), &mut cutter, &mut answer, bytes, sizes).err();
     let (n_generated, caveat) = answer.n_generated(ASKED);
-    Outcome {
+    ReadOutcome {
         error: error.map(|why| shortened(&why)),
         text: answer.text().to_owned(),
         n_pieces: answer.arrivals().len(),

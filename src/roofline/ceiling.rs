@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{Kernel, Load, Point};
+use super::kernel::{Kernel, KernelLoad, Point};
 use super::work::Item;
 
 /// Version of the form in which ceilings are kept; another one is measured anew.
@@ -206,10 +206,10 @@ impl Ceilings {
             e.point.kernel == point.kernel && same_tokens
         };
         let loads = self.entries.iter().filter(like).map(|e| e.point.load);
-        let at = |load: Load| {
+        let at = |load: KernelLoad| {
             self.at_own_load(&Point {
                 kernel: point.kernel.clone(),
-                load: Load {
+                load: KernelLoad {
                     n_past: point.load.n_past,
                     ..load
                 },
@@ -230,7 +230,7 @@ impl Ceilings {
     pub fn bytes_per_s(&self, kernel: &Kernel, bytes_per_element: f64) -> Option<f64> {
         let one = self.get(&Point {
             kernel: kernel.clone(),
-            load: Load::tokens(1),
+            load: KernelLoad::tokens(1),
         })?;
         Some(kernel.weight_bytes(bytes_per_element, 1) / one.ns * 1e9).filter(|r| *r > 0.0)
     }
@@ -260,7 +260,7 @@ fn nodes(point: &Point) -> Vec<Point> {
     }
     let at = |n_past: u32| Point {
         kernel: point.kernel.clone(),
-        load: Load {
+        load: KernelLoad {
             n_past,
             ..point.load
         },
@@ -289,7 +289,7 @@ mod tests {
     fn matmul(n_tokens: u32) -> Point {
         Point {
             kernel: fixture::matmul("F16", 1000, 500),
-            load: Load::tokens(n_tokens),
+            load: KernelLoad::tokens(n_tokens),
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One kernel on weights or widths of one size; how much it is given is its [`Load`].
+/// One kernel on weights or widths of one size; how much it is given is its [`KernelLoad`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kernel", rename_all = "snake_case")]
 pub enum Kernel {
@@ -71,7 +71,7 @@ pub enum Kernel {
 
 /// How much a kernel is given at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Load {
+pub struct KernelLoad {
     /// Sequences.
     pub n_seq: u32,
     /// Tokens of each sequence.
@@ -80,7 +80,7 @@ pub struct Load {
     pub n_past: u32,
 }
 
-impl Load {
+impl KernelLoad {
     /// So many tokens, wherever they come from: for kernels that do not look at the cache.
     pub fn tokens(n: u32) -> Self {
         Self {
@@ -103,7 +103,7 @@ pub struct Point {
     #[serde(flatten)]
     pub kernel: Kernel,
     /// How much of it.
-    pub load: Load,
+    pub load: KernelLoad,
 }
 
 impl Kernel {
@@ -255,8 +255,8 @@ pub(crate) mod fixture {
         }
     }
 
-    pub fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> Load {
-        Load {
+    pub fn load(n_seq: u32, n_tokens: u32, n_past: u32) -> KernelLoad {
+        KernelLoad {
             n_seq,
             n_tokens,
             n_past,
@@ -291,7 +291,7 @@ mod tests {
     fn a_point_reads_back_from_its_json() {
         let point = Point {
             kernel: fixture::matmul("Q8_0", 576, 1536),
-            load: Load::tokens(8),
+            load: KernelLoad::tokens(8),
         };
         let json = serde_json::to_string(&point).expect("plain data");
         assert_eq!(

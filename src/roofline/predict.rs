@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ceiling::{Ceilings, Span};
-use super::kernel::{Kernel, Load, Point};
+use super::kernel::{Kernel, KernelLoad, Point};
 use super::work::Item;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,7 +164,7 @@ fn matrix_shares(ceilings: &Ceilings, items: &[Item]) -> (Option<f64>, Option<f6
         };
         let one = ceilings.time(&Point {
             kernel: kernel.clone(),
-            load: Load::tokens(1),
+            load: KernelLoad::tokens(1),
         });
         if Part::of(kernel) != Part::MatMul {
             continue;
@@ -227,7 +227,7 @@ mod tests {
             disturbed: false,
         };
         for (n, ns) in times {
-            let load = Load::tokens(n);
+            let load = KernelLoad::tokens(n);
             let kernel = matmul();
             c.insert(Point { kernel, load }, timing(ns));
             let kernel = glue();
@@ -240,7 +240,7 @@ mod tests {
         let item = |kernel: Kernel, count: f64| Item {
             point: Point {
                 kernel,
-                load: Load::tokens(n_tokens),
+                load: KernelLoad::tokens(n_tokens),
             },
             count,
         };

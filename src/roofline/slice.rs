@@ -5,7 +5,7 @@
 //! is larger. So neither a large model nor a header with absurd numbers decides how much memory or time a ceiling takes.
 
 use super::cost::KV_PAD;
-use super::kernel::{Kernel, Load, Point};
+use super::kernel::{Kernel, KernelLoad, Point};
 use crate::model::type_bytes_per_element;
 
 /// A slice has a multiple of this many rows: kernels take rows in groups of up to this many.
@@ -97,7 +97,7 @@ impl Slice {
                 let n = load.total_tokens();
                 let kept = ((f64::from(n) / over) as u32).max(1);
                 self.times *= f64::from(n.max(1)) / f64::from(kept);
-                *load = Load::tokens(kept);
+                *load = KernelLoad::tokens(kept);
             }
         }
     }
@@ -213,7 +213,7 @@ mod tests {
         flops: 1e10,
     };
 
-    fn point(kernel: Kernel, load: Load) -> Point {
+    fn point(kernel: Kernel, load: KernelLoad) -> Point {
         Point { kernel, load }
     }
 
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_timed_whole() {
-        let small = point(matmul(4096, 4096), Load::tokens(1));
+        let small = point(matmul(4096, 4096), KernelLoad::tokens(1));
         let slice = Slice::of(&small, BOUNDS);
         assert_eq!((slice.point.clone(), slice.times), (small, 1.0));
         // 32 MiB of weights, of which 256 MiB of copies are laid in, and one more to copy from.
@@ -238,12 +238,15 @@ mod tests {
     #[test]
     fn of_a_large_matrix_some_rows_stand_for_all() {
         // 1 GiB of weights, 64 MiB allowed: a sixteenth of the rows, less what inputs take.
-        let whole = point(matmul(4096, 131_072), Load::tokens(1));
+        let whole = point(matmul(4096, 131_072), KernelLoad::tokens(1));
         let slice = Slice::of(&whole, BOUNDS);
-        assert_eq!(slice.point, point(matmul(4096, 8_128), Load::tokens(1)));
+        assert_eq!(
+            slice.point,
+            point(matmul(4096, 8_128), KernelLoad::tokens(1))
+        );
         assert_eq!(slice.times, 131_072.0 / 8_128.0);
         // 34 GFLOP at 512 tokens, 10 allowed.
-        let whole = point(matmul(4096, 8_192), Load::tokens(512));
+        let whole = point(matmul(4096, 8_192), KernelLoad::tokens(512));
         let slice = Slice::of(&whole, BOUNDS);
         assert_eq!(slice.point.kernel, matmul(4096, 2_368));
         assert!(slice.flops() <= BOUNDS.flops);
@@ -268,13 +271,16 @@ mod tests {
     #[test]
     fn of_small_operations_and_logits_some_tokens_stand_for_all() {
         let small = glue([64, 1_000_000, 2, 1, 32]);
-        let slice = Slice::of(&point(small, Load::tokens(512)), BOUNDS);
+        let slice = Slice::of(&point(small, KernelLoad::tokens(512)), BOUNDS);
         let kept = slice.point.load.total_tokens();
         assert!((4..6).contains(&kept), "{kept}");
         assert_eq!(slice.times, 512.0 / f64::from(kept));
         assert!(slice.needs_bytes(1 << 30) < 3 * BOUNDS.bytes);
-        let logits = point(Kernel::Logits { n_vocab: 262_144 }, Load::tokens(256));
-        assert_eq!(Slice::of(&logits, BOUNDS).point.load, Load::tokens(32));
+        let logits = point(Kernel::Logits { n_vocab: 262_144 }, KernelLoad::tokens(256));
+        assert_eq!(
+            Slice::of(&logits, BOUNDS).point.load,
+            KernelLoad::tokens(32)
+        );
     }
 
     #[test]

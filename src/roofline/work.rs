@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cost::{attention_layers, sliding_cells};
-use super::kernel::{Kernel, Load, Point};
+use super::kernel::{Kernel, KernelLoad, Point};
 use crate::model::ModelFacts;
 
 /// What decides a call's kernels besides the model and the sequences.
@@ -92,7 +92,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn add(&mut self, kernel: Kernel, load: Load, count: f64) {
+    fn add(&mut self, kernel: Kernel, load: KernelLoad, count: f64) {
         *self.counts.entry(Point { kernel, load }).or_default() += count;
     }
 
@@ -119,7 +119,7 @@ impl<'a> Work<'a> {
                 },
             };
             if n > 0 {
-                self.add(kernel, Load::tokens(n), group.count as f64);
+                self.add(kernel, KernelLoad::tokens(n), group.count as f64);
             }
         }
         if self.model.matrices.is_empty() {
@@ -129,7 +129,7 @@ impl<'a> Work<'a> {
             self.attend(&kernel, pass);
         }
         let glue = self.glue();
-        self.add(glue, Load::tokens(all), f64::from(self.model.n_layer));
+        self.add(glue, KernelLoad::tokens(all), f64::from(self.model.n_layer));
     }
 
     /// The attention of all layers: those with a sliding window work on no more cells than they keep.
@@ -143,12 +143,12 @@ impl<'a> Work<'a> {
             (pass.n_past.min(most_past), layers.sliding),
         ] {
             let load = match self.geometry.kv_unified {
-                true => Load {
+                true => KernelLoad {
                     n_seq: 1,
                     n_tokens: pass.n_seq.saturating_mul(pass.n_tokens),
                     n_past: pass.n_seq.saturating_mul(n_past),
                 },
-                false => Load {
+                false => KernelLoad {
                     n_seq: pass.n_seq,
                     n_tokens: pass.n_tokens,
                     n_past,
@@ -163,7 +163,7 @@ impl<'a> Work<'a> {
     fn logits(&mut self, n: u32) {
         if self.geometry.sample && !self.model.matrices.is_empty() {
             let n_vocab = self.model.n_vocab;
-            self.add(Kernel::Logits { n_vocab }, Load::tokens(n), 1.0);
+            self.add(Kernel::Logits { n_vocab }, KernelLoad::tokens(n), 1.0);
         }
     }
 
@@ -341,12 +341,12 @@ mod tests {
             ..geometry()
         };
         let items = decode(&smollm("q8_0"), &shared, 8, 100);
-        let attention: Vec<Load> = items
+        let attention: Vec<KernelLoad> = items
             .iter()
             .filter(|i| is_attention(&i.point.kernel))
             .map(|i| i.point.load)
             .collect();
-        let all = Load {
+        let all = KernelLoad {
             n_seq: 1,
             n_tokens: 8,
             n_past: 800,

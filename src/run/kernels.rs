@@ -9,7 +9,7 @@ use crate::engine::kernel::KernelDevice;
 use crate::host::usage::UsageDelta;
 use crate::measure::kernel::{Effort, timing};
 use crate::roofline::ceiling::{ReadRate, Timing};
-use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::kernel::{Kernel, KernelLoad, Point};
 use crate::roofline::slice::Slice;
 use crate::text::{cut_end, plain};
 use crate::units;
@@ -149,7 +149,7 @@ impl<'c> KernelTimer<'c> {
             return;
         }
         let slices: Vec<Slice> = asked.iter().map(|at| jobs[*at].slice.clone()).collect();
-        let loads: Vec<Load> = slices.iter().map(|slice| slice.point.load).collect();
+        let loads: Vec<KernelLoad> = slices.iter().map(|slice| slice.point.load).collect();
         match self.passes(kernel, loads, self.effort.patience(&slices)) {
             Ok(passes) => {
                 for (at, passes) in asked.into_iter().zip(passes) {
@@ -167,7 +167,7 @@ impl<'c> KernelTimer<'c> {
     fn passes(
         &mut self,
         kernel: &Kernel,
-        loads: Vec<Load>,
+        loads: Vec<KernelLoad>,
         timeout: Duration,
     ) -> Result<Vec<Result<Vec<f64>, String>>, String> {
         let n = loads.len();

@@ -40,7 +40,7 @@ fn tells_of_error(line: &str) -> bool {
 
 /// A log that other threads fill.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
+pub struct WorkerLog {
     shared: Arc<(Mutex<LogLines>, Condvar)>,
 }
 
@@ -50,7 +50,7 @@ struct LogLines {
     marks: u64,
 }
 
-impl Log {
+impl WorkerLog {
     /// Keeps a line, unless it says nothing: blank lines and progress dots.
     pub fn push(&self, line: &str) {
         if line.trim_matches(['.', ' ']).is_empty() {
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_latest_lines_are_kept_and_noise_is_not() {
-        let log = Log::default();
+        let log = WorkerLog::default();
         for n in 0..LINES + 3 {
             log.push(&n.to_string());
         }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_mark_says_that_the_lines_before_it_are_there() {
-        let log = Log::default();
+        let log = WorkerLog::default();
         let writer = log.clone();
         let thread = std::thread::spawn(move || {
             writer.push("the reason");
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn last_words_are_the_last_line_that_tells_of_an_error() {
-        let log = Log::default();
+        let log = WorkerLog::default();
         log.push("llama_context: constructing");
         assert_eq!(log.last_words(), None);
         log.push("/home/me/llama.cpp/ggml/src/ggml.c:123: GGML_ASSERT(n > 0) failed");
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_device_out_of_memory_is_found_in_the_last_lines_only() {
-        let log = Log::default();
+        let log = WorkerLog::default();
         log.push("CUDA error: out of memory");
         log.push("  current device: 0, in function alloc at ggml-cuda.cu:430");
         log.push("ggml-cuda.cu:98: CUDA error");

@@ -135,9 +135,7 @@ impl Execution<'_> {
         self.visit(&planned, &protocol)?;
         for replicate in protocol.replicates..protocol.most_replicates() {
             let more = self.groups(replicate, |cell| !self.is_known(cell, &protocol));
-            let budget = protocol.budget_ns.map(Duration::from_nanos);
-            let is_over = budget.is_some_and(|b| self.course.measuring.elapsed() >= b);
-            if more.is_empty() || is_over || self.course.interrupt.is_set() {
+            if more.is_empty() || self.is_over(&protocol) || self.course.interrupt.is_set() {
                 break;
             }
             self.visit(&more, &protocol)?;
@@ -168,8 +166,14 @@ impl Execution<'_> {
         })
     }
 
-    /// Whether a cell needs no more processes: those that finished agree within the precision, or there is no hope, since
-    /// none did.
+    /// Whether the budget is used up.
+    fn is_over(&self, protocol: &Protocol) -> bool {
+        let budget = protocol.budget_ns.map(Duration::from_nanos);
+        budget.is_some_and(|b| self.course.measuring.elapsed() >= b)
+    }
+
+    /// Whether a cell needs no more processes: its pairs have a verdict, or those that finished agree within the precision, or there is
+    /// no hope, since none did.
     fn is_known(&self, cell: &Cell, protocol: &Protocol) -> bool {
         let lanes = || self.lanes.iter().zip(&cell.cases);
         let finished = |replicate: &u32| {
@@ -178,16 +182,20 @@ impl Execution<'_> {
                 !lane.done.is_skipped(&id) && lane.done.is_finished(&id, *replicate)
             })
         };
-        let of_process = |replicate: u32| {
-            let steps: Vec<&[f64]> = lanes()
-                .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
-                .collect();
-            summary::median(&compared(&steps)).map(|median| vec![median])
+        let processes = || {
+            let finished = (0..protocol.most_replicates()).filter(finished);
+            finished.map(|replicate| -> Vec<&[f64]> {
+                lanes()
+                    .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
+                    .collect()
+            })
         };
-        let processes: Vec<Vec<f64>> = (0..protocol.most_replicates())
-            .filter(finished)
-            .filter_map(of_process)
-            .collect();
+        if let Some(tolerance) = protocol.pair_tolerance {
+            let log_ratios: Vec<f64> = processes().filter_map(|s| log_ratio(&s)).collect();
+            return stop::is_decided(&log_ratios, self.lanes[0].plan.cases.len(), tolerance);
+        }
+        let median = |steps: Vec<&[f64]>| Some(vec![summary::median(&compared(&steps))?]);
+        let processes: Vec<Vec<f64>> = processes().filter_map(median).collect();
         processes.is_empty() || stop::stays_within(&processes, protocol.precision)
     }
 
@@ -198,7 +206,11 @@ impl Execution<'_> {
                 lane.dismiss();
             }
             for cell in &group.cells {
-                if self.course.interrupt.is_set() {
+                // A cell without any pair would be missing; every further pair is of the budget.
+                let is_over = protocol.pair_tolerance.is_some()
+                    && group.replicate > 0
+                    && self.is_over(protocol);
+                if is_over || self.course.interrupt.is_set() {
                     return Ok(());
                 }
                 self.visit_cell(group, cell, protocol)?;
@@ -222,16 +234,16 @@ impl Execution<'_> {
         for (at, case) in cell.cases.iter().enumerate() {
             visits.push(Visit::new(at, case, group.replicate));
         }
-        for at in turns(visits.len(), group.replicate) {
+        for at in turns(visits.len(), cell.first_turn) {
             self.lanes[at].ensure_worker(&visits[at], &group.loads[at], course)?;
         }
         // Loading is no part of a visit.
         let begun = Instant::now();
         let deadline = course.eta.deadline(&cell.cases, course.measuring, protocol);
-        for at in turns(visits.len(), group.replicate) {
+        for at in turns(visits.len(), cell.first_turn) {
             self.lanes[at].open(&mut visits[at], course);
         }
-        self.repeat(&mut visits, deadline, protocol)?;
+        self.repeat(&mut visits, cell.first_turn, deadline, protocol)?;
         let failed = |v: &&Visit| v.outcome.as_ref().is_some_and(Outcome::is_failure);
         let ran = visits.len() - visits.iter().filter(failed).count();
         let took = begun.elapsed() / u32::try_from(ran.max(1)).unwrap_or(1);
@@ -245,6 +257,7 @@ impl Execution<'_> {
     fn repeat(
         &mut self,
         visits: &mut [Visit],
+        first_turn: u32,
         deadline: Option<Instant>,
         protocol: &Protocol,
     ) -> Result<(), RecordError> {
@@ -257,7 +270,7 @@ impl Execution<'_> {
             let is_over = deadline.is_some_and(|d| Instant::now() >= d);
             let stopped = stop::verdict(&compared(&steps), fewest, is_over, protocol);
             let interrupted = self.course.interrupt.is_set();
-            for at in turns(visits.len(), visits[0].replicate + round) {
+            for at in turns(visits.len(), first_turn + round) {
                 let visit = &mut visits[at];
                 match (&visit.outcome, stopped) {
                     (Some(_), _) => {}
@@ -295,6 +308,12 @@ fn compared(steps: &[&[f64]]) -> Vec<f64> {
         [a, b] => a.iter().zip(*b).map(|(a, b)| b / a).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The logarithm of a pair's ratio, the second lane's median over the first's; as a comparison of the records has it.
+fn log_ratio(steps: &[&[f64]]) -> Option<f64> {
+    let [a, b] = steps else { return None };
+    Some((summary::median(b)? / summary::median(a)?).ln())
 }
 
 fn ns(d: Duration) -> u64 {

@@ -19,7 +19,7 @@ use crate::record::{LoadMemory, Opened};
 use crate::request::fit::{FitOne, FittedText};
 use crate::request::{Job, Timeline};
 use crate::roofline::ceiling::ReadRate;
-use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::kernel::{Kernel, KernelLoad};
 
 /// The hidden subcommand that makes this program a worker.
 pub const WORKER_COMMAND: &str = "__worker";
@@ -175,7 +175,7 @@ pub enum Request {
         /// The kernel.
         kernel: Kernel,
         /// The loads.
-        loads: Vec<Load>,
+        loads: Vec<KernelLoad>,
         /// How thoroughly.
         effort: Effort,
     },

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::plan::{Case, LoadKey, Plan};
@@ -25,7 +25,12 @@ pub struct Group {
 pub struct Cell {
     /// A case of each lane's plan.
     pub cases: Vec<Case>,
+    /// The turn with which a visit begins: 0 is the first lane's, 1 the last one's.
+    pub first_turn: u32,
 }
+
+/// Streams of the seed's random numbers from here on are for who begins, those below for the order of cells.
+const FIRST_TURNS: u64 = 1 << 32;
 
 impl Cell {
     fn loads(&self) -> Vec<LoadKey> {
@@ -39,8 +44,17 @@ pub fn groups(plans: &[&Plan], replicate: u32, left_out: impl Fn(&Cell) -> bool)
     let Some(first) = plans.first() else {
         return Vec::new();
     };
+    let mut coins = ChaCha8Rng::seed_from_u64(first.protocol.seed);
+    coins.set_stream(FIRST_TURNS + u64::from(replicate));
+    // The sequential test needs an order within each pair that is independent of everything else.
+    let is_random = first.protocol.pair_tolerance.is_some();
     let cell = |at: usize| Cell {
         cases: plans.iter().map(|plan| plan.cases[at].clone()).collect(),
+        first_turn: if is_random {
+            u32::from(coins.random_bool(0.5))
+        } else {
+            replicate
+        },
     };
     let all: Vec<Cell> = (0..first.cases.len()).map(cell).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(first.protocol.seed);
@@ -133,6 +147,30 @@ mod tests {
             .collect();
         assert_eq!(without[0].cells.iter().collect::<Vec<_>>(), kept);
         assert_eq!(whole.len(), without.len());
+    }
+
+    #[test]
+    fn who_begins_a_pair_is_random_where_pairs_are_added_until_decided() {
+        let mut plan = plan(1, ["a", "b"]);
+        let first_turns = |plan: &Plan, replicate| -> Vec<u32> {
+            let groups = all(plan, replicate);
+            let cells = groups.iter().flat_map(|g| &g.cells);
+            cells.map(|c| c.first_turn).collect()
+        };
+        assert!(first_turns(&plan, 3).iter().all(|turn| *turn == 3));
+        let order = |plan: &Plan| -> Vec<Vec<Case>> {
+            let groups = all(plan, 3);
+            let cells = groups.iter().flat_map(|g| &g.cells);
+            cells.map(|c| c.cases.clone()).collect()
+        };
+        let before = order(&plan);
+        plan.protocol.pair_tolerance = Some(0.02);
+        assert_eq!(order(&plan), before, "the order of cells stays");
+        let of_all: Vec<u32> = (0..20).flat_map(|r| first_turns(&plan, r)).collect();
+        let n_second = of_all.iter().filter(|turn| **turn == 1).count();
+        assert!((150..250).contains(&n_second), "{n_second} of 400");
+        assert_eq!(first_turns(&plan, 3), first_turns(&plan, 3));
+        assert_ne!(first_turns(&plan, 3), first_turns(&plan, 4));
     }
 
     #[test]

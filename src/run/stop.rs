@@ -3,6 +3,7 @@
 use crate::plan::Protocol;
 use crate::record::StoppedBy;
 use crate::stats::interval;
+use crate::stats::sequential::{self, PairRule};
 
 /// Level of every interval this program prints.
 pub const LEVEL: f64 = 0.95;
@@ -43,6 +44,15 @@ pub fn is_within(processes: &[Vec<f64>], precision: f64) -> bool {
 pub fn stays_within(processes: &[Vec<f64>], precision: f64) -> bool {
     let before = processes.len().saturating_sub(1);
     is_within(processes, precision) && is_within(&processes[..before], precision)
+}
+
+/// Whether another pair of a cell, in a plan of `n_cells`, would be of no use: it has a verdict, or there is none to judge.
+pub fn is_decided(log_ratios: &[f64], n_cells: usize, tolerance: f64) -> bool {
+    let rule = PairRule {
+        tolerance,
+        ..PairRule::default()
+    };
+    sequential::decide(log_ratios, n_cells, &rule).is_none_or(|decision| decision.is_final)
 }
 
 #[cfg(test)]

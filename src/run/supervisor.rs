@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Interrupt;
-use super::log::{Log, each_line};
+use super::log::{WorkerLog, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
 use crate::build_info::BuildInfo;
 use crate::engine::{Device, EngineFacts, plugins, rpc};
@@ -84,7 +84,7 @@ pub struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     replies: Receiver<Reply>,
-    log: Log,
+    log: WorkerLog,
     /// Refusals so far; each ends with a mark in the log.
     refusals: u64,
     readers: Vec<JoinHandle<()>>,
@@ -131,7 +131,7 @@ impl Worker {
     /// [`WorkerError`].
     pub fn start(command: &WorkerCommand) -> Result<Self, WorkerError> {
         let mut child = spawn(command)?;
-        let log = Log::default();
+        let log = WorkerLog::default();
         let (sender, replies) = channel();
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let stderr = child.stderr.take().expect("stderr was asked to be a pipe");

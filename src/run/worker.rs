@@ -12,7 +12,7 @@ use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
 use super::{scoring, serving, timing};
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
-use crate::engine::llama::{Llama, Log};
+use crate::engine::llama::{EngineLog, Llama};
 use crate::engine::slowed::SlowedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts, GpuMemory};
@@ -57,7 +57,7 @@ fn greet(engine: EngineFacts) -> Result<()> {
 }
 
 fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
-    let llama = Llama::init(Log::Stderr)?;
+    let llama = Llama::init(EngineLog::Stderr)?;
     let mut facts = llama.facts();
     if spin > 0.0 {
         // Such a record must not look like the engine's own.

@@ -10,6 +10,7 @@
 //! | how sure is this median | [`interval`] (closed form), [`bootstrap`] (any statistic) |
 //! | is A different from B, by how much | [`test`](mod@test) (t based, many tests at once), [`rank`] (how often A beats B) |
 //! | how many more would tell | [`sample_size`] |
+//! | is B slower than A, asked after every pair | [`sequential`] |
 //! | how large is an error of several parts, or partly assumed | [`variance`] |
 //! | where did the level change | [`changepoint`] (one run), [`edivisive`] (many nights) |
 
@@ -20,6 +21,7 @@ pub mod histogram;
 pub mod interval;
 pub mod rank;
 pub mod sample_size;
+pub mod sequential;
 pub mod summary;
 pub mod test;
 pub mod variance;

@@ -253,7 +253,7 @@ pub(super) fn add_speedups(cells: &mut [CellView]) {
 
 /// Where processes are added until a precision, the cells that did not reach it say so.
 pub(super) fn note_imprecise(cells: &mut [CellView], protocol: &Protocol) {
-    if protocol.max_replicates.is_none() {
+    if protocol.max_replicates.is_none() || protocol.pair_tolerance.is_some() {
         return;
     }
     for cell in cells {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use ggufbench::model::quantize::quantize;
+use ggufbench::model::quantize::{Quantized, Quantizer};
 use ggufbench::model::synth::SynthSpec;
 use ggufbench::model::{LogCapture, ModelError};
 use llama_cpp_2::context::params::LlamaContextParams;
@@ -95,12 +95,25 @@ fn any_text_survives_the_tokenizer() {
     assert!(vocab.is_eog(vocab.eos()) && vocab.is_control(vocab.bos()));
 }
 
+fn quantize(
+    input: &Path,
+    output: &Path,
+    type_name: &str,
+    threads: u32,
+    force: bool,
+) -> Result<Quantized, ModelError> {
+    Quantizer::new(input, threads, force)?.write(output, file_type(type_name), |_, _| ())
+}
+
 #[test]
 fn quantizes_the_same_bytes_with_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let input = tiny(dir.path(), "f16");
     let output = dir.path().join("out.gguf");
-    let facts = quantize(&input, &output, file_type("q8_0"), 1, false).unwrap();
+    let made = quantize(&input, &output, "q8_0", 1, false).unwrap();
+    assert!(made.fallbacks.is_empty(), "{made:?}");
+    let facts = made.facts;
+    assert_eq!(facts.requantized_from, None);
     assert_eq!(
         (facts.file_type.as_str(), facts.name.as_str()),
         ("Q8_0", "out")
@@ -114,10 +127,10 @@ fn quantizes_the_same_bytes_with_any_number_of_threads() {
         .facts(&output)
         .unwrap();
     assert_eq!(facts.bytes_by_type, twin.bytes_by_type);
-    let again = quantize(&input, &output, file_type("q8_0"), 2, false);
+    let again = quantize(&input, &output, "q8_0", 2, false);
     assert!(matches!(again, Err(ModelError::Exists { .. })));
     let first = fs::read(&output).unwrap();
-    quantize(&input, &output, file_type("q8_0"), 3, true).unwrap();
+    quantize(&input, &output, "q8_0", 3, true).unwrap();
     assert_eq!(fs::read(&output).unwrap(), first);
     assert_eq!(logits(&load(&output), &[1, 2]).len(), 2);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no leftovers");
@@ -128,7 +141,7 @@ fn a_failed_quantization_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let input = tiny(dir.path(), "f16");
     let output = dir.path().join("out.gguf");
-    let needs_matrix = quantize(&input, &output, file_type("iq2_xs"), 1, false);
+    let needs_matrix = quantize(&input, &output, "iq2_xs", 1, false);
     assert!(matches!(needs_matrix, Err(ModelError::BadType { .. })));
     // An architecture that the engine does not know: the facts are fine, the quantiser refuses.
     let bytes = fs::read(&input).unwrap();
@@ -140,7 +153,7 @@ fn a_failed_quantization_leaves_nothing() {
         bytes[at..at + 5].copy_from_slice(b"zzzzz");
     }
     fs::write(&input, bytes).unwrap();
-    let error = quantize(&input, &output, file_type("q8_0"), 1, false).unwrap_err();
+    let error = quantize(&input, &output, "q8_0", 1, false).unwrap_err();
     assert!(matches!(error, ModelError::Quantize { .. }), "{error}");
     assert!(
         error.to_string().contains("unknown model architecture"),

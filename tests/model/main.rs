@@ -3,6 +3,7 @@
 mod engine;
 mod files;
 mod ollama;
+mod quantized;
 mod scans;
 mod sources;
 #[path = "../support/split.rs"]

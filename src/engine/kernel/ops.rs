@@ -11,7 +11,7 @@ use crate::engine::EngineError;
 use crate::model::synth::random_matrix;
 use crate::model::tensor_type_of;
 use crate::roofline::cost::KV_PAD;
-use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::kernel::{Kernel, KernelLoad};
 use crate::roofline::slice::GLUE_CELLS;
 
 /// Times that a layer's small operations follow each other in their graph, as layers do.
@@ -43,7 +43,7 @@ pub(super) fn mat_mul<'s>(
     backend: &'s Backend,
     weights: &[*mut sys::ggml_tensor],
     n_in: u64,
-    load: Load,
+    load: KernelLoad,
     flops_each: f64,
 ) -> Result<Graph<'s>, EngineError> {
     let n = u64::from(load.total_tokens());
@@ -73,7 +73,7 @@ pub(super) fn experts<'s>(
     backend: &'s Backend,
     weights: &[*mut sys::ggml_tensor],
     (n_in, n_expert, n_used): (u64, u64, u64),
-    load: Load,
+    load: KernelLoad,
     flops_each: f64,
 ) -> Result<Graph<'s>, EngineError> {
     let n = u64::from(load.total_tokens());
@@ -105,7 +105,7 @@ pub(super) fn experts<'s>(
 pub(super) fn attention<'s>(
     backend: &'s Backend,
     kernel: &Kernel,
-    load: Load,
+    load: KernelLoad,
     bytes: u64,
     flops_each: f64,
 ) -> Result<Graph<'s>, EngineError> {
@@ -176,7 +176,7 @@ pub(super) fn attention<'s>(
 pub(super) fn glue<'s>(
     backend: &'s Backend,
     kernel: &Kernel,
-    load: Load,
+    load: KernelLoad,
 ) -> Result<Graph<'s>, EngineError> {
     let Kernel::Glue {
         n_embd,
@@ -253,7 +253,7 @@ pub(super) fn glue<'s>(
 pub(super) fn logits(
     backend: &Backend,
     n_vocab: u64,
-    load: Load,
+    load: KernelLoad,
 ) -> Result<Graph<'_>, EngineError> {
     let n = u64::from(load.total_tokens());
     let mut builder = Builder::new(
@@ -287,7 +287,7 @@ fn choices(n_expert: u64, n_used: u64, n_tokens: u64) -> Vec<i32> {
 }
 
 /// Zero where a token may look, minus infinity beyond it, in f16.
-fn causal_mask(n_kv: u64, load: Load) -> Vec<u8> {
+fn causal_mask(n_kv: u64, load: KernelLoad) -> Vec<u8> {
     const MINUS_INFINITY: u16 = 0xFC00;
     let mut mask = Vec::with_capacity((n_kv * u64::from(load.total_tokens()) * 2) as usize);
     for _ in 0..load.n_seq {

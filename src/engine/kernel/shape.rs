@@ -2,7 +2,7 @@
 
 use crate::engine::EngineError;
 use crate::model::{tensor_type_of, type_block_elements};
-use crate::roofline::kernel::{Kernel, Load};
+use crate::roofline::kernel::{Kernel, KernelLoad};
 
 /// The longest dimension: operations take some as C's `int`.
 const LONGEST: u64 = i32::MAX as u64;
@@ -56,7 +56,7 @@ pub(super) fn check_kernel(kernel: &Kernel) -> Result<(), EngineError> {
 }
 
 /// Whether the kernel can be given so much at once.
-pub(super) fn check_load(load: Load) -> Result<(), EngineError> {
+pub(super) fn check_load(load: KernelLoad) -> Result<(), EngineError> {
     let n = u64::from(load.n_seq) * u64::from(load.n_tokens);
     let seen = u64::from(load.n_past) + u64::from(load.n_tokens);
     lengths(&[n, seen])

@@ -9,7 +9,7 @@ use super::ops;
 use super::shape;
 use crate::engine::EngineError;
 use crate::model::tensor_type_of;
-use crate::roofline::kernel::{Kernel, Load, Point};
+use crate::roofline::kernel::{Kernel, KernelLoad, Point};
 use crate::roofline::slice;
 
 pub(super) const MAX_COPIES: u64 = 8192;
@@ -75,7 +75,7 @@ impl<'b> KernelWeights<'b> {
     /// # Errors
     /// [`EngineError::Unsupported`] for what the device cannot compute, [`EngineError::Context`] when memory
     /// runs out.
-    pub fn graph(&self, load: Load, at_most_bytes: u64) -> Result<Graph<'_>, EngineError> {
+    pub fn graph(&self, load: KernelLoad, at_most_bytes: u64) -> Result<Graph<'_>, EngineError> {
         shape::check_load(load)?;
         let backend = &self.backend.backend;
         let flops_each = slice::flops(&Point {

@@ -2,17 +2,18 @@
 
 use super::expectation::{expected, fits};
 use super::experiments::another_type;
-use super::{Block, missing, template, threads_up_to_cores};
+use super::{Block, template, threads_up_to_cores};
 use crate::analysis::bottleneck::{self, Bottleneck, Bound, BoundEvidence};
 use crate::analysis::choice;
 use crate::analysis::curve::is_measured;
 use crate::analysis::theory::Theory;
 use crate::plan::Axis;
+use crate::plan::protocol::MOST_REPLICATES;
 use crate::plan::{Case, remedy};
 use crate::plot::resources::kv_bytes;
 use crate::plot::roofline::roofline;
 use crate::report::notes;
-use crate::report::suggest::{MOST_REPLICATES, Suggestion};
+use crate::report::suggest::Suggestion;
 use crate::report::table::Table;
 use crate::text::{cut_end, plain, short};
 use crate::units;
@@ -89,19 +90,19 @@ fn evidence(found: &Bottleneck) -> Table {
 
 fn lacking(view: &RunView, cell: &CellView, found: &Bottleneck) -> Vec<Block> {
     let mut blocks = Vec::new();
+    let of_cell = |what: String, over: (&str, String)| {
+        let command = Suggestion::of_case(view, &cell.case, &[over]);
+        Block::Missing(what, command.to_string())
+    };
     for (axis, why) in bottleneck::missing(view, cell, found) {
         let what = format!("More evidence: {why}.");
         match axis.name() {
-            "model" => blocks.extend(another_type(view, &what)),
+            "model" => blocks.extend(another_type(view, &cell.case, &what)),
             "threads" => {
                 let values = threads_up_to_cores(view);
-                blocks.extend(values.map(|values| {
-                    let over = [("threads", values)];
-                    let command = Suggestion::of_case(view, &cell.case, &over);
-                    Block::Missing(what, command.to_string())
-                }));
+                blocks.extend(values.map(|values| of_cell(what, ("threads", values))));
             }
-            _ => blocks.push(missing(view, what, &[("batch", "1,8,32")])),
+            _ => blocks.push(of_cell(what, ("batch", "1,8,32".to_owned()))),
         }
     }
     blocks

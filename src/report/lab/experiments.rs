@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Block, missing, template, threads_up_to_cores};
+use super::{Block, missing, missing_of, models, template, threads_up_to_cores};
 use crate::analysis::choice::times_as_fast;
 use crate::analysis::curve::{Along, Curve, is_measured, long_curves, main_curves};
 use crate::analysis::findings::throughput;
 use crate::metric::Metric;
+use crate::model::ModelFacts;
 use crate::plan::{Axis, Case};
 use crate::plot::{Figure, length};
 use crate::report::suggest::{Suggestion, fitting};
@@ -180,7 +181,10 @@ fn precision(view: &RunView) -> Vec<Block> {
     found.sort_unstable();
     found.dedup();
     if found.len() < 2 {
-        return another_type(view, "This run has only one type of file.");
+        const WHAT: &str = "This run has only one type of file.";
+        let of_first = |case| another_type(view, case, WHAT);
+        let nothing = || vec![Block::Text(WHAT.to_owned())];
+        return template(view).map_or_else(nothing, of_first);
     }
     let accuracy = match view.quality.as_ref().is_some_and(QualityView::any_scored) {
         true => {
@@ -192,9 +196,9 @@ fn precision(view: &RunView) -> Vec<Block> {
     vec![accuracy, settings_table(view, "model")]
 }
 
-/// The file of another type, and the run of both; the first makes what the second needs.
-pub(super) fn another_type(view: &RunView, what: &str) -> Vec<Block> {
-    let model = template(view).and_then(|case| view.model(&case.model));
+/// The file of another type than a cell's, and the run of both; the first makes what the second needs.
+pub(super) fn another_type(view: &RunView, case: &Case, what: &str) -> Vec<Block> {
+    let model = view.model(&case.model);
     let Some(model) = model.filter(|m| m.n_parts == 1) else {
         return vec![Block::Text(what.to_owned())];
     };
@@ -222,29 +226,31 @@ pub(super) fn another_type(view: &RunView, what: &str) -> Vec<Block> {
             quantize.to_string(),
         )],
     };
-    if let Some(case) = template(view) {
-        // What is there already is measured beside it.
-        let both = Suggestion::of_case(view, case, &[]);
-        blocks.push(Block::Missing(
-            "And this measures both:".to_owned(),
-            both.word("--model").path(&other).to_string(),
-        ));
-    }
+    // What is there already is measured beside it.
+    let both = Suggestion::of_case(view, case, &[]);
+    blocks.push(Block::Missing(
+        "And this measures both:".to_owned(),
+        both.word("--model").path(&other).to_string(),
+    ));
     blocks
 }
 
 /// Why the cache's type was not varied, and how it can be.
 fn one_cache_type(view: &RunView) -> Block {
     const WHAT: &str = "This run has only one type of K cache.";
-    let Some(model) = template(view).and_then(|case| view.model(&case.model)) else {
+    let names = models(view).into_iter();
+    let mut models: Vec<&ModelFacts> = names.filter_map(|name| view.model(name)).collect();
+    if models.is_empty() {
         return Block::Text(WHAT.to_owned());
-    };
-    if model.k_elements_per_token == 0 {
+    }
+    models.retain(|model| model.k_elements_per_token > 0);
+    if models.is_empty() {
         return Block::Text(format!("{WHAT} The model has no KV cache."));
     }
     // A block of q8_0 has 32 elements, and a head is a whole number of blocks.
     let fits = |dim: Option<u32>| dim.is_none_or(|dim| dim.is_multiple_of(32));
-    if !(fits(model.head_dim_k) && fits(model.head_dim_v)) {
+    models.retain(|model| fits(model.head_dim_k) && fits(model.head_dim_v));
+    if models.is_empty() {
         return Block::Text(format!(
             "{WHAT} Quantised caches need heads whose width is a multiple of 32; the model's is not."
         ));
@@ -254,7 +260,8 @@ fn one_cache_type(view: &RunView) -> Block {
         ("type_k", "f16,q8_0"),
         ("type_v", "f16,q8_0"),
     ];
-    missing(view, WHAT, &over)
+    let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    missing_of(view, &names, WHAT, &over)
 }
 
 /// A table of throughput with a column for each value of an axis, and a row for each cell that is otherwise the same.

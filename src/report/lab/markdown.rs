@@ -3,7 +3,8 @@
 use super::{Block, Lab};
 use crate::analysis::Finding;
 use crate::plot::Figure;
-use crate::report::table::markdown::{escaped, labelled};
+use crate::report::html_lines;
+use crate::report::table::markdown::{escaped, escaped_line, labelled};
 use crate::text::{document, plain};
 
 /// Folder of the plots, beside the Markdown file.
@@ -38,7 +39,7 @@ fn write_finding(finding: &Finding, out: &mut String) {
         finding.sure
     ));
     for text in &finding.evidence {
-        out.push_str(&format!("- {}\n", line(text)));
+        out.push_str(&format!("- {}\n", escaped_line(text)));
     }
     if !finding.evidence.is_empty() {
         out.push('\n');
@@ -48,10 +49,10 @@ fn write_finding(finding: &Finding, out: &mut String) {
 fn write_block(block: &Block, out: &mut String) {
     match block {
         Block::Heading(text) => out.push_str(&format!("### {}\n\n", escaped(text))),
-        Block::Text(text) => out.push_str(&format!("{}\n\n", line(text))),
+        Block::Text(text) => out.push_str(&format!("{}\n\n", escaped_line(text))),
         Block::List(texts) => {
             for text in texts {
-                out.push_str(&format!("- {}\n", line(text)));
+                out.push_str(&format!("- {}\n", escaped_line(text)));
             }
             out.push('\n');
         }
@@ -59,14 +60,17 @@ fn write_block(block: &Block, out: &mut String) {
         Block::Table(table) => out.push_str(&format!("{}\n", table.markdown())),
         Block::Figures(figures) => figures.iter().for_each(|f| figure(f, out)),
         Block::Missing(text, command) => {
-            out.push_str(&format!("{}\n\n    {}\n\n", line(text), plain(command)));
+            out.push_str(&format!(
+                "{}\n\n    {}\n\n",
+                escaped_line(text),
+                plain(command)
+            ));
         }
         Block::Folded(summary, text) => {
-            // Inside <pre> a document's own markup means nothing, and no `<` is left that could end it.
-            let text = crate::report::html_lines(text);
+            // Inside HTML a document's own markup means nothing, and no `<` is left that could end it.
+            let (summary, text) = (html_lines(&plain(summary)), html_lines(text));
             out.push_str(&format!(
-                "<details><summary>{}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n\n",
-                escaped(summary)
+                "<details><summary>{summary}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n\n"
             ));
         }
     }
@@ -76,37 +80,6 @@ fn figure(figure: &Figure, out: &mut String) {
     let (title, file) = (escaped(&figure.title), format!("{PLOTS}/{}", figure.id));
     out.push_str(&format!(
         "[![{title}]({file}.png)]({file}.svg)\n\n{}\n\n",
-        line(&figure.caption)
+        escaped_line(&figure.caption)
     ));
-}
-
-/// Text at the start of a line, where a few characters mean more than elsewhere.
-fn line(text: &str) -> String {
-    let safe = escaped(text);
-    let is_numbered = safe
-        .trim_start_matches(|c: char| c.is_ascii_digit())
-        .starts_with(['.', ')'])
-        && safe.starts_with(|c: char| c.is_ascii_digit());
-    if safe.starts_with(['#', '>', '+', '-', '=', '~', '_']) {
-        format!("\\{safe}")
-    } else if is_numbered {
-        safe.replacen(['.', ')'], "\\.", 1)
-    } else {
-        safe
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_begins_no_heading_list_or_quotation() {
-        assert_eq!(line("# a"), "\\# a");
-        assert_eq!(line("> a"), "\\> a");
-        assert_eq!(line("- a"), "\\- a");
-        assert_eq!(line("1. a"), "1\\. a");
-        assert_eq!(line("1.5 is a number"), "1\\.5 is a number");
-        assert_eq!(line("a # b"), "a # b");
-    }
 }

@@ -241,8 +241,32 @@ fn template(view: &RunView) -> Option<&Case> {
     Some(&measured.or_else(|| view.cells.first())?.case)
 }
 
-/// What is missing, and the command that measures it with this run's model and settings; `over` is what it varies.
+/// The models whose cells were measured, or else all of the run's.
+fn models(view: &RunView) -> Vec<&str> {
+    let has_measured = |name: &str| {
+        let mut cells = view.cells.iter();
+        cells.any(|cell| cell.case.model == name && is_measured(cell))
+    };
+    let all = view.header.plan.models.iter().map(|m| m.name.as_str());
+    let measured: Vec<&str> = all.clone().filter(|name| has_measured(name)).collect();
+    match measured.is_empty() {
+        true => all.collect(),
+        false => measured,
+    }
+}
+
+/// What is missing, and the command that measures it with this run's models and settings; `over` is what it varies.
 fn missing(view: &RunView, what: impl Into<String>, over: &[(&str, &str)]) -> Block {
+    missing_of(view, &models(view), what, over)
+}
+
+/// The same of some models.
+fn missing_of(
+    view: &RunView,
+    models: &[&str],
+    what: impl Into<String>,
+    over: &[(&str, &str)],
+) -> Block {
     let over: Vec<(&str, String)> = over
         .iter()
         .map(|(axis, values)| (*axis, (*values).to_owned()))
@@ -250,7 +274,7 @@ fn missing(view: &RunView, what: impl Into<String>, over: &[(&str, &str)]) -> Bl
     match template(view) {
         Some(case) => Block::Missing(
             what.into(),
-            Suggestion::of_case(view, case, &over).to_string(),
+            Suggestion::of_models(view, models, case, &over).to_string(),
         ),
         None => Block::Text(what.into()),
     }

@@ -5,7 +5,7 @@ mod notes;
 use super::axes;
 use super::comparison::{differences, listed, of_cells, of_jobs, range};
 use super::table::{Document, Table};
-use crate::compare::{more_in_short, would_need};
+use crate::compare::{more_in_short, more_pairs_in_short, would_need, would_need_pairs};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
 use crate::units::{p_value, signed_percent};
@@ -35,12 +35,17 @@ fn table(report: &GateReport) -> Table {
         c.key.job.as_ref().map(ToString::to_string)
     });
     of_cells(jobs, |c| &c.key.case)
+        .numbers("pairs", |c| c.pairs.map(|pairs| pairs.n_pairs.to_string()))
+        .only_if(report.has_pairs())
         .numbers(report.metric.words().heading, |c| {
-            c.slowdown.map(|s| signed_percent(s.estimate))
+            let of_pairs = c.pairs.map(|pairs| pairs.estimate.exp_m1());
+            let change = c.slowdown.map(|s| s.estimate).or(of_pairs);
+            change.map(signed_percent)
         })
         .numbers("95% interval", |c| c.slowdown.as_ref().map(range))
         .numbers("p", |c| c.p_adjusted.map(p_value))
         .rank(2)
+        .only_if(!report.has_pairs())
         .numbers("p nights", |c| c.p_night.map(p_value))
         .rank(4)
         .only_if(report.cells.iter().any(|c| c.p_night.is_some()))
@@ -71,6 +76,10 @@ fn verdicts(cell: &CellResult) -> [String; 2] {
                 tonight.repetitions, tonight.of, baseline.repetitions, baseline.of
             ),
             "(disturbed)".to_owned(),
+        ],
+        (None, Some(n)) if cell.pairs.is_some() => [
+            format!("({})", would_need_pairs(Some(n))),
+            more_pairs_in_short(Some(n)),
         ],
         (None, Some(n)) => [format!("({})", would_need(Some(n))), more_in_short(Some(n))],
         (None, None) => return [cell.verdict.word(); 2].map(str::to_owned),

@@ -19,7 +19,13 @@ const MOST_CELLS: usize = 3;
 /// Labelled lines.
 pub(super) fn below(report: &GateReport) -> Vec<Note> {
     let mut notes = vec![Note::new("", rule(report))];
-    let doubts = caveat(report).into_iter().chain(disturbance(report));
+    let unjudged = report.has_unjudged_requests.then(|| {
+        "the requests of this run were not judged: `--metric request_latency`, or another metric of requests, judges them".to_owned()
+    });
+    let doubts = unjudged
+        .into_iter()
+        .chain(caveat(report))
+        .chain(disturbance(report));
     notes.extend(doubts.map(|text| Note::new("note", text)));
     let drift = report.drift.iter();
     let changes = drift.flat_map(|d| history(d, report.cells.len()));
@@ -31,6 +37,18 @@ pub(super) fn below(report: &GateReport) -> Vec<Note> {
 fn rule(report: &GateReport) -> String {
     let rule = &report.rule;
     let words = report.metric.words();
+    if report.has_pairs() {
+        return format!(
+            "{}: {}, relative to the baseline: the median over the pairs. The interval holds at whatever pair the measurement ended. \
+             pass: a change of more than +{} is excluded at {}. regression: such a change is shown, and the chance of one shown \
+             falsely in any cell is at most {}. (+N): would need about N more pairs.",
+            words.heading,
+            words.how_much("tonight"),
+            percent(rule.tolerance),
+            percent(rule.pass_level),
+            rule.alpha
+        );
+    }
     format!(
         "{}: {}, relative to the baseline. pass: a change of +{} or more is excluded at {}. suspected: p at most {} for a change of at \
          most +{}, after Holm over the cells; regression: and seen again in a rerun. (+N): would need about N more processes a side.",
@@ -187,7 +205,13 @@ fn next(report: &GateReport) -> Vec<String> {
         ),
         (
             report.verdict == NightVerdict::Inconclusive && lacks,
-            "raise --replicates in both runs, or calm the machine".to_owned(),
+            match report.has_pairs() {
+                true => {
+                    "measure the pair with more --budget or --max-replicates, or calm the machine"
+                }
+                false => "raise --replicates in both runs, or calm the machine",
+            }
+            .to_owned(),
         ),
     ];
     let applies = advice.into_iter().filter(|(applies, _)| *applies);

@@ -2,6 +2,7 @@ use super::*;
 use crate::compare::fixture::{batches, header, run, side};
 use crate::compare::samples::CellKey;
 use crate::gate::{Baseline, Confirmation, GateError, Rule, gate};
+use crate::view::fixture::requests::{OWN, jobs, request_header};
 
 const QUIET: [u64; 3] = [999_000, 1_000_000, 1_001_000];
 
@@ -52,4 +53,23 @@ fn a_night_fits_80_columns() {
         text.contains("+30.0%") && !text.contains("next: --rerun"),
         "{text}"
     );
+}
+
+#[test]
+fn requests_that_were_not_judged_are_named() {
+    let cases = batches(&[1, 8]);
+    let baseline = Baseline::alone(run("20260131-020000-nightly", &cases, QUIET));
+    let mut tonight = run("20260201-020000-nightly", &cases, QUIET);
+    let said = |tonight: &crate::compare::side::Side| {
+        let report = gate::<GateError>(tonight, &baseline, &Rule::default(), None);
+        document(&report.expect("judged")).markdown()
+    };
+    assert!(!said(&tonight).contains("requests"), "{}", said(&tonight));
+    tonight.header.requests = request_header(&[OWN], 3, jobs()).requests;
+    let text = said(&tonight);
+    let notes = text
+        .lines()
+        .filter(|l| l.starts_with("note: the requests of this run were not judged"));
+    assert_eq!(notes.count(), 1, "{text}");
+    assert!(text.contains("--metric request_latency"), "{text}");
 }

@@ -1,12 +1,12 @@
 //! Progress of requests: which job a target serves, and what became of each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Finished, Position, Screen};
 use crate::record::requests::JobLine;
 use crate::report::text::brief;
 use crate::request::{Ending, Job, Served};
-use crate::run::requests::RequestsProgress;
+use crate::run::requests::{RequestsPosition, RequestsProgress};
 use crate::stats::summary;
 use crate::units;
 
@@ -70,6 +70,14 @@ fn round(number: u32) -> String {
     format!("round {}", number + 1)
 }
 
+/// Expected time of the jobs to come, where one took `mean`: jobs differ in length, but every one comes again in each round.
+/// No job begins after the budget.
+fn time_left(mean: Duration, at: RequestsPosition) -> Duration {
+    let n_left = u32::try_from(at.all.saturating_sub(at.done)).unwrap_or(u32::MAX);
+    let left = mean.saturating_mul(n_left);
+    at.budget_left.map_or(left, |budget| left.min(budget))
+}
+
 struct RequestsScreen {
     screen: Screen<'static>,
     started: Instant,
@@ -88,20 +96,41 @@ impl RequestsProgress for RequestsScreen {
         self.screen.begin(&name, &round(number), None);
     }
 
-    fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize) {
+    fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition) {
         let finished = Finished {
             name: &format!("{} at {}", line.job, line.target),
             number: &round(line.round),
             result: &result(line, served),
         };
         self.n_ended += 1;
-        let n_left = u32::try_from(all.saturating_sub(done)).unwrap_or(u32::MAX);
         let position = Position {
-            done: done as u64,
-            total: all as u64,
-            // Jobs differ in length, but every one comes again in each round.
-            left: Some(self.started.elapsed() / self.n_ended * n_left),
+            done: at.done as u64,
+            total: at.all as u64,
+            left: Some(time_left(self.started.elapsed() / self.n_ended, at)),
         };
         self.screen.end(&finished, position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_time_is_expected_than_the_budget_leaves() {
+        let second = Duration::from_secs(1);
+        let at = |done, budget_left| RequestsPosition {
+            done,
+            all: 10,
+            budget_left,
+        };
+        assert_eq!(time_left(second, at(4, None)), 6 * second);
+        assert_eq!(time_left(second, at(4, Some(9 * second))), 6 * second);
+        assert_eq!(time_left(second, at(4, Some(2 * second))), 2 * second);
+        assert_eq!(time_left(second, at(10, Some(2 * second))), Duration::ZERO);
+        assert_eq!(
+            time_left(second, at(4, Some(Duration::ZERO))),
+            Duration::ZERO
+        );
     }
 }

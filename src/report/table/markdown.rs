@@ -20,7 +20,7 @@ impl Document {
         let why = self.table.why_missing();
         let why = why.map(|why| Note::new("n/a", why));
         for note in why.iter().chain(&self.below) {
-            out += &format!("\n{}{}\n", escaped(&note.lead()), escaped(&note.text));
+            out += &format!("\n{}\n", escaped_line(&note.in_one_line()));
             if let Some(command) = &note.command {
                 out += &format!("\n    {}\n", plain(command));
             }
@@ -30,9 +30,9 @@ impl Document {
 }
 
 /// A line of the list at a document's beginning.
-pub fn labelled(label: &str, text: &str) -> String {
+pub(in crate::report) fn labelled(label: &str, text: &str) -> String {
     match label {
-        "" => format!("- {}\n", escaped(text)),
+        "" => format!("- {}\n", escaped_line(text)),
         label => format!("- **{label}**: {}\n", escaped(text)),
     }
 }
@@ -94,25 +94,107 @@ impl Table {
     }
 }
 
-/// Text that stays text: no markup, no link, no HTML, no end of a cell.
-pub fn escaped(text: &str) -> String {
+/// Text that stays text on GitHub: no markup, no link, no HTML, no end of a cell. A character that means nothing where it stands
+/// is left alone, because a document is also read as plain text: no `_` within `q4_0` can begin emphasis.
+pub(in crate::report) fn escaped(text: &str) -> String {
     let text = brief(text, TEXT_COLUMNS);
     let mut safe = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
+    for (at, c) in text.char_indices() {
+        let (before, rest) = (&text[..at], &text[at + c.len_utf8()..]);
         match c {
             // Before a digit it opens nothing but a mail address: `<0.001` stays readable as plain text.
-            '<' if !text.contains('@') && chars.peek().is_some_and(char::is_ascii_digit) => {
+            '<' if !text.contains('@') && rest.starts_with(|c: char| c.is_ascii_digit()) => {
                 safe.push(c);
             }
             '<' => safe.push_str("&lt;"),
             '&' => safe.push_str("&amp;"),
-            '\\' | '`' | '*' | '[' | ']' | '|' => {
-                safe.push('\\');
+            c => {
+                if is_markup(before, c, rest) {
+                    safe.push('\\');
+                }
                 safe.push(c);
             }
-            c => safe.push(c),
         }
     }
     safe
+}
+
+/// Whether a character would be read as markup here: CommonMark with GitHub's strikethrough and bare links.
+fn is_markup(before: &str, c: char, rest: &str) -> bool {
+    match c {
+        '\\' | '`' | '*' | '[' | ']' | '|' | '~' => true,
+        '_' => {
+            !(before.ends_with(char::is_alphanumeric) && rest.starts_with(char::is_alphanumeric))
+        }
+        // A bare link begins with a scheme or with `www.`.
+        ':' => rest.starts_with("//"),
+        '.' => ends_in_www(before),
+        // At its end a heading may have more of them, which are not shown.
+        '#' => rest.is_empty(),
+        _ => false,
+    }
+}
+
+fn ends_in_www(text: &str) -> bool {
+    let start = text.len().checked_sub(3);
+    let end = start.and_then(|start| text.get(start..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case("www"))
+}
+
+/// The same at the beginning of a line, where a few characters mean more than elsewhere.
+pub(in crate::report) fn escaped_line(text: &str) -> String {
+    let safe = escaped(text.trim_start());
+    let after_digits = safe.trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_numbered = after_digits.len() < safe.len() && after_digits.starts_with(['.', ')']);
+    if safe.starts_with(['#', '>', '+', '-', '=']) {
+        format!("\\{safe}")
+    } else if is_numbered {
+        let n_digits = safe.len() - after_digits.len();
+        format!("{}\\{after_digits}", &safe[..n_digits])
+    } else {
+        safe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_begins_no_heading_list_or_quotation() {
+        assert_eq!(escaped_line("# a"), "\\# a");
+        assert_eq!(escaped_line("> a"), "\\> a");
+        assert_eq!(escaped_line("- a"), "\\- a");
+        assert_eq!(escaped_line("1. a"), "1\\. a");
+        assert_eq!(escaped_line("1) a"), "1\\) a");
+        assert_eq!(escaped_line("1.5 is a number"), "1\\.5 is a number");
+        assert_eq!(escaped_line("a # b"), "a # b");
+        assert_eq!(escaped_line("    a"), "a", "no code");
+        assert_eq!(escaped_line("~~~"), "\\~\\~\\~");
+        assert_eq!(escaped_line("___"), "\\_\\_\\_");
+    }
+
+    #[test]
+    fn underscores_and_tildes_are_text() {
+        assert_eq!(escaped("smollm2-135m-q4_0"), "smollm2-135m-q4_0");
+        assert_eq!(escaped("größe_日本"), "größe_日本");
+        assert_eq!(escaped("_a_ b_c_"), "\\_a\\_ b_c\\_");
+        assert_eq!(escaped("__init__"), "\\_\\_init\\_\\_");
+        assert_eq!(escaped("out/_a_/b"), "out/\\_a\\_/b");
+        assert_eq!(escaped("~a~ ~~b~~"), "\\~a\\~ \\~\\~b\\~\\~");
+    }
+
+    #[test]
+    fn no_link_begins_by_itself() {
+        assert_eq!(escaped("openai:http://h:80/v1"), "openai:http\\://h:80/v1");
+        assert_eq!(escaped("HTTPS://h FTP://h"), "HTTPS\\://h FTP\\://h");
+        assert_eq!(escaped("www.h.org"), "www\\.h.org");
+        assert_eq!(escaped("a: b, ollama:m, 1.5"), "a: b, ollama:m, 1.5");
+    }
+
+    #[test]
+    fn a_heading_keeps_its_last_character() {
+        assert_eq!(escaped("a #"), "a \\#");
+        assert_eq!(escaped("#1 of 2"), "#1 of 2");
+    }
 }

@@ -113,9 +113,9 @@ fn assert_accounted(served: &Served) {
 }
 
 /// Due, admitted, arrivals, ended, tokens, ending of each request.
-type Line = (u64, Option<u64>, Vec<u64>, u64, Option<u32>, Ending);
+type ServedLine = (u64, Option<u64>, Vec<u64>, u64, Option<u32>, Ending);
 
-fn lines(served: &Served) -> Vec<Line> {
+fn lines(served: &Served) -> Vec<ServedLine> {
     for (i, t) in served.timelines.iter().enumerate() {
         assert_eq!(t.number as usize, i, "one for each request, by number");
         assert!(t.arrivals.iter().all(|a| a.n_tokens == Some(1)));
@@ -322,7 +322,7 @@ fn an_open_loop_waits_for_requests_and_then_for_places() {
     let due: Vec<u64> = Arrivals::new(10.0, job.seed).take(4).collect();
     assert!(due.windows(2).all(|d| d[1] - d[0] > both), "{due:?}");
     let served = run_whole(cost(), &job);
-    let alone: Vec<Line> = due
+    let alone: Vec<ServedLine> = due
         .iter()
         .map(|&at| {
             let arrivals = vec![at + first, at + both];
@@ -343,7 +343,7 @@ fn an_open_loop_waits_for_requests_and_then_for_places() {
     let due: Vec<u64> = Arrivals::new(1e7, job.seed).take(4).collect();
     assert!(due[3] < due[0] + both);
     let served = run_whole(cost(), &job);
-    let queued: Vec<Line> = (0..4)
+    let queued: Vec<ServedLine> = (0..4)
         .zip(&due)
         .map(|(i, &came)| {
             let at = due[0] + i * both;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::record::jsonl::{self, RecordError};
+use crate::record::requests::RequestsPlan;
 use crate::record::{Line, RunHeader};
 use crate::request::{Ending, Job};
 
@@ -68,6 +69,12 @@ impl DoneJobs {
     /// How many there are.
     pub fn n(&self) -> usize {
         self.whole.len()
+    }
+
+    /// Whether a target has served all that it was planned to.
+    pub fn has_all_of(&self, plan: &RequestsPlan, target: &str) -> bool {
+        let has_all = |job: &Job| (0..plan.all_rounds()).all(|n| self.has(&job.name, target, n));
+        plan.jobs.iter().all(has_all)
     }
 
     pub(super) fn has(&self, job: &str, target: &str, round: u32) -> bool {

@@ -76,24 +76,40 @@ impl InProcess {
     ) -> Result<Self, WorkerError> {
         let mut watch = FileWatch::default();
         let (worker, _) = loaded(command, (facts, &mut watch), load, 0, interrupt)?;
+        let engine = (worker.engine().clone(), worker.program().cloned());
         Ok(Self {
+            watch,
+            worker: Some(worker),
+            ..Self::not_loaded(command, facts, load, engine, interrupt)
+        })
+    }
+
+    /// The same without a worker until the first job; `engine` and its program are those that the worker must have.
+    pub fn not_loaded(
+        command: &WorkerCommand,
+        facts: &ModelFacts,
+        load: &LoadKey,
+        (engine, program): (EngineFacts, Option<BuildInfo>),
+        interrupt: Option<&Interrupt>,
+    ) -> Self {
+        Self {
             command: command.clone(),
             model: facts.clone(),
-            watch,
+            watch: FileWatch::default(),
             load: load.clone(),
-            engine: worker.engine().clone(),
-            program: worker.program().cloned(),
+            engine,
+            program,
             interrupt: interrupt.cloned(),
             number: 0,
             number_step: 1,
             has_served: false,
-            worker: Some(worker),
+            worker: None,
             silence: SILENCE,
             job: None,
             usage: None,
             sampled: None,
             log: Vec::new(),
-        })
+        }
     }
 
     /// Numbers the processes `first`, `first + step` and so on: other targets have the numbers between.

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Interrupt, ns, turns};
-use crate::engine::clock::MonotonicClock;
+use crate::engine::clock::{Clock, MonotonicClock};
 use crate::host::noise_warnings;
 use crate::record::Line;
 use crate::record::jsonl::{RecordError, Writer};
@@ -30,8 +30,19 @@ pub trait RequestsProgress {
     fn waits(&mut self, why: &str);
     /// A job begins at a target.
     fn begun(&mut self, job: &Job, target: &str, round: u32);
-    /// It ended: `done` of `all` are.
-    fn ended(&mut self, line: &JobLine, served: Option<&Served>, done: usize, all: usize);
+    /// It ended.
+    fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition);
+}
+
+/// How far requests are.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestsPosition {
+    /// Jobs that ended, or were not begun because the budget was spent, each round at each target counted.
+    pub done: usize,
+    /// Jobs in all.
+    pub all: usize,
+    /// What is left of the budget; `None` without one.
+    pub budget_left: Option<Duration>,
 }
 
 /// A plan of requests with the targets that serve it.
@@ -63,11 +74,13 @@ impl RequestsRun {
         progress: &mut dyn RequestsProgress,
     ) -> Result<(), RecordError> {
         RequestsExecution {
-            run: self,
             writer,
             started,
             interrupt,
             progress,
+            clock: &MonotonicClock::start(),
+            waits: vec![self.wait; self.targets.len()],
+            run: self,
             n_done: 0,
             group_end: None,
         }
@@ -127,6 +140,10 @@ struct RequestsExecution<'a> {
     started: Instant,
     interrupt: &'a Interrupt,
     progress: &'a mut dyn RequestsProgress,
+    /// By which it waits for servers.
+    clock: &'a dyn Clock,
+    /// How long it waits for each target.
+    waits: Vec<Wait>,
     n_done: usize,
     /// When no further job of the group begins, since the run began.
     group_end: Option<Duration>,
@@ -257,16 +274,17 @@ impl RequestsExecution<'_> {
         let is_over = || interrupt.is_set() || end.is_some_and(|end| Instant::now() >= end);
         let started_ns = ns(self.started.elapsed());
         let mut waiting = Waiting {
-            wait: self.run.wait,
-            clock: &MonotonicClock::start(),
+            wait: self.waits[at],
+            clock: self.clock,
             stop: &is_over,
             say: &mut |why| self.progress.waits(why),
         };
         let connected = &mut self.run.targets[at];
         let served = connected.serve_warm(&target, &job, &mut waiting);
         match &served {
-            // The run waited for it once: every further job would wait as long.
-            Err(TargetError::Unfit { .. }) => self.run.wait = Wait::default(),
+            // The run waited for it once: every further job would wait as long, until it serves one.
+            Err(TargetError::Unfit { .. }) => self.waits[at] = Wait::default(),
+            Ok(_) => self.waits[at] = self.run.wait,
             // Nothing was sent, so the job has no line.
             Err(TargetError::Interrupted) => return Ok(()),
             _ => {}
@@ -281,7 +299,12 @@ impl RequestsExecution<'_> {
         (round, started_ns): (u32, u64),
         served: Result<Served, TargetError>,
     ) -> Result<(), RecordError> {
-        let all = self.run.n_all();
+        let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
+        let position = RequestsPosition {
+            done: self.n_done,
+            all: self.run.n_all(),
+            budget_left: budget.map(|budget| budget.saturating_sub(self.started.elapsed())),
+        };
         let target = &self.run.plan.targets[at];
         let connected = &mut self.run.targets[at];
         let (usage, sampled) = connected.take_usage();
@@ -311,8 +334,121 @@ impl RequestsExecution<'_> {
             sampled,
             log: connected.take_log(),
         };
-        self.progress
-            .ended(&line, served.as_ref(), self.n_done, all);
+        self.progress.ended(&line, served.as_ref(), position);
         self.writer.append(&Line::Job(Box::new(line)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::clock::FakeClock;
+    use crate::record::jsonl;
+    use crate::request::{Target, TargetFacts, TargetKind};
+    use crate::view::fixture::requests::{facts, jobs, request_header, server};
+
+    /// A server that loads its model until it was asked this often; its warm-ups count.
+    struct Loading {
+        name: &'static str,
+        n_refused: u32,
+    }
+
+    impl Target for Loading {
+        fn facts(&mut self) -> Result<TargetFacts, TargetError> {
+            Ok(facts(self.name, TargetKind::Openai, None))
+        }
+
+        fn serve(&mut self, job: &Job, _: &dyn Fn() -> bool) -> Result<Served, TargetError> {
+            if self.n_refused > 0 {
+                self.n_refused -= 1;
+                return Err(TargetError::NotReady {
+                    target: self.name.to_owned(),
+                    reason: "Loading model".to_owned(),
+                    is_certain: true,
+                    retry_after_s: None,
+                });
+            }
+            Ok(server(job, 0, 1))
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard {
+        served: Vec<(String, bool)>,
+        budget_left: Vec<Option<Duration>>,
+    }
+
+    impl RequestsProgress for Heard {
+        fn waits(&mut self, _: &str) {}
+        fn begun(&mut self, _: &Job, _: &str, _: u32) {}
+        fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition) {
+            self.served.push((line.target.clone(), served.is_some()));
+            self.budget_left.push(at.budget_left);
+        }
+    }
+
+    /// One job at servers that refuse this often, in two rounds; waited for each is a minute at most.
+    fn heard(refuse: [(&'static str, u32); 2], budget: Option<Duration>) -> Heard {
+        let mut plan = request_header(&refuse.map(|(name, _)| name), 2, jobs()[..1].to_vec());
+        let requests = plan.requests.as_mut().expect("has requests");
+        requests.budget_ns = budget.map(ns);
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let targets = refuse.map(|(name, n_refused)| {
+            ConnectedTarget::Server(Box::new(Loading { name, n_refused }))
+        });
+        let wait = Wait {
+            loading: Duration::from_secs(60),
+            ..Wait::default()
+        };
+        let mut run = RequestsRun {
+            plan: requests.clone(),
+            targets: targets.into(),
+            seed: 1,
+            wait,
+            done: DoneJobs::default(),
+            first_tag: 0,
+        };
+        let mut heard = Heard::default();
+        let mut writer = jsonl::Writer::create(folder.path(), plan).expect("writes");
+        let execution = RequestsExecution {
+            waits: vec![wait; 2],
+            run: &mut run,
+            writer: &mut writer,
+            started: Instant::now(),
+            interrupt: &Interrupt::default(),
+            progress: &mut heard,
+            clock: &FakeClock::default(),
+            n_done: 0,
+            group_end: None,
+        };
+        execution.run().expect("a record that can be written");
+        heard
+    }
+
+    #[test]
+    fn each_server_is_waited_for_whatever_another_refused() {
+        for names in [["openai:a", "openai:b"], ["openai:b", "openai:a"]] {
+            let of = |name| (name, if name == "openai:a" { u32::MAX } else { 3 });
+            let heard = heard(names.map(of), None);
+            assert_eq!(heard.served.len(), 4);
+            for (target, is_served) in heard.served {
+                assert_eq!(is_served, target == "openai:b", "{target}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_budget_that_is_left_is_known_after_every_job() {
+        let none = heard([("openai:a", 0), ("openai:b", 0)], None);
+        assert_eq!(none.budget_left, [None; 4]);
+        let hour = Duration::from_secs(3600);
+        let some = heard([("openai:a", 0), ("openai:b", 0)], Some(hour));
+        assert_eq!(some.budget_left.len(), 4);
+        assert!(
+            some.budget_left
+                .iter()
+                .all(|left| left.is_some_and(|left| left <= hour))
+        );
+        assert!(some.budget_left.is_sorted_by(|a, b| a >= b));
     }
 }

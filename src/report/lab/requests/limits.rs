@@ -1,6 +1,7 @@
 //! What limits requests, and what would help.
 
 use super::super::Block;
+use super::own_models;
 use crate::analysis::live::{LatencyParts, Overlap, Simultaneity};
 use crate::analysis::requests::{concurrency, limits, targets};
 use crate::plan::Case;
@@ -32,10 +33,9 @@ pub(in super::super) fn bottleneck(view: &RunView, requests: &RequestsView) -> V
                 ..job.job.case.clone()
             };
             let over = [("batch", "1,8,32".to_owned())];
-            Block::Missing(
-                what.to_owned(),
-                Suggestion::of_case(view, &cells, &over).to_string(),
-            )
+            let models: Vec<&str> = own_models(view).iter().map(|m| m.name.as_str()).collect();
+            let command = Suggestion::of_models(view, &models, &cells, &over);
+            Block::Missing(what.to_owned(), command.to_string())
         }));
     }
     blocks

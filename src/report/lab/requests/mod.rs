@@ -7,6 +7,7 @@ mod targets;
 use super::{Block, MOST_ROWS, missing_or_text};
 use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
+use crate::model::ModelFacts;
 use crate::plot::requests as plots;
 use crate::record::requests::IN_PROCESS;
 use crate::report::requests::warnings::warnings;
@@ -67,6 +68,22 @@ fn prompt_lengths(view: &RunView) -> Option<String> {
     fitting(&[16, 64, 256, 1024], case.n_ctx.saturating_sub(case.n_gen))
 }
 
+/// The models of the in-process targets, each once.
+fn own_models(view: &RunView) -> Vec<&ModelFacts> {
+    let Some(plan) = &view.header.requests else {
+        return Vec::new();
+    };
+    let own = plan.targets.iter().filter(|t| plan.is_in_process(t));
+    let jobs = own.filter_map(|target| plan.jobs_of(target).next());
+    let mut models: Vec<&ModelFacts> = Vec::new();
+    for model in jobs.filter_map(|job| view.model(&job.case.model)) {
+        if models.iter().all(|known| known.name != model.name) {
+            models.push(model);
+        }
+    }
+    models
+}
+
 /// The run's requests with another experiment: by its own command line, or of a sweep's model and targets.
 fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
     let own = Suggestion::of_requests(&view.header, flags);
@@ -76,16 +93,14 @@ fn command(view: &RunView, flags: &[&str]) -> Option<Suggestion> {
         let mut servers: Vec<&str> = plan.targets.iter().map(|t| plan.named(t)).collect();
         servers.retain(|name| *name != IN_PROCESS);
         servers.dedup();
-        for target in servers {
+        for target in &servers {
             command = command.flag("--target", target);
         }
-        let model = view.model(&plan.jobs.first()?.case.model);
-        let is_own = plan.targets.iter().any(|t| plan.is_in_process(t));
-        if let Some(model) = model.filter(|_| is_own) {
-            command = command.word("--model").path(&model.path);
-            if plan.targets.len() > 1 {
-                command = command.flag("--target", IN_PROCESS);
-            }
+        let models = own_models(view);
+        let is_beside = !models.is_empty() && !servers.is_empty();
+        command = command.models(models);
+        if is_beside {
+            command = command.flag("--target", IN_PROCESS);
         }
         Some(flags.iter().fold(command, |c, flag| c.word(flag)))
     })
@@ -238,34 +253,40 @@ pub(super) fn next(view: &RunView, requests: &RequestsView) -> Vec<Block> {
         ));
     }
     if live::others(requests).is_empty() {
-        blocks.push(beside_a_server(view));
+        blocks.extend(beside_a_server(view));
     }
     blocks
 }
 
 /// Whether a server is as fast with the same file: of llama-server's usual address, since no run knows another's.
-fn beside_a_server(view: &RunView) -> Block {
-    let model = view.header.requests.as_ref().and_then(|plan| {
-        plan.targets.iter().find(|t| plan.is_in_process(t))?;
-        view.model(&plan.jobs.first()?.case.model)
-    });
-    let Some(model) = model else {
-        return Block::Text(
+fn beside_a_server(view: &RunView) -> Vec<Block> {
+    let models = own_models(view);
+    if models.is_empty() {
+        let text = Block::Text(
             "Is this program as fast with the server's file? `ggufbench compare-live` measures both in turns; it needs the \
              file's path (--model)."
                 .to_owned(),
         );
+        return vec![text];
+    }
+    // A server has one model at a time.
+    let of_model = |model: &&ModelFacts| {
+        let command = Suggestion::new(Some("compare-live")).models([*model]);
+        let file = match models.len() {
+            1 => "the same file".to_owned(),
+            _ => short(&model.name),
+        };
+        Block::Missing(
+            format!(
+                "Is a server as fast with {file}? With that file in a llama-server at its usual address, in turns with this \
+                 program:"
+            ),
+            command
+                .flag("--target", "openai:http://127.0.0.1:8080/v1")
+                .to_string(),
+        )
     };
-    let command = Suggestion::new(Some("compare-live"));
-    let command = command.word("--model").path(&model.path);
-    Block::Missing(
-        "Is a server as fast with the same file? With that file in a llama-server at its usual address, in turns with this \
-         program:"
-            .to_owned(),
-        command
-            .flag("--target", "openai:http://127.0.0.1:8080/v1")
-            .to_string(),
-    )
+    models.iter().map(of_model).collect()
 }
 
 /// A few answers, folded away: that the model says something is seen by reading it.
