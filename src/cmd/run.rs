@@ -35,7 +35,7 @@ use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
 use crate::streams::note;
 use crate::text::quoted;
-use crate::view::{RequestsView, RunView};
+use crate::view::{QualityView, RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
 ///
@@ -356,7 +356,9 @@ pub(super) fn with_reports(code: u8, has_reports: bool) -> u8 {
 pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
     let is_whole = |view: &&RunView| {
         let requests = view.requests.as_ref();
-        let any = view.any_measured() || requests.is_some_and(RequestsView::any_whole);
+        let any = view.any_measured()
+            || requests.is_some_and(RequestsView::any_whole)
+            || view.quality.as_ref().is_some_and(QualityView::any_scored);
         any && !view.any_failed() && !requests.is_some_and(RequestsView::any_failed)
     };
     if ended.interrupted {
