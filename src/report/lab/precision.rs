@@ -26,7 +26,10 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     ))];
     if let Some(table) = PrecisionTable::of(view).filter(|t| !t.batches.is_empty()) {
         blocks.push(Block::Table(side_by_side(&table)));
-        let mut places = table.files.iter().flat_map(|f| f.cells.keys().map(move |b| (f, *b)));
+        let mut places = table
+            .files
+            .iter()
+            .flat_map(|f| f.cells.keys().map(move |b| (f, *b)));
         if places.any(|(file, batch)| table.dominated(file, batch).is_some()) {
             let what = "○: another file is faster at this batch and loses no more.";
             blocks.push(Block::Text(what.to_owned()));

@@ -131,3 +131,19 @@ fn hostile_names_stay_in_their_lines() {
     let text = terminal_text(&view, 80, false);
     assert!(text.lines().all(|line| width(line) <= 80), "{text}");
 }
+
+#[test]
+fn the_lines_of_a_record_follow_its_schema() {
+    let schema = include_str!("../../../schema/run.schema.json");
+    let schema: Value = serde_json::from_str(schema).expect("is JSON");
+    let validator = jsonschema::draft202012::new(&schema).expect("compiles");
+    let plan = quality_plan();
+    let lines = plan.cells.iter().flat_map(quality_lines);
+    let header = Line::Run(Box::new(quality_header(plan.clone())));
+    for line in std::iter::once(header).chain(lines) {
+        let line = serde_json::to_value(&line).expect("plain data");
+        let errors = validator.iter_errors(&line);
+        let errors: Vec<String> = errors.map(|e| e.to_string()).collect();
+        assert_eq!(errors, [""; 0], "{line}");
+    }
+}
