@@ -475,7 +475,8 @@ impl Metric {
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
         match self.row().unit {
-            Unit::JoulesPerToken | Unit::Nats => units::fine(value),
+            Unit::JoulesPerToken => units::fine(value),
+            Unit::Nats => units::nats(value),
             Unit::Share | Unit::EqualShare | Unit::Probability => units::percent(value),
             Unit::TokensPerS | Unit::Perplexity => units::significant(value),
             Unit::Ns => units::duration(value.round() as u64),

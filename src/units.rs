@@ -66,6 +66,14 @@ pub fn fine(v: f64) -> String {
     format!("{v:.decimals$}")
 }
 
+/// A divergence: as [`fine`], but with an exponent where it is next to nothing: `0.00346`, `1.0e-5`.
+pub fn nats(v: f64) -> String {
+    match v.abs() {
+        tiny if tiny > 0.0 && tiny < 1e-4 => format!("{v:.1e}"),
+        _ => fine(v),
+    }
+}
+
 /// A share as percent: `0.0312` is `3.1%`.
 pub fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)

@@ -356,14 +356,10 @@ pub(super) fn with_reports(code: u8, has_reports: bool) -> u8 {
 pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
     let is_whole = |view: &&RunView| {
         let requests = view.requests.as_ref();
-        let quality = view.quality.as_ref();
         let any = view.any_measured()
             || requests.is_some_and(RequestsView::any_whole)
-            || quality.is_some_and(QualityView::any_scored);
-        let any_failed = view.any_failed()
-            || requests.is_some_and(RequestsView::any_failed)
-            || quality.is_some_and(QualityView::any_failed);
-        any && !any_failed
+            || view.quality.as_ref().is_some_and(QualityView::any_scored);
+        any && !view.any_failed() && !requests.is_some_and(RequestsView::any_failed)
     };
     if ended.interrupted {
         INTERRUPTED

@@ -224,3 +224,95 @@ fn too_few_pairs_say_how_many_are_missing() {
     let text = row.verdict.in_full(Metric::StepNs, 0.02);
     assert_eq!(text, "no regression beyond 2%");
 }
+
+mod of_a_text {
+    use super::super::axis::ComparedAxis;
+    use super::super::side::Side;
+    use super::super::{ChangeVerdict, CompareError, CompareOptions, compare, sides};
+    use crate::metric::Metric;
+    use crate::record::Line;
+    use crate::record::jsonl::Writer;
+    use crate::view::fixture::quality::*;
+
+    /// A run that scored a text; its coarse file's divergences are `times` as large.
+    fn run(times: f32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plan = quality_plan();
+        let mut writer =
+            Writer::create(folder.path(), quality_header(plan.clone())).expect("writes");
+        for cell in &plan.cells {
+            for mut line in quality_lines(cell) {
+                if let Line::Chunk(chunk) = &mut line
+                    && chunk.case.model == COARSE
+                {
+                    chunk.scored.kld.iter_mut().for_each(|kld| *kld *= times);
+                }
+                writer.append(&line).expect("writes");
+            }
+        }
+        folder
+    }
+
+    fn side(folder: &tempfile::TempDir, metric: Metric) -> Side {
+        Side::read(folder.path(), metric).expect("reads")
+    }
+
+    #[test]
+    fn chunks_are_the_samples_and_those_of_one_text_are_pairs() {
+        let (before, after) = (run(1.0), run(2.0));
+        let (a, b) = (side(&before, Metric::Kld), side(&after, Metric::Kld));
+        assert!(a.is_paired_with(&b));
+        assert_eq!(a.cells.len(), 3, "the base has no KLD");
+        assert_eq!(a.cells[1].medians().len() as u32, N_CHUNKS);
+        let c = compare(&a, &b, &CompareOptions::default()).expect("comparable");
+        let verdicts: Vec<ChangeVerdict> = c.rows.iter().map(|row| row.verdict).collect();
+        let (same, worse) = (ChangeVerdict::Same, ChangeVerdict::Slower);
+        assert_eq!(verdicts, [same, same, worse]);
+        let twice = c.rows[2].slowdown.expect("six chunks");
+        assert!((twice.estimate - 1.0).abs() < 1e-5, "{twice:?}");
+        let base = side(&before, Metric::Perplexity);
+        assert_eq!(base.cells.len(), 4, "the base has a perplexity");
+    }
+
+    #[test]
+    fn two_files_of_a_run_are_compared_along_the_model() {
+        let folder = run(1.0);
+        let axis: ComparedAxis = format!("model={FINE},{COARSE}").parse().expect("an axis");
+        let mut options = CompareOptions {
+            axes: vec![axis],
+            ..CompareOptions::default()
+        };
+        let own = side(&folder, Metric::SameTop);
+        let (a, b) = sides(&own, None, &mut options).expect("two");
+        let c = compare(&a, &b, &options).expect("comparable");
+        assert_eq!((c.rows[0].a, c.rows[0].b), (1.0, 0.75));
+        // The share is a rate: 1 / 0.75 - 1.
+        let change = c.rows[0].slowdown.expect("six chunks").estimate;
+        assert!((change - 1.0 / 3.0).abs() < 1e-9, "{change}");
+    }
+
+    #[test]
+    fn a_run_without_a_text_or_without_cells_names_what_fits() {
+        let cells =
+            super::super::fixture::run("r", &super::super::fixture::batches(&[1]), [1, 2, 3]);
+        let mut no_text = cells;
+        no_text.metric = Metric::Kld;
+        no_text.cells.clear();
+        let error = compare(&no_text, &no_text, &CompareOptions::default()).expect_err("no text");
+        assert!(matches!(error, CompareError::NoQuality { .. }), "{error}");
+        let folder = run(1.0);
+        let own = side(&folder, Metric::StepNs);
+        let error = compare(&own, &own, &CompareOptions::default()).expect_err("no cells");
+        let said = error.to_string();
+        assert!(
+            said.contains("perplexity, kld, same_top, right_token_rms"),
+            "{said}"
+        );
+        let (a, mut b) = (side(&folder, Metric::Kld), side(&folder, Metric::Kld));
+        if let Some(plan) = &mut b.header.quality {
+            plan.text_sha256 = "ef".repeat(32);
+        }
+        let error = compare(&a, &b, &CompareOptions::default()).expect_err("other texts");
+        assert!(error.to_string().contains("different texts"), "{error}");
+    }
+}

@@ -67,7 +67,7 @@ fn point(
     let loss = file.loss()?;
     let cell = file.cells.get(&batch)?;
     let rate = cell.estimate(Metric::DecodeTokensPerS)?;
-    let place = format!("{}, batch {batch}, KLD {}", file.label, units::fine(loss));
+    let place = format!("{}, batch {batch}, KLD {}", file.label, units::nats(loss));
     Some(PlotPoint {
         is_hollow: table.dominated(file, batch).is_some(),
         ..PlotPoint::estimated(loss.max(left), rate, &place, "tokens/s")

@@ -58,6 +58,9 @@ fn schemas_have_what_the_tables_have() {
                 set_keys(cell, metrics());
             }) as fn(&mut Value),
         ),
+        ("quality.schema.json", |schema| {
+            set_keys(&mut schema["$defs"]["quality_cell"], axes(|_| true));
+        }),
         ("run.schema.json", |schema| {
             set_keys(
                 &mut schema["$defs"]["case"],

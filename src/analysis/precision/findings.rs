@@ -16,10 +16,10 @@ pub fn kld(cell: &QualityCellView) -> String {
     let Some(kld) = cell.figures.kld_mean else {
         return "KLD n/a".to_owned();
     };
-    let range = kld.interval.map(|i| range_as(i, units::fine));
+    let range = kld.interval.map(|i| range_as(i, units::nats));
     format!(
         "KLD {} nat{}",
-        units::fine(kld.value),
+        units::nats(kld.value),
         range.unwrap_or_default()
     )
 }
@@ -192,7 +192,7 @@ fn losses(quality: &QualityView, table: &PrecisionTable<'_>) -> Finding {
     if let Some(floor) = table.floor {
         evidence.push(format!(
             "The floor: the kernels alone make a mean KLD of {} nat between calls of different shapes.",
-            units::fine(floor.value)
+            units::nats(floor.value)
         ));
     }
     let notes = quality.cells.iter().flat_map(|c| {
@@ -224,7 +224,7 @@ pub fn brief(view: &RunView) -> Vec<Answer> {
             "{} keeps {:.2}% of the top tokens (KLD {} nat)",
             f.label,
             share * 100.0,
-            units::fine(kld.value)
+            units::nats(kld.value)
         ),
         _ => format!("{}: not comparable with the base", f.label),
     });

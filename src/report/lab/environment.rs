@@ -114,6 +114,7 @@ fn software(view: &RunView) -> Table {
             "protocol",
             Some(match (&view.requests, view.cells.is_empty()) {
                 (Some(requests), true) => crate::report::requests::of_run(view, requests),
+                (None, true) if view.quality.is_some() => "one process a file".to_owned(),
                 _ => format!(
                     "{}, {repetitions} in each, seed {}",
                     plural(protocol.replicates, "process a cell", "processes a cell"),

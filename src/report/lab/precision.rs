@@ -26,6 +26,14 @@ pub(super) fn blocks(view: &RunView) -> Vec<Block> {
     ))];
     if let Some(table) = PrecisionTable::of(view).filter(|t| !t.batches.is_empty()) {
         blocks.push(Block::Table(side_by_side(&table)));
+        let mut places = table
+            .files
+            .iter()
+            .flat_map(|f| f.cells.keys().map(move |b| (f, *b)));
+        if places.any(|(file, batch)| table.dominated(file, batch).is_some()) {
+            let what = "○: another file is faster at this batch and loses no more.";
+            blocks.push(Block::Text(what.to_owned()));
+        }
         blocks.extend(Block::figures([tradeoff(view)]));
         blocks.extend(unmeasured(&table));
     }
@@ -97,7 +105,7 @@ fn side_by_side(table: &PrecisionTable<'_>) -> Table {
         .numbers("perplexity", |f| fine(figures(f)?.perplexity))
         .numbers("KLD, nats", |f| match f.quality?.is_base() {
             true => Some("base".to_owned()),
-            false => fine(figures(f)?.kld_mean),
+            false => figures(f)?.kld_mean.map(|e| units::nats(e.value)),
         })
         .numbers("same top", |f| match f.quality?.is_base() {
             true => Some("base".to_owned()),

@@ -423,3 +423,70 @@ fn a_run_in_which_nothing_worked_says_so() {
     let empty = self::lab(fixture::view(header(&[], vec![]), []));
     html(&empty.0, &empty.1);
 }
+
+#[test]
+fn page_of_quality_and_speed() {
+    let (view, lab) = lab(fixture::quality::with_speed());
+    assert_snapshot!(without_pictures(&html(&view, &lab)));
+}
+
+#[test]
+fn document_of_quality_alone() {
+    let (_, lab) = lab(fixture::quality::alone());
+    assert_snapshot!(super::markdown::render(&lab));
+}
+
+#[test]
+fn picture_of_speed_against_accuracy() {
+    let (_, lab) = lab(fixture::quality::with_steps([[10, 24], [12, 18], [4, 16]]));
+    let figure = lab.figures().find(|f| f.id == "precision_tradeoff");
+    let figure = figure.expect("speed and accuracy");
+    let hollow = |n: usize| figure.series[n].points.iter().map(|p| p.is_hollow);
+    // The base stands at the left; the fine file is slower than it at batch 1.
+    assert_eq!(hollow(0).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!(hollow(1).collect::<Vec<_>>(), [false, false, false]);
+    let xs: Vec<f64> = figure.series[0].points.iter().map(|p| p.x).collect();
+    assert!(
+        (xs[0] - 0.0055 / 20.0).abs() < 1e-6,
+        "far above the floor: {xs:?}"
+    );
+    let labels = figure.series[1]
+        .points
+        .iter()
+        .filter_map(|p| p.label.as_deref());
+    assert_eq!(labels.collect::<Vec<_>>(), ["F16 (base)", "Q8_0", "Q4_0"]);
+    assert_snapshot!(plot::svg(figure, Medium::File));
+}
+
+#[test]
+fn no_section_of_quality_is_blank() {
+    for view in [fixture::quality::alone(), fixture::quality::with_speed()] {
+        let has_cells = !view.cells.is_empty();
+        let (_, lab) = lab(view);
+        for section in &lab.sections {
+            assert!(!section.blocks.is_empty(), "{}", section.title);
+            let ends_in_heading = matches!(section.blocks.last(), Some(Block::Heading(_)));
+            assert!(!ends_in_heading, "{}", section.title);
+        }
+        let text = super::markdown::render(&lab);
+        assert!(!text.contains("No cell was measured"), "{text}");
+        assert_eq!(
+            text.contains("cells.csv") || text.contains("Every cell"),
+            has_cells
+        );
+    }
+}
+
+#[test]
+fn quality_cells_stand_in_a_file_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (view, lab) = lab(fixture::quality::alone());
+    let files = ReportFiles::in_folder(folder.path());
+    let written = write_files(&view, &lab, &files).expect("writes");
+    let names = written.iter().filter_map(|p| p.file_name()?.to_str());
+    let names: Vec<&str> = names.collect();
+    assert_eq!(names, ["report.html", "report.md", "quality.csv"]);
+    let table = std::fs::read_to_string(folder.path().join("quality.csv")).expect("is there");
+    assert_eq!(table.lines().count(), 5);
+    write_files(&view, &lab, &files).expect("its own files may be written again");
+}

@@ -5,10 +5,11 @@ mod row;
 #[cfg(test)]
 mod tests;
 
+use super::caption;
 use super::cells::warning;
 use super::notes;
 use super::table::{Document, EXTRA, Note, Table, TableOf, Tone};
-use super::{axes, caption};
+use crate::plan::axis::AXES;
 use crate::plan::{Axis, Case};
 use crate::record::quality::QualityRole;
 use crate::text::{brief, plural, short};
@@ -129,7 +130,7 @@ fn varying(quality: &QualityView) -> Vec<Axis> {
 pub fn table(view: &RunView, quality: &QualityView, notes: &CellNotes) -> Table {
     let facts = |c: &QualityCellView| view.model(&c.case.model);
     let mut table = Table::of(&quality.cells)
-        .words("model", |c| short(&c.case.model))
+        .words("model", named)
         .words("type", |c| facts(c).map(|m| short(&m.file_type)))
         .rank(6)
         .blank()
@@ -170,29 +171,29 @@ fn figures(table: QualityTable<'_>) -> QualityTable<'_> {
         })
         .rank(3)
         .blank()
-        .numbers("KLD", |c| shown(c.figures.kld_mean))
+        .numbers("KLD", |c| nats(c.figures.kld_mean))
         .unit("mean")
         .blank();
     interval(table, |c| c.figures.kld_mean)
         .rank(4)
-        .numbers("", |c| shown(c.figures.kld_median))
+        .numbers("", |c| nats(c.figures.kld_median))
         .unit("median")
         .rank(12)
         .blank()
-        .numbers("", |c| shown(c.figures.kld_p99))
+        .numbers("", |c| nats(c.figures.kld_p99))
         .unit("p99")
         .rank(8)
         .blank()
-        .numbers("", |c| c.figures.kld_max.map(|v| units::fine(v)))
+        .numbers("", |c| c.figures.kld_max.map(units::nats))
         .unit("max")
         .rank(13)
         .blank()
         .numbers("change p", |c| points(c.figures.right_token_mean))
-        .unit("mean, %")
+        .unit("mean %")
         .rank(EXTRA)
         .blank()
         .numbers("", |c| points(c.figures.right_token_rms))
-        .unit("RMS, %")
+        .unit("RMS %")
         .rank(11)
         .blank()
         .numbers("same top", |c| c.figures.same_top.map(|e| percent(e.value)))
@@ -206,6 +207,10 @@ pub fn percent(share: f64) -> String {
 
 fn shown(figure: Option<Estimate>) -> Option<String> {
     figure.map(|e| units::fine(e.value))
+}
+
+fn nats(figure: Option<Estimate>) -> Option<String> {
+    figure.map(|e| units::nats(e.value))
 }
 
 fn points(figure: Option<Estimate>) -> Option<String> {
@@ -223,5 +228,21 @@ fn interval<'a>(
 
 /// The settings that all files have in common.
 pub fn constants(quality: &QualityView) -> String {
-    axes::constants(&cases(quality).collect::<Vec<_>>())
+    // The length of chunks is said with the text.
+    let axes = AXES
+        .iter()
+        .filter(|axis| !["n_prompt", "n_gen"].contains(&axis.name()));
+    let common = axes.filter(|axis| !axis.varies(cases(quality)));
+    let phrases = common.filter_map(|axis| axis.phrase(cases(quality).next()?));
+    phrases.collect::<Vec<_>>().join(", ")
+}
+
+/// The model, and what is special of the cell.
+fn named(cell: &QualityCellView) -> String {
+    let model = short(&cell.case.model);
+    match cell.role {
+        QualityRole::Base => format!("{model} (base)"),
+        QualityRole::Floor => format!("{model} (floor)"),
+        QualityRole::Candidate => model,
+    }
 }
