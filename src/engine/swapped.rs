@@ -186,6 +186,9 @@ mod tests {
     fn the_first_two_sequences_exchange_their_rows() {
         assert_eq!(others(&[0, 0, 0], &[1, 2]), [1, 2], "one sequence");
         assert_eq!(others(&[3, 0, 1, 2], &[1, 2, 3]), [2, 1, 3]);
-        assert_eq!(others(&[3, 0, 0, 1, 1, 1], &[1, 2, 3, 4, 5]), [3, 4, 1, 2, 5]);
+        assert_eq!(
+            others(&[3, 0, 0, 1, 1, 1], &[1, 2, 3, 4, 5]),
+            [3, 4, 1, 2, 5]
+        );
     }
 }

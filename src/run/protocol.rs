@@ -380,7 +380,13 @@ mod tests {
                 fault: Some(PlantedFault::Slow(0.05))
             })
         );
-        for wrong in ["vllm", "llama:5%", "llama:spin=-1", "llama:spin=NaN", "llama:swap=1"] {
+        for wrong in [
+            "vllm",
+            "llama:5%",
+            "llama:spin=-1",
+            "llama:spin=NaN",
+            "llama:swap=1",
+        ] {
             assert!(wrong.parse::<EngineChoice>().is_err(), "{wrong}");
         }
     }
