@@ -187,6 +187,9 @@ pub struct Answers {
     pub tokens_per_s: Option<f64>,
 }
 
+/// Smallest divergence and change of a probability that the stored distributions resolve, nats and 1.
+const RESOLUTION: f64 = 1e-6;
+
 /// The scores of a chunk of a text: means over its scored positions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChunkScores {
@@ -312,11 +315,11 @@ metrics! {
     /// Perplexity of a chunk of a text: exp(mean negative log likelihood of the token that really follows).
     Perplexity = "perplexity", "", Perplexity, Quality |c| Some(c.mean_nll.exp());
     /// Mean Kullback-Leibler divergence of a chunk from the base's distribution.
-    Kld = "kld", "", Nats, Quality |c| c.mean_kld;
+    Kld = "kld", "", Nats, Quality |c| c.mean_kld.map(|kld| kld.max(RESOLUTION));
     /// Share of a chunk's scored tokens whose most likely token is the base's.
-    SameTop = "same_top", "", EqualShare, Quality |c| c.same_top;
+    SameTop = "same_top", "", EqualShare, Quality |c| c.same_top.map(|share| share.max(0.5 / f64::from(c.n_scored.max(1))));
     /// Root mean square, over a chunk, of the change of the right token's probability against the base.
-    RightTokenRms = "right_token_rms", "", Probability, Quality |c| c.right_token_rms;
+    RightTokenRms = "right_token_rms", "", Probability, Quality |c| c.right_token_rms.map(|rms| rms.max(RESOLUTION));
 }
 
 impl<'a> Seen<'a> {
@@ -406,6 +409,11 @@ impl Metric {
         }
     }
 
+    /// Of a distance from the base, which rounding alone makes: the smallest that is told apart from zero.
+    pub fn resolution(self) -> Option<f64> {
+        matches!(self, Self::Kld | Self::RightTokenRms).then_some(RESOLUTION)
+    }
+
     /// Whether it is of a scored text, and not of batches.
     pub fn is_of_quality(self) -> bool {
         matches!(self.row().of, Of::Quality(_))
@@ -455,8 +463,8 @@ impl Metric {
         }
     }
 
-    /// The value of a chunk of a text, positive; none where it has none: the base's own chunk, or one that equals the base's to
-    /// the last digit.
+    /// The value of a chunk of a text, positive; none where it has none: the base's own chunk. One that equals the base's has the
+    /// smallest value that is told apart from zero, and one without an equal top token half of one.
     pub fn of_chunk(self, scores: &ChunkScores) -> Option<f64> {
         match self.row().of {
             Of::Quality(of) => of(scores).filter(|v| *v > 0.0),
@@ -699,7 +707,16 @@ mod tests {
         assert!((of(Metric::Perplexity).expect("known") - 2.0).abs() < 1e-12);
         assert_eq!(of(Metric::Kld), Some(0.25));
         assert_eq!(of(Metric::SameTop), Some(0.75));
-        assert_eq!(of(Metric::RightTokenRms), None, "no logarithm of nothing");
+        assert_eq!(of(Metric::RightTokenRms), Some(1e-6), "no logarithm of 0");
+        let other = ChunkScores {
+            mean_kld: Some(-1e-8),
+            same_top: Some(0.0),
+            right_token_rms: None,
+            ..scores
+        };
+        assert_eq!(Metric::Kld.of_chunk(&other), Some(1e-6), "rounding");
+        assert_eq!(Metric::SameTop.of_chunk(&other), Some(0.125), "of 4 tokens");
+        assert_eq!(Metric::RightTokenRms.of_chunk(&other), None, "of a base");
         assert_eq!(of(Metric::StepNs), None, "of batches");
         assert_eq!(Metric::Kld.of_round(&Answers::default()), None);
         assert_eq!(Metric::SameTop.better(), Better::Higher);

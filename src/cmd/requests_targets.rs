@@ -433,7 +433,7 @@ mod tests {
     fn a_model_without_work_is_not_loaded_again() {
         let command = WorkerCommand {
             program: "/no/such/program".into(),
-            engine: EngineChoice::Llama { spin: 0.0 },
+            engine: EngineChoice::default(),
         };
         let again = |n_left: usize| {
             let (header, done) = done_but(n_left);

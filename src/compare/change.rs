@@ -77,6 +77,17 @@ impl Change {
         })
     }
 
+    /// Of changes whose mean is the logarithm of the ratio of both sides, one a pair. None below two pairs.
+    pub fn of_mean(changes: &[f64], level: f64) -> Option<Self> {
+        let t = test::paired(changes, level)?;
+        Some(Self {
+            estimate: t.difference.estimate,
+            t,
+            spread: Some((SampleDesign::Paired, Summary::of(changes)?.sd?)),
+            n: changes.len(),
+        })
+    }
+
     /// The relative slow-down with its interval: 0.1 takes a tenth longer.
     pub fn slowdown(&self) -> Interval {
         let Interval { lo, hi, level, .. } = self.t.difference;

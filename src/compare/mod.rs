@@ -30,7 +30,7 @@ use side::Side;
 pub(crate) use comparison::{ComparedCell, Comparison};
 pub(crate) use error::CompareError;
 pub(crate) use verdict::{
-    ChangeVerdict, more_in_short, more_pairs_in_short, percent, would_need, would_need_pairs,
+    ChangeVerdict, more_in_short, more_pairs_in_short, percent, would_need_of, would_need_pairs,
 };
 
 /// Relative changes up to this do not matter, unless something else is asked for.

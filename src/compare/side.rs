@@ -10,6 +10,7 @@ use crate::host::{EnergySource, HostWarning};
 use crate::metric::{Answers, ChunkScores, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
+use crate::record::quality::QualityRole;
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
 use crate::request::{Ending, Job};
@@ -27,6 +28,8 @@ pub struct Side {
     pub metric: Metric,
     /// The cells with at least one value, in the plan's order.
     pub cells: Vec<Samples>,
+    /// Of quality cells: the largest mean of the floor's cells, which differ from the base by the engine's rounding alone.
+    pub floor: Option<f64>,
 }
 
 /// What metrics see of a round of a job, which took `elapsed_ns`.
@@ -46,6 +49,13 @@ fn answers<'a>(
         answers.tpot_ns.extend(sent.tpot_ns);
     }
     answers
+}
+
+fn floor_of(header: &RunHeader, cells: &[Samples]) -> Option<f64> {
+    let planned = header.quality.iter().flat_map(|plan| &plan.cells);
+    let floors = planned.filter(|cell| cell.role == QualityRole::Floor);
+    let samples = floors.filter_map(|floor| cells.iter().find(|s| s.key.case == floor.case));
+    samples.filter_map(Samples::mean).reduce(f64::max)
 }
 
 impl Side {
@@ -89,12 +99,14 @@ impl Side {
             samples
         };
         let cells = scores.into_iter().flatten().map(samples);
-        let cells = cells.filter(|s| s.replicates().next().is_some()).collect();
+        let cells: Vec<Samples> = cells.filter(|s| s.replicates().next().is_some()).collect();
+        let floor = floor_of(&header, &cells);
         Ok(Self {
             label: header.run.clone(),
             header,
             metric,
             cells,
+            floor,
         })
     }
 
@@ -126,6 +138,7 @@ impl Side {
             header,
             metric,
             cells,
+            floor: None,
         })
     }
 
@@ -205,6 +218,7 @@ impl Side {
             header,
             metric,
             cells,
+            floor: None,
         })
     }
 

@@ -126,13 +126,8 @@ pub fn would_need_pairs(more_pairs: Option<usize>) -> String {
     }
 }
 
-/// `would need 4 more processes`.
-pub fn would_need(more_processes: Option<usize>) -> String {
-    would_need_of(more_processes, ["process", "processes"])
-}
-
-/// The same of another unit, in the singular and in the plural.
-fn would_need_of(more_units: Option<usize>, [one, several]: [&str; 2]) -> String {
+/// `would need 4 more processes`, or another unit, given in the singular and in the plural.
+pub fn would_need_of(more_units: Option<usize>, [one, several]: [&str; 2]) -> String {
     match more_units {
         Some(1) => format!("would need 1 more {one}"),
         Some(n) => format!("would need {n} more {several}"),

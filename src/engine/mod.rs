@@ -1,7 +1,8 @@
 //! The per-call seam: an [`Engine`] is a loaded model, a [`Session`] one context of it.
 //!
 //! Two implementations: [`llama`] (llama.cpp in this process) and [`synthetic`] (a cost model on a
-//! fake clock), so that every layer above is tested with exact numbers and no waiting. `slowed` wraps one of them.
+//! fake clock), so that every layer above is tested with exact numbers and no waiting. `slowed` and `swapped` wrap one of
+//! them.
 
 pub mod clock;
 pub mod kernel;
@@ -11,6 +12,7 @@ pub(crate) mod out_of_memory;
 pub(crate) mod plugins;
 pub(crate) mod rpc;
 pub(crate) mod slowed;
+pub(crate) mod swapped;
 pub mod synthetic;
 
 use serde::{Deserialize, Serialize};

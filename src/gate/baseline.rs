@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::rule::Rule;
+use super::scores;
 use crate::compare::change::Change;
 use crate::compare::log_times;
 use crate::compare::pair;
@@ -60,6 +61,8 @@ pub(super) struct CellEvidence {
     pub night: Option<NightSpread>,
     /// What pairs show that were measured until decided. They alone are judged.
     pub pairs: Option<PairDecision>,
+    /// Of a score: the relative change that the engine's rounding explains. `None` for what is timed, which chance changes too.
+    pub rounding: Option<f64>,
 }
 
 /// How much a cell's logarithms of times differ between nights when nothing changed.
@@ -132,6 +135,9 @@ impl Baseline {
     ) -> Option<CellEvidence> {
         let held = self.held_against(&tonight.key, run);
         let tonight = which.of(tonight);
+        if run.metric.is_of_quality() {
+            return held.first().map(|held| of_score(*held, &tonight));
+        }
         if held.len() >= MIN_NIGHTS {
             let nights = log_medians(&held, which);
             let change = log_median(run, &tonight)
@@ -142,6 +148,7 @@ impl Baseline {
                 against: BaselineUnits::Nights(nights.len()),
                 night: None,
                 pairs: None,
+                rounding: None,
             });
         }
         let (side, samples) = held.first()?;
@@ -152,6 +159,7 @@ impl Baseline {
             pair::decide(&log_ratios, run, &rule.of_pairs())
         });
         Some(CellEvidence {
+            rounding: None,
             pairs,
             change: crate::compare::change(run.metric, &samples, &tonight, paired),
             against: BaselineUnits::Processes(log_times(run.metric, &samples).len()),
@@ -177,7 +185,8 @@ impl Baseline {
     /// The nights with a cell that count for it.
     fn held_against(&self, key: &CellKey, run: &Side) -> Vec<(&Side, &Samples)> {
         let mut held = with_cell(self.sides(), key, run);
-        if held.len() < MIN_NIGHTS {
+        // Chance changes no score, so more nights show no more than the promoted one.
+        if held.len() < MIN_NIGHTS || run.metric.is_of_quality() {
             held.drain(..held.len().saturating_sub(1));
         }
         held
@@ -188,6 +197,16 @@ impl Baseline {
         match self {
             Self::Run { nights, .. } | Self::Nights(nights) => nights,
         }
+    }
+}
+
+fn of_score((side, samples): (&Side, &Samples), tonight: &Samples) -> CellEvidence {
+    CellEvidence {
+        change: scores::change(side.metric, samples, tonight),
+        against: BaselineUnits::Chunks(samples.replicates().count()),
+        night: None,
+        pairs: None,
+        rounding: Some(scores::relative_rounding(side, samples)),
     }
 }
 
@@ -220,4 +239,6 @@ fn log_median(side: &Side, samples: &Samples) -> Option<f64> {
 pub enum BaselineUnits {
     Processes(usize),
     Nights(usize),
+    /// Of a scored text, each paired with the same one of tonight.
+    Chunks(usize),
 }

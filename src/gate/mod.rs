@@ -8,6 +8,7 @@ mod baseline;
 pub mod drift;
 mod judged_cell;
 mod rule;
+mod scores;
 #[cfg(test)]
 mod simulation;
 pub mod trial;
@@ -54,6 +55,15 @@ pub enum GateError {
         "{run}: has no measured cell in common with {baseline}; promote a run of the same plan"
     )]
     NothingInCommon { run: String, baseline: String },
+    #[error(
+        "{baseline}: scored another text ({theirs}) than {run} ({ours}); promote a run of the same text"
+    )]
+    OtherText {
+        baseline: String,
+        run: String,
+        theirs: String,
+        ours: String,
+    },
     #[error("{0}: is the same run that it should confirm; measure again")]
     NotIndependent(String),
 }
@@ -89,6 +99,8 @@ pub fn gate<E: From<GateError>>(
     rerun: Option<Rerun<'_, E>>,
 ) -> Result<GateReport, E> {
     let mut report = judge_night(run, baseline, rule)?;
+    // A score is computed without chance, so measuring again shows nothing new.
+    let rerun = rerun.filter(|_| !run.metric.is_of_quality());
     if rerun.is_some() {
         report.suspect_regressions();
     }
@@ -128,12 +140,31 @@ fn check_comparable(run: &Side, baseline: &Baseline) -> Result<(), GateError> {
             });
         }
     }
-    Ok(())
+    same_text(run, baseline)
+}
+
+fn same_text(run: &Side, baseline: &Baseline) -> Result<(), GateError> {
+    let text = |side: &Side| {
+        let plan = side.header.quality.as_ref();
+        plan.map_or_else(String::new, |plan| plan.text.clone())
+    };
+    let is_other = |side: &&Side| run.metric.is_of_quality() && !side.is_paired_with(run);
+    match baseline.sides().iter().find(is_other) {
+        None => Ok(()),
+        Some(side) => Err(GateError::OtherText {
+            baseline: side.label.clone(),
+            run: run.label.clone(),
+            theirs: text(side),
+            ours: text(run),
+        }),
+    }
 }
 
 fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateReport, GateError> {
     check_comparable(run, baseline)?;
-    let judged = judge_cells(run, run.cells.iter(), baseline, rule);
+    let measured = run.cells.iter();
+    let measured = measured.filter(|cell| scores::is_judged(run, &cell.key));
+    let judged = judge_cells(run, measured, baseline, rule);
     let foremost = baseline.foremost();
     if judged.is_empty() {
         return Err(GateError::NothingInCommon {
@@ -142,13 +173,16 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
         });
     }
     let cells: Vec<CellResult> = judged.iter().map(|cell| result(cell, run)).collect();
-    let is_new = |key: &&CellKey| !cells.iter().any(|c| c.key == **key);
+    let is_new =
+        |key: &&CellKey| !cells.iter().any(|c| c.key == **key) && scores::is_judged(run, key);
     let cases: Vec<_> = run.cases().cloned().collect();
     let mut report = GateReport {
         run: run.label.clone(),
         baseline: baseline.sides().iter().map(|s| s.label.clone()).collect(),
         metric: run.metric,
         has_unjudged_requests: run.header.requests.is_some() && !run.metric.is_of_requests(),
+        has_unjudged_quality: run.header.quality.is_some() && !run.metric.is_of_quality(),
+        rounding: baseline.sides().last().and_then(scores::rounding),
         rule: *rule,
         differences: foremost.map_or_else(Vec::new, |side| differences(side, run, &cases)),
         missing: missing(run, baseline),
@@ -168,7 +202,7 @@ fn missing(run: &Side, baseline: &Baseline) -> Vec<CaseId> {
     for side in baseline.sides() {
         let gone = side
             .keys()
-            .filter(|key| cell_beside(run, side, key).is_none());
+            .filter(|key| cell_beside(run, side, key).is_none() && scores::is_judged(side, key));
         for id in gone.map(CellKey::name) {
             if !missing.contains(&id) {
                 missing.push(id);

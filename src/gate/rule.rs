@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::baseline::CellEvidence;
+use super::scores;
 use crate::compare::change::Change;
 use crate::compare::samples::Disturbed;
 use crate::stats::Alternative;
@@ -72,7 +73,7 @@ pub enum CellVerdict {
     /// A slow-down beyond the tolerance is excluded.
     Pass,
     /// Slower than tolerated, tonight and in the rerun; or shown by pairs that were measured until decided, which have
-    /// new processes each.
+    /// new processes each; or a worse score, which chance does not change.
     Regression,
     /// Slower than tolerated tonight; no rerun has confirmed it.
     Suspected,
@@ -125,12 +126,15 @@ pub(super) fn judge<'a>(
     cells: impl Iterator<Item = &'a CellEvidence> + Clone,
     rule: &Rule,
 ) -> Vec<RuleOutcome> {
-    let p_of = |c: &Change| c.p_value(rule.tolerance, Alternative::Greater);
+    let rule_of = |e: &CellEvidence| scores::rule_with(rule, e.rounding.unwrap_or(0.0));
+    let p_of = |e: &CellEvidence| {
+        let change = e.change.as_ref()?;
+        Some(change.p_value(rule_of(e).tolerance, Alternative::Greater))
+    };
     let p: Vec<f64> = cells
         .clone()
         .filter(|e| e.pairs.is_none())
-        .filter_map(|e| e.change.as_ref())
-        .map(p_of)
+        .filter_map(p_of)
         .collect();
     let mut adjusted = holm(&p).unwrap_or_default().into_iter();
     let (n, mut p) = (p.len(), p.into_iter());
@@ -149,12 +153,19 @@ pub(super) fn judge<'a>(
                     more_processes: None,
                 };
             };
+            let rule = &rule_of(evidence);
             let (p, p_adjusted) = (p.next(), adjusted.next());
             let p_night = evidence.night.and_then(|night| {
                 let error = night.of_a_difference();
                 change.p_value_with(error, rule.tolerance, Alternative::Greater)
             });
-            let (verdict, doubt) = verdict(change, p_adjusted, p_night, rule);
+            let (verdict, doubt) = match verdict(change, p_adjusted, p_night, rule) {
+                // Measured again, a score would be the same.
+                (CellVerdict::Suspected, None) if evidence.rounding.is_some() => {
+                    (CellVerdict::Regression, None)
+                }
+                other => other,
+            };
             let lacks_data = verdict == CellVerdict::Inconclusive && doubt.is_none();
             RuleOutcome {
                 p,

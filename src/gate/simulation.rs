@@ -204,6 +204,7 @@ fn evidence(
         )
     };
     let evidence = |(change, night)| CellEvidence {
+        rounding: None,
         change,
         // For the reader only.
         against: BaselineUnits::Nights(nights.len()),

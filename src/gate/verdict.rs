@@ -97,6 +97,11 @@ pub struct GateReport {
     pub metric: Metric,
     /// Whether the run has requests, which the metric does not judge.
     pub has_unjudged_requests: bool,
+    /// Whether the run has quality cells, which the metric does not judge.
+    pub has_unjudged_quality: bool,
+    /// Of scores that are a distance from the base: the change that the engine's rounding explains, in the metric's unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<f64>,
     pub rule: Rule,
     /// What else differs from the baseline: from the run that stands alone, else from the newest night.
     pub differences: Vec<Difference>,

@@ -38,19 +38,63 @@ pub const MARK: &str = "@ggufbench ";
 pub enum EngineChoice {
     /// llama.cpp.
     Llama {
-        /// Share by which every call is made longer, by spinning: a planted slow-down for tests. Normally 0.
-        spin: f64,
+        /// What is made wrong on purpose, for tests of what must find it. Normally nothing.
+        fault: Option<PlantedFault>,
     },
     /// The cost model, for tests of everything else.
     Synthetic(SyntheticCost),
+}
+
+/// A fault that a test plants in the engine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlantedFault {
+    /// Every call takes longer by this share, by spinning.
+    Slow(f64),
+    /// Two sequences of a call get each other's logits.
+    SwappedSequences,
+}
+
+impl PlantedFault {
+    /// What a record says of an engine that has it.
+    pub fn said(self) -> String {
+        match self {
+            Self::Slow(share) => format!("slowed by {:.1}% on purpose", share * 100.0),
+            Self::SwappedSequences => {
+                "faulty on purpose: two sequences get each other's logits".to_owned()
+            }
+        }
+    }
+
+    /// As the command line names it after `llama:`; `None` for no fault at all.
+    fn read(text: &str) -> Result<Option<Self>, String> {
+        if text == "swap" {
+            return Ok(Some(Self::SwappedSequences));
+        }
+        let share = text
+            .strip_prefix("spin=")
+            .and_then(|s| match s.strip_suffix('%') {
+                Some(percent) => percent.parse().map(|p: f64| p / 100.0).ok(),
+                None => s.parse().ok(),
+            });
+        match share.filter(|s| (0.0..=10.0).contains(s)) {
+            Some(0.0) => Ok(None),
+            Some(share) => Ok(Some(Self::Slow(share))),
+            None => Err(format!("'{text}': say llama:spin=5% or llama:swap")),
+        }
+    }
 }
 
 impl EngineChoice {
     /// The choice as one command line argument; [`FromStr`] reads it.
     pub fn to_argument(&self) -> String {
         match self {
-            Self::Llama { spin: 0.0 } => "llama".to_owned(),
-            Self::Llama { spin } => format!("llama:spin={spin}"),
+            Self::Llama { fault: None } => "llama".to_owned(),
+            Self::Llama {
+                fault: Some(PlantedFault::Slow(share)),
+            } => format!("llama:spin={share}"),
+            Self::Llama {
+                fault: Some(PlantedFault::SwappedSequences),
+            } => "llama:swap".to_owned(),
             Self::Synthetic(cost) => format!(
                 "synthetic:{}",
                 serde_json::to_string(cost).expect("a cost is plain numbers")
@@ -61,7 +105,7 @@ impl EngineChoice {
 
 impl Default for EngineChoice {
     fn default() -> Self {
-        Self::Llama { spin: 0.0 }
+        Self::Llama { fault: None }
     }
 }
 
@@ -85,18 +129,7 @@ impl FromStr for EngineChoice {
     fn from_str(s: &str) -> Result<Self, String> {
         match s.split_once(':') {
             None if s == "llama" => Ok(Self::default()),
-            Some(("llama", slowed)) => {
-                let share = slowed
-                    .strip_prefix("spin=")
-                    .and_then(|s| match s.strip_suffix('%') {
-                        Some(percent) => percent.parse().map(|p: f64| p / 100.0).ok(),
-                        None => s.parse().ok(),
-                    });
-                match share.filter(|s| (0.0..=10.0).contains(s)) {
-                    Some(spin) => Ok(Self::Llama { spin }),
-                    None => Err(format!("'{slowed}': say llama:spin=5%")),
-                }
-            }
+            Some(("llama", fault)) => PlantedFault::read(fault).map(|fault| Self::Llama { fault }),
             None if s == "synthetic" => Ok(Self::Synthetic(SyntheticCost::default())),
             Some(("synthetic", cost)) => serde_json::from_str(cost)
                 .map(Self::Synthetic)
@@ -326,7 +359,12 @@ mod tests {
     fn an_engine_choice_survives_the_command_line() {
         for choice in [
             EngineChoice::default(),
-            EngineChoice::Llama { spin: 0.05 },
+            EngineChoice::Llama {
+                fault: Some(PlantedFault::Slow(0.05)),
+            },
+            EngineChoice::Llama {
+                fault: Some(PlantedFault::SwappedSequences),
+            },
             EngineChoice::Synthetic(SyntheticCost {
                 abort_at_call: Some(3),
                 step_cv: 0.05,
@@ -338,9 +376,17 @@ mod tests {
         assert!("synthetic:{\"speed\":1}".parse::<EngineChoice>().is_err());
         assert_eq!(
             "llama:spin=5%".parse(),
-            Ok(EngineChoice::Llama { spin: 0.05 })
+            Ok(EngineChoice::Llama {
+                fault: Some(PlantedFault::Slow(0.05))
+            })
         );
-        for wrong in ["vllm", "llama:5%", "llama:spin=-1", "llama:spin=NaN"] {
+        for wrong in [
+            "vllm",
+            "llama:5%",
+            "llama:spin=-1",
+            "llama:spin=NaN",
+            "llama:swap=1",
+        ] {
             assert!(wrong.parse::<EngineChoice>().is_err(), "{wrong}");
         }
     }

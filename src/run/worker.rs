@@ -8,12 +8,13 @@ use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context, Result, bail};
 
-use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
+use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, PlantedFault, Reply, Request};
 use super::{scoring, serving, timing};
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::llama::{EngineLog, Llama};
 use crate::engine::slowed::SlowedEngine;
+use crate::engine::swapped::SwappedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts, GpuMemory};
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
@@ -35,7 +36,7 @@ pub fn serve(engine: &EngineChoice) -> Result<()> {
     let _ = process::die_with_parent();
     let requests = read_requests()?;
     match engine {
-        EngineChoice::Llama { spin } => serve_llama(&requests, *spin),
+        EngineChoice::Llama { fault } => serve_llama(&requests, *fault),
         EngineChoice::Synthetic(cost) => {
             greet(SyntheticEngine::facts())?;
             let Some(Request::Load { worker, .. }) = requests.next() else {
@@ -56,16 +57,12 @@ fn greet(engine: EngineFacts) -> Result<()> {
     })
 }
 
-fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
+fn serve_llama(requests: &Requests, fault: Option<PlantedFault>) -> Result<()> {
     let llama = Llama::init(EngineLog::Stderr)?;
     let mut facts = llama.facts();
-    if spin > 0.0 {
+    if let Some(fault) = fault {
         // Such a record must not look like the engine's own.
-        facts.version = format!(
-            "{}, slowed by {:.1}% on purpose",
-            facts.version,
-            spin * 100.0
-        );
+        facts.version = format!("{}, {}", facts.version, fault.said());
     }
     let engine = facts.clone();
     let facts_say_openmp = facts.system_info.contains("OPENMP = 1");
@@ -102,11 +99,16 @@ fn serve_llama(requests: &Requests, spin: f64) -> Result<()> {
                 gpu_memory_before,
                 meter,
             };
-            if spin > 0.0 {
-                let engine = SlowedEngine::new(&engine, &clock, spin);
-                return serve_model(&engine, &clock, requests, loaded);
+            match fault {
+                None => serve_model(&engine, &clock, requests, loaded),
+                Some(PlantedFault::Slow(share)) => {
+                    let engine = SlowedEngine::new(&engine, &clock, share);
+                    serve_model(&engine, &clock, requests, loaded)
+                }
+                Some(PlantedFault::SwappedSequences) => {
+                    serve_model(&SwappedEngine::new(&engine), &clock, requests, loaded)
+                }
             }
-            serve_model(&engine, &clock, requests, loaded)
         }
         Err(e) => reply(&error(&e)),
     }

@@ -5,7 +5,7 @@ mod notes;
 use super::axes;
 use super::comparison::{differences, listed, of_cells, of_jobs, range};
 use super::table::{Document, Table};
-use crate::compare::{more_in_short, more_pairs_in_short, would_need, would_need_pairs};
+use crate::compare::{more_in_short, more_pairs_in_short, would_need_of, would_need_pairs};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
 use crate::units::{p_value, signed_percent};
@@ -34,6 +34,7 @@ fn table(report: &GateReport) -> Table {
     let jobs = of_jobs(&report.cells, |c| {
         c.key.job.as_ref().map(ToString::to_string)
     });
+    let units = report.metric.sample_unit();
     of_cells(jobs, |c| &c.key.case)
         .numbers("pairs", |c| c.pairs.map(|pairs| pairs.n_pairs.to_string()))
         .only_if(report.has_pairs())
@@ -55,15 +56,16 @@ fn table(report: &GateReport) -> Table {
         .numbers("against", |c| match c.against {
             BaselineUnits::Processes(n) => format!("{n} processes"),
             BaselineUnits::Nights(n) => format!("{n} nights"),
+            BaselineUnits::Chunks(n) => format!("{n} chunks"),
         })
         .rank(3)
-        .words("verdict", |c| verdicts(c)[0].clone())
-        .short(|c| verdicts(c)[1].clone())
+        .words("verdict", |c| verdicts(c, units)[0].clone())
+        .short(|c| verdicts(c, units)[1].clone())
         .table()
 }
 
 /// A cell's verdict with its reason, in full and in short.
-fn verdicts(cell: &CellResult) -> [String; 2] {
+fn verdicts(cell: &CellResult, units: [&str; 2]) -> [String; 2] {
     let reasons = match (cell.doubt, cell.more_processes) {
         (Some(Doubt::NotSeenAgain), _) => ["(not seen again)", "(once)"].map(str::to_owned),
         (Some(Doubt::NotMeasuredAgain), _) => {
@@ -81,7 +83,10 @@ fn verdicts(cell: &CellResult) -> [String; 2] {
             format!("({})", would_need_pairs(Some(n))),
             more_pairs_in_short(Some(n)),
         ],
-        (None, Some(n)) => [format!("({})", would_need(Some(n))), more_in_short(Some(n))],
+        (None, Some(n)) => [
+            format!("({})", would_need_of(Some(n), units)),
+            more_in_short(Some(n)),
+        ],
         (None, None) => return [cell.verdict.word(); 2].map(str::to_owned),
     };
     reasons.map(|reason| format!("{} {reason}", cell.verdict.word()))

@@ -9,6 +9,7 @@ use crate::gate::{CellResult, CellVerdict, Doubt, GateReport, NightSd, NightVerd
 use crate::report::table::Note;
 use crate::report::text::plural;
 use crate::units::{p_value, signed_percent};
+use crate::view::quality::FEWEST_CHUNKS;
 
 /// Most lines of changes in the history; the JSON has all.
 const MOST_CHANGES: usize = 6;
@@ -22,8 +23,13 @@ pub(super) fn below(report: &GateReport) -> Vec<Note> {
     let unjudged = report.has_unjudged_requests.then(|| {
         "the requests of this run were not judged: `--metric request_latency`, or another metric of requests, judges them".to_owned()
     });
+    let unjudged_quality = report.has_unjudged_quality.then(|| {
+        "the quality cells of this run were not judged: `--metric kld`, or another metric of a scored text, judges them".to_owned()
+    });
     let doubts = unjudged
         .into_iter()
+        .chain(unjudged_quality)
+        .chain(rounding(report))
         .chain(caveat(report))
         .chain(disturbance(report));
     notes.extend(doubts.map(|text| Note::new("note", text)));
@@ -37,6 +43,19 @@ pub(super) fn below(report: &GateReport) -> Vec<Note> {
 fn rule(report: &GateReport) -> String {
     let rule = &report.rule;
     let words = report.metric.words();
+    if report.metric.is_of_quality() {
+        return format!(
+            "{}: {}, relative to the baseline, over the chunks that both scored. pass: a change of +{tolerance} or more is excluded \
+             at {}. regression: p at most {} for a change of at most +{tolerance}, after Holm over the cells; a score is computed \
+             without chance, so no rerun is needed. Fewer than {FEWEST_CHUNKS} chunks are inconclusive. (+N): would need about N \
+             more chunks a side.",
+            words.heading,
+            words.how_much("tonight"),
+            percent(rule.pass_level),
+            rule.alpha,
+            tolerance = percent(rule.tolerance),
+        );
+    }
     if report.has_pairs() {
         return format!(
             "{}: {}, relative to the baseline: the median over the pairs. The interval holds at whatever pair the measurement ended. \
@@ -59,6 +78,16 @@ fn rule(report: &GateReport) -> String {
         rule.alpha,
         percent(rule.tolerance)
     )
+}
+
+/// What is no loss although the tolerance is exceeded.
+fn rounding(report: &GateReport) -> Option<String> {
+    let rounding = report.rounding?;
+    Some(format!(
+        "{} may change by {} in any cell: so much is explained by the engine's rounding, as the floor of the baseline shows it.",
+        report.metric,
+        report.metric.show(rounding)
+    ))
 }
 
 /// What the intervals do not include.
@@ -205,11 +234,12 @@ fn next(report: &GateReport) -> Vec<String> {
         ),
         (
             report.verdict == NightVerdict::Inconclusive && lacks,
-            match report.has_pairs() {
-                true => {
+            match (report.has_pairs(), report.metric.is_of_quality()) {
+                (true, _) => {
                     "measure the pair with more --budget or --max-replicates, or calm the machine"
                 }
-                false => "raise --replicates in both runs, or calm the machine",
+                (false, true) => "raise --chunks in both runs",
+                (false, false) => "raise --replicates in both runs, or calm the machine",
             }
             .to_owned(),
         ),
