@@ -214,7 +214,7 @@ fn nats(figure: Option<Estimate>) -> Option<String> {
 }
 
 fn points(figure: Option<Estimate>) -> Option<String> {
-    figure.map(|e| units::fine(e.value * 100.0))
+    figure.map(|e| units::nats(e.value * 100.0))
 }
 
 /// The interval of the figure in the column before.
@@ -222,7 +222,7 @@ fn interval<'a>(
     table: QualityTable<'a>,
     of: fn(&QualityCellView) -> Option<Estimate>,
 ) -> QualityTable<'a> {
-    let plus_minus = |c: &QualityCellView| of(c)?.interval?.plus_minus(units::fine);
+    let plus_minus = |c: &QualityCellView| of(c)?.interval?.plus_minus(units::nats);
     table.numbers("", plus_minus).unit("±95%").blank()
 }
 
