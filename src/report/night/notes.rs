@@ -84,7 +84,7 @@ fn rule(report: &GateReport) -> String {
 fn rounding(report: &GateReport) -> Option<String> {
     let rounding = report.rounding?;
     Some(format!(
-        "{} may change by {} in any cell: so much is explained by the engine's rounding, as the floor of the baseline shows it.",
+        "in every cell a change of {} by at most {} passes: the engine's rounding explains it, as the baseline's floor shows.",
         report.metric,
         report.metric.show(rounding)
     ))
