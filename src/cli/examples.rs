@@ -1,10 +1,12 @@
 //! What stands below a verb's flags in its help: the lines that most users type.
 
-/// Below `ggufbench --help`: three questions.
+/// Below `ggufbench --help`: four questions.
 pub const ALL: &str = "\
 Which file and batch size?
   ggufbench --model models/ --batch 1,8,32
   ggufbench --model models/ --batch 1,8,32 --slo tpot=50ms,ttft=2s
+What does a smaller file lose in accuracy?
+  ggufbench quality --base f16.gguf q8_0.gguf q4_0.gguf
 Is a new build slower than the last one, once or every night?
   ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench
   ggufbench sweep sweeps/nightly.toml
