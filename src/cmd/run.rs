@@ -14,8 +14,10 @@ use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::requests_plan::PlannedRequests;
 use super::requests_targets;
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
+use crate::build_info::BuildInfo;
 use crate::cli::{OutputArgs, RunArgs};
 use crate::compare::samples::CellKey;
+use crate::engine::EngineFacts;
 use crate::model::{FileWatch, ModelFacts};
 use crate::plan::requests::RequestsChoice;
 use crate::plan::sweep::Sweep;
@@ -164,15 +166,14 @@ pub(super) fn measure(
         requests.serve(&mut writer, started, interrupt, &mut *for_stderr())?;
     }
     if let Some(mut quality) = quality {
-        let workers = QualityWorkers {
-            command: &command,
-            engine: &engine,
-            program: &program,
-            models: &plan.models,
-        };
+        let workers = workers(&command, &engine, &program, &plan);
         let record = (&mut writer, folder.path.as_path());
-        let mut progress = progress::quality::for_stderr();
-        quality.score(&workers, record, interrupt, &mut *progress)?;
+        quality.score(
+            &workers,
+            record,
+            interrupt,
+            &mut *progress::quality::for_stderr(),
+        )?;
     }
     let lane = Lane {
         plan: &plan,
@@ -235,14 +236,14 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         requests.serve(&mut writer, Instant::now(), &interrupt, &mut *for_stderr())?;
     }
     if let Some(mut quality) = quality {
-        let workers = QualityWorkers {
-            command: &command,
-            engine: &engine,
-            program: &program,
-            models: &plan.models,
-        };
-        let mut progress = progress::quality::for_stderr();
-        quality.score(&workers, (&mut writer, folder), &interrupt, &mut *progress)?;
+        let workers = workers(&command, &engine, &program, &plan);
+        let record = (&mut writer, folder);
+        quality.score(
+            &workers,
+            record,
+            &interrupt,
+            &mut *progress::quality::for_stderr(),
+        )?;
     }
     let lane = Lane {
         plan: &plan,
@@ -257,6 +258,21 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let hint = resume_hint(folder);
     let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
     finish(&args.output, folder, ended)
+}
+
+/// Those that score a text with a plan's models.
+fn workers<'a>(
+    command: &'a WorkerCommand,
+    engine: &'a EngineFacts,
+    program: &'a BuildInfo,
+    plan: &'a Plan,
+) -> QualityWorkers<'a> {
+    QualityWorkers {
+        command,
+        engine,
+        program,
+        models: &plan.models,
+    }
 }
 
 fn resume_hint(folder: &Path) -> String {

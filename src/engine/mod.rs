@@ -1,18 +1,19 @@
 //! The per-call seam: an [`Engine`] is a loaded model, a [`Session`] one context of it.
 //!
 //! Two implementations: [`llama`] (llama.cpp in this process) and [`synthetic`] (a cost model on a
-//! fake clock), so that every layer above is tested with exact numbers and no waiting. `slowed` and `swapped` wrap one of
+//! fake clock), so that every layer above is tested with exact numbers and no waiting. `faulty` wraps one of
 //! them.
 
 pub mod clock;
+pub(crate) mod faulty;
 pub mod kernel;
 pub mod llama;
 pub mod log_report;
 pub(crate) mod out_of_memory;
 pub(crate) mod plugins;
 pub(crate) mod rpc;
-pub(crate) mod slowed;
-pub(crate) mod swapped;
+mod slowed;
+mod swapped;
 pub mod synthetic;
 
 use serde::{Deserialize, Serialize};

@@ -1,75 +1,28 @@
 //! An engine made slower on purpose: a planted slow-down that comparisons and the gate must find.
 
 use super::clock::Clock;
-use super::{Engine, EngineError, GpuMemory, Session, Token};
-use crate::plan::Case;
+use super::{EngineError, Session, Token};
 use crate::plan::serving::Sampling;
 
-/// An engine whose every call takes longer by a share of its own time, spent spinning as the engine's threads do.
-pub struct SlowedEngine<'e> {
-    inner: &'e dyn Engine,
-    clock: &'e dyn Clock,
+/// A session whose every call takes longer by a share of its own time, spent spinning as the engine's threads do.
+pub(super) struct SlowedSession<'a> {
+    inner: Box<dyn Session + 'a>,
+    clock: &'a dyn Clock,
     share: f64,
+    /// When the first call that nobody has waited for was submitted.
+    submitted_ns: Option<u64>,
 }
 
-impl<'e> SlowedEngine<'e> {
+impl<'a> SlowedSession<'a> {
     /// Slower by `share`: 0.05 makes a step of 10 ms one of 10.5 ms.
-    pub fn new(inner: &'e dyn Engine, clock: &'e dyn Clock, share: f64) -> Self {
+    pub(super) fn new(inner: Box<dyn Session + 'a>, clock: &'a dyn Clock, share: f64) -> Self {
         Self {
             inner,
             clock,
             share,
+            submitted_ns: None,
         }
     }
-}
-
-impl Engine for SlowedEngine<'_> {
-    fn prompt_tokens(&self) -> &[Token] {
-        self.inner.prompt_tokens()
-    }
-
-    fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
-        self.inner.tokenize(text, add_special, parse_special)
-    }
-
-    fn bos(&self) -> Option<Token> {
-        self.inner.bos()
-    }
-
-    fn n_vocab(&self) -> usize {
-        self.inner.n_vocab()
-    }
-
-    fn piece(&self, token: Token) -> Vec<u8> {
-        self.inner.piece(token)
-    }
-
-    fn ends_text(&self, token: Token) -> bool {
-        self.inner.ends_text(token)
-    }
-
-    fn apply_template(&self, user_text: &str) -> Result<String, EngineError> {
-        self.inner.apply_template(user_text)
-    }
-
-    fn gpu_memory(&self) -> Option<GpuMemory> {
-        self.inner.gpu_memory()
-    }
-
-    fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
-        Ok(Box::new(SlowedSession {
-            inner: self.inner.open(case)?,
-            engine: self,
-            submitted_ns: None,
-        }))
-    }
-}
-
-struct SlowedSession<'a> {
-    inner: Box<dyn Session + 'a>,
-    engine: &'a SlowedEngine<'a>,
-    /// When the first call that nobody has waited for was submitted.
-    submitted_ns: Option<u64>,
 }
 
 impl Session for SlowedSession<'_> {
@@ -94,7 +47,7 @@ impl Session for SlowedSession<'_> {
     }
 
     fn submit(&mut self) -> Result<(), EngineError> {
-        let now_ns = self.engine.clock.now_ns();
+        let now_ns = self.clock.now_ns();
         self.submitted_ns.get_or_insert(now_ns);
         self.inner.submit()
     }
@@ -104,9 +57,9 @@ impl Session for SlowedSession<'_> {
         let Some(submitted_ns) = self.submitted_ns.take() else {
             return;
         };
-        let clock = self.engine.clock;
+        let clock = self.clock;
         let took_ns = clock.now_ns() - submitted_ns;
-        let until_ns = submitted_ns + took_ns + (took_ns as f64 * self.engine.share) as u64;
+        let until_ns = submitted_ns + took_ns + (took_ns as f64 * self.share) as u64;
         while clock.now_ns() < until_ns {
             std::hint::spin_loop();
         }
@@ -138,6 +91,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::engine::Engine;
     use crate::engine::clock::FakeClock;
     use crate::engine::synthetic::{SyntheticCost, SyntheticEngine};
     use crate::plan::expand::{Axes, Host, cases};
@@ -168,7 +122,6 @@ mod tests {
         };
         let engine = SyntheticEngine::new(cost, clock.clone(), 0);
         let ticking = Ticking(clock.clone(), Cell::new(0));
-        let slowed = SlowedEngine::new(&engine, &ticking, 0.05);
         let host = Host {
             n_threads: 1,
             n_gpu_layers: 0,
@@ -176,7 +129,8 @@ mod tests {
         let case = cases(&Axes::default(), &["m".into()], &[], host)
             .expect("valid")
             .remove(0);
-        let mut session = slowed.open(&case).expect("opens");
+        let inner = engine.open(&case).expect("opens");
+        let mut session = SlowedSession::new(inner, &ticking, 0.05);
         session.begin();
         session.push(1, 0, 0, true).expect("fits");
         let before = clock.now_ns();

@@ -1,64 +1,11 @@
 //! An engine made wrong on purpose: a planted fault of batching that a scored text must find.
 
-use super::{Engine, EngineError, GpuMemory, Session, Token};
-use crate::plan::Case;
+use super::{EngineError, Session, Token};
 use crate::plan::serving::Sampling;
 
-/// An engine that exchanges the logits of two sequences. A call with tokens of one sequence is computed correctly, so only what
+/// A session that exchanges the logits of two sequences. A call with tokens of one sequence is computed correctly, so only what
 /// several sequences share is wrong.
-pub struct SwappedEngine<'e> {
-    inner: &'e dyn Engine,
-}
-
-impl<'e> SwappedEngine<'e> {
-    pub fn new(inner: &'e dyn Engine) -> Self {
-        Self { inner }
-    }
-}
-
-impl Engine for SwappedEngine<'_> {
-    fn prompt_tokens(&self) -> &[Token] {
-        self.inner.prompt_tokens()
-    }
-
-    fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
-        self.inner.tokenize(text, add_special, parse_special)
-    }
-
-    fn bos(&self) -> Option<Token> {
-        self.inner.bos()
-    }
-
-    fn n_vocab(&self) -> usize {
-        self.inner.n_vocab()
-    }
-
-    fn piece(&self, token: Token) -> Vec<u8> {
-        self.inner.piece(token)
-    }
-
-    fn ends_text(&self, token: Token) -> bool {
-        self.inner.ends_text(token)
-    }
-
-    fn apply_template(&self, user_text: &str) -> Result<String, EngineError> {
-        self.inner.apply_template(user_text)
-    }
-
-    fn gpu_memory(&self) -> Option<GpuMemory> {
-        self.inner.gpu_memory()
-    }
-
-    fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
-        Ok(Box::new(SwappedSession {
-            inner: self.inner.open(case)?,
-            n_rows: 0,
-            wanted: Vec::new(),
-        }))
-    }
-}
-
-struct SwappedSession<'a> {
+pub(super) struct SwappedSession<'a> {
     inner: Box<dyn Session + 'a>,
     /// Tokens of the batch.
     n_rows: i32,
@@ -66,7 +13,15 @@ struct SwappedSession<'a> {
     wanted: Vec<(i32, u32)>,
 }
 
-impl SwappedSession<'_> {
+impl<'a> SwappedSession<'a> {
+    pub(super) fn new(inner: Box<dyn Session + 'a>) -> Self {
+        Self {
+            inner,
+            n_rows: 0,
+            wanted: Vec::new(),
+        }
+    }
+
     /// The row whose logits are handed out for `row`: that of the same rank among the other sequence's rows, for the first two
     /// sequences of the batch.
     fn other(&self, row: i32) -> i32 {
@@ -152,6 +107,7 @@ impl Session for SwappedSession<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
     use crate::engine::clock::FakeClock;
     use crate::engine::synthetic::{SyntheticCost, SyntheticEngine};
     use crate::plan::expand::{Axes, Host, cases};
@@ -170,11 +126,7 @@ mod tests {
         let case = cases(&axes, &["m".into()], &[], host)
             .expect("valid")
             .remove(0);
-        let mut session = SwappedSession {
-            inner: engine.open(&case).expect("opens"),
-            n_rows: 0,
-            wanted: Vec::new(),
-        };
+        let mut session = SwappedSession::new(engine.open(&case).expect("opens"));
         session.begin();
         for (pos, seq) in (0..).zip(seqs) {
             session.push(1, pos, *seq, pos > 0).expect("fits");

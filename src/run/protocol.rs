@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::build_info::BuildInfo;
+use crate::engine::faulty::PlantedFault;
 use crate::engine::kernel::KernelDevice;
 use crate::engine::synthetic::SyntheticCost;
 use crate::engine::{Device, EngineFacts};
@@ -43,45 +44,6 @@ pub enum EngineChoice {
     },
     /// The cost model, for tests of everything else.
     Synthetic(SyntheticCost),
-}
-
-/// A fault that a test plants in the engine.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PlantedFault {
-    /// Every call takes longer by this share, by spinning.
-    Slow(f64),
-    /// Two sequences of a call get each other's logits.
-    SwappedSequences,
-}
-
-impl PlantedFault {
-    /// What a record says of an engine that has it.
-    pub fn said(self) -> String {
-        match self {
-            Self::Slow(share) => format!("slowed by {:.1}% on purpose", share * 100.0),
-            Self::SwappedSequences => {
-                "faulty on purpose: two sequences get each other's logits".to_owned()
-            }
-        }
-    }
-
-    /// As the command line names it after `llama:`; `None` for no fault at all.
-    fn read(text: &str) -> Result<Option<Self>, String> {
-        if text == "swap" {
-            return Ok(Some(Self::SwappedSequences));
-        }
-        let share = text
-            .strip_prefix("spin=")
-            .and_then(|s| match s.strip_suffix('%') {
-                Some(percent) => percent.parse().map(|p: f64| p / 100.0).ok(),
-                None => s.parse().ok(),
-            });
-        match share.filter(|s| (0.0..=10.0).contains(s)) {
-            Some(0.0) => Ok(None),
-            Some(share) => Ok(Some(Self::Slow(share))),
-            None => Err(format!("'{text}': say llama:spin=5% or llama:swap")),
-        }
-    }
 }
 
 impl EngineChoice {

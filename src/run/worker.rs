@@ -8,13 +8,12 @@ use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context, Result, bail};
 
-use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, PlantedFault, Reply, Request};
+use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
 use super::{scoring, serving, timing};
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
+use crate::engine::faulty::{FaultyEngine, PlantedFault};
 use crate::engine::llama::{EngineLog, Llama};
-use crate::engine::slowed::SlowedEngine;
-use crate::engine::swapped::SwappedEngine;
 use crate::engine::synthetic::SyntheticEngine;
 use crate::engine::{Engine, EngineFacts, GpuMemory};
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
@@ -101,12 +100,9 @@ fn serve_llama(requests: &Requests, fault: Option<PlantedFault>) -> Result<()> {
             };
             match fault {
                 None => serve_model(&engine, &clock, requests, loaded),
-                Some(PlantedFault::Slow(share)) => {
-                    let engine = SlowedEngine::new(&engine, &clock, share);
+                Some(fault) => {
+                    let engine = FaultyEngine::new(&engine, &clock, fault);
                     serve_model(&engine, &clock, requests, loaded)
-                }
-                Some(PlantedFault::SwappedSequences) => {
-                    serve_model(&SwappedEngine::new(&engine), &clock, requests, loaded)
                 }
             }
         }

@@ -52,7 +52,9 @@ impl QualityProgress for QualityScreen {
         let finished = Finished {
             name: line.case_id.as_str(),
             number: "",
-            result: &result.replace("times, stopped by max repetitions", "chunks"),
+            result: &result
+                .replace("times, stopped by max repetitions", "chunks")
+                .replace(" times, stopped", " chunks, stopped"),
         };
         let position = Position {
             done: done as u64,
