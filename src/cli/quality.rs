@@ -17,7 +17,7 @@ pub struct QualityArgs {
     /// The model that the others are compared with, such as the F16 file [default: the largest file]
     #[arg(long, value_name = "FILE", help_heading = "Quality")]
     pub base: Option<String>,
-    /// The text: a UTF-8 file, such as wikitext-2's test set [default: a bundled English text of 45,000 tokens]
+    /// The text: a UTF-8 file, such as wikitext-2's test set [default: a bundled English text of 50,000 tokens]
     #[arg(long, value_name = "FILE", help_heading = "Quality")]
     pub text: Option<String>,
     /// Chunks of the text that are scored, from its beginning; all for the whole text [default: 32]
