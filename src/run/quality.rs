@@ -288,30 +288,9 @@ impl QualityExecution<'_> {
         if let Err(e) = self.ensure_worker(&cell.case) {
             return Ok(Err(e));
         }
-        let is_base = cell.role == QualityRole::Base;
-        let of_base = self
-            .base
-            .as_ref()
-            .filter(|base| is_base || base.n_chunks > Some(0));
-        let distributions = match of_base {
-            None => DistributionsFile::None,
-            Some(base) if is_base => DistributionsFile::Write(base.path.clone()),
-            Some(base) => DistributionsFile::Compare(base.path.clone()),
-        };
-        let in_base = of_base.and_then(|base| base.n_chunks).unwrap_or(u32::MAX);
-        let n_chunks = cell.n_chunks.min(in_base);
-        // The base's known chunks are scored again for their distributions, which no record has.
-        let writes = matches!(distributions, DistributionsFile::Write(_));
-        let request = Request::Score(Box::new(ScoreRequest {
-            case: cell.case.clone(),
-            text: text.to_owned(),
-            n_chunks,
-            known: match writes {
-                true => Vec::new(),
-                false => known.iter().copied().collect(),
-            },
-            distributions,
-        }));
+        let request = self.request(cell, text, known);
+        let n_chunks = request.n_chunks;
+        let request = Request::Score(Box::new(request));
         // What is left of the budget is divided among the cells that are left.
         let share = self.ends.map(|ends| {
             let left = ends.saturating_duration_since(Instant::now());
@@ -353,6 +332,30 @@ impl QualityExecution<'_> {
             Ok(other) => Err(worker.worker.out_of_turn(&other)),
             Err(e) => Err(e),
         })
+    }
+
+    /// What the worker is asked for: no more chunks than the base has.
+    fn request(&self, cell: &QualityCell, text: &str, known: &HashSet<u32>) -> ScoreRequest {
+        let is_base = cell.role == QualityRole::Base;
+        let mut base = self.base.iter();
+        let of_base = base.find(|base| is_base || base.n_chunks > Some(0));
+        let distributions = match of_base {
+            None => DistributionsFile::None,
+            Some(base) if is_base => DistributionsFile::Write(base.path.clone()),
+            Some(base) => DistributionsFile::Compare(base.path.clone()),
+        };
+        let in_base = of_base.and_then(|base| base.n_chunks).unwrap_or(u32::MAX);
+        ScoreRequest {
+            case: cell.case.clone(),
+            text: text.to_owned(),
+            n_chunks: cell.n_chunks.min(in_base),
+            // The base's known chunks are scored again for their distributions, which no record has.
+            known: match distributions {
+                DistributionsFile::Write(_) => Vec::new(),
+                _ => known.iter().copied().collect(),
+            },
+            distributions,
+        }
     }
 
     fn ensure_worker(&mut self, case: &Case) -> Result<(), WorkerError> {
