@@ -203,3 +203,37 @@ fn a_budget_leaves_whole_chunks_of_every_file() {
         assert_eq!(of_cell[name].len() as u64, n);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_run_keeps_its_chunks_and_no_distributions() {
+    let place = with_files();
+    let model = tiny_model().to_str().expect("text");
+    let mut child = place
+        .command()
+        .args(["quality", "--base", model, "twin.gguf", "--chunks", "100"])
+        .args(["--n-ctx", "64", "-t", "1", "--batch", "1", "--no-report"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let is_scoring = || {
+        let runs = std::fs::read_dir(place.out()).into_iter().flatten();
+        let mut runs = runs.flatten().map(|run| run.path());
+        runs.any(|run| support::json_lines_or_empty(&run) > 3)
+    };
+    while !is_scoring() {
+        assert!(child.try_wait().expect("ours").is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    support::signal(child.id(), "-INT");
+    assert_eq!(child.wait().expect("ours").code(), Some(130));
+    let run = place.the_run();
+    let files = std::fs::read_dir(&run).expect("readable").flatten();
+    let left = files.filter(|f| f.path().extension().is_some_and(|e| e == "distributions"));
+    assert_eq!(left.count(), 0);
+    assert!(chunks(&run).values().all(|chunks| !chunks.is_empty()));
+    let run = run.to_str().expect("text");
+    let resumed = place.run(&["--resume", run, "--no-report"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+}

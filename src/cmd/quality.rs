@@ -10,7 +10,7 @@ use super::run::{measure, out_folder};
 use super::{DONE, note_all, offload, say};
 use crate::cli::QualityArgs;
 use crate::engine::EngineFacts;
-use crate::model::{ModelFacts, ModelStore, check_space, resolve};
+use crate::model::{ModelError, ModelFacts, ModelStore, check_space, resolve};
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
 use crate::plan::quality::{QualityCell, QualityChoice, QualityPlan, QualityRole};
@@ -257,10 +257,22 @@ const TEXT_TOKENS: u32 = 54_000;
 pub(super) fn check_room(quality: &QualityPlan, models: &[ModelFacts], out: &Path) -> Result<()> {
     let bases = quality.cells.iter().filter(|c| c.role == QualityRole::Base);
     let needed = bases.map(|base| store_bytes(base, models)).max();
-    if quality.cells.len() > 1 {
-        check_space(out, needed.unwrap_or(0))?;
+    if quality.cells.len() < 2 {
+        return Ok(());
     }
-    Ok(())
+    match check_space(out, needed.unwrap_or(0)) {
+        Err(ModelError::DiskSpace {
+            needed_bytes,
+            free_bytes,
+            ..
+        }) => bail!(
+            "{}: the base's distributions need {}, and {} are free there; name another folder with --out, or fewer --chunks",
+            out.display(),
+            units::bytes(needed_bytes),
+            units::bytes(free_bytes)
+        ),
+        checked => Ok(checked?),
+    }
 }
 
 /// A line for each cell.

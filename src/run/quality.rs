@@ -121,7 +121,7 @@ impl QualityRun {
                 return Ok(());
             }
             if cell.role == QualityRole::Base {
-                execution.forget_base();
+                execution.base = None;
                 let needs_base = |other: &QualityCell| {
                     let base = self.plan.base_of(&other.case);
                     base == Some(cell) && !self.done.finished.contains(&other.case)
@@ -131,12 +131,11 @@ impl QualityRun {
             }
             execution.cell(cell, over.as_ref(), &self.text, &self.done)?;
         }
-        execution.forget_base();
         Ok(())
     }
 }
 
-/// The base's distributions.
+/// The base's distributions; their file is gone when this is dropped, because a resumed run makes it anew.
 struct BaseFile {
     path: PathBuf,
     /// Chunks in it; `None` until the base was scored.
@@ -150,6 +149,13 @@ impl BaseFile {
             path: folder.join(format!("base-{length}.distributions")),
             n_chunks: None,
         }
+    }
+}
+
+impl Drop for BaseFile {
+    fn drop(&mut self) {
+        // A file that cannot be removed only takes room; where the base failed there is none.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -186,13 +192,6 @@ struct CellProgress {
 }
 
 impl QualityExecution<'_> {
-    fn forget_base(&mut self) {
-        if let Some(base) = self.base.take() {
-            // It is made anew where it is wanted; a file that cannot be removed only takes room.
-            let _ = std::fs::remove_file(base.path);
-        }
-    }
-
     fn cell(
         &mut self,
         cell: &QualityCell,
