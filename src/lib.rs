@@ -19,10 +19,11 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
-//! `doctor`, `run`, `record`, `metric`, `request`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
+//! `doctor`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
+pub(crate) mod agreement;
 pub mod analysis;
 pub(crate) mod build_info;
 pub mod cli;

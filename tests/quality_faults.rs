@@ -5,11 +5,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::gguf::Gguf;
+use support::gguf::with_doubled_tensor;
 use support::{Place, json_lines, stderr, stdout, tiny_model};
-
-/// GGUF's number of the type F16.
-const F16: u32 = 1;
 
 /// Scores a text with the tiny model as the base and with `candidate`, and returns the run.
 #[track_caller]
@@ -71,24 +68,6 @@ fn verdict(report: &Value, cell: &str) -> String {
     found["verdict"].as_str().expect("a word").to_owned()
 }
 
-/// A copy of the tiny model with the values of one tensor doubled, which costs no time.
-fn with_doubled_tensor(name: &str, copy: &Path) {
-    let mut file = Gguf::read(tiny_model());
-    let tensor = file.tensors.iter().find(|tensor| tensor.name == name);
-    let tensor = tensor.expect("a tensor of that name").clone();
-    assert_eq!(tensor.ty, F16, "its values have 16 bits");
-    let n_bytes = 2 * tensor.dims.iter().product::<u64>() as usize;
-    for value in file.data[tensor.offset as usize..][..n_bytes].chunks_exact_mut(2) {
-        let bits = u16::from_le_bytes([value[0], value[1]]);
-        let exponent = (bits >> 10) & 0x1f;
-        // One more in the exponent; zero and subnormal values are too small to matter.
-        if exponent > 0 && exponent < 0x1e {
-            value.copy_from_slice(&(bits + (1 << 10)).to_le_bytes());
-        }
-    }
-    file.write(copy);
-}
-
 #[test]
 fn a_tensor_of_doubled_values_is_seen_and_fails_the_gate() {
     let place = Place::new();
@@ -96,7 +75,7 @@ fn a_tensor_of_doubled_values_is_seen_and_fails_the_gate() {
     std::fs::copy(tiny_model(), &candidate).expect("room");
     let sound = score(&place, "sound", "twin.gguf", &[]);
     let again = score(&place, "again", "twin.gguf", &[]);
-    with_doubled_tensor("blk.0.ffn_down.weight", &candidate);
+    with_doubled_tensor(tiny_model(), "blk.0.ffn_down.weight", &candidate);
     let faulty = score(&place, "faulty", "twin.gguf", &[]);
     let floor = kld(&faulty, "tiny/pp32/tg32/b8").max(kld(&faulty, "tiny/pp32/tg32/b1"));
     let loss = kld(&faulty, "twin");

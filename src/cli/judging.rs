@@ -27,6 +27,10 @@ pub struct CompareArgs {
     /// Changes up to this do not matter [default: 3%; of a pair measured until decided, what it was measured for]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub same_within: Option<f64>,
+    /// Both sides must have outputs to compare, measured with --check-output. Outputs that both have are compared in any case; exit
+    /// code 1 where they differ
+    #[arg(long)]
+    pub check_output: bool,
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens of both sides
     #[arg(long, value_name = "PRICE")]
     pub price: Option<Price>,
@@ -99,6 +103,10 @@ pub struct GateArgs {
     /// A rerun that was made already
     #[arg(long, value_name = "RUN", conflicts_with = "rerun")]
     pub confirm: Option<PathBuf>,
+    /// The night and its baseline must have outputs to compare, measured with --check-output. Outputs that both have are compared
+    /// in any case; one that differs is a regression
+    #[arg(long)]
+    pub check_output: bool,
     /// The folder of earlier nights
     #[arg(long, value_name = "DIR", default_value = "out/history")]
     pub history: PathBuf,

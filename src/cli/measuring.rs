@@ -133,6 +133,10 @@ pub struct ProtocolArgs {
     /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m, with layers on a device 10m]
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub timeout: Option<String>,
+    /// Check the output of each setting before it is timed: sequences of a batch must give what each gives alone, and the record
+    /// keeps it for `compare` and `gate`. In `ab` the sides are held against each other
+    #[arg(long, help_heading = "Protocol")]
+    pub check_output: bool,
     /// Seed of the prompts, the order and the intervals [default: 42]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub seed: Option<u64>,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use super::compare::priced;
+use super::compare::{priced, with_outputs};
 use super::execute::{
     check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
@@ -29,7 +29,7 @@ use crate::plan::{Case, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
 use crate::report::table::Note;
-use crate::report::{self, DocumentForm, comparison};
+use crate::report::{self, Document, DocumentForm, comparison};
 use crate::run::Ended;
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
@@ -110,7 +110,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         let energies = pair::read(&folder, Metric::JoulesPerToken)?;
         compared = priced(compared, (&energies.a, &energies.b), price);
     }
-    let mut document = comparison::document(&compared);
+    let mut documents = super::compare::documents(&compared);
+    let mut document = documents
+        .pop()
+        .unwrap_or_else(|| comparison::document(&compared));
     for (side, view) in [("A", &a), ("B", &b)] {
         document = document.all_below(troubles(side, view));
     }
@@ -120,14 +123,18 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         let pages = [&a, &b].map(|view| quoted(&view.folder().join(report::HTML_NAME)));
         document = document.all_below([Note::whole("report", pages.join(" "))]);
         let mut file = OutputFile::create(&path, Replace::Always)?;
-        file.write_all(document.markdown().as_bytes())
+        documents.push(document);
+        let markdown: Vec<String> = documents.iter().map(Document::markdown).collect();
+        file.write_all(markdown.join("\n").as_bytes())
             .with_context(|| format!("{}: cannot write", path.display()))?;
         file.commit()?;
+    } else {
+        documents.push(document);
     }
     let out = &mut io::stdout().lock();
     let data = comparison::Data::of(&compared);
-    unless_closed(report::print_documents(&[document], &data, form, out))?;
-    Ok(code)
+    unless_closed(report::print_documents(&documents, &data, form, out))?;
+    Ok(with_outputs(code, compared.outputs.as_ref()))
 }
 
 /// Energy shall be compared: it is told before anything is measured where that cannot be.

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::{DONE, unless_closed};
+use super::{DONE, FAILED_CELLS, unless_closed};
 use crate::cli::CompareArgs;
+use crate::compare::output::{ComparedOutputs, missing};
 use crate::compare::pair;
 use crate::compare::side::Side;
 use crate::compare::{CompareOptions, Comparison, compare as compare_sides, sides};
@@ -13,10 +14,10 @@ use crate::metric::Metric;
 use crate::price::Price;
 use crate::record::PairSide;
 use crate::record::jsonl::{RecordError, is_pair};
-use crate::report::{self, comparison};
+use crate::report::{self, Document, comparison, outputs};
 use crate::streams::note;
 
-/// Prints a comparison. Its verdicts are for reading: the exit code is that of having compared.
+/// Prints a comparison. Its verdicts on speed are for reading: the exit code is that of having compared, but for outputs that differ.
 ///
 /// # Errors
 /// When a record cannot be read, there are no two sides, or standard output is closed.
@@ -46,18 +47,49 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
     };
     let (a, b) = sides(&a, b.as_ref(), &mut options)?;
     let mut comparison = compare_sides(&a, &b, &options)?;
+    if args.check_output {
+        check_outputs(&a, &b)?;
+    }
     if let Some(price) = &args.price {
         let (a, b) = energies(args)?;
         comparison = priced(comparison, (&a, &b), price);
     }
-    let document = comparison::document(&comparison);
+    let documents = documents(&comparison);
     unless_closed(report::print_documents(
-        &[document],
+        &documents,
         &comparison::Data::of(&comparison),
         args.output,
         &mut std::io::stdout().lock(),
     ))?;
-    Ok(DONE)
+    Ok(with_outputs(DONE, comparison.outputs.as_ref()))
+}
+
+/// A comparison's tables.
+pub(super) fn documents(comparison: &Comparison) -> Vec<Document> {
+    let outputs = comparison.outputs.iter();
+    let outputs = outputs.map(|found| outputs::document(found, ["A", "B"]));
+    std::iter::once(comparison::document(comparison))
+        .chain(outputs)
+        .collect()
+}
+
+/// Checks that both sides have outputs.
+///
+/// # Errors
+/// Naming the side that has none.
+pub(super) fn check_outputs(a: &Side, b: &Side) -> Result<()> {
+    for side in [a, b] {
+        ensure!(!side.outputs.is_empty(), missing(side));
+    }
+    Ok(())
+}
+
+/// An exit code, where outputs may differ.
+pub(super) fn with_outputs(code: u8, outputs: Option<&ComparedOutputs>) -> u8 {
+    match code {
+        DONE if outputs.is_some_and(ComparedOutputs::any_differs) => FAILED_CELLS,
+        other => other,
+    }
 }
 
 /// Joules per token of both sides, of all their cells.

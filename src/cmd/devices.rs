@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail, ensure};
 
 use super::{DONE, FAILED_CELLS, note_all, offload, prepare, unless_closed};
+use crate::agreement::{Agreement, Computed, N_GEN, N_PROMPT, compute};
 use crate::cli::DevicesArgs;
 use crate::engine::Engine as _;
 use crate::engine::llama::{EngineLog, Llama};
 use crate::host::Machine;
-use crate::measure::agreement::{Agreement, Computed, N_GEN, N_PROMPT, compute};
 use crate::model::{ModelStore, resolve};
 use crate::plan::expand::{ALL_LAYERS, Host};
 use crate::plan::{Case, Devices};

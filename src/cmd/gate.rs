@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{DONE, ab, prepare, run, say, unless_closed};
 use crate::cli::{BaselineChoice, GateArgs, JudgeArgs, WorkerArgs};
 use crate::compare::has_values;
+use crate::compare::output::missing;
 use crate::compare::pair::{self, Pairing};
 use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
@@ -16,7 +17,7 @@ use crate::metric::Metric;
 use crate::record::PairSide;
 use crate::record::history::{History, Nights};
 use crate::record::jsonl::{RecordError, is_pair, read_header};
-use crate::report::{self, night};
+use crate::report::{self, Document, night, outputs};
 use crate::streams::note;
 use crate::text::quoted;
 
@@ -82,6 +83,12 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     );
     let nights = nights(args, &history, &tonight);
     let baseline = baseline(args, &history, &tonight, &nights)?;
+    if args.check_output {
+        for side in [Some(&tonight), baseline.with_outputs()] {
+            let side = side.context("the baseline is empty")?;
+            ensure!(!side.outputs.is_empty(), missing(side));
+        }
+    }
     let in_turns = baseline.is_paired_with(&tonight);
     let mut measure_again = |cells: &[CellKey]| again(args, &tonight, in_turns, cells);
     let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
@@ -92,9 +99,13 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     let mut report = judge_night(&tonight, &baseline, &rule, rerun)?;
     let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
     report.drift = LevelChanges::over(&all, &tonight);
-    let document = night::document(&report);
+    let outputs = report.outputs.iter();
+    let outputs = outputs.map(|found| outputs::document(found, ["baseline", "tonight"]));
+    let documents: Vec<Document> = std::iter::once(night::document(&report))
+        .chain(outputs)
+        .collect();
     unless_closed(report::print_documents(
-        &[document],
+        &documents,
         &report,
         args.output,
         &mut std::io::stdout().lock(),

@@ -305,6 +305,7 @@ fn protocol_of(args: &ProtocolArgs) -> Result<ProtocolChoice> {
         seed: args.seed,
         replicates: args.replicates,
         max_replicates: args.max_replicates,
+        check_output: args.check_output.then_some(true),
         min_repetitions: args.repetitions.or(args.min_repetitions),
         max_repetitions: args.repetitions.or(args.max_repetitions),
         precision: args.precision,

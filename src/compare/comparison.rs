@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::difference::Difference;
+use super::output::ComparedOutputs;
 use super::samples::CellKey;
 use super::side::Side;
 use super::verdict::ChangeVerdict;
@@ -67,6 +68,9 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// The cells on both sides, in A's order.
     pub rows: Vec<ComparedCell>,
+    /// The outputs of both sides, where any was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<ComparedOutputs>,
     /// The price of energy, where one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,

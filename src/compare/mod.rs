@@ -8,6 +8,7 @@ pub(crate) mod change;
 mod comparison;
 pub(crate) mod difference;
 mod error;
+pub(crate) mod output;
 pub(crate) mod pair;
 pub(crate) mod samples;
 pub mod side;
@@ -24,6 +25,7 @@ use crate::stats::test::benjamini_hochberg;
 use axis::{CellAxis, ComparedAxis};
 use change::Change;
 use difference::Difference;
+use output::compared_outputs;
 use samples::{CellKey, Samples};
 use side::Side;
 
@@ -184,6 +186,7 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
         is_same_twice: is_same_twice(&a.header, &b.header),
         same_within,
         until_decided: until_decided.is_some(),
+        outputs: compared_outputs(a, b, rows.iter().map(|r| (&r.case, &r.case_b))),
         price: None,
         a: a.label.clone(),
         b: b.label.clone(),

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::CompareError;
 use super::axis::{CellAxis, ComparedAxis};
 use super::samples::{CellKey, RepetitionValue, Samples};
+use super::{CompareError, output};
 use crate::host::{EnergySource, HostWarning};
 use crate::metric::{Answers, ChunkScores, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
+use crate::record::output::OutputLine;
 use crate::record::quality::QualityRole;
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
@@ -28,6 +29,8 @@ pub struct Side {
     pub metric: Metric,
     /// The cells with at least one value, in the plan's order.
     pub cells: Vec<Samples>,
+    /// The outputs that were checked, of a metric of cells.
+    pub outputs: Vec<OutputLine>,
     /// Of quality cells: the largest mean of the floor's cells, which differ from the base by the engine's rounding alone.
     pub floor: Option<f64>,
 }
@@ -106,6 +109,7 @@ impl Side {
             header,
             metric,
             cells,
+            outputs: Vec::new(),
             floor,
         })
     }
@@ -113,8 +117,13 @@ impl Side {
     fn read_cells(run: &Path, metric: Metric) -> Result<Self, RecordError> {
         let mut cells: HashMap<Case, Samples> = HashMap::new();
         let mut seen: Vec<Case> = Vec::new();
+        let mut outputs = Vec::new();
         let header = jsonl::read(run, |line| {
-            let Line::Repetition(r) = line else { return };
+            let r = match line {
+                Line::Repetition(r) => r,
+                Line::Output(line) => return outputs.push(*line),
+                _ => return,
+            };
             let energy = r.usage.energy_of(EnergySource::of(&r.case));
             let Some(value) = metric.of(&r.case, &r.calls, energy) else {
                 return;
@@ -138,6 +147,7 @@ impl Side {
             header,
             metric,
             cells,
+            outputs,
             floor: None,
         })
     }
@@ -218,6 +228,7 @@ impl Side {
             header,
             metric,
             cells,
+            outputs: Vec::new(),
             floor: None,
         })
     }
@@ -256,6 +267,11 @@ impl Side {
             }
             key == cell.key
         })
+    }
+
+    /// The output of a cell's setting.
+    pub fn output_of(&self, case: &Case) -> Option<&OutputLine> {
+        output::output_of(&self.outputs, case)
     }
 
     /// The cell of exactly this key.

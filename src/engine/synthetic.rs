@@ -222,11 +222,12 @@ impl SyntheticSession<'_> {
     fn next_token(&self, row: i32) -> Result<Token, EngineError> {
         let missing = || EngineError::Decode(format!("row {row} has no logits"));
         let index = usize::try_from(row).map_err(|_| missing())?;
-        let &(_, _, seq, logits) = self.batch.get(index).ok_or_else(missing)?;
+        let &(_, pos, seq, logits) = self.batch.get(index).ok_or_else(missing)?;
         if !logits {
             return Err(missing());
         }
-        let hash = hash(self.cached[seq as usize].iter().map(|&t| t as u64));
+        let until = &self.cached[seq as usize][..=pos as usize];
+        let hash = hash(until.iter().map(|&t| t as u64));
         Ok((hash % N_VOCAB as u64) as Token)
     }
 

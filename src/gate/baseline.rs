@@ -114,6 +114,13 @@ impl Baseline {
         }
     }
 
+    /// The newest night whose outputs were checked, else [`foremost`](Self::foremost).
+    pub fn with_outputs(&self) -> Option<&Side> {
+        let mut sides = self.sides().iter();
+        let newest = sides.find(|side| !side.outputs.is_empty());
+        newest.or_else(|| self.foremost())
+    }
+
     pub fn is_paired_with(&self, run: &Side) -> bool {
         self.sides().iter().any(|side| side.is_paired_with(run))
     }

@@ -15,6 +15,7 @@ pub mod trial;
 mod verdict;
 
 use crate::compare::change::Change;
+use crate::compare::output::{ComparedOutputs, compared_outputs};
 use crate::compare::pair;
 use crate::compare::samples::{CellKey, Samples};
 use crate::compare::side::Side;
@@ -188,12 +189,20 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
         missing: missing(run, baseline),
         new: run.keys().filter(is_new).map(CellKey::name).collect(),
         cells,
+        outputs: outputs(run, baseline),
         rerun: None,
         drift: None,
         verdict: NightVerdict::Inconclusive,
     };
     report.conclude();
     Ok(report)
+}
+
+/// Tonight's outputs against those of the newest night of the baseline that has any.
+fn outputs(run: &Side, baseline: &Baseline) -> Option<ComparedOutputs> {
+    let base = baseline.with_outputs()?;
+    let beside = |key| Some((&cell_beside(base, run, key)?.key.case, &key.case));
+    compared_outputs(base, run, run.keys().filter_map(beside))
 }
 
 /// Cells of any of the baseline's nights: one that lacks a cell as well must not make its absence normal.

@@ -6,6 +6,7 @@ use super::baseline::BaselineUnits;
 use super::drift::LevelChanges;
 use super::rule::{CellVerdict, Doubt, Rule};
 use crate::compare::difference::Difference;
+use crate::compare::output::ComparedOutputs;
 use crate::compare::samples::{CellKey, Disturbed};
 use crate::metric::Metric;
 use crate::plan::CaseId;
@@ -110,6 +111,9 @@ pub struct GateReport {
     pub missing: Vec<CaseId>,
     /// Measured tonight, but not in the baseline.
     pub new: Vec<CaseId>,
+    /// Tonight's outputs against the baseline's, where any was checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<ComparedOutputs>,
     /// The run that should confirm, if there was one.
     pub rerun: Option<String>,
     /// Changes of level over the history, for information: `None` while it is too short.
@@ -144,7 +148,12 @@ impl GateReport {
 
     pub(super) fn conclude(&mut self) {
         let has = |verdict| self.cells.iter().any(|c| c.verdict == verdict);
-        self.verdict = if has(CellVerdict::Regression) {
+        // An output is computed without chance, so no rerun is needed.
+        let is_wrong = self
+            .outputs
+            .as_ref()
+            .is_some_and(ComparedOutputs::any_differs);
+        self.verdict = if is_wrong || has(CellVerdict::Regression) {
             NightVerdict::Regression
         } else if self.cells.iter().all(|c| c.verdict == CellVerdict::Pass)
             && self.missing.is_empty()

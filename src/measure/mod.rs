@@ -1,7 +1,6 @@
 //! From a case to its decode calls: the prompts, and one repetition of prefill and decode with
 //! every call timed. METHODOLOGY.md, section 2, is the protocol this follows.
 
-pub(crate) mod agreement;
 pub mod kernel;
 pub(crate) mod steady;
 pub(crate) mod stopwatch;

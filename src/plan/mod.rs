@@ -223,6 +223,9 @@ pub struct Protocol {
     /// processes, from `replicates` to `max_replicates`, until `crate::stats::sequential` has a verdict. None: `precision` decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair_tolerance: Option<f64>,
+    /// Whether the output of every setting is checked before it is first timed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_output: bool,
     /// Fewest repetitions of a cell in one process.
     pub min_repetitions: u32,
     /// Most repetitions of a cell in one process.
@@ -253,6 +256,7 @@ impl Default for Protocol {
             replicates: 3,
             max_replicates: None,
             pair_tolerance: None,
+            check_output: false,
             min_repetitions: 3,
             max_repetitions: 10,
             precision: 0.02,

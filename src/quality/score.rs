@@ -316,7 +316,7 @@ pub(crate) fn shape(case: &Case, n_vocab: usize) -> StoreShape {
 }
 
 /// FNV-1a over the tokens' bytes; never 0. It is recorded, so it must stay the same in every build.
-fn hash_of(tokens: &[Token]) -> u64 {
+pub(crate) fn hash_of(tokens: &[Token]) -> u64 {
     let bytes = tokens.iter().flat_map(|token| token.to_le_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::text::read_at_most;
 
 /// The bundled text; prompts/README.md says what it is.
-const BUNDLED: &str = include_str!("../../prompts/text.txt");
+pub(crate) const BUNDLED: &str = include_str!("../../prompts/text.txt");
 
 /// Its name.
 pub const BUNDLED_NAME: &str = "bundled";

@@ -351,6 +351,7 @@ fn check(line: &Line) -> Result<(), String> {
         Line::Cell(line) => cell(&line.case),
         Line::Chunk(line) => cell(&line.case),
         Line::Quality(line) => cell(&line.case),
+        Line::Output(line) => cell(&line.case),
         Line::Worker(_) | Line::Target(_) | Line::Request(_) | Line::Job(_) | Line::End(_) => {
             Ok(())
         }

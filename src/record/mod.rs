@@ -9,6 +9,7 @@ pub(crate) mod ceilings;
 pub(crate) mod history;
 pub mod jsonl;
 pub(crate) mod newest;
+pub mod output;
 pub mod quality;
 pub mod requests;
 
@@ -26,6 +27,7 @@ use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::measure::steady::Steadiness;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
+use output::OutputLine;
 use quality::{ChunkLine, QualityLine, QualityPlan};
 use requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 
@@ -54,6 +56,8 @@ pub enum Line {
     Chunk(Box<ChunkLine>),
     /// What became of a quality cell; after its chunks.
     Quality(Box<QualityLine>),
+    /// The output of a setting.
+    Output(Box<OutputLine>),
     /// The run's end.
     End(EndLine),
 }

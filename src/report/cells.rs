@@ -3,7 +3,7 @@
 use super::notes::{self, Notes};
 use super::table::{Document, EXTRA, Note, Table, TableOf, Tone};
 use super::view::{CellView, RunView};
-use super::{axes, caption};
+use super::{axes, caption, outputs};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::stats::Interval;
@@ -41,6 +41,7 @@ pub fn document(view: &RunView, detail: Detail) -> Document {
         let legend = Note::new("", notes::LEGEND).tone(Tone::Quiet);
         document = document.all_below([legend]);
     }
+    document = document.all_below(outputs::of_run(view));
     document.all_below(notes::record_and_next(view))
 }
 

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::table::{Document, Table};
+use crate::agreement::{Agreement, N_GEN, N_PROMPT};
 use crate::engine::plugins::Plugin;
 use crate::engine::{Device, EngineFacts};
 use crate::host::{Gpu, GpuReport};
-use crate::measure::agreement::{Agreement, N_GEN, N_PROMPT};
 use crate::units;
 
 /// What was found.

@@ -19,6 +19,7 @@ pub mod json;
 pub mod lab;
 pub mod night;
 mod notes;
+pub mod outputs;
 pub mod prediction;
 pub mod progress;
 mod quality;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cells;
+use super::outputs;
 use super::suggest::Suggestion;
 use super::table::{Note, Tone};
 use super::text::{brief, plural};
@@ -76,6 +77,7 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
             plural(n, "line is repeated", "lines are repeated")
         ));
     }
+    texts.extend(outputs::wrong_of_run(view));
     texts.extend(cells::without_p99(view));
     for warning in &view.header.warnings {
         let text = brief(&warning.to_string(), NOTE_COLUMNS);

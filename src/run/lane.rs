@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::protocol::{Reply, Request};
+use super::requests::in_process::SILENCE;
 use super::resume::Done;
 use super::supervisor::{Worker, WorkerCommand, WorkerError};
 use super::{Course, Event, median_step_ns, ns};
@@ -14,6 +15,7 @@ use crate::host::usage::UsageSummary;
 use crate::model::FileWatch;
 use crate::plan::{Case, CaseId, LoadKey, Plan};
 use crate::record::jsonl::{RecordError, Writer};
+use crate::record::output::OutputLine;
 use crate::record::{CellLine, EndLine, Line, Opened, Outcome, Repetition, WorkerLine};
 
 /// Shortest time a worker is given to answer.
@@ -128,8 +130,59 @@ impl Lane<'_> {
         Ok(())
     }
 
+    /// Checks the output of a cell's setting, unless the record has it. Failures end the visit.
+    ///
+    /// # Errors
+    /// Only the record's.
+    pub fn check_output(
+        &mut self,
+        visit: &mut Visit,
+        course: &mut Course<'_>,
+    ) -> Result<(), RecordError> {
+        let LaneWorker::Ready(worker, number) = &mut self.worker else {
+            return Ok(());
+        };
+        if !self.plan.protocol.check_output || self.done.has_output(&visit.case) {
+            return Ok(());
+        }
+        visit.worker = Some(*number);
+        course.observer.event(
+            Event::CheckingOutput {
+                lane: visit.lane,
+                case: &visit.case,
+            },
+            &course.eta,
+        );
+        worker.take_log();
+        let request = Request::CheckOutput(Box::new(visit.case.clone()));
+        // It decodes more than a warm-up does, with one sequence too.
+        let timeout = timeout(self.plan, &visit.case, SILENCE / TIMEOUT_FACTOR);
+        let answer = match worker.ask(&request, timeout, Some(&course.interrupt)) {
+            Ok(Reply::OutputChecked(checked)) => Ok(*checked),
+            Ok(other) => Err(worker.out_of_turn(&other)),
+            Err(e) => Err(e),
+        };
+        let worker = *number;
+        match answer {
+            Err(e) => self.fail(visit, &e),
+            Ok(checked) => {
+                self.done.note_output(&visit.case);
+                self.writer.append(&Line::Output(Box::new(OutputLine {
+                    case_id: visit.id.clone(),
+                    case: visit.case.clone(),
+                    worker,
+                    checked,
+                })))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Opens and warms up a cell. Failures end the visit.
     pub fn open(&mut self, visit: &mut Visit, course: &mut Course<'_>) {
+        if visit.outcome.is_some() {
+            return;
+        }
         match &mut self.worker {
             LaneWorker::Missing => visit.outcome = Some(Outcome::Interrupted),
             LaneWorker::Refused(refused) => {

@@ -60,6 +60,13 @@ pub enum Event<'a> {
         /// The replicate, from 0.
         replicate: u32,
     },
+    /// The output of a cell's setting is checked.
+    CheckingOutput {
+        /// The lane, from 0.
+        lane: usize,
+        /// The cell.
+        case: &'a Case,
+    },
     /// A cell is opened and warmed up.
     CellStarted {
         /// The lane, from 0.
@@ -235,9 +242,11 @@ impl Execution<'_> {
             visits.push(Visit::new(at, case, group.replicate));
         }
         for at in turns(visits.len(), cell.first_turn) {
-            self.lanes[at].ensure_worker(&visits[at], &group.loads[at], course)?;
+            let lane = &mut self.lanes[at];
+            lane.ensure_worker(&visits[at], &group.loads[at], course)?;
+            lane.check_output(&mut visits[at], course)?;
         }
-        // Loading is no part of a visit.
+        // Loading and checking are no part of a visit.
         let begun = Instant::now();
         let deadline = course.eta.deadline(&cell.cases, course.measuring, protocol);
         for at in turns(visits.len(), cell.first_turn) {

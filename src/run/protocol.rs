@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agreement::output::OutputChecked;
 use crate::build_info::BuildInfo;
 use crate::engine::faulty::PlantedFault;
 use crate::engine::kernel::KernelDevice;
@@ -143,6 +144,8 @@ pub enum Request {
     Serve,
     /// Score a text. Answered by [`Reply::Scored`]; before it comes a [`Reply::Chunk`] for each chunk.
     Score(Box<ScoreRequest>),
+    /// Check the output of a cell, in a context of its own. Answered by [`Reply::OutputChecked`].
+    CheckOutput(Box<Case>),
     /// Instead of [`Request::Load`]: say which devices these RPC servers have. Answered by [`Reply::RemoteDevices`].
     RemoteDevices {
         /// The servers.
@@ -270,6 +273,8 @@ pub enum Reply {
         /// Tokens of the text in the model's vocabulary.
         n_text_tokens: u32,
     },
+    /// The output was computed.
+    OutputChecked(Box<OutputChecked>),
     /// The devices of RPC servers.
     RemoteDevices {
         /// In the servers' order.

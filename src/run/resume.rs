@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::median_step_ns;
-use crate::plan::CaseId;
+use crate::plan::{Case, CaseId};
 use crate::record::jsonl::{self, RecordError};
+use crate::record::output::OutputLine;
 use crate::record::{Line, Outcome, Repetition, RunHeader};
 
 /// The finished part of a run.
@@ -17,6 +18,8 @@ pub struct Done {
     skipped: HashSet<CaseId>,
     /// Recorded repetitions by cell and replicate.
     repetitions: HashMap<(CaseId, u32), Repetitions>,
+    /// Settings whose output was checked.
+    outputs: HashSet<Case>,
     /// The first worker number not yet used.
     pub next_worker: u32,
 }
@@ -57,6 +60,7 @@ impl Done {
                 // Failed and interrupted cells are what resuming is for.
                 _ => {}
             },
+            Line::Output(line) => self.note_output(&line.case),
             // What is left of a run's requests, and of its text, is read by itself.
             Line::Run(_)
             | Line::End(_)
@@ -74,6 +78,16 @@ impl Done {
         let known = known.or_default();
         known.n += 1;
         known.median_steps_ns.extend(median_step_ns(&r.calls));
+    }
+
+    /// The output of a cell's setting is in the record.
+    pub fn note_output(&mut self, case: &Case) {
+        self.outputs.insert(OutputLine::setting(case));
+    }
+
+    /// Whether it is.
+    pub fn has_output(&self, case: &Case) -> bool {
+        self.outputs.contains(&OutputLine::setting(case))
     }
 
     /// Repetitions of a cell in a replicate.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
 use super::{scoring, serving, timing};
+use crate::agreement::check;
 use crate::build_info::BuildInfo;
 use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::faulty::{FaultyEngine, PlantedFault};
@@ -229,12 +230,20 @@ fn serve_model(
                 serving::serve_job(engine, clock, requests, &job, warm_up)?;
             }
             Request::Score(task) => scoring::serve(engine, clock, requests, &task)?,
+            Request::CheckOutput(case) => check_output(engine, &case)?,
             // After a failed case the supervisor may still close it.
             Request::Close => reply(&Reply::Closed)?,
             other => bail!("no case is open, but the supervisor asked for {other:?}"),
         }
     }
     Ok(())
+}
+
+fn check_output(engine: &dyn Engine, case: &Case) -> Result<()> {
+    match check::check(engine, case) {
+        Ok(checked) => reply(&Reply::OutputChecked(Box::new(checked))),
+        Err(e) => reply(&error(&e)),
+    }
 }
 
 /// Of the processor and of the GPUs that a model's layers are on. None where there is nothing to read.

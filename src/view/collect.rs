@@ -17,6 +17,7 @@ use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId, LoadKey};
 use crate::record::jsonl::{self, RecordError};
+use crate::record::output::OutputLine;
 use crate::record::{
     CellLine, EndLine, Line, LoadMemory, Outcome, Repetition, RunHeader, StoppedBy, WorkerLine,
 };
@@ -38,6 +39,7 @@ pub(super) struct Collector {
     ends: Vec<Option<EndLine>>,
     requests: requests::Collector,
     quality: quality::QualityCollector,
+    outputs: Vec<OutputLine>,
 }
 
 /// Numbers of processes, replicates or rounds: those of a run follow the ones of the runs read before it, so that no two
@@ -140,6 +142,7 @@ impl Collector {
             Line::Run(_) | Line::End(_) => {}
             Line::Chunk(line) => self.quality.note_chunk(*line),
             Line::Quality(line) => self.quality.note_outcome(*line),
+            Line::Output(line) => self.outputs.push(*line),
             Line::Target(line) => self.requests.note_target(*line),
             Line::Request(line) => self.requests.note_request(*line),
             Line::Job(line) => self.requests.note_job(*line),
@@ -216,6 +219,7 @@ impl Collector {
             header,
             also,
             cells,
+            outputs: self.outputs,
             end: last_end(self.ends),
             price: None,
         }

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::model::ModelFacts;
 use crate::price::Price;
 use crate::record::jsonl::{self, RecordError};
+use crate::record::output::OutputLine;
 use crate::record::{EndLine, Outcome, RunHeader};
 use crate::request::Ending;
 use collect::Collector;
@@ -51,6 +52,8 @@ pub struct RunView {
     pub requests: Option<RequestsView>,
     /// The text it scored; none for a run that measured speed alone.
     pub quality: Option<QualityView>,
+    /// The outputs that were checked, in the record's order.
+    pub outputs: Vec<OutputLine>,
     /// How the run ended; none when it is still going on, or was cut off.
     pub end: Option<EndLine>,
     /// What energy costs, where the reader has given a price; not in the record.
@@ -101,6 +104,7 @@ impl RunView {
             .iter()
             .any(|c| c.outcome.is_failure() || c.failures.iter().any(went_wrong))
             || self.quality.as_ref().is_some_and(QualityView::any_failed)
+            || self.outputs.iter().any(|line| !line.checked.is_right())
     }
 
     /// Whether there is a measured cell.

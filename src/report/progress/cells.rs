@@ -111,6 +111,10 @@ impl Observer for CellProgress<'_> {
             Event::Loading {
                 model, replicate, ..
             } => begin(&format!("loading {model}"), replicate),
+            Event::CheckingOutput { case, .. } => {
+                let name = format!("checking the output of {}", case.id());
+                self.screen.begin(&name, "", Some(position(eta)));
+            }
             Event::CellStarted {
                 lane,
                 case,

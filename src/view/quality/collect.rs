@@ -46,7 +46,8 @@ impl QualityCollector {
         cell.n_text_tokens = line.n_text_tokens.or(cell.n_text_tokens);
     }
 
-    /// The scores of each planned cell's chunks, against its base where both scored the same tokens.
+    /// The scores of each planned cell's chunks, against its base where both scored the same tokens. A chunk is known by a number made
+    /// of its tokens, so that chunks of two runs are pairs only where the model split the text alike.
     pub fn scores(&self, plan: &QualityPlan) -> Vec<(Case, BTreeMap<u32, ChunkScores>)> {
         let scores = |cell: &QualityCell| {
             let base = base_of(plan, cell).and_then(|base| self.cells.get(base));
@@ -141,7 +142,8 @@ impl QualityLines {
     fn scores(&self, base: Option<&Self>) -> BTreeMap<u32, ChunkScores> {
         let paired = self.paired(base);
         let scores = paired.iter();
-        let scores = scores.filter_map(|c| Some((c.own.chunk, figures::scores(c)?)));
+        let unit = |own: &ScoredChunk| own.tokens_hash as u32;
+        let scores = scores.filter_map(|c| Some((unit(c.own), figures::scores(c)?)));
         scores.collect()
     }
 

@@ -1,6 +1,12 @@
 //! Whether two engines compute the same: the logits of one text, and the greedy tokens after it.
+//!
+//! Two devices are held against each other in one process ([`compute`]). Two builds, settings or nights are held against each
+//! other by what their records keep of the same computation ([`check`], [`output`]).
 
-use serde::Serialize;
+pub(crate) mod check;
+pub mod output;
+
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{EngineError, Session, Token, argmax};
 
@@ -16,7 +22,7 @@ pub struct Computed {
     greedy: Vec<Token>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Squared difference of the text's logits over their squared size: ggml's own measure of two backends.
     pub nmse: f64,
@@ -44,25 +50,97 @@ impl Agreement {
     /// # Panics
     /// When they are not of one model.
     pub fn of(first: &Computed, second: &Computed) -> Self {
-        let n = N_PROMPT as usize;
-        let rows = || first.rows.iter().zip(&second.rows).take(n);
-        let (mut difference, mut size) = (0.0, 0.0);
-        for (a, b) in rows() {
-            assert_eq!(a.len(), b.len(), "logits of one vocabulary");
-            for (&a, &b) in a.iter().zip(b) {
-                difference += f64::from(a - b).powi(2);
-                size += f64::from(a).powi(2);
-            }
+        let mut rows = RowsCompared::default();
+        let of_text = first.rows.iter().zip(&second.rows).take(N_PROMPT as usize);
+        for (a, b) in of_text {
+            rows.add(a, b);
         }
-        let divergences: Vec<f64> = rows().map(|(a, b)| divergence(a, b)).collect();
-        let same = rows().filter(|(a, b)| argmax(a).is_some() && argmax(a) == argmax(b));
-        let equal = first.greedy.iter().zip(&second.greedy);
-        Self {
-            nmse: difference / size,
-            mean_kld: divergences.iter().sum::<f64>() / n as f64,
-            max_kld: divergences.iter().copied().fold(0.0, f64::max),
-            same_top_share: same.count() as f64 / n as f64,
-            n_greedy_equal: equal.take_while(|(a, b)| a == b).count() as u32,
+        rows.agreement(n_equal(&first.greedy, &second.greedy))
+    }
+}
+
+/// Tokens before the first that differs.
+pub(crate) fn n_equal(a: &[Token], b: &[Token]) -> u32 {
+    let equal = a.iter().zip(b).take_while(|(a, b)| a == b);
+    equal.count() as u32
+}
+
+/// Adds up rows of logits that two sides computed at the same places.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct RowsCompared {
+    n: u32,
+    /// Sum of the squared differences.
+    difference: f64,
+    /// Sum of the first side's squares.
+    size: f64,
+    sum_kld: f64,
+    max_kld: f64,
+    n_same_top: u32,
+}
+
+impl RowsCompared {
+    /// Takes both sides' rows of a place in, and returns their divergence.
+    ///
+    /// # Panics
+    /// When they are not of one vocabulary.
+    pub(crate) fn add(&mut self, a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len(), "logits of one vocabulary");
+        let squared = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+        let squares = (
+            a.iter().zip(b).map(squared).sum(),
+            a.iter().map(|&a| f64::from(a).powi(2)).sum(),
+        );
+        let is_same_top = argmax(a).is_some() && argmax(a) == argmax(b);
+        let kld = divergence(a, b);
+        self.add_figures(squares, kld, is_same_top);
+        kld
+    }
+
+    /// Takes the figures of a place in: the squared difference and the first side's square, the divergence, and whether both have
+    /// the same most likely token.
+    pub(crate) fn add_figures(
+        &mut self,
+        (difference, size): (f64, f64),
+        kld: f64,
+        is_same_top: bool,
+    ) {
+        self.n += 1;
+        self.difference += difference;
+        self.size += size;
+        self.sum_kld += kld;
+        self.max_kld = self.max_kld.max(kld);
+        self.n_same_top += u32::from(is_same_top);
+    }
+
+    pub(crate) fn mean_kld(&self) -> f64 {
+        self.sum_kld / f64::from(self.n.max(1))
+    }
+
+    /// Takes the rows of another sum in.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.n += other.n;
+        self.difference += other.difference;
+        self.size += other.size;
+        self.sum_kld += other.sum_kld;
+        self.max_kld = self.max_kld.max(other.max_kld);
+        self.n_same_top += other.n_same_top;
+    }
+
+    /// The figures; without a row they are those of equal sides.
+    pub(crate) fn agreement(&self, n_greedy_equal: u32) -> Agreement {
+        let n = f64::from(self.n.max(1));
+        Agreement {
+            nmse: match self.size > 0.0 {
+                true => self.difference / self.size,
+                false => self.difference,
+            },
+            mean_kld: self.mean_kld(),
+            max_kld: self.max_kld,
+            same_top_share: match self.n {
+                0 => 1.0,
+                _ => f64::from(self.n_same_top) / n,
+            },
+            n_greedy_equal,
         }
     }
 }
@@ -77,7 +155,7 @@ fn divergence(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(of_one).sum::<f64>().max(0.0)
 }
 
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f32]) -> f64 {
     let most = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
     let sum: f64 = logits.iter().map(|&l| (f64::from(l) - most).exp()).sum();
     most + sum.ln()
