@@ -7,7 +7,7 @@
 use super::output::{OutputChecked, OutputRow, SequencesAgreement};
 use super::{RowsCompared, n_equal};
 use crate::engine::{Engine, EngineError, Session, Token, argmax};
-use crate::plan::Case;
+use crate::plan::{Case, FlashAttn};
 use crate::quality::score::hash_of;
 use crate::quality::text::BUNDLED;
 
@@ -83,8 +83,9 @@ pub(crate) fn check(engine: &dyn Engine, case: &Case) -> Result<OutputChecked, E
         n_depth: 0,
         ..case.clone()
     };
-    let mut session = engine.open(case)?;
     let texts = texts(engine, lengths, (case.n_seq as usize).min(MOST_TEXTS));
+    let with_other_attention = with_other_attention(engine, case, lengths, &texts);
+    let mut session = engine.open(case)?;
     let mut check = OutputCheck {
         session: session.as_mut(),
         n_batch: case.n_batch as usize,
@@ -108,11 +109,40 @@ pub(crate) fn check(engine: &dyn Engine, case: &Case) -> Result<OutputChecked, E
         n_prompt: lengths.n_prompt,
         n_decoded: lengths.n_decoded,
         n_greedy: lengths.n_greedy,
+        attention: with_other_attention.map(|other| of_texts(&as_prompts, &other)),
         alone: of_texts(&as_prompts, &alone),
         together,
         rows: kept.collect(),
         greedy: alone.into_iter().map(|text| text.greedy).collect(),
     })
+}
+
+/// The texts as prompts, with flash attention where the cell is without it, and without it otherwise. `None` where the engine cannot.
+///
+/// Both kinds of attention add in another order, as another build does, and quantised kernels amplify what is rounded otherwise.
+fn with_other_attention(
+    engine: &dyn Engine,
+    case: &Case,
+    lengths: OutputLengths,
+    texts: &[Vec<Token>],
+) -> Option<Vec<TextOutput>> {
+    let other = Case {
+        n_seq: 1,
+        flash_attn: match case.flash_attn {
+            FlashAttn::Off => FlashAttn::On,
+            FlashAttn::On | FlashAttn::Auto => FlashAttn::Off,
+        },
+        ..case.clone()
+    };
+    // A quantised cache of values, or a device, may have one kind only.
+    let mut session = engine.open(&other).ok()?;
+    let mut check = OutputCheck {
+        session: session.as_mut(),
+        n_batch: case.n_batch as usize,
+        lengths,
+        texts,
+    };
+    check.each_alone(OutputCheck::as_prompt).ok()
 }
 
 /// Rows of each text that the record keeps.

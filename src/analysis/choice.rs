@@ -11,6 +11,8 @@ use crate::plan::Axis;
 use crate::plan::Case;
 use crate::run::stop::LEVEL;
 use crate::stats::Interval;
+use crate::text::short;
+use crate::view::quality::KEEPS;
 use crate::view::{CellView, QualityCellView, RunView};
 
 /// A cell whose throughput is at least this share of the most that was measured is as good: what the last tenth costs
@@ -138,6 +140,17 @@ fn is_unknown(view: &RunView, cell: &CellView) -> bool {
 
 fn loses_too_much(view: &RunView, cell: &CellView) -> bool {
     quality_of(view, cell).is_some_and(|quality| !quality.keeps())
+}
+
+/// Why a choice is no good in the end: its file loses too much, and no other one's speed was measured.
+pub fn too_much_lost(view: &RunView, cell: &CellView) -> Option<String> {
+    let quality = quality_of(view, cell).filter(|quality| !quality.keeps())?;
+    let share = quality.same_top().unwrap_or(0.0) * 100.0;
+    Some(format!(
+        "{} keeps {share:.2}% of the base's top tokens, and no file whose speed was measured keeps {:.0}%",
+        short(&cell.case.model),
+        KEEPS * 100.0
+    ))
 }
 
 /// The loss of a cell's file, by which files are chosen; those that are not told apart from the kernels' rounding are equal.

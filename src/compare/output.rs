@@ -42,6 +42,9 @@ pub struct OutputComparison {
     pub kld: Option<f64>,
     /// Most that rounding explains, in nats.
     pub most_kld: f64,
+    /// The same as NMSE, where that is judged too: of the two sides, of whose distributions records keep a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_nmse: Option<f64>,
     /// Greedy tokens that were computed.
     pub n_greedy: u32,
     /// The sequence that differs most, where sequences are together.
@@ -136,6 +139,7 @@ fn together(line: &OutputLine, kind: OutputKind) -> Option<OutputComparison> {
         agreement: Some(together.agreement),
         kld: Some(together.worst_kld),
         most_kld,
+        most_nmse: None,
         n_greedy: checked.n_greedy,
         worst_seq: Some(together.worst_seq),
         verdict: OutputVerdict::of(together.worst_kld, most_kld),
@@ -148,22 +152,24 @@ fn sides(
     (b, of_b): (&OutputLine, &RunHeader),
 ) -> OutputComparison {
     let together = a.checked.together.filter(|_| a.checked.is_right());
-    let together = together.map_or(0.0, |together| together.worst_kld);
-    let most_kld = MOST_ROUNDINGS * a.checked.rounding().max(together);
+    let [kld, nmse] = together.map_or([0.0; 2], |t| [t.worst_kld, t.agreement.nmse]);
+    let most_kld = MOST_ROUNDINGS * a.checked.rounding().max(kld);
+    let most_nmse = MOST_ROUNDINGS * a.checked.rounding_nmse().max(nmse);
     let difference: Option<OutputDifference> = b.checked.against(&a.checked);
-    let kld = difference.map(|d| d.agreement.mean_kld);
-    let verdict = match kld {
+    let verdict = match difference {
         None => OutputVerdict::OtherTokens,
         Some(_) if weights(of_a, &a.case) != weights(of_b, &b.case) => OutputVerdict::OtherType,
-        Some(kld) => OutputVerdict::of(kld, most_kld),
+        Some(found) if found.agreement.nmse > most_nmse => OutputVerdict::Differs,
+        Some(found) => OutputVerdict::of(found.agreement.mean_kld, most_kld),
     };
     OutputComparison {
         kind: OutputKind::Sides,
         case_id: b.case_id.clone(),
         case: b.case.clone(),
         agreement: difference.map(|d| d.agreement),
-        kld,
+        kld: difference.map(|d| d.agreement.mean_kld),
         most_kld,
+        most_nmse: Some(most_nmse),
         n_greedy: b.checked.n_greedy,
         worst_seq: None,
         verdict,

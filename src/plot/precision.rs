@@ -42,9 +42,17 @@ pub fn tradeoff(view: &RunView) -> Option<Figure> {
         true => "at the floor, what the kernels alone differ by",
         false => "at the left edge",
     };
+    let has_bars = series
+        .iter()
+        .flat_map(|s| &s.points)
+        .any(|p| p.bar.is_some());
+    let bars = match has_bars {
+        true => " Bars: 95% interval over processes.",
+        false => "",
+    };
     let caption = format!(
         "Up and to the left is better. The base has no loss and stands {place}. Hollow: another file is faster and loses no more; the \
-         line joins the others. Bars: 95% interval over processes."
+         line joins the others.{bars}"
     );
     Figure::of(
         "precision_tradeoff",

@@ -47,8 +47,10 @@ pub fn document(outputs: &ComparedOutputs, names: SideNames) -> Document {
         .words("output of", move |r| what(r, names))
         .numbers("batch", |r| r.case.n_seq.to_string())
         .numbers("KLD, nats", |r| r.kld.map(nats))
-        .numbers("rounding", |r| nats(r.most_kld))
+        .numbers("explained", |r| nats(r.most_kld))
         .numbers("NMSE", number(|a| format!("{:.1e}", a.nmse)))
+        .rank(1)
+        .numbers("explained", |r| r.most_nmse.map(nats))
         .rank(2)
         .numbers("same top", number(|a| units::percent(a.same_top_share)))
         .rank(1)
@@ -89,7 +91,12 @@ fn wrong(outputs: &ComparedOutputs, names: SideNames) -> impl Iterator<Item = No
 /// What a difference means.
 fn wrong_text(row: &OutputComparison, names: SideNames) -> Option<String> {
     let kld = row.kld.filter(|_| row.verdict == OutputVerdict::Differs)?;
-    let times = kld / row.most_kld;
+    let nmse = row.agreement?.nmse;
+    let of_nmse = row.most_nmse.map_or(0.0, |most| nmse / most);
+    let (figure, times) = match kld / row.most_kld {
+        of_kld if of_kld >= of_nmse => (format!("KLD {} nats", nats(kld)), of_kld),
+        _ => (format!("NMSE {nmse:.1e}"), of_nmse),
+    };
     let what = match row.kind {
         OutputKind::Sides => format!("{} computes other logits than {}", names[1], names[0]),
         OutputKind::TogetherA | OutputKind::TogetherB => {
@@ -102,8 +109,7 @@ fn wrong_text(row: &OutputComparison, names: SideNames) -> Option<String> {
         }
     };
     Some(format!(
-        "{what}: {} nats, {} times what rounding explains",
-        nats(kld),
+        "{what}: {figure}, {} times what rounding explains",
         units::significant(times)
     ))
 }
@@ -115,6 +121,6 @@ pub fn nats(nats: f64) -> String {
 
 /// What the columns mean.
 const LEGEND: &str = "KLD: mean Kullback-Leibler divergence of the next token's distribution from the other's, for a fixed text; of \
-    sequences together the worst sequence's. rounding: 10 times what the engine's kernels differ by when they compute the same text as a \
-    prompt and token by token. greedy equal: greedy tokens after the text before the first that differs; rounding alone can turn one where two \
+    sequences together the worst sequence's. NMSE: squared difference of the logits over their squared size. explained: 5 times what rounding alone changes, \
+    the larger of two ways: token by token against as a prompt, and with flash attention against without. greedy equal: greedy tokens after the text before the first that differs; rounding alone can turn one where two \
     tokens are almost equally likely, so it is not judged.";

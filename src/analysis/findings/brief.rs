@@ -42,6 +42,9 @@ pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> 
         let text = "speed only: quality was not measured";
         answers.push(Answer::new("accuracy", text));
     }
+    if let Some(text) = choice::too_much_lost(view, all.as_ref().unwrap_or(&without).cell) {
+        answers.push(Answer::new("accuracy", text));
+    }
     let mut cells = vec![all.as_ref().unwrap_or(&without).cell];
     cells.extend(one.map(|o| o.cell));
     cells.dedup_by(|a, b| a.case == b.case);

@@ -193,7 +193,8 @@ fn by_accuracy(view: &RunView, cell: &CellView, left_out: &[(&str, String)]) -> 
     let own = own.map(|quality| format!("Its accuracy: {}.", precision::accuracy(quality)));
     let others = left_out.iter();
     let others = others.map(|(model, why)| format!("{} was left out: {why}.", short(model)));
-    own.into_iter().chain(others).collect()
+    let lost = choice::too_much_lost(view, cell).map(|text| text + ".");
+    own.into_iter().chain(lost).chain(others).collect()
 }
 
 fn for_one(view: &RunView, choice: &CellChoice<'_>) -> Finding {

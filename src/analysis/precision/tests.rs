@@ -104,6 +104,19 @@ fn a_file_whose_accuracy_is_unknown_is_left_out() {
 }
 
 #[test]
+fn a_choice_without_a_file_that_keeps_enough_says_so() {
+    let mut view = with_speed();
+    assert_eq!(choice::too_much_lost(&view, &view.cells[0]), None);
+    view.cells.retain(|cell| cell.case.model == COARSE);
+    let chosen = choice::for_all(&view, None).expect("measured");
+    let lost = choice::too_much_lost(&view, chosen.cell).expect("75% are few");
+    assert_eq!(
+        lost,
+        "tiny-q4_0 keeps 75.00% of the base's top tokens, and no file whose speed was measured keeps 90%"
+    );
+}
+
+#[test]
 fn a_text_without_speed_says_what_each_file_loses() {
     let view = alone();
     let said = lead(&view);
