@@ -47,10 +47,10 @@ pub fn document(outputs: &ComparedOutputs, names: SideNames) -> Document {
         .words("output of", move |r| what(r, names))
         .numbers("batch", |r| r.case.n_seq.to_string())
         .numbers("KLD, nats", |r| r.kld.map(nats))
-        .numbers("explained", |r| nats(r.most_kld))
-        .numbers("NMSE", number(|a| format!("{:.1e}", a.nmse)))
+        .numbers("limit", |r| nats(r.most_kld))
+        .numbers("NMSE", number(|a| nats(a.nmse)))
         .rank(1)
-        .numbers("explained", |r| r.most_nmse.map(nats))
+        .numbers("limit", |r| r.most_nmse.map(nats))
         .rank(2)
         .numbers("same top", number(|a| units::percent(a.same_top_share)))
         .rank(1)
@@ -116,11 +116,14 @@ fn wrong_text(row: &OutputComparison, names: SideNames) -> Option<String> {
 
 /// A divergence.
 pub fn nats(nats: f64) -> String {
-    format!("{nats:.1e}")
+    match nats == 0.0 {
+        true => "0".to_owned(),
+        false => format!("{nats:.1e}"),
+    }
 }
 
 /// What the columns mean.
 const LEGEND: &str = "KLD: mean Kullback-Leibler divergence of the next token's distribution from the other's, for a fixed text; of \
-    sequences together the worst sequence's. NMSE: squared difference of the logits over their squared size. explained: 5 times what rounding alone changes, \
+    sequences together the worst sequence's. NMSE: squared difference of the logits over their squared size. limit: 5 times what rounding alone changes, \
     the larger of two ways: token by token against as a prompt, and with flash attention against without. greedy equal: greedy tokens after the text before the first that differs; rounding alone can turn one where two \
     tokens are almost equally likely, so it is not judged.";
