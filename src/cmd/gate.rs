@@ -27,13 +27,7 @@ impl JudgeArgs {
         if let Some(metric) = self.metric {
             return Ok(metric);
         }
-        let header = read_header(run)?;
-        Ok(
-            match header.requests.is_some() && header.plan.cases.is_empty() {
-                true => Metric::RequestLatencyNs,
-                false => Metric::StepNs,
-            },
-        )
+        Ok(read_header(run)?.usual_metric())
     }
 
     /// The rule; `of_pair` is the tolerance that a pair was measured until decided for.

@@ -116,7 +116,7 @@ impl Side {
         let header = jsonl::read(run, |line| {
             let Line::Repetition(r) = line else { return };
             let energy = r.usage.energy_of(EnergySource::of(&r.case));
-            let Some(value) = metric.of(&r.case, &r.calls, energy) else {
+            let Some(value) = metric.of_repetition(&r.timed(energy)) else {
                 return;
             };
             if !cells.contains_key(&r.case) {

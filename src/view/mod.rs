@@ -112,6 +112,9 @@ impl RunView {
 
     /// Whether resuming the run would have something to do.
     pub fn can_be_resumed(&self) -> bool {
+        if self.header.imported.is_some() {
+            return false;
+        }
         self.cells.iter().any(|c| {
             c.outcome.can_be_resumed()
                 || (c.outcome == CellOutcome::Measured && c.n_replicates < c.planned_replicates)

@@ -196,7 +196,14 @@ pub(super) fn raw(view: &RunView) -> Vec<Block> {
         folded("Machine", json(serde_json::to_string_pretty(&h.machine))),
         folded("Engine", json(serde_json::to_string_pretty(&h.engine))),
         folded("Program", json(serde_json::to_string_pretty(&h.program))),
-        folded("Clock", json(serde_json::to_string_pretty(&h.timer))),
+    ]);
+    let clock = h.timer.iter();
+    blocks.extend(clock.map(|timer| folded("Clock", json(serde_json::to_string_pretty(timer)))));
+    let imported = h.imported.iter();
+    blocks.extend(
+        imported.map(|of| folded("Imported from", json(serde_json::to_string_pretty(of)))),
+    );
+    blocks.extend([
         folded("Models", json(serde_json::to_string_pretty(&h.plan.models))),
     ]);
     blocks
