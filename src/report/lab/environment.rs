@@ -200,11 +200,11 @@ pub(super) fn raw(view: &RunView) -> Vec<Block> {
     let clock = h.timer.iter();
     blocks.extend(clock.map(|timer| folded("Clock", json(serde_json::to_string_pretty(timer)))));
     let imported = h.imported.iter();
-    blocks.extend(
-        imported.map(|of| folded("Imported from", json(serde_json::to_string_pretty(of)))),
-    );
-    blocks.extend([
-        folded("Models", json(serde_json::to_string_pretty(&h.plan.models))),
-    ]);
+    blocks
+        .extend(imported.map(|of| folded("Imported from", json(serde_json::to_string_pretty(of)))));
+    blocks.extend([folded(
+        "Models",
+        json(serde_json::to_string_pretty(&h.plan.models)),
+    )]);
     blocks
 }
