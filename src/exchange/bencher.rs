@@ -3,10 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::tested::TestPart;
 use crate::metric::Metric;
 use crate::plan::Case;
-use crate::view::{CellView, Estimate, RunView};
+use crate::view::{CellView, Estimate, RunView, TestPart};
 
 /// The cells that are wanted.
 pub(crate) fn json(view: &RunView, is_wanted: &dyn Fn(&Case) -> bool) -> Value {

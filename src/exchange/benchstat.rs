@@ -3,10 +3,11 @@
 
 use std::io::{self, Write};
 
-use super::tested::{TestPart, TestedPart};
+use super::tested::TestedPart;
 use crate::record::RunHeader;
 use crate::stats::summary;
 use crate::text::plain;
+use crate::view::TestPart;
 
 /// Writes a run's tests.
 ///

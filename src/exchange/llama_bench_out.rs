@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::llama_bench::UNKNOWN;
 use super::sql::TABLE;
-use super::tested::{TestPart, TestedPart};
+use super::tested::TestedPart;
 use crate::engine::Device;
 use crate::plan::{Case, FlashAttn};
 use crate::record::RunHeader;
 use crate::stats::Summary;
 use crate::text::shown_json;
+use crate::view::TestPart;
 
 /// A column's type.
 #[derive(Clone, Copy, PartialEq)]

@@ -21,6 +21,7 @@ pub mod night;
 mod notes;
 pub mod prediction;
 pub mod progress;
+pub mod pull_request;
 mod quality;
 mod requests;
 mod row;

@@ -14,6 +14,7 @@ pub(crate) mod quality;
 mod repetition;
 pub(crate) mod requests;
 mod steps;
+mod test_part;
 pub(crate) mod usage;
 mod warning;
 
@@ -33,6 +34,7 @@ pub(crate) use quality::{QualityCellView, QualityView};
 pub(crate) use repetition::RepetitionTime;
 pub(crate) use requests::RequestsView;
 pub(crate) use steps::Steps;
+pub(crate) use test_part::TestPart;
 pub(crate) use usage::CellUsage;
 pub(crate) use warning::{CellWarning, CountOf};
 
