@@ -95,7 +95,7 @@ fn case(row: &Row<'_>, name: &str) -> Result<Case, String> {
         n_gpu_layers: u32::try_from(layers).unwrap_or(ALL_LAYERS),
         ..Case::usual(name)
     };
-    case.n_ctx = case.n_used();
+    case.n_ctx = case.n_ctx.max(case.n_used());
     if let Some(n) = row.value("n_batch")? {
         case.n_batch = n;
     }

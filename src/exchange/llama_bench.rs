@@ -108,7 +108,7 @@ fn case(row: &Row<'_>) -> Result<Case, String> {
         n_gpu_layers: n_gpu_layers(row)?,
         ..Case::usual(&name)
     };
-    case.n_ctx = case.n_used();
+    case.n_ctx = case.n_ctx.max(case.n_used());
     let set = |value: Option<u32>, to: &mut u32| *to = value.unwrap_or(*to);
     set(row.value("n_batch")?, &mut case.n_batch);
     set(row.value("n_ubatch")?, &mut case.n_ubatch);

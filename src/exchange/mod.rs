@@ -150,7 +150,9 @@ pub(crate) fn read(path: &Path, stated: &Stated) -> Result<ForeignFile, Exchange
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned(),
-        modified: modified.and_then(|at| Timestamp::try_from(at).ok()),
+        modified: modified
+            .and_then(|at| Timestamp::try_from(at).ok())
+            .and_then(|at| Timestamp::from_second(at.as_second()).ok()),
         is_of_one_process: is_array || is_batched,
         tests,
     })

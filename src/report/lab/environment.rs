@@ -132,6 +132,14 @@ fn software(view: &RunView) -> Table {
 }
 
 fn models(view: &RunView) -> Table {
+    if let Some(imported) = &view.header.imported {
+        return Table::of(&imported.models)
+            .words("model", |m| short(&m.name))
+            .words("described as", |m| m.description.clone())
+            .numbers("size", |m| m.size_bytes.map(units::bytes))
+            .numbers("parameters", |m| m.n_params.map(count))
+            .table();
+    }
     Table::of(&view.header.plan.models)
         .words("model", |m| short(&m.name))
         .words("type", |m| short(&m.file_type))
