@@ -73,12 +73,11 @@ fn nothing_measured(view: &RunView) -> Finding {
         .as_ref()
         .filter(|_| view.any_measured())
     {
-        let rate = |c: &CellView| Some((c, c.value(Metric::TotalTokensPerS)?));
+        let rate = |c: &CellView| {
+            let rate = units::significant(c.value(Metric::TotalTokensPerS)?);
+            Some(format!("{}: {rate} tokens/s.", short(c.case_id.as_str())))
+        };
         let rates = view.cells.iter().filter_map(rate).take(5);
-        let rates = rates.map(|(c, rate)| {
-            let name = short(c.case_id.as_str());
-            format!("{name}: {} tokens/s.", units::significant(rate))
-        });
         let claim = format!(
             "Undetermined: {} does not time single steps, by which files and batch sizes are chosen.",
             imported.tool
