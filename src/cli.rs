@@ -12,6 +12,7 @@ mod axes;
 mod devices;
 mod doctor;
 mod examples;
+mod exchange;
 mod judging;
 mod measuring;
 mod prompts;
@@ -26,6 +27,7 @@ mod suggested;
 pub use axes::{AxisArgs, PredictedAxes};
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
+pub use exchange::{ExportForm, ExportRunArgs, ImportRunsArgs};
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs};
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use prompts::{ImportArgs, PromptsCommand};
@@ -186,6 +188,12 @@ pub enum Command {
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     #[command(after_help = examples::GATE)]
     Gate(Box<GateArgs>),
+    /// Make runs of what llama-bench or llama-batched-bench measured, for `compare`, `gate` and `report`
+    #[command(after_help = examples::IMPORT)]
+    Import(ImportRunsArgs),
+    /// Write a run as llama-bench, benchstat, Bencher or HdrHistogram have it
+    #[command(after_help = examples::EXPORT)]
+    Export(ExportRunArgs),
     /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
     Devices(DevicesArgs),
     /// Offer this machine's devices to another machine's --rpc, by llama.cpp's own protocol

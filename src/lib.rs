@@ -18,7 +18,7 @@
 //!   -> report      tables and the lab report; like all below `record` it never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
 //! `doctor`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
@@ -31,6 +31,7 @@ pub mod cmd;
 pub mod compare;
 pub(crate) mod doctor;
 pub mod engine;
+pub(crate) mod exchange;
 pub(crate) mod file;
 pub(crate) mod gate;
 pub(crate) mod host;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::host::EnergySource;
 use crate::host::usage::PhaseEnergy;
-use crate::measure::{Call, Phase};
+use crate::measure::{Call, Phase, PhaseTotal};
 use crate::plan::Case;
 use crate::stats::histogram::min_samples_for;
 use crate::stats::summary;
@@ -166,12 +166,17 @@ impl ChangeWords {
     }
 }
 
-/// One repetition, as metrics see it.
-struct Seen<'a> {
-    case: &'a Case,
-    calls: &'a [Call],
+/// One repetition of a cell, as metrics see it.
+#[derive(Debug, Clone, Copy)]
+pub struct TimedRepetition<'a> {
+    /// The cell.
+    pub case: &'a Case,
+    /// Its calls, in order.
+    pub calls: &'a [Call],
+    /// Times of phases whose calls were not timed one by one.
+    pub totals: &'a [PhaseTotal],
     /// Of the device that computes; none where it was not measured.
-    energy: Option<PhaseEnergy>,
+    pub energy: Option<PhaseEnergy>,
 }
 
 /// The answers of a job in one round: durations of the whole ones, nanoseconds, and the rate of all.
@@ -209,7 +214,7 @@ pub struct ChunkScores {
 /// The work that a metric is of, and its value of one repetition.
 enum Of {
     /// Batches: a repetition's calls.
-    Batch(fn(&Seen<'_>) -> Option<f64>),
+    Batch(fn(&TimedRepetition<'_>) -> Option<f64>),
     /// Whole requests: a round of a job.
     Requests(fn(&Answers) -> Option<f64>),
     /// A scored text: a chunk of it.
@@ -254,10 +259,10 @@ macro_rules! metrics {
 
 metrics! {
     /// Generated tokens of all sequences per second of decode steps.
-    DecodeTokensPerS = "decode", "decode_tokens_per_s", TokensPerS, Batch |r| rate(r.of_phase(Phase::Decode));
+    DecodeTokensPerS = "decode", "decode_tokens_per_s", TokensPerS, Batch |r| rate(r.total(Phase::Decode));
     /// Prompt tokens of all sequences per second of prefill; none without a prompt.
     PrefillTokensPerS = "prefill", "prefill_tokens_per_s", TokensPerS, Batch |r| {
-        rate(r.of_phase(Phase::Prefill)).filter(|_| r.case.n_prompt > 0)
+        rate(r.total(Phase::Prefill)).filter(|_| r.case.n_prompt > 0)
     };
     /// Median decode step: the latency between two tokens.
     StepNs = "step", "median_step_ns", Ns, Batch |r| r.median_of_steps(Call::step_ns);
@@ -265,13 +270,16 @@ metrics! {
     /// without a prompt, or when no token is chosen.
     TtftNs = "ttft", "ttft_ns", Ns, Batch |r| {
         let has_first = r.case.n_prompt > 0 && r.case.sample;
-        let whole = r.of_phase(Phase::Prefill).map(Call::step_ns).reduce(u64::saturating_add);
-        whole.filter(|_| has_first).map(|ns| ns as f64)
+        let (_, ns) = r.total(Phase::Prefill)?;
+        has_first.then_some(ns as f64)
     };
     /// Time per output token of one sequence, (last token - first token) / intervals between them: without speculation the mean
     /// decode step.
     TpotNs = "tpot", "tpot_ns", Ns, Batch |r| {
-        summary::mean(&r.steps(Call::step_ns))
+        // Of a phase timed as a whole its time over the steps is the same mean.
+        let (_, ns) = r.only_total(Phase::Decode).unwrap_or_default();
+        let of_total = (ns > 0 && r.case.n_gen > 0).then(|| ns as f64 / f64::from(r.case.n_gen));
+        summary::mean(&r.steps(Call::step_ns)).or(of_total)
     };
     /// The engine's part of a decode step, median.
     EngineNs = "engine", "engine_ns", Ns, Batch |r| r.median_of_steps(Call::engine_ns);
@@ -283,15 +291,21 @@ metrics! {
     };
     /// Share of a repetition's time that its prefill takes; none without a prompt, or without a decode step.
     PrefillShare = "prefill_share", "prefill_share", Share, Batch |r| {
-        let (_, prefill_ns) = total(r.of_phase(Phase::Prefill));
-        let (_, decode_ns) = total(r.of_phase(Phase::Decode));
+        let (_, prefill_ns) = r.total(Phase::Prefill)?;
+        let (_, decode_ns) = r.total(Phase::Decode)?;
         let has_both = r.case.n_prompt > 0 && prefill_ns > 0 && decode_ns > 0;
         has_both.then(|| prefill_ns as f64 / (prefill_ns as f64 + decode_ns as f64))
+    };
+    /// Prompt and generated tokens of all sequences per second of a repetition, whatever it consists of: llama-bench's t/s, and
+    /// the S t/s of llama-batched-bench.
+    TotalTokensPerS = "total", "total_tokens_per_s", TokensPerS, Batch |r| {
+        let phases = [Phase::Prefill, Phase::Decode, Phase::Mixed];
+        rate(phases.into_iter().filter_map(|phase| r.total(phase)).reduce(add))
     };
     /// Energy per generated token of all sequences, by the counters of the device that computes: GPUs, or else the
     /// processor's packages.
     JoulesPerToken = "joules_per_token", "", JoulesPerToken, Batch |r| {
-        let (tokens, ns) = total(r.of_phase(Phase::Decode));
+        let (tokens, ns) = r.total(Phase::Decode)?;
         let is_known = tokens > 0 && ns >= EnergySource::of(r.case).least_ns(1);
         let mj = r.energy?.decode_mj;
         // A counter that stands still counts nothing.
@@ -322,7 +336,20 @@ metrics! {
     RightTokenRms = "right_token_rms", "", Probability, Quality |c| c.right_token_rms.map(|rms| rms.max(RESOLUTION));
 }
 
-impl<'a> Seen<'a> {
+impl<'a> TimedRepetition<'a> {
+    /// Tokens and time of a phase; none where it has no part in the repetition, or was not timed by itself.
+    fn total(&self, phase: Phase) -> Option<(u64, u64)> {
+        let of_calls = self.of_phase(phase);
+        let of_calls = of_calls.map(|c| (u64::from(c.n_tokens), c.step_ns()));
+        of_calls.reduce(add).or_else(|| self.only_total(phase))
+    }
+
+    /// The same of a phase whose calls were not timed one by one.
+    fn only_total(&self, phase: Phase) -> Option<(u64, u64)> {
+        let totals = self.totals.iter().filter(|total| total.phase == phase);
+        totals.map(|total| (total.n_tokens, total.ns)).reduce(add)
+    }
+
     fn of_phase(&self, phase: Phase) -> impl Iterator<Item = &'a Call> {
         self.calls.iter().filter(move |c| c.phase == phase)
     }
@@ -399,12 +426,23 @@ impl Metric {
 
     /// As [`Metric::of`], but with a part of a step that the clock saw nothing of as the 0 that it is.
     pub fn measured(self, case: &Case, calls: &[Call], energy: Option<PhaseEnergy>) -> Option<f64> {
+        self.measured_of(&TimedRepetition {
+            case,
+            calls,
+            totals: &[],
+            energy,
+        })
+    }
+
+    /// The value of a repetition, positive; none when it has none.
+    pub fn of_repetition(self, repetition: &TimedRepetition<'_>) -> Option<f64> {
+        self.measured_of(repetition).filter(|v| *v > 0.0)
+    }
+
+    /// As [`Metric::of_repetition`], but with a part of a step that the clock saw nothing of as the 0 that it is.
+    pub fn measured_of(self, repetition: &TimedRepetition<'_>) -> Option<f64> {
         match self.row().of {
-            Of::Batch(of) => of(&Seen {
-                case,
-                calls,
-                energy,
-            }),
+            Of::Batch(of) => of(repetition),
             Of::Requests(_) | Of::Quality(_) => None,
         }
     }
@@ -492,19 +530,14 @@ impl Metric {
     }
 }
 
-/// Tokens and time of some calls.
-fn total<'a>(calls: impl Iterator<Item = &'a Call>) -> (u64, u64) {
-    calls.fold((0_u64, 0_u64), |(tokens, ns), c| {
-        (
-            tokens.saturating_add(u64::from(c.n_tokens)),
-            ns.saturating_add(c.step_ns()),
-        )
-    })
+/// Tokens and times of two parts together.
+fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
 }
 
-/// Tokens per second of some calls; none when no time passed.
-fn rate<'a>(calls: impl Iterator<Item = &'a Call>) -> Option<f64> {
-    let (tokens, ns) = total(calls);
+/// Tokens per second; none when no time passed.
+fn rate(total: Option<(u64, u64)>) -> Option<f64> {
+    let (tokens, ns) = total?;
     (tokens > 0 && ns > 0).then(|| tokens as f64 / ns as f64 * 1e9)
 }
 

@@ -79,6 +79,26 @@ Examples:
   ggufbench gate out/20260131-020000-nightly --promote
   ggufbench gate out/20260201-020000-nightly --rerun --keep";
 
+/// Below `import --help`.
+pub const IMPORT: &str = "\
+The samples of a test are repetitions of one process. What the other program did not record is n/a. SQL has only means, and each \
+counts as one repetition.
+
+Examples:
+  ggufbench import llama-bench.sqlite
+  ggufbench import batched.jsonl --model smollm2-135m-q4_0 --build-commit abc1234
+  ggufbench import nights.sqlite --each-day --out out/history";
+
+/// Below `export --help`.
+pub const EXPORT: &str = "\
+llama-bench has no batch: cells with several sequences are left out of its forms. A cell is two tests there, pp and tg; the depth of \
+tg counts the prompt.
+
+Examples:
+  ggufbench export out/20260131-120000-run -o sql | sqlite3 llama-bench.sqlite
+  ggufbench export out/20260131-120000-run -o bencher --to bencher.json
+  ggufbench export out/20260131-120000-run -o hgrm --cell '*/b8/*'";
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -100,6 +120,8 @@ mod tests {
             AB,
             COMPARE,
             GATE,
+            IMPORT,
+            EXPORT,
         ] {
             for line in text.lines().filter(|l| l.starts_with("  ggufbench")) {
                 let words = line.split_whitespace().map(OsString::from);

@@ -22,8 +22,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAME[=A,B]")]
     pub axis: Vec<ComparedAxis>,
     /// The metric that is compared.
-    #[arg(long, default_value_t, help = Metric::help())]
-    pub metric: Metric,
+    #[arg(long, help = compared_by())]
+    pub metric: Option<Metric>,
     /// Changes up to this do not matter [default: 3%; of a pair measured until decided, what it was measured for]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub same_within: Option<f64>,
@@ -34,7 +34,7 @@ pub struct CompareArgs {
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens of both sides
     #[arg(long, value_name = "PRICE")]
     pub price: Option<Price>,
-    /// DocumentForm of the table on standard output
+    /// Form of the table on standard output; `md` begins with t/s before and after, for a pull request
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: DocumentForm,
 }
@@ -116,9 +116,12 @@ pub struct GateArgs {
     /// Judge nothing: copy the run into the history and make it the baseline
     #[arg(long, conflicts_with_all = ["baseline", "metric", "rerun", "confirm", "keep", "cell"])]
     pub promote: bool,
-    /// DocumentForm of the verdict on standard output
+    /// Form of the verdict on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: DocumentForm,
+    /// Append the verdict and t/s before and after to this file, as Markdown for a CI page: "$GITHUB_STEP_SUMMARY"
+    #[arg(long, value_name = "FILE", conflicts_with = "promote")]
+    pub summary: Option<PathBuf>,
     /// Engine of the rerun's workers, as for measuring.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
@@ -147,9 +150,15 @@ pub struct GateTrialArgs {
     pub output: DocumentForm,
 }
 
+/// What `--metric` of `compare` says.
+fn compared_by() -> String {
+    let default = "step, or total where a run was imported";
+    format!("{} [default: {default}]", Metric::help())
+}
+
 /// What `--metric` of the gate says.
 fn judged_by() -> String {
-    let default = "step, or request_latency where a run has requests and no cells";
+    let default = "step, or request_latency where a run has requests and no cells, or total where it was imported";
     format!("{} [default: {default}]", Metric::help())
 }
 

@@ -11,10 +11,11 @@ use crate::compare::pair;
 use crate::compare::side::Side;
 use crate::compare::{CompareOptions, Comparison, compare as compare_sides, sides};
 use crate::metric::Metric;
+use crate::plan::Case;
 use crate::price::Price;
 use crate::record::PairSide;
-use crate::record::jsonl::{RecordError, is_pair};
-use crate::report::{self, Document, comparison, outputs};
+use crate::record::jsonl::{RecordError, is_pair, read_header};
+use crate::report::{self, Document, DocumentForm, comparison, outputs, pull_request};
 use crate::streams::note;
 
 /// Prints a comparison. Its verdicts on speed are for reading: the exit code is that of having compared, but for outputs that differ.
@@ -22,6 +23,55 @@ use crate::streams::note;
 /// # Errors
 /// When a record cannot be read, there are no two sides, or standard output is closed.
 pub fn compare(args: &CompareArgs) -> Result<u8> {
+    let metric = metric_of(args)?;
+    let (a, b, options) = sides_of(args, metric)?;
+    if args.check_output {
+        check_outputs(&a, &b)?;
+    }
+    let mut comparison = compare_sides(&a, &b, &options)?;
+    if let Some(price) = &args.price {
+        let (a, b) = energies(args)?;
+        comparison = priced(comparison, (&a, &b), price);
+    }
+    let out = &mut std::io::stdout().lock();
+    let written = match args.output {
+        DocumentForm::Md => {
+            let tests = match args.metric {
+                Some(_) => Vec::new(),
+                None => rates(args)?,
+            };
+            let headers = (&a.header, &b.header);
+            pull_request::print(&comparison, &tests, headers, out)
+        }
+        form => {
+            let data = comparison::Data::of(&comparison);
+            report::print_documents(&documents(&comparison), &data, form, out)
+        }
+    };
+    unless_closed(written)?;
+    Ok(with_outputs(DONE, comparison.outputs.as_ref()))
+}
+
+/// The metric that was asked for, or the usual one. Imported runs have no single steps.
+fn metric_of(args: &CompareArgs) -> Result<Metric> {
+    if let Some(metric) = args.metric {
+        return Ok(metric);
+    }
+    let a = match is_pair(&args.a) {
+        true => args.a.join(PairSide::A.folder()),
+        false => args.a.clone(),
+    };
+    for run in std::iter::once(&a).chain(&args.b) {
+        let header = read_header(run)?;
+        if header.imported.is_some() {
+            return Ok(header.usual_metric());
+        }
+    }
+    Ok(Metric::default())
+}
+
+/// Both sides in a metric, and how they are compared.
+fn sides_of(args: &CompareArgs, metric: Metric) -> Result<(Side, Side, CompareOptions)> {
     let mut options = CompareOptions {
         axes: args.axis.clone(),
         same_within: args.same_within,
@@ -29,16 +79,13 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
     };
     let (a, b) = match &args.b {
         None if is_pair(&args.a) => {
-            let pairing = pair::read(&args.a, args.metric)?;
+            let pairing = pair::read(&args.a, metric)?;
             options.axes.extend(pairing.axes);
             (pairing.a, Some(pairing.b))
         }
-        None => (Side::read(&args.a, args.metric)?, None),
+        None => (Side::read(&args.a, metric)?, None),
         Some(b) => {
-            let (a, b) = (
-                Side::read(&args.a, args.metric)?,
-                Side::read(b, args.metric)?,
-            );
+            let (a, b) = (Side::read(&args.a, metric)?, Side::read(b, metric)?);
             if a.is_paired_with(&b) {
                 options.axes.extend(pair::axes(a.header.pair.as_ref()));
             }
@@ -46,22 +93,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         }
     };
     let (a, b) = sides(&a, b.as_ref(), &mut options)?;
-    let mut comparison = compare_sides(&a, &b, &options)?;
-    if args.check_output {
-        check_outputs(&a, &b)?;
-    }
-    if let Some(price) = &args.price {
-        let (a, b) = energies(args)?;
-        comparison = priced(comparison, (&a, &b), price);
-    }
-    let documents = documents(&comparison);
-    unless_closed(report::print_documents(
-        &documents,
-        &comparison::Data::of(&comparison),
-        args.output,
-        &mut std::io::stdout().lock(),
-    ))?;
-    Ok(with_outputs(DONE, comparison.outputs.as_ref()))
+    Ok((a, b, options))
 }
 
 /// A comparison's tables.
@@ -90,6 +122,34 @@ pub(super) fn with_outputs(code: u8, outputs: Option<&ComparedOutputs>) -> u8 {
         DONE if outputs.is_some_and(ComparedOutputs::any_differs) => FAILED_CELLS,
         other => other,
     }
+}
+
+/// The sides compared by the rates of their tests: of prompts, of generations, and of what was timed as a whole. A rate that no
+/// cell of both sides has is left out.
+fn rates(args: &CompareArgs) -> Result<Vec<Comparison>> {
+    let mut compared: Vec<Comparison> = Vec::new();
+    for metric in [
+        Metric::PrefillTokensPerS,
+        Metric::DecodeTokensPerS,
+        Metric::TotalTokensPerS,
+    ] {
+        let Ok((mut a, b, options)) = sides_of(args, metric) else {
+            continue;
+        };
+        if metric == Metric::TotalTokensPerS {
+            let has_parts = |case: &Case| {
+                compared
+                    .iter()
+                    .flat_map(|c| &c.rows)
+                    .any(|r| r.case == *case)
+            };
+            a.cells.retain(|cell| !has_parts(&cell.key.case));
+        }
+        if !a.cells.is_empty() {
+            compared.extend(compare_sides(&a, &b, &options));
+        }
+    }
+    Ok(compared)
 }
 
 /// Joules per token of both sides, of all their cells.

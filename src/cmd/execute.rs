@@ -151,13 +151,14 @@ pub fn header(
         warnings: machine_warnings(&machine, &engine.system_info, n_threads),
         program,
         machine,
-        timer: TimerFacts::measure(),
+        timer: Some(TimerFacts::measure()),
         engine,
         missing_cpu_features,
         plan: plan.clone(),
         requests: None,
         quality: None,
         pair: None,
+        imported: None,
         n_repeated_lines: 0,
     }
 }
@@ -179,6 +180,11 @@ pub fn check_same_conditions(
     models: &mut [ModelFacts],
     command: &WorkerCommand,
 ) -> Result<(Machine, EngineFacts, BuildInfo)> {
+    ensure!(
+        header.imported.is_none(),
+        "{}: was imported from another program's output; this program cannot measure its cells again",
+        run.display()
+    );
     let (mut engine, program) = prepare::describe(command)?;
     ensure!(
         engine.is_same_build(&header.engine),

@@ -43,6 +43,15 @@ impl Folder {
     /// # Errors
     /// When it cannot be made; nothing is left behind then.
     pub fn create(out: &Path, name: &str) -> Result<Self> {
+        let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
+        Self::create_named(out, &format!("{stamp}-{name}"))
+    }
+
+    /// The same with the whole name, which gets a number where it is taken.
+    ///
+    /// # Errors
+    /// When it cannot be made; nothing is left behind then.
+    pub fn create_named(out: &Path, name: &str) -> Result<Self> {
         let mut folder = Self {
             path: PathBuf::new(),
             made: Vec::new(),
@@ -59,21 +68,20 @@ impl Folder {
         for path in missing.into_iter().rev() {
             self.make(path)?;
         }
-        let stamp = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
         for n in 1..100 {
             let suffix = if n == 1 {
                 String::new()
             } else {
                 format!("-{n}")
             };
-            let path = out.join(format!("{stamp}-{name}{suffix}"));
+            let path = out.join(format!("{name}{suffix}"));
             if !path.exists() {
                 self.make(&path)?;
                 self.path = path;
                 return Ok(());
             }
         }
-        bail!("{}: a hundred runs began in one second", out.display())
+        bail!("{}: a hundred runs are called {name}", out.display())
     }
 
     /// Makes a folder inside it.

@@ -1,5 +1,7 @@
 //! `gate`: the night's verdict, its rerun, and the history it belongs to.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -12,12 +14,14 @@ use crate::compare::pair::{self, Pairing};
 use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
 use crate::gate::drift::{self, LevelChanges};
-use crate::gate::{Baseline, CellVerdict, Confirmation, Rerun, Rule, gate as judge_night};
+use crate::gate::{
+    Baseline, CellVerdict, Confirmation, GateReport, Rerun, Rule, gate as judge_night,
+};
 use crate::metric::Metric;
 use crate::record::PairSide;
 use crate::record::history::{History, Nights};
 use crate::record::jsonl::{RecordError, is_pair, read_header};
-use crate::report::{self, Document, night, outputs};
+use crate::report::{self, Document, night, outputs, pull_request};
 use crate::streams::note;
 use crate::text::quoted;
 
@@ -28,13 +32,7 @@ impl JudgeArgs {
         if let Some(metric) = self.metric {
             return Ok(metric);
         }
-        let header = read_header(run)?;
-        Ok(
-            match header.requests.is_some() && header.plan.cases.is_empty() {
-                true => Metric::RequestLatencyNs,
-                false => Metric::StepNs,
-            },
-        )
+        Ok(read_header(run)?.usual_metric())
     }
 
     /// The rule; `of_pair` is the tolerance that a pair was measured until decided for.
@@ -110,11 +108,41 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         args.output,
         &mut std::io::stdout().lock(),
     ))?;
+    if let Some(file) = &args.summary {
+        append_summary(file, args, &history, &report, &tonight)?;
+    }
     if args.keep {
         let is_slow = |v| matches!(v, CellVerdict::Regression | CellVerdict::Suspected);
         history.add(&args.run, report.cells.iter().any(|c| is_slow(c.verdict)))?;
     }
     Ok(report.verdict.exit_code())
+}
+
+/// Appends the verdict for a CI page to a file. Of decode steps it has tokens per second, as people compare them.
+fn append_summary(
+    file: &Path,
+    args: &GateArgs,
+    history: &History,
+    report: &GateReport,
+    tonight: &Side,
+) -> Result<()> {
+    let shown = match tonight.metric {
+        Metric::StepNs => args.judge.read(&args.run, Metric::DecodeTokensPerS)?,
+        _ => tonight.clone(),
+    };
+    let before = match baseline(args, history, &shown, &[])? {
+        Baseline::Run { run, .. } => vec![*run],
+        Baseline::Nights(nights) => nights,
+    };
+    let text = pull_request::of_night(report, &before, &shown);
+    let failed = || format!("{}: cannot be appended to", file.display());
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .append(true)
+        .create(true)
+        .open(file)
+        .with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)
 }
 
 /// A night of the history.

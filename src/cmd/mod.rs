@@ -6,9 +6,11 @@ mod compare;
 mod devices;
 mod doctor;
 mod execute;
+mod export;
 mod folder;
 mod gate;
 mod gate_trial;
+mod import;
 mod model;
 mod offload;
 mod predict;
@@ -67,6 +69,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Import(args)) => import::import(&args),
+        Some(Command::Export(args)) => export::export(&args),
         Some(Command::Devices(args)) => devices::devices(&args),
         Some(Command::RpcWorker(args)) => rpc_worker::rpc_worker(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),

@@ -43,6 +43,12 @@ pub enum Difference {
         a: String,
         b: String,
     },
+    /// Settings that another program recorded and that are no axis of a cell.
+    Settings {
+        /// Those that the other side lacks or has with another value, as `name=value`.
+        a: Vec<String>,
+        b: Vec<String>,
+    },
     /// Another file under the same model name.
     Model {
         name: String,
@@ -122,6 +128,13 @@ impl Difference {
             let (a, b) = (program(a), program(b));
             found.push(Self::Program { a, b });
         }
+        if let (Some(of_a), Some(of_b)) = (&a.imported, &b.imported)
+            && of_a.settings != of_b.settings
+        {
+            let (a, b) = (&of_a.settings, &of_b.settings);
+            let (a, b) = (entries_apart(a, b), entries_apart(b, a));
+            found.push(Self::Settings { a, b });
+        }
         let mut names: Vec<&str> = Vec::new();
         for case in cases {
             if !names.contains(&case.model.as_str()) {
@@ -159,6 +172,9 @@ fn machine(header: &RunHeader) -> String {
 }
 
 fn program(header: &RunHeader) -> String {
+    if let Some(imported) = &header.imported {
+        return imported.tool.clone();
+    }
     let git = header.program.git.as_ref();
     let git = git.map(|g| format!(" ({g})")).unwrap_or_default();
     format!("ggufbench {}{git}", header.program.version)
@@ -185,14 +201,19 @@ fn features_apart(a: &RunHeader, b: &RunHeader) -> [Vec<String>; 2] {
 
 fn variables_apart(a: &RunHeader, b: &RunHeader) -> [Vec<String>; 2] {
     let (a, b) = (&a.machine.environment.acting, &b.machine.environment.acting);
-    let apart = |these: &BTreeMap<String, String>, those: &BTreeMap<String, String>| {
-        let only = these
-            .iter()
-            .filter(|(name, value)| those.get(*name) != Some(value));
-        only.map(|(name, value)| format!("{name}={value}"))
-            .collect()
-    };
-    [apart(a, b), apart(b, a)]
+    [entries_apart(a, b), entries_apart(b, a)]
+}
+
+/// What the others lack or have with another value, as `name=value`.
+fn entries_apart(
+    these: &BTreeMap<String, String>,
+    those: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let only = these
+        .iter()
+        .filter(|(name, value)| those.get(*name) != Some(value));
+    only.map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// What the engine says of its build, part by part: `CPU : AVX2 = 1 | FMA = 1 |`.
@@ -250,6 +271,13 @@ impl fmt::Display for Difference {
                 )
             }
             Self::Program { a, b } => write!(f, "programs: A {a}, B {b}"),
+            Self::Settings { a, b } => {
+                let list = |set: &[String]| match set {
+                    [] => "nothing more".to_owned(),
+                    set => set.join(" "),
+                };
+                write!(f, "settings: A has {}; B has {}", list(a), list(b))
+            }
             Self::Model { name, a, b } => write!(f, "files of model {name}: A {a}, B {b}"),
             Self::Jobs { names } => write!(
                 f,

@@ -34,6 +34,7 @@ pub fn header(run: &str, cases: &[Case]) -> RunHeader {
         requests: None,
         quality: None,
         pair: None,
+        imported: None,
         n_repeated_lines: 0,
         schema: SCHEMA_VERSION,
         run: run.to_owned(),
@@ -44,11 +45,11 @@ pub fn header(run: &str, cases: &[Case]) -> RunHeader {
             fingerprint: "0123456789abcdef".to_owned(),
             ..Machine::default()
         },
-        timer: TimerFacts {
+        timer: Some(TimerFacts {
             resolution_ns: 1,
             overhead_ns: 1.0,
             readings: 1,
-        },
+        }),
         engine: EngineFacts {
             name: "synthetic".to_owned(),
             version: "1".to_owned(),
@@ -122,6 +123,7 @@ pub fn line(
         usage: Default::default(),
         warnings: is_disturbed.then_some(neighbour).into_iter().collect(),
         calls: vec![call; 3],
+        totals: Vec::new(),
     }))
 }
 

@@ -265,6 +265,8 @@ fn row(metric: Metric, a: &Samples, b: &Samples) -> ComparedCell {
         case_id_b: b.key.name(),
         a: a.median().unwrap_or(f64::NAN),
         b: b.median().unwrap_or(f64::NAN),
+        mean_a: a.mean().unwrap_or(f64::NAN),
+        mean_b: b.mean().unwrap_or(f64::NAN),
         n_processes_a: logs_a.len(),
         n_processes_b: logs_b.len(),
         slowdown: None,

@@ -125,7 +125,7 @@ impl Side {
                 _ => return,
             };
             let energy = r.usage.energy_of(EnergySource::of(&r.case));
-            let Some(value) = metric.of(&r.case, &r.calls, energy) else {
+            let Some(value) = metric.of_repetition(&r.timed(energy)) else {
                 return;
             };
             if !cells.contains_key(&r.case) {

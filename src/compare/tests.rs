@@ -170,6 +170,37 @@ fn what_else_differs_is_named() {
     assert_eq!(texts.len(), 4);
 }
 
+#[test]
+fn settings_of_other_programs_that_differ_are_named() {
+    use crate::record::imported::Imported;
+    let cases = batches(&[1]);
+    let of = |poll: &str| {
+        let mut header = header("a", &cases);
+        header.imported = Some(Imported {
+            tool: "llama-bench".to_owned(),
+            settings: [("poll", poll), ("repack", "1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Imported::default()
+        });
+        header
+    };
+    let said = |a: &RunHeader, b: &RunHeader| -> Vec<String> {
+        let found = Difference::between(a, b, &cases);
+        found.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(said(&of("50"), &of("50")), [""; 0]);
+    assert_eq!(
+        said(&of("50"), &of("0")),
+        ["settings: A has poll=50; B has poll=0"]
+    );
+    let own = said(&header("b", &cases), &of("0"));
+    assert!(
+        own.len() == 1 && own[0].ends_with(", B llama-bench"),
+        "{own:?}"
+    );
+}
+
 /// The sides of a pair that was measured until decided, with steps by pair.
 fn pair_of(steps_b: &[u64], tolerance: Option<f64>) -> [Side; 2] {
     use crate::record::{Pair, PairSide};

@@ -51,6 +51,17 @@ pub struct Call {
     pub sample_ns: u64,
 }
 
+/// The time that a phase of a repetition took, where its calls were not timed one by one: other programs record only that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseTotal {
+    /// What it was for; mixed where prompt and generated tokens have one common time.
+    pub phase: Phase,
+    /// Tokens of all sequences.
+    pub n_tokens: u64,
+    /// The whole time.
+    pub ns: u64,
+}
+
 impl Call {
     /// The engine's part: submit and wait.
     pub fn engine_ns(&self) -> u64 {

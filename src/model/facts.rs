@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generative::language_model;
 use super::gguf::{Gguf, TensorInfo};
-use super::names::model_name;
+use super::names::file_model_name;
 use super::parts::{Headers, ModelFile};
 use super::sums::{Matrices, TensorSums};
 use super::{
@@ -172,7 +172,7 @@ impl ModelFacts {
         let memory = sequence_memory::read(gguf, &arch, u64::from(n_layer), u64::from(n_embd));
         let sums = TensorSums::of(tensors, n_layer);
         Ok(Self {
-            name: model_name(path),
+            name: file_model_name(path),
             path: path.to_owned(),
             file_bytes,
             n_parts: narrow(n_parts).unwrap_or(u32::MAX),

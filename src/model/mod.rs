@@ -42,6 +42,7 @@ pub use file_type::FileType;
 pub(crate) use gguf::tensor_type_of;
 pub use hash::sha256_file;
 pub use log_capture::LogCapture;
+pub(crate) use names::file_model_name;
 pub use names::sanitize_name;
 pub(crate) use parts::ModelFile;
 pub(crate) use sequence_memory::SlidingLayers;

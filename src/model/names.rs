@@ -26,7 +26,8 @@ pub fn sanitize_name(text: &str) -> String {
     }
 }
 
-pub(super) fn model_name(path: &Path) -> String {
+/// The name of the model in a file of this name.
+pub(crate) fn file_model_name(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     sanitize_name(split_suffix(&stem).map_or(&*stem, |(base, ..)| base))
 }

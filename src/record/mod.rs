@@ -7,6 +7,7 @@
 
 pub(crate) mod ceilings;
 pub(crate) mod history;
+pub mod imported;
 pub mod jsonl;
 pub(crate) mod newest;
 pub mod output;
@@ -23,10 +24,12 @@ use crate::engine::{EngineFacts, GpuMemory};
 use crate::host::HostWarning;
 use crate::host::Machine;
 use crate::host::TimerFacts;
-use crate::host::usage::{UsageDelta, UsageSummary};
-use crate::measure::Call;
+use crate::host::usage::{PhaseEnergy, UsageDelta, UsageSummary};
 use crate::measure::steady::Steadiness;
+use crate::measure::{Call, PhaseTotal};
+use crate::metric::{Metric, TimedRepetition};
 use crate::plan::{Case, CaseId, LoadKey, Plan};
+use imported::Imported;
 use output::OutputLine;
 use quality::{ChunkLine, QualityLine, QualityPlan};
 use requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
@@ -77,8 +80,9 @@ pub struct RunHeader {
     pub program: BuildInfo,
     /// The machine.
     pub machine: Machine,
-    /// Resolution and cost of the clock.
-    pub timer: TimerFacts,
+    /// Resolution and cost of the clock; none where another program measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerFacts>,
     /// The engine.
     pub engine: EngineFacts,
     /// CPU features that the machine has and the engine has kernels for but was built without.
@@ -96,6 +100,9 @@ pub struct RunHeader {
     /// The run it was measured in turns with; none for a run by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<Pair>,
+    /// The program that measured the figures, where it was another one; none of a run that this program measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// Lines that stand in the record again, and were left out when it was read. Not written.
     #[serde(skip)]
     pub n_repeated_lines: u32,
@@ -105,6 +112,17 @@ impl RunHeader {
     /// The instant it started, whatever the zone it was written in; none where it does not say.
     pub fn started(&self) -> Option<jiff::Timestamp> {
         self.started_at.parse().ok()
+    }
+
+    /// The metric by which the run is compared and judged unless another one is named: of cells a decode step, of requests
+    /// alone their latency, the only one of their metrics that every job has. Other programs record no single steps, but
+    /// always the time of a whole test.
+    pub(crate) fn usual_metric(&self) -> Metric {
+        match self.requests.is_some() && self.plan.cases.is_empty() {
+            true => Metric::RequestLatencyNs,
+            false if self.imported.is_some() => Metric::TotalTokensPerS,
+            false => Metric::StepNs,
+        }
     }
 }
 
@@ -196,6 +214,21 @@ pub struct Repetition {
     pub warnings: Vec<HostWarning>,
     /// Every decode call, in order.
     pub calls: Vec<Call>,
+    /// The times of phases whose calls were not timed one by one; empty unless another program measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub totals: Vec<PhaseTotal>,
+}
+
+impl Repetition {
+    /// What metrics see of it; `energy` is that of the device that computes.
+    pub(crate) fn timed(&self, energy: Option<PhaseEnergy>) -> TimedRepetition<'_> {
+        TimedRepetition {
+            case: &self.case,
+            calls: &self.calls,
+            totals: &self.totals,
+            energy,
+        }
+    }
 }
 
 /// What became of a cell in one process.

@@ -6,6 +6,7 @@ use super::view::RunView;
 use crate::engine::Device;
 use crate::model::ModelFacts;
 use crate::plan::Case;
+use crate::record::imported::ImportedModel;
 use crate::units;
 
 /// The most columns of a line, before it is wrapped.
@@ -72,9 +73,16 @@ fn machine(view: &RunView) -> String {
             .as_ref()
             .map(|c| format!("in {c}")),
     ];
-    let gpus = accelerators(view);
+    let gpus = accelerators(view).into_iter().chain(imported_gpus(view));
     let parts: Vec<String> = parts.into_iter().flatten().chain(gpus).collect();
     parts.join(", ")
+}
+
+/// The GPUs that another program named.
+fn imported_gpus(view: &RunView) -> impl Iterator<Item = String> {
+    let devices = view.header.machine.gpus.devices.iter();
+    let is_imported = view.header.imported.is_some();
+    devices.filter_map(move |gpu| gpu.name.clone().filter(|_| is_imported))
 }
 
 /// What the engine computes on besides the CPU.
@@ -94,6 +102,9 @@ fn engine(view: &RunView) -> String {
 
 /// This program, as the run's machine had it.
 pub fn program(view: &RunView) -> String {
+    if let Some(imported) = &view.header.imported {
+        return format!("measured by {}", imported.tool);
+    }
     let program = &view.header.program;
     let git = program.git.as_ref();
     let git = git.map_or_else(String::new, |git| format!(" ({git})"));
@@ -102,8 +113,22 @@ pub fn program(view: &RunView) -> String {
 
 /// A model's name, and its type and size where the record has them.
 pub fn model_line(view: &RunView, name: &str) -> String {
-    let facts = view.model(name).map(facts).unwrap_or_default();
+    let imported = view.header.imported.as_ref();
+    let imported = imported.and_then(|of| imported_facts(of.model(name)?));
+    let facts = view.model(name).map(facts).or(imported);
+    let facts = facts.unwrap_or_default();
     plain(&format!("{name}{facts}"))
+}
+
+/// What another program said of a model.
+fn imported_facts(model: &ImportedModel) -> Option<String> {
+    let parts = [
+        model.description.clone(),
+        model.size_bytes.map(units::bytes),
+        model.n_params.map(|n| format!("{} parameters", count(n))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!(": {}", parts.join(", ")))
 }
 
 fn facts(m: &ModelFacts) -> String {

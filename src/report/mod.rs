@@ -22,6 +22,7 @@ mod notes;
 pub mod outputs;
 pub mod prediction;
 pub mod progress;
+pub mod pull_request;
 mod quality;
 mod requests;
 mod row;

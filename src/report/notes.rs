@@ -65,6 +65,7 @@ impl Notes {
 pub fn run_warnings(view: &RunView) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     match &view.end {
+        None if view.header.imported.is_some() => {}
         None => {
             texts.push("the run has not ended: it is still running, or it was cut off".to_owned())
         }
@@ -78,7 +79,18 @@ pub fn run_warnings(view: &RunView) -> Vec<String> {
         ));
     }
     texts.extend(outputs::wrong_of_run(view));
-    texts.extend(cells::without_p99(view));
+    let imported = view.header.imported.as_ref();
+    match imported {
+        None => texts.extend(cells::without_p99(view)),
+        Some(of) => texts.push(format!(
+            "{} does not record single steps, memory or the machine's other work: what needs them is n/a{}",
+            of.tool,
+            match of.has_means_only {
+                true => "; this file has means over repetitions only, and each counts as one repetition",
+                false => "",
+            }
+        )),
+    }
     for warning in &view.header.warnings {
         let text = brief(&warning.to_string(), NOTE_COLUMNS);
         if !texts.contains(&text) {

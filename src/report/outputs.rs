@@ -62,7 +62,7 @@ pub fn document(outputs: &ComparedOutputs, names: SideNames) -> Document {
         .words("verdict", |r| r.verdict.in_full())
         .table();
     Document::new("Output", table)
-        .all_below(wrong(outputs, names))
+        .all_below(wrong(outputs, names).map(|text| Note::new("WRONG", text).tone(Tone::Failure)))
         .below("", LEGEND)
 }
 
@@ -74,18 +74,13 @@ fn what(row: &OutputComparison, [a, b]: SideNames) -> String {
     }
 }
 
-fn wrong(outputs: &ComparedOutputs, names: SideNames) -> impl Iterator<Item = Note> {
+/// What differs by more than rounding explains, in sentences.
+pub fn wrong(outputs: &ComparedOutputs, names: SideNames) -> impl Iterator<Item = String> {
     let texts = outputs
         .rows
         .iter()
         .filter_map(move |r| wrong_text(r, names));
-    texts.map(|text| {
-        Note::new(
-            "WRONG",
-            text + ". This is a regression, whatever the speed is",
-        )
-        .tone(Tone::Failure)
-    })
+    texts.map(|text| text + ". This is a regression, whatever the speed is")
 }
 
 /// What a difference means.

@@ -327,7 +327,7 @@ fn the_schema_refuses_lines_that_lack_or_rename_a_key() {
                 let at = at.expect("was there");
                 let taken = at.remove(key).expect("was there");
                 // What records of cells, servers, and earlier programs do not have.
-                let may_lack = matches!(key.as_str(), "requests" | "usage" | "sampled")
+                let may_lack = matches!(key.as_str(), "requests" | "usage" | "sampled" | "timer")
                     && pointer.is_empty()
                     && value["kind"] != "repetition"
                     || pointer == "/requests" && key == "replicates"

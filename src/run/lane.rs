@@ -348,6 +348,7 @@ impl Lane<'_> {
             warnings: noise_warnings(&usage),
             usage,
             calls,
+            totals: Vec::new(),
         };
         visit.n_repetitions += 1;
         visit

@@ -256,13 +256,13 @@ impl CellLines {
     fn note_repetition(&mut self, r: Repetition) {
         self.steps.note(r.worker, &r.calls);
         self.n_repetitions = self.n_repetitions.saturating_add(1);
-        self.repetitions.extend(RepetitionTime::of(&r.calls));
+        self.repetitions.extend(RepetitionTime::of(&r));
         let process = self.processes.entry(r.worker).or_default();
         process.replicate = r.replicate;
         let energy = r.usage.energy_of(EnergySource::of(&r.case));
         for &metric in Metric::ALL {
             let values = process.figures.entry(metric).or_default();
-            values.extend(metric.measured(&r.case, &r.calls, energy));
+            values.extend(metric.measured_of(&r.timed(energy)));
         }
         self.usage.note_repetition(&r.usage, &r.calls);
         // The memory held just after it. The kernel's own peak would count the cells that the worker

@@ -90,6 +90,7 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
         requests: None,
         quality: None,
         pair: None,
+        imported: None,
         n_repeated_lines: 0,
         schema: SCHEMA_VERSION,
         run: "20261122-234501-quick".to_owned(),
@@ -101,11 +102,11 @@ pub fn header(models: &[&str], cases: Vec<Case>) -> RunHeader {
             ..BuildInfo::current()
         },
         machine,
-        timer: TimerFacts {
+        timer: Some(TimerFacts {
             resolution_ns: 20,
             overhead_ns: 21.5,
             readings: 10_200,
-        },
+        }),
         engine: EngineFacts {
             name: "llama.cpp".to_owned(),
             version: "llama-cpp-sys-2 0.1.161".to_owned(),
@@ -185,6 +186,7 @@ pub fn repetition(case: &Case, process: u32, number: u32, calls: Vec<Call>) -> R
         },
         warnings: Vec::new(),
         calls,
+        totals: Vec::new(),
     }
 }
 

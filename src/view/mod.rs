@@ -14,6 +14,7 @@ pub(crate) mod quality;
 mod repetition;
 pub(crate) mod requests;
 mod steps;
+mod test_part;
 pub(crate) mod usage;
 mod warning;
 
@@ -34,6 +35,7 @@ pub(crate) use quality::{QualityCellView, QualityView};
 pub(crate) use repetition::RepetitionTime;
 pub(crate) use requests::RequestsView;
 pub(crate) use steps::Steps;
+pub(crate) use test_part::TestPart;
 pub(crate) use usage::CellUsage;
 pub(crate) use warning::{CellWarning, CountOf};
 
@@ -116,6 +118,9 @@ impl RunView {
 
     /// Whether resuming the run would have something to do.
     pub fn can_be_resumed(&self) -> bool {
+        if self.header.imported.is_some() {
+            return false;
+        }
         self.cells.iter().any(|c| {
             c.outcome.can_be_resumed()
                 || (c.outcome == CellOutcome::Measured && c.n_replicates < c.planned_replicates)

@@ -15,7 +15,16 @@ use crate::view::{CellView, RunView};
 /// What [`lead`](super::lead) says at length: which file and batch, within which limits, what bounds it, how sure.
 pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> {
     let Some(without) = choice::for_all(view, None) else {
-        return vec![Answer::new("result", "no cell was measured")];
+        let result = match &view.header.imported {
+            Some(imported) if view.any_measured() => {
+                format!(
+                    "no choice of a file and a batch, as {} does not time single steps",
+                    imported.tool
+                )
+            }
+            _ => "no cell was measured".to_owned(),
+        };
+        return vec![Answer::new("result", result)];
     };
     let mut answers = Vec::new();
     answers.extend(slo.map(|slo| Answer::new("limits", within_limits(view, slo).claim)));

@@ -67,6 +67,23 @@ fn without_limits(choice: &CellChoice<'_>) -> String {
 }
 
 fn nothing_measured(view: &RunView) -> Finding {
+    if let Some(imported) = view
+        .header
+        .imported
+        .as_ref()
+        .filter(|_| view.any_measured())
+    {
+        let rate = |c: &CellView| {
+            let rate = units::significant(c.value(Metric::TotalTokensPerS)?);
+            Some(format!("{}: {rate} tokens/s.", short(c.case_id.as_str())))
+        };
+        let rates = view.cells.iter().filter_map(rate).take(5);
+        let claim = format!(
+            "Undetermined: {} does not time single steps, by which files and batch sizes are chosen.",
+            imported.tool
+        );
+        return Finding::new("Which file and batch size?", claim, Sure::Undetermined).with(rates);
+    }
     let cells = view.cells.iter().take(5).map(|c| {
         let name = short(c.case_id.as_str());
         format!("{name}: {}.", short(&c.outcome_detail))

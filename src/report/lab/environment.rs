@@ -132,6 +132,14 @@ fn software(view: &RunView) -> Table {
 }
 
 fn models(view: &RunView) -> Table {
+    if let Some(imported) = &view.header.imported {
+        return Table::of(&imported.models)
+            .words("model", |m| short(&m.name))
+            .words("described as", |m| m.description.clone())
+            .numbers("size", |m| m.size_bytes.map(units::bytes))
+            .numbers("parameters", |m| m.n_params.map(count))
+            .table();
+    }
     Table::of(&view.header.plan.models)
         .words("model", |m| short(&m.name))
         .words("type", |m| short(&m.file_type))
@@ -196,8 +204,15 @@ pub(super) fn raw(view: &RunView) -> Vec<Block> {
         folded("Machine", json(serde_json::to_string_pretty(&h.machine))),
         folded("Engine", json(serde_json::to_string_pretty(&h.engine))),
         folded("Program", json(serde_json::to_string_pretty(&h.program))),
-        folded("Clock", json(serde_json::to_string_pretty(&h.timer))),
-        folded("Models", json(serde_json::to_string_pretty(&h.plan.models))),
     ]);
+    let clock = h.timer.iter();
+    blocks.extend(clock.map(|timer| folded("Clock", json(serde_json::to_string_pretty(timer)))));
+    let imported = h.imported.iter();
+    blocks
+        .extend(imported.map(|of| folded("Imported from", json(serde_json::to_string_pretty(of)))));
+    blocks.extend([folded(
+        "Models",
+        json(serde_json::to_string_pretty(&h.plan.models)),
+    )]);
     blocks
 }

@@ -91,6 +91,11 @@ impl Lab {
     pub fn of(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Self {
         let mut sections = evidence(view, theory);
         sections.extend(conclusion(view, theory));
+        if view.header.imported.is_some() {
+            // The other sections are about single steps, or about what this machine could measure next.
+            let has_figures = ["environment", "results", "precision", "trouble", "raw"];
+            sections.retain(|section| has_figures.contains(&section.id));
+        }
         // A part that a run of this kind does not have leaves no heading behind.
         sections.retain(|section| !section.blocks.is_empty());
         Self {
@@ -235,8 +240,12 @@ fn opportunities(view: &RunView) -> Vec<Block> {
     vec![Block::List(found)]
 }
 
-/// The cell whose settings a command repeats: one that was measured, so that they are known to work.
+/// The cell whose settings a command repeats: one that was measured, so that they are known to work. None of an imported run,
+/// whose models are elsewhere.
 fn template(view: &RunView) -> Option<&Case> {
+    if view.header.imported.is_some() {
+        return None;
+    }
     let measured = view.cells.iter().find(|c| is_measured(c));
     Some(&measured.or_else(|| view.cells.first())?.case)
 }

@@ -27,6 +27,7 @@ pub(super) fn blocks(view: &RunView, theory: &Theory) -> Vec<Block> {
     ];
     match Block::figures(figures) {
         Some(figures) => blocks.push(figures),
+        None if view.header.imported.is_some() => {}
         None => blocks.push(super::missing(
             view,
             "Plots against the batch need two batch sizes.",

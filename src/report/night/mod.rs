@@ -65,7 +65,7 @@ fn table(report: &GateReport) -> Table {
 }
 
 /// A cell's verdict with its reason, in full and in short.
-fn verdicts(cell: &CellResult, units: [&str; 2]) -> [String; 2] {
+pub(super) fn verdicts(cell: &CellResult, units: [&str; 2]) -> [String; 2] {
     let reasons = match (cell.doubt, cell.more_processes) {
         (Some(Doubt::NotSeenAgain), _) => ["(not seen again)", "(once)"].map(str::to_owned),
         (Some(Doubt::NotMeasuredAgain), _) => {

@@ -40,7 +40,9 @@ impl CellLines {
             warnings.push(CellWarning::GpuThrottled { reasons, processes });
         }
         let n_steps = self.steps.count();
-        if let Some(needed) = min_samples_for(0.99).filter(|needed| n_steps < *needed) {
+        // Without any step single steps were not timed, and more of them would not be either.
+        let few = |needed: &u64| (1..*needed).contains(&n_steps);
+        if let Some(needed) = min_samples_for(0.99).filter(few) {
             warnings.push(CellWarning::FewSteps { n_steps, needed });
         }
         if steps.max_at_boundary() == Some(true) {
@@ -84,7 +86,7 @@ impl CellLines {
         }
         if self.n_repetitions == 1 {
             warnings.push(CellWarning::SingleRepetition);
-        } else if planned == 1 {
+        } else if planned == 1 && self.processes.len() <= 1 {
             warnings.push(CellWarning::OneProcess);
         }
     }

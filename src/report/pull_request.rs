@@ -1,0 +1,274 @@
+//! What a reader of a pull request or of a CI page needs: each test before and after, and what was compared with what. The whole
+//! document follows, folded.
+
+use std::io::{self, Write};
+
+use super::axes;
+use super::comparison::{self, answers, range};
+use super::night;
+use super::outputs::{self, SideNames};
+use super::table::markdown::{escaped, labelled};
+use super::table::{Document, Table};
+use crate::compare::output::ComparedOutputs;
+use crate::compare::samples::CellKey;
+use crate::compare::side::Side;
+use crate::compare::{ComparedCell, Comparison};
+use crate::gate::{CellResult, GateReport};
+use crate::metric::Metric;
+use crate::plan::Case;
+use crate::record::RunHeader;
+use crate::stats::{Interval, summary};
+use crate::text::document;
+use crate::units::signed_percent;
+use crate::view::TestPart;
+
+/// A test on both sides.
+struct SummaryRow {
+    case: Case,
+    test: String,
+    before: Option<String>,
+    after: Option<String>,
+    change: Option<f64>,
+    interval: Option<Interval>,
+    verdict: String,
+}
+
+/// Axes that the test's name has.
+const NAMED: [&str; 4] = ["n_seq", "n_prompt", "n_gen", "n_depth"];
+
+/// Writes a comparison: the rates of its tests, or the compared metric where there are none, and the comparison itself folded.
+///
+/// # Errors
+/// The writer's.
+pub fn print(
+    compared: &Comparison,
+    tests: &[Comparison],
+    (before, after): (&RunHeader, &RunHeader),
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let by = if tests.is_empty() {
+        std::slice::from_ref(compared)
+    } else {
+        tests
+    };
+    let mut text = format!(
+        "# {} against {}\n\n",
+        escaped(&compared.b),
+        escaped(&compared.a)
+    );
+    let metric = by.first().map_or(compared.metric, |c| c.metric);
+    text += &table(&rows(by), metric).markdown();
+    text += "\n";
+    text += &labelled(
+        "before",
+        &format!("{}: {}", compared.a, measured_by(before)),
+    );
+    text += &labelled("after", &format!("{}: {}", compared.b, measured_by(after)));
+    text += &labelled("change", &changes(metric));
+    for difference in &compared.differences {
+        text += &labelled("differ", &difference.to_string());
+    }
+    for said in answers(compared) {
+        text += &labelled(&format!("answer by {}", compared.metric), &said);
+    }
+    if let Some(found) = &compared.outputs {
+        text += &of_outputs(found, ["A", "B"]);
+    }
+    text += &folded(
+        "Intervals, and how they were computed",
+        &comparison::document(compared),
+    );
+    out.write_all(document(&text).as_bytes())?;
+    out.flush()
+}
+
+/// What is wrong with the outputs of both sides, and their table folded.
+fn of_outputs(found: &ComparedOutputs, names: SideNames) -> String {
+    let wrong = outputs::wrong(found, names);
+    let wrong = wrong.map(|text| labelled("WRONG", &text));
+    wrong.collect::<String>() + &folded("Output of both sides", &outputs::document(found, names))
+}
+
+/// A night's verdict; `before` and `after` are its sides in the metric that is shown.
+pub fn of_night(report: &GateReport, before: &[Side], after: &Side) -> String {
+    let verdict = report.verdict.word();
+    let mut text = format!("# {}: {}\n\n", escaped(&report.run), escaped(verdict));
+    let rows: Vec<SummaryRow> = report
+        .cells
+        .iter()
+        .map(|c| night_row(c, before, after))
+        .collect();
+    text += &table(&rows, after.metric).markdown();
+    text += "\n";
+    if let Some(newest) = before.first() {
+        let label = match before.len() {
+            1 => newest.label.clone(),
+            n => format!("median of {n} nights, the newest {}", newest.label),
+        };
+        text += &labelled(
+            "before",
+            &format!("{label}: {}", measured_by(&newest.header)),
+        );
+    }
+    text += &labelled(
+        "after",
+        &format!("{}: {}", report.run, measured_by(&after.header)),
+    );
+    text += &labelled("change", &changes(after.metric));
+    for difference in &report.differences {
+        text += &labelled("differ", &difference.to_string());
+    }
+    for cell in &report.missing {
+        text += &labelled("not measured", cell.as_str());
+    }
+    if let Some(found) = &report.outputs {
+        text += &of_outputs(found, ["baseline", "tonight"]);
+    }
+    text += &folded("The verdict in full", &night::document(report));
+    document(&text)
+}
+
+fn changes(metric: Metric) -> String {
+    match metric.unit() {
+        "tokens/s" => {
+            "of t/s; more is faster. A verdict is about the time that the same work takes"
+                .to_owned()
+        }
+        _ => format!(
+            "{}; {}",
+            metric.words().heading,
+            metric.words().how_much("after")
+        ),
+    }
+}
+
+/// The engine and the program of a side.
+fn measured_by(header: &RunHeader) -> String {
+    let (engine, program) = (&header.engine, &header.program);
+    let mut by = format!("{} {}", engine.name, engine.version);
+    if let Some(imported) = &header.imported {
+        return format!("{by}, measured by {}", imported.tool);
+    }
+    if let Some(number) = program.llama_cpp_build {
+        by += &format!(", b{number}");
+    }
+    if let Some(commit) = &program.llama_cpp_commit {
+        by += &format!(", commit {commit}");
+    }
+    let git = program.git.as_ref().map(|git| format!(" ({git})"));
+    by + &format!(", ggufbench {}{}", program.version, git.unwrap_or_default())
+}
+
+/// A document without its title, behind a line that unfolds it.
+fn folded(summary: &str, whole: &Document) -> String {
+    let text = whole.markdown();
+    let text = text.split_once('\n').map_or("", |(_, rest)| rest);
+    format!("\n<details>\n<summary>{summary}</summary>\n{text}\n</details>\n")
+}
+
+/// The tests of one cell stand together.
+fn rows(compared: &[Comparison]) -> Vec<SummaryRow> {
+    let mut rows: Vec<(usize, SummaryRow)> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
+    for comparison in compared {
+        for cell in &comparison.rows {
+            let at = cases.iter().position(|case| *case == cell.case);
+            let at = at.unwrap_or_else(|| {
+                cases.push(cell.case.clone());
+                cases.len() - 1
+            });
+            rows.push((at, row(comparison, cell)));
+        }
+    }
+    rows.sort_by_key(|(at, _)| *at);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn row(c: &Comparison, cell: &ComparedCell) -> SummaryRow {
+    let of_pairs = cell.pairs.map(|pairs| pairs.estimate.exp_m1());
+    // Where too few processes give no interval, the values still differ by something.
+    let plain = (c.metric.log_time(cell.b) - c.metric.log_time(cell.a)).exp_m1();
+    let slowdown = cell
+        .slowdown
+        .map(|s| s.estimate)
+        .or(of_pairs)
+        .unwrap_or(plain);
+    SummaryRow {
+        test: test_name(c.metric, &cell.case, cell.job.as_deref()),
+        case: cell.case.clone(),
+        before: Some(c.metric.show(cell.a)),
+        after: Some(c.metric.show(cell.b)),
+        change: Some(change(c.metric, slowdown)).filter(|v| v.is_finite()),
+        interval: cell.slowdown.map(|s| changes_of(c.metric, s)),
+        verdict: cell.verdict.in_full(c.metric, c.same_within),
+    }
+}
+
+fn night_row(cell: &CellResult, before: &[Side], after: &Side) -> SummaryRow {
+    let metric = after.metric;
+    let median = |side: &Side| side.cell(&cell.key)?.median();
+    let nights: Vec<f64> = before.iter().filter_map(median).collect();
+    let of_pairs = cell.pairs.map(|pairs| pairs.estimate.exp_m1());
+    let slowdown = cell.slowdown.map(|s| s.estimate).or(of_pairs);
+    SummaryRow {
+        test: test_name(metric, &cell.key.case, job_of(&cell.key).as_deref()),
+        case: cell.key.case.clone(),
+        before: summary::median(&nights).map(|v| metric.show(v)),
+        after: median(after).map(|v| metric.show(v)),
+        change: slowdown.map(|s| change(metric, s)),
+        interval: cell.slowdown.map(|s| changes_of(metric, s)),
+        verdict: night::verdicts(cell, metric.sample_unit())[0].clone(),
+    }
+}
+
+fn job_of(key: &CellKey) -> Option<String> {
+    key.job.as_ref().map(ToString::to_string)
+}
+
+fn test_name(metric: Metric, case: &Case, job: Option<&str>) -> String {
+    match job {
+        Some(job) => job.to_owned(),
+        None if metric.is_of_quality() => case.id().to_string(),
+        None => TestPart::of(metric, case).test_name(case),
+    }
+}
+
+/// The change of a value whose time changed so: rates fall as times rise.
+fn change(metric: Metric, slowdown: f64) -> f64 {
+    match metric.unit() {
+        "tokens/s" => (1.0 + slowdown).recip() - 1.0,
+        _ => slowdown,
+    }
+}
+
+fn changes_of(metric: Metric, slowdown: Interval) -> Interval {
+    let of = slowdown.map(|s| change(metric, s));
+    Interval {
+        lo: of.lo.min(of.hi),
+        hi: of.lo.max(of.hi),
+        ..of
+    }
+}
+
+fn table(rows: &[SummaryRow], metric: Metric) -> Table {
+    let cases: Vec<&Case> = rows.iter().map(|row| &row.case).collect();
+    let value = match metric.unit() {
+        "tokens/s" => "t/s".to_owned(),
+        _ => metric.name().replace('_', " "),
+    };
+    let mut table = Table::of(rows)
+        .words("model", |row| row.case.model.clone())
+        .words("test", |row| row.test.clone());
+    let is_extra = |axis: &crate::plan::Axis| !NAMED.contains(&axis.words.field);
+    for axis in axes::columns(&cases).into_iter().filter(is_extra) {
+        table = table.numbers(axis.heading(), move |row| axis.value(&row.case));
+    }
+    table
+        .numbers(format!("{value} before"), |row| row.before.clone())
+        .numbers(format!("{value} after"), |row| row.after.clone())
+        .numbers("change", |row| row.change.map(signed_percent))
+        .numbers("95% interval", |row| row.interval.as_ref().map(range))
+        .why("an interval needs at least two processes on each side")
+        .words("verdict", |row| row.verdict.clone())
+        .table()
+}
