@@ -78,6 +78,16 @@ is_in_doubt() {
 # The program of the promoted night, if it was kept.
 old_program() { [ -z "$(pinned)" ] || printf '%s' "$history/$(pinned)/ggufbench"; }
 
+# Whether tonight's program is the promoted one, with its plug-ins.
+is_promoted_program() {
+    local old file
+    old=$(dirname "$(old_program)")
+    cmp -s "$program" "$(old_program)" || return 1
+    for file in "$(dirname "$program")"/lib*ggml* "$(dirname "$program")"/lib*llama* "$old"/lib*; do
+        [ ! -f "$file" ] || cmp -s "$(dirname "$program")/${file##*/}" "$old/${file##*/}" || return 1
+    done
+}
+
 # The name of a record, and lines of its `report`.
 name_of() { "$program" report "$1" -o jsonl | sed -n '1s/^{"run":"\([^"]*\)".*/\1/p'; }
 fact() { "$program" report "$1" -o md 2>/dev/null | sed -n "s/^- \*\*$2\*\*: //p" || true; }

@@ -26,7 +26,7 @@ mod suggested;
 pub use axes::{AxisArgs, PredictedAxes};
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
-pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs};
+pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs, TrendArgs};
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use quality::QualityArgs;
@@ -186,6 +186,9 @@ pub enum Command {
     /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
     #[command(after_help = examples::GATE)]
     Gate(Box<GateArgs>),
+    /// Show a history by night: each cell's median, changes of level, builds and machine changes, as a page and a picture
+    #[command(after_help = examples::TREND)]
+    Trend(TrendArgs),
     /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
     Devices(DevicesArgs),
     /// Offer this machine's devices to another machine's --rpc, by llama.cpp's own protocol

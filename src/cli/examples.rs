@@ -79,6 +79,13 @@ Examples:
   ggufbench gate out/20260131-020000-nightly --promote
   ggufbench gate out/20260201-020000-nightly --rerun --keep";
 
+/// Below `trend --help`.
+pub const TREND: &str = "\
+Examples:
+  ggufbench trend
+  ggufbench trend out/history --last 60 --to mail/
+  ggufbench trend out/history -o json --no-report";
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -100,6 +107,7 @@ mod tests {
             AB,
             COMPARE,
             GATE,
+            TREND,
         ] {
             for line in text.lines().filter(|l| l.starts_with("  ggufbench")) {
                 let words = line.split_whitespace().map(OsString::from);

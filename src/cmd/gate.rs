@@ -1,6 +1,7 @@
 //! `gate`: the night's verdict, its rerun, and the history it belongs to.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,12 +14,14 @@ use crate::compare::side::Side;
 use crate::gate::drift::{self, LevelChanges};
 use crate::gate::{Baseline, CellVerdict, Confirmation, Rerun, Rule, gate as judge_night};
 use crate::metric::Metric;
-use crate::record::PairSide;
+use crate::plan::protocol::duration;
 use crate::record::history::{History, Nights};
 use crate::record::jsonl::{RecordError, is_pair, read_header};
+use crate::record::{PairSide, RunHeader};
 use crate::report::{self, night};
 use crate::streams::note;
 use crate::text::quoted;
+use crate::units::nanoseconds;
 
 impl JudgeArgs {
     /// The metric by which a run is judged. Unless one is named it is a decode step where the run has cells, else the latency of
@@ -27,13 +30,7 @@ impl JudgeArgs {
         if let Some(metric) = self.metric {
             return Ok(metric);
         }
-        let header = read_header(run)?;
-        Ok(
-            match header.requests.is_some() && header.plan.cases.is_empty() {
-                true => Metric::RequestLatencyNs,
-                false => Metric::StepNs,
-            },
-        )
+        Ok(default_metric(&read_header(run)?))
     }
 
     /// The rule; `of_pair` is the tolerance that a pair was measured until decided for.
@@ -57,6 +54,14 @@ impl JudgeArgs {
     }
 }
 
+/// The metric of a run where none is named.
+pub(super) fn default_metric(header: &RunHeader) -> Metric {
+    match header.requests.is_some() && header.plan.cases.is_empty() {
+        true => Metric::RequestLatencyNs,
+        false => Metric::StepNs,
+    }
+}
+
 /// Judges a night, or makes it the baseline.
 ///
 /// # Errors
@@ -69,6 +74,9 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         return Ok(DONE);
     }
     let judge = &args.judge;
+    // A wrong one must not be noticed after the first measurement.
+    let budget = args.budget.as_deref();
+    let budget = budget.map(|text| duration("budget", text)).transpose()?;
     let tonight = judge.read(&args.run, judge.metric_of(&args.run)?)?;
     has_values(&tonight)?;
     ensure!(
@@ -83,7 +91,8 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     let nights = nights(args, &history, &tonight);
     let baseline = baseline(args, &history, &tonight, &nights)?;
     let in_turns = baseline.is_paired_with(&tonight);
-    let mut measure_again = |cells: &[CellKey]| again(args, &tonight, in_turns, cells);
+    let mut measure_again =
+        |cells: &[CellKey]| again(args, &with_budget(&tonight, budget), in_turns, cells);
     let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
         true => Some(&mut measure_again),
         false => None,
@@ -104,6 +113,15 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         history.add(&args.run, report.cells.iter().any(|c| is_slow(c.verdict)))?;
     }
     Ok(report.verdict.exit_code())
+}
+
+/// The night with the budget of its rerun, where one is named.
+fn with_budget(tonight: &Side, budget: Option<Duration>) -> Side {
+    let mut tonight = tonight.clone();
+    if let Some(budget) = budget {
+        tonight.header.plan.protocol.budget_ns = Some(nanoseconds(budget));
+    }
+    tonight
 }
 
 /// A night of the history.
@@ -200,7 +218,10 @@ fn again(
         .with_context(|| format!("{}: cannot be found", folder.display()))?;
     let out = whole.parent().unwrap_or(&whole);
     if in_turns && is_pair(out) {
-        let Pairing { a, b, .. } = pair::read(out, metric)?;
+        let Pairing { mut a, mut b, .. } = pair::read(out, metric)?;
+        for side in [&mut a, &mut b] {
+            side.header.plan.protocol.budget_ns = tonight.header.plan.protocol.budget_ns;
+        }
         let beside = out.parent().unwrap_or(out);
         let plan = &tonight.header.plan;
         let wanted: Vec<usize> = (0..plan.cases.len())

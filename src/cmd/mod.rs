@@ -21,6 +21,7 @@ mod requests_plan;
 mod requests_targets;
 mod rpc_worker;
 mod run;
+mod trend;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -67,6 +68,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Ab(args)) => ab::ab(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Trend(args)) => trend::trend(&args),
         Some(Command::Devices(args)) => devices::devices(&args),
         Some(Command::RpcWorker(args)) => rpc_worker::rpc_worker(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),

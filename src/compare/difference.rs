@@ -152,13 +152,13 @@ impl Difference {
     }
 }
 
-fn machine(header: &RunHeader) -> String {
+pub(crate) fn machine(header: &RunHeader) -> String {
     let machine = &header.machine;
     let cpu = machine.cpu.model.as_deref().unwrap_or(&machine.arch);
     format!("{cpu} ({})", machine.fingerprint)
 }
 
-fn program(header: &RunHeader) -> String {
+pub(crate) fn program(header: &RunHeader) -> String {
     let git = header.program.git.as_ref();
     let git = git.map(|g| format!(" ({g})")).unwrap_or_default();
     format!("ggufbench {}{git}", header.program.version)

@@ -19,6 +19,7 @@ pub mod json;
 pub mod lab;
 pub mod night;
 mod notes;
+mod page;
 pub mod prediction;
 pub mod progress;
 mod quality;
@@ -26,6 +27,7 @@ mod requests;
 mod row;
 mod suggest;
 pub mod table;
+pub mod trend;
 pub mod trial;
 
 #[cfg(test)]
