@@ -127,7 +127,7 @@ note_leftovers() {
 # Deletes nights beyond the number to keep. Folders without a date in their name are not deleted.
 prune() {
     local dated='^[0-9]{8}-[0-9]{6}-' keep oldest old=yes name
-    oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
+    oldest=$(nights | tail -n "$keep_history" | sed -n 1p)
     keep=$(pinned)
     for name in $(nights); do
         [ "$name" != "$oldest" ] || old=no
@@ -136,6 +136,7 @@ prune() {
         [ "$name" = "$keep" ] || rm -f "$history/$name/ggufbench" "$history/$name"/lib*
         if [ $old = yes ] && [ "$name" != "$keep" ]; then rm -rf "${history:?}/$name"; fi
     done
+    oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
     [ -n "$oldest" ] || return 0
     for name in "$out"/*-nightly*/; do
         name=$(basename "$name")

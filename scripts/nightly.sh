@@ -11,7 +11,7 @@ usage() {
 usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR GGUFBENCH]
 
   --sweep FILE       the sweep to measure [default: sweeps/nightly.toml of this script's checkout]
-  --budget TIME      wall time of the night, with the confirmation of a regression [default: the sweep's, else 4m]
+  --budget TIME      wall time of the night, with the confirmation of a regression [default: the sweep's, else 5m]
   --tolerance SHARE  the slow-down that is accepted [default: 2%; with --nights the gate's, 3%]
   --promote          make tonight the baseline, whatever the verdict; exit 0
 
@@ -24,7 +24,8 @@ usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR GGUFBENCH]
 
   --out DIR          folder of the runs [default: out]
   --history DIR      folder of earlier nights [default: history, in the folder of the runs]
-  --keep-nights N    number of nights to keep in both folders; the promoted night is always kept [default: 60]
+  --keep-nights N    number of nights to keep in both folders; the promoted night is always kept [default: 60 runs, and the
+                     records of 180 nights in the history]
   --summary FILE     also write the summary to this file; it always goes to standard output
 
   GGUFBENCH          the program [default: target/release/ggufbench of this script's checkout, else on PATH]
@@ -55,7 +56,7 @@ die() {
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 sweep='' requests=no metric='' baseline='' tolerance='' night_sd='' out=out history='' summary='' budget=''
-keep_nights=60 asked_paired=no asked_nights=no promote=no
+keep_nights=60 keep_history=180 asked_paired=no asked_nights=no promote=no
 typed=("$@") in_turns=()
 while [ $# -gt 0 ]; do
     # The same night, with both programs in turns.
@@ -80,7 +81,7 @@ while [ $# -gt 0 ]; do
         --budget) budget=$2 && shift ;;
         --out) out=${2%/} && shift ;;
         --history) history=${2%/} && shift ;;
-        --keep-nights) keep_nights=$2 && shift ;;
+        --keep-nights) keep_nights=$2 keep_history=$2 && shift ;;
         --summary) summary=$2 && shift ;;
         --paired) asked_paired=yes ;;
         --nights) asked_nights=yes ;;
@@ -104,8 +105,8 @@ case $keep_nights in '' | *[!0-9]* | 0) die "--keep-nights '$keep_nights' is not
 case $baseline in
     last:*[!0-9]* | last: | last:0) die "--baseline '$baseline' is not a number of nights; say last:14" ;;
     last:*)
-        [ "$keep_nights" -ge "${baseline#last:}" ] ||
-            die "--keep-nights $keep_nights keeps fewer nights than --baseline $baseline needs"
+        [ "$keep_history" -ge "${baseline#last:}" ] ||
+            die "--keep-nights $keep_history keeps fewer nights than --baseline $baseline needs"
         ;;
 esac
 if [ $requests = yes ]; then
@@ -140,7 +141,7 @@ for ((at = 0; at < ${#flags[@]}; at++)); do
     esac
 done
 
-# Whole seconds, rounded up, of a time such as 4m, 90s, 1h30m or 500ms.
+# Whole seconds, rounded up, of a time such as 5m, 90s, 1h30m or 500ms.
 seconds_of() {
     awk -v text="$1" 'BEGIN {
         if (text == "") exit 1
@@ -171,10 +172,10 @@ if [ $paired = yes ]; then
     done
     flags=(${kept[@]+"${kept[@]}"})
     [ -n "$budget" ] || budget=$(sed -nE 's/^[[:space:]]*budget[[:space:]]*=[[:space:]]*"([^"]*)".*/\1/p' "$sweep" | head -n 1)
-    : "${budget:=4m}"
+    : "${budget:=5m}"
 fi
 budget_s=0
-[ -z "$budget" ] || budget_s=$(seconds_of "$budget") || die "--budget '$budget' is not a length of time; say 4m or 90s"
+[ -z "$budget" ] || budget_s=$(seconds_of "$budget") || die "--budget '$budget' is not a length of time; say 5m or 90s"
 
 # --- one night at a time -------------------------------------------------------------------------------
 
@@ -311,7 +312,11 @@ finish() {
     local code=$2
     trap '' INT TERM HUP
     [ "$1" != error ] || say "$3"
-    [ ! -f "$history/$night/run.jsonl" ] || write_trend
+    if [ -f "$history/$night/run.jsonl" ]; then
+        # The promoted program is the same every night, so its times show what the machine does.
+        [ $paired = no ] || put "$old_run/run.jsonl" "$history/$night/promoted.jsonl" 2>/dev/null || true
+        write_trend
+    fi
     if print_summary "$1" "$3" | harmless | wrapped >"$work/summary.md"; then
         cat "$work/summary.md" || true
     else

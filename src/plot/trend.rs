@@ -66,7 +66,18 @@ pub fn of_cell(trend: &Trend, cell: &CellTrend) -> Option<Figure> {
     let levels = levels.flat_map(|l| level(l.first, l.last, l.value));
     let medians = cell.medians.iter();
     let medians = medians.map(|m| point(trend, cell, m, m.value / divisor));
+    let promoted = cell.promoted.iter();
+    let promoted = promoted.map(|m| PlotPoint {
+        is_hollow: false,
+        ..point(trend, cell, m, m.value / divisor)
+    });
     let mut series = vec![
+        Series::new(
+            "promoted program, the same night".to_owned(),
+            Mark::Thin,
+            REFERENCE,
+            promoted,
+        ),
         Series::new("median of a night".to_owned(), Mark::Points, 0, medians),
         Series::new("level".to_owned(), Mark::Thin, 1, levels),
     ];

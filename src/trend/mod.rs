@@ -5,6 +5,8 @@
 mod facts;
 pub(crate) mod levels;
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -23,6 +25,20 @@ pub const MOST_NIGHTS: usize = 180;
 
 /// Fewest nights of a cell in which changes of level are looked for. With the shares in [`levels`], fewer nights can show none.
 pub const MIN_NIGHTS: usize = 15;
+
+/// Fewest nights of a level from which a change of the promoted program is told.
+pub const FEWEST_PROMOTED: usize = 3;
+
+/// Name of the copy of the promoted program's record, beside a night's own.
+const PROMOTED: &str = "promoted.jsonl";
+
+/// A night as it was read.
+struct NightRecord {
+    side: Side,
+    has_failed: bool,
+    /// The promoted program, if the night measured it in turns with its own.
+    promoted: Option<Side>,
+}
 
 /// Each cell's median by night.
 #[derive(Debug, Clone, Serialize)]
@@ -63,8 +79,10 @@ pub struct CellTrend {
     pub key: CellKey,
     pub case_id: CaseId,
     pub medians: Vec<NightMedian>,
+    /// Medians of the promoted program, where a night measured it in turns with its own.
+    pub promoted: Vec<NightMedian>,
     /// In the order of time, at least one.
-    pub levels: Vec<Level>,
+    pub levels: Vec<CellLevel>,
 }
 
 /// A cell's median over the processes of a night.
@@ -79,7 +97,7 @@ pub struct NightMedian {
 
 /// Nights of a cell between two changes.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Level {
+pub struct CellLevel {
     /// Index of its first night.
     pub first: usize,
     /// Index of its last night.
@@ -90,11 +108,14 @@ pub struct Level {
     pub change: Option<f64>,
     /// Share of permutations of the nights that split as well. `None` of the first level.
     pub p: Option<f64>,
+    /// Relative change of the promoted program's time between the nights of both levels: what the machine changed, and not the
+    /// program. `None` unless one promoted program was measured on [`FEWEST_PROMOTED`] nights of each.
+    pub promoted_change: Option<f64>,
 }
 
 impl CellTrend {
     /// The level of the newest nights.
-    pub fn newest(&self) -> Option<&Level> {
+    pub fn newest(&self) -> Option<&CellLevel> {
         self.levels.last()
     }
 
@@ -123,37 +144,47 @@ impl Trend {
     pub fn read(history: &History, metric: Metric, last: usize) -> Result<Self, HistoryError> {
         let found = history.all()?;
         let mut left_out: Vec<String> = found.left_out.iter().map(ToString::to_string).collect();
-        let mut sides = Vec::new();
+        let mut records = Vec::new();
         for folder in found.folders.iter().take(last) {
-            match Side::read(folder, metric) {
-                Ok(side) => sides.push((side, history.has_failed(folder))),
-                Err(e) => left_out.push(e.to_string()),
-            }
+            let mut read = |path: &Path| match Side::read(path, metric) {
+                Ok(side) => Some(side),
+                Err(e) => {
+                    left_out.push(e.to_string());
+                    None
+                }
+            };
+            let Some(side) = read(folder) else { continue };
+            let promoted = folder.join(PROMOTED);
+            records.push(NightRecord {
+                side,
+                has_failed: history.has_failed(folder),
+                promoted: promoted.exists().then(|| read(&promoted)).flatten(),
+            });
         }
-        sides.reverse();
+        records.reverse();
         Ok(Self {
             n_older: found.folders.len().saturating_sub(last),
             left_out,
-            ..Self::of(metric, &sides)
+            ..Self::of(metric, &records)
         })
     }
 
-    /// Of nights in the order of time, and whether each failed.
-    fn of(metric: Metric, sides: &[(Side, bool)]) -> Self {
+    /// Of nights in the order of time.
+    fn of(metric: Metric, records: &[NightRecord]) -> Self {
         let mut keys: Vec<&CellKey> = Vec::new();
-        for key in sides.iter().rev().flat_map(|(side, _)| side.keys()) {
+        for key in records.iter().rev().flat_map(|night| night.side.keys()) {
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let nights = sides.iter().enumerate().map(|(at, (side, has_failed))| {
-            let header = &side.header;
-            let before = at.checked_sub(1).map(|at| &sides[at].0.header);
+        let nights = records.iter().enumerate().map(|(at, night)| {
+            let header = &night.side.header;
+            let before = at.checked_sub(1).map(|at| &records[at].side.header);
             TrendNight {
                 run: header.run.clone(),
                 started_at: header.started_at.clone(),
                 started: header.started().unwrap_or_default(),
-                has_failed: *has_failed,
+                has_failed: night.has_failed,
                 changes: before.map_or_else(Vec::new, |before| facts::changes(before, header)),
             }
         });
@@ -162,7 +193,7 @@ impl Trend {
             nights: nights.collect(),
             cells: keys
                 .into_iter()
-                .map(|key| cell(metric, sides, key))
+                .map(|key| cell(metric, records, key))
                 .collect(),
             n_older: 0,
             left_out: Vec::new(),
@@ -175,10 +206,10 @@ impl Trend {
     }
 
     /// Every change of level with its cell, newest first.
-    pub fn level_changes(&self) -> Vec<(&CellTrend, &Level)> {
+    pub fn level_changes(&self) -> Vec<(&CellTrend, &CellLevel)> {
         let of = |cell| move |level| (cell, level);
         let cells = self.cells.iter();
-        let mut found: Vec<(&CellTrend, &Level)> = cells
+        let mut found: Vec<(&CellTrend, &CellLevel)> = cells
             .flat_map(|cell| cell.levels.iter().skip(1).map(of(cell)))
             .collect();
         found.sort_by_key(|(_, level)| std::cmp::Reverse(level.first));
@@ -186,32 +217,68 @@ impl Trend {
     }
 
     /// The night before the first night of a level on which the cell was measured.
-    pub fn night_before(&self, cell: &CellTrend, level: &Level) -> Option<&TrendNight> {
+    pub fn night_before(&self, cell: &CellTrend, level: &CellLevel) -> Option<&TrendNight> {
         let mut earlier = cell.medians.iter().rev();
         let at = earlier.find(|m| m.night < level.first)?.night;
         self.nights.get(at)
     }
 }
 
-fn cell(metric: Metric, sides: &[(Side, bool)], key: &CellKey) -> CellTrend {
-    let medians = sides.iter().enumerate().filter_map(|(night, (side, _))| {
-        let samples = side.cell(key)?;
+fn cell(metric: Metric, records: &[NightRecord], key: &CellKey) -> CellTrend {
+    let medians = medians(records, key, |night| Some(&night.side));
+    let promoted = self::medians(records, key, |night| night.promoted.as_ref());
+    let mut levels = levels_of(metric, &medians);
+    for at in 1..levels.len() {
+        levels[at].promoted_change =
+            promoted_change(metric, records, &promoted, [&levels[at - 1], &levels[at]]);
+    }
+    CellTrend {
+        key: key.clone(),
+        case_id: key.name(),
+        medians,
+        promoted,
+        levels,
+    }
+}
+
+fn medians<'a>(
+    records: &'a [NightRecord],
+    key: &CellKey,
+    side: impl Fn(&'a NightRecord) -> Option<&'a Side>,
+) -> Vec<NightMedian> {
+    let of = |(night, record): (usize, &'a NightRecord)| {
+        let samples = side(record)?.cell(key)?;
         Some(NightMedian {
             night,
             value: samples.median()?,
             n_processes: samples.replicates().count(),
         })
-    });
-    let medians: Vec<NightMedian> = medians.collect();
-    CellTrend {
-        key: key.clone(),
-        case_id: key.name(),
-        levels: levels_of(metric, &medians),
-        medians,
-    }
+    };
+    records.iter().enumerate().filter_map(of).collect()
 }
 
-fn levels_of(metric: Metric, medians: &[NightMedian]) -> Vec<Level> {
+/// How much longer the promoted program takes on the nights of the second level than on those of the first.
+fn promoted_change(
+    metric: Metric,
+    records: &[NightRecord],
+    promoted: &[NightMedian],
+    levels: [&CellLevel; 2],
+) -> Option<f64> {
+    let program = |m: &NightMedian| Some(&records[m.night].promoted.as_ref()?.header.program);
+    let within = |level: &CellLevel, m: &NightMedian| (level.first..=level.last).contains(&m.night);
+    let mut earlier = promoted.iter().rev();
+    // A program that was promoted in between is another one, and shows nothing of the machine.
+    let known = program(earlier.find(|m| within(levels[0], m))?);
+    let medians = levels.map(|level| {
+        let nights = promoted.iter();
+        let nights = nights.filter(|m| within(level, m) && program(m) == known);
+        let values: Vec<f64> = nights.map(|m| m.value).collect();
+        median(&values).filter(|_| values.len() >= FEWEST_PROMOTED)
+    });
+    Some(relative(metric, medians[0]?, medians[1]?))
+}
+
+fn levels_of(metric: Metric, medians: &[NightMedian]) -> Vec<CellLevel> {
     let log_times: Vec<f64> = medians.iter().map(|m| metric.log_time(m.value)).collect();
     let shifts = match medians.len() >= MIN_NIGHTS {
         true => level_shifts(&log_times),
@@ -219,7 +286,7 @@ fn levels_of(metric: Metric, medians: &[NightMedian]) -> Vec<Level> {
     };
     let starts = std::iter::once((0, None)).chain(shifts.iter().map(|s| (s.index, Some(s.p))));
     let ends = shifts.iter().map(|s| s.index).chain([medians.len()]);
-    let mut levels: Vec<Level> = Vec::new();
+    let mut levels: Vec<CellLevel> = Vec::new();
     for ((start, p), end) in starts.zip(ends) {
         let nights = &medians[start..end];
         let values: Vec<f64> = nights.iter().map(|m| m.value).collect();
@@ -227,12 +294,13 @@ fn levels_of(metric: Metric, medians: &[NightMedian]) -> Vec<Level> {
             continue;
         };
         let before = levels.last().map(|level| level.value);
-        levels.push(Level {
+        levels.push(CellLevel {
             first: first.night,
             last: last.night,
             value,
             change: before.map(|before| relative(metric, before, value)),
             p,
+            promoted_change: None,
         });
     }
     levels

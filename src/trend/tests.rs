@@ -1,6 +1,6 @@
 //! Histories written by the test, read as a user's would be.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -38,6 +38,31 @@ impl HistoryMaker {
         step_ns: impl Fn(&Case) -> u64,
         change: impl FnOnce(&mut RunHeader),
     ) {
+        self.record(day, step_ns, change);
+    }
+
+    /// Writes the promoted program's record beside that of the night.
+    pub fn promoted(
+        &self,
+        day: usize,
+        step_ns: impl Fn(&Case) -> u64,
+        change: impl FnOnce(&mut RunHeader),
+    ) {
+        let place = HistoryMaker {
+            folder: tempfile::tempdir().expect("a folder for the test"),
+            cases: self.cases.clone(),
+        };
+        let made = place.record(day, step_ns, change);
+        let night = self.path().join(made.file_name().expect("a name"));
+        std::fs::copy(made.join(FILE_NAME), night.join(PROMOTED)).expect("writable");
+    }
+
+    fn record(
+        &self,
+        day: usize,
+        step_ns: impl Fn(&Case) -> u64,
+        change: impl FnOnce(&mut RunHeader),
+    ) -> PathBuf {
         let date = jiff::civil::date(2026, 1, 1) + jiff::Span::new().days(day as i64);
         let name = format!("{}-023000-nightly", date.strftime("%Y%m%d"));
         let folder = self.path().join(&name);
@@ -54,6 +79,7 @@ impl HistoryMaker {
                 writer.append(&line).expect("writable");
             }
         }
+        folder
     }
 
     /// Nights whose steps of batch 8 follow `level`, and of batch 1 stay, both with noise of 0.4%.
@@ -208,6 +234,36 @@ fn one_night_is_a_trend_without_changes_and_the_last_nights_are_the_newest() {
     let empty = tempfile::tempdir().expect("a folder for the test");
     let none = Trend::read(&History::at(empty.path()), Metric::StepNs, 9).expect("readable");
     assert!(none.nights.is_empty() && none.cells.is_empty());
+}
+
+#[test]
+fn the_promoted_program_tells_the_machine_from_the_program() {
+    let made = HistoryMaker::new(&[8]);
+    // Night 20: another program is slower. Night 40: the machine is slower, for both programs.
+    let machine = |day: usize| if day < 40 { 1.0 } else { 1.04 };
+    let program = |day: usize| if day < 20 { 1.0 } else { 1.03 };
+    for day in 0..60 {
+        made.night(day, noisy_step(day, program(day) * machine(day)), |_| {});
+        made.promoted(day, noisy_step(day + 1000, machine(day)), |_| {});
+    }
+    let trend = made.read(MOST_NIGHTS);
+    let cell = &trend.cells[0];
+    assert_eq!(cell.promoted.len(), 60);
+    let firsts: Vec<usize> = cell.levels.iter().map(|level| level.first).collect();
+    assert_eq!(firsts, [0, 20, 40]);
+    let of = |at: usize| cell.levels[at].promoted_change.expect("measured on both");
+    assert!(of(1).abs() < 0.004, "{}", of(1));
+    assert!((of(2) - 0.04).abs() < 0.004, "{}", of(2));
+    // A program that was promoted at the change is another one.
+    let other = HistoryMaker::new(&[8]);
+    for day in 0..60 {
+        other.night(day, noisy_step(day, machine(day)), |_| {});
+        other.promoted(day, noisy_step(day + 1000, machine(day)), |header| {
+            header.program.version = if day < 40 { "1.0.0" } else { "1.0.1" }.to_owned();
+        });
+    }
+    let levels = &other.read(MOST_NIGHTS).cells[0].levels;
+    assert_eq!((levels.len(), levels[1].promoted_change), (2, None));
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn broken(day: u32, how: &str) -> String {
 
 /// What a night is compared with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Compared {
+enum ComparedWith {
     /// The promoted program, in turns: the script's default.
     InTurns,
     /// Other nights, unless its options say otherwise.
@@ -53,7 +53,9 @@ enum Compared {
 
 /// A machine on which the script runs.
 pub struct Nights {
-    compared: Compared,
+    compared: ComparedWith,
+    /// Whether nights in turns get more time than they can need.
+    pub has_ample_budget: bool,
     /// Its folder.
     pub place: Place,
     /// The program that the script finds.
@@ -120,20 +122,21 @@ impl Night {
 impl Nights {
     /// Nights that are compared with other nights: of the engine that each is asked for.
     pub fn new() -> Self {
-        Self::compared(Compared::OtherNights)
+        Self::compared(ComparedWith::OtherNights)
     }
 
     /// Nights as the script has them by default: programs are measured in turns.
     pub fn in_turns() -> Self {
-        Self::compared(Compared::InTurns)
+        Self::compared(ComparedWith::InTurns)
     }
 
-    fn compared(compared: Compared) -> Self {
+    fn compared(compared: ComparedWith) -> Self {
         let place = Place::new();
         std::fs::write(place.path().join("sweep.toml"), SWEEP).expect("writable");
         let program = env!("CARGO_BIN_EXE_ggufbench").into();
         Self {
             compared,
+            has_ample_budget: true,
             place,
             program,
         }
@@ -176,8 +179,14 @@ impl Nights {
             command.args(["--sweep", "sweep.toml"]);
         }
         let says = |option: &str| options.contains(&option);
-        if self.compared == Compared::OtherNights && !says("--paired") && !says("--requests") {
+        if self.compared == ComparedWith::OtherNights && !says("--paired") && !says("--requests") {
             command.arg("--nights");
+        }
+        let has_budget = [options, flags].concat();
+        let has_budget = has_budget.iter().any(|word| word.starts_with("--budget"));
+        if self.compared == ComparedWith::InTurns && !has_budget && self.has_ample_budget {
+            // However busy the machine is, time decides no test.
+            command.args(["--budget", "100h"]);
         }
         command
             .args(options)

@@ -12,7 +12,7 @@ use super::{axes, text};
 use crate::file::{self, Replace};
 use crate::plan::Case;
 use crate::plot;
-use crate::trend::{CellTrend, Level, MIN_NIGHTS, Trend, TrendNight};
+use crate::trend::{CellLevel, CellTrend, MIN_NIGHTS, Trend, TrendNight};
 use crate::units::{p_value, signed_percent};
 
 /// Name of the page.
@@ -110,7 +110,7 @@ fn how(trend: &Trend) -> String {
 
 /// Changes of level, those of one night in a line, newest first.
 fn level_notes(trend: &Trend) -> Vec<String> {
-    let mut by_night: BTreeMap<usize, Vec<(&CellTrend, &Level)>> = BTreeMap::new();
+    let mut by_night: BTreeMap<usize, Vec<(&CellTrend, &CellLevel)>> = BTreeMap::new();
     for (cell, level) in trend.level_changes() {
         by_night.entry(level.first).or_default().push((cell, level));
     }
@@ -120,14 +120,8 @@ fn level_notes(trend: &Trend) -> Vec<String> {
         .collect()
 }
 
-fn level_note(trend: &Trend, at: usize, found: &[(&CellTrend, &Level)]) -> String {
-    let changes = || found.iter().filter_map(|(_, level)| level.change);
-    let least = signed_percent(changes().fold(f64::INFINITY, f64::min));
-    let most = signed_percent(changes().fold(f64::NEG_INFINITY, f64::max));
-    let by = match least == most {
-        true => least,
-        false => format!("{least} to {most}"),
-    };
+fn level_note(trend: &Trend, at: usize, found: &[(&CellTrend, &CellLevel)]) -> String {
+    let by = span(found.iter().filter_map(|(_, level)| level.change));
     let mut names: Vec<String> = found
         .iter()
         .map(|(cell, _)| cell.case_id.to_string())
@@ -153,15 +147,38 @@ fn level_note(trend: &Trend, at: usize, found: &[(&CellTrend, &Level)]) -> Strin
         .find_map(|(cell, level)| trend.night_before(cell, level));
     let before = before.map_or("", TrendNight::date);
     format!(
-        "{by} between {before} and {}, in {cells} (p {}); {}",
+        "{by} between {before} and {}, in {cells} (p {}); {}{}",
         trend.nights[at].date(),
         p_value(p),
-        at_that_time(trend, found, at)
+        at_that_time(trend, found, at),
+        of_promoted(found)
     )
 }
 
+/// What the promoted program, which is the same on all nights, shows of the machine.
+fn of_promoted(found: &[(&CellTrend, &CellLevel)]) -> String {
+    let changes = || found.iter().filter_map(|(_, level)| level.promoted_change);
+    if changes().next().is_none() {
+        return String::new();
+    }
+    format!(
+        "; the promoted program changed by {} on the same nights",
+        span(changes())
+    )
+}
+
+/// The least and the largest of some changes: `+3.4% to +3.8%`.
+fn span(changes: impl Iterator<Item = f64> + Clone) -> String {
+    let least = signed_percent(changes.clone().fold(f64::INFINITY, f64::min));
+    let most = signed_percent(changes.fold(f64::NEG_INFINITY, f64::max));
+    match least == most {
+        true => least,
+        false => format!("{least} to {most}"),
+    }
+}
+
 /// What changed between the last night of the old level and the first of the new one.
-fn at_that_time(trend: &Trend, found: &[(&CellTrend, &Level)], at: usize) -> String {
+fn at_that_time(trend: &Trend, found: &[(&CellTrend, &CellLevel)], at: usize) -> String {
     let earliest = found.iter().filter_map(|(cell, level)| {
         let mut earlier = cell.medians.iter().rev();
         Some(earlier.find(|m| m.night < level.first)?.night)
