@@ -104,7 +104,7 @@ fn a_step_of_one_cell_is_named_with_its_night_and_what_changed() {
         "--no-report",
     ]);
     let found: Value = serde_json::from_str(&stdout(&json)).expect("JSON");
-    assert_eq!(found["metric"], "step");
+    assert_eq!(found["metric"], "step_ns");
     assert_eq!(found["nights"].as_array().map(Vec::len), Some(30));
     assert_eq!(found["n_older"], 60);
     let levels = |cell: usize| found["cells"][cell]["levels"].as_array().map(Vec::len);
