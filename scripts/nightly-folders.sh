@@ -78,6 +78,16 @@ is_in_doubt() {
 # The program of the promoted night, if it was kept.
 old_program() { [ -z "$(pinned)" ] || printf '%s' "$history/$(pinned)/ggufbench"; }
 
+# Whether tonight's program is the promoted one, with its plug-ins.
+is_promoted_program() {
+    local old file
+    old=$(dirname "$(old_program)")
+    cmp -s "$program" "$(old_program)" || return 1
+    for file in "$(dirname "$program")"/lib*ggml* "$(dirname "$program")"/lib*llama* "$old"/lib*; do
+        [ ! -f "$file" ] || cmp -s "$(dirname "$program")/${file##*/}" "$old/${file##*/}" || return 1
+    done
+}
+
 # The name of a record, and lines of its `report`.
 name_of() { "$program" report "$1" -o jsonl | sed -n '1s/^{"run":"\([^"]*\)".*/\1/p'; }
 fact() { "$program" report "$1" -o md 2>/dev/null | sed -n "s/^- \*\*$2\*\*: //p" || true; }
@@ -117,7 +127,7 @@ note_leftovers() {
 # Deletes nights beyond the number to keep. Folders without a date in their name are not deleted.
 prune() {
     local dated='^[0-9]{8}-[0-9]{6}-' keep oldest old=yes name
-    oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
+    oldest=$(nights | tail -n "$keep_history" | sed -n 1p)
     keep=$(pinned)
     for name in $(nights); do
         [ "$name" != "$oldest" ] || old=no
@@ -126,6 +136,7 @@ prune() {
         [ "$name" = "$keep" ] || rm -f "$history/$name/ggufbench" "$history/$name"/lib*
         if [ $old = yes ] && [ "$name" != "$keep" ]; then rm -rf "${history:?}/$name"; fi
     done
+    oldest=$(nights | tail -n "$keep_nights" | sed -n 1p)
     [ -n "$oldest" ] || return 0
     for name in "$out"/*-nightly*/; do
         name=$(basename "$name")

@@ -45,6 +45,16 @@ failed_requests() {
         }' || true
 }
 
+# The trend without its table: its nights, the newest changes of level, what changed last, and its files.
+trend_in_short() {
+    sed -n 's/^- [*][*]nights[*][*]: /- **nights**: /p' "$work/trend.md"
+    grep -q '^level changed: ' "$work/trend.md" || echo "- no change of level was found"
+    grep '^level changed: ' "$work/trend.md" | sed -n '1,3s/^/- /p'
+    grep '^build or machine: ' "$work/trend.md" | sed -n '1,2s/^/- /p'
+    grep '^left out: ' "$work/trend.md" | sed -n '1,3s/^/- /p'
+    sed -nE 's/^(page|picture): /- **\1**: /p' "$work/trend.md"
+}
+
 # A command for people to copy.
 command_line() {
     printf '   '
@@ -78,21 +88,27 @@ advice_on_regression() {
     fi
     if [ $paired = no ] && [ $requests = no ] && [ -x "$(old_program)" ]; then
         printf '\n%s\n\n' "To exclude the machine, measure the promoted program and tonight's in turns:"
-        again "$0" --paired ${typed[@]+"${typed[@]}"}
+        again "$0" ${in_turns[@]+"${in_turns[@]}"}
     fi
     printf '\n%s\n\n' "If the slow-down is accepted, make tonight the baseline (this measures once more):"
     again "$0" --promote ${typed[@]+"${typed[@]}"}
 }
 advice_on_inconclusive() {
     [ ! -s "$work/failed" ] || echo "- Correct what failed."
-    ! grep -q 'would need' "$work/gate.md" ||
-        echo "- If the table says that processes are missing: remove disturbances (\`ggufbench doctor\` names them), or raise --replicates (for the baseline too: promote)."
+    [ $is_same_program = no ] || [ -z "$(cells_that regression)" ] ||
+        echo "- Look at the machine: \`ggufbench doctor\` names what disturbs it. Both sides ran the same file."
+    if [ $paired = yes ]; then
+        ! grep -q 'would need' "$work/gate.md" ||
+            echo "- If the table says that pairs are missing: give the night more time (--budget), or remove disturbances (\`ggufbench doctor\` names them)."
+    else
+        ! grep -q 'would need' "$work/gate.md" || echo "- If the table says that processes are missing: remove disturbances (\`ggufbench doctor\` names them), or raise --replicates (for the baseline too: promote)."
+    fi
     ! grep -q 'not seen again' "$work/gate.md" || echo "- A slow-down that was not seen again was probably caused by the machine: look for other programs that ran."
-    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- If the table says disturbed: measure again at a quieter time$([ $requests = yes ] || echo ", or with --paired")."
+    ! grep -q '(disturbed: ' "$work/gate.md" || echo "- If the table says disturbed: measure again at a quieter time$([ $requests = yes ] || echo ", or without --nights")."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
-        echo "- If nights may differ as much: $([ $requests = yes ] || echo "use --paired. ")From seven nights of history on, the gate knows the spread between nights; until then --night-sd states it."
+        echo "- If nights may differ as much: $([ $requests = yes ] || echo "measure without --nights. ")From seven nights of history on, the gate knows the spread between nights; until then --night-sd states it."
     ! is_in_doubt ||
-        echo "- If the nights before were in doubt: $([ $requests = yes ] || echo "--paired shows whether the program is the cause. ")If it is not the program: promote."
+        echo "- If the nights before were in doubt: $([ $requests = yes ] || echo "a night without --nights shows whether the program is the cause. ")If it is not the program: promote."
     ! grep -q '^not measured tonight' "$work/gate.md" || echo "- If cells were removed from the sweep on purpose: promote."
     echo "- One such night is not an alarm. Several in a row are, because nothing is judged then."
 }
@@ -122,6 +138,10 @@ print_summary() { # verdict, reason
     if [ -s "$work/failed" ]; then
         printf '\n## What could not be measured as planned\n\n'
         as_text <"$work/failed"
+    fi
+    if [ -s "$work/trend.md" ]; then
+        printf '\n## Trend\n\n'
+        trend_in_short
     fi
     printf '\n## What to do\n\n'
     advice "$1"

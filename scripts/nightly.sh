@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One night: measures, compares the figures with earlier nights, keeps the history, and writes a summary
-# in Markdown that is also readable as a plain mail. docs/NIGHTLY.md describes the set-up.
+# One night: measures tonight's program and the promoted one in turns until each cell is decided, keeps the history, and writes
+# a summary in Markdown that is also readable as a plain mail. docs/NIGHTLY.md describes the set-up.
 # The script uses only what macOS's bash 3.2 supports.
 set -euo pipefail
 # Names are compared as bytes, and messages are searched for fixed words.
@@ -11,21 +11,26 @@ usage() {
 usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR GGUFBENCH]
 
   --sweep FILE       the sweep to measure [default: sweeps/nightly.toml of this script's checkout]
-  --requests         measure whole requests instead of a sweep: `ggufbench requests` with the flags after --
-  --metric NAME      the metric that is judged [default: the gate's: step; with --requests request_latency]
-  --baseline WHAT    what tonight is compared with: last:N nights, pinned, or a run [default: last:14]
-  --tolerance SHARE  the slow-down that is accepted [default: the gate's, 3%]
-  --night-sd SHARE   spread between nights, assumed until the history shows it [default: the gate's, 3.5%]
-  --paired           also measure the promoted program, in turns with tonight's, and judge the pairs
+  --budget TIME      wall time of the night, with the confirmation of a regression [default: the sweep's, else 5m]
+  --tolerance SHARE  the slow-down that is accepted [default: 2%; with --nights the gate's, 3%]
   --promote          make tonight the baseline, whatever the verdict; exit 0
+
+  --nights           measure tonight's program alone, and compare it with other nights
+  --baseline WHAT    the other nights: last:N, pinned, or a run; implies --nights [default: last:14]
+  --night-sd SHARE   spread between nights, assumed until the history shows it; implies --nights [default: the gate's, 3.5%]
+  --requests         measure whole requests instead of a sweep: `ggufbench requests` with the flags after --; implies --nights
+  --metric NAME      the metric that is judged [default: the gate's: step; with --requests request_latency]
+  --paired           the default: measure the promoted program too, in turns with tonight's
+
   --out DIR          folder of the runs [default: out]
   --history DIR      folder of earlier nights [default: history, in the folder of the runs]
-  --keep-nights N    number of nights to keep in both folders; the promoted night is always kept [default: 60]
+  --keep-nights N    number of nights to keep in both folders; the promoted night is always kept [default: 60 runs, and the
+                     records of 180 nights in the history]
   --summary FILE     also write the summary to this file; it always goes to standard output
 
   GGUFBENCH          the program [default: target/release/ggufbench of this script's checkout, else on PATH]
 
-exit codes: 0 pass, first night or promoted; 1 regression, seen twice; 3 inconclusive; 2 error; 130 interrupted
+exit codes: 0 pass, first night or promoted; 1 regression, seen twice; 3 not decided; 2 error; 130 interrupted
 TEXT
 }
 
@@ -50,12 +55,19 @@ die() {
 }
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-sweep='' requests=no metric='' baseline=last:14 tolerance='' night_sd='' out=out history='' summary=''
-keep_nights=60 paired=no promote=no
-typed=("$@")
+sweep='' requests=no metric='' baseline='' tolerance='' night_sd='' out=out history='' summary='' budget=''
+keep_nights=60 keep_history=180 asked_paired=no asked_nights=no promote=no
+typed=("$@") in_turns=()
 while [ $# -gt 0 ]; do
+    # The same night, with both programs in turns.
     case $1 in
-        --sweep | --metric | --baseline | --tolerance | --night-sd | --out | --history | --keep-nights | --summary)
+        --nights | --baseline | --night-sd) ;;
+        --) in_turns+=("$@") ;;
+        --sweep | --metric | --tolerance | --budget | --out | --history | --keep-nights | --summary) in_turns+=("$1" "${2:-}") ;;
+        *) in_turns+=("$1") ;;
+    esac
+    case $1 in
+        --sweep | --metric | --baseline | --tolerance | --night-sd | --budget | --out | --history | --keep-nights | --summary)
             [ -n "${2:-}" ] || die "$1 needs a value; --help says which"
             ;;
     esac
@@ -66,11 +78,13 @@ while [ $# -gt 0 ]; do
         --baseline) baseline=$2 && shift ;;
         --tolerance) tolerance=$2 && shift ;;
         --night-sd) night_sd=$2 && shift ;;
+        --budget) budget=$2 && shift ;;
         --out) out=${2%/} && shift ;;
         --history) history=${2%/} && shift ;;
-        --keep-nights) keep_nights=$2 && shift ;;
+        --keep-nights) keep_nights=$2 keep_history=$2 && shift ;;
         --summary) summary=$2 && shift ;;
-        --paired) paired=yes ;;
+        --paired) asked_paired=yes ;;
+        --nights) asked_nights=yes ;;
         --promote) promote=yes ;;
         --) shift && break ;;
         -h | --help) usage && leave 0 ;;
@@ -81,17 +95,22 @@ done
 flags=("$@")
 : "${history:=$out/history}"
 
+[ $asked_paired = no ] || [ $asked_nights = no ] || die "--paired and --nights: a night is one of them"
+[ $asked_paired = no ] || [ $requests = no ] ||
+    die "--requests cannot be --paired: requests are not measured in turns with another program"
+paired=yes
+[ $asked_paired = yes ] || [ "$asked_nights$requests$baseline$night_sd" = nono ] || paired=no
+: "${baseline:=last:14}"
 case $keep_nights in '' | *[!0-9]* | 0) die "--keep-nights '$keep_nights' is not a number of nights" ;; esac
 case $baseline in
     last:*[!0-9]* | last: | last:0) die "--baseline '$baseline' is not a number of nights; say last:14" ;;
     last:*)
-        [ "$keep_nights" -ge "${baseline#last:}" ] ||
-            die "--keep-nights $keep_nights keeps fewer nights than --baseline $baseline needs"
+        [ "$keep_history" -ge "${baseline#last:}" ] ||
+            die "--keep-nights $keep_history keeps fewer nights than --baseline $baseline needs"
         ;;
 esac
 if [ $requests = yes ]; then
     [ -z "$sweep" ] || die "--requests and --sweep: a night measures one of them"
-    [ $paired = no ] || die "--requests cannot be --paired: requests are not measured in turns with another program"
 fi
 : "${sweep:=$checkout/sweeps/nightly.toml}"
 [ -f "$sweep" ] || die "$sweep: no such sweep"
@@ -121,6 +140,42 @@ for ((at = 0; at < ${#flags[@]}; at++)); do
         --engine=*) engine=("${flags[at]}") ;;
     esac
 done
+
+# Whole seconds, rounded up, of a time such as 5m, 90s, 1h30m or 500ms.
+seconds_of() {
+    awk -v text="$1" 'BEGIN {
+        if (text == "") exit 1
+        while (text != "") {
+            if (!match(text, /^[0-9]+([.][0-9]+)?(ms|s|m|h)?/)) exit 1
+            part = substr(text, 1, RLENGTH); text = substr(text, RLENGTH + 1)
+            total += part * (part ~ /ms$/ ? 0.001 : part ~ /h$/ ? 3600 : part ~ /m$/ ? 60 : 1)
+        }
+        printf "%d", total + 0.999
+    }'
+}
+# A budget after -- is the night's too: what it leaves is for the confirmation.
+if [ $paired = yes ]; then
+    kept=()
+    for ((at = 0; at < ${#flags[@]}; at++)); do
+        case ${flags[at]} in
+            --budget | --budget=*)
+                [ -z "$budget" ] || die "--budget twice: the night has one"
+                if [ "${flags[at]}" = --budget ]; then
+                    at=$((at + 1)) && budget=${flags[at]:-}
+                else
+                    budget=${flags[at]#*=}
+                fi
+                [ -n "$budget" ] || die "--budget needs a value; --help says which"
+                ;;
+            *) kept+=("${flags[at]}") ;;
+        esac
+    done
+    flags=(${kept[@]+"${kept[@]}"})
+    [ -n "$budget" ] || budget=$(sed -nE 's/^[[:space:]]*budget[[:space:]]*=[[:space:]]*"([^"]*)".*/\1/p' "$sweep" | head -n 1)
+    : "${budget:=5m}"
+fi
+budget_s=0
+[ -z "$budget" ] || budget_s=$(seconds_of "$budget") || die "--budget '$budget' is not a length of time; say 5m or 90s"
 
 # --- one night at a time -------------------------------------------------------------------------------
 
@@ -169,7 +224,7 @@ holder="process $$ since $(date '+%Y-%m-%d %H:%M:%S')"
 { echo "$holder" >"$out/nightly.lock" && echo "$holder" >"$history/nightly.lock"; } 2>/dev/null || true
 
 work=$(mktemp -d) || die "no folder for temporary files"
-mkfifo "$work/stderr" && : >"$work/log" && : >"$work/gate.md" && : >"$work/failed" ||
+mkfifo "$work/stderr" && : >"$work/log" && : >"$work/gate.md" && : >"$work/failed" && : >"$work/trend.md" ||
     die "$work: no room for temporary files"
 
 interrupted=no child=''
@@ -240,11 +295,28 @@ put() {
     mkdir -p "$(dirname "$to")" && new_file=$to.new.$$ && cp "$1" "$new_file" && mv -f "$new_file" "$to" && new_file=''
 }
 
+# Writes the page of all nights beside the summary. It is advisory: where it fails, the summary says so and the verdict stays.
+write_trend() {
+    local to=$out
+    [ -z "$summary" ] || is_stream "$summary" || to=$(dirname "$summary")
+    set -- trend "$history" --to "$to"
+    [ -z "$metric" ] || set -- "$@" --metric "$metric"
+    if ! "$program" "$@" -o md >"$work/trend.md" 2>"$work/log" </dev/null; then
+        : >"$work/trend.md"
+        note "no trend could be written: $(last_words)"
+    fi
+}
+
 # Ends the night with a verdict, an exit code and the reason in one line.
 finish() {
     local code=$2
     trap '' INT TERM HUP
     [ "$1" != error ] || say "$3"
+    if [ -f "$history/$night/run.jsonl" ]; then
+        # The promoted program is the same every night, so its times show what the machine does.
+        [ $paired = no ] || put "$old_run/run.jsonl" "$history/$night/promoted.jsonl" 2>/dev/null || true
+        write_trend
+    fi
     if print_summary "$1" "$3" | harmless | wrapped >"$work/summary.md"; then
         cat "$work/summary.md" || true
     else
@@ -263,18 +335,26 @@ finish() {
 
 # --- the night ---------------------------------------------------------------------------------------
 
-run='' old_run='' night='' old_engine='' gate_again='' first=no
+run='' old_run='' night='' old_engine='' gate_again='' first=no is_same_program=no measuring_since=0
 
 # Measures, and finds the one new folder. The lock excludes other nights.
 measure() {
     local before new code=0
     before=$(runs)
+    measuring_since=$SECONDS
     if [ $paired = yes ]; then
         set -- ab --sweep "$sweep" --worker-a "$(old_program)" --worker-b "$program"
+        [ -z "$tolerance" ] || set -- "$@" --same-within "$tolerance"
     elif [ $requests = yes ]; then
         set -- requests
     else
         set -- sweep "$sweep"
+    fi
+    # Of pairs a third is left for the confirmation of a regression, and what cells that are decided do not use.
+    if [ $paired = yes ]; then
+        set -- "$@" --budget "$(((2 * budget_s + 2) / 3))s"
+    elif [ -n "$budget" ]; then
+        set -- "$@" --budget "${budget_s}s"
     fi
     watched "$work/table" "$program" "$@" --out "$out" --name nightly ${flags[@]+"${flags[@]}"} || code=$?
     new=$(runs | grep -vxF -e "$before" || true)
@@ -301,14 +381,20 @@ measure() {
 
 # Judges the night; returns the gate's exit code.
 judge() {
-    local against=$baseline rerun code=0
+    local against=$baseline rerun left code=0
     [ $paired = no ] || against=$old_run
     set -- "$program" gate "$run" --baseline "$against" --history "$history"
     [ -z "$metric" ] || set -- "$@" --metric "$metric"
     [ -z "$tolerance" ] || set -- "$@" --tolerance "$tolerance"
     [ -z "$night_sd" ] || set -- "$@" --night-sd "$night_sd"
     gate_again=$(command_line "$@")
-    [ $promote = yes ] || set -- "$@" --rerun --keep ${engine[@]+"${engine[@]}"}
+    if [ $promote = no ]; then
+        set -- "$@" --rerun --keep ${engine[@]+"${engine[@]}"}
+        if [ $paired = yes ]; then
+            left=$((measuring_since + budget_s - SECONDS))
+            set -- "$@" --budget "$((left > 0 ? left : 0))s"
+        fi
+    fi
     watched "$work/gate.md" "$@" -o md || code=$?
     rerun=$(sed -n 's/^- \*\*rerun\*\*: //p' "$work/gate.md")
     [ $paired = no ] || rerun=${rerun%-b}
@@ -357,11 +443,16 @@ conclude() {
                 finish inconclusive 3 "No cell is slower than the last nights, but most of these were inconclusive, so they do not support a pass."
             finish pass 0 "No cell is slower than tolerated."
             ;;
-        1) finish regression 1 "Slower than tolerated, tonight and again in a rerun: $(cells_that regression)." ;;
+        1)
+            [ $is_same_program = no ] ||
+                finish inconclusive 3 "Both programs are the same file, and still one is slower, tonight and again in a rerun: \
+$(cells_that regression). The cause is not the program."
+            finish regression 1 "Slower than tolerated, tonight and again in a rerun: $(cells_that regression)."
+            ;;
         3)
             undecided=$(cells_that inconclusive)
             ! grep -q '^not measured tonight' "$work/gate.md" || missing=" Cells of the baseline were not measured."
-            finish inconclusive 3 "Neither a pass nor a regression is shown.$missing${undecided:+ Undecided: $undecided.}"
+            finish inconclusive 3 "Neither a pass nor a regression is shown.$missing${undecided:+ Not decided: $undecided.}"
             ;;
         130) finish interrupted 130 "The night was interrupted during the judgement." ;;
         *)
@@ -376,10 +467,17 @@ program_sum=$(cksum <"$program")
 [ -n "$(nights)" ] || [ -n "$(pinned)" ] || case $baseline in
     pinned | last:*) first=yes paired=no ;;
 esac
+# What is made the baseline needs no other program.
+[ $paired = no ] || [ $promote = no ] || [ -x "$(old_program)" ] || paired=no
 if [ $paired = yes ]; then
-    "$program" ab --help >/dev/null 2>&1 || finish error 2 "$program: has no verb ab, which --paired needs; build a newer version"
+    "$program" ab --help >/dev/null 2>&1 ||
+        finish error 2 "$program: has no verb ab, which measures two programs in turns; build a newer version, or say --nights"
     [ -x "$(old_program)" ] ||
-        finish error 2 "$history: no promoted night with its program, which --paired needs; --promote keeps one"
+        finish error 2 "$history: no promoted night with its program to measure in turns; --promote keeps one, --nights needs none"
+    if is_promoted_program; then
+        is_same_program=yes
+        note "tonight's program is the promoted one, byte for byte: this night checks the machine and the measurement"
+    fi
 fi
 check_room
 note_leftovers

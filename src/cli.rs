@@ -28,7 +28,7 @@ pub use axes::{AxisArgs, PredictedAxes};
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use exchange::{ExportForm, ExportRunArgs, ImportRunsArgs};
-pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs};
+pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs, TrendArgs};
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use quality::QualityArgs;
@@ -194,6 +194,9 @@ pub enum Command {
     /// Write a run as llama-bench, benchstat, Bencher or HdrHistogram have it
     #[command(after_help = examples::EXPORT)]
     Export(ExportRunArgs),
+    /// Show a history by night: each cell's median, changes of level, builds and machine changes, as a page and a picture
+    #[command(after_help = examples::TREND)]
+    Trend(TrendArgs),
     /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
     Devices(DevicesArgs),
     /// Offer this machine's devices to another machine's --rpc, by llama.cpp's own protocol

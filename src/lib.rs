@@ -11,6 +11,7 @@
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
 //!   -> roofline    bytes and FLOPs per call, ceilings, fits: what could be expected
 //!   -> compare     two sides, cell by cell: change, interval, verdict
+//!   -> trend       a history by night: levels, and what changed with them
 //!   -> gate        tonight against the baseline: pass, regression, inconclusive
 //!   -> view        a record turned into figures, once
 //!   -> analysis    what the figures say, in sentences with their evidence
@@ -18,7 +19,7 @@
 //!   -> report      tables and the lab report; like all below `record` it never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `compare`,
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `trend`, `compare`,
 //! `doctor`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
@@ -50,5 +51,6 @@ pub mod run;
 pub(crate) mod stats;
 pub mod streams;
 pub mod text;
+pub(crate) mod trend;
 pub(crate) mod units;
 pub mod view;

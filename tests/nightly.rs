@@ -65,8 +65,10 @@ fn reads_well(nights: &Nights, night: &Night) {
         "Slower than tolerated, tonight and again in a rerun: batch 1 +20.",
         "| batch | ",
         "Look at the machine first (`ggufbench doctor`): ",
-        " --promote --sweep sweep.toml --summary mail/nightly.md -- --engine synthetic:",
-        " --paired --sweep sweep.toml ",
+        " --promote --nights --sweep sweep.toml --summary mail/nightly.md -- --engine synthetic:",
+        "nightly.sh --sweep sweep.toml --summary mail/nightly.md -- --engine synthetic:",
+        "\n## Trend\n",
+        "- **page**: mail/trend.html",
     ] {
         assert!(text.contains(needle), "{needle}: {text}");
     }
@@ -292,23 +294,23 @@ fn other_baselines() {
 #[test]
 fn paired_with_the_promoted_program() {
     let noisy = |day, percent| engine(day, percent).replace("0.004", "0.05");
-    let mut nights = Nights::new();
-    let none = nights.night(&["--paired", "--baseline", "none"], &engine(1, 0));
-    none.is(2, "error");
-    assert!(
-        none.complaints()[0].contains("no promoted night with its program"),
-        "{}",
-        none.said
-    );
+    let mut nights = Nights::in_turns();
     nights.install("old", &noisy(7, 0));
-    let first = nights.night(&["--paired"], &noisy(7, 0));
+    let first = nights.night(&[], &noisy(7, 0));
     first.is(0, "pass (first night)");
     assert_eq!(nights.programs(), [first.labelled("night")]);
-    nights.night(&["--paired"], &noisy(7, 0)).is(0, "pass");
+    let same = nights.night(&[], &noisy(7, 0));
+    same.is(0, "pass");
+    assert!(
+        same.labelled("note").contains("byte for byte"),
+        "{}",
+        same.summary
+    );
 
     nights.install("new", &noisy(7, 10));
-    let slow = nights.night(&["--paired"], &noisy(7, 0));
+    let slow = nights.night(&[], &noisy(7, 0));
     slow.is(1, "regression");
+    assert_eq!(slow.labelled("note"), "", "another program");
     let (night, baseline) = (slow.labelled("night"), slow.labelled("baseline"));
     assert_eq!(night.strip_suffix("-b"), baseline.strip_suffix("-a"));
     assert!(slow.labelled("rerun").ends_with("-nightly-rerun-b"));
@@ -319,13 +321,13 @@ fn paired_with_the_promoted_program() {
     repeats(&nights, &slow, 1);
     assert_eq!(nights.kept().len(), 3);
 
-    let promoted = nights.night(&["--paired", "--promote"], &noisy(7, 0));
+    let promoted = nights.night(&["--promote"], &noisy(7, 0));
     promoted.is(0, "promoted");
     assert_eq!(nights.programs(), [promoted.labelled("night")]);
     nights.night(&["--paired"], &noisy(7, 0)).is(0, "pass");
 
     nights.install("newest", &broken(7, r#""fail_at_call":30"#));
-    let newest = nights.night(&["--paired", "--promote"], &noisy(7, 0));
+    let newest = nights.night(&["--promote"], &noisy(7, 0));
     newest.is(3, "inconclusive");
     std::fs::remove_file(
         nights
@@ -334,7 +336,125 @@ fn paired_with_the_promoted_program() {
             .join("ggufbench"),
     )
     .expect("there");
-    nights.night(&["--paired"], &noisy(7, 0)).is(2, "error");
+    let none = nights.night(&[], &noisy(7, 0));
+    none.is(2, "error");
+    assert!(
+        none.complaints()[0].contains("no promoted night with its program"),
+        "{}",
+        none.said
+    );
+    nights.install("old", &noisy(7, 0));
+    let promoted = nights.night(&["--promote"], &noisy(7, 0));
+    promoted.is(0, "promoted");
+    nights.night(&[], &noisy(7, 0)).is(0, "pass");
+}
+
+/// The trend is beside the summary, whatever the verdict, and its failure changes none.
+#[test]
+fn the_trend_is_written_every_night_and_decides_nothing() {
+    let mut nights = Nights::in_turns();
+    nights.install("old", &engine(7, 0));
+    let first = nights.night(&[], &engine(7, 0));
+    first.is(0, "pass (first night)");
+    let out = nights.place.out();
+    let page = |name: &str| std::fs::read(out.join(name)).map(|bytes| bytes.len());
+    assert!(page("trend.html").is_ok_and(|n| n > 1000));
+    assert!(page("trend.png").is_ok_and(|n| n > 1000));
+    assert_eq!(first.labelled("page"), "out/trend.html");
+    let promoted = |night: &Night| {
+        let folder = nights.history().join(night.labelled("night"));
+        folder.join("promoted.jsonl").is_file()
+    };
+    assert!(!promoted(&first));
+    assert_eq!(first.labelled("nights").split(',').next(), Some("1 night"));
+
+    std::fs::write(out.join("trend.html"), "mine").expect("writable");
+    let second = nights.night(&[], &engine(7, 0));
+    second.is(0, "pass");
+    assert!(promoted(&second), "the promoted program's record is kept");
+    let notes = second.summary.matches("no trend could be written").count();
+    assert_eq!(notes, 1, "{}", second.summary);
+    assert_eq!(
+        page("trend.html").expect("there"),
+        4,
+        "another's page stays"
+    );
+
+    let folder = nights.place.path().join("mail");
+    let third = nights.night(&["--summary", "mail/nightly.md"], &engine(7, 0));
+    third.is(0, "pass");
+    assert!(folder.join("trend.html").is_file() && folder.join("trend.png").is_file());
+    assert_eq!(third.labelled("nights").split(',').next(), Some("3 nights"));
+}
+
+/// The budget bounds the pairs and leaves a third for the confirmation; it may stand before or after `--`.
+#[test]
+fn the_budget_is_of_the_whole_night() {
+    let mut nights = Nights::in_turns();
+    nights.install("old", &engine(7, 0));
+    nights.night(&[], &engine(7, 0)).is(0, "pass (first night)");
+    nights.install("new", &engine(7, 10));
+    let budget_of = |night: &Night, side: &str| -> u64 {
+        let name = night.labelled("night");
+        let pair = name.strip_suffix("-b").expect("a pair");
+        let record = nights.place.out().join(pair).join(side).join("run.jsonl");
+        let record = std::fs::read_to_string(record).expect("readable");
+        let header: serde_json::Value =
+            serde_json::from_str(record.lines().next().expect("a header")).expect("JSON");
+        let ns = header["plan"]["protocol"]["budget_ns"].as_u64();
+        ns.expect("a budget") / 1_000_000_000
+    };
+    let before = nights.night(&["--budget", "1h30m"], &engine(7, 0));
+    before.is(1, "regression");
+    assert_eq!(
+        [budget_of(&before, "a"), budget_of(&before, "b")],
+        [3600, 3600]
+    );
+    let engine = engine(7, 0);
+    let after = nights.night_with(&[], &["--budget=6000s", "--engine", &engine]);
+    after.is(1, "regression");
+    assert_eq!(budget_of(&after, "b"), 4000);
+    // Their verdicts may depend on time.
+    nights.has_ample_budget = false;
+    let usual = nights.night(&[], &engine);
+    assert_eq!(budget_of(&usual, "b"), 200, "two thirds of 5m");
+    let sweep = nights.place.path().join("sweep.toml");
+    let text = std::fs::read_to_string(&sweep).expect("readable");
+    std::fs::write(&sweep, format!("{text}budget = \"3m\" # of the sweep\n")).expect("writable");
+    let of_sweep = nights.night(&[], &engine);
+    assert_eq!(budget_of(&of_sweep, "b"), 120);
+}
+
+/// A budget that no pair fits into leaves cells undecided, and says what is missing.
+#[test]
+fn a_budget_that_is_too_short_decides_nothing() {
+    let mut nights = Nights::in_turns();
+    nights.install("old", &engine(7, 0));
+    nights.night(&[], &engine(7, 0)).is(0, "pass (first night)");
+    let short = nights.night(&["--budget", "0s"], &engine(7, 0));
+    short.is(3, "inconclusive");
+    let text = &short.summary;
+    assert!(text.contains("Not decided: batch 1 "), "{text}");
+    assert!(
+        text.contains("give the night more time (--budget)"),
+        "{text}"
+    );
+}
+
+/// Two engines behind the same file: what one night finds is not the program.
+#[test]
+fn a_difference_of_the_same_file_is_no_regression() {
+    let mut nights = Nights::in_turns();
+    // Slower where it lies in the history: the same bytes, and another speed.
+    let (slow, fast) = (engine(7, 0), engine(7, 10));
+    nights.install_by_place("same", &slow, &fast);
+    nights.night(&[], &slow).is(0, "pass (first night)");
+    let night = nights.night(&[], &slow);
+    night.is(3, "inconclusive");
+    let words: Vec<&str> = night.summary.split_whitespace().collect();
+    let text = words.join(" ");
+    assert!(text.contains("Both programs are the same file"), "{text}");
+    assert!(text.contains("ggufbench doctor"), "{text}");
 }
 
 #[test]
@@ -342,8 +462,10 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
     let nights = Nights::new();
     for (options, needle) in [
         (vec!["--baseline", "last:x"], "say last:14"),
-        (vec!["--baseline", "last:61"], "keeps fewer nights"),
+        (vec!["--baseline", "last:181"], "keeps fewer nights"),
         (vec!["--keep-nights", "0"], "not a number of nights"),
+        (vec!["--budget", "soon"], "is not a length of time; say 5m"),
+        (vec!["--nights", "--paired"], "a night is one of them"),
         (vec!["--baseline", ""], "--baseline needs a value"),
         (vec!["--history", "out"], "a folder of its own"),
         (

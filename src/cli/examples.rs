@@ -99,6 +99,13 @@ Examples:
   ggufbench export out/20260131-120000-run -o bencher --to bencher.json
   ggufbench export out/20260131-120000-run -o hgrm --cell '*/b8/*'";
 
+/// Below `trend --help`.
+pub const TREND: &str = "\
+Examples:
+  ggufbench trend
+  ggufbench trend out/history --last 60 --to mail/
+  ggufbench trend out/history -o json --no-report";
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -122,6 +129,7 @@ mod tests {
             GATE,
             IMPORT,
             EXPORT,
+            TREND,
         ] {
             for line in text.lines().filter(|l| l.starts_with("  ggufbench")) {
                 let words = line.split_whitespace().map(OsString::from);

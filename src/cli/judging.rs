@@ -1,4 +1,4 @@
-//! What can be typed after `compare` and `gate`.
+//! What can be typed after `compare`, `gate` and `trend`.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,6 +10,7 @@ use crate::file::home;
 use crate::metric::Metric;
 use crate::price::Price;
 use crate::report::DocumentForm;
+use crate::trend;
 
 /// Two sides.
 #[derive(Debug, Clone, Args)]
@@ -100,6 +101,9 @@ pub struct GateArgs {
     /// Measure suspected cells again, as a run of its own; only what is seen twice is a regression
     #[arg(long)]
     pub rerun: bool,
+    /// Wall time for the rerun, such as 90s; every suspected cell is measured once in any case [default: that of the run]
+    #[arg(long, value_name = "TIME", requires = "rerun")]
+    pub budget: Option<String>,
     /// A rerun that was made already
     #[arg(long, value_name = "RUN", conflicts_with = "rerun")]
     pub confirm: Option<PathBuf>,
@@ -125,6 +129,40 @@ pub struct GateArgs {
     /// Engine of the rerun's workers, as for measuring.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
+}
+
+/// A history by night.
+#[derive(Debug, Clone, Args)]
+pub struct TrendArgs {
+    /// The folder of earlier nights
+    #[arg(value_name = "HISTORY", default_value = "out/history")]
+    pub history: PathBuf,
+    /// What is shown of cells.
+    #[arg(long, help = judged_by())]
+    pub metric: Option<Metric>,
+    /// Show at most the last N nights
+    #[arg(long, value_name = "N", default_value_t = trend::MOST_NIGHTS, value_parser = number_of_nights)]
+    pub last: usize,
+    /// Folder for trend.html and trend.png [default: the history]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_report")]
+    pub to: Option<PathBuf>,
+    /// Replace files of these names that ggufbench did not write
+    #[arg(long)]
+    pub force: bool,
+    /// Write no page and no picture
+    #[arg(long)]
+    pub no_report: bool,
+    /// Form of the table on standard output
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: DocumentForm,
+}
+
+/// A number of nights, at least 1.
+fn number_of_nights(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("no number of nights; say 180".to_owned()),
+    }
 }
 
 /// Runs by which the gate itself is judged.

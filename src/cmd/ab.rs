@@ -201,6 +201,8 @@ pub(super) fn again(a: &RunHeader, b: &RunHeader, wanted: &[usize], out: &Path) 
             .map(|at| header.plan.cases[*at].clone())
             .collect();
         let mut plan = plan_of_some(&header.plan, &cases);
+        // Of an independent sequence, which side begins each pair is drawn anew.
+        plan.protocol.seed = plan.protocol.seed.wrapping_add(1);
         let run = Path::new(&header.run);
         let (machine, engine, program) =
             check_same_conditions(run, header, &mut plan.models, &command)?;

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,12 +19,14 @@ use crate::gate::{
     Baseline, CellVerdict, Confirmation, GateReport, Rerun, Rule, gate as judge_night,
 };
 use crate::metric::Metric;
+use crate::plan::protocol::duration;
 use crate::record::PairSide;
 use crate::record::history::{History, Nights};
 use crate::record::jsonl::{RecordError, is_pair, read_header};
 use crate::report::{self, Document, night, outputs, pull_request};
 use crate::streams::note;
 use crate::text::quoted;
+use crate::units::nanoseconds;
 
 impl JudgeArgs {
     /// The metric by which a run is judged. Unless one is named it is a decode step where the run has cells, else the latency of
@@ -68,6 +71,9 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         return Ok(DONE);
     }
     let judge = &args.judge;
+    // A wrong one must not be noticed after the first measurement.
+    let budget = args.budget.as_deref();
+    let budget = budget.map(|text| duration("budget", text)).transpose()?;
     let tonight = judge.read(&args.run, judge.metric_of(&args.run)?)?;
     has_values(&tonight)?;
     ensure!(
@@ -88,7 +94,8 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         }
     }
     let in_turns = baseline.is_paired_with(&tonight);
-    let mut measure_again = |cells: &[CellKey]| again(args, &tonight, in_turns, cells);
+    let mut measure_again =
+        |cells: &[CellKey]| again(args, &with_budget(&tonight, budget), in_turns, cells);
     let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
         true => Some(&mut measure_again),
         false => None,
@@ -143,6 +150,15 @@ fn append_summary(
         .open(file)
         .with_context(failed)?;
     file.write_all(text.as_bytes()).with_context(failed)
+}
+
+/// The night with the budget of its rerun, where one is named.
+fn with_budget(tonight: &Side, budget: Option<Duration>) -> Side {
+    let mut tonight = tonight.clone();
+    if let Some(budget) = budget {
+        tonight.header.plan.protocol.budget_ns = Some(nanoseconds(budget));
+    }
+    tonight
 }
 
 /// A night of the history.
@@ -239,7 +255,10 @@ fn again(
         .with_context(|| format!("{}: cannot be found", folder.display()))?;
     let out = whole.parent().unwrap_or(&whole);
     if in_turns && is_pair(out) {
-        let Pairing { a, b, .. } = pair::read(out, metric)?;
+        let Pairing { mut a, mut b, .. } = pair::read(out, metric)?;
+        for side in [&mut a, &mut b] {
+            side.header.plan.protocol.budget_ns = tonight.header.plan.protocol.budget_ns;
+        }
         let beside = out.parent().unwrap_or(out);
         let plan = &tonight.header.plan;
         let wanted: Vec<usize> = (0..plan.cases.len())

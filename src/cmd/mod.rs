@@ -23,6 +23,7 @@ mod requests_plan;
 mod requests_targets;
 mod rpc_worker;
 mod run;
+mod trend;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -71,6 +72,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Import(args)) => import::import(&args),
         Some(Command::Export(args)) => export::export(&args),
+        Some(Command::Trend(args)) => trend::trend(&args),
         Some(Command::Devices(args)) => devices::devices(&args),
         Some(Command::RpcWorker(args)) => rpc_worker::rpc_worker(&args),
         Some(Command::Doctor(args)) => doctor::doctor(&args),

@@ -165,13 +165,13 @@ impl Difference {
     }
 }
 
-fn machine(header: &RunHeader) -> String {
+pub(crate) fn machine(header: &RunHeader) -> String {
     let machine = &header.machine;
     let cpu = machine.cpu.model.as_deref().unwrap_or(&machine.arch);
     format!("{cpu} ({})", machine.fingerprint)
 }
 
-fn program(header: &RunHeader) -> String {
+pub(crate) fn program(header: &RunHeader) -> String {
     if let Some(imported) = &header.imported {
         return imported.tool.clone();
     }

@@ -11,8 +11,7 @@ use serde::Serialize;
 use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
 use crate::plan::CaseId;
-use crate::stats::edivisive::{EDivisive, edivisive};
-use crate::stats::summary::median;
+use crate::trend::levels::{LevelShift, level_shifts};
 
 /// Fewest nights of a cell from which a change is reported. A step of 2 standard deviations of a night is found 8 times in 10
 /// in the middle of 30 nights, and 1 time in 3 in the middle of 20; a step of 3 always, and 8 times in 10 after only 5 nights
@@ -21,13 +20,6 @@ pub const MIN_NIGHTS: usize = 30;
 
 /// Most nights that are read, the newest: half a year. The time grows with the square of their number.
 pub const MOST_NIGHTS: usize = 180;
-
-/// A split is kept while at most this share of permutations splits as well: of histories of 12 cells without a
-/// change, one in a hundred shows a line.
-const ALPHA: f64 = 0.001;
-
-/// Smaller differences of the medians are changes of spread, or do not matter.
-const LEAST_CHANGE: f64 = 0.005;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelChanges {
@@ -87,36 +79,15 @@ fn series<'a>(nights: &[&'a Side], key: &CellKey) -> Vec<(&'a str, f64)> {
 
 fn level_changes(key: &CellKey, series: &[(&str, f64)]) -> Vec<LevelChange> {
     let values: Vec<f64> = series.iter().map(|(_, value)| *value).collect();
-    let settings = EDivisive {
-        alpha: ALPHA,
-        permutations: (1.0 / ALPHA) as usize - 1,
-        ..EDivisive::default()
+    let change = |shift: LevelShift| LevelChange {
+        key: key.clone(),
+        case_id: key.name(),
+        before: series[shift.index - 1].0.to_owned(),
+        after: series[shift.index].0.to_owned(),
+        change: shift.change,
+        p: shift.p,
     };
-    let splits = edivisive(&values, settings).unwrap_or_default();
-    let ends: Vec<usize> = splits
-        .iter()
-        .map(|s| s.index)
-        .chain([values.len()])
-        .collect();
-    let mut from = 0;
-    let mut found = Vec::new();
-    for (split, end) in splits.iter().zip(&ends[1..]) {
-        let levels = median(&values[from..split.index]).zip(median(&values[split.index..*end]));
-        from = split.index;
-        let Some((old, new)) = levels else { continue };
-        let change = (new - old).exp_m1();
-        if change.abs() >= LEAST_CHANGE {
-            found.push(LevelChange {
-                key: key.clone(),
-                case_id: key.name(),
-                before: series[split.index - 1].0.to_owned(),
-                after: series[split.index].0.to_owned(),
-                change,
-                p: split.p_value,
-            });
-        }
-    }
-    found
+    level_shifts(&values).into_iter().map(change).collect()
 }
 
 #[cfg(test)]
@@ -128,6 +99,7 @@ mod tests {
     use super::*;
     use crate::compare::fixture::{batches, header, side};
     use crate::plan::Case;
+    use crate::trend::levels::ALPHA;
 
     /// Nights called 000, 001 and so on, of one process each.
     fn nights(cases: &[Case], steps_ns: impl Fn(usize, &Case) -> u64, n: usize) -> Vec<Side> {

@@ -184,6 +184,13 @@ impl Pencil<'_, '_> {
             }
             Mark::Thin => self.path(&of(&places), &colour, 12, ""),
             Mark::Dashed => self.path(&of(&places), &colour, 14, "5 4"),
+            Mark::Upright => {
+                let height = self.chart.plotting_area().get_pixel_range().1;
+                for (_, (x, _)) in &places {
+                    let ends = [(*x, height.start), (*x, height.end)];
+                    self.path(&ends, &colour, 10, "5 4");
+                }
+            }
             Mark::Points => {}
         }
         for (point, place) in &places {

@@ -56,7 +56,7 @@ impl Legend {
 fn key(look: usize, mark: Mark, (x, y): (i32, i32), page: &Canvas) -> String {
     let colour = page.colour(ColourRole::Series(look));
     let dashed = match mark {
-        Mark::Dashed => "5 4",
+        Mark::Dashed | Mark::Upright => "5 4",
         _ => dashes(look),
     };
     let right = x + 24;

@@ -1,5 +1,5 @@
 //! Figures: what is to be seen of a run ([`batch`], [`latency`], [`length`], [`resources`],
-//! [`roofline`], [`requests`], [`precision`]), as data, and one way of
+//! [`roofline`], [`requests`], [`precision`]) or of a history ([`trend`]), as data, and one way of
 //! drawing it ([`svg`], [`png`](fn@png)).
 //!
 //! A [`Figure`] holds values in the units of its axes and knows no colours or pixels. A figure whose data a run lacks
@@ -20,6 +20,7 @@ pub(crate) mod resources;
 pub(crate) mod roofline;
 mod style;
 mod ticks;
+pub(crate) mod trend;
 
 pub use canvas::Medium;
 pub(crate) use canvas::escaped;
@@ -106,18 +107,20 @@ pub enum Scale {
     Linear,
     /// Equal distances are equal ratios.
     Log,
+    /// Values are days since 1970, and labels are dates.
+    Date,
 }
 
 impl Scale {
     /// Whether the scale has a place for the value.
     fn takes(self, v: f64) -> bool {
-        v.is_finite() && (self == Self::Linear || v > 0.0)
+        v.is_finite() && (self != Self::Log || v > 0.0)
     }
 
     /// To drawing coordinates.
     fn forth(self, v: f64) -> f64 {
         match self {
-            Self::Linear => v,
+            Self::Linear | Self::Date => v,
             Self::Log => v.log2(),
         }
     }
@@ -125,7 +128,7 @@ impl Scale {
     /// And back.
     fn back(self, v: f64) -> f64 {
         match self {
-            Self::Linear => v,
+            Self::Linear | Self::Date => v,
             Self::Log => v.exp2(),
         }
     }
@@ -146,6 +149,14 @@ impl FigureAxis {
     pub fn log(title: impl Into<String>) -> Self {
         Self {
             scale: Scale::Log,
+            ..Self::linear(title)
+        }
+    }
+
+    /// An axis of days since 1970.
+    pub fn date(title: impl Into<String>) -> Self {
+        Self {
+            scale: Scale::Date,
             ..Self::linear(title)
         }
     }
@@ -195,6 +206,8 @@ pub enum Mark {
     Thin,
     /// A dashed line without points: not measured, but computed.
     Dashed,
+    /// A dashed line over the whole height at the place of each point, which is not drawn itself.
+    Upright,
     /// A line that goes sideways, then up: a cumulative share.
     Stairs,
     /// Bars from 0 up: each point's `x` is the left edge of its bar and `until` the right one.

@@ -35,6 +35,7 @@ impl DrawnAxis {
         let scale = if narrow { Scale::Linear } else { scale };
         let (range, ticks) = match (&axis.at, scale) {
             (Some(at), _) => padded(scale, least, most, at.clone()),
+            (None, Scale::Date) => dates(least, most),
             (None, Scale::Linear) => linear(least, most, axis.from_zero && !narrow),
             (None, Scale::Log) => logarithmic(least, most),
         };
@@ -68,7 +69,10 @@ impl DrawnAxis {
 
     /// What stands beside a tick.
     pub(super) fn label(&self, tick: f64) -> String {
-        number(self.scale.back(tick))
+        match self.scale {
+            Scale::Date => date(tick),
+            _ => number(self.scale.back(tick)),
+        }
     }
 }
 
@@ -122,6 +126,29 @@ fn linear(least: f64, most: f64, from_zero: bool) -> ((f64, f64), Vec<f64>) {
     let last = ((low + span) / step).ceil();
     let ticks = (0..=(last - first) as u32).map(|n| (first + f64::from(n)) * step);
     ((first * step, last * step), ticks.collect())
+}
+
+/// At most so many dates stand beside an axis.
+const MOST_DATES: f64 = 5.0;
+
+/// Whole days, with some room on both sides.
+fn dates(least: f64, most: f64) -> ((f64, f64), Vec<f64>) {
+    let room = ((most - least) * 0.04).max(0.5);
+    let step = [1.0, 2.0, 7.0, 14.0, 28.0, 56.0, 91.0, 182.0]
+        .into_iter()
+        .find(|step| (most - least) / step < MOST_DATES)
+        .unwrap_or_else(|| ((most - least) / MOST_DATES).ceil());
+    let (first, last) = (least.floor(), most.floor());
+    let ticks = (0..=((last - first) / step) as u32).map(|n| first + f64::from(n) * step);
+    ((least - room, most + room), ticks.collect())
+}
+
+/// Days since 1970 as `2026-02-14`.
+fn date(days: f64) -> String {
+    let since = jiff::civil::date(1970, 1, 1);
+    let days = jiff::Span::new().try_days(days.floor() as i64);
+    let date = days.and_then(|days| since.checked_add(days));
+    date.map_or_else(|_| String::new(), |date| date.to_string())
 }
 
 /// Axes that span less are linear.
@@ -214,6 +241,19 @@ mod tests {
         assert_eq!(number(0.00001), "0.00001");
         assert_eq!(number(0.000002), "2e-6");
         assert_eq!(number(0.0), "0");
+    }
+
+    #[test]
+    fn dates_are_whole_days() {
+        // 2026-02-14 and half a year later.
+        let (from, until) = (20_498.1, 20_678.9);
+        let date = axis(Scale::Date, None);
+        assert_eq!(
+            labels(&date, &[from, until]),
+            ["2026-02-14", "2026-04-11", "2026-06-06", "2026-08-01"]
+        );
+        assert_eq!(labels(&date, &[from]), ["2026-02-14"]);
+        assert_eq!(labels(&date, &[1e300]).len(), 1);
     }
 
     #[test]

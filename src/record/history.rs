@@ -130,21 +130,42 @@ impl History {
     /// # Errors
     /// As [`last`](Self::last).
     pub fn nights(&self, tonight: &RunHeader) -> Result<Nights, HistoryError> {
+        if !self.folder.exists() {
+            return Ok(Nights::default());
+        }
+        let pinned = self.pinned()?;
+        let since = pinned.as_deref().map(start).transpose()?;
+        self.found(|started, header| {
+            let is_earlier = since.as_ref().is_some_and(|(since, _)| started < *since);
+            !is_earlier && !is_same_run(header, tonight)
+        })
+    }
+
+    /// Every night: failed ones, and those before the pinned run.
+    ///
+    /// # Errors
+    /// [`HistoryError::Io`] when the folder cannot be read; one that does not exist is empty.
+    pub fn all(&self) -> Result<Nights, HistoryError> {
+        self.found(|_, _| true)
+    }
+
+    /// The nights that count.
+    fn found(
+        &self,
+        counts: impl Fn(Timestamp, &RunHeader) -> bool,
+    ) -> Result<Nights, HistoryError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Nights::default()),
             Err(e) => return Err(failed(&self.folder, "cannot read the history", e)),
         };
-        let pinned = self.pinned()?;
-        let since = pinned.as_deref().map(start).transpose()?;
         let mut nights = Nights::default();
         let mut found: Vec<(Timestamp, PathBuf)> = Vec::new();
         let folders = entries.flatten().map(|entry| entry.path());
         for folder in folders.filter(|folder| folder.join(FILE_NAME).is_file()) {
             match start(&folder) {
-                Ok((_, header)) if is_same_run(&header, tonight) => {}
-                Ok((started, _)) if since.as_ref().is_some_and(|(since, _)| started < *since) => {}
-                Ok((started, _)) => found.push((started, folder)),
+                Ok((started, header)) if counts(started, &header) => found.push((started, folder)),
+                Ok(_) => {}
                 Err(e) => nights.left_out.push(e),
             }
         }

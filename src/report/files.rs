@@ -231,7 +231,7 @@ fn write_plots(lab: &lab::Lab, folder: &Path) -> Result<(), ReportError> {
     Ok(())
 }
 
-fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), ReportError> {
+pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), ReportError> {
     let mut file = OutputFile::create(path, replace)?;
     file.write_all(bytes).map_err(|source| ReportError::Io {
         path: path.to_owned(),

@@ -20,6 +20,7 @@ pub mod lab;
 pub mod night;
 mod notes;
 pub mod outputs;
+mod page;
 pub mod prediction;
 pub mod progress;
 pub mod pull_request;
@@ -28,6 +29,7 @@ mod requests;
 mod row;
 mod suggest;
 pub mod table;
+pub mod trend;
 pub mod trial;
 
 #[cfg(test)]

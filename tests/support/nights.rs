@@ -42,8 +42,20 @@ pub fn broken(day: u32, how: &str) -> String {
     engine(day, 0).replace("\"seed\"", &format!("{how},\"seed\""))
 }
 
+/// What a night is compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ComparedWith {
+    /// The promoted program, in turns: the script's default.
+    InTurns,
+    /// Other nights, unless its options say otherwise.
+    OtherNights,
+}
+
 /// A machine on which the script runs.
 pub struct Nights {
+    compared: ComparedWith,
+    /// Whether nights in turns get more time than they can need.
+    pub has_ample_budget: bool,
     /// Its folder.
     pub place: Place,
     /// The program that the script finds.
@@ -108,18 +120,49 @@ impl Night {
 }
 
 impl Nights {
+    /// Nights that are compared with other nights: of the engine that each is asked for.
     pub fn new() -> Self {
+        Self::compared(ComparedWith::OtherNights)
+    }
+
+    /// Nights as the script has them by default: programs are measured in turns.
+    pub fn in_turns() -> Self {
+        Self::compared(ComparedWith::InTurns)
+    }
+
+    fn compared(compared: ComparedWith) -> Self {
         let place = Place::new();
         std::fs::write(place.path().join("sweep.toml"), SWEEP).expect("writable");
         let program = env!("CARGO_BIN_EXE_ggufbench").into();
-        Self { place, program }
+        Self {
+            compared,
+            has_ample_budget: true,
+            place,
+            program,
+        }
     }
 
     /// Puts another program in the place of the one the script finds: ours, but its workers run this engine.
     pub fn install(&mut self, name: &str, engine: &str) {
+        self.install_script(name, &format!("set -- __worker --engine '{engine}'"));
+    }
+
+    /// Puts one there whose speed depends on its place: workers of its copy in the history run the engine `kept`, others `own`.
+    pub fn install_by_place(&mut self, name: &str, kept: &str, own: &str) {
+        let of = |engine: &str| format!("set -- __worker --engine '{engine}'");
+        let choice = format!(
+            "case $0 in */history/*) {} ;; *) {} ;; esac",
+            of(kept),
+            of(own)
+        );
+        self.install_script(name, &choice);
+    }
+
+    /// A program that runs this before it is a worker.
+    fn install_script(&mut self, name: &str, before: &str) {
         use std::os::unix::fs::PermissionsExt;
         let text = format!(
-            "#!/bin/sh\n[ \"$1\" != __worker ] || set -- __worker --engine '{engine}'\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\nif [ \"$1\" = __worker ]; then {before}; fi\nexec '{}' \"$@\"\n",
             env!("CARGO_BIN_EXE_ggufbench")
         );
         self.program = self.place.path().join(name);
@@ -134,6 +177,16 @@ impl Nights {
         command.arg(script());
         if !options.contains(&"--requests") {
             command.args(["--sweep", "sweep.toml"]);
+        }
+        let says = |option: &str| options.contains(&option);
+        if self.compared == ComparedWith::OtherNights && !says("--paired") && !says("--requests") {
+            command.arg("--nights");
+        }
+        let has_budget = [options, flags].concat();
+        let has_budget = has_budget.iter().any(|word| word.starts_with("--budget"));
+        if self.compared == ComparedWith::InTurns && !has_budget && self.has_ample_budget {
+            // However busy the machine is, time decides no test.
+            command.args(["--budget", "100h"]);
         }
         command
             .args(options)
@@ -175,6 +228,7 @@ impl Nights {
     /// The runs, oldest first; reruns too.
     pub fn runs(&self) -> Vec<String> {
         let mut runs = folders(&self.place.out());
+        // Beside them stand the history, and the files of the trend.
         runs.retain(|name| name != "history");
         runs
     }

@@ -2,16 +2,11 @@
 //! escaped by the template engine; only pictures, style and script of this program's own making are not.
 
 use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use sha2::{Digest as _, Sha256};
 
 use super::{Block, Lab};
 use crate::analysis::{Finding, Sure};
 use crate::plot::{self, Figure, Medium, Series};
-
-const STYLE: &str = include_str!("../../../templates/report.css");
-const SCRIPT: &str = include_str!("../../../templates/report.js");
+use crate::report::page;
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -38,19 +33,15 @@ pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Err
 
 impl ReportPage<'_> {
     fn style(&self) -> String {
-        let (light, dark) = plot::css_variables();
-        format!(
-            ":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{STYLE}"
-        )
+        page::style()
     }
 
     fn script(&self) -> &'static str {
-        SCRIPT
+        page::SCRIPT
     }
 
-    /// Only this script may run: what a record might smuggle in past all escaping still would not.
     fn script_hash(&self) -> String {
-        BASE64.encode(Sha256::digest(SCRIPT))
+        page::script_hash()
     }
 
     fn picture(&self, figure: &Figure) -> String {
