@@ -30,7 +30,9 @@ pub mod cmd;
 pub mod compare;
 pub(crate) mod doctor;
 pub mod engine;
+
 pub(crate) mod file;
+pub mod foreign;
 pub(crate) mod gate;
 pub(crate) mod host;
 pub mod measure;

@@ -13,6 +13,7 @@ mod model;
 mod offload;
 mod predict;
 mod prepare;
+mod programs;
 mod prompts;
 mod quality;
 mod report;
