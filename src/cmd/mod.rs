@@ -1,6 +1,7 @@
 //! One verb a file; here the dispatch and the exit codes.
 
 mod ab;
+mod bisect;
 mod ceiling;
 mod compare;
 mod devices;
@@ -39,6 +40,12 @@ pub const DONE: u8 = 0;
 pub const FAILED_CELLS: u8 = 1;
 /// Bad usage or input; nothing was measured.
 pub const BAD_INPUT: u8 = 2;
+/// Neither a yes nor a no.
+const INCONCLUSIVE: u8 = 3;
+/// Of `bisect-step`: `git bisect run` leaves the revision out.
+const BISECT_SKIPPED: u8 = 125;
+/// Of `bisect-step`: `git bisect run` ends.
+const BISECT_ABORTED: u8 = 128;
 /// Ctrl-C: what was measured is in the record.
 pub const INTERRUPTED: u8 = 130;
 
@@ -66,6 +73,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Quality(args)) => quality::quality(&args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Ab(args)) => ab::ab(&args),
+        Some(Command::Bisect(args)) => bisect::bisect(&args),
+        Some(Command::BisectStep(args)) => Ok(bisect::bisect_step(&args)),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Devices(args)) => devices::devices(&args),

@@ -59,7 +59,8 @@ impl ForeignKind {
         })
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    /// As a file's name shows.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         if name.contains("batched-bench") {
             Some(Self::LlamaBatchedBench)
         } else if name.contains("llama-bench") {
