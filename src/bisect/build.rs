@@ -39,10 +39,12 @@ impl BuildRecipe {
     /// The recipe of llama.cpp's benchmarks: one target, with static libraries, so that a program is one file.
     pub fn of_llama_cpp(kind: ForeignKind) -> Self {
         let target = kind.to_string();
+        // Without a number, make starts everything at once.
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             command: format!(
                 "cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_CURL=OFF && \
-                 cmake --build build --config Release --target {target} --parallel"
+                 cmake --build build --config Release --target {target} --parallel {jobs}"
             ),
             program: PathBuf::from("build/bin").join(target),
             kind,

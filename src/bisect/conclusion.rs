@@ -69,7 +69,6 @@ pub(crate) struct BisectReport {
     /// The chance that any answer on which the result rests is wrong is at most this.
     pub error_probability: f64,
     pub n_builds: u32,
-    pub n_reused_builds: u32,
     pub n_reused_steps: u32,
     pub n_pairs: usize,
     pub elapsed_ns: u64,
@@ -99,7 +98,11 @@ pub(super) fn report(
                 true => BisectOutcome::Interrupted,
                 false => BisectOutcome::NotDecided,
             };
-            (outcome, search.as_ref().map(suspects).unwrap_or_default(), None)
+            (
+                outcome,
+                search.as_ref().map(suspects).unwrap_or_default(),
+                None,
+            )
         }
         BisectConclusion::Found { search, effect } => {
             let suspects = suspects(&search);
@@ -116,7 +119,11 @@ pub(super) fn report(
     let of_bad = of_bad.into_iter().find(|s| s.revision.commit == bad.commit);
     let whole = of_bad.and_then(|step| step.effect);
     let share = |effect: &NamedEffect| Some(effect.effect.change.ln_1p() / whole?.change.ln_1p());
-    let errors = made.steps.iter().filter(against_good).map(|step| step.error);
+    let errors = made
+        .steps
+        .iter()
+        .filter(against_good)
+        .map(|step| step.error);
     BisectReport {
         outcome,
         good: good.clone(),
@@ -130,7 +137,6 @@ pub(super) fn report(
         whole,
         error_probability: errors.sum::<f64>().min(1.0),
         n_builds: made.n_builds,
-        n_reused_builds: made.n_reused_builds,
         n_reused_steps: made.n_reused_steps,
         n_pairs: made.steps.iter().map(|step| step.log_ratios.len()).sum(),
         elapsed_ns: nanoseconds(made.started.elapsed()),

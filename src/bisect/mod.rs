@@ -21,8 +21,8 @@ use journal::{BisectJournal, BisectLine, BisectStep, SlowdownEffect};
 use repository::Revision;
 use search::{RevisionAnswer, Search};
 
-pub(crate) use conclusion::{BisectOutcome, BisectReport};
 use conclusion::{BisectConclusion, NamedEffect};
+pub(crate) use conclusion::{BisectOutcome, BisectReport};
 
 /// What is compared: decode time per token.
 const METRIC: Metric = Metric::TpotNs;
@@ -56,7 +56,6 @@ pub(crate) struct Bisection<'a> {
     pub steps: Vec<BisectStep>,
     pub n_reused_steps: u32,
     pub n_builds: u32,
-    pub n_reused_builds: u32,
 }
 
 impl<'a> Bisection<'a> {
@@ -76,7 +75,6 @@ impl<'a> Bisection<'a> {
             steps: Vec::new(),
             n_reused_steps: 0,
             n_builds: 0,
-            n_reused_builds: 0,
         }
     }
 
@@ -251,10 +249,7 @@ impl<'a> Bisection<'a> {
     fn build(&mut self, revision: &Revision) -> Result<(ForeignProgram, Option<u64>), BuildError> {
         (self.tell)(format!("building {}", named(revision)));
         let built = self.builder.build(revision)?;
-        match built.took {
-            Some(_) => self.n_builds += 1,
-            None => self.n_reused_builds += 1,
-        }
+        self.n_builds += u32::from(built.took.is_some());
         Ok((built.program, built.took.map(nanoseconds)))
     }
 
@@ -262,11 +257,7 @@ impl<'a> Bisection<'a> {
     ///
     /// # Errors
     /// When the side that is known to work does not.
-    fn pairs(
-        &mut self,
-        [a, b]: [ForeignProgram; 2],
-        rule: PairRule,
-    ) -> Result<Option<PairSeries>> {
+    fn pairs(&mut self, [a, b]: [ForeignProgram; 2], rule: PairRule) -> Result<Option<PairSeries>> {
         let contender = |program| Contender {
             program,
             task: self.asked.task.clone(),

@@ -64,12 +64,7 @@ pub struct RevisionArgs {
     #[command(flatten)]
     pub axes: AxisArgs,
     /// The checkout; it is only read
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = ".",
-        help_heading = "Search"
-    )]
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Search")]
     pub repo: PathBuf,
     /// Command that builds a revision, for sh in the folder of its files [default: llama.cpp's benchmark with cmake]
     #[arg(

@@ -61,6 +61,13 @@ pub fn bisect(args: &BisectArgs) -> Result<u8> {
     let error = of.error.unwrap_or(ERROR_OF_SEARCH);
     let (mut asked, model) = task(of, revisions.len(), error)?;
     asked.deadline = budget.transpose()?.map(|budget| begun + budget);
+    let program = ForeignProgram {
+        path: recipe.program.clone(),
+        kind: recipe.kind,
+    };
+    program
+        .arguments(&asked.task, Path::new("."))
+        .map_err(anyhow::Error::msg)?;
     let cache = cache(of)?;
     let machine = Machine::probe();
     let identity = BisectIdentity {
@@ -151,7 +158,9 @@ fn step(args: &BisectStepArgs) -> Result<u8> {
     let b = match &args.built {
         Some(path) if !path.is_file() => {
             let path = path.display();
-            note(format_args!("{path}: was not built; this revision is skipped"));
+            note(format_args!(
+                "{path}: was not built; this revision is skipped"
+            ));
             return Ok(BISECT_SKIPPED);
         }
         Some(path) => find(path, of.program_kind)?,
@@ -168,11 +177,7 @@ fn step(args: &BisectStepArgs) -> Result<u8> {
 }
 
 /// Measures until decided, and says the answer as `git bisect run` takes it.
-fn judge(
-    programs: [ForeignProgram; 2],
-    asked: &BisectTask,
-    interrupt: &Interrupt,
-) -> Result<u8> {
+fn judge(programs: [ForeignProgram; 2], asked: &BisectTask, interrupt: &Interrupt) -> Result<u8> {
     let [a, b] = programs.map(|program| Contender {
         program,
         task: asked.task.clone(),
@@ -254,7 +259,9 @@ fn task(of: &RevisionArgs, n_revisions: usize, error: f64) -> Result<(BisectTask
     );
     let case = plan.cases[0].clone();
     let model = plan.model_of(&case).clone();
-    let tolerance = of.same_within.unwrap_or(crate::stats::sequential::PairRule::default().tolerance);
+    let tolerance = of
+        .same_within
+        .unwrap_or(crate::stats::sequential::PairRule::default().tolerance);
     let task = ForeignTask {
         model: model.path.clone(),
         case,

@@ -36,7 +36,7 @@ use crate::streams;
 
 /// Everything was done.
 pub const DONE: u8 = 0;
-/// Done, but some cells failed; of `gate`, a confirmed regression.
+/// Done, but some cells failed; of `gate`, a confirmed regression; of `bisect`, a slow commit.
 pub const FAILED_CELLS: u8 = 1;
 /// Bad usage or input; nothing was measured.
 pub const BAD_INPUT: u8 = 2;
@@ -89,6 +89,14 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
             crate::run::worker::serve(&engine).map(|()| DONE)
         }
+    }
+}
+
+/// The exit code of a command line that clap refuses. `git bisect run` takes [`BAD_INPUT`] for a bad revision.
+pub fn code_of_bad_usage(args: &[std::ffi::OsString]) -> u8 {
+    match args.get(1).is_some_and(|verb| verb == "bisect-step") {
+        true => BISECT_ABORTED,
+        false => BAD_INPUT,
     }
 }
 

@@ -137,7 +137,8 @@ impl PairSeries {
             median(&values)
         };
         if let (Some(a), Some(b)) = (side(0), side(1)) {
-            self.log_ratios.push(metric.log_time(b) - metric.log_time(a));
+            self.log_ratios
+                .push(metric.log_time(b) - metric.log_time(a));
             self.medians[0].push(a);
             self.medians[1].push(b);
         }

@@ -41,7 +41,9 @@ impl<'a> Data<'a> {
 pub(crate) fn document(r: &BisectReport) -> Document {
     let steps = Table::of(&r.steps)
         .words("commit", |s| s.revision.short().to_owned())
-        .words("message", |s| cut_middle(&s.revision.subject, SUBJECT_WIDTH))
+        .words("message", |s| {
+            cut_middle(&s.revision.subject, SUBJECT_WIDTH)
+        })
         .rank(2)
         .words("against", |s| short(&s.against))
         .rank(1)
@@ -157,12 +159,16 @@ fn effect(r: &BisectReport) -> Vec<String> {
     let Some((share, whole)) = r.share_of_whole.zip(r.whole.as_ref()) else {
         return said;
     };
-    let part = format!("{:.0}% of the whole slow-down of {}", share * 100.0, in_words(whole));
+    let part = format!(
+        "{:.0}% of the whole slow-down of {}",
+        share * 100.0,
+        in_words(whole)
+    );
     let last = r.suspects.last().map_or("", |last| last.short());
     said.push(match share < MAIN_SHARE {
-        true => format!(
-            "this is {part}; the rest is in other commits: search again with --good {last}"
-        ),
+        true => {
+            format!("this is {part}; the rest is in other commits: search again with --good {last}")
+        }
         false => format!("this is {part}"),
     });
     said

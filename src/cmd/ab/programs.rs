@@ -94,13 +94,24 @@ struct ProgramPlan<'a> {
 /// Starts both programs in turns until every cell is decided, and compares them.
 pub(super) fn ab(args: &AbArgs, programs: &[ForeignProgram; 2], form: DocumentForm) -> Result<u8> {
     let asked = prepare(args, programs)?;
+    for (side, contender) in contenders(&asked)
+        .iter()
+        .flat_map(|c| ["A", "B"].into_iter().zip(c))
+    {
+        let checked = contender.program.arguments(&contender.task, Path::new("."));
+        checked
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("side {side}"))?;
+    }
     let out = args.output.out.clone().unwrap_or_else(|| OUT.into());
     check_writable(&out)?;
     let folder = Folder::create(&out, &asked.sides[0].plan.name)?.path;
     let interrupt = listen()?;
     let cells = record(&asked, &folder, &interrupt)
         .with_context(|| format!("{}: cannot write the record", folder.display()))?;
-    let troubles = cells.iter().flat_map(|(sides, series)| troubles(sides, series));
+    let troubles = cells
+        .iter()
+        .flat_map(|(sides, series)| troubles(sides, series));
     let troubles: Vec<Note> = troubles.collect();
     let is_given_up = |(_, series): &MeasuredCell| (0..2).any(|at| series.given_up(at).is_some());
     let code = if interrupt.is_set() {
@@ -176,7 +187,10 @@ fn prepare<'a>(args: &AbArgs, programs: &'a [ForeignProgram; 2]) -> Result<Progr
         sides,
         metric,
         part,
-        repetitions: flags.repetitions.or(flags.min_repetitions).unwrap_or(PER_VISIT),
+        repetitions: flags
+            .repetitions
+            .or(flags.min_repetitions)
+            .unwrap_or(PER_VISIT),
         rule: PairRule {
             tolerance: args.same_within.unwrap_or(usual.tolerance),
             most: most.map_or(usual.most, |most| most as usize),
@@ -366,7 +380,12 @@ fn troubles(sides: &[Contender; 2], series: &PairSeries) -> Vec<Note> {
         }
         let n = series.n_failures(at);
         let failed = plural(n, "visit", "visits");
-        (n > 0).then(|| Note::new(side, format!("{id}: {failed} failed, which leaves their pairs out")))
+        (n > 0).then(|| {
+            Note::new(
+                side,
+                format!("{id}: {failed} failed, which leaves their pairs out"),
+            )
+        })
     };
     (0..2).filter_map(trouble).collect()
 }
