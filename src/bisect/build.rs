@@ -22,6 +22,9 @@ use crate::units::nanoseconds;
 /// Times a revision is built before it counts as one that does not build: a full disk or a killed compiler is no fault of it.
 const ATTEMPTS: u32 = 2;
 
+/// The file that is written when a build ended well.
+const MARK: &str = "built";
+
 /// Hexadecimal digits of a folder's name that stand for a build command.
 const KEY_DIGITS: usize = 12;
 
@@ -86,8 +89,7 @@ impl Builder<'_> {
     /// The program of a revision.
     pub fn build(&self, revision: &Revision) -> Result<BuiltProgram, BuildError> {
         let folder = self.folder_of(revision);
-        let mark = folder.join("built");
-        if mark.is_file() && self.program_in(&folder).is_ok() {
+        if self.is_built(revision) {
             let program = self.program_in(&folder).map_err(BuildError::Failed)?;
             return Ok(BuiltProgram {
                 program,
@@ -104,6 +106,7 @@ impl Builder<'_> {
             match self.attempt(&folder)? {
                 Ok(program) => {
                     let took = begun.elapsed();
+                    let mark = folder.join(MARK);
                     fs::write(&mark, nanoseconds(took).to_string())
                         .with_context(|| format!("{}: cannot be written", mark.display()))
                         .map_err(BuildError::Other)?;
@@ -120,6 +123,12 @@ impl Builder<'_> {
             "does not build: {why} ({})",
             log.display()
         )))
+    }
+
+    /// Whether a program is there that was built to its end.
+    pub fn is_built(&self, revision: &Revision) -> bool {
+        let folder = self.folder_of(revision);
+        folder.join(MARK).is_file() && self.program_in(&folder).is_ok()
     }
 
     fn folder_of(&self, revision: &Revision) -> PathBuf {

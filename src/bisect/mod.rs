@@ -247,7 +247,9 @@ impl<'a> Bisection<'a> {
     }
 
     fn build(&mut self, revision: &Revision) -> Result<(ForeignProgram, Option<u64>), BuildError> {
-        (self.tell)(format!("building {}", named(revision)));
+        if !self.builder.is_built(revision) {
+            (self.tell)(format!("building {}", named(revision)));
+        }
         let built = self.builder.build(revision)?;
         self.n_builds += u32::from(built.took.is_some());
         Ok((built.program, built.took.map(nanoseconds)))

@@ -197,7 +197,7 @@ fn effort(r: &BisectReport) -> String {
         ),
     };
     format!(
-        "{} between, {}{kept}, {}, {}, {}{decided}",
+        "{}, {}{kept}, {}, {}, {}{decided}",
         plural(n(r.n_revisions), "commit", "commits"),
         plural(n(r.steps.len()), "step", "steps"),
         plural(r.n_builds, "build", "builds"),
