@@ -9,12 +9,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod axes;
+mod bisect;
 mod devices;
 mod doctor;
 mod examples;
 mod exchange;
 mod judging;
 mod measuring;
+mod programs;
 mod prompts;
 mod quality;
 mod reporting;
@@ -25,11 +27,13 @@ mod rpc_worker;
 mod suggested;
 
 pub use axes::{AxisArgs, PredictedAxes};
+pub use bisect::{BisectArgs, BisectStepArgs, RevisionArgs};
 pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use exchange::{ExportForm, ExportRunArgs, ImportRunsArgs};
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs, TrendArgs};
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use programs::ProgramArgs;
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use quality::QualityArgs;
 pub use reporting::ReportArgs;
@@ -182,6 +186,12 @@ pub enum Command {
     /// Measure two settings, or two builds, interleaved in one run, and compare them
     #[command(after_help = examples::AB)]
     Ab(Box<AbArgs>),
+    /// Find the commit that made a benchmark slow: build and measure revisions of a checkout until each is decided
+    #[command(after_help = examples::BISECT)]
+    Bisect(Box<BisectArgs>),
+    /// One step of `git bisect run`: exit 0 not slower than the good one, 1 slower, 125 skip
+    #[command(after_help = examples::BISECT_STEP)]
+    BisectStep(Box<BisectStepArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
     #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),

@@ -20,12 +20,13 @@
 //! ```
 //!
 //! Imports go down only, in this order of floors: `cmd`, `cli`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `trend`, `compare`,
-//! `doctor`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
+//! `doctor`, `bisect`, `foreign`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
 
 pub(crate) mod agreement;
 pub mod analysis;
+pub(crate) mod bisect;
 pub(crate) mod build_info;
 pub mod cli;
 pub mod cmd;
@@ -34,6 +35,7 @@ pub(crate) mod doctor;
 pub mod engine;
 pub(crate) mod exchange;
 pub(crate) mod file;
+pub mod foreign;
 pub(crate) mod gate;
 pub(crate) mod host;
 pub mod measure;

@@ -12,11 +12,12 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(reason) => return refuse(reason),
     };
+    let bad_usage = cmd::code_of_bad_usage(&args);
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err(told) => {
             return match streams::show_parsed(&told) {
-                Ok(()) if told.use_stderr() => cmd::BAD_INPUT.into(),
+                Ok(()) if told.use_stderr() => bad_usage.into(),
                 Ok(()) => cmd::DONE.into(),
                 Err(e) => refuse(format_args!("cannot write to standard output: {e}")),
             };

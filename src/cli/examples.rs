@@ -64,7 +64,25 @@ What stands before the first -- is of both sides.
 
 Examples:
   ggufbench ab --model model.gguf --batch 1,8 -- --threads 4 -- --threads 8
-  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench --worker-b new/ggufbench";
+  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench --worker-b new/ggufbench
+  ggufbench ab --model model.gguf --program-a old/llama-bench --program-b new/llama-bench";
+
+/// Below `bisect --help`.
+pub const BISECT: &str = "\
+The checkout is only read. Builds and finished steps are kept in --cache, so that the same command goes on after an interruption.
+Exit codes: 0 not slower, 1 found, 3 not decided, 2 error, 130 interrupted.
+
+Examples:
+  ggufbench bisect --repo llama.cpp --good b4000 --bad b4100 --model model.gguf --batch 8
+  ggufbench bisect --good v1 --model model.gguf --build ./build.sh --program bin/llama-bench";
+
+/// Below `bisect-step --help`.
+pub const BISECT_STEP: &str = "\
+A code from 128 on ends `git bisect run`: something failed that the revision is not to blame for.
+
+Examples:
+  ggufbench bisect-step --good v1 --model model.gguf --batch 8
+  ggufbench bisect-step --good-program ../fast/llama-bench --built build/bin/llama-bench --model model.gguf";
 
 /// Below `compare --help`.
 pub const COMPARE: &str = "\
@@ -125,6 +143,8 @@ mod tests {
             COMPARE_LIVE,
             REPORT,
             AB,
+            BISECT,
+            BISECT_STEP,
             COMPARE,
             GATE,
             IMPORT,

@@ -61,6 +61,9 @@ pub struct AbArgs {
     /// Side B's program [default: this one]
     #[arg(long, value_name = "PROGRAM", help_heading = "Sides")]
     pub worker_b: Option<PathBuf>,
+    /// Benchmark programs of others.
+    #[command(flatten)]
+    pub programs: super::ProgramArgs,
     /// The metric that is compared.
     #[arg(long, default_value_t, help = Metric::help())]
     pub metric: Metric,

@@ -1,5 +1,7 @@
 //! `ab`: two settings, or two builds, measured in turns and compared.
 
+mod programs;
+
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -55,6 +57,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let form = args.output.form.document_form().context(
         "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
+    let args = &match programs::Sides::of(args)? {
+        programs::Sides::Workers(args) => *args,
+        programs::Sides::Programs(sides) => return programs::ab(args, &sides, form),
+    };
     let sides = prepare_sides(args)?;
     ensure!(
         !args.metric.is_of_requests() && !args.metric.is_of_quality(),

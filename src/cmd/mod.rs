@@ -1,6 +1,7 @@
 //! One verb a file; here the dispatch and the exit codes.
 
 mod ab;
+mod bisect;
 mod ceiling;
 mod compare;
 mod devices;
@@ -15,6 +16,7 @@ mod model;
 mod offload;
 mod predict;
 mod prepare;
+mod programs;
 mod prompts;
 mod quality;
 mod report;
@@ -37,10 +39,16 @@ use crate::streams;
 
 /// Everything was done.
 pub const DONE: u8 = 0;
-/// Done, but some cells failed; of `gate`, a confirmed regression.
+/// Done, but some cells failed; of `gate`, a confirmed regression; of `bisect`, a slow commit.
 pub const FAILED_CELLS: u8 = 1;
 /// Bad usage or input; nothing was measured.
 pub const BAD_INPUT: u8 = 2;
+/// Neither a yes nor a no.
+const INCONCLUSIVE: u8 = 3;
+/// Of `bisect-step`: `git bisect run` leaves the revision out.
+const BISECT_SKIPPED: u8 = 125;
+/// Of `bisect-step`: `git bisect run` ends.
+const BISECT_ABORTED: u8 = 128;
 /// Ctrl-C: what was measured is in the record.
 pub const INTERRUPTED: u8 = 130;
 
@@ -68,6 +76,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Quality(args)) => quality::quality(&args),
         Some(Command::Report(args)) => report::report(&args),
         Some(Command::Ab(args)) => ab::ab(&args),
+        Some(Command::Bisect(args)) => bisect::bisect(&args),
+        Some(Command::BisectStep(args)) => Ok(bisect::bisect_step(&args)),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Import(args)) => import::import(&args),
@@ -85,6 +95,14 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
             crate::run::worker::serve(&engine).map(|()| DONE)
         }
+    }
+}
+
+/// The exit code of a command line that clap refuses. `git bisect run` takes [`BAD_INPUT`] for a bad revision.
+pub fn code_of_bad_usage(args: &[std::ffi::OsString]) -> u8 {
+    match args.get(1).is_some_and(|verb| verb == "bisect-step") {
+        true => BISECT_ABORTED,
+        false => BAD_INPUT,
     }
 }
 

@@ -67,6 +67,17 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// Ends every process of the group that the child `leader` leads, or led. Does nothing outside Unix.
+pub fn kill_group(leader: u32) {
+    #[cfg(unix)]
+    if let Ok(group) = i32::try_from(leader) {
+        // SAFETY: the call takes two numbers and touches no memory of ours; a group that is gone is only an error.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+    }
+    // Unused elsewhere.
+    let _ = leader;
+}
+
 /// Standard output for this program alone: from now on what a C library prints there goes nowhere. Outside Unix it goes on.
 pub fn take_stdout() -> io::Result<Box<dyn io::Write>> {
     #[cfg(unix)]

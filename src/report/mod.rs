@@ -5,6 +5,7 @@
 
 pub mod answers;
 mod axes;
+pub(crate) mod bisect;
 mod caption;
 pub mod ceiling;
 mod cells;

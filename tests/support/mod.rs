@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test file uses its own part
 #![allow(clippy::print_stderr)] // for whoever runs the tests
 
+#[cfg(unix)]
+pub mod bench;
 pub mod fuzz;
 pub mod gguf;
 pub mod nights;
