@@ -43,7 +43,12 @@ impl Compared {
     /// The temperature of a side; none where sides differ in their prompts.
     fn temperature(&self, side: usize) -> Option<f32> {
         let own = self.temperatures.get(side).copied();
-        own.or_else(|| self.temperatures.first().copied().filter(|_| self.is_planted(side)))
+        own.or_else(|| {
+            self.temperatures
+                .first()
+                .copied()
+                .filter(|_| self.is_planted(side))
+        })
     }
 
     /// Whether a side is the positive control.
@@ -270,7 +275,10 @@ mod tests {
         let parts = JobPart::all_of(&job);
         let names: Vec<&str> = parts.iter().map(|p| p.job.name.as_str()).collect();
         assert_eq!(names, ["one/t0", "one/t0.7", "one/t1.5"]);
-        assert_eq!((parts[1].job.sampling.temperature, parts[1].job.n_requests), (0.7, 3));
+        assert_eq!(
+            (parts[1].job.sampling.temperature, parts[1].job.n_requests),
+            (0.7, 3)
+        );
         let (served, first) = job.in_round(1);
         for number in 0..served.n_requests {
             let own = parts.iter().filter(|p| p.has(first + number));

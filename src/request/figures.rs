@@ -29,9 +29,13 @@ impl From<&Ending> for AnswerEnd {
 pub struct RequestFigures {
     /// The round, from 0: halves of a pair are compared within a round.
     pub round: u32,
+    /// How it ended.
     pub ended: AnswerEnd,
+    /// Tokens of its prompt.
     pub n_prompt: Option<u32>,
+    /// Tokens of its answer.
     pub n_generated: Option<u32>,
+    /// Time to the first token.
     pub ttft_ns: Option<u64>,
     /// Time per token after the first: the median step where every token is seen, else the mean interval.
     pub tpot_ns: Option<f64>,
@@ -59,6 +63,7 @@ impl RequestFigures {
         }
     }
 
+    /// The time of choosing a token.
     pub fn sample_ns_per_token(&self) -> Option<f64> {
         let n = self.n_generated.filter(|n| *n > 0)?;
         Some(self.sample_ns? as f64 / f64::from(n))
@@ -70,6 +75,7 @@ impl RequestFigures {
         (decode_ns > 0.0).then_some(decode_ns)
     }
 
+    /// Whether it ended as an answer should.
     pub fn is_whole(&self) -> bool {
         self.ended != AnswerEnd::Broken
     }
@@ -146,7 +152,10 @@ impl ComparedAnswers {
                 continue;
             };
             self.n_asked = self.n_asked.saturating_add(1);
-            let known = self.questions.iter().position(|(n, _)| *n == request.question);
+            let known = self
+                .questions
+                .iter()
+                .position(|(n, _)| *n == request.question);
             let at = known.unwrap_or_else(|| {
                 let sides = vec![Vec::new(); job.n_sides() as usize];
                 self.questions.push((request.question, sides));
@@ -154,10 +163,6 @@ impl ComparedAnswers {
             });
             self.questions[at].1[request.side].push(figures);
         }
-    }
-
-    pub fn n_questions(&self) -> usize {
-        self.questions.len()
     }
 
     /// A log ratio of each question, this side over the first: of whole answers, and of equal lengths where that matters.

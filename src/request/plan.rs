@@ -4,8 +4,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::prompts::{Difficulty, Prompt};
 use super::compared::Compared;
+use super::prompts::{Difficulty, Prompt};
 use super::{Experiment, Forced, Job, Load, StopAt};
 use crate::plan::requests::RequestsSpec;
 use crate::plan::{Case, PlanError, WARMUP_STEPS};

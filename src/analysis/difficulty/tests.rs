@@ -543,7 +543,7 @@ fn a_request_becomes_figures() {
         text: "It is 42.".to_owned(),
         ..Timeline::unanswered(0, 100, 1400, Ending::Stop)
     };
-    let of = |t: &Timeline| RequestFigures::of(&RequestView::of(1, t), &prompt);
+    let of = |t: &Timeline| request_figures(&RequestView::of(1, t), &prompt);
     let r = of(&timeline);
     assert_eq!(
         (r.round, r.ended, r.total_ns),

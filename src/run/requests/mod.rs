@@ -14,9 +14,9 @@ use super::stop::is_answered;
 use super::{Interrupt, ns, turns};
 use crate::engine::clock::{Clock, MonotonicClock};
 use crate::host::noise_warnings;
+use crate::plan::requests::TIME_FOR_PAIRS;
 use crate::record::Line;
 use crate::record::jsonl::{RecordError, Writer};
-use crate::plan::requests::TIME_FOR_PAIRS;
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::figures::{ComparedAnswers, RequestFigures};
 use crate::request::ready::{Wait, Waiting};
@@ -110,7 +110,11 @@ impl RequestsRun {
 
     /// Whether a comparison may get questions after the planned rounds.
     fn has_open_end(&self) -> bool {
-        let mut compared = self.plan.jobs.iter().filter_map(|job| job.compared.as_ref());
+        let mut compared = self
+            .plan
+            .jobs
+            .iter()
+            .filter_map(|job| job.compared.as_ref());
         compared.any(|compared| compared.most.is_some())
     }
 
@@ -382,9 +386,14 @@ impl RequestsExecution<'_> {
         if planned.compared.is_some() {
             let answers = &mut self.answers[place][at];
             let sent = served.iter().flat_map(|s| &s.timelines);
-            answers.add(planned, sent.map(|t| (t.number, RequestFigures::of(round, t))));
+            answers.add(
+                planned,
+                sent.map(|t| (t.number, RequestFigures::of(round, t))),
+            );
             // What could not be asked is not tried for ever.
-            answers.n_asked = answers.n_asked.max(job.n_requests.saturating_mul(round + 1));
+            answers.n_asked = answers
+                .n_asked
+                .max(job.n_requests.saturating_mul(round + 1));
         }
         self.record(job, at, (round, started_ns), served)
     }

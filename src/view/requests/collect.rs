@@ -215,7 +215,12 @@ impl JobLines {
             (*round, line)
         });
         Self {
-            samples: self.samples.iter().filter(|s| part.has(s.number)).cloned().collect(),
+            samples: self
+                .samples
+                .iter()
+                .filter(|s| part.has(s.number))
+                .cloned()
+                .collect(),
             ends: ends.collect(),
             n_lines: self.n_lines,
             requests,
@@ -287,7 +292,9 @@ impl JobLines {
 /// The decode calls of a part's requests, where one request is served after another: each begins with its prompt. None where the
 /// calls do not tell which request they are of.
 fn calls_of(calls: &[Call], numbers: &[u32], part: &JobPart) -> Vec<Call> {
-    let begins = |at: usize| calls[at].phase == Phase::Prefill && (at == 0 || calls[at - 1].phase != Phase::Prefill);
+    let begins = |at: usize| {
+        calls[at].phase == Phase::Prefill && (at == 0 || calls[at - 1].phase != Phase::Prefill)
+    };
     let starts: Vec<usize> = (0..calls.len()).filter(|at| begins(*at)).collect();
     if starts.len() != numbers.len() {
         return Vec::new();
