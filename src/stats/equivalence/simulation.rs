@@ -1,4 +1,4 @@
-//! Error rates, power and coverage of the rule for equality, by simulated comparisons: the second table A.5 of METHODOLOGY.md.
+//! Error rates, power and coverage of the rule for equality, by simulated comparisons: table A.6 of METHODOLOGY.md.
 //!
 //! `make simulate` runs 2,000 comparisons for every figure, and
 //! `cargo test --release equality_table -- --ignored --nocapture` prints the table again.
