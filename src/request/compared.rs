@@ -230,8 +230,8 @@ mod tests {
         }
     }
 
-    fn ids(job: &Job, numbers: std::ops::Range<u32>) -> Vec<&str> {
-        numbers.map(|n| job.prompt_of(n).id.as_str()).collect()
+    fn classes(job: &Job, numbers: std::ops::Range<u32>) -> Vec<&str> {
+        numbers.map(|n| job.prompt_of(n).class.as_str()).collect()
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         let job = compared(8, &[]);
         let mut easy_first = 0;
         for question in 0..400 {
-            let both = ids(&job, 2 * question..2 * question + 2);
+            let both = classes(&job, 2 * question..2 * question + 2);
             let easy = format!("{}", question * 2 % 8);
             let hard = format!("{}", question * 2 % 8 + 1);
             easy_first += u32::from(both[0] == easy);
@@ -253,9 +253,9 @@ mod tests {
         let job = compared(5, &[0.0, 0.7, 1.5]);
         let (served, first) = job.in_round(2);
         assert_eq!((first, served.prompts.len(), served.n_requests), (18, 9, 9));
-        assert_eq!(ids(&served, 0..9), ids(&job, 18..27));
+        assert_eq!(classes(&served, 0..9), classes(&job, 18..27));
         // Question 6 is prompt 1 again, of 5.
-        assert_eq!(ids(&served, 0..3), ["1", "1", "1"]);
+        assert_eq!(classes(&served, 0..3), ["1", "1", "1"]);
         for question in 0..3 {
             let at = |n: u32| served.sampling_of(3 * question + n).temperature;
             let mut all = [at(0), at(1), at(2)];
