@@ -139,7 +139,7 @@ fn pairs_are_added_until_the_questions_are_decided() {
     let dry = place.run(&[&args[..], &fixed, &["--dry-run"]].concat());
     let said = stdout(&dry);
     assert!(
-        said.contains("difficulty/equal, difficulty/control, temperature: further rounds until decided, at most 30 pairs each")
+        said.contains("temperature, difficulty/equal, difficulty/control: further rounds until decided, at most 30 pairs each")
             && said.contains("30 min"),
         "{said}"
     );
@@ -165,6 +165,11 @@ fn pairs_are_added_until_the_questions_are_decided() {
         numbers,
         (0..numbers.len() as u32).collect::<Vec<_>>(),
         "each round asks the next questions"
+    );
+    let shown = stdout(&ran);
+    assert!(
+        shown.contains("temperature") && shown.contains("Positive control"),
+        "{shown}"
     );
     let report = std::fs::read_to_string(run.join("report.md")).expect("a report");
     let flat = report.split_whitespace().collect::<Vec<_>>().join(" ");

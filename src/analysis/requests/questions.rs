@@ -109,7 +109,8 @@ fn by_prompt(job: &JobView) -> Vec<PromptFigures> {
 
 /// The matched pairs of a job, apart by a key and in its order; prompts without a pair or a half have no part in it.
 fn pairs(job: &JobView, key: fn(&JobView, &RequestView) -> (u32, u32)) -> Vec<PairFigures> {
-    let mut pairs: BTreeMap<((u32, u32), &str), [Vec<RequestFigures>; 2]> = BTreeMap::new();
+    type Halves = [Vec<RequestFigures>; 2];
+    let mut pairs: BTreeMap<((u32, u32), &str), Halves> = BTreeMap::new();
     for sent in &job.requests {
         let Some(prompt) = job.prompt_of(sent.number) else {
             continue;
