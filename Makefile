@@ -67,9 +67,9 @@ test: setup ## Run what CI runs: formatting, lints, documentation, tests
 	$(CARGO) test --release
 
 # Optimised: they draw some million samples.
-simulate: setup ## Check the simulated tables of docs/METHODOLOGY.md and stats::interval: coverage of the intervals, errors of the rule for pairs
+simulate: setup ## Check the simulated tables of docs/METHODOLOGY.md and stats::interval: coverage of the intervals, errors of the rules for pairs
 	$(CARGO) test --release --lib stats::coverage -- --ignored --skip coverage_table
-	$(CARGO) test --release --lib -- --ignored --exact stats::sequential::simulation::pair_table_holds_what_it_promises
+	$(CARGO) test --release --lib -- --ignored --exact stats::sequential::simulation::pair_table_holds_what_it_promises stats::equivalence::simulation::equality_table_holds_what_it_promises
 
 # The plug-in is in a separate folder, so that --backends is tested too. The program is built without optimisation, because it is not timed.
 test-offload: setup ## Test offload without a GPU, on Mesa's lavapipe, a Vulkan driver that computes on the CPU

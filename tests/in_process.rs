@@ -60,6 +60,9 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
     Job {
         tag: None,
         said_at: Vec::new(),
+        temperatures: Vec::new(),
+        slowed: Vec::new(),
+        compared: None,
         forced: Default::default(),
         name: "test".to_owned(),
         experiment: Experiment::Classes,

@@ -71,7 +71,7 @@ fn every_experiment_is_served_recorded_and_reported() {
     }
     let run = place.the_run();
     let (requests, jobs) = record(&run);
-    assert_eq!(jobs.len(), 3 * 10, "ten jobs in three rounds");
+    assert_eq!(jobs.len(), 3 * 9, "nine jobs in three rounds");
     for job in &jobs {
         let own = requests
             .iter()
@@ -121,6 +121,82 @@ fn every_experiment_is_served_recorded_and_reported() {
         without_path,
         "the same from the record alone"
     );
+}
+
+/// Every figure is the synthetic engine's, so that all pairs agree.
+#[test]
+fn pairs_are_added_until_the_questions_are_decided() {
+    let place = Place::new();
+    let args = [
+        "requests",
+        "--engine",
+        "synthetic",
+        "--difficulty",
+        "--temperature",
+        "0,0.7,1.5",
+    ];
+    let fixed = ["-n", "8", "--max-pairs", "30", "--replicates", "1"];
+    let dry = place.run(&[&args[..], &fixed, &["--dry-run"]].concat());
+    let said = stdout(&dry);
+    assert!(
+        said.contains("temperature, difficulty/equal, difficulty/control: further rounds until decided, at most 30 pairs each")
+            && said.contains("30 min"),
+        "{said}"
+    );
+    let ran = place.run(&[&args[..], &fixed].concat());
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let run = place.the_run();
+    let (requests, jobs) = record(&run);
+    let n_rounds = |name: &str| jobs.iter().filter(|j| j.job == name).count();
+    // Six equal pairs exclude every difference of 1%. More than one comparison needs more.
+    assert!(n_rounds("difficulty/equal") >= 1 && n_rounds("difficulty/equal") <= 5);
+    assert!(
+        n_rounds("temperature") >= 2 && n_rounds("temperature") <= 5,
+        "{}",
+        n_rounds("temperature")
+    );
+    assert_eq!(n_rounds("difficulty/natural"), 1);
+    let of = |name: &str| -> Vec<u32> {
+        let own = requests.iter().filter(|r| r.job == name);
+        own.map(|r| r.timeline.number).collect()
+    };
+    let numbers = of("temperature");
+    assert_eq!(
+        numbers,
+        (0..numbers.len() as u32).collect::<Vec<_>>(),
+        "each round asks the next questions"
+    );
+    let shown = stdout(&ran);
+    assert!(
+        shown.contains("temperature") && shown.contains("Positive control"),
+        "{shown}"
+    );
+    let report = std::fs::read_to_string(run.join("report.md")).expect("a report");
+    let flat = report.split_whitespace().collect::<Vec<_>>().join(" ");
+    for needle in [
+        "No: at equal length a token of a hard question takes 0.00% longer",
+        "equal within 1%",
+        "Positive control,",
+        "with decode calls slowed by 3.00% on purpose a token took",
+        ": seen.",
+        "No: the tokens per second are those of temperature 0 within 1%",
+        "The 2 comparisons share the errors of the rule",
+    ] {
+        assert!(flat.contains(needle), "{needle}: {flat}");
+    }
+    let rows = place.run(&["report", run.to_str().expect("text"), "-o", "json"]);
+    for job in [
+        "temperature/t0",
+        "temperature/t0.7",
+        "temperature/t1.5",
+        "temperature/control",
+    ] {
+        assert!(stdout(&rows).contains(&format!("\"{job}\"")), "{job}");
+    }
+    // Nothing is missing, so nothing is measured again.
+    let again = place.run(&["run", "--resume", run.to_str().expect("text")]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(record(&run).1.len(), jobs.len());
 }
 
 #[test]

@@ -66,14 +66,15 @@ pub struct RequestFlags {
     /// Send openai: targets OpenAI's own fields only, without top_k, min_p, cache_prompt and ignore_eos
     #[arg(long, help_heading = "Requests")]
     pub openai_strict: bool,
-    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency]; pairs and
-    /// sustained loads have numbers of their own
+    /// Requests of each job in each round [default: 34 by class, else 12, at least twice the concurrency], and prompts at
+    /// each temperature [default: 6, or 12 where --rounds or --replicates is named]; pairs and sustained loads have
+    /// numbers of their own
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub n_requests: Option<u32>,
     /// When an answer is over: at its end, or at exactly --n-gen tokens [default: end]
     #[arg(long, value_enum, value_name = "WHEN", help_heading = "Requests")]
     pub stop: Option<StopChoice>,
-    /// Temperature [default: 0]; a list 0,0.7,1.5 is an experiment
+    /// Temperature [default: 0]; a list 0,0.7,1.5 is an experiment: each prompt is answered at all of them in random order
     #[arg(
         long,
         value_delimiter = ',',
@@ -108,6 +109,11 @@ pub struct RequestFlags {
     /// and a second for each token that the requests at once ask for]
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub timeout: Option<String>,
+    /// Most matched pairs of --difficulty, and most prompts at each temperature. Pairs are added until equal within 1% or
+    /// different is shown, for at most 30 minutes without --budget [default: 120; no pairs are added where --rounds or
+    /// --replicates is named]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub max_pairs: Option<u32>,
     /// Experiment: does a harder question cost more? Matched pairs of prompts, with a positive control
     #[arg(long, help_heading = "Requests")]
     pub difficulty: bool,
@@ -177,6 +183,7 @@ impl RequestFlags {
             rate_per_s: self.rate,
             timeout: self.timeout.clone(),
             difficulty: switch(self.difficulty),
+            max_pairs: self.max_pairs,
         }
     }
 }

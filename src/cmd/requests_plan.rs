@@ -10,7 +10,7 @@ use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::plan::axis::Axis;
 use crate::plan::budget::{self, Rates};
-use crate::plan::requests::RequestsSpec;
+use crate::plan::requests::{RequestsSpec, TIME_FOR_PAIRS};
 use crate::report::rounds_of;
 use crate::request::plan::{Sources, UnfittedJob, unfitted_jobs};
 use crate::request::prompts::{Prompt, PromptSet};
@@ -122,6 +122,7 @@ impl PlannedRequests {
                 whole = whole.saturating_add(process.saturating_mul(self.spec.replicates));
             }
         }
+        lines.extend(self.open_end());
         if has_cost {
             let budget = self.spec.budget;
             let limit = budget.map(|budget| format!(", cut at {}", duration(budget)));
@@ -132,6 +133,24 @@ impl PlannedRequests {
             ));
         }
         lines.join("\n")
+    }
+
+    /// What may be added after the planned rounds.
+    fn open_end(&self) -> Option<String> {
+        let most = self.spec.max_pairs?;
+        let jobs = self.targets.first()?.jobs.iter().map(|j| &j.job);
+        let open = jobs.filter(|job| job.compared.as_ref().is_some_and(|c| c.most.is_some()));
+        let names: Vec<&str> = open.map(|job| job.name.as_str()).collect();
+        let time = match self.spec.budget {
+            Some(budget) => format!("until {} of the run are over", duration(budget)),
+            None => format!("for at most {}", duration(TIME_FOR_PAIRS)),
+        };
+        (!names.is_empty()).then(|| {
+            format!(
+                "{}: further rounds until decided, at most {most} pairs each, {time} (--max-pairs, --budget)",
+                names.join(", ")
+            )
+        })
     }
 
     fn job_line(

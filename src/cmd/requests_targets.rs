@@ -351,7 +351,7 @@ pub fn again(
     let Some(plan) = header.requests.clone() else {
         return Ok(None);
     };
-    if done.n() == plan.jobs.len() * plan.targets.len() * plan.all_rounds() as usize {
+    if done.has_all(&plan) {
         return Ok(None);
     }
     let own = own_again(header, &plan, &done, command, interrupt)?;

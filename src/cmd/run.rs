@@ -27,6 +27,7 @@ use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
 use crate::report::progress;
 use crate::report::progress::requests::for_stderr;
+use crate::request::compared::JobPart;
 use crate::request::{Forced, Job};
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::quality::{QualityRun, QualityWorkers};
@@ -296,7 +297,10 @@ pub(super) fn again(
     let batches = cells.iter().filter(|cell| cell.job.is_none());
     let cases: Vec<Case> = batches.map(|cell| cell.case.clone()).collect();
     let mut plan = plan_of_some(&header.plan, &cases);
-    let is_wanted = |job: &Job, target: &str| cells.contains(&CellKey::of_job(job, target, target));
+    let is_wanted = |job: &Job, target: &str| {
+        let mut parts = JobPart::all_of(job).into_iter();
+        parts.any(|part| cells.contains(&CellKey::of_job(&part.job, target, target)))
+    };
     let requests = header.requests.as_ref().map(|all| all.of_some(is_wanted));
     let requests = requests.filter(|some| !some.jobs.is_empty());
     if requests.is_some() {

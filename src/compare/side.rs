@@ -14,6 +14,7 @@ use crate::record::output::OutputLine;
 use crate::record::quality::QualityRole;
 use crate::record::requests::JobLine;
 use crate::record::{Line, RunHeader};
+use crate::request::compared::JobPart;
 use crate::request::{Ending, Job};
 use crate::view::quality::QualityCollector;
 use crate::view::requests::{RequestView, n_generated};
@@ -182,10 +183,16 @@ impl Side {
                 let targets = plan.targets.iter();
                 targets.filter_map(move |t| Some((plan.job_of(t, &name)?, t)))
             };
-            for (job, target) in plan.jobs.iter().flat_map(at_targets) {
+            let whole_jobs = plan.jobs.iter().flat_map(at_targets);
+            let parts = whole_jobs.flat_map(|(job, target)| {
+                let parts = JobPart::all_of(job).into_iter();
+                parts.map(move |part| (&job.name, part, target))
+            });
+            for (name, part, target) in parts {
+                let job = &part.job;
                 let key = CellKey::of_job(job, plan.named(target), target);
                 let mut samples = Samples::of(key);
-                let of_job = |key: &&RoundKey| key.0 == job.name && key.1 == *target;
+                let of_job = |key: &&RoundKey| key.0 == *name && key.1 == *target;
                 let mut keys: Vec<&RoundKey> = ended.keys().filter(of_job).collect();
                 keys.sort_unstable();
                 for key in keys {
@@ -193,11 +200,18 @@ impl Side {
                         continue;
                     };
                     let round = key.2;
-                    let is_cut = sent.values().any(|s| s.ending == Ending::Interrupted);
-                    let whole = Some(sent).filter(|_| !is_cut && job.is_whole(sent.len()));
-                    let Some(value) =
-                        whole.and_then(|s| metric.of_round(&answers(s.values(), line.elapsed_ns)))
-                    else {
+                    let sent: Vec<&RequestView> =
+                        sent.values().filter(|s| part.has(s.number)).collect();
+                    let is_cut = sent.iter().any(|s| s.ending == Ending::Interrupted);
+                    let is_whole = !is_cut && job.is_whole(sent.len());
+                    // A part's requests are served one after another, between those of the others.
+                    let own_ns = sent.iter().map(|s| s.latency_ns()).sum();
+                    let elapsed_ns = line.elapsed_ns.map(|all_ns| match part.is_part() {
+                        true => own_ns,
+                        false => all_ns,
+                    });
+                    let of_round = || metric.of_round(&answers(sent.iter().copied(), elapsed_ns));
+                    let Some(value) = is_whole.then(of_round).flatten() else {
                         continue;
                     };
                     let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);

@@ -11,6 +11,13 @@ pub trait Clock {
 
     /// Returns once it is `at_ns`, or somewhat later; at once when that is past.
     fn wait_until_ns(&self, at_ns: u64);
+
+    /// The same without giving the core away, as the engine's threads do.
+    fn spin_until_ns(&self, at_ns: u64) {
+        while self.now_ns() < at_ns {
+            std::hint::spin_loop();
+        }
+    }
 }
 
 /// The machine's monotonic clock.
@@ -64,5 +71,9 @@ impl Clock for FakeClock {
 
     fn wait_until_ns(&self, at_ns: u64) {
         self.now_ns.set(self.now_ns.get().max(at_ns));
+    }
+
+    fn spin_until_ns(&self, at_ns: u64) {
+        self.wait_until_ns(at_ns);
     }
 }

@@ -18,6 +18,11 @@ pub(crate) trait TimedWork {
 
     fn session(&mut self) -> &mut dyn Session;
 
+    /// Waits for the call that was submitted.
+    fn wait(&mut self) {
+        self.session().wait();
+    }
+
     /// Chooses the next token of every sequence that asked for logits.
     fn sample(&mut self) -> Result<(), EngineError>;
 }
@@ -37,7 +42,7 @@ pub(crate) fn timed_call(
     work.session().submit()?;
     let submitted_ns = work.now_ns();
     if waits {
-        work.session().wait();
+        work.wait();
     }
     let waited_ns = work.now_ns();
     let sampled = work.sample();

@@ -11,6 +11,12 @@ use super::{MAX_SEQ, PlanError};
 /// Most requests of a job: their timelines are kept in memory until it ends.
 pub(crate) const MOST_REQUESTS: u32 = 1_000_000;
 
+/// Most questions of a comparison, unless the user names a number.
+pub(crate) const MOST_PAIRS: u32 = 120;
+
+/// Wall time of the pairs that are added after the planned rounds, where no budget is named.
+pub(crate) const TIME_FOR_PAIRS: Duration = Duration::from_secs(30 * 60);
+
 /// Most requests of a sustained load.
 const MOST_SUSTAINED: f64 = 50_000.0;
 
@@ -68,6 +74,8 @@ pub struct RequestsChoice {
     pub timeout: Option<String>,
     /// The experiment: does a harder question cost more?
     pub difficulty: Option<bool>,
+    /// Most matched pairs of easy and hard questions, and most prompts at several temperatures, until the comparison is decided.
+    pub max_pairs: Option<u32>,
 }
 
 impl RequestsChoice {
@@ -111,6 +119,7 @@ impl RequestsChoice {
         };
         let sustained = self.sustained.as_deref();
         let timeout = self.timeout.as_deref();
+        let are_counted = self.rounds.is_some() || self.replicates.is_some();
         let asked = RequestsSpec {
             timeout: timeout.map(|t| duration("timeout", t)).transpose()?,
             targets: match self.target.is_empty() {
@@ -144,6 +153,8 @@ impl RequestsChoice {
             sustained: sustained.map(|t| duration("sustained", t)).transpose()?,
             rate_per_s: self.rate_per_s,
             difficulty: self.difficulty == Some(true),
+            // A user who has said how often everything is done gets that number.
+            max_pairs: self.max_pairs.or((!are_counted).then_some(MOST_PAIRS)),
         };
         asked.check()?;
         Ok(asked)
@@ -176,6 +187,8 @@ pub struct RequestsSpec {
     pub rate_per_s: Option<f64>,
     pub timeout: Option<Duration>,
     pub difficulty: bool,
+    /// `None`: the planned rounds only.
+    pub max_pairs: Option<u32>,
 }
 
 impl RequestsSpec {
@@ -194,6 +207,7 @@ impl RequestsSpec {
         range("rounds", self.rounds, 1000)?;
         range("n_requests", self.n_requests.unwrap_or(1), MOST_REQUESTS)?;
         range("n_gen", self.n_gen, 1 << 20)?;
+        range("max_pairs", self.max_pairs.unwrap_or(1), 100_000)?;
         for n in &self.prompt_lengths {
             range("prompt_lengths", *n, 1 << 20)?;
         }
@@ -298,6 +312,15 @@ mod tests {
         assert_eq!(counts("rounds = 5"), (1, 5));
         assert_eq!(counts("rounds = 2\nreplicates = 5"), (5, 2));
         assert_eq!(counts("replicates = 5"), (5, 1));
+    }
+
+    #[test]
+    fn comparisons_go_on_until_decided_unless_rounds_are_counted() {
+        let most = |toml: &str| of(toml).expect("valid").max_pairs;
+        assert_eq!(most(""), Some(MOST_PAIRS));
+        assert_eq!((most("rounds = 2"), most("replicates = 3")), (None, None));
+        assert_eq!(most("rounds = 2\nmax_pairs = 40"), Some(40));
+        assert!(of("max_pairs = 0").is_err());
     }
 
     #[test]

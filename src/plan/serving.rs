@@ -125,6 +125,8 @@ pub enum Experiment {
     PromptLength,
     /// The same prompts at several temperatures.
     Temperature,
+    /// The prompts at the first temperature with decode calls that are slowed on purpose: the positive control, which must show.
+    TemperatureControl,
     /// The same prompts, more of them at once.
     Concurrency,
     /// One load for a while: what does it take of the machine?

@@ -12,6 +12,7 @@ use crate::plan::expand::check_recorded;
 use crate::plan::protocol::MOST_REPLICATES;
 use crate::plan::requests::MOST_REQUESTS;
 use crate::plan::{Case, MAX_SEQ};
+use crate::request::compared::MOST_SIDES;
 use crate::text::{cut_end, plain, quoted};
 
 /// Name of the record inside a run's folder.
@@ -340,7 +341,9 @@ fn check(line: &Line) -> Result<(), String> {
             let of_targets = of_targets.flat_map(|setting| &setting.jobs);
             let mut jobs = plan.flat_map(|plan| &plan.jobs).chain(of_targets);
             jobs.try_for_each(|job| {
+                let n_sides = job.compared.as_ref().map_or(1, |c| c.n_sides);
                 at_most("requests", job.n_requests.into(), MOST_REQUESTS.into())
+                    .and_then(|()| at_most("sides", n_sides.into(), MOST_SIDES.into()))
                     .and_then(|()| {
                         check_recorded(&job.case, MOST_AT_ONCE).map_err(|e| e.to_string())
                     })

@@ -179,7 +179,7 @@ impl<'a> Serving<'a> {
             timeline.admitted_ns = Some(now_ns);
             timeline.n_generated = Some(0);
             timeline.sample_ns = Some(0);
-            let sampling = self.job.sampling.of_request(taken.number);
+            let sampling = self.job.sampling_of(taken.number);
             let mask_end = self.job.stop_at == StopAt::Length;
             self.session.set_sampler(place as u32, &sampling, mask_end);
             self.places[place] = Some(Active {

@@ -6,7 +6,9 @@
 //! decode calls that the requests shared.
 
 pub mod arrivals;
+pub mod compared;
 pub mod exchange;
+pub mod figures;
 pub mod fit;
 pub mod http;
 pub mod in_process;
@@ -30,6 +32,8 @@ use serde::{Deserialize, Serialize};
 use crate::measure::Call;
 use crate::plan::Case;
 pub use crate::plan::serving::{Endpoint, Experiment, Forced, Load, Sampling, StopAt};
+use crate::stats::summary::median;
+use compared::Compared;
 use prompts::Prompt;
 
 /// Requests that are served together, by one target.
@@ -52,6 +56,16 @@ pub struct Job {
     pub case: Case,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Temperature of each request in place of the sampling's; missing ones have that. A plan has none: see `compared`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temperatures: Vec<f32>,
+    /// The share by which the decode calls of each request are slowed on purpose, in-process; missing ones are not. A plan has
+    /// none: see `compared`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slowed: Vec<f64>,
+    /// How its answers are compared with each other; none: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
     /// When an answer is over.
     pub stop_at: StopAt,
     /// The way the text reaches a server.
@@ -84,7 +98,7 @@ impl Job {
     /// # Panics
     /// When the job has no prompt.
     pub fn prompt_of(&self, number: u32) -> &Prompt {
-        &self.prompts[number as usize % self.prompts.len()]
+        &self.prompts[self.prompt_index(number)]
     }
 
     /// What the prompt of request `number` says, without what a chat template puts before it.
@@ -97,7 +111,7 @@ impl Job {
     }
 
     fn said_at(&self, number: u32) -> usize {
-        let at = number as usize % self.prompts.len();
+        let at = self.prompt_index(number);
         self.said_at.get(at).map_or(0, |at| *at as usize)
     }
 
@@ -379,6 +393,16 @@ impl Timeline {
     /// From the instant it was due to its end: what a user waits.
     pub fn latency_ns(&self) -> u64 {
         self.ended_ns.saturating_sub(self.due_ns)
+    }
+
+    /// The median time between two tokens, where every arrival is known to be one token. None with fewer than two tokens.
+    pub fn step_ns(&self) -> Option<f64> {
+        if self.came_at_once() || self.arrivals.iter().any(|a| a.n_tokens != Some(1)) {
+            return None;
+        }
+        let gaps = self.arrivals.windows(2);
+        let gaps = gaps.map(|w| w[1].at_ns.saturating_sub(w[0].at_ns) as f64);
+        median(&gaps.collect::<Vec<_>>())
     }
 
     /// Time per output token after the first: from the first arrival to the last, over the tokens that came after

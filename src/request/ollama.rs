@@ -223,7 +223,7 @@ impl Dialect for Ollama {
 
     fn question(&self, job: &Job, number: u32) -> ServerRequest {
         let text = job.text_of(number);
-        let sampling = job.sampling.of_request(number);
+        let sampling = job.sampling_of(number);
         let (path, text) = match job.endpoint {
             Endpoint::Completion => (
                 "/api/generate",

@@ -4,10 +4,12 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::compared::Compared;
 use super::prompts::{Difficulty, Prompt};
-use super::{Experiment, Forced, Job, Load, Sampling, StopAt};
+use super::{Experiment, Forced, Job, Load, StopAt};
 use crate::plan::requests::RequestsSpec;
 use crate::plan::{Case, PlanError, WARMUP_STEPS};
+use crate::record::requests::IN_PROCESS;
 
 /// Requests of a job by default: enough for a median, few enough to wait for.
 const N_REQUESTS: u32 = 12;
@@ -24,11 +26,17 @@ const SUSTAINED_PLACES: u32 = 8;
 /// Most requests of a sustained load; its length ends it.
 const SUSTAINED_REQUESTS: u32 = 100_000;
 
+/// Questions that a comparison asks in a round where questions are added until it is decided: after them the program looks.
+pub const QUESTIONS_A_ROUND: u32 = 6;
+
 /// Tokens of the easy and the hard prompts of a pair, so that both have the same number.
 const PAIR_TOKENS: u32 = 192;
 
 /// How much longer the control's prompts are.
 const CONTROL_LONGER: f64 = 1.05;
+
+/// The share by which the control of temperatures is slowed.
+const PLANTED: f64 = 0.03;
 
 /// Tokens that a job's tag may take.
 const TAG_TOKENS: u32 = 16;
@@ -82,16 +90,8 @@ pub fn unfitted_jobs(
         draft.n_tokens = vec![Some(n); draft.job.prompts.len()];
         drafts.push(draft);
     }
-    for &temperature in &spec.temperatures {
-        let name = format!("temperature/t{temperature}");
-        let mut draft = planner.draft(&name, Experiment::Temperature, 1, sources.prompts);
-        draft.job.sampling = Sampling {
-            temperature,
-            ..spec.sampling
-        };
-        // Answers of one length: what is asked is the price of a token, not how many there are.
-        draft.job.stop_at = StopAt::Length;
-        drafts.push(draft);
+    if !spec.temperatures.is_empty() {
+        drafts.push(planner.temperatures(sources.prompts));
     }
     for &n in &spec.concurrency {
         let name = format!("concurrency/c{n}");
@@ -144,6 +144,9 @@ impl Planner<'_> {
                 ..self.template.clone()
             },
             sampling: spec.sampling,
+            temperatures: Vec::new(),
+            slowed: Vec::new(),
+            compared: None,
             stop_at: spec.stop_at,
             endpoint: spec.endpoint.unwrap_or_default(),
             openai_strict: spec.openai_strict,
@@ -153,6 +156,38 @@ impl Planner<'_> {
             seed: self.seed,
         };
         UnfittedJob { job, n_tokens }
+    }
+
+    /// Each prompt at all temperatures, the lowest first in the record and in random order when it is sent.
+    fn temperatures(&self, prompts: &[Prompt]) -> UnfittedJob {
+        let spec = self.spec;
+        let mut temperatures = spec.temperatures.clone();
+        temperatures.sort_by(f32::total_cmp);
+        let mut draft = self.draft("temperature", Experiment::Temperature, 1, prompts);
+        // Until decided, all prompts take turns over the rounds.
+        if spec.max_pairs.is_some() {
+            draft.job.prompts = mixed(prompts);
+            draft.n_tokens = vec![None; prompts.len()];
+        }
+        let n_questions = spec.n_requests.unwrap_or(match spec.max_pairs {
+            Some(most) => QUESTIONS_A_ROUND.min(most),
+            None => N_REQUESTS,
+        });
+        // A server's decode calls cannot be slowed from here.
+        let is_own = |target: &String| target.trim() == IN_PROCESS;
+        let planted = spec.targets.iter().all(is_own).then_some(PLANTED);
+        let n_temperatures = u32::try_from(temperatures.len()).unwrap_or(u32::MAX);
+        let n_sides = n_temperatures.saturating_add(u32::from(planted.is_some()));
+        draft.job.n_requests = n_questions.saturating_mul(n_sides);
+        // Answers of one length: what is asked is the price of a token, not how many there are.
+        draft.job.stop_at = StopAt::Length;
+        draft.job.compared = Some(Compared {
+            n_sides,
+            temperatures,
+            planted,
+            most: spec.max_pairs,
+        });
+        draft
     }
 
     fn sustained(&self, prompts: &[Prompt]) -> UnfittedJob {
@@ -178,7 +213,7 @@ impl Planner<'_> {
         draft
     }
 
-    /// Both arms and the control, each in one job: easy and hard in random order.
+    /// Both arms and the control, each in one job. The halves of a pair follow each other in random order, the pairs too.
     fn difficulty(&self, pairs: &[(Prompt, Prompt)]) -> Result<Vec<UnfittedJob>, PlanError> {
         if pairs.is_empty() {
             return Err(PlanError::axis(
@@ -186,45 +221,72 @@ impl Planner<'_> {
                 "the prompts have no pair of an easy and a hard one",
             ));
         }
-        let both = |(easy, hard): &(Prompt, Prompt)| [easy.clone(), hard.clone()];
-        let mut equal: Vec<Prompt> = pairs.iter().flat_map(both).collect();
-        equal.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        let mut pairs = pairs.to_vec();
+        pairs.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        let halves = |(easy, hard): &(Prompt, Prompt)| [easy.clone(), hard.clone()];
+        let equal: Vec<Prompt> = pairs.iter().flat_map(halves).collect();
         let natural = equal.clone();
-        let mut control: Vec<Prompt> = pairs.iter().flat_map(longer).collect();
-        control.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
-        let control_tokens = (f64::from(PAIR_TOKENS) * CONTROL_LONGER).ceil() as u32;
-        let arm = |name: &str, experiment, prompts: Vec<Prompt>, stop_at| {
-            let mut draft = self.draft(name, experiment, 1, &[]);
-            draft.job.n_requests = prompts.len() as u32;
-            let length = |p: &Prompt| match (experiment, p.difficulty) {
-                (Experiment::DifficultyControl, Some(Difficulty::Hard)) => control_tokens,
-                _ => PAIR_TOKENS,
-            };
-            draft.n_tokens = prompts.iter().map(|p| Some(length(p))).collect();
-            draft.job.prompts = prompts;
-            draft.job.stop_at = stop_at;
-            draft
-        };
+        let control: Vec<Prompt> = pairs.iter().flat_map(longer).collect();
         Ok(vec![
-            arm(
+            self.arm(
                 "difficulty/equal",
                 Experiment::DifficultyEqual,
                 equal,
                 StopAt::Length,
             ),
-            arm(
+            self.arm(
                 "difficulty/natural",
                 Experiment::DifficultyNatural,
                 natural,
                 StopAt::EndOfText,
             ),
-            arm(
+            self.arm(
                 "difficulty/control",
                 Experiment::DifficultyControl,
                 control,
                 StopAt::Length,
             ),
         ])
+    }
+
+    fn arm(
+        &self,
+        name: &str,
+        experiment: Experiment,
+        prompts: Vec<Prompt>,
+        stop_at: StopAt,
+    ) -> UnfittedJob {
+        let mut draft = self.draft(name, experiment, 1, &[]);
+        let is_natural = experiment == Experiment::DifficultyNatural;
+        draft.job.n_requests = 2 * self.pairs_a_round(prompts.len() as u32 / 2, is_natural);
+        draft.job.compared = Some(Compared {
+            n_sides: 2,
+            temperatures: Vec::new(),
+            planted: None,
+            // The length of a natural answer is the same each time, so that further rounds tell nothing.
+            most: self.spec.max_pairs.filter(|_| !is_natural),
+        });
+        let control_tokens = (f64::from(PAIR_TOKENS) * CONTROL_LONGER).ceil() as u32;
+        let length = |p: &Prompt| match (experiment, p.difficulty) {
+            (Experiment::DifficultyControl, Some(Difficulty::Hard)) => control_tokens,
+            _ => PAIR_TOKENS,
+        };
+        draft.n_tokens = prompts.iter().map(|p| Some(length(p))).collect();
+        draft.job.prompts = prompts;
+        draft.job.stop_at = stop_at;
+        draft
+    }
+
+    /// All pairs where rounds are counted. Until decided, few pairs, and each natural pair once over the planned rounds.
+    fn pairs_a_round(&self, n_pairs: u32, is_natural: bool) -> u32 {
+        let Some(most) = self.spec.max_pairs else {
+            return n_pairs;
+        };
+        let n_rounds = self.spec.replicates.saturating_mul(self.spec.rounds);
+        match is_natural {
+            true => n_pairs.div_ceil(n_rounds.max(1)),
+            false => QUESTIONS_A_ROUND.min(most),
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::plan::Protocol;
 use crate::record::StoppedBy;
+use crate::request::figures::{ComparedAnswers, RequestFigures};
+use crate::request::{Experiment, Job};
+use crate::stats::equivalence::{self, EqualityRule};
 use crate::stats::interval;
 use crate::stats::sequential::{self, PairRule};
 
@@ -53,6 +56,33 @@ pub fn is_decided(log_ratios: &[f64], n_cells: usize, tolerance: f64) -> bool {
         ..PairRule::default()
     };
     sequential::decide(log_ratios, n_cells, &rule).is_none_or(|decision| decision.is_final)
+}
+
+/// Whether another question of a compared job would be of no use: every side is shown to be equal to the first or different from
+/// it, the control is seen, or there are as many questions as there may be.
+pub fn is_answered(job: &Job, answers: &ComparedAnswers) -> bool {
+    let n_sides = job.n_sides();
+    let most = job.compared.as_ref().and_then(|c| c.most);
+    if most.is_none_or(|most| answers.n_asked / n_sides >= most) {
+        return true;
+    }
+    let rule = EqualityRule::default();
+    if job.experiment == Experiment::DifficultyControl {
+        let ttft = |r: &RequestFigures| r.ttft_ns.map(|ns| ns as f64);
+        return equivalence::is_above(&answers.log_ratios(1, false, ttft), &rule);
+    }
+    let compared = job.compared.as_ref();
+    let is_planted = |side: usize| compared.is_some_and(|c| c.is_planted(side));
+    let sides = 1..n_sides as usize;
+    let n_compared = sides.clone().filter(|side| !is_planted(*side)).count();
+    sides.into_iter().all(|side| {
+        let log_ratios = answers.log_ratios(side, true, |r| r.tpot_ns);
+        if is_planted(side) {
+            return equivalence::is_above(&log_ratios, &rule);
+        }
+        let decision = equivalence::decide(&log_ratios, n_compared, &rule);
+        decision.is_some_and(|decision| decision.verdict.is_final())
+    })
 }
 
 #[cfg(test)]

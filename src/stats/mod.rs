@@ -11,12 +11,14 @@
 //! | is A different from B, by how much | [`test`](mod@test) (t based, many tests at once), [`rank`] (how often A beats B) |
 //! | how many more would tell | [`sample_size`] |
 //! | is B slower than A, asked after every pair | [`sequential`] |
+//! | are A and B equal, or do they differ, asked after every pair | [`equivalence`] |
 //! | how large is an error of several parts, or partly assumed | [`variance`] |
 //! | where did the level change | [`changepoint`] (one run), [`edivisive`] (many nights) |
 
 pub mod bootstrap;
 pub mod changepoint;
 pub mod edivisive;
+pub mod equivalence;
 pub mod histogram;
 pub mod interval;
 pub mod rank;
@@ -28,6 +30,8 @@ pub mod variance;
 
 #[cfg(test)]
 mod coverage;
+#[cfg(test)]
+mod pair_noise;
 #[cfg(test)]
 mod properties;
 

@@ -1,7 +1,5 @@
 //! How many more units of evidence would answer a question, and what so many can answer.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use super::interval::t_quantile;
 
 /// Chance with which the answer is to come out, when the spread is as observed.
@@ -55,74 +53,9 @@ pub fn shown_distance(design: SampleDesign, sd: f64, n: usize, level: f64) -> Op
     Some((of_level + of_power) * variance.sqrt())
 }
 
-/// Pairs with which a mean of log ratios is shown to lie within `-margin..margin`, or beyond it, by a t interval of
-/// `level` with [`POWER`], were the true mean `mean`: the interval must lie inside on both sides, or outside (Chow,
-/// Shao & Wang 3.1.3, with t instead of z, both tails counted).
-///
-/// `None` when more than `most` would be needed, or a number makes no sense: `sd` negative, `margin` not positive,
-/// `mean` not finite, `level` outside 0..1.
-pub fn pairs_for_margin(sd: f64, mean: f64, margin: f64, level: f64, most: usize) -> Option<usize> {
-    let makes_sense = sd >= 0.0 && sd.is_finite() && margin > 0.0 && mean.is_finite();
-    if !makes_sense || t_quantile(1.0, level).is_none() {
-        return None;
-    }
-    let suffices = |n: usize| margin_power(sd, mean, margin, level, n).is_some_and(|p| p >= POWER);
-    // The power grows with n, so the smallest n is found by halving.
-    let (mut too_few, mut enough) = (1, most.max(2));
-    if !suffices(enough) {
-        return None;
-    }
-    while enough - too_few > 1 {
-        let middle = too_few.midpoint(enough);
-        if suffices(middle) {
-            enough = middle;
-        } else {
-            too_few = middle;
-        }
-    }
-    Some(enough)
-}
-
-/// Chance that `n` pairs decide on which side of the margin the mean lies.
-fn margin_power(sd: f64, mean: f64, margin: f64, level: f64, n: usize) -> Option<f64> {
-    let df = (n - 1) as f64;
-    let (t, law) = (t_quantile(df, level)?, StudentsT::new(0.0, 1.0, df).ok()?);
-    let standard_error = (sd / (n as f64).sqrt()).max(f64::MIN_POSITIVE);
-    let chance = |room: f64| law.cdf((room / standard_error - t).clamp(-1e9, 1e9));
-    Some(if mean.abs() < margin {
-        (chance(margin - mean) + chance(margin + mean) - 1.0).max(0.0)
-    } else {
-        chance(mean.abs() - margin)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pairs_for_equivalence_agree_with_the_normal_formula() {
-        // (z(.95) + z(.90))^2 (sd / margin)^2 = (1.645 + 1.282)^2 * 1.98 = 16.9 for sd 1.4% and a margin of log(1.01);
-        // t instead of z asks for one or two more.
-        let margin = 0.01f64.ln_1p();
-        let n = pairs_for_margin(0.014, 0.0, margin, 0.9, 1000).unwrap();
-        assert!((17..=20).contains(&n), "{n}");
-        // A difference of 3% is 2% beyond: (1.645 + 0.842)^2 * (1.4 / 1.96)^2 = 3.2, with t's few degrees of freedom 5.
-        let n = pairs_for_margin(0.014, 0.03f64.ln_1p(), margin, 0.9, 1000).unwrap();
-        assert!((4..=6).contains(&n), "{n}");
-    }
-
-    #[test]
-    fn a_mean_at_the_margin_is_never_decided() {
-        let n = |sd, mean| pairs_for_margin(sd, mean, 0.01, 0.9, 10_000);
-        assert_eq!(n(0.01, 0.01), None);
-        assert_eq!(n(0.0, 0.0), Some(2));
-        assert!(n(0.01, 0.005) > n(0.01, 0.0) && n(0.02, 0.0) > n(0.01, 0.0));
-        assert_eq!(n(0.01, 0.004), n(0.01, -0.004));
-        assert_eq!((n(-1.0, 0.0), n(0.1, f64::NAN)), (None, None));
-        assert_eq!(pairs_for_margin(0.01, 0.0, 0.0, 0.9, 100), None);
-        assert_eq!(pairs_for_margin(0.01, 0.0, 0.01, 1.0, 100), None);
-    }
 
     #[test]
     fn agrees_with_published_sample_sizes() {

@@ -33,7 +33,7 @@ const LEAST_SD: f64 = 0.002;
 const STAKES: (f64, f64) = (0.5, 0.9);
 
 /// Stakes of the interval's bets, each with its share. They are fixed, so that the wealth falls as the border rises.
-const INTERVAL_STAKES: [(f64, f64); 3] = [(0.25, 0.2), (0.5, 0.2), (0.9, 0.6)];
+pub(super) const INTERVAL_STAKES: [(f64, f64); 3] = [(0.25, 0.2), (0.5, 0.2), (0.9, 0.6)];
 
 /// Most further pairs that are recommended.
 pub const MOST_MORE_PAIRS: usize = 1000;
@@ -148,7 +148,12 @@ pub fn decide(log_ratios: &[f64], n_cells: usize, rule: &PairRule) -> Option<Pai
         log_wealth_slower: slower.largest,
         log_wealth_not_slower: not_slower.largest,
         more_pairs: lacks
-            .then(|| more_pairs(log_ratios, estimate - border, nearest.goal, rule))
+            .then(|| {
+                // However large the ratio is, a pair multiplies the wealth by no more than its stake allows.
+                let largest = stake(nearest.goal, rule.most).ln_1p();
+                let distance = estimate - border;
+                more_pairs(log_ratios, distance, (nearest.goal, largest), rule.fewest)
+            })
             .flatten(),
     })
 }
@@ -168,7 +173,7 @@ fn bets(log_ratios: &[f64], scales: &[f64], n_cells: usize, rule: &PairRule) -> 
 }
 
 /// Before each pair, the distance from a border that counts fully; 0 where the sign alone counts.
-fn scales(log_ratios: &[f64]) -> Vec<f64> {
+pub(super) fn scales(log_ratios: &[f64]) -> Vec<f64> {
     (0..log_ratios.len())
         .map(|t| match t < PAIRS_WITHOUT_SCALE {
             true => 0.0,
@@ -243,7 +248,7 @@ fn stake(needed: f64, pairs_left: usize) -> f64 {
 }
 
 /// The medians that no bet excludes: each end by a wealth of its own, of which half of the error is.
-fn interval(log_ratios: &[f64], scales: &[f64], level: f64) -> Option<Interval> {
+pub(super) fn interval(log_ratios: &[f64], scales: &[f64], level: f64) -> Option<Interval> {
     let goal = (2.0 / (1.0 - level)).ln();
     let estimate = median(log_ratios)?;
     let is_excluded =
@@ -277,28 +282,41 @@ fn interval(log_ratios: &[f64], scales: &[f64], level: f64) -> Option<Interval> 
 
 /// The largest logarithm, over all pairs so far, of a wealth that bets on a median above (1) or below (-1) the border with each of
 /// the interval's stakes.
-fn mixed_wealth(log_ratios: &[f64], scales: &[f64], border: f64, direction: f64) -> f64 {
+pub(super) fn mixed_wealth(log_ratios: &[f64], scales: &[f64], border: f64, direction: f64) -> f64 {
+    mixed_wealths(log_ratios, scales, border, direction).fold(0.0, f64::max)
+}
+
+/// The logarithm of that wealth after each pair.
+pub(super) fn mixed_wealths(
+    log_ratios: &[f64],
+    scales: &[f64],
+    border: f64,
+    direction: f64,
+) -> impl Iterator<Item = f64> {
     let mut wealth = INTERVAL_STAKES.map(|(_, share)| share);
-    let mut largest = 1.0_f64;
-    for (log_ratio, scale) in log_ratios.iter().zip(scales) {
+    let pairs = log_ratios.iter().zip(scales);
+    pairs.map(move |(log_ratio, scale)| {
         let y = clipped(direction * (log_ratio - border), *scale);
         for (wealth, (stake, _)) in wealth.iter_mut().zip(INTERVAL_STAKES) {
             *wealth *= 1.0 + stake * y;
         }
-        largest = largest.max(wealth.iter().sum());
-    }
-    largest.ln()
+        wealth.iter().sum::<f64>().ln()
+    })
 }
 
 /// About how many further pairs reach the goal, from the distance and the noise so far: the wealth grows by half the square of
-/// their ratio a pair, at best.
-fn more_pairs(log_ratios: &[f64], distance: f64, goal: f64, rule: &PairRule) -> Option<usize> {
+/// their ratio a pair, at best, and by no more than `largest`.
+pub(super) fn more_pairs(
+    log_ratios: &[f64],
+    distance: f64,
+    (goal, largest): (f64, f64),
+    fewest: usize,
+) -> Option<usize> {
     let n = log_ratios.len();
-    let fewest = rule.fewest.saturating_sub(n).max(1);
+    let fewest = fewest.saturating_sub(n).max(1);
     let sd = robust_sd(log_ratios)?.max(LEAST_SD);
     let ratio = distance.abs() / sd;
-    // However large the ratio is, a pair multiplies the wealth by no more than its stake allows.
-    let growth = (ratio.powi(2) / 2.0).min(stake(goal, rule.most).ln_1p());
+    let growth = (ratio.powi(2) / 2.0).min(largest);
     let needed = goal / growth;
     let is_within = needed.is_finite() && needed <= (MOST_MORE_PAIRS + n) as f64;
     is_within.then(|| (needed.ceil() as usize).saturating_sub(n).max(fewest))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::Alternative;
-use super::interval::{Interval, t_interval, t_quantile};
+use super::interval::{Interval, t_quantile};
 use super::summary::Summary;
 use super::variance::{Variance, satterthwaite};
 
@@ -60,7 +60,7 @@ pub fn welch(a: &[f64], b: &[f64], level: f64) -> Option<Welch> {
     student(sa.mean - sb.mean, standard_error, df.unwrap_or(1.0), level)
 }
 
-/// Student's t for the mean of paired differences `a - b`. `None` as for [`t_interval`].
+/// Student's t for the mean of paired differences `a - b`. `None` for fewer than 2 values, or values that are not finite.
 pub fn paired(differences: &[f64], level: f64) -> Option<Welch> {
     let s = Summary::of(differences)?;
     let standard_error = s.sd? / (s.n as f64).sqrt();
@@ -89,36 +89,6 @@ fn student(estimate: f64, standard_error: f64, df: f64, level: f64) -> Option<We
         },
         standard_error,
         df: (standard_error > 0.0).then_some(df),
-    })
-}
-
-/// Two one-sided tests that a mean lies inside a margin.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Tost {
-    /// The larger of the two one-sided p-values: at most alpha means "equal within the margin".
-    pub p_value: f64,
-    /// Mean with the interval of level 1 - 2 alpha (90% for alpha 0.05).
-    pub mean: Interval,
-    /// Whether that interval lies inside the margin.
-    pub equivalent: bool,
-}
-
-/// Tests paired differences (log ratios) for equivalence within `-margin..margin` (Schuirmann 1987).
-///
-/// A margin of 1% on log ratios is `1.01f64.ln()`. `None` for fewer than 2 values, values that are not finite, a margin that is
-/// not positive, or `alpha` outside 0..0.5.
-pub fn tost_paired(differences: &[f64], margin: f64, alpha: f64) -> Option<Tost> {
-    if !(margin > 0.0 && margin.is_finite() && alpha > 0.0 && alpha < 0.5) {
-        return None;
-    }
-    let mean = t_interval(differences, 1.0 - 2.0 * alpha)?;
-    let t = paired(differences, 1.0 - 2.0 * alpha)?;
-    let above_lower = t.p_value(-margin, Alternative::Greater);
-    let p_value = above_lower.max(t.p_value(margin, Alternative::Less));
-    Some(Tost {
-        p_value,
-        mean,
-        equivalent: -margin < mean.lo && mean.hi < margin,
     })
 }
 
@@ -237,30 +207,6 @@ mod tests {
     }
 
     #[test]
-    fn tost_agrees_with_scipy() {
-        // scipy 1.17: t.sf((mean + 0.01) / se, 7), t.cdf((mean - 0.01) / se, 7), t.ppf(0.95, 7).
-        let d = [0.004, -0.003, 0.006, 0.001, -0.002, 0.005, 0.0, 0.003];
-        let t = tost_paired(&d, 0.01, 0.05).unwrap();
-        close(t.p_value, 9.639_252_347_534_28e-5);
-        close(t.mean.lo, -0.000_449_845_046_735_807_65);
-        close(t.mean.hi, 0.003_949_845_046_735_807_5);
-        assert!((t.mean.level - 0.9).abs() < 1e-12);
-        assert!(t.equivalent);
-        assert!(!tost_paired(&d, 0.003, 0.05).unwrap().equivalent);
-    }
-
-    #[test]
-    fn equivalence_and_its_p_value_agree() {
-        let d = [0.004, -0.003, 0.006, 0.001, -0.002, 0.005, 0.0, 0.003];
-        for margin in 1..200 {
-            let t = tost_paired(&d, f64::from(margin) * 1e-4, 0.05).unwrap();
-            assert_eq!(t.equivalent, t.p_value < 0.05, "margin {margin}");
-        }
-        assert_eq!(tost_paired(&[0.001; 5], 0.01, 0.05).unwrap().p_value, 0.0);
-        assert_eq!(tost_paired(&[0.02; 5], 0.01, 0.05).unwrap().p_value, 1.0);
-    }
-
-    #[test]
     fn holm_and_benjamini_hochberg_by_hand() {
         // Holm by hand; Benjamini-Hochberg from scipy 1.17 false_discovery_control.
         let p = [0.01, 0.04, 0.03, 0.005, 0.5];
@@ -314,12 +260,8 @@ mod tests {
         for bad in [&[][..], &[1.0], &[1.0, f64::NAN], &[1.0, f64::INFINITY]] {
             assert_eq!(welch(bad, &[1.0, 2.0], 0.95), None);
             assert_eq!(welch(&[1.0, 2.0], bad, 0.95), None);
-            assert_eq!(tost_paired(bad, 0.01, 0.05), None);
         }
         assert_eq!(welch(&[1.0, 2.0], &[1.0, 2.0], 1.0), None);
-        for (margin, alpha) in [(0.0, 0.05), (f64::NAN, 0.05), (0.01, 0.5), (0.01, 0.0)] {
-            assert_eq!(tost_paired(&[1.0, 2.0], margin, alpha), None);
-        }
         for p in [-0.1, 1.1, f64::NAN] {
             assert_eq!(holm(&[0.5, p]), None);
             assert_eq!(benjamini_hochberg(&[p]), None);

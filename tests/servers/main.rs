@@ -49,6 +49,9 @@ fn job(n_requests: u32) -> Job {
     Job {
         tag: None,
         said_at: Vec::new(),
+        temperatures: Vec::new(),
+        slowed: Vec::new(),
+        compared: None,
         forced: Forced {
             n_threads: true,
             n_ctx: true,

@@ -1,68 +1,61 @@
 //! The two arms and the control: pairs to figures, figures to verdicts.
 
-use super::{ALPHA, AnswerEnd, MARGIN, PairFigures, RequestFigures};
+use super::{AnswerEnd, PairFigures, RequestFigures};
+use crate::request::figures::{have_equal_lengths, paired_log_ratio};
+use crate::stats::equivalence::{self, EqualityRule, EqualityVerdict};
 use crate::stats::interval::t_interval;
-use crate::stats::sample_size::pairs_for_margin;
 use crate::stats::summary::{mean, median};
-use crate::stats::test::tost_paired;
-use crate::stats::{Interval, Summary, bca};
+use crate::stats::{Interval, bca};
 
 /// Level of the intervals of what is estimated and not held against a margin.
 const LEVEL: f64 = 0.95;
-/// No experiment has more pairs.
-const MOST_PAIRS: usize = 10_000;
 /// Resamples, and their seed: the same record gives the same report.
 const RESAMPLES: usize = 4_000;
 const SEED: u64 = 42;
 /// A part that explains at least this much of a difference is its mechanism.
 const EXPLAINS: f64 = 0.5;
 
-/// Whether two halves cost the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EqualityVerdict {
-    /// The whole interval is within the margin: shown to be equal.
-    Equal,
-    /// The whole interval is beyond the margin: shown to differ by more than matters.
-    Different,
-    Undetermined {
-        /// Pairs with which it would be one of both with 80% power, were the truth as estimated; none where no
-        /// number of pairs would do.
-        pairs: Option<usize>,
-    },
-}
-
-/// A ratio hard / easy over pairs, held against the margin.
+/// A ratio of two sides, hard / easy, over pairs, judged by the rule for equality.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effect {
     pub n_pairs: usize,
-    /// Geometric mean of the pairs' ratios, with its interval of 90%.
-    pub ratio: Interval,
+    /// Median of the pairs' ratios, with its confidence sequence.
+    pub ratio: Ratio,
     pub verdict: EqualityVerdict,
+    /// About how many pairs would decide; `None` of a decided ratio, and where no useful number of pairs would.
+    pub pairs_to_decide: Option<usize>,
+}
+
+/// A ratio and its interval; few pairs exclude nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ratio {
+    pub estimate: f64,
+    pub interval: Option<Interval>,
+}
+
+impl From<Interval> for Ratio {
+    fn from(interval: Interval) -> Self {
+        Self {
+            estimate: interval.estimate,
+            interval: Some(interval),
+        }
+    }
 }
 
 impl Effect {
-    /// Of log ratios, one a pair; none of fewer than two.
-    pub(super) fn of(logs: &[f64]) -> Option<Self> {
-        let margin = MARGIN.ln_1p();
-        let tost = tost_paired(logs, margin, ALPHA)?;
-        let (lo, hi) = (tost.mean.lo, tost.mean.hi);
-        let verdict = if tost.equivalent {
-            EqualityVerdict::Equal
-        } else if lo > margin || hi < -margin {
-            EqualityVerdict::Different
-        } else {
-            let sd = Summary::of(logs)?.sd?;
-            let level = 1.0 - 2.0 * ALPHA;
-            let pairs = pairs_for_margin(sd, tost.mean.estimate, margin, level, MOST_PAIRS);
-            // The formula's power is not the luck of this sample: it may name no more pairs than there were.
-            EqualityVerdict::Undetermined {
-                pairs: pairs.map(|n| n.max(logs.len() + 1)),
-            }
-        };
-        Some(Self {
+    /// Of log ratios, one a pair, in the order in which they were measured, where `n_sides` sides are compared with one base; none
+    /// of fewer than two pairs.
+    pub(super) fn of(logs: &[f64], n_sides: usize) -> Option<Self> {
+        let decision = equivalence::decide(logs, n_sides, &EqualityRule::default())?;
+        let more = decision.more_pairs.filter(|_| logs.len() > 1);
+        (logs.len() > 1).then(|| Self {
             n_pairs: logs.len(),
-            ratio: tost.mean.map(f64::exp),
-            verdict,
+            ratio: Ratio {
+                estimate: decision.estimate.exp(),
+                interval: decision.interval.map(|i| i.map(f64::exp)),
+            },
+            verdict: decision.verdict,
+            pairs_to_decide: more.map(|more| logs.len() + more),
         })
     }
 }
@@ -71,6 +64,8 @@ impl Effect {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Equal {
     pub step: Effect,
+    /// Time per token without choosing it; none where choosing cannot be seen.
+    pub decode: Option<Effect>,
     pub ttft: Option<Effect>,
     /// Time spent choosing a token; none where it cannot be seen.
     pub sampler: Option<Effect>,
@@ -94,11 +89,13 @@ impl Equal {
         let step = log_ratios(&kept, whole, |r| r.tpot_ns);
         let ttft = log_ratios(&kept, whole, |r| r.ttft_ns.map(|ns| ns as f64));
         let sampler = log_ratios(&kept, whole, RequestFigures::sample_ns_per_token);
+        let decode = log_ratios(&kept, whole, RequestFigures::decode_ns_per_token);
         let parts = SamplerParts::of(&kept);
         Some(Self {
-            step: Effect::of(&step)?,
-            ttft: Effect::of(&ttft),
-            sampler: Effect::of(&sampler),
+            step: Effect::of(&step, 1)?,
+            decode: Effect::of(&decode, 1),
+            ttft: Effect::of(&ttft, 1),
+            sampler: Effect::of(&sampler, 1),
             sampler_share: parts.as_ref().map(SamplerParts::share),
             sampler_of_difference: parts.as_ref().and_then(SamplerParts::of_difference),
             n_unequal,
@@ -113,7 +110,7 @@ impl Equal {
             .is_some_and(|part| part >= EXPLAINS)
             && self
                 .sampler
-                .is_some_and(|effect| effect.verdict == EqualityVerdict::Different)
+                .is_some_and(|effect| effect.verdict.is_different())
     }
 }
 
@@ -232,6 +229,8 @@ pub struct Control {
     /// Prompt tokens, longer / shorter: the middle of the pairs; none where they were not counted.
     pub longer: Option<f64>,
     pub ttft: Effect,
+    /// Whether what must show did: no difference, and any in the other direction, is excluded.
+    pub is_seen: bool,
 }
 
 impl Control {
@@ -242,35 +241,15 @@ impl Control {
         let ttft = log_ratios(&all, whole, |r| r.ttft_ns.map(|ns| ns as f64));
         Some(Self {
             longer: median(&longer).map(f64::exp),
-            ttft: Effect::of(&ttft)?,
+            ttft: Effect::of(&ttft, 1)?,
+            is_seen: equivalence::is_above(&ttft, &EqualityRule::default()),
         })
-    }
-
-    /// Whether what must show did: the whole interval is above 1.
-    pub fn is_seen(&self) -> bool {
-        self.ttft.ratio.lo > 1.0
     }
 }
 
 /// Whether both halves have equal numbers of tokens, prompt and answer; none where one is not known.
 fn lengths(pair: &PairFigures) -> Option<bool> {
-    let whole = || pair.easy.iter().chain(&pair.hard).filter(|r| r.is_whole());
-    let same = |f: fn(&RequestFigures) -> Option<u32>| {
-        let mut known = whole().filter_map(f);
-        let first = known.next();
-        let differ = known.any(|n| Some(n) != first);
-        let all_known = whole().all(|r| f(r).is_some());
-        if differ {
-            Some(false)
-        } else {
-            all_known.then_some(true)
-        }
-    };
-    match (same(|r| r.n_prompt), same(|r| r.n_generated)) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), Some(true)) => Some(true),
-        _ => None,
-    }
+    have_equal_lengths(pair.easy.iter().chain(&pair.hard))
 }
 
 /// One log ratio hard / easy a pair; pairs without a round that has both are left out.
@@ -300,32 +279,6 @@ pub(super) fn middle(
 ) -> Option<f64> {
     let whole = requests.iter().filter(|r| r.is_whole());
     median(&whole.filter_map(figure).collect::<Vec<_>>())
-}
-
-/// The middle, over rounds, of the log ratio within a round, so that a machine that drifts from round to round does
-/// not come between the halves.
-pub(super) fn paired_log_ratio(
-    below: &[RequestFigures],
-    above: &[RequestFigures],
-    counts: impl Fn(&RequestFigures) -> bool,
-    figure: impl Fn(&RequestFigures) -> Option<f64>,
-) -> Option<f64> {
-    let mut rounds: Vec<u32> = below.iter().map(|r| r.round).collect();
-    rounds.sort_unstable();
-    rounds.dedup();
-    let of = |half: &[RequestFigures], round: u32| {
-        let values: Vec<f64> = half
-            .iter()
-            .filter(|r| r.round == round && counts(r))
-            .filter_map(|r| figure(r).filter(|v| *v > 0.0))
-            .collect();
-        median(&values)
-    };
-    let logs: Vec<f64> = rounds
-        .into_iter()
-        .filter_map(|round| Some((of(above, round)? / of(below, round)?).ln()))
-        .collect();
-    median(&logs)
 }
 
 fn count(pairs: &[PairFigures], which: impl Fn(&RequestFigures) -> bool) -> [usize; 2] {

@@ -1,4 +1,4 @@
-//! Does a harder question cost more compute? Matched pairs, an equivalence test with a margin set beforehand, and a
+//! Does a harder question cost more compute? Matched pairs until they are equal or different, with a margin set beforehand, and a
 //! positive control: METHODOLOGY.md, section "Does a harder question cost more compute?".
 //!
 //! A dense model computes the same for every token, whatever it says, so "we saw no difference" proves nothing: the
@@ -13,86 +13,38 @@ mod temperature;
 mod tests;
 
 pub use answer::is_right;
-pub use arms::{Control, Equal, EqualityVerdict, Natural};
+pub use arms::{Control, Equal, Natural};
 pub use sentences::findings;
-pub use temperature::{AtTemperature, PromptFigures, temperature};
+pub use temperature::{AtTemperature, PlantedControl, PromptFigures, temperature};
 
+use crate::request::figures::is_kept_whole;
+pub use crate::request::figures::{AnswerEnd, RequestFigures};
 use crate::request::prompts::Prompt;
-use crate::request::{Ending, KEPT_TEXT_BYTES};
+use crate::stats::equivalence::EqualityVerdict;
 use crate::view::requests::RequestView;
 
-/// Differences up to this share do not matter; set before anything was measured.
-pub const MARGIN: f64 = 0.01;
-/// Of each of the two one-sided tests, so that their interval is one of 90%.
-pub const ALPHA: f64 = 0.05;
-
-/// How an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnswerEnd {
-    /// The model ended it.
-    ByModel,
-    /// It had as many tokens as were allowed: how long it would have become is not known.
-    AtLimit,
-    /// Anything else: an error, a stall, an interruption. Left out everywhere, and counted.
-    Broken,
-}
-
-/// What was measured of one request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RequestFigures {
-    /// The round, from 0: halves of a pair are compared within a round.
-    pub round: u32,
-    pub ended: AnswerEnd,
-    pub n_prompt: Option<u32>,
-    pub n_generated: Option<u32>,
-    pub ttft_ns: Option<u64>,
-    /// Time per token after the first: the median step where decode calls are seen, else the mean interval.
-    pub tpot_ns: Option<f64>,
-    /// From sending it to its end.
-    pub total_ns: u64,
-    /// Time spent choosing all its tokens; none for servers.
-    pub sample_ns: Option<u64>,
-    /// Whether the right answer stands in its text; none where none is known.
-    pub right: Option<bool>,
-}
-
-impl RequestFigures {
-    /// Of a request with this prompt.
-    pub fn of(request: &RequestView, prompt: &Prompt) -> Self {
-        let right = request.text.as_deref().zip(prompt.answer.as_deref());
-        let right = right.and_then(|(text, answer)| {
-            let is_found = is_right(text, answer);
-            // What the kept part does not hold may stand in the rest.
-            (is_found || text.len() + 4 <= KEPT_TEXT_BYTES).then_some(is_found)
-        });
-        Self {
-            round: request.round,
-            ended: match request.ending {
-                Ending::Stop => AnswerEnd::ByModel,
-                Ending::Length => AnswerEnd::AtLimit,
-                _ => AnswerEnd::Broken,
-            },
-            n_prompt: request.n_prompt,
-            n_generated: request.n_generated,
-            ttft_ns: request.ttft_ns(),
-            tpot_ns: request.tpot_ns,
-            total_ns: request.ended_ns.saturating_sub(request.sent_ns),
-            sample_ns: request.sample_ns,
-            right,
-        }
-    }
-
-    pub fn sample_ns_per_token(&self) -> Option<f64> {
-        let n = self.n_generated.filter(|n| *n > 0)?;
-        Some(self.sample_ns? as f64 / f64::from(n))
-    }
-
-    fn is_whole(&self) -> bool {
-        self.ended != AnswerEnd::Broken
+/// The figures of a request with this prompt.
+pub fn request_figures(request: &RequestView, prompt: &Prompt) -> RequestFigures {
+    let right = request.text.as_deref().zip(prompt.answer.as_deref());
+    let right = right.and_then(|(text, answer)| {
+        let is_found = is_right(text, answer);
+        // What the kept part does not hold may stand in the rest.
+        (is_found || is_kept_whole(text)).then_some(is_found)
+    });
+    RequestFigures {
+        round: request.round,
+        ended: AnswerEnd::from(&request.ending),
+        n_prompt: request.n_prompt,
+        n_generated: request.n_generated,
+        ttft_ns: request.ttft_ns(),
+        tpot_ns: request.step_ns.or(request.tpot_ns),
+        total_ns: request.ended_ns.saturating_sub(request.sent_ns),
+        sample_ns: request.sample_ns,
+        right,
     }
 }
 
-/// The requests of a matched pair, over all rounds.
+/// The requests of a matched pair: of one round where halves are compared, of all rounds in arm B.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairFigures {
     /// The pair's word, [`Prompt::pair`].
@@ -145,7 +97,7 @@ pub fn judge(experiment: &DifficultyExperiment) -> Judgement {
     let control = Control::of(&experiment.control);
     let equal = Equal::of(&experiment.equal);
     let natural = Natural::of(&experiment.natural);
-    let seen = control.as_ref().is_some_and(Control::is_seen);
+    let seen = control.as_ref().is_some_and(|control| control.is_seen);
     Judgement {
         mechanism: match &equal {
             Some(equal) if seen => mechanism(equal, natural.as_ref()),
@@ -160,10 +112,18 @@ pub fn judge(experiment: &DifficultyExperiment) -> Judgement {
 
 fn mechanism(equal: &Equal, natural: Option<&Natural>) -> Mechanism {
     match equal.step.verdict {
-        EqualityVerdict::Undetermined { .. } => Mechanism::Undetermined,
-        EqualityVerdict::Different if equal.sampler_explains() => Mechanism::Sampler,
-        EqualityVerdict::Different => Mechanism::Unexplained,
-        EqualityVerdict::Equal if natural.is_some_and(Natural::is_length) => Mechanism::Length,
-        EqualityVerdict::Equal => Mechanism::Nothing,
+        EqualityVerdict::Undecided => Mechanism::Undetermined,
+        EqualityVerdict::Different | EqualityVerdict::DifferentBeyond => {
+            match equal.sampler_explains() {
+                true => Mechanism::Sampler,
+                false => Mechanism::Unexplained,
+            }
+        }
+        EqualityVerdict::Equal | EqualityVerdict::DifferentWithin => {
+            match natural.is_some_and(Natural::is_length) {
+                true => Mechanism::Length,
+                false => Mechanism::Nothing,
+            }
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The judgement in words: one sentence, and what it rests on.
 
-use super::arms::{Control, Effect, Equal, EqualityVerdict, Natural};
-use super::{DifficultyExperiment, Judgement, MARGIN, Mechanism, judge};
+use super::arms::{Control, Effect, Equal, Natural, Ratio};
+use super::{DifficultyExperiment, Judgement, Mechanism, judge};
 use crate::analysis::words::{counted, range, range_as};
 use crate::analysis::{Finding, Sure};
 use crate::stats::Interval;
+use crate::stats::equivalence::{EqualityRule, EqualityVerdict};
 use crate::text::short;
 use crate::units;
 
@@ -38,11 +39,11 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
                 .to_owned(),
         );
     };
-    if !control.is_seen() {
+    if !control.is_seen {
         return undetermined(format!(
             "The measurement is too coarse to tell: even {} did not show in the time to the first token, which was {}.",
             longer_prompts(control),
-            longer(&control.ttft.ratio)
+            longer(control.ttft.ratio)
         ));
     }
     let Some(equal) = &judgement.equal else {
@@ -51,17 +52,23 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
         );
     };
     let token = format!(
-        "at equal length a token of a hard question takes {}",
-        longer(&equal.step.ratio)
+        "at equal length a token of a hard question takes {} over {}",
+        longer(equal.step.ratio),
+        counted(equal.step.n_pairs, "pair")
     );
     match judgement.mechanism {
         Mechanism::Undetermined => undetermined(format!(
-            "Undetermined: {token}, which neither excludes nor shows a difference of {}; {}.",
+            "Undetermined: {token}; neither equality within {} nor a difference is shown; {}.",
             margin(),
             pairs_needed(&equal.step)
         )),
         Mechanism::Sampler => (
-            format!("Yes, in the sampler: {token}, and {}.", sampler_part(equal)),
+            format!(
+                "Yes, in the sampler: {token}, {}, and {}{}.",
+                verdict_says(&equal.step),
+                sampler_part(equal),
+                decode_says(equal)
+            ),
             Sure::Shown,
         ),
         Mechanism::Unexplained => {
@@ -79,7 +86,8 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
             } else {
                 "No, less"
             };
-            (format!("{which}: {token}; {why}."), Sure::Shown)
+            let verdict = verdict_says(&equal.step);
+            (format!("{which}: {token}, {verdict}; {why}."), Sure::Shown)
         }
         Mechanism::Length | Mechanism::Nothing => no_difference(
             &token,
@@ -99,18 +107,18 @@ fn no_difference(
 ) -> (String, Sure) {
     if let Some(ttft) = equal
         .ttft
-        .filter(|t| t.verdict == EqualityVerdict::Different)
+        .filter(|t| t.verdict == EqualityVerdict::DifferentBeyond)
     {
         return (
             format!(
-                "Not in a token, but in the prefill: {token}, equal within {}, while the first token comes {}.",
-                margin(),
-                later(&ttft.ratio)
+                "Not in a token, but in the prefill: {token}, {}, while the first token comes {}.",
+                verdict_says(&equal.step),
+                later(ttft.ratio)
             ),
             Sure::Shown,
         );
     }
-    let same = format!("No: {token}, equal within {}", margin());
+    let same = format!("No: {token}, {}", verdict_says(&equal.step));
     let rest = match (mechanism, natural) {
         (Mechanism::Length, Some(n)) => {
             let (what, comparative) = if n.tokens.estimate > 1.0 {
@@ -147,12 +155,8 @@ fn control_says(control: Option<&Control>) -> Option<String> {
             Some(ratio) => format!("with {} more prompt tokens the time", percent(ratio - 1.0)),
             None => "with longer prompts the time".to_owned(),
         },
-        longer(&control.ttft.ratio),
-        if control.is_seen() {
-            "seen"
-        } else {
-            "not seen"
-        }
+        longer(control.ttft.ratio),
+        if control.is_seen { "seen" } else { "not seen" }
     ))
 }
 
@@ -161,6 +165,11 @@ fn equal_says(equal: Option<&Equal>) -> Vec<String> {
         return Vec::new();
     };
     let mut said = vec![effect_says("time per token", &equal.step)];
+    said.extend(
+        equal
+            .decode
+            .map(|e| effect_says("time per token without the sampler", &e)),
+    );
     said.extend(
         equal
             .ttft
@@ -199,7 +208,7 @@ fn effect_says(what: &str, effect: &Effect) -> String {
     format!(
         "At equal length, {what} (hard over easy, {}): {}: {}.",
         counted(effect.n_pairs, "pair"),
-        longer(&effect.ratio),
+        longer(effect.ratio),
         verdict_says(effect)
     )
 }
@@ -207,9 +216,25 @@ fn effect_says(what: &str, effect: &Effect) -> String {
 pub(super) fn verdict_says(effect: &Effect) -> String {
     match effect.verdict {
         EqualityVerdict::Equal => format!("equal within {}", margin()),
-        EqualityVerdict::Different => format!("different by more than {}", margin()),
-        EqualityVerdict::Undetermined { .. } => format!("undetermined, {}", pairs_needed(effect)),
+        EqualityVerdict::DifferentWithin => format!("different, but by less than {}", margin()),
+        EqualityVerdict::Different => {
+            format!("different; whether by more than {} is not shown", margin())
+        }
+        EqualityVerdict::DifferentBeyond => format!("different by more than {}", margin()),
+        EqualityVerdict::Undecided => format!("undetermined, {}", pairs_needed(effect)),
     }
+}
+
+/// What is shown of a token's time without the sampler, where the sampler makes the difference.
+fn decode_says(equal: &Equal) -> String {
+    let decode = equal.decode.filter(|e| e.verdict.is_final());
+    decode.map_or_else(String::new, |e| {
+        format!(
+            "; without the sampler a token takes {}, {}",
+            longer(e.ratio),
+            verdict_says(&e)
+        )
+    })
 }
 
 fn natural_says(judgement: &Judgement, experiment: &DifficultyExperiment) -> Vec<String> {
@@ -297,35 +322,41 @@ fn longer_prompts(control: &Control) -> String {
 }
 
 fn pairs_needed(effect: &Effect) -> String {
-    match effect.verdict {
-        EqualityVerdict::Undetermined { pairs: Some(n) } => format!("about {n} pairs would tell"),
-        _ => "the estimate is so near the margin, or the spread so large, that more pairs would hardly tell".to_owned(),
+    match effect.pairs_to_decide {
+        Some(n) => format!("about {n} pairs would tell"),
+        None => "the estimate is so near the margin, or the spread so large, that more pairs would hardly tell".to_owned(),
     }
 }
 
 pub(super) fn margin() -> String {
-    format!("{:.0}%", MARGIN * 100.0)
+    format!("{:.0}%", EqualityRule::default().margin * 100.0)
 }
 
 /// `0.31% longer (90%: -0.20% to 0.82%)`, or in times where it is much.
-pub(super) fn longer(ratio: &Interval) -> String {
+pub(super) fn longer(ratio: impl Into<Ratio>) -> String {
     by(ratio, "longer", "shorter")
 }
 
-fn later(ratio: &Interval) -> String {
+fn later(ratio: Ratio) -> String {
     by(ratio, "later", "sooner")
 }
 
-pub(super) fn by(ratio: &Interval, more: &str, less: &str) -> String {
+pub(super) fn by(ratio: impl Into<Ratio>, more: &str, less: &str) -> String {
+    let ratio = ratio.into();
     if !(0.67..=1.5).contains(&ratio.estimate) {
-        return times_as_long(ratio);
+        let range = ratio.interval.map(range).unwrap_or_default();
+        return format!(
+            "{} times as long{range}",
+            units::significant(ratio.estimate)
+        );
     }
     let change = ratio.estimate - 1.0;
     let word = if change < 0.0 { less } else { more };
+    let range = ratio.interval.map(|i| range_as(i, |v| percent(v - 1.0)));
     format!(
         "{} {word}{}",
         percent(change.abs()),
-        range_as(*ratio, |v| percent(v - 1.0))
+        range.unwrap_or_default()
     )
 }
 

@@ -1,16 +1,20 @@
-//! Temperatures against 0, prompt by prompt: the same design, the sampler by itself.
+//! Temperatures against the lowest, prompt by prompt: the same design, the sampler by itself.
 
 use super::RequestFigures;
-use super::arms::{Effect, EqualityVerdict, middle, paired_log_ratio};
-use super::sentences::{by, margin, percent, verdict_says};
+use super::arms::{Effect, Ratio, middle};
+use super::sentences::{by, longer, margin, percent, verdict_says};
+use crate::analysis::words::{counted, range_as};
 use crate::analysis::{Finding, Sure};
-use crate::stats::Interval;
+use crate::request::figures::{have_equal_lengths, paired_log_ratio};
+use crate::stats::equivalence::{self, EqualityRule, EqualityVerdict};
 use crate::stats::summary::median;
 
-/// A prompt's requests at one temperature, over all rounds.
+/// A prompt's requests at one temperature in one round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptFigures {
-    /// The prompt's id: the same prompt has it at every temperature.
+    /// The same at every temperature: the round, and the question in it.
+    pub question: (u32, u32),
+    /// The prompt's id.
     pub prompt: String,
     pub requests: Vec<RequestFigures>,
 }
@@ -18,24 +22,39 @@ pub struct PromptFigures {
 /// Everything at one temperature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AtTemperature {
-    /// The temperature; 0 is what the others are held against.
+    /// The temperature; the lowest is what the others are held against.
     pub temperature: f32,
+    /// In the order in which they were measured.
+    pub prompts: Vec<PromptFigures>,
+}
+
+/// The positive control: the lowest temperature with decode calls that were slowed on purpose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlantedControl {
+    /// The share by which they were slowed.
+    pub share: f64,
     pub prompts: Vec<PromptFigures>,
 }
 
 /// What one temperature does.
 struct TemperatureEffect {
     temperature: f32,
-    /// Tokens a second, relative to temperature 0.
+    /// Tokens a second, relative to the lowest temperature.
     rate: Effect,
+    /// Time per token without choosing it, and of choosing it.
+    decode: Option<Effect>,
+    sampler: Option<Effect>,
     /// The sampler's part of the time per token.
     share: Option<f64>,
     /// Nanoseconds more a token, and of them the sampler's.
     more_ns: Option<(f64, f64)>,
+    /// Prompts left out because their answers do not have equal numbers of tokens.
+    n_unequal: usize,
 }
 
-/// Whether temperature costs speed: one finding, or none where fewer than two temperatures were measured.
-pub fn temperature(points: &[AtTemperature]) -> Option<Finding> {
+/// Whether temperature costs speed: one finding, or none where fewer than two temperatures were measured. Without a `control`,
+/// as at a server, the answer does not depend on one.
+pub fn temperature(points: &[AtTemperature], control: Option<&PlantedControl>) -> Option<Finding> {
     let mut points: Vec<&AtTemperature> = points.iter().collect();
     points.sort_unstable_by(|a, b| a.temperature.total_cmp(&b.temperature));
     let [greedy, others @ ..] = points.as_slice() else {
@@ -46,12 +65,16 @@ pub fn temperature(points: &[AtTemperature]) -> Option<Finding> {
     }
     let all: Vec<(f32, Option<TemperatureEffect>)> = others
         .iter()
-        .map(|point| (point.temperature, against(greedy, point)))
+        .map(|point| (point.temperature, against(greedy, point, others.len())))
         .collect();
-    let mut evidence: Vec<String> = all
-        .iter()
-        .map(|(t, a)| says(*t, a.as_ref(), greedy))
-        .collect();
+    let (is_seen, control_says) = match control {
+        Some(control) => of_control(greedy, control),
+        None => (true, None),
+    };
+    let mut evidence: Vec<String> = control_says.into_iter().collect();
+    for (t, a) in &all {
+        evidence.extend(says(*t, a.as_ref(), greedy));
+    }
     if let Some(share) = sampler_share(greedy) {
         evidence.push(format!(
             "At temperature {} the sampler is {} of the time per token.",
@@ -59,126 +82,229 @@ pub fn temperature(points: &[AtTemperature]) -> Option<Finding> {
             percent(share)
         ));
     }
+    if others.len() > 1 {
+        evidence.push(format!(
+            "The {} share the errors of the rule (Bonferroni): all verdicts together falsely say equal in at most {:.0}% and \
+             falsely say different in at most {:.0}% of experiments.",
+            counted(others.len(), "comparison"),
+            EqualityRule::default().alpha_equal * 100.0,
+            EqualityRule::default().alpha_different * 100.0
+        ));
+    }
     let known: Vec<&TemperatureEffect> = all.iter().filter_map(|(_, a)| a.as_ref()).collect();
-    let (claim, sure) = claim(greedy.temperature, &known, all.len());
+    let (claim, sure) = match is_seen {
+        true => claim(greedy.temperature, &known, all.len()),
+        false => (
+            "The measurement is too coarse to tell: even decode calls that were slowed on purpose did not show.".to_owned(),
+            Sure::Undetermined,
+        ),
+    };
     Some(Finding::new("Does temperature cost speed?", claim, sure).with(evidence))
 }
 
+/// Whether the control shows, and the sentence about it.
+fn of_control(greedy: &AtTemperature, control: &PlantedControl) -> (bool, Option<String>) {
+    let both = matched(&greedy.prompts, &control.prompts);
+    let logs = log_ratios(&both, |r| r.tpot_ns);
+    let is_seen = equivalence::is_above(&logs, &EqualityRule::default());
+    let says = Effect::of(&logs, 1).map(|effect| {
+        format!(
+            "Positive control, {}: with decode calls slowed by {} on purpose a token took {}: {}.",
+            counted(effect.n_pairs, "prompt"),
+            percent(control.share),
+            longer(effect.ratio),
+            if is_seen { "seen" } else { "not seen" }
+        )
+    });
+    (is_seen, says)
+}
+
 fn claim(base: f32, known: &[&TemperatureEffect], asked: usize) -> (String, Sure) {
-    let different: Vec<&&TemperatureEffect> = known
-        .iter()
-        .filter(|a| a.rate.verdict == EqualityVerdict::Different)
-        .collect();
-    if !different.is_empty() {
-        let list: Vec<String> = different
-            .iter()
-            .map(|a| {
-                format!(
-                    "{} at {}{}",
-                    faster(&a.rate.ratio),
-                    a.temperature,
-                    mechanism(a)
-                )
-            })
-            .collect();
+    if known.is_empty() {
+        let claim = "Undetermined: fewer than two prompts were measured at two temperatures.";
+        return (claim.to_owned(), Sure::Undetermined);
+    }
+    if known.iter().any(|a| a.rate.verdict.is_different()) {
+        let each: Vec<String> = known.iter().map(|a| in_claim(a)).collect();
         let claim = format!(
             "Yes: against temperature {base} the tokens per second are {}.",
-            list.join("; ")
+            each.join("; ")
         );
         return (claim, Sure::Shown);
     }
-    let widest = known.iter().max_by(|a, b| {
-        let off = |a: &TemperatureEffect| (a.rate.ratio.hi - 1.0).max(1.0 - a.rate.ratio.lo);
-        off(a).total_cmp(&off(b))
+    let worst = farthest(known).map_or_else(String::new, |widest| {
+        format!(
+            "; farthest from it, {} at {} over {}",
+            faster(widest.rate.ratio),
+            widest.temperature,
+            counted(widest.rate.n_pairs, "prompt")
+        )
     });
-    let Some(widest) = widest else {
-        let claim = "Undetermined: fewer than two prompts were measured at two temperatures.";
-        return (claim.to_owned(), Sure::Undetermined);
-    };
-    let worst = format!("{} at {}", faster(&widest.rate.ratio), widest.temperature);
-    if known.len() == asked
-        && known
-            .iter()
-            .all(|a| a.rate.verdict == EqualityVerdict::Equal)
-    {
+    let is_within = |a: &&TemperatureEffect| a.rate.verdict.is_within();
+    if known.len() == asked && known.iter().all(is_within) {
         let claim = format!(
-            "No: the tokens per second are those of temperature {base} within {}; farthest from it, {worst}.",
+            "No: the tokens per second are those of temperature {base} within {}{worst}.",
             margin()
         );
         return (claim, Sure::Shown);
     }
     let claim = format!(
-        "Undetermined: a difference of {} from temperature {base} is neither excluded nor shown; farthest from it, {worst}.",
+        "Undetermined: neither equality with temperature {base} within {} nor a difference is shown at every temperature{worst}.",
         margin()
     );
     (claim, Sure::Undetermined)
 }
 
-/// Who takes the time, where the sampler can be seen.
-fn mechanism(a: &TemperatureEffect) -> &'static str {
-    match a.more_ns {
-        Some((more, sampler)) if more > 0.0 && sampler / more >= 0.5 => " (the sampler)",
-        Some((more, _)) if more > 0.0 => " (not the sampler)",
-        _ => "",
-    }
+/// The temperature whose rate may differ most.
+fn farthest<'a>(known: &[&'a TemperatureEffect]) -> Option<&'a TemperatureEffect> {
+    let off = |a: &TemperatureEffect| {
+        let ratio = a.rate.ratio;
+        let (lo, hi) = match ratio.interval {
+            Some(interval) => (interval.lo, interval.hi),
+            None => (ratio.estimate, ratio.estimate),
+        };
+        (hi - 1.0).max(1.0 - lo)
+    };
+    known
+        .iter()
+        .copied()
+        .max_by(|a, b| off(a).total_cmp(&off(b)))
 }
 
-fn says(temperature: f32, a: Option<&TemperatureEffect>, greedy: &AtTemperature) -> String {
+/// `9.09% lower (97%: -9.3% to -8.9%) at 0.7 over 18 prompts, different by more than 1% (the sampler)`.
+fn in_claim(a: &TemperatureEffect) -> String {
+    let verdict = match a.rate.verdict {
+        EqualityVerdict::Undecided => "undetermined".to_owned(),
+        _ => verdict_says(&a.rate),
+    };
+    format!(
+        "{} at {} over {}, {verdict}{}",
+        faster(a.rate.ratio),
+        a.temperature,
+        counted(a.rate.n_pairs, "prompt"),
+        if a.rate.verdict.is_different() {
+            mechanism(a)
+        } else {
+            String::new()
+        }
+    )
+}
+
+/// What takes the time, where the sampler can be seen.
+fn mechanism(a: &TemperatureEffect) -> String {
+    let which = match a.more_ns {
+        Some((more, sampler)) if more > 0.0 && sampler / more >= 0.5 => "the sampler",
+        Some((more, _)) if more > 0.0 => "not the sampler",
+        _ => return String::new(),
+    };
+    let decode = a.decode.filter(|decode| decode.verdict.is_final());
+    let decode = decode.map(|decode| {
+        let verdict = verdict_says(&decode);
+        format!(
+            "; without it a token takes {}, {verdict}",
+            longer(decode.ratio)
+        )
+    });
+    format!(" ({which}{})", decode.unwrap_or_default())
+}
+
+fn says(temperature: f32, a: Option<&TemperatureEffect>, greedy: &AtTemperature) -> Vec<String> {
     let Some(a) = a else {
-        return format!(
+        return vec![format!(
             "At temperature {temperature}: fewer than two prompts were measured at {} as well.",
             greedy.temperature
-        );
+        )];
     };
-    let verdict = verdict_says(&a.rate).replace("pairs", "prompts");
+    let verdict = |effect: &Effect| verdict_says(effect).replace("pairs", "prompts");
     let share = a
         .share
         .map(|share| format!(" The sampler is {} of the time per token.", percent(share)));
-    format!(
-        "At temperature {temperature} ({} prompts): tokens per second {}: {verdict}.{}",
-        a.rate.n_pairs,
-        faster(&a.rate.ratio),
+    let mut said = vec![format!(
+        "At temperature {temperature} ({}): tokens per second {}: {}.{}",
+        counted(a.rate.n_pairs, "prompt"),
+        faster(a.rate.ratio),
+        verdict(&a.rate),
         share.unwrap_or_default()
-    )
+    )];
+    for (what, effect) in [
+        ("time per token without the sampler", a.decode),
+        ("time of the sampler per token", a.sampler),
+    ] {
+        said.extend(effect.map(|effect| {
+            format!(
+                "At temperature {temperature}, {what}: {}: {}.",
+                longer(effect.ratio),
+                verdict(&effect)
+            )
+        }));
+    }
+    if a.n_unequal > 0 {
+        said.push(format!(
+            "At temperature {temperature}, prompts left out because their answers differ in tokens: {}.",
+            a.n_unequal
+        ));
+    }
+    said
 }
 
-fn faster(ratio: &Interval) -> String {
+fn faster(ratio: Ratio) -> String {
     if (0.67..=1.5).contains(&ratio.estimate) {
         return by(ratio, "higher", "lower");
     }
+    let range = ratio.interval.map(|i| range_as(i, |v| format!("{v:.2}")));
     format!(
-        "{:.2} times as high ({:.0}%: {:.2} to {:.2})",
+        "{:.2} times as high{}",
         ratio.estimate,
-        ratio.level * 100.0,
-        ratio.lo,
-        ratio.hi
+        range.unwrap_or_default()
     )
 }
 
-fn against(greedy: &AtTemperature, point: &AtTemperature) -> Option<TemperatureEffect> {
-    let both: Vec<(&PromptFigures, &PromptFigures)> = greedy
-        .prompts
+/// A question's answers at two temperatures.
+type Both<'a> = (&'a PromptFigures, &'a PromptFigures);
+
+fn matched<'a>(below: &'a [PromptFigures], above: &'a [PromptFigures]) -> Vec<Both<'a>> {
+    let is_same =
+        |a: &PromptFigures, b: &PromptFigures| (a.question, &a.prompt) == (b.question, &b.prompt);
+    below
         .iter()
-        .filter_map(|a| Some((a, point.prompts.iter().find(|b| b.prompt == a.prompt)?)))
-        .collect();
+        .filter_map(|a| Some((a, above.iter().find(|b| is_same(a, b))?)))
+        .collect()
+}
+
+fn log_ratios(both: &[Both<'_>], figure: impl Fn(&RequestFigures) -> Option<f64>) -> Vec<f64> {
+    let is_whole = RequestFigures::is_whole;
+    both.iter()
+        .filter_map(|(a, b)| paired_log_ratio(&a.requests, &b.requests, is_whole, &figure))
+        .collect()
+}
+
+fn against(
+    greedy: &AtTemperature,
+    point: &AtTemperature,
+    n_sides: usize,
+) -> Option<TemperatureEffect> {
+    let mut both = matched(&greedy.prompts, &point.prompts);
+    let n_all = both.len();
+    both.retain(|(a, b)| have_equal_lengths(a.requests.iter().chain(&b.requests)) != Some(false));
     // A rate is the inverse of a time.
-    let logs: Vec<f64> = both
-        .iter()
-        .filter_map(|(a, b)| {
-            let is_whole = RequestFigures::is_whole;
-            paired_log_ratio(&a.requests, &b.requests, is_whole, |r| r.tpot_ns).map(|log| -log)
-        })
-        .collect();
+    let mut rates = log_ratios(&both, |r| r.tpot_ns);
+    rates.iter_mut().for_each(|log| *log = -*log);
+    let effect = |figure: fn(&RequestFigures) -> Option<f64>| {
+        Effect::of(&log_ratios(&both, figure), n_sides)
+    };
     Some(TemperatureEffect {
         temperature: point.temperature,
-        rate: Effect::of(&logs)?,
+        rate: Effect::of(&rates, n_sides)?,
+        decode: effect(RequestFigures::decode_ns_per_token),
+        sampler: effect(RequestFigures::sample_ns_per_token),
         share: sampler_share(point),
         more_ns: more_ns(&both),
+        n_unequal: n_all - both.len(),
     })
 }
 
 /// Time per token above that of the base, and the sampler's part: the middle of the prompts.
-fn more_ns(both: &[(&PromptFigures, &PromptFigures)]) -> Option<(f64, f64)> {
+fn more_ns(both: &[Both<'_>]) -> Option<(f64, f64)> {
     let differences = |f: fn(&RequestFigures) -> Option<f64>| {
         let of: Vec<f64> = both
             .iter()

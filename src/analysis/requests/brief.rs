@@ -1,10 +1,10 @@
 //! The answers of a run of requests in a line or two each.
 
-use super::{concurrency, goodput, limits, load, targets, trust, typical};
-use crate::analysis::Answer;
+use super::{concurrency, goodput, limits, load, questions, targets, trust, typical};
 use crate::analysis::capacity::Slo;
 use crate::analysis::live;
 use crate::analysis::words::duration;
+use crate::analysis::{Answer, Finding};
 use crate::text::short;
 use crate::units;
 use crate::view::RunView;
@@ -40,6 +40,12 @@ pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<
         let difference = live::where_from(&pairs).into_iter();
         answers.extend(difference.map(|f| Answer::new("difference", f.claim)));
     }
+    for target in all.iter().take(MOST_NAMED) {
+        let temperature = questions::temperature(requests, target).into_iter();
+        answers.extend(temperature.map(|f| Answer::new("temperature", with_control(&f))));
+        let difficulty = questions::difficulty(requests, target).into_iter();
+        answers.extend(difficulty.map(|f| Answer::new("difficulty", with_control(&f))));
+    }
     if let [only] = all[..] {
         let limit = limits::finding(view, requests).into_iter();
         let prefix = format!("{}: ", short(only));
@@ -50,6 +56,17 @@ pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<
     }
     answers.push(Answer::new("how sure", trust::known(requests)));
     answers
+}
+
+/// The claim of a comparison, and whether its positive control was seen.
+fn with_control(found: &Finding) -> String {
+    let control = found.evidence.iter();
+    let control = control.filter(|said| said.starts_with("Positive control"));
+    let said: Vec<&str> = [found.claim.as_str()]
+        .into_iter()
+        .chain(control.map(String::as_str))
+        .collect();
+    said.join(" ")
 }
 
 /// The median by class at the only target, else of all requests at each.

@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 
 use crate::analysis::difficulty::{
-    self, AtTemperature, DifficultyExperiment, PairFigures, PromptFigures, RequestFigures,
+    self, AtTemperature, DifficultyExperiment, PairFigures, PlantedControl, PromptFigures,
+    RequestFigures, request_figures,
 };
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
 use crate::request::prompts::Difficulty;
 use crate::text::short;
-use crate::view::requests::{JobView, RequestsView};
+use crate::view::requests::{JobView, RequestView, RequestsView};
 
 /// Whether temperature costs speed at a target; none where it was not measured.
 pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
-    let jobs: Vec<&JobView> = requests
-        .of(Experiment::Temperature)
-        .filter(|j| j.target == target)
-        .collect();
+    let of = |experiment| requests.of(experiment).filter(|j| j.target == target);
+    let jobs: Vec<&JobView> = of(Experiment::Temperature).collect();
     let points: Vec<AtTemperature> = jobs
         .iter()
         .map(|job| AtTemperature {
@@ -24,7 +23,13 @@ pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
             prompts: by_prompt(job),
         })
         .collect();
-    let mut found = difficulty::temperature(&points)?;
+    let control = of(Experiment::TemperatureControl).next().and_then(|job| {
+        Some(PlantedControl {
+            share: job.job.compared.as_ref()?.planted?,
+            prompts: by_prompt(job),
+        })
+    });
+    let mut found = difficulty::temperature(&points, control.as_ref())?;
     found.see.push("temperature_impact");
     if let Some(doubt) = doubt(&jobs) {
         found.evidence.push(doubt);
@@ -38,9 +43,12 @@ pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
     Some(found)
 }
 
-/// Why nothing counts as shown between jobs: each temperature has its own time, and all its prompts share what the
-/// machine did then.
+/// Why nothing counts as shown between jobs of which each has its own time, as in records of older programs: all prompts of a
+/// temperature share what the machine did then.
 fn doubt(jobs: &[&JobView]) -> Option<String> {
+    if jobs.iter().all(|j| j.job.compared.is_some()) {
+        return None;
+    }
     let rounds = jobs.iter().map(|j| j.rounds.len()).min().unwrap_or(0);
     if rounds < FEWEST_ROUNDS {
         return Some(format!(
@@ -59,38 +67,50 @@ const FEWEST_ROUNDS: usize = 3;
 
 /// Whether a harder question costs more compute at a target; none where it was not asked.
 pub fn difficulty(requests: &RequestsView, target: &str) -> Vec<Finding> {
-    let arm = |experiment| {
+    let arm = |experiment, key: fn(&JobView, &RequestView) -> (u32, u32)| {
         let own = requests.of(experiment).filter(|j| j.target == target);
-        own.flat_map(pairs).collect()
+        own.flat_map(|job| pairs(job, key)).collect()
     };
     difficulty::findings(&DifficultyExperiment {
         of: short(target),
-        equal: arm(Experiment::DifficultyEqual),
-        natural: arm(Experiment::DifficultyNatural),
-        control: arm(Experiment::DifficultyControl),
+        equal: arm(Experiment::DifficultyEqual, question_of),
+        // The length of an answer is the same in each round, so that a further round is no further pair.
+        natural: arm(Experiment::DifficultyNatural, |_, _| (0, 0)),
+        control: arm(Experiment::DifficultyControl, question_of),
     })
 }
 
+/// The round of a request, and its question in it. Records of older programs have one question for each pair.
+fn question_of(job: &JobView, sent: &RequestView) -> (u32, u32) {
+    let question = job.job.compared_request(sent.number);
+    (sent.round, question.map_or(0, |q| q.question))
+}
+
+/// By question and prompt, in the order in which they were measured.
 fn by_prompt(job: &JobView) -> Vec<PromptFigures> {
-    let mut prompts: BTreeMap<&str, Vec<RequestFigures>> = BTreeMap::new();
+    let mut prompts: BTreeMap<((u32, u32), &str), Vec<RequestFigures>> = BTreeMap::new();
     for sent in &job.requests {
         if let Some(prompt) = job.prompt_of(sent.number) {
-            let own = prompts.entry(&prompt.id).or_default();
-            own.push(RequestFigures::of(sent, prompt));
+            let own = prompts
+                .entry((question_of(job, sent), &prompt.id))
+                .or_default();
+            own.push(request_figures(sent, prompt));
         }
     }
     prompts
         .into_iter()
-        .map(|(id, requests)| PromptFigures {
+        .map(|((question, id), requests)| PromptFigures {
+            question,
             prompt: id.to_owned(),
             requests,
         })
         .collect()
 }
 
-/// The matched pairs of a job; prompts without a pair or a half have no part in it.
-fn pairs(job: &JobView) -> Vec<PairFigures> {
-    let mut pairs: BTreeMap<&str, [Vec<RequestFigures>; 2]> = BTreeMap::new();
+/// The matched pairs of a job, apart by a key and in its order; prompts without a pair or a half have no part in it.
+fn pairs(job: &JobView, key: fn(&JobView, &RequestView) -> (u32, u32)) -> Vec<PairFigures> {
+    type Halves = [Vec<RequestFigures>; 2];
+    let mut pairs: BTreeMap<((u32, u32), &str), Halves> = BTreeMap::new();
     for sent in &job.requests {
         let Some(prompt) = job.prompt_of(sent.number) else {
             continue;
@@ -101,12 +121,13 @@ fn pairs(job: &JobView) -> Vec<PairFigures> {
             Some(Difficulty::Medium) | None => continue,
         };
         if let Some(pair) = prompt.pair.as_deref() {
-            pairs.entry(pair).or_default()[half].push(RequestFigures::of(sent, prompt));
+            let halves = pairs.entry((key(job, sent), pair)).or_default();
+            halves[half].push(request_figures(sent, prompt));
         }
     }
     pairs
         .into_iter()
-        .map(|(pair, [easy, hard])| PairFigures {
+        .map(|((_, pair), [easy, hard])| PairFigures {
             pair: pair.to_owned(),
             easy,
             hard,

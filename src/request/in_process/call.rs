@@ -34,6 +34,16 @@ impl TimedWork for Serving<'_> {
         self.session
     }
 
+    fn wait(&mut self) {
+        self.session.wait();
+        let share = self.slowed_by();
+        if share > 0.0 {
+            let took_ns = self.now_ns().saturating_sub(self.last_ns);
+            let more_ns = (took_ns as f64 * share) as u64;
+            self.clock.spin_until_ns(self.clock.now_ns() + more_ns);
+        }
+    }
+
     fn sample(&mut self) -> Result<(), EngineError> {
         self.sample_rows()
     }
@@ -56,6 +66,13 @@ impl Serving<'_> {
         self.served.calls.push(call);
         sampled?;
         self.forget()
+    }
+
+    /// The share by which the call is slowed on purpose: the largest of its requests.
+    fn slowed_by(&self) -> f64 {
+        let under_way = self.places.iter().flatten();
+        let shares = under_way.map(|active| self.job.slowed_of(active.timeline.number));
+        shares.fold(0.0, f64::max)
     }
 
     /// How many tokens each place gets: those that are decoded one, and what is left of a call goes to the prompts of those that

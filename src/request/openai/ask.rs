@@ -126,7 +126,7 @@ impl Openai {
 
     /// Adds how tokens are chosen. At temperature 0 nothing but the temperature matters.
     fn sample(&self, ask: &mut OpenaiRequest<'_>, job: &Job, number: u32) {
-        let sampling = job.sampling.of_request(number);
+        let sampling = job.sampling_of(number);
         ask.temperature = sampling.temperature;
         if sampling.is_greedy() {
             return;

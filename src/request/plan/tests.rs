@@ -65,8 +65,7 @@ fn every_experiment_has_its_jobs() {
         [
             "prompt-length/p16",
             "prompt-length/p64",
-            "temperature/t0",
-            "temperature/t1.5",
+            "temperature",
             "concurrency/c1",
             "concurrency/c32",
             "sustained/c8",
@@ -76,13 +75,22 @@ fn every_experiment_has_its_jobs() {
         ]
     );
     assert_eq!(drafts[0].n_tokens, [Some(16); 3]);
-    assert_eq!(drafts[3].job.sampling.temperature, 1.5);
-    assert_eq!(drafts[3].job.stop_at, StopAt::Length);
+    let compared = drafts[2].job.compared.clone().expect("compared");
     assert_eq!(
-        (drafts[5].job.n_requests, drafts[5].job.case.n_seq),
+        (compared.temperatures, compared.n_sides),
+        (vec![0.0, 1.5], 3)
+    );
+    assert_eq!(
+        (compared.planted, compared.most),
+        (Some(PLANTED), Some(120))
+    );
+    assert_eq!(drafts[2].job.n_requests, 3 * QUESTIONS_A_ROUND);
+    assert_eq!(drafts[2].job.stop_at, StopAt::Length);
+    assert_eq!(
+        (drafts[4].job.n_requests, drafts[4].job.case.n_seq),
         (64, 32)
     );
-    assert_eq!(drafts[6].job.most_ns, Some(60_000_000_000));
+    assert_eq!(drafts[5].job.most_ns, Some(60_000_000_000));
 }
 
 #[test]
@@ -103,6 +111,32 @@ fn halves_of_a_pair_are_equally_long_and_the_control_is_not() {
         "5% more than 192, rounded up"
     );
     assert_eq!(control.n_tokens[1 - longer], Some(192));
+}
+
+#[test]
+fn rounds_that_are_counted_have_all_pairs() {
+    let of = |more: &str| {
+        let drafts = plan(&format!(
+            "difficulty = true\ntemperatures = [0.0, 1.0]\n{more}"
+        ));
+        drafts.expect("valid").into_iter().map(|d| d.job)
+    };
+    let sizes = |more| -> Vec<(u32, bool)> {
+        let most = |job: &Job| job.compared.as_ref().is_some_and(|c| c.most.is_some());
+        of(more).map(|job| (job.n_requests, most(&job))).collect()
+    };
+    // A pair in the set: two requests. Temperatures with their control: three requests for each prompt.
+    assert_eq!(sizes(""), [(18, true), (12, true), (2, false), (12, true)]);
+    assert_eq!(
+        sizes("rounds = 2"),
+        [(36, false), (2, false), (2, false), (2, false)]
+    );
+    assert_eq!(
+        sizes("rounds = 2\nmax_pairs = 4"),
+        [(12, true), (8, true), (2, false), (8, true)]
+    );
+    let at_a_server = of("target = [\"ollama:m\"]").next().expect("temperatures");
+    assert_eq!(at_a_server.compared.expect("compared").planted, None);
 }
 
 #[test]

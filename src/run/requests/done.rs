@@ -6,7 +6,9 @@ use std::path::Path;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::RequestsPlan;
 use crate::record::{Line, RunHeader};
+use crate::request::figures::{ComparedAnswers, RequestFigures};
 use crate::request::{Ending, Job};
+use crate::run::stop::is_answered;
 
 /// Job, target and round.
 type JobRound = (String, String, u32);
@@ -15,6 +17,7 @@ type JobRound = (String, String, u32);
 #[derive(Debug, Default)]
 struct RoundOnRecord {
     numbers: HashSet<u32>,
+    sent: Vec<(u32, RequestFigures)>,
     is_cut: bool,
     has_ended: bool,
 }
@@ -23,6 +26,8 @@ struct RoundOnRecord {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DoneJobs {
     whole: HashSet<JobRound>,
+    /// What is known of compared jobs, by job and target.
+    pub answers: HashMap<(String, String), ComparedAnswers>,
     /// The first worker number not yet used.
     pub next_worker: u32,
 }
@@ -43,6 +48,8 @@ impl DoneJobs {
                     *known = RoundOnRecord::default();
                     known.numbers.insert(r.timeline.number);
                 }
+                let figures = RequestFigures::of(r.round, &r.timeline);
+                known.sent.push((r.timeline.number, figures));
                 known.is_cut |= r.timeline.ending == Ending::Interrupted;
             }
             Line::Job(job) => {
@@ -58,17 +65,37 @@ impl DoneJobs {
             let job = jobs.get(name.as_str());
             known.has_ended && !known.is_cut && job.is_some_and(|j| j.is_whole(known.numbers.len()))
         };
-        let whole = known
-            .into_iter()
-            .filter(is_whole)
-            .map(|(key, _)| key)
-            .collect();
-        Ok((header, Self { whole, next_worker }))
+        let mut whole: Vec<(JobRound, RoundOnRecord)> =
+            known.into_iter().filter(is_whole).collect();
+        whole.sort_unstable_by_key(|((_, _, round), _)| *round);
+        let mut answers: HashMap<(String, String), ComparedAnswers> = HashMap::new();
+        for ((name, target, _), round) in &whole {
+            if let Some(job) = jobs.get(name.as_str()).filter(|job| job.compared.is_some()) {
+                let known = answers.entry((name.clone(), target.clone())).or_default();
+                known.add(job, round.sent.iter().copied());
+            }
+        }
+        let done = Self {
+            whole: whole.into_iter().map(|(key, _)| key).collect(),
+            answers,
+            next_worker,
+        };
+        Ok((header, done))
     }
 
-    /// How many there are.
-    pub fn n(&self) -> usize {
-        self.whole.len()
+    /// Whether nothing is left of a plan: all rounds are whole, and all comparisons are decided.
+    pub fn has_all(&self, plan: &RequestsPlan) -> bool {
+        let mut pairs = plan
+            .targets
+            .iter()
+            .flat_map(|target| plan.jobs.iter().map(move |job| (job, target)));
+        pairs.all(|(job, target)| {
+            let key = (job.name.clone(), target.clone());
+            let is_closed = job.compared.as_ref().is_none_or(|c| c.most.is_none());
+            let is_decided = || self.answers.get(&key).is_some_and(|a| is_answered(job, a));
+            let mut rounds = 0..plan.all_rounds();
+            rounds.all(|round| self.has(&job.name, target, round)) && (is_closed || is_decided())
+        })
     }
 
     /// Whether a target has served all that it was planned to.

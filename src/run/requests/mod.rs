@@ -10,12 +10,15 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::stop::is_answered;
 use super::{Interrupt, ns, turns};
 use crate::engine::clock::{Clock, MonotonicClock};
 use crate::host::noise_warnings;
+use crate::plan::requests::TIME_FOR_PAIRS;
 use crate::record::Line;
 use crate::record::jsonl::{RecordError, Writer};
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
+use crate::request::figures::{ComparedAnswers, RequestFigures};
 use crate::request::ready::{Wait, Waiting};
 use crate::request::{Job, Served, TargetError};
 use done::DoneJobs;
@@ -73,7 +76,10 @@ impl RequestsRun {
         interrupt: &Interrupt,
         progress: &mut dyn RequestsProgress,
     ) -> Result<(), RecordError> {
+        let answers = self.answers_so_far();
         RequestsExecution {
+            answers,
+            n_added: 0,
             writer,
             started,
             interrupt,
@@ -85,6 +91,31 @@ impl RequestsRun {
             group_end: None,
         }
         .run()
+    }
+
+    /// What an interrupted run knows already of compared jobs: a row a job, a column a target.
+    fn answers_so_far(&mut self) -> Vec<Vec<ComparedAnswers>> {
+        let known = &mut self.done.answers;
+        let mut all = Vec::new();
+        for job in &self.plan.jobs {
+            let mut row = Vec::new();
+            for target in &self.plan.targets {
+                let key = (job.name.clone(), target.clone());
+                row.push(known.remove(&key).unwrap_or_default());
+            }
+            all.push(row);
+        }
+        all
+    }
+
+    /// Whether a comparison may get questions after the planned rounds.
+    fn has_open_end(&self) -> bool {
+        let mut compared = self
+            .plan
+            .jobs
+            .iter()
+            .filter_map(|job| job.compared.as_ref());
+        compared.any(|compared| compared.most.is_some())
     }
 
     fn n_all(&self) -> usize {
@@ -145,6 +176,10 @@ struct RequestsExecution<'a> {
     /// How long it waits for each target.
     waits: Vec<Wait>,
     n_done: usize,
+    /// Jobs that were added to those that are planned, each target counted.
+    n_added: usize,
+    /// The answers of compared jobs: a row a job, a column a target.
+    answers: Vec<Vec<ComparedAnswers>>,
     /// When no further job of the group begins, since the run began.
     group_end: Option<Duration>,
 }
@@ -160,7 +195,60 @@ impl RequestsExecution<'_> {
                 Err(Stop::Record(e)) => return Err(e),
             }
         }
-        self.describe(true)
+        match self.until_decided() {
+            Ok(()) | Err(Stop::BudgetSpent) => self.describe(true),
+            Err(Stop::Interrupted) => Ok(()),
+            Err(Stop::Record(e)) => Err(e),
+        }
+    }
+
+    /// Rounds of the comparisons that are not decided, in new processes, until all are or the time is over.
+    fn until_decided(&mut self) -> Result<(), Stop> {
+        if !self.run.has_open_end() {
+            return Ok(());
+        }
+        let spent = self.started.elapsed();
+        let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
+        self.group_end = Some(budget.unwrap_or(spent.saturating_add(TIME_FOR_PAIRS)));
+        let (n_planned, n_rounds) = (self.run.plan.replicates, self.run.plan.all_rounds());
+        for added in 0.. {
+            let open = self.open_comparisons();
+            if open.is_empty() {
+                break;
+            }
+            self.n_added += open.len();
+            let (replicate, round) = (n_planned + added, n_rounds + added);
+            self.run.targets.iter_mut().for_each(ConnectedTarget::renew);
+            let groups = self.run.groups(replicate);
+            let n_groups = groups.len();
+            for group in groups {
+                for job in self.run.order(round) {
+                    for at in turns(group.len(), round).map(|turn| group[turn]) {
+                        if open.contains(&(job, at)) {
+                            self.serve_once(job, at, round)?;
+                        }
+                    }
+                }
+                if n_groups > 1 {
+                    let targets = &mut self.run.targets;
+                    group.iter().for_each(|at| targets[*at].unload());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The comparisons that need further questions, each with its target.
+    fn open_comparisons(&self) -> Vec<(usize, usize)> {
+        let jobs = self.answers.iter().enumerate();
+        let all = jobs.flat_map(|(job, of_targets)| {
+            let of_targets = of_targets.iter().enumerate();
+            of_targets.map(move |(at, answers)| (job, at, answers))
+        });
+        let plan = &self.run.plan;
+        all.filter(|(job, _, answers)| !is_answered(&plan.jobs[*job], answers))
+            .map(|(job, at, _)| (job, at))
+            .collect()
     }
 
     /// The rounds of one process of each target.
@@ -173,7 +261,9 @@ impl RequestsExecution<'_> {
         for (nth, group) in groups.into_iter().enumerate() {
             let n_before = self.n_done;
             let n_later = (self.run.plan.replicates - replicate - 1) as usize * n_groups;
-            self.share_budget(n_later + n_groups - nth);
+            // Comparisons that are not decided by then have a share of their own.
+            let n_after = usize::from(self.run.has_open_end());
+            self.share_budget(n_later + n_groups - nth + n_after);
             match self.serve_group(&group, replicate) {
                 Ok(()) | Err(Stop::BudgetSpent) => {}
                 stop => return stop,
@@ -248,8 +338,8 @@ impl RequestsExecution<'_> {
         Ok(())
     }
 
-    /// The job as a target gets it in a round.
-    fn job(&self, at: usize, target: &str, round: u32) -> Job {
+    /// The job as a target gets it in a round, and the number in the plan's job of its first request.
+    fn job(&self, at: usize, target: &str, round: u32) -> (Job, u32) {
         let name = &self.run.plan.jobs[at].name;
         let planned = self.run.plan.job_of(target, name);
         let planned = planned.unwrap_or(&self.run.plan.jobs[at]);
@@ -257,15 +347,15 @@ impl RequestsExecution<'_> {
         let n_jobs = self.run.plan.jobs.len() as u32;
         let own = round.wrapping_mul(n_jobs).wrapping_add(at as u32);
         let own = self.run.first_tag.wrapping_add(own) % N_TAGS;
-        Job {
-            tag: planned.tag.map(|_| own),
-            ..planned.clone()
-        }
+        let (served, first) = planned.in_round(round);
+        let tag = planned.tag.map(|_| own);
+        (Job { tag, ..served }, first)
     }
 
     fn serve(&mut self, job: usize, at: usize, round: u32) -> Result<(), RecordError> {
         let target = self.run.plan.targets[at].clone();
-        let job = self.job(job, &target, round);
+        let place = job;
+        let (job, first) = self.job(place, &target, round);
         self.progress.begun(&job, &target, round);
         // The job under way when the budget ends may take a quarter of the budget more.
         let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
@@ -280,7 +370,10 @@ impl RequestsExecution<'_> {
             say: &mut |why| self.progress.waits(why),
         };
         let connected = &mut self.run.targets[at];
-        let served = connected.serve_warm(&target, &job, &mut waiting);
+        let mut served = connected.serve_warm(&target, &job, &mut waiting);
+        for timeline in served.iter_mut().flat_map(|s| &mut s.timelines) {
+            timeline.number = timeline.number.wrapping_add(first);
+        }
         match &served {
             // The run waited for it once: every further job would wait as long, until it serves one.
             Err(TargetError::Unfit { .. }) => self.waits[at] = Wait::default(),
@@ -288,6 +381,19 @@ impl RequestsExecution<'_> {
             // Nothing was sent, so the job has no line.
             Err(TargetError::Interrupted) => return Ok(()),
             _ => {}
+        }
+        let planned = &self.run.plan.jobs[place];
+        if planned.compared.is_some() {
+            let answers = &mut self.answers[place][at];
+            let sent = served.iter().flat_map(|s| &s.timelines);
+            answers.add(
+                planned,
+                sent.map(|t| (t.number, RequestFigures::of(round, t))),
+            );
+            // What could not be asked is not tried for ever.
+            answers.n_asked = answers
+                .n_asked
+                .max(job.n_requests.saturating_mul(round + 1));
         }
         self.record(job, at, (round, started_ns), served)
     }
@@ -302,7 +408,7 @@ impl RequestsExecution<'_> {
         let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
         let position = RequestsPosition {
             done: self.n_done,
-            all: self.run.n_all(),
+            all: self.run.n_all() + self.n_added,
             budget_left: budget.map(|budget| budget.saturating_sub(self.started.elapsed())),
         };
         let target = &self.run.plan.targets[at];
@@ -419,6 +525,8 @@ mod tests {
             progress: &mut heard,
             clock: &FakeClock::default(),
             n_done: 0,
+            n_added: 0,
+            answers: Vec::new(),
             group_end: None,
         };
         execution.run().expect("a record that can be written");

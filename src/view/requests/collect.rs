@@ -9,9 +9,10 @@ use super::{
     Calls, ClassView, JobFigures, JobView, RequestView, RequestsView, Round, SampleAnswer,
     TargetView,
 };
-use crate::measure::Phase;
+use crate::measure::{Call, Phase};
 use crate::record::requests::IN_PROCESS;
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
+use crate::request::compared::JobPart;
 use crate::request::{Job, TargetKind};
 use crate::stats::summary;
 use crate::view::collect::Numbers;
@@ -107,8 +108,9 @@ impl Collector {
         let targets: Vec<TargetView> = targets.iter().map(known).collect();
         // A worker that died, or a run that was resumed, makes no second process of what was to be one.
         let in_processes = plan.is_some_and(|p| p.replicates > 1);
-        let mut shown = Vec::new();
+        let mut jobs_shown: Vec<JobView> = Vec::new();
         for job in jobs {
+            let mut shown = Vec::new();
             let shared = Arc::new(job.clone());
             let mut of_job = self.jobs.remove(&job.name).unwrap_or_default();
             for target in &targets {
@@ -118,10 +120,12 @@ impl Collector {
                     _ => Arc::clone(&shared),
                 };
                 let lines = of_job.remove(&target.name).unwrap_or_default();
-                shown.push(lines.finish(own, target, in_processes));
+                shown.push((own, target, lines));
             }
             self.jobs.insert(job.name.clone(), of_job);
+            jobs_shown.extend(in_parts(shown, in_processes));
         }
+        let mut shown = jobs_shown;
         note_doubts(&mut shown);
         let left = self.jobs.into_values().flat_map(HashMap::into_values);
         Some(RequestsView {
@@ -131,6 +135,28 @@ impl Collector {
             n_strays: left.fold(0, |n, p| n.saturating_add(p.n_lines)),
         })
     }
+}
+
+/// A job at its targets, or each of its temperatures at them.
+fn in_parts(
+    shown: Vec<(Arc<Job>, &TargetView, JobLines)>,
+    in_processes: bool,
+) -> impl Iterator<Item = JobView> {
+    let mut parts: Vec<Vec<JobView>> = Vec::new();
+    for (job, target, lines) in shown {
+        let of_job = JobPart::all_of(&job);
+        parts.resize_with(parts.len().max(of_job.len()), Vec::new);
+        match of_job.iter().any(JobPart::is_part) {
+            false => parts[0].push(lines.finish(job, target, in_processes)),
+            true => {
+                for (part, own) in of_job.into_iter().zip(&mut parts) {
+                    let lines = lines.of_part(&part);
+                    own.push(lines.finish(Arc::new(part.job), target, in_processes));
+                }
+            }
+        }
+    }
+    parts.into_iter().flatten()
 }
 
 /// Notes what the figures of jobs hide, each job at a server beside the same one in-process.
@@ -171,6 +197,36 @@ impl TargetView {
 }
 
 impl JobLines {
+    /// What is told of a part of the job, which had the time from when each of its requests was due to its end.
+    fn of_part(&self, part: &JobPart) -> Self {
+        let own = self.requests.iter().filter(|((_, n), _)| part.has(*n));
+        let requests: BTreeMap<(u32, u32), RequestView> =
+            own.map(|(key, request)| (*key, request.clone())).collect();
+        let ends = self.ends.iter().map(|(round, end)| {
+            let of_round = requests.range((*round, 0)..=(*round, u32::MAX));
+            let elapsed_ns = of_round.map(|(_, r)| r.latency_ns()).sum();
+            let of_round = self.requests.range((*round, 0)..=(*round, u32::MAX));
+            let numbers: Vec<u32> = of_round.map(|((_, number), _)| *number).collect();
+            let line = JobLine {
+                elapsed_ns: end.elapsed_ns.map(|_| elapsed_ns),
+                calls: calls_of(&end.calls, &numbers, part),
+                ..end.clone()
+            };
+            (*round, line)
+        });
+        Self {
+            samples: self
+                .samples
+                .iter()
+                .filter(|s| part.has(s.number))
+                .cloned()
+                .collect(),
+            ends: ends.collect(),
+            n_lines: self.n_lines,
+            requests,
+        }
+    }
+
     fn finish(self, job: Arc<Job>, target: &TargetView, in_processes: bool) -> JobView {
         let mut requests: Vec<RequestView> = self.requests.into_values().collect();
         let mut numbers: Vec<u32> = self.ends.keys().copied().collect();
@@ -231,6 +287,24 @@ impl JobLines {
             job,
         }
     }
+}
+
+/// The decode calls of a part's requests, where one request is served after another: each begins with its prompt. None where the
+/// calls do not tell which request they are of.
+fn calls_of(calls: &[Call], numbers: &[u32], part: &JobPart) -> Vec<Call> {
+    let begins = |at: usize| {
+        calls[at].phase == Phase::Prefill && (at == 0 || calls[at - 1].phase != Phase::Prefill)
+    };
+    let starts: Vec<usize> = (0..calls.len()).filter(|at| begins(*at)).collect();
+    if starts.len() != numbers.len() {
+        return Vec::new();
+    }
+    let ends = starts.iter().skip(1).copied().chain([calls.len()]);
+    let of_requests = starts.iter().zip(ends).zip(numbers);
+    of_requests
+        .filter(|(_, number)| part.has(**number))
+        .flat_map(|((start, end), _)| calls[*start..end].iter().copied())
+        .collect()
 }
 
 impl Calls {

@@ -36,6 +36,9 @@ pub struct RequestView {
     pub came_at_once: bool,
     /// Time per output token after the first.
     pub tpot_ns: Option<f64>,
+    /// The median time between two tokens, where every token is seen.
+    #[serde(skip)]
+    pub step_ns: Option<f64>,
     /// Time spent choosing its tokens.
     pub sample_ns: Option<u64>,
     pub server: Option<ServerTimes>,
@@ -71,6 +74,7 @@ impl RequestView {
             caveat: t.caveat.clone(),
             came_at_once,
             tpot_ns: t.tpot_ns(),
+            step_ns: t.step_ns(),
             sample_ns: t.sample_ns,
             server: t.server,
             text: Some(t.text.as_str().into()),

@@ -35,7 +35,7 @@ fn missing(view: &RunView, experiment: Experiment) -> Block {
     let what = match experiment {
         Experiment::Classes => "Requests were not grouped by class of prompt.",
         Experiment::PromptLength => "The prompt's length was not varied.",
-        Experiment::Temperature => "Temperature was not varied.",
+        Experiment::Temperature | Experiment::TemperatureControl => "Temperature was not varied.",
         Experiment::Concurrency => "The number of requests at once was not varied.",
         Experiment::Sustained => "Sustained load was not measured.",
         Experiment::DifficultyEqual
@@ -50,7 +50,9 @@ fn missing(view: &RunView, experiment: Experiment) -> Block {
             // Only the model's own tokenizer makes a prompt of a given number of tokens.
             None => return Block::Text(what.to_owned()),
         },
-        Experiment::Temperature => vec!["--temperature", "0,0.7,1.0,1.5"],
+        Experiment::Temperature | Experiment::TemperatureControl => {
+            vec!["--temperature", "0,0.7,1.0,1.5"]
+        }
         Experiment::Concurrency => vec!["--batch", "1,8,32"],
         Experiment::Sustained => vec!["--sustained", "60s"],
         Experiment::DifficultyEqual
