@@ -29,9 +29,12 @@ pub struct ComparedCell {
     /// Median over A's processes of their medians, in the metric's unit.
     pub a: f64,
     pub b: f64,
-    /// Mean over all repetitions of A, as other tools report it.
-    pub mean_a: f64,
-    pub mean_b: f64,
+    /// Mean over all repetitions of A, as other tools report it. `None` where another program measured and only its processes'
+    /// medians are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_a: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_b: Option<f64>,
     pub n_processes_a: usize,
     pub n_processes_b: usize,
     /// Relative slow-down of B: 0.1 takes a tenth more time, of times and rates alike, or a tenth more energy. `None` with
