@@ -124,7 +124,10 @@ fn locked<'a>(lock: &'a str, package: &str) -> impl Iterator<Item = &'a str> {
 /// The version of a package in Cargo.lock.
 fn locked_version(lock: &str, package: &str) -> Option<String> {
     let version = locked(lock, package).next()?.strip_prefix("version = \"")?;
-    Some(version.strip_suffix('"')?.to_owned())
+    let version = version.strip_suffix('"')?;
+    // `scripts/llama-build.sh` adds the revision of llama.cpp, which has its own places.
+    let (version, _) = version.split_once('+').unwrap_or((version, ""));
+    Some(version.to_owned())
 }
 
 /// Whether llama.cpp is that of the registry's crate. Its tarball states no commit, and CMake may find the commit of an unrelated

@@ -133,12 +133,28 @@ binding_version=$(locked llama-cpp-sys-2)
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd -P)
 place=$cache/$binding_version/$name
+# One path for every revision, so that ccache knows a file that two revisions share. Cargo keeps the builds apart by the binding's version.
+current=$cache/current
 binding=$place/llama-cpp-sys-2
 log=$place/build.log
 mkdir -p "$place"
 
+# `current` is that of one build at a time.
+holder=$(cat "$cache/lock/pid" 2>/dev/null || true)
+if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then die "$cache: another build is running (process $holder); wait for it"; fi
+rm -rf "$cache/lock"
+mkdir "$cache/lock" 2>/dev/null || die "$cache: another build has just started; wait for it"
+printf '%s\n' $$ >"$cache/lock/pid"
+fresh='' pulse=''
+# A shell that is killed leaves its command behind; that command writes nowhere.
+clean_up() {
+    [ -z "$pulse" ] || kill "$pulse" 2>/dev/null || true
+    rm -rf "$cache/lock" ${fresh:+"$fresh"}
+}
+trap clean_up EXIT
+
 metadata=$(cd "$source" && cargo metadata --format-version 1 --locked) || die "cargo metadata failed (the reason is above)"
-manifest=$(printf '%s\n' "$metadata" | tr ',' '\n' | sed -n 's|^"manifest_path":"\(.*/llama-cpp-sys-2[^/]*/Cargo.toml\)"$|\1|p' | head -n 1)
+manifest=$(printf '%s\n' "$metadata" | grep -o '"manifest_path":"[^"]*/llama-cpp-sys-2[^/"]*/Cargo\.toml"' | cut -d '"' -f 4 || true)
 [ -e "$manifest" ] || die "the sources of llama-cpp-sys-2 $binding_version were not found"
 
 copy_llama() {
@@ -158,9 +174,10 @@ copy_llama() {
 # Complete or not there at all: the copy gets its name last.
 if ! [ -d "$binding" ] || [ "${name#changed-}" != "$name" ]; then
     fresh=$place/new.$$
-    trap 'rm -rf "$fresh"' EXIT
     mkdir "$fresh"
     (cd "$(dirname "$manifest")" && tar --exclude ./llama.cpp -cf - .) | tar -xf - -C "$fresh"
+    sed "s/^version = \"$binding_version\"\$/version = \"$binding_version+$name\"/" "$fresh/Cargo.toml" >"$fresh/Cargo.toml.new"
+    mv "$fresh/Cargo.toml.new" "$fresh/Cargo.toml"
     copy_llama "$fresh/llama.cpp"
     if [ "${name#changed-}" != "$name" ]; then
         files=$(digest_of "$fresh/llama.cpp")
@@ -170,7 +187,6 @@ if ! [ -d "$binding" ] || [ "${name#changed-}" != "$name" ]; then
     fi
     rm -rf "$binding"
     mv "$fresh" "$binding"
-    trap - EXIT
 fi
 
 # Cargo shall take this binding, and Cargo.toml and Cargo.lock of the checkout shall not change: a folder with own copies of both, and
@@ -190,21 +206,27 @@ done
 replace() { if cmp -s "$1" "$2"; then rm "$1"; else mv "$1" "$2"; fi; }
 { cat "$source/Cargo.toml" && printf '\n[patch.crates-io]\nllama-cpp-sys-2 = { path = "../llama-cpp-sys-2" }\n'; } >"$package/Cargo.toml.new"
 replace "$package/Cargo.toml.new" "$package/Cargo.toml"
-awk '/^name = /{ ours = $3 == "\"llama-cpp-sys-2\"" } !(ours && /^(source|checksum) = /)' "$source/Cargo.lock" >"$package/Cargo.lock.new"
+awk -v version="$binding_version+$name" '
+    /^name = / { ours = $3 == "\"llama-cpp-sys-2\"" }
+    ours && /^version = / { $0 = "version = \"" version "\"" }
+    !(ours && /^(source|checksum) = /)' "$source/Cargo.lock" >"$package/Cargo.lock.new"
 replace "$package/Cargo.lock.new" "$package/Cargo.lock"
 # llama.cpp asks git which commit it is. In the cache git finds no repository, or that of ggufbench.
 printf 'set(LLAMA_BUILD_NUMBER %s)\nset(LLAMA_BUILD_COMMIT "%s")\n' "${number:-0}" "${commit:-unknown}" >"$place/llama.cmake"
+rm -f "$current"
+ln -s "$place" "$current"
 
 # --- the build ------------------------------------------------------------------------------------
 
 title="llama.cpp${number:+ b$number}${commit:+ $commit}"
 [ -n "$number$commit" ] || title="llama.cpp of $checkout (files $files)"
 build() {
-    export GIT_CEILING_DIRECTORIES="$place" CMAKE_PROJECT_INCLUDE="$place/llama.cmake" GGUFBENCH_SOURCE="$source"
+    export GIT_CEILING_DIRECTORIES="$place:$current" CMAKE_PROJECT_INCLUDE="$place/llama.cmake" GGUFBENCH_SOURCE="$source"
     export GGUFBENCH_LLAMA_COMMIT="$commit" GGUFBENCH_LLAMA_NUMBER="$number" GGUFBENCH_LLAMA_FILES="$files"
     if [ -z "${CMAKE_GENERATOR:-}" ] && command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
+    export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$cache}" CCACHE_NOHASHDIR=1
     cd "$package"
-    cargo build --release --locked --target-dir "$cache/target" "$@" </dev/null >"$log" 2>&1
+    cargo build --manifest-path "$current/package/Cargo.toml" --release --locked --target-dir "$cache/target" "$@" </dev/null >"$log" 2>&1
 }
 # The number of compiled files of llama.cpp, each minute: cargo says nothing while the binding's build script runs.
 heartbeat() {
@@ -219,13 +241,12 @@ heartbeat() {
 say "$title: building; the first time takes 5 to 15 minutes on two cores; log: $log"
 heartbeat &
 pulse=$!
-# A shell that is killed leaves its command behind; that command writes nowhere.
-trap 'kill "$pulse" 2>/dev/null || true' EXIT
 began=$SECONDS
 code=0
 (build "$@") || code=$?
 kill "$pulse" 2>/dev/null || true
 wait "$pulse" 2>/dev/null || true
+pulse=''
 if [ "$code" -eq 0 ]; then
     rm -f "$place/ggufbench.new"
     cp "$cache/target/release/ggufbench" "$place/ggufbench.new"
@@ -249,7 +270,7 @@ missing() {
         /^error\[E(0425|0432|0433|0412|0422|0423|0531|0405|0407|0583)\]/ { tell(quoted(1)); next }
         /^error\[E(0560|0609|0610|0026|0599)\]/ { tell(quoted(2) == "" ? quoted(1) : quoted(2) "." quoted(1)); next }
         /^error\[E(0061|0308|0063|0277|0605|0606|0004|0023|0027)\]/ { changed = $0; next }
-        changed != "" && / --> / { place = $NF; sub(/^.*\/(registry\/src\/[^\/]*|package)\//, "", place); sub(/:[0-9]+$/, "", place)
+        changed != "" && / --> / { place = $NF; sub(/^.*\/(registry\/src\/[^\/]*|current\/package)\//, "", place); sub(/:[0-9]+$/, "", place)
             sub(/^error\[E[0-9]+\]: /, "", changed); tell(place " (" changed ")"); changed = ""; next }
         /error: .*was not declared|error: .*has not been declared|error: use of undeclared|error: unknown type name|error: no type named/ { tell(quoted(1)); next }
         /error: .*(has no member named|no member named)/ { tell(quoted(2) == "" ? quoted(1) : quoted(1) "." quoted(2)); next }

@@ -232,7 +232,11 @@ mod tests {
             llama_cpp_build: Some(11401),
             ..ours
         };
-        assert!(named.describe().ends_with("llama.cpp: b11401, llama-cpp-sys-2 0.1.161"));
+        assert!(
+            named
+                .describe()
+                .ends_with("llama.cpp: b11401, llama-cpp-sys-2 0.1.161")
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod execute;
 mod folder;
 mod gate;
 mod gate_trial;
+mod llama_build;
 mod model;
 mod offload;
 mod predict;
