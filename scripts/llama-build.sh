@@ -53,6 +53,8 @@ if ! [ -e "$checkout/include/llama.h" ]; then
     die "$checkout: is not llama.cpp, because it has no include/llama.h$hint"
 fi
 
+# Git may otherwise write its index in the checkout.
+export GIT_OPTIONAL_LOCKS=0
 # A folder of sources that lies somewhere in another repository is no checkout.
 is_git=no
 if [ -e "$checkout/.git" ]; then
@@ -268,20 +270,25 @@ missing() {
         wait && NF { sub(/^ *(---? )?(stderr)? */, ""); tell("CMake, " at ": " $0); wait = 0; next }
         # A declaration that exists and has changed is named by the place where the compiler sees it.
         /^error\[E(0425|0432|0433|0412|0422|0423|0531|0405|0407|0583)\]/ { tell(quoted(1)); next }
-        /^error\[E(0560|0609|0610|0026|0599)\]/ { tell(quoted(2) == "" ? quoted(1) : quoted(2) "." quoted(1)); next }
+        /^error\[E(0560|0026)\]/ { tell(quoted(1) "." quoted(2)); next }
+        /^error\[E(0609|0599)\]/ { tell(quoted(2) == "" ? quoted(1) : quoted(2) "." quoted(1)); next }
         /^error\[E(0061|0308|0063|0277|0605|0606|0004|0023|0027)\]/ { changed = $0; next }
         changed != "" && / --> / { place = $NF; sub(/^.*\/(registry\/src\/[^\/]*|current\/package)\//, "", place); sub(/:[0-9]+$/, "", place)
             sub(/^error\[E[0-9]+\]: /, "", changed); tell(place " (" changed ")"); changed = ""; next }
         /error: .*was not declared|error: .*has not been declared|error: use of undeclared|error: unknown type name|error: no type named/ { tell(quoted(1)); next }
         /error: .*(has no member named|no member named)/ { tell(quoted(2) == "" ? quoted(1) : quoted(1) "." quoted(2)); next }
         /error: .*is not a member of/ { tell(quoted(2) "::" quoted(1)); next }
-        /error: .*No such file or directory|file not found/ { sub(/^.*error: /, ""); sub(/: No such file.*$/, ""); gsub(/\047/, ""); sub(/ file not found$/, ""); tell($0); next }
+        /error: .*(No such file or directory|file not found)/ { sub(/^.*error: /, ""); sub(/: No such file.*$/, ""); gsub(/\047/, ""); sub(/ file not found$/, ""); tell($0); next }
         /undefined reference to/ { tell(quoted(1)); next }
         /undefined symbol: / { sub(/^.*undefined symbol: /, ""); tell($1); next }
     '
 }
+# An error in a file of llama.cpp: of the user's own change, more likely than of the binding.
+own=$(grep -E 'llama\.cpp/[^ ]*:[0-9]+(:[0-9]+)?: (fatal )?error:' "$log" | head -n 1 | sed 's/^.*llama\.cpp\///' || true)
 symbols=$(missing)
-if [ -n "$symbols" ]; then
+if [ -n "$own" ]; then
+    say "$title: llama.cpp itself does not compile: $own"
+elif [ -n "$symbols" ]; then
     n=$(printf '%s\n' "$symbols" | wc -l)
     shown=$(printf '%s\n' "$symbols" | head -n 6 | awk 'NR > 1 { printf ", " } { printf "%s", $0 }')
     [ "$n" -le 6 ] || shown="$shown and $((n - 6)) more"

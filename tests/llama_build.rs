@@ -141,8 +141,8 @@ fn two_revisions_are_built_and_measured_in_turns() {
     let (old, new) = (shop.commit("b100"), shop.commit("b101"));
     let builds = shop.lines("builds");
     assert_eq!(builds.len(), 2, "{builds:?}");
-    assert!(builds[0].starts_with(&format!("{old}|100||build --release --locked")));
-    assert!(builds[1].starts_with(&format!("{new}|101||build --release --locked")));
+    assert!(builds[0].starts_with(&format!("{old}|100||build --manifest-path ")));
+    assert!(builds[1].starts_with(&format!("{new}|101||build --manifest-path ")));
     for (side, name) in [("a", format!("b100-{old}")), ("b", format!("b101-{new}"))] {
         let (header, _) = record(&shop.place.the_run().join(side));
         let program = header.pair.expect("a side of a pair").worker_program;
@@ -287,6 +287,7 @@ fn a_binding_that_does_not_compile_is_told_with_the_symbols_and_the_next_way() {
     shop.fails_with(
         "error[E0425]: cannot find function `llama_old_name` in crate `llama_cpp_sys_2`\n   --> /r/llama-cpp-2-0.1.160/src/model.rs:10:5\n\
          error[E0609]: no field `n_new` on type `llama_context_params`\n\
+         error[E0560]: struct `llama_model_params` has no field named `load_mode`\n\
          error[E0061]: this function takes 2 arguments but 3 were supplied\n  --> /home/u/.cargo/registry/src/index.crates.io-1/llama-cpp-2-0.1.160/src/a.rs:7:9\n\
          error: could not compile `llama-cpp-2` (lib) due to 3 previous errors\n",
     );
@@ -298,7 +299,7 @@ fn a_binding_that_does_not_compile_is_told_with_the_symbols_and_the_next_way() {
         .filter(|l| l.starts_with("llama-build:"))
         .collect();
     assert!(lines.len() <= 5, "{said}");
-    assert!(said.contains(": llama_old_name, llama_context_params.n_new, llama-cpp-2-0.1.160/src/a.rs:7 (this function takes 2"), "{said}");
+    assert!(said.contains(": llama_old_name, llama_context_params.n_new, llama_model_params.load_mode, llama-cpp-2-0.1.160/src/a.rs:7 (this function takes 2"), "{said}");
     assert!(said.contains("--program-b 'PATH/llama-bench'"), "{said}");
     assert!(
         said.contains("--llama-b llama.cpp@b100: no program was built"),
@@ -334,6 +335,10 @@ fn linkers_c_compilers_and_cmake_are_understood_too() {
         (
             "  CMake Error at ggml/CMakeLists.txt:7 (message):\n    needs a newer compiler\n",
             "there: CMake, ggml/CMakeLists.txt: needs a newer compiler\n",
+        ),
+        (
+            "/c/llama-cpp-sys-2/llama.cpp/src/llama.cpp:7:1: error: ‘x’ was not declared in this scope",
+            "llama.cpp itself does not compile: src/llama.cpp:7:1: error: ‘x’ was",
         ),
         (
             "error: failed to write: No space left on device",
