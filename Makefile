@@ -4,6 +4,8 @@
 SETUP := yes
 # CUDA=1 builds for NVIDIA GPUs.
 CUDA :=
+# A checkout of llama.cpp instead of that of the crate: LLAMA_CPP=../llama.cpp, or LLAMA_CPP=../llama.cpp@b11401 (docs/LLAMA_CPP.md).
+LLAMA_CPP :=
 # Plug-ins that `make portable` puts beside the program: PLUGINS=target/cuda-plugin/libggml-cuda.so.
 PLUGINS :=
 # Further flags for the sweep of `make bench`: ARGS="--budget 1m --batch 1,4".
@@ -34,8 +36,13 @@ ifneq ($(SETUP),no)
 	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev) $(if $(filter test-offload,$(MAKECMDGOALS)),--offload)
 endif
 
-build: setup ## Build target/release/ggufbench
+build: setup ## Build target/release/ggufbench; LLAMA_CPP=DIR against your own llama.cpp
+ifeq ($(LLAMA_CPP),)
 	$(CARGO) build --release $(if $(with_cuda),--features cuda)
+else
+	@program=$$(scripts/llama-build.sh '$(patsubst ~/%,$(HOME)/%,$(LLAMA_CPP))' $(if $(with_cuda),-- --features cuda)) && \
+	mkdir -p $(dir $(GGUFBENCH)) && cp "$$program" $(GGUFBENCH).new && mv -f $(GGUFBENCH).new $(GGUFBENCH) && $(GGUFBENCH) --version
+endif
 
 portable: setup ## Build a folder and a tar.gz that run on any x86-64 Linux (docs/GPU.md)
 	scripts/portable.sh $(PLUGINS)
@@ -64,7 +71,7 @@ test: setup ## Run what CI runs: formatting, lints, documentation, tests
 	@if $(CARGO) clippy --version >/dev/null 2>&1; then echo cargo clippy; $(CARGO) clippy --release --all-targets -- -D warnings; \
 	else echo 'SKIPPED: lints: this Rust has no clippy'; fi
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --no-deps
-	$(CARGO) test --release
+	$(CARGO) test --release --no-fail-fast
 
 # Optimised: they draw some million samples.
 simulate: setup ## Check the simulated tables of docs/METHODOLOGY.md and stats::interval: coverage of the intervals, errors of the rules for pairs

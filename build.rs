@@ -7,7 +7,7 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the program is made of. Only these decide whether a revision is dirty: cargo watches them.
@@ -19,11 +19,12 @@ fn main() {
     }
     println!("cargo:rerun-if-env-changed=DEP_LLAMA_GGML_CMAKE_DIR");
 
-    export("GIT", git_revision().or_else(packaged_revision));
+    let checkout = checkout();
+    export("GIT", git_revision(&checkout).or_else(packaged_revision));
     let lock = fs::read_to_string("Cargo.lock").unwrap_or_default();
     export("LLAMA_CPP_2", locked_version(&lock, "llama-cpp-2"));
     export("LLAMA_CPP_SYS_2", locked_version(&lock, "llama-cpp-sys-2"));
-    export_engine();
+    export_engine(has_own_llama_cpp(&lock));
 
     if env::var_os("CARGO_FEATURE_PORTABLE").is_some() {
         // The engine's libraries lie beside the program, wherever that is unpacked.
@@ -53,6 +54,18 @@ fn rerun_if_changed(path: &Path) {
     }
 }
 
+/// The checkout whose revision is the program's: this folder, or where `scripts/llama-build.sh` took the sources from.
+fn checkout() -> PathBuf {
+    let variable = "GGUFBENCH_SOURCE";
+    println!("cargo:rerun-if-env-changed={variable}");
+    env::var_os(variable).map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+fn git(checkout: &Path, args: &[&str]) -> Option<String> {
+    let here = ["-C", checkout.to_str()?];
+    output_of("git", &[&here[..], args].concat())
+}
+
 fn output_of(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     if !output.status.success() {
@@ -64,12 +77,12 @@ fn output_of(program: &str, args: &[&str]) -> Option<String> {
 
 /// `1a2b3c4d5e6f` or `1a2b3c4d5e6f-dirty`. None outside a git checkout, and for a copy that merely
 /// lies inside somebody else's repository (that repository does not track this manifest).
-fn git_revision() -> Option<String> {
-    output_of("git", &["ls-files", "--error-unmatch", "Cargo.toml"])?;
-    let revision = output_of("git", &["rev-parse", "--short=12", "HEAD"])?;
-    watch_git();
+fn git_revision(checkout: &Path) -> Option<String> {
+    git(checkout, &["ls-files", "--error-unmatch", "Cargo.toml"])?;
+    let revision = git(checkout, &["rev-parse", "--short=12", "HEAD"])?;
+    watch_git(checkout);
     let status = ["status", "--porcelain", "--untracked-files=no", "--"];
-    let changes = output_of("git", &[&status[..], &INGREDIENTS[..]].concat())?;
+    let changes = git(checkout, &[&status[..], &INGREDIENTS[..]].concat())?;
     Some(match changes.is_empty() {
         true => revision,
         false => format!("{revision}-dirty"),
@@ -78,12 +91,12 @@ fn git_revision() -> Option<String> {
 
 /// `--git-path` knows where a worktree keeps what: HEAD and its log with the worktree, branches
 /// with the main checkout. A branch may be a loose file or a line of `packed-refs`.
-fn watch_git() {
-    let branch = output_of("git", &["symbolic-ref", "--quiet", "HEAD"]);
+fn watch_git(checkout: &Path) {
+    let branch = git(checkout, &["symbolic-ref", "--quiet", "HEAD"]);
     let names = ["HEAD", "logs/HEAD", "packed-refs"].into_iter();
     for name in names.chain(branch.as_deref()) {
-        if let Some(path) = output_of("git", &["rev-parse", "--git-path", name]) {
-            rerun_if_changed(Path::new(&path));
+        if let Some(path) = git(checkout, &["rev-parse", "--git-path", name]) {
+            rerun_if_changed(&checkout.join(path));
         }
     }
 }
@@ -101,23 +114,47 @@ fn packaged_revision() -> Option<String> {
     Some(format!("{sha}{dirty}"))
 }
 
-/// The version of a package in Cargo.lock, whose entries hold `name` and then `version`.
-fn locked_version(lock: &str, package: &str) -> Option<String> {
+/// The lines after a package's name in Cargo.lock: `version`, and `source` unless it is a folder.
+fn locked<'a>(lock: &'a str, package: &str) -> impl Iterator<Item = &'a str> {
     let name = format!("name = \"{package}\"");
-    let mut lines = lock.lines().skip_while(|line| *line != name).skip(1);
-    let version = lines.next()?.strip_prefix("version = \"")?;
-    Some(version.strip_suffix('"')?.to_owned())
+    let lines = lock.lines().skip_while(move |line| *line != name).skip(1);
+    lines.take_while(|line| !line.is_empty())
 }
 
-/// The engine's own versions, from the CMake package files that the engine crate installs.
-/// Its commit is unknown there when the engine was built from a registry's tarball.
-fn export_engine() {
+/// The version of a package in Cargo.lock.
+fn locked_version(lock: &str, package: &str) -> Option<String> {
+    let version = locked(lock, package).next()?.strip_prefix("version = \"")?;
+    let version = version.strip_suffix('"')?;
+    // `scripts/llama-build.sh` adds the revision of llama.cpp, which has its own places.
+    let (version, _) = version.split_once('+').unwrap_or((version, ""));
+    Some(version.to_owned())
+}
+
+/// Whether llama.cpp is that of the registry's crate. Its tarball states no commit, and CMake may find the commit of an unrelated
+/// repository around cargo's folder.
+fn has_own_llama_cpp(lock: &str) -> bool {
+    locked(lock, "llama-cpp-sys-2").any(|line| line.starts_with("source = \"registry+"))
+}
+
+/// The engine's own versions, from the CMake package files that the engine crate installs. Where llama.cpp is not the crate's,
+/// `scripts/llama-build.sh` knows its commit better.
+fn export_engine(is_of_crate: bool) {
+    let of_script = ["COMMIT", "NUMBER", "FILES"].map(|what| {
+        let variable = format!("GGUFBENCH_LLAMA_{what}");
+        println!("cargo:rerun-if-env-changed={variable}");
+        let value = env::var(variable).ok().filter(|_| !is_of_crate);
+        export(&format!("LLAMA_{what}"), value.clone());
+        value
+    });
     let Ok(dir) = env::var("DEP_LLAMA_GGML_CMAKE_DIR") else {
         return;
     };
     let read = |file: &str| fs::read_to_string(Path::new(&dir).join(file)).unwrap_or_default();
     let ggml = read("ggml/ggml-config-version.cmake");
     export("GGML", cmake_value(&ggml, "PACKAGE_VERSION"));
+    if is_of_crate || of_script.iter().any(Option::is_some) {
+        return;
+    }
     let llama = read("llama/llama-config.cmake");
     let commit = cmake_value(&llama, "LLAMA_BUILD_COMMIT").filter(|c| c != "unknown");
     export("LLAMA_COMMIT", commit);

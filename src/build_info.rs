@@ -15,10 +15,13 @@ pub struct BuildInfo {
     pub llama_cpp_sys_2: Option<String>,
     /// ggml's version, from the CMake package that the engine installs.
     pub ggml: Option<String>,
-    /// llama.cpp's commit; unknown when the engine was built from a crate tarball.
+    /// llama.cpp's commit, 12 digits, with `-dirty` when files were changed; the crate does not state that of its own llama.cpp.
     pub llama_cpp_commit: Option<String>,
     /// llama.cpp's build number (the `b1234` of its releases); unknown as above.
     pub llama_cpp_build: Option<u32>,
+    /// Start of the SHA-256 of llama.cpp's files; only where no commit names them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub llama_cpp_files: Option<String>,
     /// Target triple.
     pub target: Option<String>,
     /// Cargo profile, `release` or `debug`.
@@ -49,6 +52,7 @@ impl BuildInfo {
             llama_cpp_commit: owned(option_env!("GGUFBENCH_BUILD_LLAMA_COMMIT")),
             llama_cpp_build: option_env!("GGUFBENCH_BUILD_LLAMA_NUMBER")
                 .and_then(|number| number.parse().ok()),
+            llama_cpp_files: owned(option_env!("GGUFBENCH_BUILD_LLAMA_FILES")),
             target: owned(option_env!("GGUFBENCH_BUILD_TARGET")),
             profile: owned(option_env!("GGUFBENCH_BUILD_PROFILE")),
             opt_level: owned(option_env!("GGUFBENCH_BUILD_OPT_LEVEL")),
@@ -70,6 +74,7 @@ impl BuildInfo {
             ggml: None,
             llama_cpp_commit: None,
             llama_cpp_build: None,
+            llama_cpp_files: None,
             target: None,
             profile: None,
             opt_level: None,
@@ -79,6 +84,42 @@ impl BuildInfo {
             target_features: Vec::new(),
             rustc: None,
         }
+    }
+
+    /// Which llama.cpp is in it: `b11401 (1a2b3c4d5e6f)`. `None` for the crate's own, which has no name but the crate's.
+    pub fn llama_cpp(&self) -> Option<String> {
+        let files = self.llama_cpp_files.as_ref();
+        let files = files.map(|files| format!("files {files}"));
+        let ids: Vec<String> = self.llama_cpp_commit.iter().cloned().chain(files).collect();
+        let ids = ids.join(", ");
+        match self.llama_cpp_build {
+            Some(number) if ids.is_empty() => Some(format!("b{number}")),
+            Some(number) => Some(format!("b{number} ({ids})")),
+            None => (!ids.is_empty()).then_some(ids),
+        }
+    }
+
+    /// The engine's version: its llama.cpp, where that is not the crate's, and the crate that binds it.
+    pub fn engine_version(&self) -> String {
+        let binding = self.llama_cpp_sys_2.as_ref();
+        let binding = binding.map(|version| format!("llama-cpp-sys-2 {version}"));
+        let parts: Vec<String> = self.llama_cpp().into_iter().chain(binding).collect();
+        match parts.is_empty() {
+            true => "unknown".to_owned(),
+            false => parts.join(", "),
+        }
+    }
+
+    /// The answer to `--version`, without the program's name.
+    pub fn describe(&self) -> String {
+        let git = self.git.as_ref();
+        let git = git.map_or_else(String::new, |git| format!(" ({git})"));
+        let engine = self.engine_version();
+        let stated = match self.llama_cpp() {
+            Some(_) => "",
+            None => " (this crate does not state the commit of its llama.cpp)",
+        };
+        format!("{}{git}\nllama.cpp: {engine}{stated}", self.version)
     }
 
     /// True for a build whose times would mislead: unoptimised, or with debug assertions.
@@ -141,6 +182,72 @@ mod tests {
             cfg!(target_feature = "avx2")
         );
         assert_eq!(build.is_debug(), cfg!(debug_assertions));
+    }
+
+    #[test]
+    fn names_the_llama_cpp_that_replaces_the_crates() {
+        let of = |commit: Option<&str>, number: Option<u32>, files: Option<&str>| {
+            let build = BuildInfo {
+                llama_cpp_sys_2: Some("0.1.161".to_owned()),
+                llama_cpp_commit: owned(commit),
+                llama_cpp_build: number,
+                llama_cpp_files: owned(files),
+                ..BuildInfo::unknown()
+            };
+            build.engine_version()
+        };
+        assert_eq!(of(None, None, None), "llama-cpp-sys-2 0.1.161");
+        assert_eq!(
+            of(Some("1a2b"), Some(11401), None),
+            "b11401 (1a2b), llama-cpp-sys-2 0.1.161"
+        );
+        assert_eq!(
+            of(Some("1a2b-dirty"), Some(11401), Some("9f")),
+            "b11401 (1a2b-dirty, files 9f), llama-cpp-sys-2 0.1.161"
+        );
+        assert_eq!(
+            of(Some("1a2b"), None, None),
+            "1a2b, llama-cpp-sys-2 0.1.161"
+        );
+        assert_eq!(
+            of(None, None, Some("9f")),
+            "files 9f, llama-cpp-sys-2 0.1.161"
+        );
+        assert_eq!(BuildInfo::unknown().engine_version(), "unknown");
+    }
+
+    #[test]
+    fn a_version_says_when_the_commit_of_llama_cpp_is_not_stated() {
+        let ours = BuildInfo {
+            git: Some("aaaa".to_owned()),
+            llama_cpp_sys_2: Some("0.1.161".to_owned()),
+            ..BuildInfo::unknown()
+        };
+        let text = ours.describe();
+        assert_eq!(
+            text,
+            "unknown (aaaa)\nllama.cpp: llama-cpp-sys-2 0.1.161 (this crate does not state the commit of its llama.cpp)"
+        );
+        let named = BuildInfo {
+            llama_cpp_build: Some(11401),
+            ..ours
+        };
+        assert!(
+            named
+                .describe()
+                .ends_with("llama.cpp: b11401, llama-cpp-sys-2 0.1.161")
+        );
+    }
+
+    #[test]
+    fn a_record_without_the_digest_of_files_is_read() {
+        let build = BuildInfo::current();
+        let mut json = serde_json::to_value(&build).expect("plain data");
+        json.as_object_mut()
+            .expect("an object")
+            .remove("llama_cpp_files");
+        let read: BuildInfo = serde_json::from_value(json).expect("older records");
+        assert_eq!(read.llama_cpp_files, None);
     }
 
     #[test]

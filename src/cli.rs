@@ -41,6 +41,7 @@ pub use requests::RequestsArgs;
 pub use roofline::{CeilingArgs, DeviceChoice, PredictArgs};
 pub use rpc_worker::RpcWorkerArgs;
 
+use crate::build_info::BuildInfo;
 use crate::file::home;
 use crate::plan::axis::{AXES, Axis};
 use crate::run::protocol::WORKER_COMMAND;
@@ -143,7 +144,7 @@ fn at_home(command: clap::Command) -> clap::Command {
 /// Without a subcommand it measures: `ggufbench --model llama3.gguf --batch 32`.
 /// Without anything it measures a synthetic model of SmolLM2-135M's shape, which needs no download.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100, after_help = examples::ALL)]
+#[command(version = BuildInfo::current().describe(), args_conflicts_with_subcommands = true, max_term_width = 100, after_help = examples::ALL)]
 pub struct Cli {
     /// The subcommand; none measures.
     #[command(subcommand)]

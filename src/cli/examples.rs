@@ -65,6 +65,7 @@ What stands before the first -- is of both sides.
 Examples:
   ggufbench ab --model model.gguf --batch 1,8 -- --threads 4 -- --threads 8
   ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench --worker-b new/ggufbench
+  ggufbench ab --model model.gguf --batch 1,8 --llama-a ~/llama.cpp@master --llama-b ~/llama.cpp
   ggufbench ab --model model.gguf --program-a old/llama-bench --program-b new/llama-bench";
 
 /// Below `bisect --help`.

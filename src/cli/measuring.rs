@@ -61,6 +61,27 @@ pub struct AbArgs {
     /// Side B's program [default: this one]
     #[arg(long, value_name = "PROGRAM", help_heading = "Sides")]
     pub worker_b: Option<PathBuf>,
+    /// Side A's llama.cpp: a checkout, or a commit, tag or branch of it. ggufbench is built against it, once for each commit
+    /// [default: that of this program]
+    #[arg(
+        long,
+        value_name = "DIR[@REV]",
+        conflicts_with = "worker_a",
+        help_heading = "Sides"
+    )]
+    pub llama_a: Option<PathBuf>,
+    /// Side B's llama.cpp [default: that of this program]
+    #[arg(
+        long,
+        value_name = "DIR[@REV]",
+        conflicts_with = "worker_b",
+        help_heading = "Sides"
+    )]
+    pub llama_b: Option<PathBuf>,
+    /// A checkout of ggufbench, whose sources --llama-a and --llama-b build [default: that around this program, or around the
+    /// current folder]
+    #[arg(long, value_name = "DIR", help_heading = "Sides")]
+    pub source: Option<PathBuf>,
     /// Benchmark programs of others.
     #[command(flatten)]
     pub programs: super::ProgramArgs,

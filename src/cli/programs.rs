@@ -11,10 +11,10 @@ use crate::foreign::ForeignKind;
 pub struct ProgramArgs {
     /// Side A's benchmark: a llama-bench or llama-batched-bench of any build or fork, or a ggufbench; its repetitions are the
     /// observations [default: this program]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["worker_a", "worker_b"], help_heading = "Sides")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["worker_a", "worker_b", "llama_a", "llama_b"], help_heading = "Sides")]
     pub program_a: Option<PathBuf>,
     /// Side B's benchmark [default: this program]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["worker_a", "worker_b"], help_heading = "Sides")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["worker_a", "worker_b", "llama_a", "llama_b"], help_heading = "Sides")]
     pub program_b: Option<PathBuf>,
     /// Which benchmark the programs are [default: as their file names or their --help show]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Sides")]

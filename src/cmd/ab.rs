@@ -15,6 +15,7 @@ use super::execute::{
     check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
 };
 use super::folder::{Folder, check_writable};
+use super::llama_build;
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::run::{exit_code, plan_of_some, with_reports};
@@ -254,6 +255,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     both.measures_idle_power = true;
     let tolerance = until_decided(args, &mut both.protocol)?;
     let [of_a, of_b] = side_flags(&args.sides)?;
+    let [llama_a, llama_b] = llama_build::programs(args)?;
     let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Prepared> {
         let engine = own.worker.engine.clone().or(args.worker.engine.clone());
         let mut command = prepare::worker_command(&WorkerArgs { engine })?;
@@ -273,8 +275,8 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
         Ok(side)
     };
     let sides = [
-        side(&of_a, &args.worker_a).context("side A")?,
-        side(&of_b, &args.worker_b).context("side B")?,
+        side(&of_a, &llama_a.or(args.worker_a.clone())).context("side A")?,
+        side(&of_b, &llama_b.or(args.worker_b.clone())).context("side B")?,
     ];
     let [mut notes, of_b] = [&sides[0], &sides[1]].map(|side| side.notes.clone());
     notes.extend(

@@ -12,6 +12,7 @@ mod folder;
 mod gate;
 mod gate_trial;
 mod import;
+mod llama_build;
 mod model;
 mod offload;
 mod predict;

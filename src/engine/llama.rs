@@ -67,9 +67,7 @@ impl Llama {
         let devices = devices();
         EngineFacts {
             name: "llama.cpp".to_owned(),
-            version: BuildInfo::current()
-                .llama_cpp_sys_2
-                .map_or_else(|| "unknown".to_owned(), |v| format!("llama-cpp-sys-2 {v}")),
+            version: BuildInfo::current().engine_version(),
             system_info: info.to_string_lossy().trim().to_owned(),
             // The engine's own answer is yes wherever it has the RPC backend, with or without a server.
             supports_gpu_offload: devices.iter().any(Device::takes_layers),

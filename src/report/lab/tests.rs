@@ -28,6 +28,7 @@ fn lab(mut view: RunView) -> (RunView, Lab) {
         ggml: None,
         llama_cpp_commit: None,
         llama_cpp_build: None,
+        llama_cpp_files: None,
         target: None,
         profile: None,
         opt_level: None,
