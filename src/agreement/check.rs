@@ -14,8 +14,8 @@ use crate::quality::text::BUNDLED;
 /// Different texts: three tell a sequence from both of its neighbours.
 const MOST_TEXTS: usize = 3;
 
-/// Bytes of the bundled text, which are more than enough tokens in any vocabulary.
-const TEXT_BYTES: usize = 4096;
+/// Characters of the bundled text, which are more than enough tokens in any vocabulary.
+const TEXT_CHARS: usize = 4096;
 
 /// Fewest tokens that a sequence must hold.
 const FEWEST_TOKENS: u32 = 8;
@@ -150,8 +150,8 @@ const KEPT_ROWS: usize = 4;
 
 /// Successive parts of the bundled text, of the same number of tokens each.
 fn texts(engine: &dyn Engine, lengths: OutputLengths, n_texts: usize) -> Vec<Vec<Token>> {
-    let cut = BUNDLED.floor_char_boundary(TEXT_BYTES);
-    let mut tokens = engine.tokenize(&BUNDLED[..cut], false, false);
+    let text: String = BUNDLED.chars().take(TEXT_CHARS).collect();
+    let mut tokens = engine.tokenize(&text, false, false);
     let n = lengths.of_text() as usize;
     // A vocabulary without these letters still has tokens.
     let plain = engine.prompt_tokens().iter().cycle();
