@@ -34,6 +34,7 @@ done
 # What remains are flags of cargo.
 for flag in "$@"; do
     case $flag in
+        --target | --target=* | --profile | --profile=* | --target-dir*) die "$flag: where the program is built is decided here; leave it out" ;;
         *portable*) die "the feature portable has its libraries beside the program; build without it" ;;
     esac
 done
@@ -227,6 +228,9 @@ build() {
     export GGUFBENCH_LLAMA_COMMIT="$commit" GGUFBENCH_LLAMA_NUMBER="$number" GGUFBENCH_LLAMA_FILES="$files"
     if [ -z "${CMAKE_GENERATOR:-}" ] && command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
     export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$cache}" CCACHE_NOHASHDIR=1
+    # A program that stays from another revision must not be taken for this one's.
+    unset CARGO_BUILD_TARGET
+    rm -f "$cache/target/release/ggufbench"
     cd "$package"
     cargo build --manifest-path "$current/package/Cargo.toml" --release --locked --target-dir "$cache/target" "$@" </dev/null >"$log" 2>&1
 }

@@ -8,31 +8,34 @@ use ggufbench::streams::{self, note};
 use ggufbench::text::plain;
 
 fn main() -> ExitCode {
+    let bad_usage = cmd::code_of_bad_usage(std::env::args_os());
     let args = match normalize(std::env::args_os()) {
         Ok(args) => args,
-        Err(reason) => return refuse(reason),
+        Err(reason) => return refuse(reason, bad_usage),
     };
-    let bad_usage = cmd::code_of_bad_usage(&args);
     let cli = match cli::parse(args) {
         Ok(cli) => cli,
         Err(told) => {
             return match streams::show_parsed(&told) {
                 Ok(()) if told.use_stderr() => bad_usage.into(),
                 Ok(()) => cmd::DONE.into(),
-                Err(e) => refuse(format_args!("cannot write to standard output: {e}")),
+                Err(e) => {
+                    let reason = format_args!("cannot write to standard output: {e}");
+                    refuse(reason, bad_usage)
+                }
             };
         }
     };
     match cmd::dispatch(cli) {
         Ok(code) => code.into(),
-        Err(error) => refuse(in_one_line(&error)),
+        Err(error) => refuse(in_one_line(&error), bad_usage),
     }
 }
 
-fn refuse(reason: impl std::fmt::Display) -> ExitCode {
+fn refuse(reason: impl std::fmt::Display, code: u8) -> ExitCode {
     // One line, whatever a name in it holds.
     note(format_args!("error: {}", plain(&reason.to_string())));
-    cmd::BAD_INPUT.into()
+    code.into()
 }
 
 /// The chain's messages name the file, the value and the remedy themselves; one that ends with its cause is not

@@ -188,7 +188,7 @@ fn the_gate_holds_a_night_s_output_against_the_promoted_one() {
     );
     let refused = gate(&unchecked, "json");
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("has no output to compare; measure it with --check-output"));
+    assert!(stderr(&refused).contains("has no output to compare on both sides"));
     let compared = place.run(&["compare", &text(&sound), &text(&faulty)]);
     assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
     assert!(stdout(&compared).contains("B, together against alone"));

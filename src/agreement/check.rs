@@ -7,7 +7,7 @@
 use super::output::{OutputChecked, OutputRow, SequencesAgreement};
 use super::{RowsCompared, n_equal};
 use crate::engine::{Engine, EngineError, Session, Token, argmax};
-use crate::plan::{Case, FlashAttn};
+use crate::plan::{Case, FlashAttn, KvSizing};
 use crate::quality::score::hash_of;
 use crate::quality::text::BUNDLED;
 
@@ -117,7 +117,7 @@ pub(crate) fn check(engine: &dyn Engine, case: &Case) -> Result<OutputChecked, E
     })
 }
 
-/// The texts as prompts, with flash attention where the cell is without it, and without it otherwise. `None` where the engine cannot.
+/// The texts as prompts, with the kind of attention that the cell does not have. `None` where the engine has one kind only.
 ///
 /// Both kinds of attention add in another order, as another build does, and quantised kernels amplify what is rounded otherwise.
 fn with_other_attention(
@@ -128,6 +128,8 @@ fn with_other_attention(
 ) -> Option<Vec<TextOutput>> {
     let other = Case {
         n_seq: 1,
+        // Without flash attention a long context needs much memory.
+        kv: KvSizing::Fit,
         flash_attn: match case.flash_attn {
             FlashAttn::Off => FlashAttn::On,
             FlashAttn::On | FlashAttn::Auto => FlashAttn::Off,

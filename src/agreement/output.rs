@@ -23,6 +23,12 @@ pub const MOST_ROUNDINGS: f64 = 5.0;
 /// Least rounding that is believed, in nats and as NMSE: logits have 24 bits, and sums of hundreds of them fewer.
 const LEAST_ROUNDING: f64 = 1e-6;
 
+/// Most that is believed to be rounding, in nats: a broken kernel must not excuse what it breaks.
+pub const MOST_KLD: f64 = Agreement::MOST_MEAN_KLD;
+
+/// The same as NMSE.
+const MOST_NMSE: f64 = 0.02;
+
 /// Figures of sequences that were computed in two ways.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SequencesAgreement {
@@ -177,20 +183,27 @@ impl OutputChecked {
     /// What the engine's kernels alone differ by, in nats.
     pub fn rounding(&self) -> f64 {
         let attention = self.attention.map_or(0.0, |other| other.worst_kld);
-        self.alone.worst_kld.max(attention).max(LEAST_ROUNDING)
+        let measured = self.alone.worst_kld.max(attention);
+        measured.clamp(LEAST_ROUNDING, MOST_KLD / MOST_ROUNDINGS)
     }
 
     /// The same as NMSE.
     pub fn rounding_nmse(&self) -> f64 {
         let attention = self.attention.map_or(0.0, |other| other.agreement.nmse);
-        self.alone.agreement.nmse.max(attention).max(LEAST_ROUNDING)
+        let measured = self.alone.agreement.nmse.max(attention);
+        measured.clamp(LEAST_ROUNDING, MOST_NMSE / MOST_ROUNDINGS)
     }
 
-    /// Whether the sequences of the batch give together what each gives alone.
+    /// Whether a text that is decoded token by token gets the logits that it gets as a prompt.
+    pub fn is_decoded_right(&self) -> bool {
+        self.alone.worst_kld <= MOST_KLD
+    }
+
+    /// Whether that holds, and the sequences of the batch give together what each gives alone.
     pub fn is_right(&self) -> bool {
         let within =
             |together: SequencesAgreement| together.worst_kld <= MOST_ROUNDINGS * self.rounding();
-        self.together.is_none_or(within)
+        self.is_decoded_right() && self.together.is_none_or(within)
     }
 
     /// This output against a base, over the texts that both have. `None` where they have none in common: their tokens differ.

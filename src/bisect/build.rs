@@ -155,7 +155,9 @@ impl Builder<'_> {
             .current_dir(&source)
             // A compiler's cache shall find what another revision's folder compiled.
             .env("CCACHE_BASEDIR", &source)
-            .env("CCACHE_NOHASHDIR", "1");
+            .env("CCACHE_NOHASHDIR", "1")
+            // A build that asks git for its commit must not get that of a repository around the cache.
+            .env("GIT_CEILING_DIRECTORIES", folder);
         let finished = match child::run(&mut command, time_left, self.interrupt) {
             Ok(finished) => finished,
             Err(ChildError::Start(reason)) => {

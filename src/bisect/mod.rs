@@ -114,9 +114,14 @@ impl<'a> Bisection<'a> {
         }
         let (before, first) = search.borders();
         let effect = match before {
-            0 => self.effect_of(&revisions[first - 1], good)?,
-            _ => self.effect_of(&revisions[first - 1], &revisions[before - 1])?,
+            0 => self.effect_of(&revisions[first - 1], good),
+            _ => self.effect_of(&revisions[first - 1], &revisions[before - 1]),
         };
+        // The commit is known, whatever becomes of measuring its effect.
+        let effect = effect.unwrap_or_else(|error| {
+            (self.tell)(format!("the effect could not be measured: {error:#}"));
+            None
+        });
         Ok(BisectConclusion::Found { search, effect })
     }
 
@@ -172,7 +177,9 @@ impl<'a> Bisection<'a> {
             return Ok(Some(made.clone()));
         }
         let known = self.journal.as_ref();
-        if let Some(step) = known.and_then(|journal| journal.known(revision, against)) {
+        let is_answer = |step: &BisectStep| step.answer != RevisionAnswer::Undecided;
+        let step = known.and_then(|journal| journal.known(revision, against));
+        if let Some(step) = step.filter(is_answer) {
             self.n_reused_steps += 1;
             self.steps.push(step.clone());
             return Ok(Some(step));

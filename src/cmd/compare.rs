@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{DONE, FAILED_CELLS, unless_closed};
 use crate::cli::CompareArgs;
-use crate::compare::output::{ComparedOutputs, missing};
+use crate::compare::output::{ComparedOutputs, ensure_compared};
 use crate::compare::pair;
 use crate::compare::side::Side;
 use crate::compare::{CompareOptions, Comparison, compare as compare_sides, sides};
@@ -25,10 +25,10 @@ use crate::streams::note;
 pub fn compare(args: &CompareArgs) -> Result<u8> {
     let metric = metric_of(args)?;
     let (a, b, options) = sides_of(args, metric)?;
-    if args.check_output {
-        check_outputs(&a, &b)?;
-    }
     let mut comparison = compare_sides(&a, &b, &options)?;
+    if args.check_output {
+        ensure_compared(comparison.outputs.as_ref(), ["A", "B"])?;
+    }
     if let Some(price) = &args.price {
         let (a, b) = energies(args)?;
         comparison = priced(comparison, (&a, &b), price);
@@ -103,17 +103,6 @@ pub(super) fn documents(comparison: &Comparison) -> Vec<Document> {
     std::iter::once(comparison::document(comparison))
         .chain(outputs)
         .collect()
-}
-
-/// Checks that both sides have outputs.
-///
-/// # Errors
-/// Naming the side that has none.
-pub(super) fn check_outputs(a: &Side, b: &Side) -> Result<()> {
-    for side in [a, b] {
-        ensure!(!side.outputs.is_empty(), missing(side));
-    }
-    Ok(())
 }
 
 /// An exit code, where outputs may differ.

@@ -41,8 +41,8 @@ pub(super) fn programs(args: &AbArgs) -> Result<[Option<PathBuf>; 2]> {
             .map(|llama| build(&source, side, llama, &features))
             .transpose()
     };
-    let [a, b] = wanted.map(build);
-    Ok([a?, b?])
+    let [a, b] = wanted;
+    Ok([build(a)?, build(b)?])
 }
 
 /// A checkout of ggufbench: the named one, or the first that one of these paths lies in.

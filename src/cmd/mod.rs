@@ -99,9 +99,9 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
     }
 }
 
-/// The exit code of a command line that clap refuses. `git bisect run` takes [`BAD_INPUT`] for a bad revision.
-pub fn code_of_bad_usage(args: &[std::ffi::OsString]) -> u8 {
-    match args.get(1).is_some_and(|verb| verb == "bisect-step") {
+/// The exit code of an error, and of a command line that is refused. `git bisect run` takes [`BAD_INPUT`] for a bad revision.
+pub fn code_of_bad_usage(mut args: impl Iterator<Item = std::ffi::OsString>) -> u8 {
+    match args.any(|arg| arg == "bisect-step") {
         true => BISECT_ABORTED,
         false => BAD_INPUT,
     }

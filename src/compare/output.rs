@@ -1,10 +1,11 @@
 //! The outputs of two sides held against each other, and the sequences of each side's batches against each alone.
 
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use super::side::Side;
 use crate::agreement::Agreement;
-use crate::agreement::output::{MOST_ROUNDINGS, OutputDifference};
+use crate::agreement::output::{MOST_KLD, MOST_ROUNDINGS, OutputDifference};
 use crate::plan::{Case, CaseId};
 use crate::record::RunHeader;
 use crate::record::output::OutputLine;
@@ -14,6 +15,8 @@ use crate::record::output::OutputLine;
 pub struct ComparedOutputs {
     /// A setting of both sides, or of one, a row.
     pub rows: Vec<OutputComparison>,
+    /// Cells whose outputs could not be held against each other: a side has none, or the model splits the texts into other tokens.
+    pub not_compared: Vec<CaseId>,
 }
 
 /// What is held against what.
@@ -22,9 +25,11 @@ pub struct ComparedOutputs {
 pub enum OutputKind {
     /// B's output against A's, each sequence alone.
     Sides,
+    /// A's texts decoded token by token, against the same texts as prompts; only where they differ.
+    DecodedA,
+    DecodedB,
     /// A's sequences together, against each alone.
     TogetherA,
-    /// B's.
     TogetherB,
 }
 
@@ -47,6 +52,9 @@ pub struct OutputComparison {
     pub most_nmse: Option<f64>,
     /// Greedy tokens that were computed.
     pub n_greedy: u32,
+    /// Whether both should compute the same: one file in one setting.
+    #[serde(skip)]
+    pub is_same_work: bool,
     /// The sequence that differs most, where sequences are together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_seq: Option<u32>,
@@ -96,7 +104,7 @@ impl ComparedOutputs {
 pub fn of_run<'a>(outputs: impl IntoIterator<Item = &'a OutputLine>) -> Vec<OutputComparison> {
     let mut rows: Vec<OutputComparison> = Vec::new();
     for line in outputs {
-        rows.extend(together(line, OutputKind::TogetherA));
+        rows.extend(own(line, [OutputKind::DecodedA, OutputKind::TogetherA]));
     }
     rows
 }
@@ -111,7 +119,7 @@ pub fn compared_outputs<'a>(
         return None;
     }
     let mut seen: Vec<(Case, Case)> = Vec::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut not_compared) = (Vec::new(), Vec::new());
     for (case_a, case_b) in cells {
         let key = (OutputLine::setting(case_a), OutputLine::setting(case_b));
         if seen.contains(&key) {
@@ -119,13 +127,57 @@ pub fn compared_outputs<'a>(
         }
         seen.push(key);
         let (of_a, of_b) = (a.output_of(case_a), b.output_of(case_b));
-        if let (Some(of_a), Some(of_b)) = (of_a, of_b) {
-            rows.push(sides((of_a, &a.header), (of_b, &b.header)));
+        let both = of_a.zip(of_b);
+        let row = both.map(|(of_a, of_b)| sides((of_a, &a.header), (of_b, &b.header)));
+        if row.as_ref().is_none_or(|row| row.agreement.is_none()) {
+            not_compared.push(case_b.id());
         }
-        rows.extend(of_a.and_then(|line| together(line, OutputKind::TogetherA)));
-        rows.extend(of_b.and_then(|line| together(line, OutputKind::TogetherB)));
+        rows.extend(row);
+        let kinds_a = [OutputKind::DecodedA, OutputKind::TogetherA];
+        let kinds_b = [OutputKind::DecodedB, OutputKind::TogetherB];
+        rows.extend(of_a.iter().flat_map(|line| own(line, kinds_a)));
+        rows.extend(of_b.iter().flat_map(|line| own(line, kinds_b)));
     }
-    Some(ComparedOutputs { rows })
+    Some(ComparedOutputs { rows, not_compared })
+}
+
+/// Checks that the output of every cell was compared.
+///
+/// # Errors
+/// Naming a cell whose was not.
+pub(crate) fn ensure_compared(
+    outputs: Option<&ComparedOutputs>,
+    [a, b]: [&str; 2],
+) -> anyhow::Result<()> {
+    let missing = format!("measure both {a} and {b} with --check-output, with the same model");
+    let outputs = outputs.with_context(|| format!("there is no output to compare; {missing}"))?;
+    match outputs.not_compared.first() {
+        None => Ok(()),
+        Some(cell) => bail!("{cell}: has no output to compare on both sides; {missing}"),
+    }
+}
+
+/// What a run's output shows by itself: decoding where it is wrong, and sequences together.
+fn own(
+    line: &OutputLine,
+    [of_decoding, of_together]: [OutputKind; 2],
+) -> impl Iterator<Item = OutputComparison> + use<> {
+    let checked = &line.checked;
+    let alone = checked.alone;
+    let wrong = (!checked.is_decoded_right()).then(|| OutputComparison {
+        kind: of_decoding,
+        case_id: line.case_id.clone(),
+        case: line.case.clone(),
+        agreement: Some(alone.agreement),
+        kld: Some(alone.worst_kld),
+        most_kld: MOST_KLD,
+        most_nmse: None,
+        n_greedy: checked.n_greedy,
+        worst_seq: Some(alone.worst_seq),
+        is_same_work: true,
+        verdict: OutputVerdict::Differs,
+    });
+    wrong.into_iter().chain(together(line, of_together))
 }
 
 fn together(line: &OutputLine, kind: OutputKind) -> Option<OutputComparison> {
@@ -142,19 +194,18 @@ fn together(line: &OutputLine, kind: OutputKind) -> Option<OutputComparison> {
         most_nmse: None,
         n_greedy: checked.n_greedy,
         worst_seq: Some(together.worst_seq),
+        is_same_work: true,
         verdict: OutputVerdict::of(together.worst_kld, most_kld),
     })
 }
 
-/// B's output against A's. What A's own kernels differ by is the rounding; where its sequences together are right, theirs too.
+/// B's output against A's. What A's own kernels differ by is the rounding.
 fn sides(
     (a, of_a): (&OutputLine, &RunHeader),
     (b, of_b): (&OutputLine, &RunHeader),
 ) -> OutputComparison {
-    let together = a.checked.together.filter(|_| a.checked.is_right());
-    let [kld, nmse] = together.map_or([0.0; 2], |t| [t.worst_kld, t.agreement.nmse]);
-    let most_kld = MOST_ROUNDINGS * a.checked.rounding().max(kld);
-    let most_nmse = MOST_ROUNDINGS * a.checked.rounding_nmse().max(nmse);
+    let most_kld = MOST_ROUNDINGS * a.checked.rounding();
+    let most_nmse = MOST_ROUNDINGS * a.checked.rounding_nmse();
     let difference: Option<OutputDifference> = b.checked.against(&a.checked);
     let verdict = match difference {
         None => OutputVerdict::OtherTokens,
@@ -172,6 +223,8 @@ fn sides(
         most_nmse: Some(most_nmse),
         n_greedy: b.checked.n_greedy,
         worst_seq: None,
+        is_same_work: file(of_a, &a.case) == file(of_b, &b.case)
+            && is_same_setting(&a.case, &b.case),
         verdict,
     }
 }
@@ -182,15 +235,18 @@ fn weights<'a>(header: &'a RunHeader, case: &Case) -> Option<(&'a str, u64)> {
     Some((&model.file_type, model.n_params))
 }
 
+/// The bytes of a model.
+fn file<'a>(header: &'a RunHeader, case: &Case) -> Option<&'a str> {
+    let mut models = header.plan.models.iter();
+    models.find(|m| m.name == case.model)?.sha256.as_deref()
+}
+
+/// Whether cells have caches of the same types.
+fn is_same_setting(a: &Case, b: &Case) -> bool {
+    (a.type_k, a.type_v) == (b.type_k, b.type_v)
+}
+
 /// The output of a cell in a list; a resumed run may have it twice.
 pub(super) fn output_of<'a>(outputs: &'a [OutputLine], case: &Case) -> Option<&'a OutputLine> {
     outputs.iter().rev().find(|line| line.is_of(case))
-}
-
-/// What is said where an output was to be compared and a side has none.
-pub(crate) fn missing(side: &Side) -> String {
-    format!(
-        "{}: has no output to compare; measure it with --check-output",
-        side.label
-    )
 }

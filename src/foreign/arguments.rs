@@ -40,6 +40,12 @@ fn llama_bench(task: &ForeignTask, model: &str) -> Result<Vec<String>, String> {
             case.n_seq
         ));
     }
+    if case.kv_unified || case.swa_full {
+        return Err(
+            "llama-bench has no flag for a unified or a full sliding cache: name the llama-batched-bench of the same build"
+                .to_owned(),
+        );
+    }
     let (n_prompt, n_gen, depth) = match task.part {
         TimedPart::Prefill => (case.n_prompt, 0, case.n_depth),
         TimedPart::Decode => (0, case.n_gen, case.n_depth.saturating_add(case.n_prompt)),

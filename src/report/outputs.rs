@@ -69,6 +69,8 @@ pub fn document(outputs: &ComparedOutputs, names: SideNames) -> Document {
 fn what(row: &OutputComparison, [a, b]: SideNames) -> String {
     match row.kind {
         OutputKind::Sides => format!("{b} against {a}"),
+        OutputKind::DecodedA => format!("{a}, decoded against as a prompt"),
+        OutputKind::DecodedB => format!("{b}, decoded against as a prompt"),
         OutputKind::TogetherA => format!("{a}, together against alone"),
         OutputKind::TogetherB => format!("{b}, together against alone"),
     }
@@ -76,11 +78,17 @@ fn what(row: &OutputComparison, [a, b]: SideNames) -> String {
 
 /// What differs by more than rounding explains, in sentences.
 pub fn wrong(outputs: &ComparedOutputs, names: SideNames) -> impl Iterator<Item = String> {
-    let texts = outputs
-        .rows
-        .iter()
-        .filter_map(move |r| wrong_text(r, names));
-    texts.map(|text| text + ". This is a regression, whatever the speed is")
+    let of_row = move |row: &OutputComparison| {
+        let means = match row.is_same_work {
+            true => "This is a regression, whatever the speed is",
+            false => {
+                "The sides have other files or other types of cache, so a difference may be meant; `ggufbench quality` measures what it \
+                 costs"
+            }
+        };
+        Some(format!("{}. {means}", wrong_text(row, names)?))
+    };
+    outputs.rows.iter().filter_map(of_row)
 }
 
 /// What a difference means.
@@ -94,6 +102,12 @@ fn wrong_text(row: &OutputComparison, names: SideNames) -> Option<String> {
     };
     let what = match row.kind {
         OutputKind::Sides => format!("{} computes other logits than {}", names[1], names[0]),
+        OutputKind::DecodedA | OutputKind::DecodedB => {
+            let side = names[usize::from(row.kind == OutputKind::DecodedB)];
+            format!(
+                "{side}: a text that is decoded does not get the logits that it gets as a prompt"
+            )
+        }
         OutputKind::TogetherA | OutputKind::TogetherB => {
             let side = names[usize::from(row.kind == OutputKind::TogetherB)];
             let seq = row.worst_seq.unwrap_or(0);

@@ -155,8 +155,12 @@ impl Lane<'_> {
         );
         worker.take_log();
         let request = Request::CheckOutput(Box::new(visit.case.clone()));
-        // It decodes more than a warm-up does, with one sequence too.
-        let timeout = timeout(self.plan, &visit.case, SILENCE / TIMEOUT_FACTOR);
+        // It decodes about two hundred tokens alone, whatever the cell's length is.
+        let expected = course
+            .eta
+            .repetition(&visit.case)
+            .max(SILENCE / TIMEOUT_FACTOR);
+        let timeout = timeout(self.plan, &visit.case, expected);
         let answer = match worker.ask(&request, timeout, Some(&course.interrupt)) {
             Ok(Reply::OutputChecked(checked)) => Ok(*checked),
             Ok(other) => Err(worker.out_of_turn(&other)),

@@ -166,6 +166,10 @@ fn prepare<'a>(args: &AbArgs, programs: &'a [ForeignProgram; 2]) -> Result<Progr
     );
     let mut both = RunSpec::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
+    ensure!(
+        both.protocol.check_output != Some(true),
+        "--check-output: the output of other programs is not read; leave it out"
+    );
     until_decided(args, &mut both.protocol)?;
     let timeout = both.protocol.timeout.unwrap_or(VISIT_TIMEOUT);
     let [of_a, of_b] = side_flags(&args.sides)?;
