@@ -65,7 +65,7 @@ fn reads_well(nights: &Nights, night: &Night) {
         "Slower than tolerated, tonight and again in a rerun: batch 1 +20.",
         "| batch | ",
         "Look at the machine first (`ggufbench doctor`): ",
-        " --promote --nights --sweep sweep.toml --summary mail/nightly.md -- --engine synthetic:",
+        " --promote --sweep sweep.toml --nights --summary mail/nightly.md -- --engine synthetic:",
         "nightly.sh --sweep sweep.toml --summary mail/nightly.md -- --engine synthetic:",
         "\n## Trend\n",
         "- **page**: mail/trend.html",

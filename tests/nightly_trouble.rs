@@ -206,7 +206,7 @@ fn a_full_disk() {
          }}
          night first
          head -c 45000000 /dev/zero >disk/filler; night before
-         FILL_AT=sweep; export FILL_AT; night measuring
+         FILL_AT=ab; export FILL_AT; night measuring
          FILL_AT=gate; night judging
          FILL_AT=; night after; ls disk/out/history",
         script = script().display(),

@@ -194,7 +194,8 @@ fn pairs_are_added_until_the_questions_are_decided() {
         assert!(stdout(&rows).contains(&format!("\"{job}\"")), "{job}");
     }
     // Nothing is missing, so nothing is measured again.
-    let again = place.run(&["run", "--resume", run.to_str().expect("text")]);
+    let run_name = run.to_str().expect("text");
+    let again = place.run(&["run", "--resume", run_name, "--engine", "synthetic"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert_eq!(record(&run).1.len(), jobs.len());
 }
