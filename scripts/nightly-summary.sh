@@ -18,6 +18,16 @@ cells_that() {
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"
 }
 
+# What the gate found of outputs that differ, by themselves or from the other side's.
+has_wrong_output() { grep -q '^WRONG: ' "$work/gate.md"; }
+reason_of_wrong_output() {
+    local slower
+    printf 'An output differs by more than rounding explains: %s.' \
+        "$(sed -n 's/^WRONG: //p' "$work/gate.md" | sed -nE -e '1s/[.] (This is|The sides have) .*//' -e 1p)"
+    slower=$(cells_that regression)
+    [ -z "$slower" ] || printf ' Also slower than tolerated, tonight and again in a rerun: %s.' "$slower"
+}
+
 # The failures of run $1: one line for each cell and reason, each beginning with $2.
 failed_cells() {
     sed -nE 's/^\{"kind":"cell","case_id":"([^"]*)".*"outcome":\{"status":"(failed|crashed|timed_out|skipped)"(,[^}]*)?\}.*/\1: \2\3/p' \
@@ -48,7 +58,11 @@ failed_requests() {
 # The trend without its table: its nights, the newest changes of level, what changed last, and its files.
 trend_in_short() {
     sed -n 's/^- [*][*]nights[*][*]: /- **nights**: /p' "$work/trend.md"
-    grep -q '^level changed: ' "$work/trend.md" || echo "- no change of level was found"
+    if grep -q '^levels: ' "$work/trend.md"; then
+        sed -n 's/^levels: /- /p' "$work/trend.md"
+    elif ! grep -q '^level changed: ' "$work/trend.md"; then
+        echo "- no change of level was found in the cells that have enough nights"
+    fi
     grep '^level changed: ' "$work/trend.md" | sed -n '1,3s/^/- /p'
     grep '^build or machine: ' "$work/trend.md" | sed -n '1,2s/^/- /p'
     grep '^left out: ' "$work/trend.md" | sed -n '1,3s/^/- /p'
@@ -78,7 +92,36 @@ advice() {
         *) echo "Correct the cause. Nothing was judged, and the history did not change." ;;
     esac
 }
+advice_on_wrong_output() {
+    local of_tonight=no of_baseline=no
+    ! grep -q '^WRONG: tonight: ' "$work/gate.md" || of_tonight=yes
+    ! grep -q '^WRONG: baseline: ' "$work/gate.md" || of_baseline=yes
+    case $of_tonight,$of_baseline in
+        yes,yes) echo "- Both sides compute wrong outputs, each by itself, so the fault is not new: look at what they share, such as the backend, its driver and the hardware." ;;
+        yes,no) echo "- Tonight's program computes wrong outputs by itself, and the baseline does not: look at the changes between the programs." ;;
+        no,yes) echo "- Only the baseline computes wrong outputs by itself. If a change since then corrects this, make tonight the baseline." ;;
+        *)
+            if [ $is_same_program = yes ]; then
+                echo "- The same file computed two outputs: look at what it loads (engine, driver, model files), and at the hardware."
+            else
+                echo "- Each side agrees with itself, but not with the other: look at the changes of programs and model files, and find out which is right."
+            fi
+            ;;
+    esac
+    echo "- An output is computed without chance, so nothing was measured again for it. The table of outputs has the figures."
+    [ -z "$(cells_that regression)" ] || echo "- Correct the output first: the time of wrong outputs says little."
+    if [ $of_tonight = yes ]; then
+        echo "- Do not promote tonight: nothing that is measured with the fault can be relied on."
+    else
+        printf '\n%s\n\n' "If tonight's output is the right one, make tonight the baseline (this measures once more):"
+        again "$0" --promote ${typed[@]+"${typed[@]}"}
+    fi
+}
 advice_on_regression() {
+    if has_wrong_output; then
+        advice_on_wrong_output
+        return
+    fi
     if [ $paired = yes ]; then
         echo "Both programs were measured in turns, so the machine is not the cause: look at the changes between the programs."
     elif [ "$old_engine" = "$(fact "$run" engine)" ]; then
@@ -103,6 +146,8 @@ advice_on_inconclusive() {
     else
         ! grep -q 'would need' "$work/gate.md" || echo "- If the table says that processes are missing: remove disturbances (\`ggufbench doctor\` names them), or raise --replicates (for the baseline too: promote)."
     fi
+    ! grep -q 'undecided again' "$work/gate.md" ||
+        echo "- A slow-down that is undecided again may be real: the confirmation ended before it showed one or excluded one."
     ! grep -q 'not seen again' "$work/gate.md" || echo "- A slow-down that was not seen again was probably caused by the machine: look for other programs that ran."
     ! grep -q '(disturbed: ' "$work/gate.md" || echo "- If the table says disturbed: measure again at a quieter time$([ $requests = yes ] || echo ", or without --nights")."
     ! grep -q '(nights may differ as much)' "$work/gate.md" ||
@@ -133,7 +178,7 @@ print_summary() { # verdict, reason
     if [ -s "$work/gate.md" ]; then
         printf '\n## Cells\n'
         # The gate's advice is for a run by hand. The advice of this script is below.
-        sed 1d "$work/gate.md" | grep -v '^next: '
+        sed -e 1d -e 's/^# /## /' "$work/gate.md" | grep -v '^next: '
     fi
     if [ -s "$work/failed" ]; then
         printf '\n## What could not be measured as planned\n\n'

@@ -30,7 +30,8 @@ usage: scripts/nightly.sh [OPTIONS] [-- FLAGS FOR GGUFBENCH]
 
   GGUFBENCH          the program [default: target/release/ggufbench of this script's checkout, else on PATH]
 
-exit codes: 0 pass, first night or promoted; 1 regression, seen twice; 3 not decided; 2 error; 130 interrupted
+exit codes: 0 pass, first night or promoted; 1 regression, seen twice, or an output that differs; 3 not decided; 2 error;
+            130 interrupted
 TEXT
 }
 
@@ -114,6 +115,10 @@ if [ $requests = yes ]; then
 fi
 : "${sweep:=$checkout/sweeps/nightly.toml}"
 [ -f "$sweep" ] || die "$sweep: no such sweep"
+if [ $paired = yes ] &&
+    grep -qE '^[[:space:]]*(\[[[:space:]]*"?requests"?[[:space:]]*[].]|"?requests"?[[:space:]]*[.=])' "$sweep"; then
+    die "$sweep: has [requests], which are not measured in turns: leave them out, or measure with --nights"
+fi
 for folder in "$out" "$history" "$summary"; do
     case $folder in '~'*) die "$folder: ~ is not expanded here; write the full path, or ./$folder for a file of this name" ;; esac
 done
@@ -238,7 +243,7 @@ trap on_signal INT TERM HUP
 # Runs a command with its standard output in file $1. Its standard error is shown and logged. The command has its own process
 # group, so that Ctrl-C reaches it once, through this script, and it can finish the current repetition.
 watched() {
-    local to=$1 code=0 log
+    local to=$1 code=0 own=0 log
     shift
     [ $interrupted = no ] || return 130
     tee "$work/log" <"$work/stderr" >&2 &
@@ -254,9 +259,16 @@ watched() {
         # A signal ends the wait, not the child.
         kill -0 "$child" 2>/dev/null || break
     done
+    # If the child ended in the same moment, the wait had the signal's code. The shell still knows the child's own.
+    wait "$child" 2>/dev/null || own=$?
+    [ $own = 127 ] || code=$own
     child=''
     wait "$log" 2>/dev/null || true
-    [ $interrupted = no ] || code=130
+    # A command that came to a verdict has done its work, whatever signal arrived then.
+    case $interrupted,$code in
+        no,* | yes,0 | yes,1 | yes,3) ;;
+        *) code=130 ;;
+    esac
     return $code
 }
 last_words() {
@@ -357,6 +369,8 @@ measure() {
         set -- "$@" --budget "${budget_s}s"
     fi
     watched "$work/table" "$program" "$@" --out "$out" --name nightly ${flags[@]+"${flags[@]}"} || code=$?
+    # Nothing is judged yet, so the night ends here.
+    [ $interrupted = no ] || code=130
     new=$(runs | grep -vxF -e "$before" || true)
     case $new in
         *$'\n'*) finish error 2 "$out: several runs named nightly were made at the same time; the run of this night cannot be identified" ;;
@@ -381,7 +395,7 @@ measure() {
 
 # Judges the night; returns the gate's exit code.
 judge() {
-    local against=$baseline rerun left code=0
+    local against=$baseline rerun left third code=0
     [ $paired = no ] || against=$old_run
     set -- "$program" gate "$run" --baseline "$against" --history "$history"
     [ -z "$metric" ] || set -- "$@" --metric "$metric"
@@ -391,8 +405,10 @@ judge() {
     if [ $promote = no ]; then
         set -- "$@" --rerun --keep ${engine[@]+"${engine[@]}"}
         if [ $paired = yes ]; then
+            # Loading and the first pairs may have used more than the measurement's two thirds.
             left=$((measuring_since + budget_s - SECONDS))
-            set -- "$@" --budget "$((left > 0 ? left : 0))s"
+            third=$(((budget_s + 2) / 3))
+            set -- "$@" --budget "$((left > third ? left : third))s"
         fi
     fi
     watched "$work/gate.md" "$@" -o md || code=$?
@@ -444,6 +460,8 @@ conclude() {
             finish pass 0 "No cell is slower than tolerated."
             ;;
         1)
+            # Chance changes no output, and both sides may share a fault: the same file is no excuse.
+            ! has_wrong_output || finish regression 1 "$(reason_of_wrong_output)"
             [ $is_same_program = no ] ||
                 finish inconclusive 3 "Both programs are the same file, and still one is slower, tonight and again in a rerun: \
 $(cells_that regression). The cause is not the program."

@@ -4,6 +4,7 @@
 mod support;
 
 use support::nights::{Night, Nights, broken, engine};
+use support::tiny_model;
 
 /// The night from which on everything takes a fifth longer.
 const SLOW_FROM: u32 = 10;
@@ -372,6 +373,8 @@ fn the_trend_is_written_every_night_and_decides_nothing() {
     let second = nights.night(&[], &engine(7, 0));
     second.is(0, "pass");
     assert!(promoted(&second), "the promoted program's record is kept");
+    let few = "\n- too few nights (1 of 15) to look for changes of level\n";
+    assert!(first.summary.contains(few), "{}", first.summary);
     let notes = second.summary.matches("no trend could be written").count();
     assert_eq!(notes, 1, "{}", second.summary);
     assert_eq!(
@@ -441,6 +444,53 @@ fn a_budget_that_is_too_short_decides_nothing() {
     );
 }
 
+/// A program whose sequences get each other's tokens is as fast. It is a regression, even where it is the promoted one.
+#[test]
+fn an_output_that_differs_is_a_regression_of_its_own() {
+    let mut nights = Nights::in_turns();
+    let model = tiny_model().to_str().expect("text");
+    // One pair decides nothing of the time.
+    let night = |nights: &Nights, more: &[&str]| {
+        let flags = ["--model", model, "-t", "1", "--check-output"];
+        nights.night_with(&[&["--budget", "0s"], more].concat(), &flags)
+    };
+    nights.install("sound", "llama");
+    night(&nights, &[]).is(0, "pass (first night)");
+    nights.install("faulty", "llama:swap");
+    let wrong = night(&nights, &[]);
+    wrong.is(1, "regression");
+    let words = |night: &Night| {
+        night
+            .summary
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let text = words(&wrong);
+    for needle in [
+        "An output differs by more than rounding explains: tonight",
+        "; output differs)",
+        "## Output",
+        "the baseline does not: look at the changes between the programs",
+        "Do not promote tonight",
+    ] {
+        assert!(text.contains(needle), "{needle}: {}", wrong.summary);
+    }
+    assert!(!text.contains("Slower than tolerated"), "{}", wrong.summary);
+    assert!(!text.contains("--promote "), "{}", wrong.summary);
+
+    night(&nights, &["--promote"]).is(0, "promoted");
+    let shared = night(&nights, &[]);
+    shared.is(1, "regression");
+    assert!(shared.labelled("note").contains("byte for byte"));
+    let text = words(&shared);
+    assert!(
+        text.contains("so the fault is not new"),
+        "{}",
+        shared.summary
+    );
+}
+
 /// Two engines behind the same file: what one night finds is not the program.
 #[test]
 fn a_difference_of_the_same_file_is_no_regression() {
@@ -483,6 +533,17 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
         assert!(night.complaints()[0].contains(needle), "{}", night.said);
     }
     assert_eq!(nights.runs(), [""; 0]);
+    let in_turns = Nights::in_turns();
+    let sweep = in_turns.place.path().join("sweep.toml");
+    let text = std::fs::read_to_string(&sweep).expect("readable");
+    std::fs::write(&sweep, format!("{text}[requests]\nn = 4\n")).expect("writable");
+    let night = in_turns.night(&[], &engine(1, 0));
+    assert_eq!((night.code, night.summary.as_str()), (2, ""));
+    assert!(
+        night.complaints()[0].contains("has [requests]") && night.said.contains("--nights"),
+        "{}",
+        night.said
+    );
     let night = nights.night_with(&[], &["--nonsense"]);
     night.is(2, "error");
     assert!(

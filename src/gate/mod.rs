@@ -249,7 +249,7 @@ fn result(cell: &JudgedCell<'_>, run: &Side) -> CellResult {
     }
 }
 
-/// Applies a rerun to the suspected cells: what is not seen again is inconclusive.
+/// Applies a rerun to the suspected cells: what it does not show is inconclusive.
 fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
     let rule = Rule {
         alpha: report.rule.confirm_alpha,
@@ -286,10 +286,14 @@ fn confirm(report: &mut GateReport, again: &Side, baseline: &Baseline) {
             _ if again.cell(&cell.key).is_none() => {
                 (CellVerdict::Inconclusive, Some(Doubt::NotMeasuredAgain))
             }
-            outcome => (
-                CellVerdict::Inconclusive,
-                outcome.and_then(|o| o.doubt).or(Some(Doubt::NotSeenAgain)),
-            ),
+            Some(outcome) if outcome.verdict == CellVerdict::Inconclusive => {
+                let undecided = Doubt::UndecidedAgain {
+                    more: outcome.more_processes,
+                };
+                let doubt = outcome.doubt.unwrap_or(undecided);
+                (CellVerdict::Inconclusive, Some(doubt))
+            }
+            _ => (CellVerdict::Inconclusive, Some(Doubt::NotSeenAgain)),
         };
     }
     report.rerun = Some(again.header.run.clone());

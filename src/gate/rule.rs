@@ -107,6 +107,11 @@ pub enum Doubt {
     },
     /// Suspected, but the rerun does not show it.
     NotSeenAgain,
+    /// Suspected, and the rerun shows neither that nor the contrary.
+    UndecidedAgain {
+        /// How many more pairs, or more processes a side, would decide the rerun, about; `None` when more would not.
+        more: Option<usize>,
+    },
     /// The rerun has no repetition of the cell.
     NotMeasuredAgain,
 }

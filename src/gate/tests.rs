@@ -206,6 +206,11 @@ fn sides_of_one_run_share_its_night() {
 
 /// A pair that was measured until decided: each side's steps by pair.
 fn until_decided(name: &str, percent: u64) -> [Side; 2] {
+    pairs(name, percent, 6)
+}
+
+/// The same of three times so many pairs.
+fn pairs(name: &str, percent: u64, thirds: usize) -> [Side; 2] {
     use crate::record::{Pair, PairSide};
     [(PairSide::A, 100), (PairSide::B, percent)].map(|(which, percent)| {
         let mut header = header(name, &batches(&[1]));
@@ -221,7 +226,7 @@ fn until_decided(name: &str, percent: u64) -> [Side; 2] {
         header.plan.protocol.pair_tolerance = Some(0.02);
         side(header, |_| {
             QUIET
-                .repeat(6)
+                .repeat(thirds)
                 .iter()
                 .map(|ns| ns * percent / 100)
                 .collect()
@@ -259,6 +264,14 @@ fn pairs_until_decided_need_no_rerun_and_obey_one() {
     let not_seen = again(100);
     assert_eq!(not_seen.verdict, NightVerdict::Inconclusive);
     assert_eq!(not_seen.cells[0].doubt, Some(Doubt::NotSeenAgain));
+    // A confirmation that ended too early shows nothing, neither of the program nor of the machine.
+    let too_short = judged(night(110), Some(pairs("again", 110, 1)));
+    assert_eq!(too_short.verdict, NightVerdict::Inconclusive);
+    let doubt = too_short.cells[0].doubt;
+    assert!(
+        matches!(doubt, Some(Doubt::UndecidedAgain { more: Some(_) })),
+        "{doubt:?}"
+    );
 }
 
 /// Three processes of three repetitions, the first `n` of each disturbed and half as slow again.

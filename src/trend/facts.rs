@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::compare::difference::{machine, program};
 use crate::record::RunHeader;
 
-/// A fact that is not the same as on the night before.
+/// A fact that is not the same as on the last night that has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FactChange {
     pub fact: &'static str,
@@ -48,10 +48,13 @@ const FACTS: [NightFact; 11] = [
     }),
 ];
 
-/// The facts that both nights have and that differ.
-pub(super) fn changes(before: &RunHeader, after: &RunHeader) -> Vec<FactChange> {
+/// The facts that differ from those of the last night that has them; `earlier` is newest first.
+pub(super) fn changes<'a>(
+    earlier: impl Iterator<Item = &'a RunHeader> + Clone,
+    after: &RunHeader,
+) -> Vec<FactChange> {
     let change = |(fact, of): &NightFact| {
-        let (before, after) = (of(before)?, of(after)?);
+        let (before, after) = (earlier.clone().find_map(of)?, of(after)?);
         (before != after).then_some(FactChange {
             fact,
             before,

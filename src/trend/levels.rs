@@ -1,7 +1,7 @@
 //! Where the level of a series of nights changed: e-divisive, as MongoDB uses it on its nightly benchmarks (Daly et al., arXiv
 //! 2003.00584). It only assumes that nights are exchangeable where nothing changed.
 
-use crate::stats::edivisive::{EDivisive, edivisive};
+use crate::stats::edivisive::{ChangePoint, EDivisive, edivisive};
 use crate::stats::summary::median;
 
 /// A split is kept while at most this share of permutations splits as well: of histories of 12 cells without a
@@ -29,27 +29,37 @@ pub(crate) fn level_shifts(log_times: &[f64]) -> Vec<LevelShift> {
         permutations: (1.0 / ALPHA) as usize - 1,
         ..EDivisive::default()
     };
-    let splits = edivisive(log_times, settings).unwrap_or_default();
-    let ends: Vec<usize> = splits
-        .iter()
-        .map(|s| s.index)
-        .chain([log_times.len()])
-        .collect();
-    let mut from = 0;
-    let mut found = Vec::new();
-    for (split, end) in splits.iter().zip(&ends[1..]) {
-        let levels =
-            median(&log_times[from..split.index]).zip(median(&log_times[split.index..*end]));
-        from = split.index;
-        let Some((old, new)) = levels else { continue };
-        let change = (new - old).exp_m1();
-        if change.abs() >= LEAST_CHANGE {
-            found.push(LevelShift {
-                index: split.index,
-                change,
-                p: split.p_value,
-            });
+    let mut splits = edivisive(log_times, settings).unwrap_or_default();
+    loop {
+        let shifts = shifts_at(log_times, &splits);
+        let sizes = shifts.iter().enumerate();
+        let smallest = sizes.min_by(|(_, a), (_, b)| a.change.abs().total_cmp(&b.change.abs()));
+        match smallest {
+            // The nights on both sides are one level then, and a slow drift adds up until it is a change.
+            Some((at, shift)) if shift.change.abs() < LEAST_CHANGE => {
+                splits.remove(at);
+            }
+            _ => return shifts,
         }
     }
-    found
+}
+
+/// The changes between the levels that these splits make.
+fn shifts_at(log_times: &[f64], splits: &[ChangePoint]) -> Vec<LevelShift> {
+    let mut bounds: Vec<usize> = splits.iter().map(|split| split.index).collect();
+    bounds.insert(0, 0);
+    bounds.push(log_times.len());
+    let levels = bounds.windows(2).zip(bounds.windows(2).skip(1));
+    splits
+        .iter()
+        .zip(levels)
+        .map(|(split, (old, new))| {
+            let level = |ends: &[usize]| median(&log_times[ends[0]..ends[1]]).unwrap_or_default();
+            LevelShift {
+                index: split.index,
+                change: (level(new) - level(old)).exp_m1(),
+                p: split.p_value,
+            }
+        })
+        .collect()
 }

@@ -62,7 +62,7 @@ pub struct TrendNight {
     pub started: Timestamp,
     /// Whether the night's gate suspected or found a regression.
     pub has_failed: bool,
-    /// What differs from the night before, of builds and the machine.
+    /// What differs from the last night that has it recorded, of builds and the machine.
     pub changes: Vec<FactChange>,
 }
 
@@ -125,7 +125,7 @@ impl CellTrend {
         (self.levels.len() > 1).then(|| relative(metric, first.value, last.value))
     }
 
-    /// Whether the cell has enough nights for changes of level to be found.
+    /// Whether the cell has enough nights for changes of level to be looked for.
     pub fn is_searched(&self) -> bool {
         self.medians.len() >= MIN_NIGHTS
     }
@@ -179,13 +179,13 @@ impl Trend {
         }
         let nights = records.iter().enumerate().map(|(at, night)| {
             let header = &night.side.header;
-            let before = at.checked_sub(1).map(|at| &records[at].side.header);
+            let earlier = records[..at].iter().rev().map(|night| &night.side.header);
             TrendNight {
                 run: header.run.clone(),
                 started_at: header.started_at.clone(),
                 started: header.started().unwrap_or_default(),
                 has_failed: night.has_failed,
-                changes: before.map_or_else(Vec::new, |before| facts::changes(before, header)),
+                changes: facts::changes(earlier, header),
             }
         });
         Self {
@@ -200,9 +200,15 @@ impl Trend {
         }
     }
 
-    /// The nights with another build or another state of the machine than the night before.
+    /// The nights with another build or another state of the machine than was last known.
     pub fn changed_nights(&self) -> impl Iterator<Item = &TrendNight> {
         self.nights.iter().filter(|night| !night.changes.is_empty())
+    }
+
+    /// The most nights of a cell, where these are too few in every cell for changes of level to be looked for.
+    pub fn too_few_nights(&self) -> Option<usize> {
+        let most = self.cells.iter().map(|cell| cell.medians.len()).max()?;
+        (most < MIN_NIGHTS).then_some(most)
     }
 
     /// Every change of level with its cell, newest first.
@@ -264,7 +270,14 @@ fn promoted_change(
     promoted: &[NightMedian],
     levels: [&CellLevel; 2],
 ) -> Option<f64> {
-    let program = |m: &NightMedian| Some(&records[m.night].promoted.as_ref()?.header.program);
+    // Builds of a changed checkout have the same commit; the file that ran tells them apart.
+    let program = |m: &NightMedian| {
+        let header = &records[m.night].promoted.as_ref()?.header;
+        let file = header.pair.as_ref();
+        let file = file.map(|pair| (&pair.worker_program, &pair.worker_engine));
+        let engine = (&header.engine.name, &header.engine.version);
+        Some((&header.program, engine, file))
+    };
     let within = |level: &CellLevel, m: &NightMedian| (level.first..=level.last).contains(&m.night);
     let mut earlier = promoted.iter().rev();
     // A program that was promoted in between is another one, and shows nothing of the machine.
@@ -284,22 +297,22 @@ fn levels_of(metric: Metric, medians: &[NightMedian]) -> Vec<CellLevel> {
         true => level_shifts(&log_times),
         false => Vec::new(),
     };
-    let starts = std::iter::once((0, None)).chain(shifts.iter().map(|s| (s.index, Some(s.p))));
+    let starts =
+        std::iter::once((0, None)).chain(shifts.iter().map(|shift| (shift.index, Some(shift))));
     let ends = shifts.iter().map(|s| s.index).chain([medians.len()]);
     let mut levels: Vec<CellLevel> = Vec::new();
-    for ((start, p), end) in starts.zip(ends) {
+    for ((start, shift), end) in starts.zip(ends) {
         let nights = &medians[start..end];
         let values: Vec<f64> = nights.iter().map(|m| m.value).collect();
         let ([first, .., last] | [first @ last], Some(value)) = (nights, median(&values)) else {
             continue;
         };
-        let before = levels.last().map(|level| level.value);
         levels.push(CellLevel {
             first: first.night,
             last: last.night,
             value,
-            change: before.map(|before| relative(metric, before, value)),
-            p,
+            change: shift.map(|shift| shift.change),
+            p: shift.map(|shift| shift.p),
             promoted_change: None,
         });
     }

@@ -10,8 +10,8 @@ use super::levels::{ALPHA, level_shifts};
 use super::*;
 use crate::compare::fixture::{batches, header, line};
 use crate::plan::Case;
-use crate::record::RunHeader;
 use crate::record::jsonl::{FILE_NAME, Writer};
+use crate::record::{Pair, PairSide, RunHeader};
 
 /// A history of nights from the first of January on, of three processes each.
 pub(crate) struct HistoryMaker {
@@ -154,8 +154,10 @@ fn builds_and_machine_changes_are_named_at_their_nights() {
                 header.machine.cpu.model = Some("Another CPU".to_owned());
                 header.machine.fingerprint = "fedcba9876543210".to_owned();
             }
-            if day == 45 {
-                header.machine.kernel = None;
+            match day {
+                45 => header.machine.kernel = None,
+                46.. => header.machine.kernel = Some("6.9.0".to_owned()),
+                _ => {}
             }
         });
     }
@@ -169,8 +171,9 @@ fn builds_and_machine_changes_are_named_at_their_nights() {
         [
             ("2026-01-21", vec!["program"]),
             ("2026-01-31", vec!["machine", "kernel"]),
+            ("2026-02-16", vec!["kernel"]),
         ],
-        "a fact that a record lacks is no change"
+        "a fact that a record lacks is no change, and hides none"
     );
     let kernel = &trend.nights[30].changes[1];
     assert_eq!(
@@ -225,12 +228,15 @@ fn one_night_is_a_trend_without_changes_and_the_last_nights_are_the_newest() {
         (cell.newest().expect("a level").change, cell.is_searched()),
         (None, false)
     );
+    assert_eq!(one.too_few_nights(), Some(1));
     for day in 1..30 {
         made.night(day, noisy_step(day, 1.0), |_| {});
     }
     let last = made.read(10);
     assert_eq!((last.nights.len(), last.n_older), (10, 20));
     assert_eq!(last.nights[9].date(), "2026-01-30");
+    assert_eq!(last.too_few_nights(), Some(10));
+    assert_eq!(made.read(20).too_few_nights(), None);
     let empty = tempfile::tempdir().expect("a folder for the test");
     let none = Trend::read(&History::at(empty.path()), Metric::StepNs, 9).expect("readable");
     assert!(none.nights.is_empty() && none.cells.is_empty());
@@ -264,6 +270,39 @@ fn the_promoted_program_tells_the_machine_from_the_program() {
     }
     let levels = &other.read(MOST_NIGHTS).cells[0].levels;
     assert_eq!((levels.len(), levels[1].promoted_change), (2, None));
+    // So is another file of the same commit.
+    let rebuilt = HistoryMaker::new(&[8]);
+    for day in 0..60 {
+        rebuilt.night(day, noisy_step(day, machine(day)), |_| {});
+        rebuilt.promoted(day, noisy_step(day + 1000, machine(day)), |header| {
+            header.pair = Some(Pair {
+                id: header.run.clone(),
+                side: PairSide::A,
+                axes: Vec::new(),
+                worker_program: if day < 40 { "one" } else { "two" }.into(),
+                worker_engine: "llama".to_owned(),
+            });
+        });
+    }
+    let levels = &rebuilt.read(MOST_NIGHTS).cells[0].levels;
+    assert_eq!((levels.len(), levels[1].promoted_change), (2, None));
+}
+
+/// Steps of 0.4%, each too small to be named alone.
+#[test]
+fn small_steps_add_up_to_a_change() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let values: Vec<f64> = (0..100)
+        .map(|night| {
+            let noise: f64 = rng.sample(StandardNormal);
+            0.004 * f64::from(night / 20) + 0.0002 * noise
+        })
+        .collect();
+    let shifts = level_shifts(&values);
+    assert!(!shifts.is_empty());
+    assert!(shifts.iter().all(|s| s.change >= 0.005), "{shifts:?}");
+    let one_step: Vec<f64> = values[..40].to_vec();
+    assert_eq!(level_shifts(&one_step), []);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod notes;
 use super::axes;
 use super::comparison::{differences, listed, of_cells, of_jobs, range};
 use super::table::{Document, Table};
+use crate::compare::output::ComparedOutputs;
 use crate::compare::{more_in_short, more_pairs_in_short, would_need_of, would_need_pairs};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::plan::Case;
@@ -68,6 +69,7 @@ fn table(report: &GateReport) -> Table {
 pub(super) fn verdicts(cell: &CellResult, units: [&str; 2]) -> [String; 2] {
     let reasons = match (cell.doubt, cell.more_processes) {
         (Some(Doubt::NotSeenAgain), _) => ["(not seen again)", "(once)"].map(str::to_owned),
+        (Some(Doubt::UndecidedAgain { more }), _) => undecided_again(cell, more, units),
         (Some(Doubt::NotMeasuredAgain), _) => {
             ["(not measured again)", "(no rerun)"].map(str::to_owned)
         }
@@ -92,6 +94,16 @@ pub(super) fn verdicts(cell: &CellResult, units: [&str; 2]) -> [String; 2] {
     reasons.map(|reason| format!("{} {reason}", cell.verdict.word()))
 }
 
+/// What a rerun lacks that showed nothing.
+fn undecided_again(cell: &CellResult, more: Option<usize>, units: [&str; 2]) -> [String; 2] {
+    let (needs, in_short) = match (more, cell.pairs) {
+        (None, _) => return ["(undecided again)", "(undecided)"].map(str::to_owned),
+        (more, Some(_)) => (would_need_pairs(more), more_pairs_in_short(more)),
+        (more, None) => (would_need_of(more, units), more_in_short(more)),
+    };
+    [format!("(undecided again, {needs})"), in_short]
+}
+
 fn verdict(report: &GateReport) -> String {
     let count = |verdict| report.cells.iter().filter(|c| c.verdict == verdict).count();
     let counts = [
@@ -109,7 +121,16 @@ fn verdict(report: &GateReport) -> String {
     if !report.missing.is_empty() {
         parts.push(format!("{} not measured", report.missing.len()));
     }
-    format!("{} ({})", report.verdict.word(), parts.join(", "))
+    let is_wrong = report.outputs.as_ref();
+    let of_outputs = match is_wrong.is_some_and(ComparedOutputs::any_differs) {
+        true => "; output differs",
+        false => "",
+    };
+    format!(
+        "{} ({}{of_outputs})",
+        report.verdict.word(),
+        parts.join(", ")
+    )
 }
 
 fn baseline(report: &GateReport) -> String {

@@ -210,7 +210,10 @@ fn next(report: &GateReport) -> Vec<String> {
         true => "",
         false => "measure both sides in turns (ggufbench ab), or ",
     };
-    let lacks = report.cells.iter().any(|c| c.more_processes.is_some());
+    let lacks = |c: &CellResult| {
+        c.more_processes.is_some() || matches!(c.doubt, Some(Doubt::UndecidedAgain { .. }))
+    };
+    let lacks = report.cells.iter().any(lacks);
     let advice = [
         (
             has(CellVerdict::Suspected),

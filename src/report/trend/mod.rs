@@ -31,6 +31,7 @@ pub fn document(trend: &Trend) -> Document {
         .above("metric", trend.metric.to_string())
         .above("cells", axes::constants(&cases))
         .below("", how(trend))
+        .all_below(too_few(trend).map(|text| Note::new("levels", text)))
         .all_below(
             level_notes(trend)
                 .into_iter()
@@ -106,6 +107,14 @@ fn how(trend: &Trend) -> String {
          level. Changes of level are looked for in cells with {MIN_NIGHTS} nights or \
          more. A change of level is advisory: it changes no verdict."
     )
+}
+
+/// Why no change of level was looked for, where none was.
+fn too_few(trend: &Trend) -> Option<String> {
+    let n = trend.too_few_nights()?;
+    Some(format!(
+        "too few nights ({n} of {MIN_NIGHTS}) to look for changes of level"
+    ))
 }
 
 /// Changes of level, those of one night in a line, newest first.

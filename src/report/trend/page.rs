@@ -5,7 +5,7 @@ use askama::Template;
 
 use super::super::page;
 use super::super::table::Table;
-use super::{change_notes, how, level_notes, nights, table};
+use super::{change_notes, how, level_notes, nights, table, too_few};
 use crate::plot::{self, Figure, Medium, Series};
 use crate::trend::Trend;
 
@@ -15,6 +15,8 @@ struct TrendPage {
     about: Vec<(&'static str, String)>,
     how: String,
     levels: Vec<String>,
+    /// Why `levels` is empty, where nothing was looked for.
+    too_few: Option<String>,
     changes: Vec<String>,
     left_out: Vec<String>,
     cells: Table,
@@ -37,6 +39,7 @@ pub(super) fn render(trend: &Trend) -> Result<String, askama::Error> {
         ],
         how: how(trend),
         levels: level_notes(trend),
+        too_few: too_few(trend),
         changes: change_notes(trend),
         left_out: trend.left_out.clone(),
         cells: table(trend),
