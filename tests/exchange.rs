@@ -217,6 +217,10 @@ fn imported_nights_are_judged_by_the_gate() {
         "{:?}",
         nights[0]
     );
+    let again = imported(&place, &[text(&file), "--each-day", "--out", "history"]);
+    assert_eq!(again, nights, "nights that are there are not made again");
+    let n_nights = std::fs::read_dir(place.path().join("history")).expect("nights");
+    assert_eq!(n_nights.count(), 12);
     for (permille, code, word) in [(1001, 0, "pass"), (1300, 3, "inconclusive")] {
         let tonight = place.path().join(format!("tonight-{permille}.jsonl"));
         std::fs::write(&tonight, night(20, permille)).expect("writable");
@@ -248,6 +252,20 @@ fn imported_nights_are_judged_by_the_gate() {
     }
     let md = std::fs::read_to_string(place.path().join("summary.md")).expect("the summary");
     assert_eq!(md.matches("<details>").count(), 2, "the second is appended");
+    let night = text(&nights[11]);
+    let gate = ["gate", night, "--baseline", text(&nights[0])];
+    for (more, needle) in [
+        (&["--rerun"][..], "--confirm"),
+        (&["--summary", "history"], "cannot be appended to"),
+    ] {
+        let out = place.run(&[&gate[..], more].concat());
+        assert_eq!(out.status.code(), Some(2));
+        assert!(
+            stdout(&out).is_empty() && stderr(&out).contains(needle),
+            "{}",
+            stderr(&out)
+        );
+    }
     assert!(md.contains("suspected"), "{md}");
 }
 

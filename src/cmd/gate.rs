@@ -1,6 +1,6 @@
 //! `gate`: the night's verdict, its rerun, and the history it belongs to.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -78,6 +78,14 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
     let tonight = judge.read(&args.run, judge.metric_of(&args.run)?)?;
     has_values(&tonight)?;
     ensure!(
+        !args.rerun || tonight.header.imported.is_none(),
+        "{}: was imported from another program, so it cannot be measured again here; measure with that program again, import that, and \
+         name it with --confirm",
+        args.run.display()
+    );
+    // A file that cannot be written must not be noticed after the rerun.
+    let summary = args.summary.as_deref().map(open_summary).transpose()?;
+    ensure!(
         !tonight.cells.is_empty(),
         "{}: has no measured cell{}",
         args.run.display(),
@@ -114,9 +122,11 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         args.output,
         &mut std::io::stdout().lock(),
     ))?;
-    if let Some(file) = &args.summary {
-        append_summary(file, args, &history, &report, &tonight)?;
-    }
+    // Before the night is kept, so that the baseline is read as it was judged.
+    let text = match &summary {
+        Some(_) => Some(summary_text(args, &history, &report, &tonight)?),
+        None => None,
+    };
     if args.keep {
         let is_slow = |v| matches!(v, CellVerdict::Regression | CellVerdict::Suspected);
         let is_slower = report.cells.iter().any(|c| is_slow(c.verdict));
@@ -124,34 +134,37 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         let is_wrong = outputs.is_some_and(ComparedOutputs::any_differs);
         history.add(&args.run, is_slower || is_wrong)?;
     }
+    if let (Some((file, mut open)), Some(text)) = (args.summary.as_deref().zip(summary), text) {
+        open.write_all(text.as_bytes())
+            .with_context(|| cannot_append(file))?;
+    }
     Ok(report.verdict.exit_code())
 }
 
-/// Appends the verdict for a CI page to a file. Of decode steps it has tokens per second, as people compare them.
-fn append_summary(
-    file: &Path,
+/// The file that gets the summary, whose end is appended to.
+fn open_summary(file: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let open = options.append(true).create(true).open(file);
+    open.with_context(|| cannot_append(file))
+}
+
+fn cannot_append(file: &Path) -> String {
+    format!("{}: cannot be appended to", file.display())
+}
+
+/// The verdict for a CI page. Of decode steps it has tokens per second, as people compare them.
+fn summary_text(
     args: &GateArgs,
     history: &History,
     report: &GateReport,
     tonight: &Side,
-) -> Result<()> {
+) -> Result<String> {
     let shown = match tonight.metric {
         Metric::StepNs => args.judge.read(&args.run, Metric::DecodeTokensPerS)?,
         _ => tonight.clone(),
     };
-    let before = match baseline(args, history, &shown, &[])? {
-        Baseline::Run { run, .. } => vec![*run],
-        Baseline::Nights(nights) => nights,
-    };
-    let text = pull_request::of_night(report, &before, &shown);
-    let failed = || format!("{}: cannot be appended to", file.display());
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .append(true)
-        .create(true)
-        .open(file)
-        .with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)
+    let before = baseline(args, history, &shown, &[])?;
+    Ok(pull_request::of_night(report, &before, &shown))
 }
 
 /// The night with the budget of its rerun, where one is named.

@@ -1,5 +1,7 @@
 //! `import`: other programs' figures as records.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, ensure};
 
 use super::execute::name_of;
@@ -8,8 +10,9 @@ use super::{DONE, say_path};
 use crate::cli::ImportRunsArgs;
 use crate::exchange::runs::{Grouping, ImportedRun, runs};
 use crate::exchange::{ForeignFile, Stated, read};
-use crate::record::jsonl::Writer;
-use crate::record::timestamp;
+use crate::record::imported::Imported;
+use crate::record::jsonl::{Writer, read_header};
+use crate::record::{RunHeader, timestamp};
 use crate::streams::note;
 use crate::text::plural;
 
@@ -32,14 +35,57 @@ pub fn import(args: &ImportRunsArgs) -> Result<u8> {
     let runs = runs(&files, grouping);
     ensure!(!runs.is_empty(), "there is no test in the files");
     check_writable(&args.out)?;
+    let known = imported_before(&args.out);
     for run in runs {
-        say_path(&write(run, args)?)?;
+        let same = known.iter().find(|(_, there)| is_same(there, &run.header));
+        let Some((folder, there)) = same else {
+            say_path(&write(run, args)?)?;
+            continue;
+        };
+        let has_grown = there.plan.cases != run.header.plan.cases
+            || there.plan.protocol != run.header.plan.protocol;
+        note(format_args!(
+            "{}: is here already and was not imported again{}",
+            there.run,
+            match has_grown {
+                true =>
+                    ", although the file has other tests of it now; delete its folder to import these",
+                false => "",
+            }
+        ));
+        say_path(folder)?;
     }
     Ok(DONE)
 }
 
+/// The imported runs of a folder.
+fn imported_before(out: &Path) -> Vec<(PathBuf, RunHeader)> {
+    let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
+    let headers = entries.filter_map(|entry| {
+        let folder = entry.path();
+        let header = read_header(&folder).ok()?;
+        header.imported.is_some().then_some((folder, header))
+    });
+    headers.collect()
+}
+
+/// Whether two imported runs are the same: a file that grew has its earlier nights still. A program that names no machine gives no time
+/// either, so that its file must have the same name and models.
+fn is_same(a: &RunHeader, b: &RunHeader) -> bool {
+    let (Some(of_a), Some(of_b)) = (&a.imported, &b.imported) else {
+        return false;
+    };
+    let build = |of: &Imported| (of.tool.clone(), of.build_commit.clone(), of.build_number);
+    let names_machine = !a.machine.fingerprint.is_empty();
+    a.started_at == b.started_at
+        && a.machine.fingerprint == b.machine.fingerprint
+        && build(of_a) == build(of_b)
+        && (&of_a.settings, &of_a.backends) == (&of_b.settings, &of_b.backends)
+        && (names_machine || (&of_a.files, &of_a.models) == (&of_b.files, &of_b.models))
+}
+
 /// Writes a run, and returns its folder.
-fn write(run: ImportedRun, args: &ImportRunsArgs) -> Result<std::path::PathBuf> {
+fn write(run: ImportedRun, args: &ImportRunsArgs) -> Result<PathBuf> {
     let ImportedRun { mut header, lines } = run;
     if header.started_at.is_empty() {
         header.started_at = timestamp();

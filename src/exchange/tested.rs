@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::measure::Phase;
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::{Line, Repetition, RunHeader};
@@ -15,6 +16,8 @@ pub(crate) struct TestedPart {
     pub part: TestPart,
     /// Tokens per second of all sequences: of each repetition, by process.
     pub rates: BTreeMap<u32, Vec<f64>>,
+    /// Tokens that a repetition evaluated in this part: fewer than the case has where sequences shared a prompt.
+    n_tokens: u64,
     /// When the first repetition began, nanoseconds since the run did.
     pub started_ns: u64,
 }
@@ -22,7 +25,7 @@ pub(crate) struct TestedPart {
 impl TestedPart {
     /// The time of a repetition that had this rate.
     pub fn ns(&self, rate: f64) -> f64 {
-        self.part.n_tokens(&self.case) as f64 / rate * 1e9
+        self.n_tokens as f64 / rate * 1e9
     }
 
     /// The rates of all processes.
@@ -53,6 +56,7 @@ pub(crate) fn tested(
                 found.push(TestedPart {
                     case: r.case.clone(),
                     part,
+                    n_tokens: n_tokens(&r, part),
                     rates: BTreeMap::new(),
                     started_ns: r.started_ns,
                 });
@@ -67,6 +71,20 @@ pub(crate) fn tested(
     };
     found.sort_by_key(planned);
     Ok((header, found))
+}
+
+/// The tokens that a part's rate counts. Another program's totals say how many were evaluated.
+fn n_tokens(r: &Repetition, part: TestPart) -> u64 {
+    let is_of = |phase: Phase| match part {
+        TestPart::Prompt => phase == Phase::Prefill,
+        TestPart::Generation => phase == Phase::Decode,
+        TestPart::Both => true,
+    };
+    let told = r.totals.iter().filter(|total| is_of(total.phase));
+    match told.map(|total| total.n_tokens).sum() {
+        n if n > 0 && r.calls.is_empty() => n,
+        _ => part.n_tokens(&r.case),
+    }
 }
 
 /// The tests that a repetition is, with its rates.

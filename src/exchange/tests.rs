@@ -196,6 +196,25 @@ fn a_batch_has_the_times_of_both_phases() {
 }
 
 #[test]
+fn a_shared_prompt_takes_the_time_that_was_measured() {
+    let row = r#"{"n_kv_max":1024,"n_batch":64,"n_ubatch":64,"flash_attn":0,"is_pp_shared":1,"n_gpu_layers":0,"n_threads":2,"pp":16,
+        "tg":8,"pl":4,"t_pp":2.0,"t_tg":4.0}"#;
+    let read = text(&row.replace('\n', " ")).expect("readable");
+    let run = runs(&[read], Grouping::default()).remove(0);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut writer = Writer::create(folder.path(), run.header).expect("writable");
+    for line in &run.lines {
+        writer.append(line).expect("writable");
+    }
+    drop(writer);
+    let (_, tests) = tested(folder.path(), &|_| true).expect("readable");
+    let times = tests
+        .iter()
+        .flat_map(|test| test.all_rates().map(|rate| test.ns(rate).round()));
+    assert_eq!(times.collect::<Vec<_>>(), [2e9, 4e9]);
+}
+
+#[test]
 fn columns_are_axes_where_there_is_one_and_settings_elsewhere() {
     let read = text(&line(
         r#","flash_attn":true,"type_k":"q8_0","n_ubatch":64,"split_mode":"row","main_gpu":1,"tensor_split":"3.00/1.00",

@@ -99,7 +99,7 @@ impl Baseline {
     }
 
     /// The nights it is held against, newest first.
-    pub(super) fn sides(&self) -> &[Side] {
+    pub(crate) fn sides(&self) -> &[Side] {
         match self {
             Self::Run { run, .. } => std::slice::from_ref(run),
             Self::Nights(sides) => sides,
@@ -107,7 +107,7 @@ impl Baseline {
     }
 
     /// The night whose conditions are compared with tonight's: the one that stands alone, else the newest.
-    pub(super) fn foremost(&self) -> Option<&Side> {
+    pub(crate) fn foremost(&self) -> Option<&Side> {
         match self.sides() {
             few if few.len() < MIN_NIGHTS => few.last(),
             many => many.first(),
@@ -190,7 +190,7 @@ impl Baseline {
     }
 
     /// The nights with a cell that count for it.
-    fn held_against(&self, key: &CellKey, run: &Side) -> Vec<(&Side, &Samples)> {
+    pub(crate) fn held_against(&self, key: &CellKey, run: &Side) -> Vec<(&Side, &Samples)> {
         let mut held = with_cell(self.sides(), key, run);
         // Chance changes no score, so more nights show no more than the promoted one.
         if held.len() < MIN_NIGHTS || run.metric.is_of_quality() {

@@ -10,10 +10,10 @@ use super::outputs::{self, SideNames};
 use super::table::markdown::{escaped, labelled};
 use super::table::{Document, Table};
 use crate::compare::output::ComparedOutputs;
-use crate::compare::samples::CellKey;
+use crate::compare::samples::{CellKey, Samples};
 use crate::compare::side::Side;
 use crate::compare::{ComparedCell, Comparison};
-use crate::gate::{CellResult, GateReport};
+use crate::gate::{Baseline, CellResult, GateReport, MIN_NIGHTS};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::record::RunHeader;
@@ -90,7 +90,7 @@ fn of_outputs(found: &ComparedOutputs, names: SideNames) -> String {
 }
 
 /// A night's verdict; `before` and `after` are its sides in the metric that is shown.
-pub fn of_night(report: &GateReport, before: &[Side], after: &Side) -> String {
+pub fn of_night(report: &GateReport, before: &Baseline, after: &Side) -> String {
     let verdict = report.verdict.word();
     let mut text = format!("# {}: {}\n\n", escaped(&report.run), escaped(verdict));
     let rows: Vec<SummaryRow> = report
@@ -100,21 +100,21 @@ pub fn of_night(report: &GateReport, before: &[Side], after: &Side) -> String {
         .collect();
     text += &table(&rows, after.metric).markdown();
     text += "\n";
-    if let Some(newest) = before.first() {
-        let label = match before.len() {
-            1 => newest.label.clone(),
-            n => format!("median of {n} nights, the newest {}", newest.label),
+    if let Some(foremost) = before.foremost() {
+        let label = match before.sides().len() {
+            n if n < MIN_NIGHTS => foremost.label.clone(),
+            n => format!("median of up to {n} nights, the newest {}", foremost.label),
         };
         text += &labelled(
             "before",
-            &format!("{label}: {}", measured_by(&newest.header)),
+            &format!("{label}: {}", measured_by(&foremost.header)),
         );
     }
     text += &labelled(
         "after",
         &format!("{}: {}", report.run, measured_by(&after.header)),
     );
-    text += &labelled("change", &changes(after.metric));
+    text += &labelled("change", &changes_of_night(report.metric, after.metric));
     for difference in &report.differences {
         text += &labelled("differ", &difference.to_string());
     }
@@ -138,6 +138,16 @@ fn changes(metric: Metric) -> String {
             "{}; {}",
             metric.words().heading,
             metric.words().how_much("after")
+        ),
+    }
+}
+
+/// What the change of a night is of, where another metric is judged than the columns before and after have.
+fn changes_of_night(judged: Metric, shown: Metric) -> String {
+    match judged == shown {
+        true => changes(shown),
+        false => format!(
+            "of the median {judged}, as a rate, while the columns have {shown}; more is faster. Interval and verdict are of {judged} too"
         ),
     }
 }
@@ -204,17 +214,22 @@ fn row(c: &Comparison, cell: &ComparedCell) -> SummaryRow {
     }
 }
 
-fn night_row(cell: &CellResult, before: &[Side], after: &Side) -> SummaryRow {
+fn night_row(cell: &CellResult, before: &Baseline, after: &Side) -> SummaryRow {
     let metric = after.metric;
-    let median = |side: &Side| side.cell(&cell.key)?.median();
-    let nights: Vec<f64> = before.iter().filter_map(median).collect();
+    // The nights that the gate held the cell against.
+    let held = before.held_against(&cell.key, after);
+    let nights = held.iter().filter_map(|(_, samples)| samples.median());
+    let nights: Vec<f64> = nights.collect();
     let of_pairs = cell.pairs.map(|pairs| pairs.estimate.exp_m1());
     let slowdown = cell.slowdown.map(|s| s.estimate).or(of_pairs);
     SummaryRow {
         test: test_name(metric, &cell.key.case, job_of(&cell.key).as_deref()),
         case: cell.key.case.clone(),
         before: summary::median(&nights).map(|v| metric.show(v)),
-        after: median(after).map(|v| metric.show(v)),
+        after: after
+            .cell(&cell.key)
+            .and_then(Samples::median)
+            .map(|v| metric.show(v)),
         change: slowdown.map(|s| change(metric, s)),
         interval: cell.slowdown.map(|s| changes_of(metric, s)),
         verdict: night::verdicts(cell, metric.sample_unit())[0].clone(),
@@ -268,7 +283,10 @@ fn table(rows: &[SummaryRow], metric: Metric) -> Table {
         .numbers(format!("{value} after"), |row| row.after.clone())
         .numbers("change", |row| row.change.map(signed_percent))
         .numbers("95% interval", |row| row.interval.as_ref().map(range))
-        .why("an interval needs at least two processes on each side")
+        .why(
+            "an interval needs at least two processes on each side (of a server two rounds, of a scored text several chunks), and of pairs \
+             that are measured until decided at least seven",
+        )
         .words("verdict", |row| row.verdict.clone())
         .table()
 }
