@@ -124,6 +124,10 @@ else
     name=files-$files
 fi
 [ -z "$number" ] || case $name in changed-*) ;; *) name=b$number-$name ;; esac
+# The binding does not notice that such a variable has changed, and CMake keeps what it was told once: other variables, another build.
+# RUSTFLAGS is not among them, because cargo notices its changes.
+variables=$(env | grep -E '^(CMAKE_|GGML_|CC=|CXX=|CFLAGS|CXXFLAGS|LDFLAGS=)' | grep -v '^CMAKE_BUILD_PARALLEL_LEVEL=' | LC_ALL=C sort || true)
+[ -z "$variables" ] || name=$name-with-$(printf '%s' "$variables" | digest_of_standard_input)
 
 PATH=$("$source/scripts/setup.sh" --path)
 export PATH
@@ -141,13 +145,24 @@ current=$cache/current
 binding=$place/llama-cpp-sys-2
 log=$place/build.log
 mkdir -p "$place"
+printf '%s\n' "$variables" >"$place/variables"
 
-# `current` is that of one build at a time.
-holder=$(cat "$cache/lock/pid" 2>/dev/null || true)
-if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then die "$cache: another build is running (process $holder); wait for it"; fi
-rm -rf "$cache/lock"
-mkdir "$cache/lock" 2>/dev/null || die "$cache: another build has just started; wait for it"
-printf '%s\n' $$ >"$cache/lock/pid"
+# `current` is that of one build at a time. Of two that make the folder of the lock, one succeeds.
+take_lock() { mkdir "$cache/lock" 2>/dev/null && printf '%s\n' $$ 2>/dev/null >"$cache/lock/pid"; }
+holder_of() { cat "$1/pid" 2>/dev/null || true; }
+if ! take_lock; then
+    holder=$(holder_of "$cache/lock")
+    # A build that has just made the folder is about to write its number.
+    if [ -z "$holder" ]; then sleep 2 && holder=$(holder_of "$cache/lock"); fi
+    if [ -n "$holder" ] && kill -0 "$holder" 2>/dev/null; then die "$cache: another build is running (process $holder); wait for it"; fi
+    # Of two that find a lock left behind, one moves it away. The other may then hold a new one, which is put back.
+    rm -rf "$cache/lock.$$"
+    if mv "$cache/lock" "$cache/lock.$$" 2>/dev/null; then
+        if [ "$(holder_of "$cache/lock.$$")" != "$holder" ] && [ ! -e "$cache/lock" ]; then mv "$cache/lock.$$" "$cache/lock"; fi
+        rm -rf "$cache/lock.$$"
+    fi
+    take_lock || die "$cache: another build has just started; wait for it"
+fi
 fresh='' pulse=''
 # A shell that is killed leaves its command behind; that command writes nowhere.
 clean_up() {

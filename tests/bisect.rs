@@ -227,7 +227,7 @@ fn a_search_whose_budget_is_over_is_not_decided_and_goes_on() {
     assert_eq!(out.status.code(), Some(3), "{}", stderr(&out));
     let found: Value = serde_json::from_str(&stdout(&out)).expect("JSON");
     assert_eq!(found["outcome"], "not_decided");
-    assert!(answers(&found).contains("the same command goes on"));
+    assert!(answers(&found).contains("the same command keeps the decided revisions"));
     assert_eq!(suspects(&searched.found(1)), ["commit 2"]);
 }
 

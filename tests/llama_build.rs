@@ -96,6 +96,12 @@ impl Workshop {
     /// The stand-in first, and builds below this place.
     fn set_up(&self, command: &mut Command) {
         let path = std::env::var("PATH").expect("a PATH");
+        // The folder of a build is named by these.
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let prefixes = ["CMAKE_", "GGML_", "CC", "CXX", "CFLAGS", "LDFLAGS"];
+        for name in names.filter(|name| prefixes.iter().any(|p| name.starts_with(p))) {
+            command.env_remove(name);
+        }
         command
             .current_dir(self.place.path())
             .env("PATH", format!("{}:{path}", self.tools().display()))
@@ -103,10 +109,17 @@ impl Workshop {
     }
 
     fn script(&self, args: &[&str]) -> Output {
+        self.script_with(args, &[])
+    }
+
+    /// With further variables in the environment.
+    fn script_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/llama-build.sh");
         let mut command = Command::new(script);
         self.set_up(&mut command);
-        command.args(args).output().expect("bash is installed")
+        let variables = variables.iter().copied();
+        let command = command.args(args).envs(variables);
+        command.output().expect("bash is installed")
     }
 
     fn ab(&self, args: &[&str]) -> Output {
@@ -248,6 +261,51 @@ fn a_revision_is_copied_once_and_changes_are_copied_each_time() {
         "{named:?}"
     );
     assert_ne!(named[2], named[3], "the digest of the files differs");
+}
+
+#[test]
+fn a_revision_is_built_again_with_other_variables() {
+    let shop = Workshop::new();
+    let built = |variables: &[(&str, &str)]| {
+        let output = shop.script_with(&["llama.cpp@b100"], variables);
+        assert!(output.status.success(), "{}", stderr(&output));
+        PathBuf::from(stdout(&output).trim())
+    };
+    let (usual, slow) = (
+        built(&[]),
+        built(&[("GGML_OPENMP", "OFF"), ("CMAKE_CXX_FLAGS", "-O1")]),
+    );
+    assert_ne!(usual, slow);
+    let listed = std::fs::read_to_string(slow.with_file_name("variables"));
+    assert_eq!(
+        listed.expect("listed"),
+        "CMAKE_CXX_FLAGS=-O1\nGGML_OPENMP=OFF\n"
+    );
+    assert_ne!(built(&[("CMAKE_CXX_FLAGS", "-O2")]), slow);
+    assert_eq!(built(&[("CMAKE_BUILD_PARALLEL_LEVEL", "3")]), usual);
+}
+
+#[test]
+fn a_lock_that_was_left_behind_is_broken_and_that_of_a_running_build_is_not() {
+    let shop = Workshop::new();
+    let lock = shop.place.path().join("target/llama/lock");
+    let locked_by = |pid: u32| {
+        std::fs::create_dir_all(&lock).expect("writable");
+        std::fs::write(lock.join("pid"), format!("{pid}\n")).expect("writable");
+        shop.script(&["llama.cpp@b100"])
+    };
+    let output = locked_by(std::process::id());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("another build is running"),
+        "{}",
+        stderr(&output)
+    );
+    let mut ended = Command::new("true").spawn().expect("starts");
+    ended.wait().expect("ends");
+    let output = locked_by(ended.id());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!lock.exists(), "taken and given back");
 }
 
 #[test]

@@ -275,6 +275,7 @@ impl<'a> Bisection<'a> {
         // Another order of turns in each step.
         let seed = self.asked.seed.wrapping_add(self.steps.len() as u64);
         let mut turns = Turns::new(seed, self.asked.timeout, self.interrupt);
+        turns.deadline = self.asked.deadline;
         let mut series = PairSeries::default();
         while !is_over(&series, &rule) {
             if self.is_stopped() {

@@ -109,8 +109,8 @@ pub struct RequestFlags {
     /// and a second for each token that the requests at once ask for]
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub timeout: Option<String>,
-    /// Most matched pairs of --difficulty, and most prompts at each temperature. Pairs are added until equal within 1% or
-    /// different is shown, for at most 30 minutes without --budget [default: 120; no pairs are added where --rounds or
+    /// Most matched pairs of --difficulty, and most pairs of answers of each temperature with the lowest: prompts are asked
+    /// again when all were asked. Pairs are added until equal within 1% or different is shown, for at most 30 minutes without --budget [default: 120; no pairs are added where --rounds or
     /// --replicates is named]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub max_pairs: Option<u32>,

@@ -53,6 +53,8 @@ pub(crate) struct Turns<'a> {
     pub started: Instant,
     pub timeout: Duration,
     pub interrupt: &'a Interrupt,
+    /// When no further visit begins, and one under way is ended as if it were interrupted.
+    pub deadline: Option<Instant>,
     coins: ChaCha8Rng,
 }
 
@@ -62,7 +64,28 @@ impl<'a> Turns<'a> {
             started: Instant::now(),
             timeout,
             interrupt,
+            deadline: None,
             coins: ChaCha8Rng::seed_from_u64(seed),
+        }
+    }
+
+    /// A visit that the deadline ends is interrupted: its program did not fail.
+    fn visit(
+        &self,
+        program: &ForeignProgram,
+        task: &ForeignTask,
+    ) -> Result<Vec<Observation>, VisitError> {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.map(left).filter(|left| *left < self.timeout);
+        let Some(left) = left else {
+            return program.visit(task, self.timeout, self.interrupt);
+        };
+        if left.is_zero() {
+            return Err(VisitError::Interrupted);
+        }
+        match program.visit(task, left, self.interrupt) {
+            Err(VisitError::TimedOut(_)) => Err(VisitError::Interrupted),
+            result => result,
         }
     }
 
@@ -74,7 +97,7 @@ impl<'a> Turns<'a> {
             let started_ns = nanoseconds(self.started.elapsed());
             let begun = Instant::now();
             let Contender { program, task } = sides[at];
-            let result = program.visit(task, self.timeout, self.interrupt);
+            let result = self.visit(program, task);
             let is_failure = result.is_err();
             visits[at] = Some(Visited {
                 started_ns,

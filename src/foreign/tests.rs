@@ -90,6 +90,24 @@ fn a_program_that_hangs_is_ended_with_what_it_started() {
 }
 
 #[test]
+fn a_visit_that_the_deadline_cuts_is_no_failure_of_its_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hang = contender(&script(folder.path(), "hang", "sleep 600"));
+    let interrupt = Interrupt::default();
+    let mut turns = Turns::new(1, Duration::from_secs(600), &interrupt);
+    turns.deadline = Some(turns.started + Duration::from_millis(50));
+    let mut series = PairSeries::default();
+    for _ in 0..2 {
+        let pair = turns.pair([&hang, &hang]);
+        let results = pair.visits.iter().flatten().map(|v| v.result.clone());
+        let results: Vec<_> = results.collect();
+        assert_eq!(results, [Err(VisitError::Interrupted)]);
+        series.note(&pair, Metric::TpotNs, [&hang, &hang]);
+    }
+    assert_eq!((series.n_failures(0), series.n_failures(1)), (0, 0));
+}
+
+#[test]
 fn a_program_that_says_nothing_of_itself_needs_its_kind() {
     let folder = tempfile::tempdir().expect("a folder");
     let bench = script(folder.path(), "bench", "echo '  -npl 1,2'");

@@ -67,6 +67,14 @@ pub fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel kill a command's process when the thread that starts it ends ([`die_with_parent`]).
+#[cfg(unix)]
+pub fn end_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the function only makes a system call, which a forked child may do.
+    unsafe { command.pre_exec(die_with_parent) };
+}
+
 /// Ends every process of the group that the child `leader` leads, or led. Does nothing outside Unix.
 pub fn kill_group(leader: u32) {
     #[cfg(unix)]

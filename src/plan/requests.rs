@@ -74,7 +74,7 @@ pub struct RequestsChoice {
     pub timeout: Option<String>,
     /// The experiment: does a harder question cost more?
     pub difficulty: Option<bool>,
-    /// Most matched pairs of easy and hard questions, and most prompts at several temperatures, until the comparison is decided.
+    /// Most matched pairs of easy and hard questions, and most questions at several temperatures, until the comparison is decided.
     pub max_pairs: Option<u32>,
 }
 

@@ -133,7 +133,9 @@ pub(crate) fn answers(r: &BisectReport) -> Vec<String> {
     }));
     if r.outcome == BisectOutcome::NotDecided {
         said.push(
-            "the same command goes on where this one ended; more pairs decide more (--max-pairs, --budget)".to_owned(),
+            "the same command keeps the decided revisions, and measures the undecided ones again (--budget is its time); with another \
+             --max-pairs all revisions are measured again, and builds are kept"
+                .to_owned(),
         );
     }
     said.push(effort(r));

@@ -173,7 +173,8 @@ impl Planner<'_> {
             Some(most) => QUESTIONS_A_ROUND.min(most),
             None => N_REQUESTS,
         });
-        // A server's decode calls cannot be slowed from here.
+        // A server's decode calls cannot be slowed from here. All targets get the same requests, so that beside a server no target
+        // has a control, and the result of this process counts as undetermined.
         let is_own = |target: &String| target.trim() == IN_PROCESS;
         let planted = spec.targets.iter().all(is_own).then_some(PLANTED);
         let n_temperatures = u32::try_from(temperatures.len()).unwrap_or(u32::MAX);

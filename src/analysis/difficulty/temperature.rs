@@ -1,5 +1,7 @@
 //! Temperatures against the lowest, prompt by prompt: the same design, the sampler by itself.
 
+use std::collections::HashSet;
+
 use super::RequestFigures;
 use super::arms::{Effect, Ratio, middle};
 use super::sentences::{by, longer, margin, percent, verdict_says};
@@ -8,6 +10,7 @@ use crate::analysis::{Finding, Sure};
 use crate::request::figures::{have_equal_lengths, paired_log_ratio};
 use crate::stats::equivalence::{self, EqualityRule, EqualityVerdict};
 use crate::stats::summary::median;
+use crate::text::plural;
 
 /// A prompt's requests at one temperature in one round.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +51,9 @@ struct TemperatureEffect {
     share: Option<f64>,
     /// Nanoseconds more a token, and of them the sampler's.
     more_ns: Option<(f64, f64)>,
-    /// Prompts left out because their answers do not have equal numbers of tokens.
+    /// `12 pairs of answers to 4 prompts`: a prompt is asked again when all others were asked.
+    pairs: String,
+    /// Pairs left out because their answers do not have equal numbers of tokens.
     n_unequal: usize,
 }
 
@@ -104,13 +109,13 @@ pub fn temperature(points: &[AtTemperature], control: Option<&PlantedControl>) -
 
 /// Whether the control shows, and the sentence about it.
 fn of_control(greedy: &AtTemperature, control: &PlantedControl) -> (bool, Option<String>) {
-    let both = matched(&greedy.prompts, &control.prompts);
+    let both = measured(&matched(&greedy.prompts, &control.prompts));
     let logs = log_ratios(&both, |r| r.tpot_ns);
     let is_seen = equivalence::is_above(&logs, &EqualityRule::default());
     let says = Effect::of(&logs, 1).map(|effect| {
         format!(
             "Positive control, {}: with decode calls slowed by {} on purpose a token took {}: {}.",
-            counted(effect.n_pairs, "prompt"),
+            pairs_of(effect.n_pairs, &both),
             percent(control.share),
             longer(effect.ratio),
             if is_seen { "seen" } else { "not seen" }
@@ -121,7 +126,7 @@ fn of_control(greedy: &AtTemperature, control: &PlantedControl) -> (bool, Option
 
 fn claim(base: f32, known: &[&TemperatureEffect], asked: usize) -> (String, Sure) {
     if known.is_empty() {
-        let claim = "Undetermined: fewer than two prompts were measured at two temperatures.";
+        let claim = "Undetermined: fewer than two questions were measured at two temperatures.";
         return (claim.to_owned(), Sure::Undetermined);
     }
     if known.iter().any(|a| a.rate.verdict.is_different()) {
@@ -137,7 +142,7 @@ fn claim(base: f32, known: &[&TemperatureEffect], asked: usize) -> (String, Sure
             "; farthest from it, {} at {} over {}",
             faster(widest.rate.ratio),
             widest.temperature,
-            counted(widest.rate.n_pairs, "prompt")
+            widest.pairs
         )
     });
     let is_within = |a: &&TemperatureEffect| a.rate.verdict.is_within();
@@ -171,7 +176,7 @@ fn farthest<'a>(known: &[&'a TemperatureEffect]) -> Option<&'a TemperatureEffect
         .max_by(|a, b| off(a).total_cmp(&off(b)))
 }
 
-/// `9.09% lower (97%: -9.3% to -8.9%) at 0.7 over 18 prompts, different by more than 1% (the sampler)`.
+/// `9.09% lower (97%: -9.3% to -8.9%) at 0.7 over 18 pairs of answers to 18 prompts, different by more than 1% (the sampler)`.
 fn in_claim(a: &TemperatureEffect) -> String {
     let verdict = match a.rate.verdict {
         EqualityVerdict::Undecided => "undetermined".to_owned(),
@@ -181,7 +186,7 @@ fn in_claim(a: &TemperatureEffect) -> String {
         "{} at {} over {}, {verdict}{}",
         faster(a.rate.ratio),
         a.temperature,
-        counted(a.rate.n_pairs, "prompt"),
+        a.pairs,
         if a.rate.verdict.is_different() {
             mechanism(a)
         } else {
@@ -211,19 +216,18 @@ fn mechanism(a: &TemperatureEffect) -> String {
 fn says(temperature: f32, a: Option<&TemperatureEffect>, greedy: &AtTemperature) -> Vec<String> {
     let Some(a) = a else {
         return vec![format!(
-            "At temperature {temperature}: fewer than two prompts were measured at {} as well.",
+            "At temperature {temperature}: fewer than two questions were measured at {} as well.",
             greedy.temperature
         )];
     };
-    let verdict = |effect: &Effect| verdict_says(effect).replace("pairs", "prompts");
     let share = a
         .share
         .map(|share| format!(" The sampler is {} of the time per token.", percent(share)));
     let mut said = vec![format!(
         "At temperature {temperature} ({}): tokens per second {}: {}.{}",
-        counted(a.rate.n_pairs, "prompt"),
+        a.pairs,
         faster(a.rate.ratio),
-        verdict(&a.rate),
+        verdict_says(&a.rate),
         share.unwrap_or_default()
     )];
     for (what, effect) in [
@@ -234,13 +238,13 @@ fn says(temperature: f32, a: Option<&TemperatureEffect>, greedy: &AtTemperature)
             format!(
                 "At temperature {temperature}, {what}: {}: {}.",
                 longer(effect.ratio),
-                verdict(&effect)
+                verdict_says(&effect)
             )
         }));
     }
     if a.n_unequal > 0 {
         said.push(format!(
-            "At temperature {temperature}, prompts left out because their answers differ in tokens: {}.",
+            "At temperature {temperature}, pairs of answers left out because they differ in tokens: {}.",
             a.n_unequal
         ));
     }
@@ -271,6 +275,23 @@ fn matched<'a>(below: &'a [PromptFigures], above: &'a [PromptFigures]) -> Vec<Bo
         .collect()
 }
 
+/// Those that have a time per token at both temperatures.
+fn measured<'a>(both: &[Both<'a>]) -> Vec<Both<'a>> {
+    let is_measured = |pair: &&Both<'a>| !log_ratios(&[**pair], |r| r.tpot_ns).is_empty();
+    both.iter().filter(is_measured).copied().collect()
+}
+
+/// The number of pairs, and of the different prompts that they are of.
+fn pairs_of(n_pairs: usize, both: &[Both<'_>]) -> String {
+    let prompts: HashSet<&str> = both.iter().map(|(a, _)| a.prompt.as_str()).collect();
+    let n_pairs = u32::try_from(n_pairs).unwrap_or(u32::MAX);
+    format!(
+        "{} to {}",
+        plural(n_pairs, "pair of answers", "pairs of answers"),
+        counted(prompts.len(), "prompt")
+    )
+}
+
 fn log_ratios(both: &[Both<'_>], figure: impl Fn(&RequestFigures) -> Option<f64>) -> Vec<f64> {
     let is_whole = RequestFigures::is_whole;
     both.iter()
@@ -292,9 +313,11 @@ fn against(
     let effect = |figure: fn(&RequestFigures) -> Option<f64>| {
         Effect::of(&log_ratios(&both, figure), n_sides)
     };
+    let rate = Effect::of(&rates, n_sides)?;
     Some(TemperatureEffect {
         temperature: point.temperature,
-        rate: Effect::of(&rates, n_sides)?,
+        rate,
+        pairs: pairs_of(rate.n_pairs, &measured(&both)),
         decode: effect(RequestFigures::decode_ns_per_token),
         sampler: effect(RequestFigures::sample_ns_per_token),
         share: sampler_share(point),

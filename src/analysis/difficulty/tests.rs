@@ -497,11 +497,11 @@ fn temperatures_are_held_against_the_lowest() {
     .expect("four");
     for part in [
         "Yes: against temperature 0 the tokens per second are 9.09% lower (97%:",
-        " at 0.7 over 12 prompts, different by more than 1% (the sampler; without it a token takes 0.",
+        " at 0.7 over 12 pairs of answers to 4 prompts, different by more than 1% (the sampler; without it a token takes 0.",
         "; 20.0% lower (97%:",
-        " at 1 over 12 prompts, different by more than 1% (not the sampler; without it a token takes 25.",
+        " at 1 over 12 pairs of answers to 4 prompts, different by more than 1% (not the sampler; without it a token takes 25.",
         "; 0.00% higher (97%:",
-        " at 1.5 over 12 prompts, equal within 1%.",
+        " at 1.5 over 12 pairs of answers to 4 prompts, equal within 1%.",
     ] {
         assert!(slow.claim.contains(part), "{part}: {}", slow.claim);
     }
@@ -530,7 +530,7 @@ fn nothing_is_said_of_temperature_where_the_planted_slow_down_does_not_show() {
     assert_eq!(seen.sure, Sure::Shown);
     assert!(
         seen.evidence[0].starts_with(
-            "Positive control, 12 prompts: with decode calls slowed by 3.00% on purpose a token took 3.00% longer"
+            "Positive control, 12 pairs of answers to 4 prompts: with decode calls slowed by 3.00% on purpose a token took 3.00% longer"
         ) && seen.evidence[0].ends_with(": seen."),
         "{seen:?}"
     );
@@ -551,7 +551,7 @@ fn prompts_with_answers_of_unequal_length_are_left_out_and_counted() {
     let found = temperature(&[at(0.0, 1.0, 10_000), warm], None).expect("two");
     let all = found.evidence.join("\n");
     assert!(
-        all.contains("(11 prompts)") && all.contains("differ in tokens: 1."),
+        all.contains("(11 pairs of answers to 4 prompts)") && all.contains("differ in tokens: 1."),
         "{all}"
     );
 }

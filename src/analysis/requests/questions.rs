@@ -31,6 +31,11 @@ pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
     });
     let mut found = difficulty::temperature(&points, control.as_ref())?;
     found.see.push("temperature_impact");
+    let has_a_design = jobs.iter().any(|j| j.job.compared.is_some());
+    let lacks_control = control.is_none() && has_a_design && jobs.iter().any(|j| j.is_in_process());
+    if lacks_control && found.sure != Sure::Undetermined {
+        (found.claim, found.sure) = (NO_CONTROL.to_owned(), Sure::Undetermined);
+    }
     if let Some(doubt) = doubt(&jobs) {
         found.evidence.push(doubt);
         if found.sure == Sure::Shown {
@@ -61,6 +66,10 @@ fn doubt(jobs: &[&JobView]) -> Option<String> {
         "The machine was disturbed at some temperature, so no result counts as shown.".to_owned()
     })
 }
+
+/// Why nothing is shown in this process beside a server, whose decode calls cannot be slowed.
+const NO_CONTROL: &str = "Undetermined: no decode calls that were slowed on purpose (the positive control) were measured, because a \
+                          server was a target too; name --target in-process alone.";
 
 /// Rounds in which chance would have to repeat itself.
 const FEWEST_ROUNDS: usize = 3;

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::analysis::capacity::Slo;
+use crate::request::compared::Compared;
+use crate::request::{Experiment, Job};
 use crate::view::fixture;
 use crate::view::fixture::requests::{OLLAMA, OWN, both, both_lines, jobs, own, request_header};
 
@@ -166,4 +168,35 @@ fn one_round_shows_nothing_of_temperature() {
     assert_eq!(found.sure, Sure::Undetermined);
     let said = found.evidence.join(" ");
     assert!(said.contains("fewer than 3 rounds"), "{said}");
+}
+
+#[test]
+fn nothing_is_shown_in_this_process_without_the_control() {
+    let mut all = jobs();
+    all.retain(|job| job.experiment != Experiment::Temperature);
+    let prompts = vec![
+        fixture::requests::prompt("a", 16),
+        fixture::requests::prompt("b", 16),
+    ];
+    all.push(Job {
+        n_requests: 12,
+        compared: Some(Compared {
+            n_sides: 2,
+            temperatures: vec![0.0, 1.0],
+            planted: None,
+            most: None,
+        }),
+        ..fixture::requests::job("temperature", Experiment::Temperature, 1, prompts)
+    });
+    let lines = both_lines(&all, 3, |_, _, _| {});
+    let view = fixture::view(request_header(&[OWN, OLLAMA], 3, all), lines);
+    let found = questions::temperature(requests(&view), OWN).expect("two temperatures");
+    assert!(
+        found
+            .claim
+            .contains("no decode calls that were slowed on purpose"),
+        "{}",
+        found.claim
+    );
+    assert_eq!(found.sure, Sure::Undetermined);
 }
