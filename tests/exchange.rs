@@ -221,9 +221,9 @@ fn imported_nights_are_judged_by_the_gate() {
     assert_eq!(again, nights, "nights that are there are not made again");
     let n_nights = std::fs::read_dir(place.path().join("history")).expect("nights");
     assert_eq!(n_nights.count(), 12);
-    for (permille, code, word) in [(1001, 0, "pass"), (1300, 3, "inconclusive")] {
+    for (day, permille, code, word) in [(20, 1001, 0, "pass"), (21, 1300, 3, "inconclusive")] {
         let tonight = place.path().join(format!("tonight-{permille}.jsonl"));
-        std::fs::write(&tonight, night(20, permille)).expect("writable");
+        std::fs::write(&tonight, night(day, permille)).expect("writable");
         let tonight = imported(&place, &[text(&tonight)]);
         let summary = place.path().join("summary.md");
         let out = place.run(&[
