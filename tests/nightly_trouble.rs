@@ -238,7 +238,7 @@ fn a_full_disk() {
     for (at, (code, needle)) in [
         (0, ""),
         (2, "the disk is full: disk/out has "),
-        (2, "No space left on device"),
+        (2, "the disk is full: disk/out has "),
         (2, "No space left on device"),
         (0, ""),
     ]
