@@ -20,7 +20,7 @@ use crate::run::protocol::EngineChoice;
 use crate::run::supervisor::{Worker, WorkerCommand};
 
 /// Measured when no model is named: a synthetic twin of a small real model, which needs no download.
-const DEFAULT_MODEL: &str = "synth:smollm2-135m:q4_0";
+pub(super) const DEFAULT_MODEL: &str = "synth:smollm2-135m:q4_0";
 
 /// Everything known before a run.
 pub struct Prepared {

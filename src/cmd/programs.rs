@@ -2,15 +2,12 @@
 
 use anyhow::Result;
 
-use super::prepare::RunSpec;
+use super::prepare::{DEFAULT_MODEL, RunSpec};
 use crate::host::Machine;
 use crate::model::{ModelStore, resolve, sanitize_name};
 use crate::plan::expand::{ALL_LAYERS, Axes, Host, cases};
 use crate::plan::{Case, MAX_THREADS, Plan};
 use crate::report::progress;
-
-/// Measured when no model is named, as elsewhere.
-const DEFAULT_MODEL: &str = "synth:smollm2-135m:q4_0";
 
 /// A plan whose models are there, and what the user should know of them.
 pub(super) struct PlannedCells {

@@ -11,8 +11,8 @@ use crate::cli::RequestsArgs;
 use crate::plan::expand::Axes;
 use crate::plan::protocol::ProtocolChoice;
 use crate::plan::requests::RequestsChoice;
-use crate::record::requests::IN_PROCESS;
 use crate::request::Forced;
+use crate::request::IN_PROCESS;
 
 /// Requests at once in `compare-live` by default.
 const LIVE_CONCURRENCY: [u32; 3] = [1, 8, 32];

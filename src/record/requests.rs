@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::HostWarning;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
-use crate::request::{Job, TargetFacts, Timeline};
+use crate::request::{IN_PROCESS, Job, TargetFacts, Timeline};
 use crate::text::{cut_end, plain, short};
 
 /// Columns of a reason in a sentence.
@@ -138,9 +138,6 @@ impl RequestsPlan {
         self.settings.iter().find(|s| s.target == target)
     }
 }
-
-/// How the target in this program is named.
-pub const IN_PROCESS: &str = "in-process";
 
 /// A target in one of several settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -36,6 +36,9 @@ use crate::stats::summary::median;
 use compared::Compared;
 use prompts::Prompt;
 
+/// How the target in this program is named.
+pub const IN_PROCESS: &str = "in-process";
+
 /// Requests that are served together, by one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {

@@ -9,7 +9,7 @@ use super::prompts::{Difficulty, Prompt};
 use super::{Experiment, Forced, Job, Load, StopAt};
 use crate::plan::requests::RequestsSpec;
 use crate::plan::{Case, PlanError, WARMUP_STEPS};
-use crate::record::requests::IN_PROCESS;
+use crate::request::IN_PROCESS;
 
 /// Requests of a job by default: enough for a median, few enough to wait for.
 const N_REQUESTS: u32 = 12;

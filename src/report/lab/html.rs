@@ -5,8 +5,7 @@ use askama::Template;
 
 use super::{Block, Lab};
 use crate::analysis::{Finding, Sure};
-use crate::plot::{self, Figure, Medium, Series};
-use crate::report::page;
+use crate::report::page::PageParts;
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -31,27 +30,9 @@ pub fn render(lab: &Lab, record: &std::path::Path) -> Result<String, askama::Err
     Ok(crate::text::document(&page))
 }
 
+impl PageParts for ReportPage<'_> {}
+
 impl ReportPage<'_> {
-    fn style(&self) -> String {
-        page::style()
-    }
-
-    fn script(&self) -> &'static str {
-        page::SCRIPT
-    }
-
-    fn script_hash(&self) -> String {
-        page::script_hash()
-    }
-
-    fn picture(&self, figure: &Figure) -> String {
-        plot::svg(figure, Medium::Inline)
-    }
-
-    fn sample(&self, series: &Series) -> String {
-        plot::sample(series)
-    }
-
     fn sure_class(&self, finding: &Finding) -> &'static str {
         match finding.sure {
             Sure::Shown => "shown",

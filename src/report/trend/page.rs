@@ -3,10 +3,10 @@
 
 use askama::Template;
 
-use super::super::page;
+use super::super::page::PageParts;
 use super::super::table::Table;
 use super::{change_notes, how, level_notes, nights, table, too_few};
-use crate::plot::{self, Figure, Medium, Series};
+use crate::plot::{self, Figure};
 use crate::trend::Trend;
 
 #[derive(Template)]
@@ -79,24 +79,4 @@ pub(super) fn is_page(head: &str) -> bool {
     head.contains("<title>ggufbench trend</title>")
 }
 
-impl TrendPage {
-    fn style(&self) -> String {
-        page::style()
-    }
-
-    fn script(&self) -> &'static str {
-        page::SCRIPT
-    }
-
-    fn script_hash(&self) -> String {
-        page::script_hash()
-    }
-
-    fn picture(&self, figure: &Figure) -> String {
-        plot::svg(figure, Medium::Inline)
-    }
-
-    fn sample(&self, series: &Series) -> String {
-        plot::sample(series)
-    }
-}
+impl PageParts for TrendPage {}

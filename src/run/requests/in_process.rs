@@ -7,7 +7,7 @@ use crate::engine::EngineFacts;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::model::{FileWatch, ModelFacts, has_chat_template};
 use crate::plan::LoadKey;
-use crate::record::requests::IN_PROCESS;
+use crate::request::IN_PROCESS;
 use crate::request::fit::{FitOne, FittedText};
 use crate::request::{Job, Served, Target, TargetError, TargetFacts, TargetKind};
 use crate::run::Interrupt;

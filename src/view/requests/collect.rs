@@ -10,8 +10,8 @@ use super::{
     TargetView,
 };
 use crate::measure::{Call, Phase};
-use crate::record::requests::IN_PROCESS;
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
+use crate::request::IN_PROCESS;
 use crate::request::compared::JobPart;
 use crate::request::{Job, TargetKind};
 use crate::stats::summary;
