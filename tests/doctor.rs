@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::{Place, stderr, stdout};
+use support::{Place, follow, stderr, stdout};
 
 /// The shortest look, with an engine that says nothing of itself.
 const SHORTLY: [&str; 5] = ["doctor", "--for", "2s", "--engine", "synthetic"];
@@ -16,15 +16,7 @@ fn the_json_follows_its_schema_and_what_cannot_be_read_is_unknown() {
     let out = place.run(&[&SHORTLY[..], &["-o", "json", "-t", "2"]].concat());
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let found: Value = serde_json::from_str(&stdout(&out)).expect("JSON");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/doctor.schema.json");
-    let schema = std::fs::read_to_string(path).expect("committed");
-    let schema: Value = serde_json::from_str(&schema).expect("JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
-    let errors: Vec<String> = validator
-        .iter_errors(&found)
-        .map(|e| e.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}");
+    follow("doctor.schema.json", [found.clone()]);
 
     assert_eq!(found["n_threads"], 2);
     let checks = found["checks"].as_array().expect("checks");

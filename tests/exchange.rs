@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Place, json_lines, record, stderr, stdout};
+use support::{Place, follow, json_lines, record, stderr, stdout};
 
 fn fixture(name: &str) -> String {
     format!("{}/tests/exchange/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -81,14 +81,7 @@ fn llama_benchs_output_is_a_run_like_any_other() {
         ("llama-bench", &["llama-bench.json".to_owned()][..])
     );
     assert_eq!(lines.len(), 4 * 5 + 4);
-    let schema = include_str!("../schema/run.schema.json");
-    let schema = serde_json::from_str(schema).expect("JSON");
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
-    for line in json_lines(&runs[0]) {
-        if let Err(e) = schema.validate(&line) {
-            panic!("{e}: {line}");
-        }
-    }
+    follow("run.schema.json", json_lines(&runs[0]));
     let table = said(&place, &["report", text(&runs[0]), "-o", "table"]);
     assert!(table.contains("does not record single steps"), "{table}");
     assert!(

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use support::gguf::with_doubled_tensor;
-use support::{Place, json_lines, stderr, stdout, tiny_model};
+use support::{Place, follow, json_lines, stderr, stdout, tiny_model};
 
 /// Both sides of a short `ab`, with what each has of its own.
 fn ab(place: &Place, both: &[&str], a: &[&str], b: &[&str]) -> Output {
@@ -193,6 +193,7 @@ fn the_gate_holds_a_night_s_output_against_the_promoted_one() {
     assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
     assert!(stdout(&compared).contains("B, together against alone"));
     let outputs = json_lines(&sound);
+    follow("run.schema.json", outputs.clone());
     let outputs = outputs.iter().filter(|line| line["kind"] == "output");
     assert_eq!(outputs.count(), 1, "once a setting, not once a process");
 }

@@ -6,7 +6,7 @@ mod support;
 use ggufbench::measure::Phase;
 use ggufbench::record::{CellLine, Line, Outcome, StoppedBy};
 use serde_json::Value;
-use support::{Place, json_lines, record, repetitions, stderr, stdout};
+use support::{Place, follow, json_lines, record, repetitions, stderr, stdout};
 
 const MODEL: [&str; 2] = ["--model", "synth:tiny:q4_0"];
 
@@ -353,21 +353,7 @@ fn the_record_and_the_json_follow_their_schemas() {
     let cost = r#"{"abort_at_call":30}"#;
     let args = ["--batch", "1,2,4", "-n", "4", "-r", "2", "-o", "json"];
     let out = synthetic(&place, cost, &args);
-    let schema = |name: &str| {
-        let path = format!("{}/schema/{name}", env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(&path).expect("committed");
-        let schema: Value = serde_json::from_str(&text).expect("JSON");
-        jsonschema::validator_for(&schema).expect("a valid schema")
-    };
-    let lines = schema("run.schema.json");
-    for line in json_lines(&place.the_run()) {
-        let errors: Vec<String> = lines.iter_errors(&line).map(|e| e.to_string()).collect();
-        assert!(errors.is_empty(), "{}: {errors:?}", line["kind"]);
-    }
+    follow("run.schema.json", json_lines(&place.the_run()));
     let cells: Value = serde_json::from_str(&stdout(&out)).expect("JSON");
-    let errors: Vec<String> = schema("cells.schema.json")
-        .iter_errors(&cells)
-        .map(|e| e.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}");
+    follow("cells.schema.json", [cells]);
 }

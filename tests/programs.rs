@@ -8,7 +8,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use support::bench::{engine, program};
-use support::{Place, stderr, stdout, tiny_model};
+use support::{Place, follow, stderr, stdout, tiny_model};
 
 /// Two programs in turns, as JSON.
 fn ab(place: &Place, a: &Path, b: &Path, more: &[&str]) -> Output {
@@ -74,17 +74,12 @@ fn a_slower_program_is_found_and_the_same_one_is_not_slower() {
 }
 
 fn matches_the_schema(record: &Path) {
-    let schema = include_str!("../schema/programs.schema.json");
-    let schema = serde_json::from_str(schema).expect("JSON");
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
     let text = std::fs::read_to_string(record).expect("readable");
-    let mut kinds = Vec::new();
-    for line in text.lines() {
-        let value: Value = serde_json::from_str(line).expect("JSON");
-        let errors: Vec<String> = schema.iter_errors(&value).map(|e| e.to_string()).collect();
-        assert!(errors.is_empty(), "{errors:?}: {line}");
-        kinds.push(value["kind"].as_str().expect("text").to_owned());
-    }
+    let lines = text.lines().map(serde_json::from_str::<Value>);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("JSON");
+    follow("programs.schema.json", lines.clone());
+    let kind = |line: &Value| line["kind"].as_str().expect("text").to_owned();
+    let kinds: Vec<String> = lines.iter().map(kind).collect();
     assert_eq!(
         (kinds[0].as_str(), kinds.last().map(String::as_str)),
         ("programs", Some("end"))

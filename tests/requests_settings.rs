@@ -6,28 +6,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
 
+use ggufbench::record::jsonl;
 use ggufbench::record::requests::{JobLine, RequestsPlan};
-use ggufbench::record::{Line, jsonl};
 use serde_json::Value;
-use support::{Place, stderr, stdout};
+use support::{Place, record_of_requests, stderr, stdout};
 
 /// The plan and the jobs of a run, every line of whose record is held against the schema.
 fn record(run: &Path) -> (RequestsPlan, Vec<JobLine>) {
-    let schema: Value =
-        serde_json::from_str(include_str!("../schema/run.schema.json")).expect("JSON");
-    let schema = jsonschema::validator_for(&schema).expect("a valid schema");
-    for line in support::json_lines(run) {
-        let errors: Vec<String> = schema.iter_errors(&line).map(|e| e.to_string()).collect();
-        assert!(errors.is_empty(), "{errors:?}: {line}");
-    }
-    let mut jobs = Vec::new();
-    let header = jsonl::read(run, |line| {
-        if let Line::Job(job) = line {
-            jobs.push(*job);
-        }
-    });
-    let plan = header.expect("readable").requests.expect("requests");
-    (plan, jobs)
+    let plan = support::record(run).0.requests.expect("requests");
+    (plan, record_of_requests(run).1)
 }
 
 const SENT: [&str; 12] = [

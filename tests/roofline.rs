@@ -3,19 +3,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Place, stderr, stdout, tiny_model};
-
-fn follows(schema: &str, value: &Value) {
-    let path = format!("{}/schema/{schema}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).expect("committed");
-    let schema: Value = serde_json::from_str(&text).expect("JSON");
-    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
-    let errors: Vec<String> = validator
-        .iter_errors(value)
-        .map(|e| e.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}");
-}
+use support::{Place, follow, stderr, stdout, tiny_model};
 
 #[test]
 fn a_cell_is_expected_checked_and_its_ceilings_are_kept() {
@@ -28,7 +16,7 @@ fn a_cell_is_expected_checked_and_its_ceilings_are_kept() {
     assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
     assert!(stderr(&first).contains("measuring"), "{}", stderr(&first));
     let said: Value = serde_json::from_str(&stdout(&first)).expect("JSON");
-    follows("prediction.schema.json", &said);
+    follow("prediction.schema.json", [said.clone()]);
     let ids: Vec<&Value> = said["forecasts"]
         .as_array()
         .expect("a list")
@@ -57,9 +45,9 @@ fn a_cell_is_expected_checked_and_its_ceilings_are_kept() {
         .collect();
     assert_eq!(kept.len(), 1);
     let text = std::fs::read_to_string(kept[0].path()).expect("readable");
-    follows(
+    follow(
         "ceilings.schema.json",
-        &serde_json::from_str(&text).expect("JSON"),
+        [serde_json::from_str(&text).expect("JSON")],
     );
 
     // A run of the same cells is held against them.

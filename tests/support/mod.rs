@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use ggufbench::record::jsonl::{self, locate};
+use ggufbench::record::requests::{JobLine, RequestLine};
 use ggufbench::record::{Line, RunHeader};
 
 /// A place of its own for one test, with its own model folder.
@@ -134,6 +135,22 @@ pub fn json_lines(run: &Path) -> Vec<serde_json::Value> {
         .collect()
 }
 
+/// Checks values against a schema of the project; there must be one value at least.
+#[track_caller]
+pub fn follow(schema: &str, values: impl IntoIterator<Item = serde_json::Value>) {
+    let path = format!("{}/schema/{schema}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect("committed");
+    let schema = serde_json::from_str(&text).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a valid schema");
+    let mut n = 0;
+    for value in values {
+        let errors: Vec<String> = schema.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{path}: {errors:?}: {value}");
+        n += 1;
+    }
+    assert!(n > 0, "{path}: nothing to check");
+}
+
 /// Every finished repetition's place in the run: cell, replicate, number.
 pub fn repetitions(lines: &[Line]) -> Vec<(String, u32, u32)> {
     lines
@@ -168,4 +185,19 @@ pub fn smollm2(name: &str) -> Option<PathBuf> {
     );
     eprintln!("skipped: no network, no {name}");
     None
+}
+
+/// A run's requests and jobs, every line of its record held against the schema.
+#[track_caller]
+pub fn record_of_requests(run: &Path) -> (Vec<RequestLine>, Vec<JobLine>) {
+    follow("run.schema.json", json_lines(run));
+    let (mut requests, mut jobs) = (Vec::new(), Vec::new());
+    for line in record(run).1 {
+        match line {
+            Line::Request(r) => requests.push(*r),
+            Line::Job(j) => jobs.push(*j),
+            _ => {}
+        }
+    }
+    (requests, jobs)
 }
