@@ -118,8 +118,8 @@ pub struct SideArgs {
 /// How the engine is run.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WorkerArgs {
-    /// Engine of the workers: llama, `llama:spin=5%` to make every call slower by so much, `llama:swap` to exchange
-    /// the logits of two sequences, or `synthetic[:JSON]`, for tests of everything else.
+    /// Engine of the workers: llama, `llama:spin=5%` to make every call slower by so much (`@8`: only those of batch 8),
+    /// `llama:swap` to exchange the logits of two sequences, or `synthetic[:JSON]`, for tests of everything else.
     #[arg(long, hide = true)]
     pub engine: Option<String>,
 }

@@ -109,8 +109,9 @@ pub struct RequestFlags {
     /// and a second for each token that the requests at once ask for]
     #[arg(long, value_name = "TIME", help_heading = "Requests")]
     pub timeout: Option<String>,
-    /// Most matched pairs of --difficulty, and most pairs of answers of each temperature with the lowest: prompts are asked
-    /// again when all were asked. Pairs are added until equal within 1% or different is shown, for at most 30 minutes without --budget [default: 120; no pairs are added where --rounds or
+    /// Most matched pairs of --difficulty, most pairs of answers of each temperature with the lowest, and most rounds of
+    /// `compare-live`: prompts are asked again when all were asked. Pairs are added until equal within 1% (targets: 2%) or
+    /// different is shown, for at most 30 minutes without --budget [default: 120; no pairs are added where --rounds or
     /// --replicates is named]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub max_pairs: Option<u32>,
@@ -184,6 +185,7 @@ impl RequestFlags {
             timeout: self.timeout.clone(),
             difficulty: switch(self.difficulty),
             max_pairs: self.max_pairs,
+            compare_targets: None,
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct RunSpec {
     pub protocol: ProtocolChoice,
     /// Whether the idle power is measured beforehand, where it can be.
     pub measures_idle_power: bool,
+    /// Whether cells are to be measured, whose time is forecast from the machine's rates.
+    pub has_cells: bool,
 }
 
 impl RunSpec {
@@ -93,6 +95,7 @@ impl RunSpec {
             exclude: sweep.exclude,
             protocol: sweep.protocol.overridden_by(protocol_of(protocol)?),
             measures_idle_power: false,
+            has_cells: true,
         })
     }
 
@@ -145,6 +148,7 @@ pub fn prepare(asked: RunSpec, command: WorkerCommand) -> Result<Prepared> {
         exclude,
         protocol,
         measures_idle_power,
+        has_cells,
     } = asked;
     let groups: Vec<&Axes> = std::iter::once(&axes).chain(&also).collect();
     let protocol = protocol.resolve()?;
@@ -190,7 +194,10 @@ pub fn prepare(asked: RunSpec, command: WorkerCommand) -> Result<Prepared> {
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
     Ok(Prepared {
         program,
-        rates: rates(host.n_threads, &machine.gpus)?,
+        rates: match has_cells {
+            true => rates(host.n_threads, &machine.gpus)?,
+            false => Rates::of_no_cells(host.n_threads),
+        },
         plan,
         models: found.models,
         notes: found.notes,

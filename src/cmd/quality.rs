@@ -58,6 +58,7 @@ pub fn quality(args: &QualityArgs) -> Result<u8> {
         exclude: Vec::new(),
         protocol: ProtocolChoice::default(),
         measures_idle_power: false,
+        has_cells: false,
     };
     let mut prepared = prepare(spec, prepare::worker_command(&args.worker)?)?;
     note_all(&prepared.notes);

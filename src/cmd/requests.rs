@@ -43,6 +43,7 @@ pub fn compare_live(args: &RequestsArgs) -> Result<u8> {
         );
     }
     choice.target.insert(0, IN_PROCESS.to_owned());
+    choice.compare_targets = Some(true);
     if !choice.names_experiment() {
         choice.concurrency = LIVE_CONCURRENCY.to_vec();
     }
@@ -89,6 +90,7 @@ fn carry_out(
     let name = args.output.name.clone().unwrap_or_else(|| name.to_owned());
     let settings = RunSpec {
         measures_idle_power: false,
+        has_cells: true,
         name,
         // The smallest cell of each setting: lengths and batch are the jobs'.
         axes: Axes {

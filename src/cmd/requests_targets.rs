@@ -110,6 +110,7 @@ fn plan(
         budget_ns: spec
             .budget
             .map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
+        most_pairs: spec.most_rounds(),
         jobs: shared,
         warnings,
     }

@@ -9,8 +9,13 @@ use crate::plan::Case;
 /// A fault that a test plants in the engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PlantedFault {
-    /// Every call takes longer by this share, by spinning.
-    Slow(f64),
+    /// Every call takes longer by a share, by spinning.
+    Slow {
+        /// The share.
+        share: f64,
+        /// The one batch size whose cells are slowed; none: all are.
+        n_seq: Option<u32>,
+    },
     /// Two sequences of a call get each other's logits.
     SwappedSequences,
 }
@@ -19,10 +24,24 @@ impl PlantedFault {
     /// What a record says of an engine that has it.
     pub fn said(self) -> String {
         match self {
-            Self::Slow(share) => format!("slowed by {:.1}% on purpose", share * 100.0),
+            Self::Slow { share, n_seq } => {
+                let cells = n_seq.map(|n| format!(" at batch {n}")).unwrap_or_default();
+                format!("slowed by {:.1}% on purpose{cells}", share * 100.0)
+            }
             Self::SwappedSequences => {
                 "faulty on purpose: two sequences get each other's logits".to_owned()
             }
+        }
+    }
+
+    /// As [`PlantedFault::read`] reads it.
+    pub fn argument(self) -> String {
+        match self {
+            Self::Slow { share, n_seq } => {
+                let cells = n_seq.map(|n| format!("@{n}")).unwrap_or_default();
+                format!("spin={share}{cells}")
+            }
+            Self::SwappedSequences => "swap".to_owned(),
         }
     }
 
@@ -31,16 +50,20 @@ impl PlantedFault {
         if text == "swap" {
             return Ok(Some(Self::SwappedSequences));
         }
-        let share = text
-            .strip_prefix("spin=")
-            .and_then(|s| match s.strip_suffix('%') {
-                Some(percent) => percent.parse().map(|p: f64| p / 100.0).ok(),
-                None => s.parse().ok(),
-            });
+        let wrong = || format!("'{text}': say llama:spin=5%, llama:spin=5%@8 or llama:swap");
+        let spin = text.strip_prefix("spin=").ok_or_else(wrong)?;
+        let (share, n_seq) = match spin.split_once('@') {
+            Some((share, n)) => (share, Some(n.parse().map_err(|_| wrong())?)),
+            None => (spin, None),
+        };
+        let share: Option<f64> = match share.strip_suffix('%') {
+            Some(percent) => percent.parse().map(|p: f64| p / 100.0).ok(),
+            None => share.parse().ok(),
+        };
         match share.filter(|s| (0.0..=10.0).contains(s)) {
             Some(0.0) => Ok(None),
-            Some(share) => Ok(Some(Self::Slow(share))),
-            None => Err(format!("'{text}': say llama:spin=5% or llama:swap")),
+            Some(share) => Ok(Some(Self::Slow { share, n_seq })),
+            None => Err(wrong()),
         }
     }
 }
@@ -98,7 +121,10 @@ impl Engine for FaultyEngine<'_> {
     fn open<'a>(&'a self, case: &Case) -> Result<Box<dyn Session + 'a>, EngineError> {
         let inner = self.inner.open(case)?;
         Ok(match self.fault {
-            PlantedFault::Slow(share) => Box::new(SlowedSession::new(inner, self.clock, share)),
+            PlantedFault::Slow { n_seq, .. } if n_seq.is_some_and(|n| n != case.n_seq) => inner,
+            PlantedFault::Slow { share, .. } => {
+                Box::new(SlowedSession::new(inner, self.clock, share))
+            }
             PlantedFault::SwappedSequences => Box::new(SwappedSession::new(inner)),
         })
     }

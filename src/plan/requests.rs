@@ -76,6 +76,8 @@ pub struct RequestsChoice {
     pub difficulty: Option<bool>,
     /// Most matched pairs of easy and hard questions, and most questions at several temperatures, until the comparison is decided.
     pub max_pairs: Option<u32>,
+    /// Whether rounds in which the targets take turns are added until it is decided how they compare, unless rounds are counted.
+    pub compare_targets: Option<bool>,
 }
 
 impl RequestsChoice {
@@ -155,6 +157,7 @@ impl RequestsChoice {
             difficulty: self.difficulty == Some(true),
             // A user who has said how often everything is done gets that number.
             max_pairs: self.max_pairs.or((!are_counted).then_some(MOST_PAIRS)),
+            compare_targets: self.compare_targets == Some(true),
         };
         asked.check()?;
         Ok(asked)
@@ -189,9 +192,16 @@ pub struct RequestsSpec {
     pub difficulty: bool,
     /// `None`: the planned rounds only.
     pub max_pairs: Option<u32>,
+    pub compare_targets: bool,
 }
 
 impl RequestsSpec {
+    /// Rounds of all targets in turns at most, where their comparison is to be decided: `None` with a fixed number.
+    pub fn most_rounds(&self) -> Option<u32> {
+        let has_others = self.compare_targets && self.targets.len() > 1;
+        self.max_pairs.filter(|_| has_others)
+    }
+
     fn check(&self) -> Result<(), PlanError> {
         self.check_counts()?;
         self.check_sampling()?;
@@ -321,6 +331,17 @@ mod tests {
         assert_eq!((most("rounds = 2"), most("replicates = 3")), (None, None));
         assert_eq!(most("rounds = 2\nmax_pairs = 40"), Some(40));
         assert!(of("max_pairs = 0").is_err());
+    }
+
+    #[test]
+    fn targets_are_compared_until_decided_where_that_is_asked_for() {
+        let most = |toml: &str| of(toml).expect("valid").most_rounds();
+        let two = "target = [\"in-process\", \"openai:http://h/v1\"]\ncompare_targets = true\n";
+        assert_eq!(most(two), Some(MOST_PAIRS));
+        assert_eq!(most(&format!("{two}max_pairs = 20")), Some(20));
+        assert_eq!(most(&format!("{two}rounds = 5")), None);
+        assert_eq!(most("compare_targets = true"), None, "one target");
+        assert_eq!(most(""), None);
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub struct RequestsPlan {
     /// Wall time after which nothing more is begun; none without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_ns: Option<u64>,
+    /// How the targets compare is to be decided: rounds in which they take turns are added until then, up to this number in
+    /// all; none: nothing is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_pairs: Option<u32>,
     /// The jobs.
     pub jobs: Vec<Job>,
     /// The targets that are one of several settings of what the user named. No record has it where there is none.
@@ -64,14 +68,26 @@ impl RequestsPlan {
             let is_kept = |job: &Job| plan.jobs.iter().any(|kept| kept.name == job.name);
             setting.jobs.retain(is_kept);
         }
-        // The budget was the whole run's.
+        // The budget was the whole run's, and so was the question of how targets compare.
         plan.budget_ns = None;
+        plan.most_pairs = None;
         plan
     }
 
     /// Rounds in all processes together.
     pub fn all_rounds(&self) -> u32 {
         self.rounds.saturating_mul(self.replicates)
+    }
+
+    /// The target that the others are compared with: in-process where there is it, else the first.
+    pub fn base(&self) -> Option<&str> {
+        let own = self.targets.iter().find(|t| self.is_in_process(t));
+        own.or(self.targets.first()).map(String::as_str)
+    }
+
+    /// Each job at each target but the base: they share the chance of a wrong decision.
+    pub fn n_comparisons(&self) -> usize {
+        self.jobs.len() * self.targets.len().saturating_sub(1)
     }
 
     /// The target as the user named it.

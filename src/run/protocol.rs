@@ -52,12 +52,7 @@ impl EngineChoice {
     pub fn to_argument(&self) -> String {
         match self {
             Self::Llama { fault: None } => "llama".to_owned(),
-            Self::Llama {
-                fault: Some(PlantedFault::Slow(share)),
-            } => format!("llama:spin={share}"),
-            Self::Llama {
-                fault: Some(PlantedFault::SwappedSequences),
-            } => "llama:swap".to_owned(),
+            Self::Llama { fault: Some(fault) } => format!("llama:{}", fault.argument()),
             Self::Synthetic(cost) => format!(
                 "synthetic:{}",
                 serde_json::to_string(cost).expect("a cost is plain numbers")
@@ -322,13 +317,19 @@ pub struct PreparedContext {
 mod tests {
     use super::*;
 
+    fn slow(n_seq: Option<u32>) -> EngineChoice {
+        let share = 0.05;
+        EngineChoice::Llama {
+            fault: Some(PlantedFault::Slow { share, n_seq }),
+        }
+    }
+
     #[test]
     fn an_engine_choice_survives_the_command_line() {
         for choice in [
             EngineChoice::default(),
-            EngineChoice::Llama {
-                fault: Some(PlantedFault::Slow(0.05)),
-            },
+            slow(None),
+            slow(Some(8)),
             EngineChoice::Llama {
                 fault: Some(PlantedFault::SwappedSequences),
             },
@@ -341,17 +342,14 @@ mod tests {
             assert_eq!(choice.to_argument().parse(), Ok(choice));
         }
         assert!("synthetic:{\"speed\":1}".parse::<EngineChoice>().is_err());
-        assert_eq!(
-            "llama:spin=5%".parse(),
-            Ok(EngineChoice::Llama {
-                fault: Some(PlantedFault::Slow(0.05))
-            })
-        );
+        assert_eq!("llama:spin=5%".parse(), Ok(slow(None)));
+        assert_eq!("llama:spin=5%@8".parse(), Ok(slow(Some(8))));
         for wrong in [
             "vllm",
             "llama:5%",
             "llama:spin=-1",
             "llama:spin=NaN",
+            "llama:spin=5%@all",
             "llama:swap=1",
         ] {
             assert!(wrong.parse::<EngineChoice>().is_err(), "{wrong}");

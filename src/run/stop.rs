@@ -85,6 +85,15 @@ pub fn is_answered(job: &Job, answers: &ComparedAnswers) -> bool {
     })
 }
 
+/// Whether another round of targets in turns would be of no use: each other target is shown to be equal to the base or different
+/// from it, or there is nothing to compare.
+pub fn are_compared(log_ratios: &[Vec<f64>], n_comparisons: usize) -> bool {
+    log_ratios.iter().all(|ratios| {
+        let decision = equivalence::decide(ratios, n_comparisons, &EqualityRule::of_targets());
+        decision.is_none_or(|decision| decision.verdict.is_final())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use rand::{Rng, SeedableRng};

@@ -8,7 +8,7 @@
 
 use super::Interval;
 use super::sequential::{
-    INTERVAL_STAKES, interval, mixed_wealth, mixed_wealths, more_pairs, scales,
+    INTERVAL_STAKES, PairRule, interval, mixed_wealth, mixed_wealths, more_pairs, scales,
 };
 use super::summary::median;
 
@@ -48,6 +48,19 @@ pub enum EqualityVerdict {
     /// The ratio is beyond the margin.
     DifferentBeyond,
     Undecided,
+}
+
+impl EqualityRule {
+    /// For targets that serve the same requests in turns: what does not matter between two programs is what does not matter
+    /// between two builds of one. The chance of a wrong *equal* is half of the usual one, so that the interval has the 95% of
+    /// all tables.
+    pub fn of_targets() -> Self {
+        Self {
+            margin: PairRule::default().tolerance,
+            alpha_equal: 0.025,
+            ..Self::default()
+        }
+    }
 }
 
 impl EqualityVerdict {

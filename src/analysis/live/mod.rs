@@ -15,6 +15,7 @@ pub use split::{LatencyParts, PerToken};
 pub use work::unlike;
 
 use super::requests::targets;
+use crate::stats::equivalence::{self, EqualityDecision, EqualityRule};
 use crate::view::Estimate;
 use crate::view::requests::{JobView, RequestsView, Round};
 
@@ -24,12 +25,33 @@ pub struct JobPair<'a> {
     /// At what the other is held against: in-process where there is it, else the first target.
     pub base: &'a JobView,
     pub other: &'a JobView,
+    /// The comparisons that share the chance of a wrong decision, where rounds were added until each was decided.
+    pub n_comparisons: Option<usize>,
 }
 
 impl JobPair<'_> {
-    /// How many times the base's value the other has, round by round.
+    /// How many times the base's value the other has, round by round. Its interval is valid although rounds were added until
+    /// the latency was decided.
     pub fn ratio(&self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
-        self.other.ratio_to(self.base, of)
+        let Some(n) = self.n_comparisons else {
+            return self.other.ratio_to(self.base, of);
+        };
+        let decision = self.judged(of, n)?;
+        Some(Estimate {
+            value: decision.estimate.exp(),
+            interval: decision.interval.map(|i| i.map(f64::exp)),
+        })
+    }
+
+    /// Whether the latency is decided; none with a fixed number of rounds, or without a round.
+    pub fn decision(&self) -> Option<EqualityDecision> {
+        self.judged(|r| r.latency_ns, self.n_comparisons?)
+    }
+
+    fn judged(&self, of: fn(&Round) -> Option<f64>, n: usize) -> Option<EqualityDecision> {
+        let ratios = self.other.ratios_to(self.base, of);
+        let logs: Vec<f64> = ratios.into_values().map(f64::ln).collect();
+        equivalence::decide(&logs, n, &EqualityRule::of_targets())
     }
 
     /// Where the difference comes from; none where one of them does not say enough.
@@ -68,7 +90,11 @@ pub fn pairs<'a>(requests: &'a RequestsView, other: &str) -> Vec<JobPair<'a>> {
         .filter(|j| j.target == other)
         .filter_map(|other| {
             let base = of(base, &other.job.name)?;
-            Some(JobPair { base, other })
+            Some(JobPair {
+                base,
+                other,
+                n_comparisons: requests.n_comparisons,
+            })
         })
         .collect();
     pairs.sort_by_key(|p| p.other.at_once());

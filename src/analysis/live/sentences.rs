@@ -4,6 +4,7 @@ use super::{JobPair, LatencyParts, Overlap, PerToken, Simultaneity, base, others
 use crate::analysis::words::{counted, duration_ns, times};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Experiment, TargetFacts, TargetKind};
+use crate::stats::equivalence::EqualityDecision;
 use crate::text::short;
 use crate::units;
 use crate::view::requests::{JobView, RequestsView};
@@ -54,9 +55,10 @@ pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
         None => Sure::Likely,
     };
     let claim = format!(
-        "A request at {name} takes {} the time it takes at {}.{}",
+        "A request at {name} takes {} the time it takes at {}.{}{}",
         said.join(", "),
         short(&last.base.target),
+        decided(&main),
         match unlike {
             true => " The two did not do equal work, so this does not compare the engines.",
             false => "",
@@ -65,6 +67,32 @@ pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let finding = Finding::new("How do the targets compare?", claim, sure);
     let finding = finding.with(pairs.iter().map(evidence));
     Some(finding.see(&["concurrent_impact", "concurrent_latency"]))
+}
+
+/// Whether the rounds that were added have decided how the latencies compare, with a space before it.
+fn decided(pairs: &[JobPair<'_>]) -> String {
+    let decisions: Vec<EqualityDecision> = pairs.iter().filter_map(JobPair::decision).collect();
+    let Some(most) = decisions.iter().map(|d| d.n_pairs).max() else {
+        return String::new();
+    };
+    let is_open = |d: &&EqualityDecision| !d.verdict.is_final();
+    let n_open = decisions.iter().filter(is_open).count();
+    if n_open == 0 {
+        let is_equal = decisions.iter().all(|d| d.verdict.is_within());
+        let equal = match is_equal {
+            true => ": equal within 2%",
+            false => "",
+        };
+        return format!(" Decided after at most {}{equal}.", counted(most, "round"));
+    }
+    let more = decisions.iter().filter(is_open).filter_map(|d| d.more_pairs).max();
+    let more = more.map(|n| format!("; about {} more would decide", counted(n, "round")));
+    format!(
+        " Not decided after {} in {n_open} of {}{}.",
+        counted(most, "round"),
+        counted(decisions.len(), "job"),
+        more.unwrap_or_default()
+    )
 }
 
 /// The first and the last, or the only one.

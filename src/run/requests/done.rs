@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::RequestsPlan;
 use crate::record::{Line, RunHeader};
+use crate::run::requests::pairs::RoundLatencies;
 use crate::request::figures::{ComparedAnswers, RequestFigures};
-use crate::request::{Ending, Job};
+use crate::request::{Ending, Job, Timeline};
 use crate::run::stop::is_answered;
 
 /// Job, target and round.
@@ -18,6 +19,7 @@ type JobRound = (String, String, u32);
 struct RoundOnRecord {
     numbers: HashSet<u32>,
     sent: Vec<(u32, RequestFigures)>,
+    timelines: Vec<Timeline>,
     is_cut: bool,
     has_ended: bool,
 }
@@ -28,6 +30,8 @@ pub struct DoneJobs {
     whole: HashSet<JobRound>,
     /// What is known of compared jobs, by job and target.
     pub answers: HashMap<(String, String), ComparedAnswers>,
+    /// What is known of how targets compare.
+    pub latencies: RoundLatencies,
     /// The first worker number not yet used.
     pub next_worker: u32,
 }
@@ -51,6 +55,11 @@ impl DoneJobs {
                 let figures = RequestFigures::of(r.round, &r.timeline);
                 known.sent.push((r.timeline.number, figures));
                 known.is_cut |= r.timeline.ending == Ending::Interrupted;
+                known.timelines.push(Timeline {
+                    arrivals: Vec::new(),
+                    text: String::new(),
+                    ..r.timeline
+                });
             }
             Line::Job(job) => {
                 next_worker = next_worker.max(job.worker.map_or(0, |w| w.saturating_add(1)));
@@ -69,7 +78,9 @@ impl DoneJobs {
             known.into_iter().filter(is_whole).collect();
         whole.sort_unstable_by_key(|((_, _, round), _)| *round);
         let mut answers: HashMap<(String, String), ComparedAnswers> = HashMap::new();
-        for ((name, target, _), round) in &whole {
+        let mut latencies = RoundLatencies::default();
+        for ((name, target, number), round) in &whole {
+            latencies.add((name, target), *number, round.timelines.iter());
             if let Some(job) = jobs.get(name.as_str()).filter(|job| job.compared.is_some()) {
                 let known = answers.entry((name.clone(), target.clone())).or_default();
                 known.add(job, round.sent.iter().copied());
@@ -78,6 +89,7 @@ impl DoneJobs {
         let done = Self {
             whole: whole.into_iter().map(|(key, _)| key).collect(),
             answers,
+            latencies,
             next_worker,
         };
         Ok((header, done))
@@ -89,6 +101,10 @@ impl DoneJobs {
             .targets
             .iter()
             .flat_map(|target| plan.jobs.iter().map(move |job| (job, target)));
+        let mut jobs = plan.jobs.iter();
+        if jobs.any(|job| self.latencies.is_open(plan, &job.name)) {
+            return false;
+        }
         pairs.all(|(job, target)| {
             let key = (job.name.clone(), target.clone());
             let is_closed = job.compared.as_ref().is_none_or(|c| c.most.is_none());

@@ -2,6 +2,7 @@
 
 pub mod done;
 pub mod in_process;
+pub mod pairs;
 pub mod target;
 
 use std::time::{Duration, Instant};
@@ -22,7 +23,11 @@ use crate::request::figures::{ComparedAnswers, RequestFigures};
 use crate::request::ready::{Wait, Waiting};
 use crate::request::{Job, Served, TargetError};
 use done::DoneJobs;
+use pairs::RoundLatencies;
 use target::ConnectedTarget;
+
+/// The stream of the seed's random numbers for who begins a pair; those below are for the order of jobs in a round.
+const TURNS: u64 = 1 << 32;
 
 /// Numbers of tags; warm-ups have others.
 const N_TAGS: u32 = 5000;
@@ -79,6 +84,7 @@ impl RequestsRun {
         let answers = self.answers_so_far();
         RequestsExecution {
             answers,
+            latencies: std::mem::take(&mut self.done.latencies),
             n_added: 0,
             writer,
             started,
@@ -110,6 +116,9 @@ impl RequestsRun {
 
     /// Whether a comparison may get questions after the planned rounds.
     fn has_open_end(&self) -> bool {
+        if self.plan.most_pairs.is_some() {
+            return true;
+        }
         let mut compared = self
             .plan
             .jobs
@@ -180,6 +189,8 @@ struct RequestsExecution<'a> {
     n_added: usize,
     /// The answers of compared jobs: a row a job, a column a target.
     answers: Vec<Vec<ComparedAnswers>>,
+    /// What decides how targets compare.
+    latencies: RoundLatencies,
     /// When no further job of the group begins, since the run began.
     group_end: Option<Duration>,
 }
@@ -211,6 +222,8 @@ impl RequestsExecution<'_> {
         let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
         self.group_end = Some(budget.unwrap_or(spent.saturating_add(TIME_FOR_PAIRS)));
         let (n_planned, n_rounds) = (self.run.plan.replicates, self.run.plan.all_rounds());
+        let mut coins = ChaCha8Rng::seed_from_u64(self.run.seed);
+        coins.set_stream(TURNS);
         for added in 0.. {
             let open = self.open_comparisons();
             if open.is_empty() {
@@ -221,9 +234,11 @@ impl RequestsExecution<'_> {
             self.run.targets.iter_mut().for_each(ConnectedTarget::renew);
             let groups = self.run.groups(replicate);
             let n_groups = groups.len();
-            for group in groups {
+            for mut group in groups {
                 for job in self.run.order(round) {
-                    for at in turns(group.len(), round).map(|turn| group[turn]) {
+                    // What decides by pairs needs an order in them that is independent of everything else.
+                    group.shuffle(&mut coins);
+                    for at in group.iter().copied() {
                         if open.contains(&(job, at)) {
                             self.serve_once(job, at, round)?;
                         }
@@ -246,9 +261,12 @@ impl RequestsExecution<'_> {
             of_targets.map(move |(at, answers)| (job, at, answers))
         });
         let plan = &self.run.plan;
-        all.filter(|(job, _, answers)| !is_answered(&plan.jobs[*job], answers))
-            .map(|(job, at, _)| (job, at))
-            .collect()
+        all.filter(|(job, _, answers)| {
+            let job = &plan.jobs[*job];
+            !is_answered(job, answers) || self.latencies.is_open(plan, &job.name)
+        })
+        .map(|(job, at, _)| (job, at))
+        .collect()
     }
 
     /// The rounds of one process of each target.
@@ -383,6 +401,8 @@ impl RequestsExecution<'_> {
             _ => {}
         }
         let planned = &self.run.plan.jobs[place];
+        let sent = served.iter().flat_map(|s| &s.timelines);
+        self.latencies.add((&job.name, &target), round, sent);
         if planned.compared.is_some() {
             let answers = &mut self.answers[place][at];
             let sent = served.iter().flat_map(|s| &s.timelines);
@@ -527,6 +547,7 @@ mod tests {
             n_done: 0,
             n_added: 0,
             answers: Vec::new(),
+            latencies: RoundLatencies::default(),
             group_end: None,
         };
         execution.run().expect("a record that can be written");

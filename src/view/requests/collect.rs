@@ -132,6 +132,9 @@ impl Collector {
             targets,
             jobs: shown,
             warnings: plan.map_or_else(Vec::new, |p| p.warnings.clone()),
+            n_comparisons: plan
+                .filter(|p| p.most_pairs.is_some())
+                .map(RequestsPlan::n_comparisons),
             n_strays: left.fold(0, |n, p| n.saturating_add(p.n_lines)),
         })
     }

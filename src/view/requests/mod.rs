@@ -31,6 +31,9 @@ pub struct RequestsView {
     pub jobs: Vec<JobView>,
     /// What about the prompts may surprise.
     pub warnings: Vec<PromptWarning>,
+    /// The comparisons of targets that share the chance of a wrong decision, where rounds were added until each was decided; none
+    /// with a fixed number of rounds.
+    pub n_comparisons: Option<usize>,
     /// Lines of jobs or targets that the plan does not have.
     pub n_strays: u32,
 }
@@ -244,18 +247,31 @@ impl JobView {
     /// How many times another's value this one has: the median over rounds in which both have it. They took turns in
     /// each, so rounds are pairs.
     pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
-        let theirs = other.by_round(of);
-        let mine = self.by_round(of).into_iter();
         let (my_process, their_process) = (self.processes(), other.processes());
-        let ratios: Vec<(Option<u32>, f64)> = mine
-            .filter_map(|(round, value)| {
-                let ratio = value / theirs.get(&round).filter(|v| **v > 0.0)?;
+        let ratios = self.ratios_to(other, of).into_iter();
+        let ratios: Vec<(Option<u32>, f64)> = ratios
+            .filter_map(|(round, ratio)| {
                 // A server has no process that is known; beside it the worker's is what rounds have in common.
                 let process = my_process.get(&round)?.or(*their_process.get(&round)?);
                 Some((process, ratio))
             })
             .collect();
         Estimate::over_rounds(&ratios)
+    }
+
+    /// How many times another's value this one has, by the rounds in which both have it.
+    pub fn ratios_to(
+        &self,
+        other: &Self,
+        of: fn(&Round) -> Option<f64>,
+    ) -> BTreeMap<u32, f64> {
+        let theirs = other.by_round(of);
+        let mine = self.by_round(of).into_iter();
+        mine.filter_map(|(round, value)| {
+            let theirs = theirs.get(&round).filter(|v| **v > 0.0)?;
+            Some((round, value / theirs))
+        })
+        .collect()
     }
 
     fn processes(&self) -> BTreeMap<u32, Option<u32>> {

@@ -1,0 +1,112 @@
+//! Rounds in which targets took turns: whether they have decided how the targets compare.
+
+use std::collections::BTreeMap;
+
+use crate::record::requests::RequestsPlan;
+use crate::request::Timeline;
+use crate::run::stop::are_compared;
+use crate::stats::summary::mean;
+
+/// Mean latency of each job at each target, by round; none where no answer was whole.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RoundLatencies(BTreeMap<(String, String), BTreeMap<u32, Option<f64>>>);
+
+impl RoundLatencies {
+    /// Adds a round of a job at a target.
+    pub fn add<'a>(
+        &mut self,
+        (job, target): (&str, &str),
+        round: u32,
+        sent: impl Iterator<Item = &'a Timeline>,
+    ) {
+        let whole = sent.filter(|t| t.ending.is_whole());
+        let latencies: Vec<f64> = whole.map(|t| t.latency_ns() as f64).collect();
+        let rounds = self.0.entry((job.to_owned(), target.to_owned()));
+        rounds.or_default().insert(round, mean(&latencies));
+    }
+
+    /// Whether a job's targets need another round.
+    pub fn is_open(&self, plan: &RequestsPlan, job: &str) -> bool {
+        let (Some(most), Some(base)) = (plan.most_pairs, plan.base()) else {
+            return false;
+        };
+        let others = plan.targets.iter().filter(|target| *target != base);
+        let ratios: Vec<Vec<f64>> = others
+            .map(|other| self.log_ratios(job, base, other))
+            .collect();
+        let n_rounds = |target| self.of(job, target).map_or(0, BTreeMap::len);
+        let n_rounds = plan.targets.iter().map(|target| n_rounds(target)).max();
+        n_rounds.is_some_and(|n| n < most as usize) && !are_compared(&ratios, plan.n_comparisons())
+    }
+
+    fn of(&self, job: &str, target: &str) -> Option<&BTreeMap<u32, Option<f64>>> {
+        self.0.get(&(job.to_owned(), target.to_owned()))
+    }
+
+    /// A log ratio of each round that both served, the other over the base.
+    fn log_ratios(&self, job: &str, base: &str, other: &str) -> Vec<f64> {
+        let (Some(base), Some(other)) = (self.of(job, base), self.of(job, other)) else {
+            return Vec::new();
+        };
+        let in_both = other.iter().filter_map(|(round, other)| {
+            let base = base.get(round).copied().flatten();
+            Some(((*other)? / base.filter(|ns| *ns > 0.0)?).ln())
+        });
+        in_both.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Ending;
+    use crate::view::fixture::requests::{jobs, request_header};
+
+    /// A plan of one job at two targets, and what is known after these rounds' latencies.
+    fn after(rounds: &[(u64, u64)], most: Option<u32>) -> (RequestsPlan, RoundLatencies) {
+        let header = request_header(&["openai:a", "in-process"], 3, jobs()[..1].to_vec());
+        let mut plan = header.requests.expect("has requests");
+        plan.most_pairs = most;
+        let mut known = RoundLatencies::default();
+        for (round, both) in (0..).zip(rounds) {
+            for (target, ms) in [("in-process", both.0), ("openai:a", both.1)] {
+                let answer = Timeline::unanswered(0, 0, ms * 1_000_000, Ending::Stop);
+                known.add((&plan.jobs[0].name, target), round, [answer].iter());
+            }
+        }
+        (plan, known)
+    }
+
+    fn is_open(rounds: &[(u64, u64)], most: Option<u32>) -> bool {
+        let (plan, known) = after(rounds, most);
+        known.is_open(&plan, &plan.jobs[0].name)
+    }
+
+    #[test]
+    fn rounds_are_added_until_the_targets_are_told_apart_or_shown_equal() {
+        let different = [(100, 130), (101, 131), (99, 129), (100, 131), (98, 128)];
+        assert!(is_open(&different[..3], Some(60)));
+        let twice = different.repeat(2);
+        assert!(!is_open(&twice, Some(60)), "different");
+        let equal: Vec<(u64, u64)> = (0..30).map(|n| (1000 + n % 7, 1000 + n % 5)).collect();
+        assert!(!is_open(&equal, Some(60)), "equal");
+        let noisy: Vec<(u64, u64)> = (0..10).map(|n| (100, 80 + 40 * (n % 2))).collect();
+        assert!(is_open(&noisy, Some(60)));
+        assert!(!is_open(&noisy, Some(10)), "as many as there may be");
+        assert!(!is_open(&noisy, None), "a fixed number of rounds");
+    }
+
+    #[test]
+    fn the_base_is_this_program_and_what_never_answers_is_not_asked_for_ever() {
+        let (plan, mut known) = after(&[(100, 130)], Some(60));
+        let name = plan.jobs[0].name.clone();
+        let ratios = known.log_ratios(&name, plan.base().expect("two targets"), "openai:a");
+        assert!((ratios[0] - 1.3_f64.ln()).abs() < 1e-12);
+        let failed = Timeline::unanswered(0, 0, 1, Ending::Interrupted);
+        known = RoundLatencies::default();
+        for target in &plan.targets {
+            known.add((&name, target), 0, [failed.clone()].iter());
+        }
+        assert!(!known.is_open(&plan, &name), "no answer is whole");
+    }
+}
