@@ -85,7 +85,9 @@ fn decided(pairs: &[JobPair<'_>]) -> String {
         };
         return format!(" Decided after at most {}{equal}.", counted(most, "round"));
     }
-    let more = decisions.iter().filter(is_open).filter_map(|d| d.more_pairs).max();
+    // The spread of fewer says nothing of what would decide.
+    let known = decisions.iter().filter(is_open).filter(|d| d.interval.is_some());
+    let more = known.filter_map(|d| d.more_pairs).max();
     let more = more.map(|n| format!("; about {} more would decide", counted(n, "round")));
     format!(
         " Not decided after {} in {n_open} of {}{}.",

@@ -76,6 +76,15 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
     );
     let mut document =
         Document::new(format!("{name} against {base}"), table).above("compared", what);
+    let lacks = |(pair, _, ratio): &(&JobPair<'_>, &Mean, Estimate)| {
+        pair.n_comparisons.is_some() && ratio.interval.is_none()
+    };
+    if rows.iter().any(lacks) {
+        document = document.below(
+            "n/a",
+            "an interval that is valid although rounds are added until decided needs more rounds than these",
+        );
+    }
     if all.len() > pairs.len() {
         let more = all.len() - pairs.len();
         document = document.below("", format!("{more} more jobs are in the report"));
