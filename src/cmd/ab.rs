@@ -33,10 +33,10 @@ use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
 use crate::report::table::Note;
 use crate::report::{self, Document, DocumentForm, comparison};
-use crate::run::Ended;
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
+use crate::run::{Ended, allocation};
 use crate::stats::sequential::PairRule;
 use crate::streams::note;
 use crate::text::quoted;
@@ -44,11 +44,6 @@ use crate::view::{CellView, RunView, why_unmeasurable};
 
 /// Name of the comparison inside a pair's folder.
 const COMPARISON: &str = "comparison.md";
-
-/// Repetitions of each side in a visit, where pairs are added until decided: with w the variance of a repetition within its visit, b
-/// that of a pair, C the cost of a visit's beginning and c that of a repetition, `sqrt(w C / (b c))` of them cost least, which is 1
-/// to 2 for small models on a shared virtual machine. Two are ABBA, in which a drift cancels.
-const PER_VISIT: u32 = 2;
 
 /// Measures both sides in turns, and compares them.
 ///
@@ -304,9 +299,10 @@ fn until_decided(args: &AbArgs, protocol: &mut ProtocolChoice) -> Result<Option<
     protocol.max_replicates = Some(most);
     let asked = &args.protocol;
     if asked.max_repetitions.is_none() && asked.precision.is_none() {
-        // More repetitions would use the budget of further pairs.
-        let n = protocol.min_repetitions.unwrap_or(PER_VISIT);
-        (protocol.min_repetitions, protocol.max_repetitions) = (Some(n), Some(n));
+        // Those between the two are chosen for each pair.
+        let fewest = protocol.min_repetitions.unwrap_or(allocation::FEWEST);
+        protocol.min_repetitions = Some(fewest);
+        protocol.max_repetitions = Some(fewest.max(allocation::MOST));
     }
     Ok(Some(args.same_within.unwrap_or(rule.tolerance)))
 }

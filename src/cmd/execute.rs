@@ -1,6 +1,6 @@
 //! From prepared plans to finished records: what every verb that measures does.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -67,6 +67,7 @@ pub fn execute(
         observer: observer.as_mut(),
         interrupt: interrupt.clone(),
         eta: Eta::of(&plans, rates),
+        costs: HashMap::new(),
     };
     let run = Execution { lanes, course }.run();
     run.with_context(|| format!("the run stopped; {hint}"))

@@ -7,9 +7,10 @@ use anyhow::{Result, bail};
 use super::{DONE, note_all, say, say_path, unless_closed};
 use crate::cli::{ModelCommand, SynthArgs};
 use crate::file::{Replace, is_standard_output};
-use crate::model::fetch::fetch;
+use crate::model::fetch::{fetch, fetch_from_hub};
+use crate::model::hub::HubName;
 use crate::model::synth::{SynthShape, SynthSpec};
-use crate::model::{FileType, ModelFacts, ModelStore, resolve};
+use crate::model::{FileType, ModelFacts, ModelStore, ollama, resolve};
 use crate::report::table::{Document, Note, Table};
 use crate::report::{json, progress};
 use crate::streams::note;
@@ -56,6 +57,7 @@ fn list() -> Result<()> {
         .iter()
         .map(|m| (m.name.as_str(), Some(m.bytes), m.about.as_str()))
         .collect();
+    let of_ollama = of_ollama();
     for name in present
         .iter()
         .filter(|n| listed.iter().all(|m| m.name != **n))
@@ -63,7 +65,14 @@ fn list() -> Result<()> {
         let file = std::fs::metadata(store.path_of(name));
         rows.push((name, file.map(|m| m.len()).ok(), ""));
     }
-    let is_here = |name: &str| present.iter().any(|n| n == name);
+    rows.extend(
+        of_ollama
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), *bytes, "in Ollama's store")),
+    );
+    let is_here = |name: &str| {
+        present.iter().any(|n| n == name) || of_ollama.iter().any(|(own, _)| own == name)
+    };
     let table = Table::of(&rows)
         .words("name", |(name, ..)| short(name))
         .words(
@@ -80,6 +89,19 @@ fn list() -> Result<()> {
         )])
         .below("", get);
     say(document.for_stdout())
+}
+
+/// The models in Ollama's store, as `--model` takes them, with the bytes of those whose file is there.
+fn of_ollama() -> Vec<(String, Option<u64>)> {
+    let stores = ollama::stores();
+    let names = ollama::models(&stores).into_iter();
+    let sized = names.map(|name| {
+        let spec = format!("ollama:{name}");
+        let file = ollama::find(&spec, &name, &stores).ok();
+        let meta = file.and_then(|file| std::fs::metadata(file.path).ok());
+        (spec, meta.map(|meta| meta.len()))
+    });
+    sized.collect()
 }
 
 fn info(models: &[String], json: bool) -> Result<()> {
@@ -179,8 +201,12 @@ fn facts_text(m: &ModelFacts) -> String {
 fn fetch_all(names: &[String]) -> Result<()> {
     let store = ModelStore::locate()?;
     for name in names {
-        let fetched = fetch(&store, name, &mut |text| note(text))?;
-        say_path(&fetched.path)?;
+        let mut say = |text: &str| note(text);
+        let path = match HubName::parse(name) {
+            Some(of_hub) => fetch_from_hub(&of_hub, name, &mut say)?,
+            None => fetch(&store, name, &mut say)?.path,
+        };
+        say_path(&path)?;
     }
     Ok(())
 }

@@ -140,9 +140,8 @@ impl PlannedRequests {
         let most = self.spec.max_pairs?;
         let of_targets = self.spec.most_rounds().is_some();
         let jobs = self.targets.first()?.jobs.iter().map(|j| &j.job);
-        let open = jobs.filter(|job| {
-            of_targets || job.compared.as_ref().is_some_and(|c| c.most.is_some())
-        });
+        let open = jobs
+            .filter(|job| of_targets || job.compared.as_ref().is_some_and(|c| c.most.is_some()));
         let names: Vec<&str> = open.map(|job| job.name.as_str()).collect();
         let time = match self.spec.budget {
             Some(budget) => format!("until {} of the run are over", duration(budget)),

@@ -81,6 +81,8 @@ pub enum ModelError {
     #[error("model `{name}`: neither a file nor a known name; {hint}")]
     UnknownName { name: String, hint: String },
     #[error("model `{spec}`: {detail}")]
+    Hub { spec: String, detail: String },
+    #[error("model `{spec}`: {detail}")]
     Ollama { spec: String, detail: String },
     #[error("{}: sha256 is {found}, Ollama's manifest says {expected}; remove the model and pull it again", path.display())]
     OllamaBlob {

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use super::hub::{HubCaches, HubName};
 use super::quantize::Quantizer;
 use super::space::check_space;
 use super::store::{CatalogueEntry, Derive, Wheel};
@@ -44,6 +45,41 @@ pub fn fetch(
 ) -> Result<Fetched, ModelError> {
     let pythons: Vec<PathBuf> = PYTHONS.iter().map(PathBuf::from).collect();
     fetch_with(store, name, &pythons, say)
+}
+
+/// Downloads a file of Hugging Face's hub with the user's own `hf`, which resumes, checks and keeps it in its cache. A file that is
+/// there is kept.
+///
+/// # Errors
+/// [`ModelError::Hub`] with the command where there is no `hf`, or where it fails.
+pub fn fetch_from_hub(
+    name: &HubName,
+    spec: &str,
+    say: &mut dyn FnMut(&str),
+) -> Result<PathBuf, ModelError> {
+    let caches = HubCaches::of_user();
+    if let Ok(path) = name.find(spec, &caches) {
+        return Ok(path);
+    }
+    let wrong = |detail: String| ModelError::Hub {
+        spec: spec.to_owned(),
+        detail,
+    };
+    let command = name.download_command();
+    say(&command);
+    // Its progress is for people, and standard output is for the path.
+    let status = Command::new("hf")
+        .args(name.download_arguments())
+        .stdout(io::stderr())
+        .status();
+    match status {
+        Ok(status) if status.success() => name.find(spec, &caches),
+        Ok(status) => Err(wrong(format!("{command}: {status}"))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(wrong(format!(
+            "Hugging Face's hf is not installed (pip install huggingface_hub); with it, this downloads the file: {command}"
+        ))),
+        Err(e) => Err(wrong(format!("{command}: {e}"))),
+    }
 }
 
 fn fetch_with(

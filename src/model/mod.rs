@@ -3,7 +3,7 @@
 //! - [`ModelFacts`] are read with the engine's own GGUF reader, so that this program and the
 //!   engine never disagree about a file.
 //! - [`resolve`] turns what `--model` takes (paths, globs, folders, `synth:PRESET:TYPE`, `ollama:NAME`,
-//!   catalogue names) into models without writing or downloading anything.
+//!   `USER/REPO:TYPE` of Hugging Face, catalogue names) into models without writing or downloading anything.
 //! - [`synth`] writes random weights in a real model's shape, [`quantize`] converts a file
 //!   to other types, with an [`importance`] matrix or without, `fetch` obtains what `gguf/models.toml` lists.
 //!
@@ -17,6 +17,7 @@ mod file_type;
 mod generative;
 mod gguf;
 mod hash;
+pub(crate) mod hub;
 pub mod importance;
 mod log_capture;
 mod names;

@@ -145,9 +145,7 @@ fn absent(name: &Name, stores: &[PathBuf]) -> String {
         .map(|store| store.join("manifests").join(name.path()))
         .map(|path| path.display().to_string())
         .collect();
-    let mut there: Vec<String> = stores.iter().flat_map(|store| present(store)).collect();
-    there.sort();
-    there.dedup();
+    let mut there = models(stores);
     let there = match there.len() {
         0 => "no model is there; is OLLAMA_MODELS another folder?".to_owned(),
         n => {
@@ -161,6 +159,14 @@ fn absent(name: &Name, stores: &[PathBuf]) -> String {
         places.join(" and "),
         name.short()
     )
+}
+
+/// Names of the models in these stores, in order.
+pub fn models(stores: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = stores.iter().flat_map(|store| present(store)).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Names of the models in a store.

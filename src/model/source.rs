@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::hub::{HubCaches, HubName};
 use super::scan::{self, Scan, WILDCARDS};
 use super::synth::{PRESETS, SynthSpec};
 use super::{
@@ -21,6 +22,8 @@ pub enum ModelSpec {
     Synth(SynthSpec),
     /// `ollama:NAME`: a model that Ollama has on this machine.
     Ollama(String),
+    /// `USER/REPO`, `hf.co/USER/REPO:TYPE`: a file that Hugging Face's tools or llama.cpp have downloaded.
+    Hub(HubName),
     /// A name in the store or the catalogue.
     Name(String),
 }
@@ -114,8 +117,22 @@ impl ModelSpec {
             return Ok(Self::Ollama(name.to_owned()));
         }
         let text = &*expanded_text(text).map_err(|why| bad(&why))?;
+        if is_checkpoint(text) && Path::new(text).is_file() {
+            return Err(bad(CONVERT));
+        }
         if Path::new(text).exists() {
             return Ok(Self::Path(text.into()));
+        }
+        if let Some(name) = HubName::parse(text) {
+            return Ok(Self::Hub(name));
+        }
+        if text.contains("://") {
+            return Err(bad(
+                "is an address: download the file (curl -LO), and name it",
+            ));
+        }
+        if is_checkpoint(text) {
+            return Err(bad(CONVERT));
         }
         if text.contains(WILDCARDS) {
             return Ok(Self::Glob(text.to_owned()));
@@ -139,6 +156,17 @@ impl ModelSpec {
         }
         text.split(',').map(one).collect()
     }
+}
+
+/// How a file of PyTorch's kind becomes one of this program's.
+const CONVERT: &str = "is no GGUF file; llama.cpp's converter makes one of its folder: python3 convert_hf_to_gguf.py FOLDER --outfile \
+                       model.gguf";
+
+fn is_checkpoint(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    [".safetensors", ".bin", ".pth", ".pt"]
+        .iter()
+        .any(|end| lower.ends_with(end))
 }
 
 /// What `--model` was found to mean.
@@ -251,6 +279,7 @@ fn resolve_one(
         ModelSpec::Path(file) => one(&file),
         ModelSpec::Glob(pattern) => all(scan::pattern(&pattern)?),
         ModelSpec::Name(name) => one(&named(&name, store)?),
+        ModelSpec::Hub(name) => one(&name.find(text, &HubCaches::of_user())?),
         ModelSpec::Ollama(name) => {
             let blob = ollama::find(text, &name, &ollama::stores())?;
             let mut model = there(scan::read(&blob.path)?);
@@ -279,16 +308,34 @@ fn resolve_one(
 fn named(name: &str, store: &ModelStore) -> Result<PathBuf, ModelError> {
     let path = store.path_of(name);
     if path.is_file() {
-        Ok(path)
-    } else if store.catalogue.get(name).is_some() {
-        Err(ModelError::NotFetched {
-            name: name.to_owned(),
-        })
-    } else {
-        Err(ModelError::UnknownName {
-            name: name.to_owned(),
-            hint: hint(name, store),
-        })
+        return Ok(path);
+    }
+    let mut here = store.present().into_iter();
+    if let Some(other) = here.find(|other| other.eq_ignore_ascii_case(name)) {
+        return Ok(store.path_of(&other));
+    }
+    let mut listed = store.catalogue.models.iter().map(|entry| &entry.name);
+    if let Some(other) = listed.find(|other| other.eq_ignore_ascii_case(name)) {
+        return Err(ModelError::NotFetched {
+            name: other.clone(),
+        });
+    }
+    Err(ModelError::UnknownName {
+        name: name.to_owned(),
+        hint: ollama_hint(name).unwrap_or_else(|| hint(name, store)),
+    })
+}
+
+/// That Ollama has a model of this name; or how one of its models is named, where the name has a tag as its models have.
+fn ollama_hint(name: &str) -> Option<String> {
+    let spec = format!("ollama:{name}");
+    let found = ollama::find(&spec, name, &ollama::stores());
+    match (found, name.contains(':')) {
+        (Ok(_), _) => Some(format!("Ollama has it: --model {spec}")),
+        (Err(_), true) => Some(format!(
+            "Ollama's models are named {spec}, and Ollama on this machine does not have it (`ollama pull {name}`)"
+        )),
+        (Err(_), false) => None,
     }
 }
 

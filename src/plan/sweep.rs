@@ -151,17 +151,64 @@ struct WireProtocol {
     timeout: Option<String>,
 }
 
-/// Reads a sweep file.
+/// The sweeps compiled in, by name, for where there is no repository.
+const BUILT_IN: [(&str, &str); 8] = [
+    ("quick", include_str!("../../sweeps/quick.toml")),
+    ("mission", include_str!("../../sweeps/mission.toml")),
+    ("day1", include_str!("../../sweeps/day1.toml")),
+    ("nightly", include_str!("../../sweeps/nightly.toml")),
+    ("precision", include_str!("../../sweeps/precision.toml")),
+    ("threads", include_str!("../../sweeps/threads.toml")),
+    ("depth", include_str!("../../sweeps/depth.toml")),
+    ("kv-types", include_str!("../../sweeps/kv-types.toml")),
+];
+
+/// The built-in sweeps: the name of each and the question that it answers.
+pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let question = |text: &'static str| {
+        let first = text.lines().next().unwrap_or_default();
+        let first = first.trim_start_matches(['#', ' ']);
+        first.find('?').map_or(first, |at| &first[..=at])
+    };
+    BUILT_IN
+        .iter()
+        .map(move |(name, text)| (*name, question(text)))
+}
+
+/// The built-in sweep that a path names which is no file: `quick`, `quick.toml` or `sweeps/quick.toml`.
+fn built_in_at(path: &Path) -> Option<&'static str> {
+    let folder = path.parent().and_then(Path::to_str)?;
+    let is_plain = ["", "sweeps"].contains(&folder);
+    let has_end = path.extension().is_none_or(|end| end == "toml");
+    let stem = path
+        .file_stem()
+        .and_then(|s| s.to_str())
+        .filter(|_| is_plain && has_end)?;
+    let known = BUILT_IN.iter().find(|(name, _)| *name == stem)?;
+    Some(known.1)
+}
+
+/// Reads a sweep file, or a built-in sweep where there is no such file.
 ///
 /// # Errors
 /// [`PlanError::Sweep`] naming the file, and the line where there is one.
 pub fn read(path: &Path) -> Result<Sweep, PlanError> {
     let shown = path.display().to_string();
-    let text = read_at_most(path, MOST_BYTES).map_err(|e| PlanError::Sweep {
-        path: shown.clone(),
-        line: None,
-        reason: format!("cannot read the sweep: {e}"),
-    })?;
+    let text = match read_at_most(path, MOST_BYTES) {
+        Ok(text) => text,
+        Err(e) => built_in_at(path).map(str::to_owned).ok_or_else(|| {
+            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            let known = match e.kind() {
+                std::io::ErrorKind::NotFound => format!("; built in are {}", names.join(", ")),
+                _ => String::new(),
+            };
+            PlanError::Sweep {
+                path: shown.clone(),
+                line: None,
+                reason: format!("cannot read the sweep: {e}{known}"),
+            }
+        })?,
+    };
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("sweep");
     parse(&text, &shown, stem)
 }

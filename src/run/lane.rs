@@ -106,6 +106,11 @@ impl Visit {
             outcome: None,
         }
     }
+
+    /// The case's id.
+    pub fn id(&self) -> &CaseId {
+        &self.id
+    }
 }
 
 impl Lane<'_> {

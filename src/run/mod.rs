@@ -3,6 +3,7 @@
 //! An execution has one lane, or two that are measured in turns (`ab`): each lane has its plan, its kind of worker
 //! and its record. All lanes have the same cells, one for one.
 
+pub mod allocation;
 pub mod eta;
 pub mod kernels;
 pub mod lane;
@@ -19,15 +20,17 @@ pub mod supervisor;
 mod timing;
 pub mod worker;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::measure::{Call, Phase};
-use crate::plan::{Case, Plan, Protocol};
+use crate::plan::{Case, CaseId, Plan, Protocol};
 use crate::record::jsonl::RecordError;
 use crate::record::{CellLine, Outcome};
 use crate::stats::summary;
+use allocation::PairCosts;
 use eta::Eta;
 use lane::{Lane, Visit};
 use schedule::{Cell, Group};
@@ -127,6 +130,8 @@ pub struct Course<'a> {
     pub interrupt: Interrupt,
     /// How long things take.
     pub eta: Eta,
+    /// What pairs of each cell took, by the first lane's id.
+    pub costs: HashMap<CaseId, PairCosts>,
 }
 
 impl Execution<'_> {
@@ -229,6 +234,25 @@ impl Execution<'_> {
         Ok(())
     }
 
+    /// The most repetitions of a cell's next pair, where pairs are added until decided.
+    fn allocated(&self, group: &Group, cell: &Cell, protocol: &Protocol) -> Option<u32> {
+        protocol.pair_tolerance?;
+        let turns = |replicate: u32| -> Vec<f64> {
+            let steps = self.lanes.iter().zip(&cell.cases);
+            let steps: Vec<&[f64]> = steps
+                .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
+                .collect();
+            compared(&steps).into_iter().map(f64::ln).collect()
+        };
+        let earlier: Vec<Vec<f64>> = (0..group.replicate).map(turns).collect();
+        let costs = self.course.costs.get(&cell.cases[0].id());
+        let n = allocation::turns_of_next(&earlier, &costs.copied().unwrap_or_default());
+        Some(n.clamp(
+            protocol.min_repetitions,
+            protocol.max_repetitions.max(protocol.min_repetitions),
+        ))
+    }
+
     /// One cell in one process of each lane, in turns.
     fn visit_cell(
         &mut self,
@@ -236,6 +260,17 @@ impl Execution<'_> {
         cell: &Cell,
         protocol: &Protocol,
     ) -> Result<(), RecordError> {
+        let n_repetitions = self.allocated(group, cell, protocol);
+        let protocol = &Protocol {
+            max_repetitions: n_repetitions.unwrap_or(protocol.max_repetitions),
+            // A pair has as many repetitions as were chosen, however narrow its own interval is.
+            precision: match n_repetitions {
+                Some(_) => 0.0,
+                None => protocol.precision,
+            },
+            ..protocol.clone()
+        };
+        let started = Instant::now();
         let course = &mut self.course;
         let mut visits: Vec<Visit> = Vec::new();
         for (at, case) in cell.cases.iter().enumerate() {
@@ -252,7 +287,15 @@ impl Execution<'_> {
         for at in turns(visits.len(), cell.first_turn) {
             self.lanes[at].open(&mut visits[at], course);
         }
+        let beginning = started.elapsed();
         self.repeat(&mut visits, cell.first_turn, deadline, protocol)?;
+        let costs = self.course.costs.entry(visits[0].id().clone()).or_default();
+        let n_turns = visits.iter().map(|v| v.n_repetitions).min();
+        costs.add(
+            beginning,
+            started.elapsed().saturating_sub(beginning),
+            n_turns.unwrap_or(0),
+        );
         let failed = |v: &&Visit| v.outcome.as_ref().is_some_and(Outcome::is_failure);
         let ran = visits.len() - visits.iter().filter(failed).count();
         let took = begun.elapsed() / u32::try_from(ran.max(1)).unwrap_or(1);

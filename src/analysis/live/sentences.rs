@@ -86,7 +86,10 @@ fn decided(pairs: &[JobPair<'_>]) -> String {
         return format!(" Decided after at most {}{equal}.", counted(most, "round"));
     }
     // The spread of fewer says nothing of what would decide.
-    let known = decisions.iter().filter(is_open).filter(|d| d.interval.is_some());
+    let known = decisions
+        .iter()
+        .filter(is_open)
+        .filter(|d| d.interval.is_some());
     let more = known.filter_map(|d| d.more_pairs).max();
     let more = more.map(|n| format!("; about {} more would decide", counted(n, "round")));
     format!(

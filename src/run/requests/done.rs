@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::RequestsPlan;
 use crate::record::{Line, RunHeader};
-use crate::run::requests::pairs::RoundLatencies;
 use crate::request::figures::{ComparedAnswers, RequestFigures};
 use crate::request::{Ending, Job, Timeline};
+use crate::run::requests::pairs::RoundLatencies;
 use crate::run::stop::is_answered;
 
 /// Job, target and round.

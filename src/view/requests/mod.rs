@@ -260,11 +260,7 @@ impl JobView {
     }
 
     /// How many times another's value this one has, by the rounds in which both have it.
-    pub fn ratios_to(
-        &self,
-        other: &Self,
-        of: fn(&Round) -> Option<f64>,
-    ) -> BTreeMap<u32, f64> {
+    pub fn ratios_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> BTreeMap<u32, f64> {
         let theirs = other.by_round(of);
         let mine = self.by_round(of).into_iter();
         mine.filter_map(|(round, value)| {

@@ -1,0 +1,160 @@
+//! How many repetitions the next pair of a cell gets.
+//!
+//! More repetitions in a pair reduce the noise that differs between them, and cost time in which further pairs could be measured. With
+//! w the variance of a turn's ratio within its pair, b the variance that all turns of a pair have in common, C the time of a pair's
+//! beginning (loading, opening, warm-up) and c that of a turn, the variance of the mean of T / (C + n c) pairs is smallest at
+//! n = sqrt(w C / (b c)) (Cochran 1977, two-stage sampling). All four are taken from the cell's earlier pairs, so that the choice
+//! depends on nothing that the next pair will show, and the bets on it stay fair.
+
+use std::time::Duration;
+
+use crate::stats::summary::{mean, median};
+
+/// Fewest turns: in two of them, ABBA, a drift cancels.
+pub const FEWEST: u32 = 2;
+/// Most turns. Further ones gain little, and a pair should not outlast what disturbs the machine.
+pub const MOST: u32 = 16;
+/// Pairs before the first choice: variances of fewer say little.
+const FEWEST_PAIRS: usize = 6;
+/// Least share of the within-variance that is believed to be common to a pair.
+const LEAST_COMMON: f64 = 0.02;
+/// The median absolute deviation of normal noise, in standard deviations, inverted.
+const MAD_TO_SD: f64 = 1.4826;
+
+/// What earlier pairs of a cell took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PairCosts {
+    beginnings: Duration,
+    n_pairs: u32,
+    turns: Duration,
+    n_turns: u32,
+}
+
+impl PairCosts {
+    /// Adds a pair with so many turns.
+    pub fn add(&mut self, beginning: Duration, turns: Duration, n_turns: u32) {
+        self.beginnings += beginning;
+        self.n_pairs += 1;
+        self.turns += turns;
+        self.n_turns += n_turns;
+    }
+
+    /// The time of a pair's beginning over that of a turn.
+    fn beginning_over_turn(&self) -> Option<f64> {
+        let per = |time: Duration, n: u32| (n > 0).then(|| time.as_secs_f64() / f64::from(n));
+        let turn = per(self.turns, self.n_turns).filter(|s| *s > 0.0)?;
+        Some(per(self.beginnings, self.n_pairs)? / turn)
+    }
+}
+
+/// Turns of the next pair, an even number, from the log ratios of each turn of earlier pairs.
+pub fn turns_of_next(pairs: &[Vec<f64>], costs: &PairCosts) -> u32 {
+    let optimal = || {
+        let common = common_share(pairs)?;
+        Some((costs.beginning_over_turn()? / common).sqrt())
+    };
+    let Some(n) = optimal().filter(|n| n.is_finite()) else {
+        return FEWEST;
+    };
+    let even = 2.0 * (n / 2.0).round();
+    even.clamp(f64::from(FEWEST), f64::from(MOST)) as u32
+}
+
+/// The variance that a pair's turns have in common, over that of a turn within its pair; robust against outliers.
+fn common_share(pairs: &[Vec<f64>]) -> Option<f64> {
+    let pairs: Vec<&Vec<f64>> = pairs.iter().filter(|turns| turns.len() > 1).collect();
+    if pairs.len() < FEWEST_PAIRS {
+        return None;
+    }
+    let mut within = Vec::new();
+    let mut of_pairs = Vec::new();
+    for turns in &pairs {
+        let middle = mean(turns)?;
+        let n = turns.len() as f64;
+        let unbiased = (n / (n - 1.0)).sqrt();
+        within.extend(turns.iter().map(|turn| (turn - middle) * unbiased));
+        of_pairs.push(median(turns)?);
+    }
+    let within = robust_variance(&within, 0.0)?;
+    let of_pairs = robust_variance(&of_pairs, median(&of_pairs)?)?;
+    let n_turns = mean(
+        &pairs
+            .iter()
+            .map(|turns| turns.len() as f64)
+            .collect::<Vec<_>>(),
+    )?;
+    let common = of_pairs - within / n_turns;
+    (within > 0.0).then(|| (common / within).max(LEAST_COMMON))
+}
+
+fn robust_variance(values: &[f64], middle: f64) -> Option<f64> {
+    let deviations: Vec<f64> = values.iter().map(|v| (v - middle).abs()).collect();
+    Some((MAD_TO_SD * median(&deviations)?).powi(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+    use rand_distr::StandardNormal;
+
+    use super::*;
+
+    fn costs(beginning_ms: u64, turn_ms: u64) -> PairCosts {
+        let mut costs = PairCosts::default();
+        costs.add(
+            Duration::from_millis(beginning_ms),
+            2 * Duration::from_millis(turn_ms),
+            2,
+        );
+        costs
+    }
+
+    /// Pairs whose turns differ by `within`, and whose common part differs by `common`.
+    fn pairs(within: f64, common: f64, n: usize) -> Vec<Vec<f64>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut normal = || rng.sample::<f64, _>(StandardNormal);
+        let mut pair = || {
+            let own = common * normal();
+            vec![own + within * normal(), own + within * normal()]
+        };
+        (0..n).map(|_| pair()).collect()
+    }
+
+    #[test]
+    fn the_number_follows_variances_and_costs() {
+        // sqrt(4 * 9) = 6, and the variances are estimates.
+        let n = turns_of_next(&pairs(0.04, 0.02, 400), &costs(900, 100));
+        assert!((4..=8).contains(&n), "{n}");
+        let cheap_pairs = turns_of_next(&pairs(0.04, 0.02, 400), &costs(100, 100));
+        assert_eq!(cheap_pairs, FEWEST);
+        let all_common = turns_of_next(&pairs(0.001, 0.05, 400), &costs(900, 100));
+        assert_eq!(all_common, FEWEST);
+        let nothing_common = turns_of_next(&pairs(0.05, 0.0, 400), &costs(9000, 100));
+        assert_eq!(nothing_common, MOST);
+    }
+
+    #[test]
+    fn few_pairs_and_equal_times_choose_nothing() {
+        assert_eq!(
+            turns_of_next(&pairs(0.05, 0.0, 5), &costs(9000, 100)),
+            FEWEST
+        );
+        assert_eq!(
+            turns_of_next(&vec![vec![0.0, 0.0]; 20], &costs(9000, 100)),
+            FEWEST
+        );
+        assert_eq!(
+            turns_of_next(&pairs(0.05, 0.0, 50), &PairCosts::default()),
+            FEWEST
+        );
+    }
+
+    #[test]
+    fn outliers_do_not_choose() {
+        let mut some = pairs(0.001, 0.02, 100);
+        some[3][0] = 2.0;
+        some[50][1] = -2.0;
+        assert_eq!(turns_of_next(&some, &costs(900, 100)), FEWEST);
+    }
+}
