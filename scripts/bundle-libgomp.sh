@@ -34,9 +34,10 @@ system=$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)
 package=$({ dpkg-query -W -f '${Package} ${Version}' libgomp1 || rpm -q libgomp || true; } 2>/dev/null)
 {
     cat <<TEXT
-libgomp.so.1 is GCC's OpenMP library (https://gcc.gnu.org), an unchanged copy of that of ${system:-an unknown system}
-(package: ${package:-unknown}), where its source is found too. It is under the GNU General Public License, version 3 or later,
-with the GCC Runtime Library Exception. Both texts follow. If the file is deleted, the program uses the system's libgomp.
+libgomp.so.1 is GCC's OpenMP library, an unchanged copy of the file in ${package:-an unknown package} of
+${system:-an unknown system}. Its source is in that package's source package, and at https://gcc.gnu.org. It is under the GNU General
+Public License, version 3 or later, with the GCC Runtime Library Exception. Both texts follow. If the file is deleted, the program
+uses the system's libgomp.
 
 TEXT
     # shellcheck disable=SC2086
