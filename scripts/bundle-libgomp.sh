@@ -27,7 +27,8 @@ texts() {
 
 files=$(texts)
 if [ -z "$files" ]; then
-    printf 'bundle-libgomp: %s is not copied, because its license was not found (LIBGOMP_LICENSE). Other machines need libgomp installed\n' "$libgomp" >&2
+    printf 'bundle-libgomp: %s is not copied, because its license was not found (LIBGOMP_LICENSE): ' "$libgomp" >&2
+    printf 'machines that use the folder need libgomp installed\n' >&2
     exit 0
 fi
 system=$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)
@@ -35,9 +36,9 @@ package=$({ dpkg-query -W -f '${Package} ${Version}' libgomp1 || rpm -q libgomp 
 {
     cat <<TEXT
 libgomp.so.1 is GCC's OpenMP library, an unchanged copy of the file in ${package:-an unknown package} of
-${system:-an unknown system}. Its source is in that package's source package, and at https://gcc.gnu.org. It is under the GNU General
-Public License, version 3 or later, with the GCC Runtime Library Exception. Both texts follow. If the file is deleted, the program
-uses the system's libgomp.
+${system:-an unknown system}. Its source is in that system's source package, and at https://gcc.gnu.org. It is under the GNU
+General Public License, version 3 or later, with the GCC Runtime Library Exception. Both texts follow. If the file is deleted,
+the program uses the system's libgomp.
 
 TEXT
     # shellcheck disable=SC2086

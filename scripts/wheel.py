@@ -3,9 +3,10 @@
 
     scripts/wheel.py target/portable/ggufbench-VERSION-x86_64-linux OUTPUT_FOLDER --glibc 2.34
 
-The wheel has the whole folder, because the program needs its libraries and CPU backends beside it; licenses lie where Python's
-packages have theirs. The command that pip writes starts Python, which then replaces its own process by the program. --glibc is the C library that the folder needs: pip refuses
-the wheel on an older system. Standard library only. The same folder gives the same bytes.
+The wheel has the whole folder, because the program needs its libraries and CPU backends beside it. Licenses lie where Python's
+packages have theirs. The command that pip writes starts Python, which then replaces its own process by the program. --glibc is
+the C library that the folder needs: pip refuses the wheel on an older system. Only the standard library is used. The same folder
+gives the same bytes.
 """
 
 from __future__ import annotations

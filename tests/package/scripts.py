@@ -155,8 +155,9 @@ class Wheel(Case):
     @unittest.skipUnless((platform.machine(), platform.libc_ver()[0]) == ("x86_64", "glibc"), "pip would refuse the wheel here")
     def test_pip_installs_the_command(self):
         target = self.place / "installed"
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-cache-dir"]
-        output = subprocess.run([*pip, "--target", str(target), str(self.made())], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
+        install = [*pip, "install", "--no-index", "--no-cache-dir", "--target", str(target), str(self.made())]
+        output = subprocess.run(install, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual(output.returncode, 0, output.stdout)
         environment = {**os.environ, "PYTHONPATH": str(target)}
         command = [str(target / "bin" / "ggufbench"), "exit 3"]
