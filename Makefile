@@ -6,7 +6,7 @@ SETUP := yes
 CUDA :=
 # A checkout of llama.cpp instead of that of the crate: LLAMA_CPP=../llama.cpp, or LLAMA_CPP=../llama.cpp@b11401 (docs/LLAMA_CPP.md).
 LLAMA_CPP :=
-# Plug-ins that `make portable` puts beside the program: PLUGINS=target/cuda-plugin/libggml-cuda.so.
+# Plug-ins that `make portable` and `make package` put beside the program: PLUGINS=target/cuda-plugin/libggml-cuda.so.
 PLUGINS :=
 # Further flags for the sweep of `make bench`: ARGS="--budget 1m --batch 1,4".
 ARGS :=
@@ -25,7 +25,7 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build portable bench test simulate test-offload check-cuda clean-out
+.PHONY: help setup build portable package bench test simulate test-offload check-cuda clean-out
 
 help: ## Print this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ endif
 
 portable: setup ## Build a folder and a tar.gz that run on any x86-64 Linux (docs/GPU.md)
 	scripts/portable.sh $(PLUGINS)
+
+package: setup ## Build a tar.gz, a Python wheel and a Containerfile, which install without a compiler (docs/INSTALL.md)
+	scripts/package.sh $(PLUGINS)
 
 bench: build ## Build, fetch a small real model, measure this machine
 ifneq ($(names_a_model),)

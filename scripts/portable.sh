@@ -4,10 +4,11 @@
 #
 #   scripts/portable.sh [PLUGIN.so ...]     e.g. scripts/portable.sh target/cuda-plugin/libggml-cuda.so
 #
-#   PORTABLE_CARGO_FLAGS   more flags for cargo build
+#   PORTABLE_CARGO_FLAGS   more flags for cargo
+#   LIBGOMP_LICENSE        see scripts/bundle-libgomp.sh
 #
 # At run time the program looks for plug-ins beside itself and in the folder of --backends. From the system it needs the C and
-# C++ libraries and libgomp (Debian and Ubuntu: apt-get install libgomp1).
+# C++ libraries, which every system with glibc has.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,7 +30,9 @@ build() {
     # The engine crate creates these links anew, and fails on a dangling link of an earlier build.
     rm -f "$build"/release/{,deps/,examples/}lib{llama,llama-common,ggml,ggml-base}.so
     # shellcheck disable=SC2086
-    RUSTFLAGS="-C target-cpu=x86-64-v2" cargo build --release --features portable --target-dir "$build" ${PORTABLE_CARGO_FLAGS:-}
+    # Without the linker's flag only the program itself would look for libraries in its folder, and not the libraries there.
+    RUSTFLAGS="-C target-cpu=x86-64-v2" cargo rustc --release --features portable --target-dir "$build" ${PORTABLE_CARGO_FLAGS:-} \
+        --bin ggufbench -- -C link-arg=-Wl,--disable-new-dtags
     # The newest of the engine's build folders belongs to this build.
     engine=$(ls -td "$build"/release/build/llama-cpp-sys-2-*/out/backends 2>/dev/null | head -n 1)
     [ -n "$engine" ] || die "the engine's build folder was not found in $build"
@@ -61,8 +64,9 @@ for backend in libggml-cpu libggml-rpc; do
     plugins $backend | while IFS= read -r file; do cp -L "$file" "$folder/"; done
 done
 [ $# -eq 0 ] || cp -L "$@" "$folder/"
-cp -r sweeps LICENSE-MIT LICENSE-APACHE README.md "$folder/"
+cp -r sweeps prompts LICENSE-MIT LICENSE-APACHE README.md "$folder/"
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"
+scripts/bundle-libgomp.sh "$folder"
 
 # The newest C library symbol of all files determines the oldest system.
 glibc=$(objdump -T "$folder"/ggufbench "$folder"/*.so* | grep -o 'GLIBC_2\.[0-9]*' | sort -Vu | tail -n 1)
@@ -70,5 +74,10 @@ glibc=$(objdump -T "$folder"/ggufbench "$folder"/*.so* | grep -o 'GLIBC_2\.[0-9]
     printf 'portable: because this system is new, the folder needs %s, which Debian 12, Ubuntu 22.04 and RHEL 9 may lack\n' "$glibc" >&2
 
 "$folder/ggufbench" --version >/dev/null || die "the program does not start from $folder"
+here=$(realpath "$folder")
+elsewhere=$(ldd "$here/ggufbench" | while read -r library _ path; do
+    [ ! -e "$here/$library" ] || [ "${path% (*}" = "$here/$library" ] || printf ' %s' "$library"
+done)
+[ -z "$elsewhere" ] || die "the program takes these libraries not from its own folder:$elsewhere"
 tar -C "$build" -czf "$build/$name.tar.gz" "$name"
 printf 'portable: %s (%s), for %s and newer\n' "$build/$name.tar.gz" "$(du -h "$build/$name.tar.gz" | cut -f1)" "${glibc/GLIBC_/glibc }"
