@@ -12,6 +12,8 @@ mod axes;
 mod bisect;
 mod devices;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod examples;
 mod exchange;
 mod judging;
