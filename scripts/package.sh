@@ -29,6 +29,13 @@ mkdir -p "$dist"
 cp -r "$portable" "$dist/$name"
 folder=$dist/$name
 
+mkdir "$folder/completions"
+for shell in bash zsh fish powershell elvish; do
+    "$folder/ggufbench" manual completions $shell >"$folder/completions/ggufbench.$shell"
+done
+"$folder/ggufbench" manual man "$folder/man/man1"
+cp -r docs "$folder/"
+
 PATH=$(scripts/setup.sh --path)
 export PATH
 cargo metadata --format-version 1 --locked --features portable --filter-platform x86_64-unknown-linux-gnu |

@@ -27,6 +27,7 @@ mod roofline;
 mod rpc_worker;
 #[cfg(test)]
 mod suggested;
+mod tips;
 mod typed;
 
 pub use axes::{AxisArgs, PredictedAxes};
@@ -98,7 +99,7 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 /// # Errors
 /// With what is wrong, or with the help or version that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = at_home(Cli::command());
+    let mut command = brief(at_home(Cli::command()));
     let args = typed::as_meant(args.into_iter().collect(), &command);
     match command.try_get_matches_from_mut(&args) {
         Ok(matches) => Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command)),
@@ -106,7 +107,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
             Err(command.error(ErrorKind::InvalidUtf8, not_utf8(&args)))
         }
         Err(mut e) => {
-            if let Some(tip) = model_tip(&e) {
+            if let Some(tip) = tips::of(&e, &command) {
                 e.insert(
                     ContextKind::Suggested,
                     ContextValue::StyledStrs(vec![tip.into()]),
@@ -117,18 +118,26 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
     }
 }
 
-/// How a model is named, for a user who names it without a flag.
-fn model_tip(error: &clap::Error) -> Option<String> {
-    let said = match error.kind() {
-        ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),
-        ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg),
-        _ => None,
+/// Arguments up to which `-h` shows all of a verb's.
+const SHOWN_WHOLE: usize = 14;
+
+/// What `-h` shows of a verb that has more; `--help` shows everything.
+const MAIN: [&str; 24] = [
+    "model", "batch", "n_prompt", "n_gen", "threads", "n_gpu_layers", "dry_run", "budget", "out", "slo", "target", "baseline", "file",
+    "tolerance", "same_within", "worker_a", "worker_b", "program_a", "program_b", "replicates", "difficulty", "base", "files", "help",
+];
+
+/// The command with a `-h` that fits a screen.
+fn brief(command: clap::Command) -> clap::Command {
+    let n = command.get_arguments().filter(|arg| !arg.is_hide_set()).count();
+    let command = match n > SHOWN_WHOLE {
+        false => command,
+        true => command.mut_args(|arg| {
+            let is_main = MAIN.contains(&arg.get_id().as_str());
+            arg.hide_short_help(!is_main)
+        }),
     };
-    let Some(ContextValue::String(said)) = said else {
-        return None;
-    };
-    let is_model = said.ends_with(".gguf") || said.starts_with("ollama:");
-    is_model.then(|| format!("a model is named with a flag: --model {said}"))
+    command.mut_subcommands(brief)
 }
 
 /// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
@@ -147,7 +156,7 @@ fn at_home(command: clap::Command) -> clap::Command {
 /// Without a subcommand it measures: `ggufbench --model llama3.gguf --batch 32`.
 /// Without anything it measures a synthetic model of SmolLM2-135M's shape, which needs no download.
 #[derive(Debug, Parser)]
-#[command(version = BuildInfo::current().describe(), args_conflicts_with_subcommands = true, max_term_width = 100, after_help = examples::ALL)]
+#[command(version = BuildInfo::current().describe(), args_conflicts_with_subcommands = true, max_term_width = 100, after_help = examples::FIRST, after_long_help = examples::ALL)]
 pub struct Cli {
     /// The subcommand; none measures.
     #[command(subcommand)]
@@ -179,58 +188,83 @@ pub enum Command {
         #[command(flatten)]
         run: Box<RunArgs>,
     },
-    /// Send real prompts and time whole requests: TTFT, TPOT, latency, by class, load, temperature, difficulty
+    /// Send real prompts and time whole requests
+    ///
+    /// TTFT, TPOT and latency by class of prompt, load, temperature and difficulty.
     #[command(after_help = examples::REQUESTS)]
     Requests(Box<RequestsArgs>),
-    /// The same requests in-process and at Ollama or another server, in turns, and where the difference is
+    /// Send the same requests in-process and to a server, in turns
+    ///
+    /// The answers say how much longer a request takes at Ollama or another server, and where the difference is. Rounds are
+    /// added until that is decided.
     #[command(after_help = examples::COMPARE_LIVE)]
     CompareLive(Box<RequestsArgs>),
-    /// Score a text with several files of a model: perplexity, KLD and equal tokens beside the base's
+    /// Measure what other files or settings lose in accuracy
+    ///
+    /// Several files of a model score a text: perplexity, KLD and equal tokens beside the base's.
     #[command(after_help = examples::QUALITY)]
     Quality(Box<QualityArgs>),
-    /// Write the report of the newest run, or of those named, or print their table again
+    /// Write the report of the newest run, or print its table again
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
-    /// Measure two settings, or two builds, interleaved in one run, and compare them
+    /// Measure two settings or two builds in turns, and compare them
     #[command(after_help = examples::AB)]
     Ab(Box<AbArgs>),
-    /// Find the commit that made a benchmark slow: build and measure revisions of a checkout until each is decided
+    /// Find the commit that made a benchmark slow
+    ///
+    /// Revisions of a checkout are built and measured until each is decided.
     #[command(after_help = examples::BISECT)]
     Bisect(Box<BisectArgs>),
-    /// One step of `git bisect run`: exit 0 not slower than the good one, 1 slower, 125 skip
+    /// Do one step of `git bisect run`
+    ///
+    /// Exit code 0: not slower than the good one; 1: slower; 125: skip.
     #[command(after_help = examples::BISECT_STEP)]
     BisectStep(Box<BisectStepArgs>),
     /// Compare two runs, or two settings within one run, cell by cell
     #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),
-    /// Judge a night's run against a baseline: exit 0 pass, 1 regression, 3 inconclusive, 2 error
+    /// Judge a night's run against a baseline, by the exit code
+    ///
+    /// 0: pass; 1: regression; 3: inconclusive; 2: error.
     #[command(after_help = examples::GATE)]
     Gate(Box<GateArgs>),
-    /// Make runs of what llama-bench or llama-batched-bench measured, for `compare`, `gate` and `report`
+    /// Make runs of what llama.cpp's benchmarks have measured
+    ///
+    /// JSON, JSONL and SQL of llama-bench and JSONL of llama-batched-bench become runs for `compare`, `gate` and `report`.
     #[command(after_help = examples::IMPORT)]
     Import(ImportRunsArgs),
     /// Write a run as llama-bench, benchstat, Bencher or HdrHistogram have it
     #[command(after_help = examples::EXPORT)]
     Export(ExportRunArgs),
-    /// Show a history by night: each cell's median, changes of level, builds and machine changes, as a page and a picture
+    /// Show a history by night, as a page and a picture
+    ///
+    /// Each cell's median, changes of level, builds and machine changes.
     #[command(after_help = examples::TREND)]
     Trend(TrendArgs),
-    /// List the devices that the engine can compute on, its plug-ins, and why one cannot be used
+    /// List the devices that the engine can compute on
+    ///
+    /// With its plug-ins, and why one cannot be used.
     Devices(DevicesArgs),
-    /// Offer this machine's devices to another machine's --rpc, by llama.cpp's own protocol
+    /// Offer this machine's devices to another machine's --rpc
+    ///
+    /// By llama.cpp's own protocol.
     RpcWorker(RpcWorkerArgs),
-    /// Check whether this machine is fit to measure, what to change, and what each change would gain
+    /// Check whether this machine is fit to measure
+    ///
+    /// With what to change, and what each change would gain.
     Doctor(DoctorArgs),
     /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which
     #[command(hide = true)]
     GateTrial(GateTrialArgs),
-    /// Forecast rates, memory and limits of cells from this machine's ceilings; loads and downloads nothing
+    /// Forecast rates and memory of cells; loads and downloads nothing
     ///
+    /// Rates, memory and limits follow from this machine's ceilings.
     /// Kernels are timed in a process of their own, which may take half of the free memory. A cell of which a kernel
     /// cannot be timed is named, and the exit code is 1.
     Predict(Box<PredictArgs>),
-    /// Measure what this machine can do at best: memory bandwidth, and the engine's own kernels
+    /// Measure what this machine can do at best
     ///
+    /// Memory bandwidth, and the engine's own kernels.
     /// Kernels are timed in a process of their own, which may take half of the free memory. One that cannot be timed is
     /// named, and the exit code is 1.
     Ceiling(CeilingArgs),
@@ -385,6 +419,22 @@ mod tests {
         let args = line.split_whitespace().map(OsString::from);
         let args = normalize(std::iter::once(OsString::from("ggufbench")).chain(args))?;
         super::parse(args).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_short_help_fits_a_screen() {
+        for verb in ["", "requests", "ab", "gate", "sweep", "predict", "quality"] {
+            let line = format!("{verb} -h");
+            let short = parse(&line).expect_err("help");
+            assert!(short.lines().count() <= 50, "{line}: {} lines\n{short}", short.lines().count());
+            let long = parse(&format!("{verb} --help")).expect_err("help");
+            assert!(long.lines().count() > short.lines().count(), "{verb}");
+        }
+        let short = parse("-h").expect_err("help");
+        for text in ["--model", "--batch", "Examples:", "ggufbench sweep quick"] {
+            assert!(short.contains(text), "{text}\n{short}");
+        }
+        assert!(!short.contains("--defrag") && !short.contains("--split-mode"), "{short}");
     }
 
     #[test]

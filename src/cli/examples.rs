@@ -1,5 +1,15 @@
 //! What stands below a verb's flags in its help: the lines that most users type.
 
+/// Below `ggufbench -h`: three tasks.
+pub const FIRST: &str = "\
+Examples:
+  ggufbench --model models/ --batch 1,8,32                           # which file and batch size?
+  ggufbench sweep quick --model model.gguf                           # this machine in three minutes
+  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench  # is this build slower?
+  ggufbench requests --target openai:http://127.0.0.1:8080/v1        # how fast does a server answer?
+
+--help shows every flag. docs/FAQ.md answers first questions.";
+
 /// Below `ggufbench --help`: four questions.
 pub const ALL: &str = "\
 Which file and batch size?
@@ -9,7 +19,7 @@ What does a smaller file lose in accuracy?
   ggufbench quality --base f16.gguf q8_0.gguf q4_0.gguf
 Is a new build slower than the last one, once or every night?
   ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench
-  ggufbench sweep sweeps/nightly.toml
+  ggufbench sweep nightly
   ggufbench gate out/20260131-020000-nightly --keep
 How fast does a server answer?
   ggufbench requests --model q4_0.gguf,q8_0.gguf --threads 4,8 --batch 1,8
@@ -21,8 +31,8 @@ Afterwards:
 /// Below `sweep --help`.
 pub const SWEEP: &str = "\
 Examples:
-  ggufbench sweep sweeps/quick.toml --dry-run
-  ggufbench sweep sweeps/quick.toml --model model.gguf --budget 5m";
+  ggufbench sweep quick --dry-run
+  ggufbench sweep quick --model model.gguf --budget 5m";
 
 /// Below `requests --help`.
 pub const REQUESTS: &str = "\
@@ -49,7 +59,7 @@ Examples:
   ggufbench quality --base f16.gguf q8_0.gguf q4_0.gguf
   ggufbench quality --base f16.gguf q4_0.gguf --text wiki.test.raw --chunks all
   ggufbench quality f16.gguf --type-k f16,q8_0 --type-v f16,q8_0 --n-ctx 512,2048
-  ggufbench sweep sweeps/precision.toml";
+  ggufbench sweep precision";
 
 /// Below `report --help`.
 pub const REPORT: &str = "\
@@ -94,7 +104,7 @@ Examples:
 /// Below `gate --help`.
 pub const GATE: &str = "\
 Examples:
-  ggufbench sweep sweeps/nightly.toml
+  ggufbench sweep nightly
   ggufbench gate out/20260131-020000-nightly --promote
   ggufbench gate out/20260201-020000-nightly --rerun --keep";
 

@@ -148,8 +148,8 @@ pub struct ProtocolArgs {
     /// Most repetitions in each process [default: 10]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub max_repetitions: Option<u32>,
-    /// Precision at which a process stops repeating: relative half-width of the interval of the median step [default: 0.02]
-    #[arg(long, value_name = "SHARE", help_heading = "Protocol")]
+    /// Precision at which a process stops repeating: relative half-width of the interval of the median step [default: 2%]
+    #[arg(long, value_name = "SHARE", value_parser = super::judging::share, help_heading = "Protocol")]
     pub precision: Option<f64>,
     /// Wall time for the run, such as 3m; the minimum of repetitions is made in any case
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
@@ -169,6 +169,9 @@ pub struct ProtocolArgs {
 /// Where the record goes, and what is printed.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OutputArgs {
+    /// Wait until other programs leave the machine alone, at most for this time, such as 5m [default: only say which ones do not]
+    #[arg(long, value_name = "TIME", help_heading = "Protocol")]
+    pub wait_quiet: Option<String>,
     /// Folder that gets a folder for each run [default: out]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,

@@ -57,7 +57,7 @@ pub struct RequestFlags {
     #[arg(long, value_name = "CLASS", help_heading = "Requests")]
     pub class: Vec<String>,
     /// Put the model's chat template around each prompt [default: true if the model has one]
-    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", require_equals = true, help_heading = "Requests")]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", help_heading = "Requests")]
     pub chat_template: Option<bool>,
     /// How a server gets the text: as the prompt itself, or as a message for its own template [default: completion;
     /// chat where only openai: targets answer and no --model is named]

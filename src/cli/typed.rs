@@ -30,15 +30,15 @@ pub(super) fn as_meant(args: Vec<OsString>, command: &Command) -> Vec<OsString> 
         if is_flag(text) {
             let flag = flag_of(text, [verb, command]);
             meant.push(arg.clone());
-            let takes_value = flag.is_some_and(takes_value) && !text.contains('=');
-            let Some(value) = takes_value.then(|| args.next_if(|next| !is_flag_like(next))) else {
+            let Some(flag) = flag.filter(|flag| takes_value(flag) && !text.contains('=')) else {
                 continue;
             };
-            let mut value = value.unwrap_or_default();
-            if value.is_empty() {
+            // A flag that needs no value leaves a model alone.
+            let is_value = |next: &OsString| !is_flag_like(next) && !(is_optional(flag) && is_model(next));
+            let Some(mut value) = args.next_if(is_value) else {
                 continue;
-            }
-            let is_more = |next: &OsString| flag.is_some_and(is_list) && is_number(next);
+            };
+            let is_more = |next: &OsString| is_list(flag) && is_number(next);
             while let Some(more) = args.next_if(is_more) {
                 value = listed(&value, &more);
             }
@@ -97,6 +97,14 @@ fn flag_of<'a>(text: &str, verbs: [&'a Command; 2]) -> Option<&'a Arg> {
 fn takes_value(flag: &Arg) -> bool {
     let takes = flag.get_action().takes_values();
     takes && !flag.is_require_equals_set()
+}
+
+fn is_optional(flag: &Arg) -> bool {
+    flag.get_num_args().is_some_and(|n| n.min_values() == 0)
+}
+
+fn is_model(arg: &OsString) -> bool {
+    arg.to_str().is_some_and(is_like_a_model)
 }
 
 fn is_list(flag: &Arg) -> bool {
@@ -160,6 +168,8 @@ mod tests {
             ),
             ("--dry-run a.gguf", "--dry-run --model a.gguf"),
             ("-hf u/r:Q4_K_M", "--model hf:u/r:Q4_K_M"),
+            ("--flash-attn a.gguf", "--flash-attn --model a.gguf"),
+            ("--flash-attn on a.gguf", "--flash-attn on --model a.gguf"),
         ] {
             assert_eq!(meant(typed), is);
         }

@@ -18,6 +18,7 @@ use super::folder::{Folder, check_writable};
 use super::llama_build;
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
+use super::quiet::{self, Look};
 use super::run::{exit_code, plan_of_some, with_reports};
 use super::{OUT, note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
@@ -36,7 +37,7 @@ use crate::report::{self, Document, DocumentForm, comparison};
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
-use crate::run::{Ended, allocation};
+use crate::run::{Ended, Interrupt, allocation};
 use crate::stats::sequential::PairRule;
 use crate::streams::note;
 use crate::text::quoted;
@@ -57,6 +58,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         programs::Sides::Workers(args) => *args,
         programs::Sides::Programs(sides) => return programs::ab(args, &sides, form),
     };
+    let look = Look::begin();
     let sides = prepare_sides(args)?;
     ensure!(
         !args.metric.is_of_requests() && !args.metric.is_of_quality(),
@@ -74,6 +76,8 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     }
     let out = args.output.out.clone();
     let out = out.unwrap_or_else(|| PathBuf::from(OUT));
+    // Nobody listens to Ctrl-C yet, so that it ends the program.
+    quiet::before_measuring(look, &args.output, &Interrupt::default())?;
     let (folder, ended) = measure(sides, &out)?;
     let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
     let [a, b] = views;

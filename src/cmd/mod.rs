@@ -20,6 +20,7 @@ mod prepare;
 mod programs;
 mod prompts;
 mod quality;
+mod quiet;
 mod report;
 mod requests;
 mod requests_plan;

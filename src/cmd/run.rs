@@ -11,6 +11,7 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
+use super::quiet::{self, Look};
 use super::requests_plan::PlannedRequests;
 use super::requests_targets;
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
@@ -52,6 +53,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         );
         return resume(args, run);
     }
+    let look = Look::begin();
     let requests = sweep.as_ref().and_then(|s| s.requests.clone());
     let quality = sweep.as_ref().and_then(|s| s.quality.clone());
     let mut spec = RunSpec::of(&args.axes, &args.protocol, sweep, "run")?;
@@ -86,6 +88,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let models = std::mem::take(&mut prepared.models);
     prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
     let interrupt = listen()?;
+    quiet::before_measuring(look, &args.output, &interrupt)?;
     let requests = match planned {
         None => None,
         Some(planned) => match planned.connected(&prepared, &interrupt)? {

@@ -3,11 +3,16 @@
 use super::axes;
 use super::text::{brief, count, plain, plural};
 use super::view::RunView;
+use crate::view::warning::CellWarning;
 use crate::engine::Device;
+use crate::host::HostWarning;
 use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::record::imported::ImportedModel;
 use crate::units;
+
+/// The part of the repetitions that others must have disturbed, as its inverse, before it is said above the table.
+const BUSY_PART: u32 = 3;
 
 /// The most columns of a line, before it is wrapped.
 const LINE_COLUMNS: usize = 1000;
@@ -40,11 +45,38 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
     if let Some(requests) = &view.requests {
         lines.push(("requests", super::requests::of_run(view, requests)));
     }
+    lines.extend(busy(view).map(|text| ("busy", text)));
     for (_, line) in &mut lines {
         *line = brief(line, LINE_COLUMNS);
     }
     lines.retain(|(_, line)| !line.is_empty());
     lines
+}
+
+/// That other programs were at work during many repetitions, which a footnote alone would hide.
+fn busy(view: &RunView) -> Option<String> {
+    let (mut n, mut of, mut most) = (0_u32, 0_u32, 0.0_f64);
+    for cell in &view.cells {
+        of = of.saturating_add(cell.n_repetitions);
+        for warning in &cell.warnings {
+            let CellWarning::Host {
+                worst: HostWarning::NoisyNeighbour { others_percent },
+                repetitions,
+            } = warning
+            else {
+                continue;
+            };
+            n = n.saturating_add(repetitions.n);
+            most = most.max(*others_percent);
+        }
+    }
+    let is_busy = n > 0 && n.saturating_mul(BUSY_PART) >= of;
+    is_busy.then(|| {
+        format!(
+            "other programs used up to {most:.0}% of the machine, in {n} of {of} repetitions: these are not the figures of a quiet \
+             machine"
+        )
+    })
 }
 
 fn run(view: &RunView) -> String {

@@ -57,6 +57,47 @@ pub const PRESETS: &[(&str, SynthShape, &str)] = &[
         n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 128_256,
         n_ctx_train: 8192, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: None,
     }, "Llama 3 8B"),
+    // The same of Llama-3.1-8B and 70B, Mistral-7B-v0.3, Qwen2.5 and phi-4, in Llama's architecture.
+    ("llama3.1-8b", SynthShape {
+        n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 128_256,
+        n_ctx_train: 131_072, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: Some(8.0),
+    }, "Llama 3.1 8B"),
+    ("llama3.1-70b", SynthShape {
+        n_layer: 80, n_embd: 8192, n_head: 64, n_head_kv: 8, n_ff: 28_672, n_vocab: 128_256,
+        n_ctx_train: 131_072, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: Some(8.0),
+    }, "Llama 3.1 70B, which Llama 3.3 70B has too"),
+    ("mistral-7b", SynthShape {
+        n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 32_768,
+        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Mistral 7B v0.3"),
+    ("qwen2.5-0.5b", SynthShape {
+        n_layer: 24, n_embd: 896, n_head: 14, n_head_kv: 2, n_ff: 4864, n_vocab: 151_936,
+        n_ctx_train: 32_768, tied: true, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Qwen 2.5 0.5B, without its biases"),
+    ("qwen2.5-1.5b", SynthShape {
+        n_layer: 28, n_embd: 1536, n_head: 12, n_head_kv: 2, n_ff: 8960, n_vocab: 151_936,
+        n_ctx_train: 32_768, tied: true, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Qwen 2.5 1.5B, without its biases"),
+    ("qwen2.5-3b", SynthShape {
+        n_layer: 36, n_embd: 2048, n_head: 16, n_head_kv: 2, n_ff: 11_008, n_vocab: 151_936,
+        n_ctx_train: 32_768, tied: true, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Qwen 2.5 3B, without its biases"),
+    ("qwen2.5-7b", SynthShape {
+        n_layer: 28, n_embd: 3584, n_head: 28, n_head_kv: 4, n_ff: 18_944, n_vocab: 152_064,
+        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Qwen 2.5 7B, without its biases"),
+    ("qwen2.5-14b", SynthShape {
+        n_layer: 48, n_embd: 5120, n_head: 40, n_head_kv: 8, n_ff: 13_824, n_vocab: 152_064,
+        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Qwen 2.5 14B, without its biases"),
+    ("qwen2.5-32b", SynthShape {
+        n_layer: 64, n_embd: 5120, n_head: 40, n_head_kv: 8, n_ff: 27_648, n_vocab: 152_064,
+        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
+    }, "Qwen 2.5 32B, without its biases"),
+    ("phi-4", SynthShape {
+        n_layer: 40, n_embd: 5120, n_head: 40, n_head_kv: 10, n_ff: 17_920, n_vocab: 100_352,
+        n_ctx_train: 16_384, tied: false, rope_freq_base: 250_000.0, rope_scaling_factor: None,
+    }, "Phi-4, whose fused matrices are taken apart"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]

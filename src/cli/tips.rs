@@ -1,0 +1,87 @@
+//! What a command line that is refused was probably meant to be.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
+
+/// Verbs that other programs have, and ours.
+const VERBS: [(&str, &str); 16] = [
+    ("bench", "run"),
+    ("benchmark", "run"),
+    ("measure", "run"),
+    ("sweeps", "sweep --list"),
+    ("list", "model list"),
+    ("ls", "model list"),
+    ("models", "model list"),
+    ("pull", "model fetch"),
+    ("download", "model fetch"),
+    ("show", "model info"),
+    ("info", "model info"),
+    ("quantize", "model quantize"),
+    ("perplexity", "quality"),
+    ("serve", "requests"),
+    ("server", "requests"),
+    ("completions", "manual completions"),
+];
+
+/// A tip for an error that clap's own would lead astray.
+pub(super) fn of(error: &Error, command: &Command) -> Option<String> {
+    let said = match error.kind() {
+        ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),
+        ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg),
+        _ => None,
+    };
+    let Some(ContextValue::String(said)) = said else {
+        return None;
+    };
+    model(said).or_else(|| verb(said)).or_else(|| flag(said, command))
+}
+
+/// How a model is named, for a user who names it without a flag where that is not understood.
+fn model(said: &str) -> Option<String> {
+    let is_model = said.ends_with(".gguf") || said.starts_with("ollama:");
+    is_model.then(|| format!("a model is named with a flag: --model {said}"))
+}
+
+fn verb(said: &str) -> Option<String> {
+    let known = VERBS.iter().find(|(theirs, _)| *theirs == said)?;
+    Some(format!("this is `ggufbench {}`", known.1))
+}
+
+/// The verbs that have a flag which this one does not have.
+fn flag(said: &str, command: &Command) -> Option<String> {
+    let name = said.split('=').next()?.strip_prefix("--")?;
+    let has = |verb: &&Command| {
+        let mut flags = verb.get_arguments();
+        flags.any(|flag| flag.get_long() == Some(name) && !flag.is_hide_set())
+    };
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let verbs: Vec<String> = verbs.filter(has).map(|verb| format!("`{}`", verb.get_name())).collect();
+    (!verbs.is_empty()).then(|| format!("--{name} is a flag of {}", verbs.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    fn refused(line: &str) -> String {
+        let words = std::iter::once("ggufbench").chain(line.split_whitespace());
+        let e = super::super::parse(words.map(OsString::from));
+        e.expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn what_was_meant_is_said() {
+        for (line, tip) in [
+            ("bench", "this is `ggufbench run`"),
+            ("list", "this is `ggufbench model list`"),
+            ("pull llama3", "this is `ggufbench model fetch`"),
+            ("--baseline last:3", "--baseline is a flag of `gate`"),
+            ("--difficulty", "--difficulty is a flag of `requests`, `compare-live`"),
+            ("--batchs 3", "'--batch'"),
+            ("devices a.gguf", "--model a.gguf"),
+        ] {
+            let said = refused(line);
+            assert!(said.contains(tip), "{line}: {said}");
+        }
+    }
+}
