@@ -99,15 +99,16 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
 /// # Errors
 /// With what is wrong, or with the help or version that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = brief(at_home(Cli::command()));
+    let command = brief(at_home(Cli::command()));
     let args = typed::as_meant(args.into_iter().collect(), &command);
+    let mut command = without_rare(command, &args);
     match command.try_get_matches_from_mut(&args) {
         Ok(matches) => Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command)),
         Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
             Err(command.error(ErrorKind::InvalidUtf8, not_utf8(&args)))
         }
         Err(mut e) => {
-            if let Some(tip) = tips::of(&e, &command) {
+            if let Some(tip) = tips::of(&e, &args, &command) {
                 e.insert(
                     ContextKind::Suggested,
                     ContextValue::StyledStrs(vec![tip.into()]),
@@ -119,25 +120,80 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
 }
 
 /// Arguments up to which `-h` shows all of a verb's.
-const SHOWN_WHOLE: usize = 14;
+const SHOWN_WHOLE: usize = 12;
 
-/// What `-h` shows of a verb that has more; `--help` shows everything.
-const MAIN: [&str; 24] = [
-    "model", "batch", "n_prompt", "n_gen", "threads", "n_gpu_layers", "dry_run", "budget", "out", "slo", "target", "baseline", "file",
-    "tolerance", "same_within", "worker_a", "worker_b", "program_a", "program_b", "replicates", "difficulty", "base", "files", "help",
+/// What `-h` shows of a verb that has more, with the words that are no flags; `--help` shows everything.
+const MAIN: [&str; 34] = [
+    "model",
+    "batch",
+    "n_prompt",
+    "n_gen",
+    "threads",
+    "n_gpu_layers",
+    "dry_run",
+    "budget",
+    "out",
+    "slo",
+    "target",
+    "baseline",
+    "tolerance",
+    "same_within",
+    "worker_a",
+    "worker_b",
+    "program_a",
+    "program_b",
+    "replicates",
+    "difficulty",
+    "base",
+    "text",
+    "sweep",
+    "metric",
+    "list",
+    "prompts",
+    "sustained",
+    "good",
+    "bad",
+    "repo",
+    "rerun",
+    "keep",
+    "promote",
+    "help",
+];
+
+/// Verbs that `-h` leaves to `--help`.
+const RARE: [&str; 7] = [
+    "bisect-step",
+    "ceiling",
+    "export",
+    "import",
+    "manual",
+    "rpc-worker",
+    "devices",
 ];
 
 /// The command with a `-h` that fits a screen.
 fn brief(command: clap::Command) -> clap::Command {
-    let n = command.get_arguments().filter(|arg| !arg.is_hide_set()).count();
-    let command = match n > SHOWN_WHOLE {
+    let all = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let command = match all.count() > SHOWN_WHOLE {
         false => command,
         true => command.mut_args(|arg| {
-            let is_main = MAIN.contains(&arg.get_id().as_str());
+            let is_main = arg.is_positional() || MAIN.contains(&arg.get_id().as_str());
             arg.hide_short_help(!is_main)
         }),
     };
     command.mut_subcommands(brief)
+}
+
+/// The command without its rare verbs, where its short help is asked for.
+fn without_rare(command: clap::Command, args: &[OsString]) -> clap::Command {
+    if args.len() != 2 || args[1] != "-h" {
+        return command;
+    }
+    command.mut_subcommands(|verb| {
+        let is_rare = RARE.contains(&verb.get_name());
+        let is_hidden = verb.is_hide_set();
+        verb.hide(is_hidden || is_rare)
+    })
 }
 
 /// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
@@ -190,7 +246,7 @@ pub enum Command {
     },
     /// Send real prompts and time whole requests
     ///
-    /// TTFT, TPOT and latency by class of prompt, load, temperature and difficulty.
+    /// It measures TTFT, TPOT and latency by class of prompt, load, temperature and difficulty.
     #[command(after_help = examples::REQUESTS)]
     Requests(Box<RequestsArgs>),
     /// Send the same requests in-process and to a server, in turns
@@ -201,7 +257,7 @@ pub enum Command {
     CompareLive(Box<RequestsArgs>),
     /// Measure what other files or settings lose in accuracy
     ///
-    /// Several files of a model score a text: perplexity, KLD and equal tokens beside the base's.
+    /// Several files of a model score a text. The table has perplexity, KLD and the share of equal tokens.
     #[command(after_help = examples::QUALITY)]
     Quality(Box<QualityArgs>),
     /// Write the report of the newest run, or print its table again
@@ -238,20 +294,20 @@ pub enum Command {
     Export(ExportRunArgs),
     /// Show a history by night, as a page and a picture
     ///
-    /// Each cell's median, changes of level, builds and machine changes.
+    /// It shows each cell's median, changes of level, builds and changes of the machine.
     #[command(after_help = examples::TREND)]
     Trend(TrendArgs),
     /// List the devices that the engine can compute on
     ///
-    /// With its plug-ins, and why one cannot be used.
+    /// The plug-ins are listed too, and why one cannot be used.
     Devices(DevicesArgs),
     /// Offer this machine's devices to another machine's --rpc
     ///
-    /// By llama.cpp's own protocol.
+    /// It speaks llama.cpp's own protocol.
     RpcWorker(RpcWorkerArgs),
     /// Check whether this machine is fit to measure
     ///
-    /// With what to change, and what each change would gain.
+    /// It says what to change, and what each change would gain.
     Doctor(DoctorArgs),
     /// Try the gate on runs between which nothing changed, and on slower ones: how often it fails which
     #[command(hide = true)]
@@ -264,7 +320,7 @@ pub enum Command {
     Predict(Box<PredictArgs>),
     /// Measure what this machine can do at best
     ///
-    /// Memory bandwidth, and the engine's own kernels.
+    /// It measures the memory bandwidth, and the engine's own kernels.
     /// Kernels are timed in a process of their own, which may take half of the free memory. One that cannot be timed is
     /// named, and the exit code is 1.
     Ceiling(CeilingArgs),
@@ -426,7 +482,8 @@ mod tests {
         for verb in ["", "requests", "ab", "gate", "sweep", "predict", "quality"] {
             let line = format!("{verb} -h");
             let short = parse(&line).expect_err("help");
-            assert!(short.lines().count() <= 50, "{line}: {} lines\n{short}", short.lines().count());
+            let n_lines = short.lines().count();
+            assert!(n_lines <= 56, "{line}: {n_lines} lines\n{short}");
             let long = parse(&format!("{verb} --help")).expect_err("help");
             assert!(long.lines().count() > short.lines().count(), "{verb}");
         }
@@ -434,7 +491,18 @@ mod tests {
         for text in ["--model", "--batch", "Examples:", "ggufbench sweep quick"] {
             assert!(short.contains(text), "{text}\n{short}");
         }
-        assert!(!short.contains("--defrag") && !short.contains("--split-mode"), "{short}");
+        assert!(!short.contains("--split-mode"), "{short}");
+        for (verb, flag) in [
+            ("gate", "--promote"),
+            ("ab", "--sweep"),
+            ("bisect", "--good"),
+            ("sweep", "--list"),
+            ("requests", "--prompts"),
+            ("quality", "--text"),
+        ] {
+            let short = parse(&format!("{verb} -h")).expect_err("help");
+            assert!(short.contains(flag), "{verb}: {short}");
+        }
     }
 
     #[test]
@@ -529,11 +597,8 @@ mod tests {
 
     #[test]
     fn a_model_without_its_flag_is_told_the_flag() {
-        for line in ["sweep x.toml a.gguf", "devices a.gguf", "devices ollama:b"] {
-            let e = parse(line).expect_err("no flag");
-            let name = line.split(' ').next_back().expect("a word");
-            assert!(e.contains(&format!("with a flag: --model {name}")), "{e}");
-        }
+        let e = parse("sweep x.toml a.gguf").expect_err("no flag");
+        assert!(e.contains("with a flag: --model a.gguf"), "{e}");
         let run = parse("a.gguf b.gguf --batch 1 8").expect("models").run;
         assert_eq!(run.axes.of("model"), ["a.gguf", "b.gguf"]);
         assert_eq!(run.axes.of("batch"), ["1,8"]);

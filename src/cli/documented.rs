@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::{AxisArgs, Cli, Command, SideArgs, normalize};
+use super::{AxisArgs, Command, SideArgs, normalize};
 
 /// The names by which a page starts the program.
 const PROGRAMS: [&str; 2] = ["ggufbench", "target/release/ggufbench"];
@@ -81,7 +80,7 @@ fn of_program(command: &[String]) -> Option<&[String]> {
 
 fn check(words: &[String]) -> Result<(), String> {
     let words = normalize(words.iter().map(OsString::from))?;
-    let cli = match Cli::try_parse_from(words) {
+    let cli = match super::parse(words) {
         Ok(cli) => cli,
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return Ok(());
@@ -105,7 +104,7 @@ fn check_values(axes: &AxisArgs) -> Result<(), String> {
 
 fn check_side(flags: &[String]) -> Result<(), String> {
     let flags = normalize(flags.iter().map(OsString::from))?;
-    let side = SideArgs::try_parse_from(flags).map_err(|e| e.to_string())?;
+    let side = SideArgs::read(flags).map_err(|e| e.to_string())?;
     check_values(&side.axes)
 }
 

@@ -1,10 +1,11 @@
 //! What can be typed to measure: the cells, the protocol, and where the record goes.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, Parser};
 
-use super::AxisArgs;
+use super::{AxisArgs, typed};
 use crate::analysis::capacity::Slo;
 use crate::metric::Metric;
 use crate::price::Price;
@@ -115,6 +116,16 @@ pub struct SideArgs {
     pub worker: WorkerArgs,
 }
 
+impl SideArgs {
+    /// Reads a side's flags, whose spellings are ours.
+    ///
+    /// # Errors
+    /// With what is wrong.
+    pub fn read(flags: Vec<OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(typed::side_as_meant(flags, &Self::command()))
+    }
+}
+
 /// How the engine is run.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WorkerArgs {
@@ -169,7 +180,7 @@ pub struct ProtocolArgs {
 /// Where the record goes, and what is printed.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OutputArgs {
-    /// Wait until other programs leave the machine alone, at most for this time, such as 5m [default: only say which ones do not]
+    /// Wait until other programs are idle, at most for this time, such as 5m [default: a note names those that are not]
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub wait_quiet: Option<String>,
     /// Folder that gets a folder for each run [default: out]

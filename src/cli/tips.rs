@@ -1,10 +1,12 @@
 //! What a command line that is refused was probably meant to be.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
 /// Verbs that other programs have, and ours.
-const VERBS: [(&str, &str); 16] = [
+const VERBS: [(&str, &str); 14] = [
     ("bench", "run"),
     ("benchmark", "run"),
     ("measure", "run"),
@@ -18,13 +20,11 @@ const VERBS: [(&str, &str); 16] = [
     ("info", "model info"),
     ("quantize", "model quantize"),
     ("perplexity", "quality"),
-    ("serve", "requests"),
-    ("server", "requests"),
     ("completions", "manual completions"),
 ];
 
 /// A tip for an error that clap's own would lead astray.
-pub(super) fn of(error: &Error, command: &Command) -> Option<String> {
+pub(super) fn of(error: &Error, args: &[OsString], command: &Command) -> Option<String> {
     let said = match error.kind() {
         ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),
         ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg),
@@ -33,13 +33,19 @@ pub(super) fn of(error: &Error, command: &Command) -> Option<String> {
     let Some(ContextValue::String(said)) = said else {
         return None;
     };
-    model(said).or_else(|| verb(said)).or_else(|| flag(said, command))
+    let mut words = args.iter().filter_map(|arg| arg.to_str());
+    let typed = words.find_map(|word| command.find_subcommand(word));
+    model(said, typed.unwrap_or(command))
+        .or_else(|| verb(said))
+        .or_else(|| flag(said, command))
 }
 
 /// How a model is named, for a user who names it without a flag where that is not understood.
-fn model(said: &str) -> Option<String> {
+fn model(said: &str, verb: &Command) -> Option<String> {
+    let mut flags = verb.get_arguments();
+    let has_models = flags.any(|flag| flag.get_long() == Some("model"));
     let is_model = said.ends_with(".gguf") || said.starts_with("ollama:");
-    is_model.then(|| format!("a model is named with a flag: --model {said}"))
+    (is_model && has_models).then(|| format!("a model is named with a flag: --model {said}"))
 }
 
 fn verb(said: &str) -> Option<String> {
@@ -55,7 +61,10 @@ fn flag(said: &str, command: &Command) -> Option<String> {
         flags.any(|flag| flag.get_long() == Some(name) && !flag.is_hide_set())
     };
     let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
-    let verbs: Vec<String> = verbs.filter(has).map(|verb| format!("`{}`", verb.get_name())).collect();
+    let verbs: Vec<String> = verbs
+        .filter(has)
+        .map(|verb| format!("`{}`", verb.get_name()))
+        .collect();
     (!verbs.is_empty()).then(|| format!("--{name} is a flag of {}", verbs.join(", ")))
 }
 
@@ -76,12 +85,16 @@ mod tests {
             ("list", "this is `ggufbench model list`"),
             ("pull llama3", "this is `ggufbench model fetch`"),
             ("--baseline last:3", "--baseline is a flag of `gate`"),
-            ("--difficulty", "--difficulty is a flag of `requests`, `compare-live`"),
+            (
+                "--difficulty",
+                "--difficulty is a flag of `requests`, `compare-live`",
+            ),
             ("--batchs 3", "'--batch'"),
-            ("devices a.gguf", "--model a.gguf"),
+            ("sweep quick a.gguf", "--model a.gguf"),
         ] {
             let said = refused(line);
             assert!(said.contains(tip), "{line}: {said}");
         }
+        assert!(!refused("devices a.gguf").contains("--model"));
     }
 }

@@ -1,12 +1,19 @@
 //! What users type in other forms than clap's: a model without its flag, and the values of a list one after another.
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use clap::{Arg, Command};
 
+use crate::model::hub::HubName;
+
 /// llama.cpp's names for a repository of Hugging Face.
 const HUB_FLAGS: [&str; 4] = ["-hf", "-hfr", "--hf-repo", "--hf"];
+
+/// The flags of a side of `ab` as they are meant.
+pub(super) fn side_as_meant(flags: Vec<OsString>, side: &Command) -> Vec<OsString> {
+    let program = std::iter::once(OsString::from("side"));
+    as_meant(program.chain(flags).collect(), side).split_off(1)
+}
 
 /// The command line as it is meant, in the forms that `command` reads.
 pub(super) fn as_meant(args: Vec<OsString>, command: &Command) -> Vec<OsString> {
@@ -22,9 +29,16 @@ pub(super) fn as_meant(args: Vec<OsString>, command: &Command) -> Vec<OsString> 
             meant.push(arg);
             break;
         }
-        if HUB_FLAGS.contains(&text) {
-            meant.push("--model".into());
-            meant.extend(args.next().map(hub_name));
+        let (name, inline) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text, None),
+        };
+        if HUB_FLAGS.contains(&name) {
+            let value = inline.or_else(|| args.next());
+            if has_models(verb) {
+                meant.push("--model".into());
+            }
+            meant.extend(value.map(hub_name));
             continue;
         }
         if is_flag(text) {
@@ -34,7 +48,8 @@ pub(super) fn as_meant(args: Vec<OsString>, command: &Command) -> Vec<OsString> 
                 continue;
             };
             // A flag that needs no value leaves a model alone.
-            let is_value = |next: &OsString| !is_flag_like(next) && !(is_optional(flag) && is_model(next));
+            let is_value =
+                |next: &OsString| !is_flag_like(next) && !(is_optional(flag) && is_model(next));
             let Some(mut value) = args.next_if(is_value) else {
                 continue;
             };
@@ -116,24 +131,40 @@ fn is_number(arg: &OsString) -> bool {
     arg.to_str().is_some_and(is_number_text)
 }
 
+/// A number, or several with commas, or a range such as `1-128*2`.
 fn is_number_text(text: &str) -> bool {
-    let mut parts = text.trim_end_matches(',').split(',');
-    parts.all(|part| part.parse::<f64>().is_ok_and(f64::is_finite))
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits
+            .chars()
+            .all(|c| c.is_ascii_digit() || ".,-*+".contains(c))
 }
 
 /// Whether a word that is neither flag nor verb is a model: where the verb measures models, and has no words of its own.
 fn takes_models(verb: &Command, text: &str) -> bool {
-    let mut flags = verb.get_arguments();
-    let measures = flags.any(|flag| flag.get_long() == Some("model"));
-    measures && verb.get_positionals().next().is_none() && is_like_a_model(text)
+    has_models(verb) && verb.get_positionals().next().is_none() && is_like_a_model(text)
 }
 
+fn has_models(verb: &Command) -> bool {
+    let mut flags = verb.get_arguments();
+    flags.any(|flag| flag.get_long() == Some("model"))
+}
+
+/// By its ending, or as a path or a name with a tag has it: no server, no machine with a port, and no file of another kind.
 fn is_like_a_model(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let has_end = [".gguf", ".safetensors", ".bin"]
-        .iter()
-        .any(|end| lower.ends_with(end));
-    has_end || text.contains([':', '/', '\\']) || Path::new(text).exists()
+    let ends = |ends: &[&str]| ends.iter().any(|end| lower.ends_with(end));
+    if ends(&[".gguf", ".safetensors", ".bin"]) {
+        return true;
+    }
+    let is_address = text.contains("://") && HubName::parse(text).is_none();
+    let is_port = |rest: &str| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit());
+    let has_port = text.rsplit_once(':').is_some_and(|(_, rest)| is_port(rest));
+    let is_other = ends(&[
+        ".json", ".jsonl", ".toml", ".txt", ".csv", ".md", ".html", ".so",
+    ]);
+    let is_target = lower.starts_with("openai:");
+    text.contains([':', '/', '\\']) && !(is_address || has_port || is_other || is_target)
 }
 
 #[cfg(test)]
@@ -168,6 +199,8 @@ mod tests {
             ),
             ("--dry-run a.gguf", "--dry-run --model a.gguf"),
             ("-hf u/r:Q4_K_M", "--model hf:u/r:Q4_K_M"),
+            ("-hf=u/r", "--model hf:u/r"),
+            ("model fetch -hf u/r:Q8_0", "model fetch hf:u/r:Q8_0"),
             ("--flash-attn a.gguf", "--flash-attn --model a.gguf"),
             ("--flash-attn on a.gguf", "--flash-attn on --model a.gguf"),
         ] {
@@ -185,6 +218,7 @@ mod tests {
                 "--model a.gguf --batch 1,8 --n-gen 16",
             ),
             ("sweep x.toml --threads 1 2", "sweep x.toml --threads 1,2"),
+            ("--batch 1 4-8 16-64*2", "--batch 1,4-8,16-64*2"),
             ("--batch 1 8 a.gguf", "--batch 1,8 --model a.gguf"),
             ("--batch=1 8", "--batch=1 8"),
             ("--replicates 3 8", "--replicates 3 8"),
@@ -210,6 +244,11 @@ mod tests {
             "gate out/a --baseline last:14",
             "--out o --name x",
             "-- a.gguf",
+            "requests --target openai:http://a/v1 openai:http://b/v1",
+            "requests http://127.0.0.1:8080/v1",
+            "--model a.gguf --rpc h:1 h:2",
+            "requests --prompts a.jsonl sub/b.jsonl",
+            "models",
         ] {
             assert_eq!(meant(line), line);
         }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 
 use super::compare::{priced, with_outputs};
 use super::execute::{
@@ -18,7 +17,7 @@ use super::folder::{Folder, check_writable};
 use super::llama_build;
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
-use super::quiet::{self, Look};
+use super::quiet::{self, CpuUseWindow};
 use super::run::{exit_code, plan_of_some, with_reports};
 use super::{OUT, note_all, unless_closed};
 use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
@@ -54,11 +53,14 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let form = args.output.form.document_form().context(
         "ab prints table, md or json; `ggufbench report` prints the cells of a side afterwards, with -o csv too",
     )?;
+    let window = CpuUseWindow::begin();
     let args = &match programs::Sides::of(args)? {
         programs::Sides::Workers(args) => *args,
-        programs::Sides::Programs(sides) => return programs::ab(args, &sides, form),
+        programs::Sides::Programs(sides) => {
+            quiet::before_measuring(window, &args.output, &Interrupt::default())?;
+            return programs::ab(args, &sides, form);
+        }
     };
-    let look = Look::begin();
     let sides = prepare_sides(args)?;
     ensure!(
         !args.metric.is_of_requests() && !args.metric.is_of_quality(),
@@ -77,7 +79,7 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let out = args.output.out.clone();
     let out = out.unwrap_or_else(|| PathBuf::from(OUT));
     // Nobody listens to Ctrl-C yet, so that it ends the program.
-    quiet::before_measuring(look, &args.output, &Interrupt::default())?;
+    quiet::before_measuring(window, &args.output, &Interrupt::default())?;
     let (folder, ended) = measure(sides, &out)?;
     let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
     let [a, b] = views;
@@ -252,7 +254,7 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     let mut both = RunSpec::of(&args.axes, &args.protocol, sweep, "ab")?;
     both.name = args.output.name.clone().unwrap_or(both.name);
     both.measures_idle_power = true;
-    let tolerance = until_decided(args, &mut both.protocol)?;
+    let pairs = until_decided(args, &mut both.protocol)?;
     let [of_a, of_b] = side_flags(&args.sides)?;
     let [llama_a, llama_b] = llama_build::programs(args)?;
     let side = |own: &SideArgs, program: &Option<PathBuf>| -> Result<Prepared> {
@@ -270,7 +272,10 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
             command.program.display()
         );
         let mut side = prepare(both.with(&own.axes)?, command)?;
-        side.plan.protocol.pair_tolerance = tolerance;
+        if let Some(pairs) = pairs {
+            side.plan.protocol.pair_tolerance = Some(pairs.tolerance);
+            side.plan.protocol.chooses_repetitions = pairs.chooses_repetitions;
+        }
         Ok(side)
     };
     let sides = [
@@ -287,10 +292,20 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     Ok(sides)
 }
 
-/// Unless `--replicates` fixes the number of pairs, makes the protocol one of pairs until decided. Returns its tolerance.
+/// How pairs are added until a cell is decided.
+#[derive(Clone, Copy)]
+struct PairsUntilDecided {
+    tolerance: f64,
+    chooses_repetitions: bool,
+}
+
+/// Unless `--replicates` fixes the number of pairs, makes the protocol one of pairs until decided.
 ///
 /// A sweep's replicates, most repetitions and precision are those of runs.
-fn until_decided(args: &AbArgs, protocol: &mut ProtocolChoice) -> Result<Option<f64>> {
+fn until_decided(
+    args: &AbArgs,
+    protocol: &mut ProtocolChoice,
+) -> Result<Option<PairsUntilDecided>> {
     if args.protocol.replicates.is_some() {
         return Ok(None);
     }
@@ -302,13 +317,18 @@ fn until_decided(args: &AbArgs, protocol: &mut ProtocolChoice) -> Result<Option<
     protocol.replicates = Some(most.min(rule.fewest.try_into()?));
     protocol.max_replicates = Some(most);
     let asked = &args.protocol;
-    if asked.max_repetitions.is_none() && asked.precision.is_none() {
+    let is_free = asked.max_repetitions.is_none() && asked.precision.is_none();
+    let chooses_repetitions = is_free && asked.repetitions.is_none();
+    if chooses_repetitions {
         // Those between the two are chosen for each pair.
         let fewest = protocol.min_repetitions.unwrap_or(allocation::FEWEST);
         protocol.min_repetitions = Some(fewest);
         protocol.max_repetitions = Some(fewest.max(allocation::MOST));
     }
-    Ok(Some(args.same_within.unwrap_or(rule.tolerance)))
+    Ok(Some(PairsUntilDecided {
+        tolerance: args.same_within.unwrap_or(rule.tolerance),
+        chooses_repetitions,
+    }))
 }
 
 /// The flags after the first `--`, cut at the second.
@@ -321,7 +341,7 @@ fn side_flags(flags: &[String]) -> Result<[SideArgs; 2]> {
     );
     let parse = |side: &str, flags: &[String]| -> Result<SideArgs> {
         let flags = normalize(flags.iter().map(OsString::from)).map_err(anyhow::Error::msg)?;
-        SideArgs::try_parse_from(flags).map_err(|e| {
+        SideArgs::read(flags).map_err(|e| {
             // clap explains over several lines, the first of which says what is wrong.
             let text = e.to_string();
             let what = text.lines().next().unwrap_or_default();

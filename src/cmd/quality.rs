@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::execute::{listen, make_models};
 use super::prepare::{self, Prepared, RunSpec, prepare};
-use super::quiet::{self, Look};
+use super::quiet::{self, CpuUseWindow};
 use super::run::{measure, out_folder};
 use super::{DONE, note_all, offload, say};
 use crate::cli::QualityArgs;
@@ -28,7 +28,7 @@ use crate::units;
 /// # Errors
 /// When nothing could be scored, or the record could not be written.
 pub fn quality(args: &QualityArgs) -> Result<u8> {
-    let look = Look::begin();
+    let window = CpuUseWindow::begin();
     let mut axes = args.axes.axes()?;
     ensure!(
         axes.n_prompt.is_none() && axes.n_gen.is_none() && axes.n_depth.is_none(),
@@ -89,7 +89,7 @@ pub fn quality(args: &QualityArgs) -> Result<u8> {
     prepared.plan.cases.clear();
     prepared.fits.clear();
     let interrupt = listen()?;
-    quiet::before_measuring(look, &args.output, &interrupt)?;
+    quiet::before_measuring(window, &args.output, &interrupt)?;
     measure(
         prepared,
         (None, Some(planned)),

@@ -11,27 +11,37 @@ use crate::run::Interrupt;
 use crate::streams::note;
 use crate::text::{cut_end, short};
 
-/// Shortest time that shows how much others use: the kernel counts in hundredths of a second.
-const LEAST_LOOK: Duration = Duration::from_millis(300);
-/// Time of one look while it waits.
+/// Time of the first look, of which preparing the measurement is a part. A busy one is confirmed by a longer one.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(1);
-/// CPU time of all other programs together that is worth a word, in cores, and of one that is named.
+/// CPU time of a program that is reported, in cores, and of all of them together. The kernel counts in hundredths of a second.
+const PROGRAM_CORES: f64 = 0.05;
 const BUSY_CORES: f64 = 0.1;
-const NAMED_CORES: f64 = 0.05;
 /// Programs that are named.
 const MOST_NAMED: usize = 3;
+/// The kernel's own threads, which work for this program's files too.
+const KERNEL_THREADS: [&str; 8] = [
+    "kworker",
+    "kswapd",
+    "kcompactd",
+    "ksoftirqd",
+    "jbd2",
+    "rcu_",
+    "migration",
+    "kdamond",
+];
 
-/// A look at the machine that began before the measurement was prepared, so that it takes no time of its own.
-pub(super) struct Look {
+/// A time in which the CPU use of other programs is counted.
+pub(super) struct CpuUseWindow {
     began: Instant,
     processes: ProcessTimes,
 }
 
-/// The other programs that a look saw, the busiest first. Those that ended during it are missing, this program's own workers
+/// The other programs that used the machine, the busiest first. Those that ended meanwhile are missing, this program's own workers
 /// among them.
-struct Busy(Vec<Neighbour>);
+struct BusyPrograms(Vec<Neighbour>);
 
-impl Look {
+impl CpuUseWindow {
     pub fn begin() -> Self {
         Self {
             began: Instant::now(),
@@ -39,65 +49,87 @@ impl Look {
         }
     }
 
-    /// What others used since it began; `None` where that is not known, or not worth a word.
-    fn end(self) -> Option<Busy> {
-        std::thread::sleep(LEAST_LOOK.saturating_sub(self.began.elapsed()));
+    /// What others used since it began, which is at least so long ago; `None` where that is not known, or too little.
+    fn end(self, least: Duration) -> Option<BusyPrograms> {
+        std::thread::sleep(least.saturating_sub(self.began.elapsed()));
         let wall = self.began.elapsed();
-        let busy = Busy(ProcessTimes::read().busiest_since(&self.processes, wall));
+        let mut programs = ProcessTimes::read().busiest_since(&self.processes, wall);
+        let is_kernel = |name: &str| KERNEL_THREADS.iter().any(|own| name.starts_with(own));
+        programs.retain(|program| program.cores >= PROGRAM_CORES && !is_kernel(&program.name));
+        let busy = BusyPrograms(programs);
         (busy.cores() >= BUSY_CORES).then_some(busy)
     }
 }
 
-impl Busy {
+impl BusyPrograms {
     fn cores(&self) -> f64 {
         self.0.iter().map(|program| program.cores).sum()
     }
 
-    fn said(&self) -> String {
-        let named = self.0.iter().filter(|program| program.cores >= NAMED_CORES);
+    fn named(&self) -> String {
+        let named = self.0.iter().take(MOST_NAMED);
         let named: Vec<String> = named
-            .take(MOST_NAMED)
-            .map(|program| format!("{} {:.2}", short(&cut_end(&program.name, 20)), program.cores))
+            .map(|program| {
+                format!(
+                    "{} {:.2}",
+                    short(&cut_end(&program.name, 20)),
+                    program.cores
+                )
+            })
             .collect();
-        let named = match named.is_empty() {
-            true => String::new(),
-            false => format!(" ({})", named.join(", ")),
-        };
-        format!("other programs use {:.1} cores{named}", self.cores())
+        format!(
+            "other programs use {:.1} cores ({})",
+            self.cores(),
+            named.join(", ")
+        )
     }
 }
 
-/// Says what uses the machine, or waits until nothing does, for at most the time that is asked for.
+/// Says which programs use the machine, or waits until none does, for at most the time that is asked for.
 ///
 /// # Errors
-/// For a time that is none.
-pub(super) fn before_measuring(look: Look, args: &OutputArgs, interrupt: &Interrupt) -> Result<()> {
+/// For a text that is no time.
+pub(super) fn before_measuring(
+    window: CpuUseWindow,
+    args: &OutputArgs,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let wait = args.wait_quiet.as_deref();
-    let most = wait.map(|text| duration("--wait-quiet", text)).transpose()?;
-    let Some(mut busy) = look.end() else {
+    let most = wait
+        .map(|text| duration("--wait-quiet", text))
+        .transpose()?;
+    if window.end(FIRST_LOOK).is_none() {
+        return Ok(());
+    }
+    // The first look was partly long ago, and short.
+    let Some(mut busy) = CpuUseWindow::begin().end(LOOK) else {
         return Ok(());
     };
     let Some(most) = most else {
         note(format_args!(
-            "note: {}; the figures will be of a busy machine (--wait-quiet 5m waits until it is quiet)",
-            busy.said()
+            "note: {}; the figures will be of a busy machine (--wait-quiet 5m waits until they are idle)",
+            busy.named()
         ));
         return Ok(());
     };
-    note(format_args!("note: {}; waiting until the machine is quiet", busy.said()));
+    note(format_args!(
+        "note: {}; waiting until they are idle",
+        busy.named()
+    ));
     let began = Instant::now();
-    while began.elapsed() < most && !interrupt.is_set() {
-        let look = Look::begin();
-        std::thread::sleep(LOOK);
-        match look.end() {
+    while began.elapsed() < most {
+        if interrupt.is_set() {
+            return Ok(());
+        }
+        match CpuUseWindow::begin().end(LOOK) {
             Some(still) => busy = still,
             None => {
-                note(format_args!("note: the machine is quiet"));
+                note("note: the machine is quiet");
                 return Ok(());
             }
         }
     }
-    note(format_args!("note: {}; measuring all the same", busy.said()));
+    note(format_args!("note: {}; measuring anyway", busy.named()));
     Ok(())
 }
 
@@ -105,20 +137,42 @@ pub(super) fn before_measuring(look: Look, args: &OutputArgs, interrupt: &Interr
 mod tests {
     use super::*;
 
-    fn busy(programs: &[(&str, f64)]) -> Busy {
+    fn busy(programs: &[(&str, f64)]) -> BusyPrograms {
         let of = |(name, cores): &(&str, f64)| Neighbour {
             name: (*name).to_owned(),
             cores: *cores,
         };
-        Busy(programs.iter().map(of).collect())
+        BusyPrograms(programs.iter().map(of).collect())
     }
 
     #[test]
     fn the_busiest_programs_are_named() {
-        let seen = busy(&[("rustc\u{1b}[2J", 0.98), ("cc1plus", 0.5), ("bash", 0.01)]);
-        assert_eq!(seen.said(), "other programs use 1.5 cores (rustc?[2J 0.98, cc1plus 0.50)");
-        let many: Vec<(&str, f64)> = vec![("a", 0.04); 5];
-        assert_eq!(busy(&many).said(), "other programs use 0.2 cores");
+        let seen = busy(&[("rustc\u{1b}[2J", 0.98), ("cc1plus", 0.5)]);
+        assert_eq!(
+            seen.named(),
+            "other programs use 1.5 cores (rustc?[2J 0.98, cc1plus 0.50)"
+        );
+        let many = busy(&[("a", 0.4), ("b", 0.3), ("c", 0.2), ("d", 0.1)]);
+        assert_eq!(
+            many.named(),
+            "other programs use 1.0 cores (a 0.40, b 0.30, c 0.20)"
+        );
+    }
+
+    #[test]
+    fn a_program_that_works_is_seen_and_named() {
+        let mut worker = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .expect("a shell");
+        let seen = CpuUseWindow::begin().end(LOOK);
+        worker.kill().expect("it runs");
+        worker.wait().expect("it ended");
+        // Elsewhere nobody tells what other programs use.
+        if cfg!(target_os = "linux") {
+            let named = seen.expect("it works all the time").named();
+            assert!(named.contains("sh "), "{named}");
+        }
     }
 
     #[test]
@@ -127,7 +181,7 @@ mod tests {
             wait_quiet: Some("soon".to_owned()),
             ..OutputArgs::default()
         };
-        let e = before_measuring(Look::begin(), &args, &Interrupt::default());
+        let e = before_measuring(CpuUseWindow::begin(), &args, &Interrupt::default());
         assert!(format!("{:#}", e.expect_err("no time")).contains("--wait-quiet"));
     }
 }

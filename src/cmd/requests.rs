@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::execute::{listen, make_models};
 use super::prepare::{self, RunSpec, prepare};
-use super::quiet::{self, Look};
+use super::quiet::{self, CpuUseWindow};
 use super::requests_plan::PlannedRequests;
 use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, note_all, say};
@@ -78,7 +78,7 @@ fn carry_out(
     mut choice: RequestsChoice,
     name: &str,
 ) -> Result<u8> {
-    let look = Look::begin();
+    let window = CpuUseWindow::begin();
     let seed = args.seed.unwrap_or(42);
     let has_model = axes.model.is_some() || choice.has_in_process();
     if !has_model {
@@ -128,7 +128,7 @@ fn carry_out(
     prepared.plan.cases.clear();
     prepared.fits.clear();
     let interrupt = listen()?;
-    quiet::before_measuring(look, &args.output, &interrupt)?;
+    quiet::before_measuring(window, &args.output, &interrupt)?;
     let Some(requests) = planned.connected(&prepared, &interrupt)? else {
         return Ok(INTERRUPTED);
     };

@@ -11,7 +11,7 @@ use super::execute::{
 use super::folder::{Folder, check_writable};
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
-use super::quiet::{self, Look};
+use super::quiet::{self, CpuUseWindow};
 use super::requests_plan::PlannedRequests;
 use super::requests_targets;
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         );
         return resume(args, run);
     }
-    let look = Look::begin();
+    let window = CpuUseWindow::begin();
     let requests = sweep.as_ref().and_then(|s| s.requests.clone());
     let quality = sweep.as_ref().and_then(|s| s.quality.clone());
     let mut spec = RunSpec::of(&args.axes, &args.protocol, sweep, "run")?;
@@ -88,7 +88,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let models = std::mem::take(&mut prepared.models);
     prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
     let interrupt = listen()?;
-    quiet::before_measuring(look, &args.output, &interrupt)?;
+    quiet::before_measuring(window, &args.output, &interrupt)?;
     let requests = match planned {
         None => None,
         Some(planned) => match planned.connected(&prepared, &interrupt)? {
@@ -222,6 +222,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     let (machine, engine, program) = check_same_conditions(run, &header, &mut models, &command)?;
     header.plan.models = models;
     let interrupt = listen()?;
+    quiet::before_measuring(CpuUseWindow::begin(), &args.output, &interrupt)?;
     let requests = match requests_targets::again(&header, served, &command, &interrupt) {
         Err(_) if interrupt.is_set() => return Ok(INTERRUPTED),
         Err(reason) if !header.plan.cases.is_empty() => {

@@ -73,7 +73,12 @@ pub fn fetch_from_hub(
         .stdout(io::stderr())
         .status();
     match status {
-        Ok(status) if status.success() => name.find(spec, &caches),
+        Ok(status) if status.success() => name.find(spec, &caches).map_err(|_| {
+            wrong(format!(
+                "{} has no such file, or several: its page lists them",
+                name.repository()
+            ))
+        }),
         Ok(status) => Err(wrong(format!("{command}: {status}"))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(wrong(format!(
             "Hugging Face's hf is not installed (pip install huggingface_hub); with it, this downloads the file: {command}"

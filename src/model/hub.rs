@@ -1,13 +1,14 @@
 //! Files of Hugging Face's hub that are on this machine: in its own cache, and in the older one of llama.cpp. Nothing is downloaded
 //! by naming a model; [`HubName::download_command`] says how.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ModelError;
-use super::names::part_number;
+use super::names::{part_number, split_suffix};
 
 /// The type that llama.cpp takes where none is named.
 const USUAL_TYPE: &str = "Q4_K_M";
@@ -20,62 +21,88 @@ const DEPTH: u32 = 3;
 pub struct HubName {
     user: String,
     repo: String,
-    /// A type such as `Q4_K_M`, or the whole name of a file.
-    which: Option<String>,
+    /// Another branch or commit than `main`.
+    revision: Option<String>,
+    which: WhichFile,
+}
+
+/// Which file of a repository.
+#[derive(Clone, Debug, PartialEq)]
+enum WhichFile {
+    /// The only one, or the one of llama.cpp's usual type.
+    Usual,
+    /// Of a type such as `Q4_K_M`, in any case.
+    Type(String),
+    /// By its path in the repository.
+    Path(String),
+}
+
+/// The beginnings of the hub's names.
+const PREFIXES: [&str; 5] = [
+    "https://huggingface.co/",
+    "https://hf.co/",
+    "huggingface.co/",
+    "hf.co/",
+    "hf:",
+];
+
+fn is_word(word: &str) -> bool {
+    let first = word.chars().next();
+    first.is_some_and(|c| c.is_ascii_alphanumeric())
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+fn is_gguf(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".gguf")
 }
 
 impl HubName {
     /// Reads `hf:USER/REPO`, `hf.co/USER/REPO:TYPE`, the address of a repository or of its file, and `USER/REPO:TYPE`; `None` for
     /// what is none of these.
     pub fn parse(text: &str) -> Option<Self> {
-        let of_hub = |text: &str| {
-            let lower = text.to_ascii_lowercase();
-            let begin = [
-                "https://huggingface.co/",
-                "https://hf.co/",
-                "huggingface.co/",
-                "hf.co/",
-                "hf:",
-            ];
-            let begin = begin.iter().find(|begin| lower.starts_with(**begin))?;
-            Some(text[begin.len()..].to_owned())
-        };
-        let named = of_hub(text);
-        let rest = named.clone().unwrap_or_else(|| text.to_owned());
+        let lower = text.to_ascii_lowercase();
+        let begin = PREFIXES.iter().find(|begin| lower.starts_with(**begin));
+        let rest = begin.map_or(text, |begin| &text[begin.len()..]);
         let (path, kind) = match rest.split_once(':') {
             Some((path, kind)) => (path, Some(kind)),
-            None => (&*rest, None),
+            None => (rest, None),
         };
-        let mut parts = path.trim_end_matches('/').split('/');
+        let path = path.split('?').next()?.trim_end_matches('/');
+        let mut parts = path.split('/');
         let (user, repo) = (parts.next()?, parts.next()?);
-        let file: Vec<&str> = parts.collect();
-        // REPO/resolve/REVISION/FILE, or blob.
-        let file = match file[..] {
-            [] => None,
-            ["resolve" | "blob" | "tree", _, .., file] if named.is_some() => Some(file),
-            _ if named.is_some() => file.last().copied(),
-            _ => return None,
+        let further: Vec<&str> = parts.collect();
+        let (revision, file) = match further[..] {
+            [] => (None, None),
+            // A path of more parts is one of this machine, unless it says that it is not.
+            _ if begin.is_none() => return None,
+            ["resolve" | "blob" | "raw" | "tree", revision, ref file @ ..] => {
+                let file = (!file.is_empty()).then(|| file.join("/"));
+                (Some(revision), file)
+            }
+            ref file => (None, Some(file.join("/"))),
         };
-        let is_word = |word: &str| {
-            let first = word
-                .chars()
-                .next()
-                .is_some_and(|c| c.is_ascii_alphanumeric());
-            first
-                && word
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        let which = match (kind, file.filter(|file| is_gguf(file))) {
+            (Some(kind), _) if is_gguf(kind) => WhichFile::Path(kind.to_owned()),
+            (Some(kind), _) => WhichFile::Type(kind.to_owned()),
+            (None, Some(file)) => WhichFile::Path(file),
+            (None, None) => WhichFile::Usual,
         };
-        let file = file.map(|file| file.split('?').next().unwrap_or(file));
-        let which = kind.or(file.filter(|file| file.ends_with(".gguf")));
-        let are_words = is_word(user) && is_word(repo) && which.is_none_or(is_word);
+        let are_words = match &which {
+            WhichFile::Usual => true,
+            WhichFile::Type(kind) => is_word(kind),
+            WhichFile::Path(path) => path.split('/').all(is_word),
+        };
+        let revision = revision.filter(|revision| *revision != "main");
+        let is_plain = is_word(user) && is_word(repo) && revision.is_none_or(is_word);
         // A path of two parts is a file's, when its name ends like one.
-        let is_file =
-            named.is_none() && repo.to_ascii_lowercase().ends_with(".gguf") && kind.is_none();
-        (are_words && !is_file).then(|| Self {
+        let is_file = begin.is_none() && is_gguf(repo) && kind.is_none();
+        (are_words && is_plain && !is_file).then(|| Self {
             user: user.to_owned(),
             repo: repo.to_owned(),
-            which: which.map(str::to_owned),
+            revision: revision.map(str::to_owned),
+            which,
         })
     }
 
@@ -84,25 +111,35 @@ impl HubName {
         format!("{}/{}", self.user, self.repo)
     }
 
-    /// The arguments with which Hugging Face's `hf` downloads it.
+    /// The arguments with which Hugging Face's `hf` downloads it. Its patterns know the case of letters, and types are written in
+    /// both; a separator before keeps `F16` from meaning `BF16`.
     pub fn download_arguments(&self) -> Vec<String> {
-        let which = self.which.as_deref().unwrap_or(USUAL_TYPE);
-        let pattern = match which.ends_with(".gguf") {
-            true => which.to_owned(),
-            false => format!("*{which}*.gguf"),
+        let of_type = |kind: &str| {
+            let kinds = [kind.to_ascii_uppercase(), kind.to_ascii_lowercase()];
+            kinds.map(|kind| format!("*[-._]{kind}*.gguf")).to_vec()
         };
-        ["download", &self.repository(), "--include", &pattern]
-            .map(str::to_owned)
-            .to_vec()
+        let patterns = match &self.which {
+            WhichFile::Usual => of_type(USUAL_TYPE),
+            WhichFile::Type(kind) => of_type(kind),
+            WhichFile::Path(path) => vec![all_parts(path)],
+        };
+        let mut arguments = vec!["download".to_owned(), self.repository()];
+        if let Some(revision) = &self.revision {
+            arguments.extend(["--revision".to_owned(), revision.clone()]);
+        }
+        arguments.push("--include".to_owned());
+        arguments.extend(patterns);
+        arguments
     }
 
     /// The same as a line for a shell.
     pub fn download_command(&self) -> String {
-        let arguments = self.download_arguments();
-        let [verb, repo, flag, pattern] = &arguments[..] else {
-            unreachable!("four arguments")
-        };
-        format!("hf {verb} {repo} {flag} '{pattern}'")
+        let arguments = self.download_arguments().into_iter();
+        let quoted = arguments.map(|word| match word.contains(['*', '[']) {
+            true => format!("'{word}'"),
+            false => word,
+        });
+        format!("hf {}", quoted.collect::<Vec<_>>().join(" "))
     }
 
     /// Its file on this machine; of a split model the first part.
@@ -115,63 +152,96 @@ impl HubName {
             spec: spec.to_owned(),
             detail,
         };
-        let which = self.which.as_deref();
-        let meant = |which: &str| -> Vec<&PathBuf> {
-            all.iter().filter(|file| is_named(file, which)).collect()
+        let of_type = |kind: &str| -> Vec<&PathBuf> {
+            all.iter().filter(|file| is_of_type(file, kind)).collect()
         };
-        let found = match which {
-            Some(which) => meant(which),
-            None if all.len() == 1 => all.iter().collect(),
-            None => meant(USUAL_TYPE),
+        let found = match &self.which {
+            WhichFile::Type(kind) => of_type(kind),
+            WhichFile::Path(path) => all.iter().filter(|file| is_at(file, path)).collect(),
+            WhichFile::Usual if all.len() == 1 => all.iter().collect(),
+            WhichFile::Usual => of_type(USUAL_TYPE),
         };
-        match found[..] {
-            [one] => Ok(one.clone()),
-            [] if all.is_empty() => Err(wrong(format!(
-                "neither a file nor in Hugging Face's cache; `ggufbench model fetch {}` downloads it with the hf tool, which is the \
+        // The same file may lie in both caches: the hub's come first.
+        let names: BTreeSet<String> = found.iter().map(|file| self.own_name(file)).collect();
+        match (found.first(), names.len()) {
+            (Some(one), 1) => Ok((*one).clone()),
+            (None, _) => Err(wrong(format!(
+                "neither a file nor in Hugging Face's cache{}; `ggufbench model fetch {}` downloads it with the hf tool, which is the \
                  same as {}",
+                self.others(&all),
                 self.to_text(),
                 self.download_command()
             ))),
             _ => Err(wrong(format!(
-                "{} on this machine; name one: {}",
-                match found.len() {
-                    0 => "this file is not",
-                    _ => "several files are",
-                },
-                all.iter()
-                    .map(|file| self.named_whole(file))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                "several files are on this machine; name one: {}",
+                self.listed(&all)
             ))),
         }
     }
 
-    fn to_text(&self) -> String {
-        let which = self.which.iter().map(|which| format!(":{which}"));
-        format!("{}{}", self.repository(), which.collect::<String>())
+    /// What the caches have of the repository instead.
+    fn others(&self, all: &[PathBuf]) -> String {
+        match all.is_empty() {
+            true => String::new(),
+            false => format!(", which has {}", self.listed(all)),
+        }
     }
 
-    fn named_whole(&self, file: &Path) -> String {
+    fn listed(&self, files: &[PathBuf]) -> String {
+        let names = files.iter().map(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            format!("{}:{name}", self.repository())
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// A file's name in the repository, in lower case: llama.cpp's older cache has the repository's before it.
+    fn own_name(&self, file: &Path) -> String {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        format!("{}:{name}", self.repository())
+        let name = name.to_ascii_lowercase();
+        let begin = format!("{}_{}_", self.user, self.repo).to_ascii_lowercase();
+        name.strip_prefix(&begin).unwrap_or(&name).to_owned()
+    }
+
+    fn to_text(&self) -> String {
+        let repository = self.repository();
+        match &self.which {
+            WhichFile::Usual => repository,
+            WhichFile::Type(kind) => format!("{repository}:{kind}"),
+            WhichFile::Path(path) => {
+                let revision = self.revision.as_deref().unwrap_or("main");
+                format!("hf.co/{repository}/resolve/{revision}/{path}")
+            }
+        }
     }
 }
 
-/// Whether a file is the one that is meant: by its whole name, or by a type in it.
-fn is_named(file: &Path, which: &str) -> bool {
-    let name = file
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase();
-    let which = which.to_ascii_lowercase();
-    if which.ends_with(".gguf") {
-        return name == which || name.ends_with(&format!("_{which}"));
+/// The pattern of all parts of a split model, of which a path names one.
+fn all_parts(path: &str) -> String {
+    let stem = path.strip_suffix(".gguf").unwrap_or(path);
+    match split_suffix(stem) {
+        Some((base, _, count)) => format!("{base}-*-of-{count:05}.gguf"),
+        None => path.to_owned(),
     }
-    // Q4_K is no Q4_K_M.
-    name.match_indices(&which).any(|(at, _)| {
-        let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_');
-        is_edge(name[..at].chars().next_back()) && is_edge(name[at + which.len()..].chars().next())
+}
+
+/// Whether a file is the one at this path of the repository; llama.cpp's older cache has its last part behind the repository's name.
+fn is_at(file: &Path, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let own = file.file_name().unwrap_or_default().to_string_lossy();
+    let own = own.to_ascii_lowercase();
+    file.ends_with(path) || own == name || (own.contains('_') && own.ends_with(&format!("_{name}")))
+}
+
+/// Whether a file's name has this type: `Q4_K` is no `Q4_K_M`, and `F16` no `BF16`.
+fn is_of_type(file: &Path, kind: &str) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let (name, kind) = (name.to_ascii_lowercase(), kind.to_ascii_lowercase());
+    name.match_indices(&kind).any(|(at, _)| {
+        let before = name[..at].chars().next_back();
+        let after = name[at + kind.len()..].chars().next();
+        before.is_none_or(|c| !c.is_ascii_alphanumeric())
+            && after.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_')
     })
 }
 
@@ -210,8 +280,10 @@ impl HubCaches {
         let begin = format!("{}_{}_", name.user, name.repo).to_ascii_lowercase();
         let mut files = Vec::new();
         for hub in &self.hub {
-            if let Some(snapshot) = snapshot(&hub.join(&folder)) {
+            let revision = name.revision.as_deref().unwrap_or("main");
+            if let Some(snapshot) = snapshot(&hub.join(&folder), revision) {
                 add_files(&snapshot, DEPTH, &mut files);
+                files.sort();
             }
         }
         for cache in &self.llama {
@@ -221,20 +293,25 @@ impl HubCaches {
                 let file = file.file_name().unwrap_or_default().to_string_lossy();
                 file.to_ascii_lowercase().starts_with(&begin)
             };
-            files.extend(all.into_iter().filter(is_own));
+            all.retain(is_own);
+            all.sort();
+            files.extend(all);
         }
-        files.sort();
         files
     }
 }
 
-/// The newest revision of a repository that is there whole or in part.
-fn snapshot(repository: &Path) -> Option<PathBuf> {
+/// A branch or commit of a repository, as far as it is there. Without a note of what `main` is, the newest is meant.
+fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     let snapshots = repository.join("snapshots");
-    let main = fs::read_to_string(repository.join("refs").join("main")).ok();
-    let main = main.map(|revision| snapshots.join(revision.trim()));
-    if let Some(main) = main.filter(|main| main.is_dir()) {
-        return Some(main);
+    let commit = fs::read_to_string(repository.join("refs").join(revision)).ok();
+    let commit = commit.map_or_else(|| revision.to_owned(), |commit| commit.trim().to_owned());
+    let meant = snapshots.join(commit);
+    if meant.is_dir() {
+        return Some(meant);
+    }
+    if revision != "main" {
+        return None;
     }
     let all = fs::read_dir(&snapshots).ok()?.flatten();
     let by_age = |entry: &fs::DirEntry| entry.metadata().and_then(|m| m.modified()).ok();
@@ -252,7 +329,12 @@ fn add_files(folder: &Path, depth: u32, files: &mut Vec<PathBuf>) {
         }
         let name = entry.file_name().to_string_lossy().to_ascii_lowercase();
         let is_first = part_number(&path).is_none_or(|part| part == 1);
-        if name.ends_with(".gguf") && !name.contains("mmproj") && is_first && path.is_file() {
+        if is_gguf(&name)
+            && !name.contains("mmproj")
+            && !name.contains("imatrix")
+            && is_first
+            && path.is_file()
+        {
             files.push(path);
         }
     }
@@ -264,34 +346,37 @@ mod tests {
 
     #[test]
     fn a_repository_has_many_spellings() {
+        use WhichFile::{Path, Type, Usual};
         for (text, repository, which) in [
-            ("hf:u/r", "u/r", None),
-            ("hf.co/u/r-GGUF:Q4_K_M", "u/r-GGUF", Some("Q4_K_M")),
-            ("huggingface.co/u/r", "u/r", None),
-            ("https://huggingface.co/u/r/", "u/r", None),
+            ("hf:u/r", "u/r", Usual),
+            ("hf.co/u/r-GGUF:Q4_K_M", "u/r-GGUF", Type("Q4_K_M".into())),
+            ("huggingface.co/u/r", "u/r", Usual),
+            ("https://huggingface.co/u/r/", "u/r", Usual),
+            ("https://huggingface.co/u/r/tree/main", "u/r", Usual),
             (
                 "https://huggingface.co/u/r/resolve/main/m-q8_0.gguf?download=true",
                 "u/r",
-                Some("m-q8_0.gguf"),
+                Path("m-q8_0.gguf".into()),
             ),
             (
                 "https://huggingface.co/u/r/blob/main/sub/m.gguf",
                 "u/r",
-                Some("m.gguf"),
+                Path("sub/m.gguf".into()),
             ),
-            ("u/r", "u/r", None),
+            ("u/r", "u/r", Usual),
             (
-                "TheBloke/Llama-2-7B-GGUF:q8_0",
-                "TheBloke/Llama-2-7B-GGUF",
-                Some("q8_0"),
+                "Some/Llama-2-7B-GGUF:q8_0",
+                "Some/Llama-2-7B-GGUF",
+                Type("q8_0".into()),
             ),
         ] {
             let name = HubName::parse(text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(
-                (&*name.repository(), name.which.as_deref()),
+                (&*name.repository(), name.which),
                 (repository, which),
                 "{text}"
             );
+            assert_eq!(name.revision, None);
         }
         for text in [
             "u",
@@ -304,9 +389,27 @@ mod tests {
             "u\\r",
             "ollama:u/r",
             "https://example.org/m.gguf",
+            "hf:u/r:../x",
         ] {
             assert_eq!(HubName::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_command_fetches_what_is_meant() {
+        let command = |text: &str| HubName::parse(text).expect("a name").download_command();
+        assert_eq!(
+            command("u/r:q4_k_m"),
+            "hf download u/r --include '*[-._]Q4_K_M*.gguf' '*[-._]q4_k_m*.gguf'"
+        );
+        assert_eq!(
+            command("https://hf.co/u/r/resolve/v2/sub/m-00001-of-00003.gguf"),
+            "hf download u/r --revision v2 --include 'sub/m-*-of-00003.gguf'"
+        );
+        assert_eq!(
+            command("hf.co/u/r/m.gguf"),
+            "hf download u/r --include m.gguf"
+        );
     }
 
     fn put(path: PathBuf) {
@@ -328,7 +431,10 @@ mod tests {
                 .map_err(|e| e.to_string())
         };
         let e = find("u/r:Q8_0").expect_err("nothing is there");
-        assert!(e.contains("hf download u/r --include '*Q8_0*.gguf'"), "{e}");
+        assert!(
+            e.contains("hf download u/r --include '*[-._]Q8_0*.gguf'"),
+            "{e}"
+        );
 
         let repository = folder.path().join("hub/models--u--r");
         for revision in ["old", "new"] {
@@ -353,6 +459,11 @@ mod tests {
         let e = find("u/r:Q4_K").expect_err("another type");
         assert!(e.contains("u/r:m-Q8_0.gguf"), "{e}");
 
+        put(folder.path().join("llama.cpp/u_r_m-Q8_0.gguf"));
+        assert_eq!(find("u/r:q8_0"), Ok(new.join("m-Q8_0.gguf")), "in both");
+        assert_eq!(find("u/r:m-Q8_0.gguf"), find("u/r:q8_0"));
+        put(new.join("m_F16.gguf"));
+        assert_eq!(find("u/r:f16"), Ok(new.join("m_F16.gguf")));
         put(folder.path().join("llama.cpp/u_s_s-q5_0.gguf"));
         assert_eq!(
             find("u/s"),

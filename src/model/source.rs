@@ -123,7 +123,9 @@ impl ModelSpec {
         if Path::new(text).exists() {
             return Ok(Self::Path(text.into()));
         }
-        if let Some(name) = HubName::parse(text) {
+        let first = Path::new(text).components().next();
+        let is_in_folder = first.is_some_and(|first| Path::new(first.as_os_str()).is_dir());
+        if let Some(name) = HubName::parse(text).filter(|_| !is_in_folder) {
             return Ok(Self::Hub(name));
         }
         if text.contains("://") {
@@ -159,7 +161,7 @@ impl ModelSpec {
 }
 
 /// How a file of PyTorch's kind becomes one of this program's.
-const CONVERT: &str = "is no GGUF file; llama.cpp's converter makes one of its folder: python3 convert_hf_to_gguf.py FOLDER --outfile \
+const CONVERT: &str = "is no GGUF file; llama.cpp's converter converts the model's folder: python3 convert_hf_to_gguf.py FOLDER --outfile \
                        model.gguf";
 
 fn is_checkpoint(text: &str) -> bool {

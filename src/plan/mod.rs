@@ -223,6 +223,9 @@ pub struct Protocol {
     /// processes, from `replicates` to `max_replicates`, until `crate::stats::sequential` has a verdict. None: `precision` decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair_tolerance: Option<f64>,
+    /// Whether each pair has as many repetitions as the noise of earlier pairs asks for, between the fewest and the most.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chooses_repetitions: bool,
     /// Whether the output of every setting is checked before it is first timed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_output: bool,
@@ -256,6 +259,7 @@ impl Default for Protocol {
             replicates: 3,
             max_replicates: None,
             pair_tolerance: None,
+            chooses_repetitions: false,
             check_output: false,
             min_repetitions: 3,
             max_repetitions: 10,

@@ -100,6 +100,7 @@ impl ProtocolChoice {
             replicates,
             max_replicates,
             pair_tolerance: None,
+            chooses_repetitions: false,
             check_output: self.check_output.unwrap_or(d.check_output),
             min_repetitions: min,
             max_repetitions: max,

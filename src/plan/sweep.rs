@@ -196,18 +196,22 @@ pub fn read(path: &Path) -> Result<Sweep, PlanError> {
     let shown = path.display().to_string();
     let text = match read_at_most(path, MOST_BYTES) {
         Ok(text) => text,
-        Err(e) => built_in_at(path).map(str::to_owned).ok_or_else(|| {
+        Err(e) => {
+            let is_missing = e.kind() == std::io::ErrorKind::NotFound || path.is_dir();
+            let built_in = built_in_at(path).filter(|_| is_missing);
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            let known = match e.kind() {
-                std::io::ErrorKind::NotFound => format!("; built in are {}", names.join(", ")),
-                _ => String::new(),
+            let known = match is_missing {
+                true => format!("; built in are {}", names.join(", ")),
+                false => String::new(),
             };
-            PlanError::Sweep {
-                path: shown.clone(),
-                line: None,
-                reason: format!("cannot read the sweep: {e}{known}"),
-            }
-        })?,
+            built_in
+                .map(str::to_owned)
+                .ok_or_else(|| PlanError::Sweep {
+                    path: shown.clone(),
+                    line: None,
+                    reason: format!("cannot read the sweep: {e}{known}"),
+                })?
+        }
     };
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("sweep");
     parse(&text, &shown, stem)

@@ -3,13 +3,13 @@
 use super::axes;
 use super::text::{brief, count, plain, plural};
 use super::view::RunView;
-use crate::view::warning::CellWarning;
 use crate::engine::Device;
 use crate::host::HostWarning;
 use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::record::imported::ImportedModel;
 use crate::units;
+use crate::view::CellWarning;
 
 /// The part of the repetitions that others must have disturbed, as its inverse, before it is said above the table.
 const BUSY_PART: u32 = 3;

@@ -68,22 +68,18 @@ fn common_share(pairs: &[Vec<f64>]) -> Option<f64> {
     }
     let mut within = Vec::new();
     let mut of_pairs = Vec::new();
+    let mut parts = Vec::new();
     for turns in &pairs {
         let middle = mean(turns)?;
         let n = turns.len() as f64;
         let unbiased = (n / (n - 1.0)).sqrt();
         within.extend(turns.iter().map(|turn| (turn - middle) * unbiased));
-        of_pairs.push(median(turns)?);
+        of_pairs.push(middle);
+        parts.push(1.0 / n);
     }
     let within = robust_variance(&within, 0.0)?;
     let of_pairs = robust_variance(&of_pairs, median(&of_pairs)?)?;
-    let n_turns = mean(
-        &pairs
-            .iter()
-            .map(|turns| turns.len() as f64)
-            .collect::<Vec<_>>(),
-    )?;
-    let common = of_pairs - within / n_turns;
+    let common = of_pairs - within * mean(&parts)?;
     (within > 0.0).then(|| (common / within).max(LEAST_COMMON))
 }
 
@@ -110,15 +106,19 @@ mod tests {
         costs
     }
 
-    /// Pairs whose turns differ by `within`, and whose common part differs by `common`.
-    fn pairs(within: f64, common: f64, n: usize) -> Vec<Vec<f64>> {
+    /// Pairs of so many turns, which differ by `within`, and whose common part differs by `common`.
+    fn pairs_of(n_turns: usize, (within, common): (f64, f64), n: usize) -> Vec<Vec<f64>> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let mut normal = || rng.sample::<f64, _>(StandardNormal);
         let mut pair = || {
             let own = common * normal();
-            vec![own + within * normal(), own + within * normal()]
+            (0..n_turns).map(|_| own + within * normal()).collect()
         };
         (0..n).map(|_| pair()).collect()
+    }
+
+    fn pairs(within: f64, common: f64, n: usize) -> Vec<Vec<f64>> {
+        pairs_of(2, (within, common), n)
     }
 
     #[test]
@@ -132,6 +132,14 @@ mod tests {
         assert_eq!(all_common, FEWEST);
         let nothing_common = turns_of_next(&pairs(0.05, 0.0, 400), &costs(9000, 100));
         assert_eq!(nothing_common, MOST);
+    }
+
+    #[test]
+    fn longer_pairs_do_not_change_what_is_best() {
+        let mut mixed = pairs_of(12, (0.04, 0.02), 200);
+        mixed.extend(pairs_of(2, (0.04, 0.02), 200));
+        let n = turns_of_next(&mixed, &costs(900, 100));
+        assert!((4..=8).contains(&n), "{n}");
     }
 
     #[test]

@@ -236,7 +236,9 @@ impl Execution<'_> {
 
     /// The most repetitions of a cell's next pair, where pairs are added until decided.
     fn allocated(&self, group: &Group, cell: &Cell, protocol: &Protocol) -> Option<u32> {
-        protocol.pair_tolerance?;
+        if !protocol.chooses_repetitions {
+            return None;
+        }
         let turns = |replicate: u32| -> Vec<f64> {
             let steps = self.lanes.iter().zip(&cell.cases);
             let steps: Vec<&[f64]> = steps
@@ -247,10 +249,8 @@ impl Execution<'_> {
         let earlier: Vec<Vec<f64>> = (0..group.replicate).map(turns).collect();
         let costs = self.course.costs.get(&cell.cases[0].id());
         let n = allocation::turns_of_next(&earlier, &costs.copied().unwrap_or_default());
-        Some(n.clamp(
-            protocol.min_repetitions,
-            protocol.max_repetitions.max(protocol.min_repetitions),
-        ))
+        let fewest = protocol.min_repetitions.next_multiple_of(2);
+        Some(n.clamp(fewest, protocol.max_repetitions.max(fewest)))
     }
 
     /// One cell in one process of each lane, in turns.
@@ -276,10 +276,13 @@ impl Execution<'_> {
         for (at, case) in cell.cases.iter().enumerate() {
             visits.push(Visit::new(at, case, group.replicate));
         }
+        let mut checking = Duration::ZERO;
         for at in turns(visits.len(), cell.first_turn) {
             let lane = &mut self.lanes[at];
             lane.ensure_worker(&visits[at], &group.loads[at], course)?;
+            let begun = Instant::now();
             lane.check_output(&mut visits[at], course)?;
+            checking += begun.elapsed();
         }
         // Loading and checking are no part of a visit.
         let begun = Instant::now();
@@ -287,14 +290,16 @@ impl Execution<'_> {
         for at in turns(visits.len(), cell.first_turn) {
             self.lanes[at].open(&mut visits[at], course);
         }
-        let beginning = started.elapsed();
+        let beginning = started.elapsed().saturating_sub(checking);
+        let turns_begun = Instant::now();
+        let known = visits.iter().map(|v| v.n_repetitions).min().unwrap_or(0);
         self.repeat(&mut visits, cell.first_turn, deadline, protocol)?;
+        let n_turns = visits.iter().map(|v| v.n_repetitions).min().unwrap_or(0);
         let costs = self.course.costs.entry(visits[0].id().clone()).or_default();
-        let n_turns = visits.iter().map(|v| v.n_repetitions).min();
         costs.add(
             beginning,
-            started.elapsed().saturating_sub(beginning),
-            n_turns.unwrap_or(0),
+            turns_begun.elapsed(),
+            n_turns.saturating_sub(known),
         );
         let failed = |v: &&Visit| v.outcome.as_ref().is_some_and(Outcome::is_failure);
         let ran = visits.len() - visits.iter().filter(failed).count();

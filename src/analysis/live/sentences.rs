@@ -4,7 +4,7 @@ use super::{JobPair, LatencyParts, Overlap, PerToken, Simultaneity, base, others
 use crate::analysis::words::{counted, duration_ns, times};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Experiment, TargetFacts, TargetKind};
-use crate::stats::equivalence::EqualityDecision;
+use crate::stats::equivalence::{EqualityDecision, EqualityRule};
 use crate::text::short;
 use crate::units;
 use crate::view::requests::{JobView, RequestsView};
@@ -78,12 +78,16 @@ fn decided(pairs: &[JobPair<'_>]) -> String {
     let is_open = |d: &&EqualityDecision| !d.verdict.is_final();
     let n_open = decisions.iter().filter(is_open).count();
     if n_open == 0 {
-        let is_equal = decisions.iter().all(|d| d.verdict.is_within());
-        let equal = match is_equal {
-            true => ": equal within 2%",
-            false => "",
+        let n_equal = decisions.iter().filter(|d| d.verdict.is_within()).count();
+        let margin = units::percent(EqualityRule::of_targets().margin);
+        let what = match (n_equal, decisions.len() - n_equal) {
+            (_, 0) => format!("equal within {margin}"),
+            (0, _) => "different".to_owned(),
+            (equal, different) => {
+                format!("equal within {margin} in {equal}, different in {different}")
+            }
         };
-        return format!(" Decided after at most {}{equal}.", counted(most, "round"));
+        return format!(" Decided after at most {}: {what}.", counted(most, "round"));
     }
     // The spread of fewer says nothing of what would decide.
     let known = decisions

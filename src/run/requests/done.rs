@@ -7,8 +7,8 @@ use crate::record::jsonl::{self, RecordError};
 use crate::record::requests::RequestsPlan;
 use crate::record::{Line, RunHeader};
 use crate::request::figures::{ComparedAnswers, RequestFigures};
-use crate::request::{Ending, Job, Timeline};
-use crate::run::requests::pairs::RoundLatencies;
+use crate::request::{Ending, Job};
+use crate::run::requests::pairs::{RoundLatencies, answer_latency_ns};
 use crate::run::stop::is_answered;
 
 /// Job, target and round.
@@ -19,7 +19,7 @@ type JobRound = (String, String, u32);
 struct RoundOnRecord {
     numbers: HashSet<u32>,
     sent: Vec<(u32, RequestFigures)>,
-    timelines: Vec<Timeline>,
+    latencies: Vec<f64>,
     is_cut: bool,
     has_ended: bool,
 }
@@ -55,11 +55,7 @@ impl DoneJobs {
                 let figures = RequestFigures::of(r.round, &r.timeline);
                 known.sent.push((r.timeline.number, figures));
                 known.is_cut |= r.timeline.ending == Ending::Interrupted;
-                known.timelines.push(Timeline {
-                    arrivals: Vec::new(),
-                    text: String::new(),
-                    ..r.timeline
-                });
+                known.latencies.extend(answer_latency_ns(&r.timeline));
             }
             Line::Job(job) => {
                 next_worker = next_worker.max(job.worker.map_or(0, |w| w.saturating_add(1)));
@@ -80,7 +76,7 @@ impl DoneJobs {
         let mut answers: HashMap<(String, String), ComparedAnswers> = HashMap::new();
         let mut latencies = RoundLatencies::default();
         for ((name, target, number), round) in &whole {
-            latencies.add((name, target), *number, round.timelines.iter());
+            latencies.add_latencies((name, target), *number, &round.latencies);
             if let Some(job) = jobs.get(name.as_str()).filter(|job| job.compared.is_some()) {
                 let known = answers.entry((name.clone(), target.clone())).or_default();
                 known.add(job, round.sent.iter().copied());

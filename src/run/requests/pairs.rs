@@ -11,6 +11,12 @@ use crate::stats::summary::mean;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoundLatencies(BTreeMap<(String, String), BTreeMap<u32, Option<f64>>>);
 
+/// The latency of a whole answer that has a token, as reports count them.
+pub fn answer_latency_ns(answer: &Timeline) -> Option<f64> {
+    let has_tokens = !answer.arrivals.is_empty() || answer.n_generated.is_some_and(|n| n > 0);
+    (answer.ending.is_whole() && has_tokens).then(|| answer.latency_ns() as f64)
+}
+
 impl RoundLatencies {
     /// Adds a round of a job at a target.
     pub fn add<'a>(
@@ -19,10 +25,14 @@ impl RoundLatencies {
         round: u32,
         sent: impl Iterator<Item = &'a Timeline>,
     ) {
-        let whole = sent.filter(|t| t.ending.is_whole());
-        let latencies: Vec<f64> = whole.map(|t| t.latency_ns() as f64).collect();
+        let answered: Vec<f64> = sent.filter_map(answer_latency_ns).collect();
+        self.add_latencies((job, target), round, &answered);
+    }
+
+    /// Adds a round of a job at a target, whose answers took so long.
+    pub fn add_latencies(&mut self, (job, target): (&str, &str), round: u32, latencies: &[f64]) {
         let rounds = self.0.entry((job.to_owned(), target.to_owned()));
-        rounds.or_default().insert(round, mean(&latencies));
+        rounds.or_default().insert(round, mean(latencies));
     }
 
     /// Whether a job's targets need another round.
@@ -70,8 +80,12 @@ mod tests {
         let mut known = RoundLatencies::default();
         for (round, both) in (0..).zip(rounds) {
             for (target, ms) in [("in-process", both.0), ("openai:a", both.1)] {
-                let answer = Timeline::unanswered(0, 0, ms * 1_000_000, Ending::Stop);
-                known.add((&plan.jobs[0].name, target), round, [answer].iter());
+                let empty = Timeline::unanswered(0, 0, 1, Ending::Stop);
+                let answer = Timeline {
+                    n_generated: Some(4),
+                    ..Timeline::unanswered(0, 0, ms * 1_000_000, Ending::Stop)
+                };
+                known.add((&plan.jobs[0].name, target), round, [answer, empty].iter());
             }
         }
         (plan, known)
