@@ -109,6 +109,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
         }
         Err(mut e) => {
             if let Some(tip) = tips::of(&e, &args, &command) {
+                e.remove(ContextKind::SuggestedSubcommand);
+                e.remove(ContextKind::SuggestedArg);
                 e.insert(
                     ContextKind::Suggested,
                     ContextValue::StyledStrs(vec![tip.into()]),

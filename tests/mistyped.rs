@@ -50,7 +50,10 @@ const LINES: [(&str, Answer); 36] = [
         "-m tiny.gguf -b 8",
         Says("--batch N for the number of sequences"),
     ),
-    ("-m tiny.gguf -fa 1 -ctk q8_0 --dry-run", Does("K q8_0")),
+    (
+        "-m tiny.gguf -fa 1 -ctk q8_0 --dry-run",
+        Does("flash attention on"),
+    ),
     ("--model llama3.1:8b", Says("ollama:llama3.1:8b")),
     ("llama3.1:8b", Says("ollama:llama3.1:8b")),
     (

@@ -3,12 +3,12 @@
 /// Below `ggufbench -h`: three tasks.
 pub const FIRST: &str = "\
 Examples:
-  ggufbench --model models/ --batch 1,8,32                           # which file and batch size?
-  ggufbench sweep quick --model model.gguf                           # this machine in three minutes
-  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench  # is this build slower?
-  ggufbench requests --target openai:http://127.0.0.1:8080/v1        # how fast does a server answer?
+  which file and batch size?   ggufbench --model models/ --batch 1,8,32
+  this machine in minutes      ggufbench sweep quick --model model.gguf
+  is this build slower?        ggufbench ab --batch 1,8 --worker-a old/ggufbench
+  how fast is a server?        ggufbench requests --target openai:http://HOST/v1
 
---help shows every flag. docs/FAQ.md answers first questions.";
+--help shows every flag and verb. docs/FAQ.md answers first questions.";
 
 /// Below `ggufbench --help`: four questions.
 pub const ALL: &str = "\

@@ -201,7 +201,7 @@ mod tests {
             ("-hf u/r:Q4_K_M", "--model hf:u/r:Q4_K_M"),
             ("-hf=u/r", "--model hf:u/r"),
             ("model fetch -hf u/r:Q8_0", "model fetch hf:u/r:Q8_0"),
-            ("--flash-attn a.gguf", "--flash-attn --model a.gguf"),
+            ("--kv-unified a.gguf", "--kv-unified --model a.gguf"),
             ("--flash-attn on a.gguf", "--flash-attn on --model a.gguf"),
         ] {
             assert_eq!(meant(typed), is);

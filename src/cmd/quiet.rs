@@ -1,5 +1,6 @@
 //! Whether other programs use the machine, before something is measured on it.
 
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -98,7 +99,9 @@ pub(super) fn before_measuring(
     let most = wait
         .map(|text| duration("--wait-quiet", text))
         .transpose()?;
-    if window.end(FIRST_LOOK).is_none() {
+    // A script reads the line above the table instead.
+    let is_asked_for = most.is_some() || io::stderr().is_terminal();
+    if !is_asked_for || window.end(FIRST_LOOK).is_none() {
         return Ok(());
     }
     // The first look was partly long ago, and short.

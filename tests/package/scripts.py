@@ -30,6 +30,7 @@ WHEEL = "ggufbench-1.2.3-py3-none-manylinux_2_17_x86_64.whl"
 # Says who it is, what it was given and which signals it ignores; then ends as it is told to.
 PROGRAM = """\
 #!/bin/sh
+[ "$1" != manual ] || { echo "$*" && exit 0; }
 echo "process $$"
 for argument in "$@"; do echo "argument $argument"; done
 echo "stdin $(cat)"
@@ -292,6 +293,7 @@ class Package(Crates):
         self.assertEqual({path.name for path in dist.iterdir()}, {archive, WHEEL, "Containerfile", "SHA256SUMS"})
         with tarfile.open(dist / archive) as tar:
             self.assertTrue(tar.getmember(f"{NAME}/ggufbench").mode & 0o100)
+            self.assertEqual(tar.extractfile(f"{NAME}/completions/ggufbench.zsh").read(), b"manual completions zsh\n")
             self.assertIn(b"a 1.0.0, MIT, ", tar.extractfile(f"{NAME}/LICENSES-LINKED.txt").read())
         with zipfile.ZipFile(dist / WHEEL) as wheel:
             self.assertIn("ggufbench-1.2.3.dist-info/licenses/LICENSES-LINKED.txt", wheel.namelist())

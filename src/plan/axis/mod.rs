@@ -34,7 +34,7 @@ pub static MODEL: Axis = Axis {
         description: "Name of the model",
         short: Some('m'),
         help: "GGUF file, folder (without its subfolders), glob ('models/**/*.gguf'), name in gguf/models.toml, \
-               synth:PRESET:TYPE or ollama:NAME; repeatable",
+               synth:PRESET:TYPE, ollama:NAME or USER/REPO:TYPE of Hugging Face; repeatable",
         ..AxisNames::NONE
     },
     field: &Field::<String> {
