@@ -48,9 +48,9 @@ pub(super) fn as_meant(args: Vec<OsString>, command: &Command) -> Vec<OsString> 
                 continue;
             };
             // A flag that needs no value leaves a model alone.
-            let is_value =
-                |next: &OsString| !is_flag_like(next) && !(is_optional(flag) && is_model(next));
-            let Some(mut value) = args.next_if(is_value) else {
+            let is_no_value =
+                |next: &OsString| is_flag_like(next) || (is_optional(flag) && is_model(next));
+            let Some(mut value) = args.next_if(|next| !is_no_value(next)) else {
                 continue;
             };
             let is_more = |next: &OsString| is_list(flag) && is_number(next);
