@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod axes;
 mod bisect;
@@ -17,7 +17,9 @@ mod documented;
 mod examples;
 mod exchange;
 mod judging;
+mod manual;
 mod measuring;
+mod model;
 mod programs;
 mod prompts;
 mod quality;
@@ -25,6 +27,7 @@ mod reporting;
 mod requests;
 mod roofline;
 mod rpc_worker;
+mod short_help;
 #[cfg(test)]
 mod suggested;
 mod tips;
@@ -36,7 +39,9 @@ pub use devices::DevicesArgs;
 pub use doctor::DoctorArgs;
 pub use exchange::{ExportForm, ExportRunArgs, ImportRunsArgs};
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs, TrendArgs};
+pub use manual::ManualArgs;
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use model::{ModelCommand, SynthArgs};
 pub use programs::ProgramArgs;
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use quality::QualityArgs;
@@ -94,14 +99,21 @@ pub fn normalize(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsStrin
     Ok(normal)
 }
 
+/// The command line as clap has it, for what is made of it.
+pub fn command() -> clap::Command {
+    let mut command = at_home(Cli::command());
+    command.build();
+    command
+}
+
 /// Understands a command line whose spellings are ours.
 ///
 /// # Errors
 /// With what is wrong, or with the help or version that was asked for.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let command = brief(at_home(Cli::command()));
+    let command = short_help::brief(at_home(Cli::command()));
     let args = typed::as_meant(args.into_iter().collect(), &command);
-    let mut command = without_rare(command, &args);
+    let mut command = short_help::without_rare(command, &args);
     match command.try_get_matches_from_mut(&args) {
         Ok(matches) => Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command)),
         Err(e) if e.kind() == ErrorKind::InvalidUtf8 => {
@@ -119,83 +131,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Erro
             Err(e)
         }
     }
-}
-
-/// Arguments up to which `-h` shows all of a verb's.
-const SHOWN_WHOLE: usize = 12;
-
-/// What `-h` shows of a verb that has more, with the words that are no flags; `--help` shows everything.
-const MAIN: [&str; 34] = [
-    "model",
-    "batch",
-    "n_prompt",
-    "n_gen",
-    "threads",
-    "n_gpu_layers",
-    "dry_run",
-    "budget",
-    "out",
-    "slo",
-    "target",
-    "baseline",
-    "tolerance",
-    "same_within",
-    "worker_a",
-    "worker_b",
-    "program_a",
-    "program_b",
-    "replicates",
-    "difficulty",
-    "base",
-    "text",
-    "sweep",
-    "metric",
-    "list",
-    "prompts",
-    "sustained",
-    "good",
-    "bad",
-    "repo",
-    "rerun",
-    "keep",
-    "promote",
-    "help",
-];
-
-/// Verbs that `-h` leaves to `--help`.
-const RARE: [&str; 7] = [
-    "bisect-step",
-    "ceiling",
-    "export",
-    "import",
-    "manual",
-    "rpc-worker",
-    "devices",
-];
-
-/// The command with a `-h` that fits a screen.
-fn brief(command: clap::Command) -> clap::Command {
-    let all = command.get_arguments().filter(|arg| !arg.is_hide_set());
-    let command = match all.count() > SHOWN_WHOLE {
-        false => command,
-        true => command.mut_args(|arg| {
-            let is_main = arg.is_positional() || MAIN.contains(&arg.get_id().as_str());
-            arg.hide_short_help(!is_main)
-        }),
-    };
-    command.mut_subcommands(brief)
-}
-
-/// The command without its rare verbs, where its short help is asked for.
-fn without_rare(command: clap::Command, args: &[OsString]) -> clap::Command {
-    if args.len() != 2 || args[1] != "-h" {
-        return command;
-    }
-    command.mut_subcommands(|verb| {
-        let is_rare = RARE.contains(&verb.get_name());
-        let is_hidden = verb.is_hide_set();
-        verb.hide(is_hidden || is_rare)
-    })
 }
 
 /// The command with every path read so that `~` is the home folder, also where no shell has seen it (`--out=~/runs`).
@@ -344,28 +279,6 @@ pub enum Command {
     },
 }
 
-/// What is written of the table of flags.
-#[derive(Debug, Subcommand)]
-pub enum ManualArgs {
-    /// Completions for a shell, on standard output
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
-    /// A man page of each verb
-    Man {
-        /// The folder for them
-        folder: PathBuf,
-    },
-}
-
-/// The command line as clap has it, for what is made of it.
-pub fn command() -> clap::Command {
-    let mut command = at_home(Cli::command());
-    command.build();
-    command
-}
-
 fn not_utf8(args: &[OsString]) -> String {
     let lossy = |arg: &OsString| OsString::from(arg.to_string_lossy().into_owned());
     let is_refused = |at: &usize| {
@@ -385,89 +298,6 @@ fn not_utf8(args: &[OsString]) -> String {
     )
 }
 
-/// What can be done with model files.
-#[derive(Debug, Subcommand)]
-pub enum ModelCommand {
-    /// Names that --model knows, and whether their files are here
-    List,
-    /// What a GGUF file is: shape, types, bytes
-    Info {
-        /// As --model
-        model: Vec<String>,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Get a model of gguf/models.toml (needs python3 with pip, and a network), or one of Hugging Face's hub (needs hf)
-    Fetch {
-        /// Its name, see `model list`, or USER/REPO:TYPE; several may be given
-        #[arg(required = true)]
-        name: Vec<String>,
-    },
-    /// Make files of other types from a GGUF file
-    ///
-    /// A type that fails does not stop the others. A file that is made of a quantised one keeps the error of that type:
-    /// its metadata says so (ggufbench.requantized_from).
-    Quantize {
-        /// The GGUF file
-        input: PathBuf,
-        /// Its type, such as Q8_0, Q4_0, Q4_K_M, F16; several with commas make several files
-        #[arg(value_name = "TYPE")]
-        types: String,
-        /// The new file, or the folder for it [default: beside the input, named after the type]
-        output: Option<PathBuf>,
-        /// An importance matrix that llama-imatrix wrote (GGUF or .dat) [default: all columns of a tensor count alike]
-        #[arg(long, value_name = "FILE")]
-        imatrix: Option<PathBuf>,
-        /// Threads [default: all]
-        #[arg(short, long)]
-        threads: Option<u32>,
-        /// Replace files that exist
-        #[arg(long)]
-        force: bool,
-    },
-    /// Write a file of random weights in a model's shape: it runs at the real one's speed
-    Synth(SynthArgs),
-}
-
-/// A synthetic model.
-#[derive(Debug, Args)]
-pub struct SynthArgs {
-    /// The shape to start from
-    #[arg(default_value = "smollm2-135m")]
-    pub preset: String,
-    /// Its type: f32, f16, bf16, q8_0, q4_0, q4_k ...
-    #[arg(value_name = "TYPE", default_value = "q4_0")]
-    pub tensor_type: String,
-    /// The file [default: in the model folder, under the name --model finds it by]
-    #[arg(short, long)]
-    pub output: Option<PathBuf>,
-    /// Layers
-    #[arg(long)]
-    pub n_layer: Option<u32>,
-    /// Width
-    #[arg(long)]
-    pub n_embd: Option<u32>,
-    /// Query heads
-    #[arg(long)]
-    pub n_head: Option<u32>,
-    /// KV heads
-    #[arg(long)]
-    pub n_head_kv: Option<u32>,
-    /// Feed-forward width
-    #[arg(long)]
-    pub n_ff: Option<u32>,
-    /// Vocabulary
-    #[arg(long)]
-    pub n_vocab: Option<u32>,
-    /// Whether the output matrix is the token embedding
-    #[arg(long)]
-    pub tied: Option<bool>,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub force: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -477,34 +307,6 @@ mod tests {
         let args = line.split_whitespace().map(OsString::from);
         let args = normalize(std::iter::once(OsString::from("ggufbench")).chain(args))?;
         super::parse(args).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn the_short_help_fits_a_screen() {
-        for verb in ["", "requests", "ab", "gate", "sweep", "predict", "quality"] {
-            let line = format!("{verb} -h");
-            let short = parse(&line).expect_err("help");
-            let n_lines = short.lines().count();
-            assert!(n_lines <= 56, "{line}: {n_lines} lines\n{short}");
-            let long = parse(&format!("{verb} --help")).expect_err("help");
-            assert!(long.lines().count() > short.lines().count(), "{verb}");
-        }
-        let short = parse("-h").expect_err("help");
-        for text in ["--model", "--batch", "Examples:", "ggufbench sweep quick"] {
-            assert!(short.contains(text), "{text}\n{short}");
-        }
-        assert!(!short.contains("--split-mode"), "{short}");
-        for (verb, flag) in [
-            ("gate", "--promote"),
-            ("ab", "--sweep"),
-            ("bisect", "--good"),
-            ("sweep", "--list"),
-            ("requests", "--prompts"),
-            ("quality", "--text"),
-        ] {
-            let short = parse(&format!("{verb} -h")).expect_err("help");
-            assert!(short.contains(flag), "{verb}: {short}");
-        }
     }
 
     #[test]

@@ -131,6 +131,9 @@ fn pairs_are_added_until_a_cell_is_decided_and_the_gate_decides_alike() {
     let row = &same["rows"][0];
     let (n, a_first) = pairs(&pair);
     assert_eq!(row["pairs"]["n_pairs"], n);
+    for side in ["a", "b"] {
+        support::follow("run.schema.json", support::json_lines(&pair.join(side)));
+    }
     assert!(
         (6..40).contains(&n) && (1..n).contains(&a_first),
         "{n}, {a_first}"
@@ -153,6 +156,38 @@ fn pairs_are_added_until_a_cell_is_decided_and_the_gate_decides_alike() {
     assert_eq!(pairs(&pair).0, 3);
     assert!(few["rows"][0]["verdict"]["more_pairs"].as_u64() >= Some(3));
     assert_eq!(gate(&pair, &[]).0, Some(3));
+}
+
+#[test]
+fn pairs_get_longer_where_their_own_noise_is_what_hides_the_answer() {
+    let place = Place::new();
+    // Steps differ by a tenth, each side's by themselves, and processes do not.
+    let engine = |seed: u32| {
+        format!(
+            r#"synthetic:{{"call_ns":300000,"token_ns":0,"past_ns":0,"sample_ns":0,"step_cv":0.1,"process_cv":0,"seed":{seed}}}"#
+        )
+    };
+    let lengths = |flags: &[&str]| -> Vec<usize> {
+        let (a, b) = (engine(1), engine(2));
+        let both = [&["--max-replicates", "14", "--same-within", "0.1%"], flags].concat();
+        let out = ab(&place, &both, &["--engine", &a], &["--engine", &b]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let pair = folder(&place);
+        let of = |side: &str| {
+            let turns = order(&pair.join(side));
+            let mut n = vec![0; 14];
+            turns.iter().for_each(|turn| n[turn.1 as usize] += 1);
+            n
+        };
+        assert_eq!(of("a"), of("b"), "a turn is of both sides");
+        of("a")
+    };
+    let chosen = lengths(&["--name", "chosen"]);
+    assert_eq!(chosen[..6], [2; 6], "nothing is known yet");
+    assert!(chosen.iter().all(|n| n % 2 == 0 && *n <= 16), "{chosen:?}");
+    assert!(chosen[6..].iter().any(|n| *n > 2), "{chosen:?}");
+    let fixed = lengths(&["--name", "fixed", "--repetitions", "3"]);
+    assert_eq!(fixed, [3; 14]);
 }
 
 #[test]

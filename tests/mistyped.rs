@@ -18,8 +18,11 @@ const LINES: [(&str, Answer); 36] = [
     // A model without its flag, several of them, and lists of numbers.
     ("tiny.gguf --dry-run", Does("model  tiny")),
     ("run tiny.gguf --dry-run", Does("model  tiny")),
-    ("--batch 1 8 32 --model tiny.gguf --dry-run", Does("32")),
-    ("--batch 1, 8, 32 tiny.gguf --dry-run", Does("32")),
+    (
+        "--batch 1 8 32 --model tiny.gguf --dry-run",
+        Does("3 of 3 cells"),
+    ),
+    ("--batch 1, 8, 32 tiny.gguf --dry-run", Does("3 of 3 cells")),
     ("--model tiny.gguf tiny.gguf --dry-run", Does("model  tiny")),
     (
         "requests tiny.gguf --classes --dry-run",
@@ -38,7 +41,7 @@ const LINES: [(&str, Answer); 36] = [
         Does("model  tiny"),
     ),
     ("sweep --list", Does("quick")),
-    ("sweep fast", Says("built in are quick")),
+    ("sweep fast", Says("the built-in sweeps are quick")),
     // llama.cpp's and Ollama's words.
     ("-m tiny.gguf -npl 1,8 -ntg 16 --dry-run", Does("gen 16")),
     ("-m tiny.gguf --ctx-size 512 --dry-run", Does("context 512")),

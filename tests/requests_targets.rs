@@ -39,13 +39,62 @@ fn ollama(sha256: String) -> Fake {
     })
 }
 
-#[test]
-fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
-    let place = Place::new();
+/// An Ollama that has the tiny model's file.
+fn ollama_with_tiny() -> Fake {
     let facts = ggufbench::model::ModelFacts::read(tiny_model());
     let mut facts = facts.expect("a model");
     facts.hash(&mut |_, _| {}).expect("readable");
-    let fake = ollama(facts.sha256.expect("hashed"));
+    ollama(facts.sha256.expect("hashed"))
+}
+
+#[test]
+fn a_live_comparison_goes_on_until_it_is_decided_and_no_longer() {
+    let place = Place::new();
+    let fake = ollama_with_tiny();
+    let target = format!("ollama:m@{}", fake.url(""));
+    // Each call takes 40 ms, and the server answers at once.
+    let engine = r#"synthetic:{"call_ns":40000000,"token_ns":0,"past_ns":0,"sample_ns":0}"#;
+    let ran = place
+        .command()
+        .args(["compare-live", "--engine", engine, "--model"])
+        .arg(tiny_model())
+        .args(["--target", &target, "--batch", "1", "--n-gen", "3"])
+        .args(["--n-requests", "1", "--max-pairs", "40", "--no-report"])
+        .output()
+        .expect("the program starts");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let said = stdout(&ran)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(said.contains("Decided after at most"), "{said}");
+    assert!(said.contains("rounds: different."), "{said}");
+    let (_, jobs) = record_of_requests(&place.the_run());
+    let rounds = |target: &str| -> Vec<u32> {
+        let own = jobs.iter().filter(|job| job.target == target);
+        own.map(|job| job.round).collect()
+    };
+    let own = rounds("in-process");
+    assert_eq!(own, rounds(&target), "every round is a pair");
+    assert!((6..40).contains(&own.len()), "{own:?}");
+    let workers: BTreeSet<u32> = jobs.iter().filter_map(|job| job.worker).collect();
+    assert_eq!(
+        workers.len(),
+        own.len(),
+        "every round has a process of its own"
+    );
+    // Nothing is left to do.
+    let run = place.the_run();
+    let run = run.to_str().expect("text");
+    let again = place.run(&["--resume", run, "--engine", engine, "--no-report"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(record_of_requests(&place.the_run()).1.len(), jobs.len());
+}
+
+#[test]
+fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
+    let place = Place::new();
+    let fake = ollama_with_tiny();
     let target = format!("ollama:m@{}", fake.url(""));
     let ran = place
         .command()
@@ -87,10 +136,7 @@ fn a_live_comparison_takes_turns_and_sends_no_text_twice() {
 #[test]
 fn targets_of_one_run_are_compared_like_any_other_axis() {
     let place = Place::new();
-    let facts = ggufbench::model::ModelFacts::read(tiny_model());
-    let mut facts = facts.expect("a model");
-    facts.hash(&mut |_, _| {}).expect("readable");
-    let fake = ollama(facts.sha256.expect("hashed"));
+    let fake = ollama_with_tiny();
     let target = format!("ollama:m@{}", fake.url(""));
     let tiny = tiny_model().to_str().expect("text");
     let sent = place.run(&[

@@ -200,13 +200,18 @@ fn judged_by() -> String {
     format!("{} [default: {default}]", Metric::help())
 }
 
-/// A share between 0 and 1, as `0.03` or `3%`.
-pub(super) fn share(text: &str) -> Result<f64, String> {
+/// A share as `0.03` or `3%`, whatever it is.
+pub(super) fn number_or_percent(text: &str) -> Result<f64, String> {
     let value = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse().map(|v: f64| v / 100.0),
         None => text.parse(),
     };
-    match value {
+    value.map_err(|_| "no share; say 0.03 or 3%".to_owned())
+}
+
+/// A share between 0 and 1, as `0.03` or `3%`.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    match number_or_percent(text) {
         Ok(v) if v > 0.0 && v < 1.0 => Ok(v),
         _ => Err("no share between 0 and 1; say 0.03 or 3%".to_owned()),
     }
@@ -222,6 +227,14 @@ mod tests {
     fn parse(line: &str) -> Result<Cli, String> {
         let args = ["ggufbench"].into_iter().chain(line.split_whitespace());
         Cli::try_parse_from(args).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_precision_is_a_share_or_percent() {
+        let precision = |line: &str| parse(line).expect("parses").run.protocol.precision;
+        assert_eq!(precision("--precision 2%"), Some(0.02));
+        assert_eq!(precision("--precision 0.02"), Some(0.02));
+        assert!(parse("--precision much").is_err());
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub struct ProtocolArgs {
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub max_repetitions: Option<u32>,
     /// Precision at which a process stops repeating: relative half-width of the interval of the median step [default: 2%]
-    #[arg(long, value_name = "SHARE", value_parser = share_or_percent, help_heading = "Protocol")]
+    #[arg(long, value_name = "SHARE", value_parser = super::judging::number_or_percent, help_heading = "Protocol")]
     pub precision: Option<f64>,
     /// Wall time for the run, such as 3m; the minimum of repetitions is made in any case
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
@@ -175,16 +175,6 @@ pub struct ProtocolArgs {
     /// Seed of the prompts, the order and the intervals [default: 42]
     #[arg(long, value_name = "N", help_heading = "Protocol")]
     pub seed: Option<u64>,
-}
-
-/// A share as `0.02` or `2%`; which ones make sense is the plan's to say.
-fn share_or_percent(text: &str) -> Result<f64, String> {
-    let (number, unit) = match text.strip_suffix('%') {
-        Some(percent) => (percent.trim(), 0.01),
-        None => (text, 1.0),
-    };
-    let share = number.parse::<f64>().map(|share| share * unit);
-    share.map_err(|_| "no share; say 0.02 or 2%".to_owned())
 }
 
 /// Where the record goes, and what is printed.

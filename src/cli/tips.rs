@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
+use super::typed::has_models;
+
 /// Verbs that other programs have, and ours.
 const VERBS: [(&str, &str); 14] = [
     ("bench", "run"),
@@ -42,10 +44,8 @@ pub(super) fn of(error: &Error, args: &[OsString], command: &Command) -> Option<
 
 /// How a model is named, for a user who names it without a flag where that is not understood.
 fn model(said: &str, verb: &Command) -> Option<String> {
-    let mut flags = verb.get_arguments();
-    let has_models = flags.any(|flag| flag.get_long() == Some("model"));
     let is_model = said.ends_with(".gguf") || said.starts_with("ollama:");
-    (is_model && has_models).then(|| format!("a model is named with a flag: --model {said}"))
+    (is_model && has_models(verb)).then(|| format!("a model is named with a flag: --model {said}"))
 }
 
 fn verb(said: &str) -> Option<String> {

@@ -145,7 +145,8 @@ fn takes_models(verb: &Command, text: &str) -> bool {
     has_models(verb) && verb.get_positionals().next().is_none() && is_like_a_model(text)
 }
 
-fn has_models(verb: &Command) -> bool {
+/// Whether a verb measures models.
+pub(super) fn has_models(verb: &Command) -> bool {
     let mut flags = verb.get_arguments();
     flags.any(|flag| flag.get_long() == Some("model"))
 }

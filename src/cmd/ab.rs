@@ -81,6 +81,11 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     // Nobody listens to Ctrl-C yet, so that it ends the program.
     quiet::before_measuring(window, &args.output, &Interrupt::default())?;
     let (folder, ended) = measure(sides, &out)?;
+    show(args, form, &folder, ended)
+}
+
+/// Prints the comparison of the two sides that were measured, or their own tables where there is nothing to compare.
+fn show(args: &AbArgs, form: DocumentForm, folder: &Path, ended: Ended) -> Result<u8> {
     let views = [PairSide::A, PairSide::B].map(|side| RunView::read(&folder.join(side.folder())));
     let [a, b] = views;
     let (mut a, mut b) = (a?, b?);
@@ -112,23 +117,32 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         }
         return Ok(code);
     }
-    let mut compared = compare_pair(&folder, args.metric, args.same_within)
+    show_comparison(args, form, folder, (&a, &b, code))
+}
+
+fn show_comparison(
+    args: &AbArgs,
+    form: DocumentForm,
+    folder: &Path,
+    (a, b, code): (&RunView, &RunView, u8),
+) -> Result<u8> {
+    let mut compared = compare_pair(folder, args.metric, args.same_within)
         .with_context(|| format!("{}: was measured, but cannot be compared", folder.display()))?;
     if let Some(price) = &args.output.price {
-        let energies = pair::read(&folder, Metric::JoulesPerToken)?;
+        let energies = pair::read(folder, Metric::JoulesPerToken)?;
         compared = priced(compared, (&energies.a, &energies.b), price);
     }
     let mut documents = super::compare::documents(&compared);
     let mut document = documents
         .pop()
         .unwrap_or_else(|| comparison::document(&compared));
-    for (side, view) in [("A", &a), ("B", &b)] {
+    for (side, view) in [("A", a), ("B", b)] {
         document = document.all_below(troubles(side, view));
     }
     document = document.all_below([Note::whole("record", folder.display().to_string())]);
     let path = folder.join(COMPARISON);
-    if has_reports {
-        let pages = [&a, &b].map(|view| quoted(&view.folder().join(report::HTML_NAME)));
+    if !args.output.no_report {
+        let pages = [a, b].map(|view| quoted(&view.folder().join(report::HTML_NAME)));
         document = document.all_below([Note::whole("report", pages.join(" "))]);
         let mut file = OutputFile::create(&path, Replace::Always)?;
         documents.push(document);

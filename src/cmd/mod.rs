@@ -13,6 +13,7 @@ mod gate;
 mod gate_trial;
 mod import;
 mod llama_build;
+mod manual;
 mod model;
 mod offload;
 mod predict;
@@ -27,17 +28,17 @@ mod requests_plan;
 mod requests_targets;
 mod rpc_worker;
 mod run;
+mod sweeps;
 mod trend;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::cli::{Cli, Command, ManualArgs};
+use crate::cli::{Cli, Command};
 use crate::engine::plugins;
 use crate::host::{self, signals};
 use crate::plan::sweep;
-use crate::report::table::{Document, Table};
 use crate::streams;
 
 /// Everything was done.
@@ -73,7 +74,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),
-        Some(Command::Sweep { list: true, .. }) => sweeps(),
+        Some(Command::Sweep { list: true, .. }) => sweeps::list(),
         Some(Command::Sweep {
             file, run: args, ..
         }) => {
@@ -99,45 +100,13 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Predict(args)) => predict::predict(&args),
         Some(Command::Ceiling(args)) => ceiling::ceiling(&args),
         Some(Command::Model(command)) => model::model(command),
-        Some(Command::Manual(what)) => manual(&what),
+        Some(Command::Manual(what)) => manual::manual(&what),
         Some(Command::Prompts(command)) => prompts::prompts(command),
         Some(Command::Worker { engine }) => {
             let engine = engine.parse().map_err(|e: String| anyhow!(e))?;
             crate::run::worker::serve(&engine).map(|()| DONE)
         }
     }
-}
-
-/// Lists the built-in sweeps.
-fn sweeps() -> Result<u8> {
-    let all: Vec<(&str, &str)> = sweep::built_in().collect();
-    let table = Table::of(&all)
-        .words("sweep", |(name, _)| *name)
-        .words("question", |(_, question)| *question);
-    let document = Document::new("Built-in sweeps", table).below(
-        "",
-        "measure one with `ggufbench sweep NAME --model FILE`; `--dry-run` shows its cells and its time",
-    );
-    say(document.for_stdout())?;
-    Ok(DONE)
-}
-
-/// Writes the completions of a shell, or a man page of each verb.
-fn manual(what: &ManualArgs) -> Result<u8> {
-    let mut command = crate::cli::command();
-    match what {
-        ManualArgs::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut command, "ggufbench", &mut text);
-            unless_closed(io::stdout().write_all(&text))?;
-        }
-        ManualArgs::Man { folder } => {
-            std::fs::create_dir_all(folder)
-                .and_then(|()| clap_mangen::generate_to(command, folder))
-                .with_context(|| format!("{}: cannot write the man pages", folder.display()))?;
-        }
-    }
-    Ok(DONE)
 }
 
 /// The exit code of an error, and of a command line that is refused. `git bisect run` takes [`BAD_INPUT`] for a bad revision.

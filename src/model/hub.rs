@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::ModelError;
 use super::names::{part_number, split_suffix};
+use super::store::user_cache;
 
 /// The type that llama.cpp takes where none is named.
 const USUAL_TYPE: &str = "Q4_K_M";
@@ -262,12 +263,12 @@ impl HubCaches {
                 .filter(|v: &OsString| !v.is_empty())
                 .map(PathBuf::from)
         };
-        let home = env::home_dir();
-        let cache = var("XDG_CACHE_HOME").or_else(|| Some(home.clone()?.join(".cache")));
+        // Hugging Face's tools use this one on every system; llama.cpp uses the system's.
+        let dot_cache = || var("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
         let hub = var("HF_HUB_CACHE")
             .or_else(|| Some(var("HF_HOME")?.join("hub")))
-            .or_else(|| Some(cache.clone()?.join("huggingface").join("hub")));
-        let llama = var("LLAMA_CACHE").or_else(|| Some(cache?.join("llama.cpp")));
+            .or_else(|| Some(dot_cache()?.join("huggingface").join("hub")));
+        let llama = var("LLAMA_CACHE").or_else(|| Some(user_cache()?.join("llama.cpp")));
         Self {
             hub: hub.into_iter().collect(),
             llama: llama.into_iter().collect(),

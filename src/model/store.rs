@@ -201,23 +201,27 @@ impl ModelStore {
     }
 }
 
-/// The program's folder in the user's cache: `$XDG_CACHE_HOME` or `~/.cache` on Unix,
-/// `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows; `None` where none of these is set.
+/// The program's folder in the user's cache.
 #[must_use]
 pub fn cache_dir() -> Option<PathBuf> {
+    Some(user_cache()?.join("ggufbench"))
+}
+
+/// The user's cache: `$XDG_CACHE_HOME` or `~/.cache` on Unix, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows;
+/// `None` where none of these is set.
+pub(super) fn user_cache() -> Option<PathBuf> {
     let var = |name: &str| {
         env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    let base = if cfg!(windows) {
+    if cfg!(windows) {
         var("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
         var("HOME").map(|home| home.join("Library").join("Caches"))
     } else {
         var("XDG_CACHE_HOME").or_else(|| Some(var("HOME")?.join(".cache")))
-    };
-    Some(base?.join("ggufbench"))
+    }
 }
 
 #[cfg(test)]

@@ -201,7 +201,7 @@ pub fn read(path: &Path) -> Result<Sweep, PlanError> {
             let built_in = built_in_at(path).filter(|_| is_missing);
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
             let known = match is_missing {
-                true => format!("; built in are {}", names.join(", ")),
+                true => format!("; the built-in sweeps are {}", names.join(", ")),
                 false => String::new(),
             };
             built_in

@@ -1,12 +1,14 @@
 //! The schemas' files follow the tables: `GGUFBENCH_WRITE_SCHEMAS=1 cargo test --release schema` writes them anew.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
 use crate::metric::Metric;
-use crate::plan::Axis;
 use crate::plan::axis::AXES;
+use crate::plan::{Axis, Protocol};
+use crate::record::requests::{RequestsPlan, TargetSetting};
 
 /// Sets what a table says of an object's keys: the form of each, and whether every object has it.
 fn set_keys<K: Into<String>>(object: &mut Value, keys: impl Iterator<Item = (K, Value, bool)>) {
@@ -81,4 +83,47 @@ fn schemas_have_what_the_tables_have() {
             assert_eq!(Value::Object(kept), followed, "{name}: {says}");
         }
     }
+}
+
+/// Every key that a header may have, set: a new field does not compile here before it is thought of.
+#[test]
+fn the_schema_of_a_record_has_every_setting_of_the_plan() {
+    let protocol = Protocol {
+        seed: 1,
+        replicates: 2,
+        max_replicates: Some(3),
+        pair_tolerance: Some(0.02),
+        chooses_repetitions: true,
+        check_output: true,
+        min_repetitions: 1,
+        max_repetitions: 2,
+        precision: 0.02,
+        budget_ns: Some(1),
+        timeout_ns: Some(1),
+    };
+    let requests = RequestsPlan {
+        targets: vec!["in-process".to_owned()],
+        replicates: 2,
+        rounds: 1,
+        budget_ns: Some(1),
+        most_pairs: Some(40),
+        jobs: Vec::new(),
+        settings: vec![TargetSetting {
+            target: "a".to_owned(),
+            named: "a".to_owned(),
+            jobs: Vec::new(),
+        }],
+        warnings: Vec::new(),
+    };
+    let schema = include_str!("../../schema/run.schema.json");
+    let schema: Value = serde_json::from_str(schema).expect("is JSON");
+    let keys = |object: &Value| -> BTreeSet<String> {
+        let object = object.as_object().expect("an object");
+        object.keys().cloned().collect()
+    };
+    let listed = |name: &str| keys(&schema["$defs"][name]["properties"]);
+    assert_eq!(keys(&json!(protocol)), listed("protocol"));
+    let mut requests = keys(&json!(requests));
+    requests.insert("warnings".to_owned());
+    assert_eq!(requests, listed("requests"));
 }

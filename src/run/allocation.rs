@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::stats::summary::{mean, median};
+use crate::stats::summary::{MAD_TO_SD, mad, mean};
 
 /// Fewest turns: in two of them, ABBA, a drift cancels.
 pub const FEWEST: u32 = 2;
@@ -18,9 +18,6 @@ pub const MOST: u32 = 16;
 const FEWEST_PAIRS: usize = 6;
 /// Least share of the within-variance that is believed to be common to a pair.
 const LEAST_COMMON: f64 = 0.02;
-/// The median absolute deviation of normal noise, in standard deviations, inverted.
-const MAD_TO_SD: f64 = 1.4826;
-
 /// What earlier pairs of a cell took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PairCosts {
@@ -77,15 +74,10 @@ fn common_share(pairs: &[Vec<f64>]) -> Option<f64> {
         of_pairs.push(middle);
         parts.push(1.0 / n);
     }
-    let within = robust_variance(&within, 0.0)?;
-    let of_pairs = robust_variance(&of_pairs, median(&of_pairs)?)?;
+    let variance = |values: &[f64]| Some((MAD_TO_SD * mad(values)?).powi(2));
+    let (within, of_pairs) = (variance(&within)?, variance(&of_pairs)?);
     let common = of_pairs - within * mean(&parts)?;
     (within > 0.0).then(|| (common / within).max(LEAST_COMMON))
-}
-
-fn robust_variance(values: &[f64], middle: f64) -> Option<f64> {
-    let deviations: Vec<f64> = values.iter().map(|v| (v - middle).abs()).collect();
-    Some((MAD_TO_SD * median(&deviations)?).powi(2))
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
     if rows.iter().any(lacks) {
         document = document.below(
             "n/a",
-            "an interval that is valid although rounds are added until decided needs more rounds than these",
+            "there are too few rounds for an interval that holds whenever the rounds end",
         );
     }
     if all.len() > pairs.len() {
