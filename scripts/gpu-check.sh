@@ -9,6 +9,8 @@
 #   GPU_CHECK_MODELS    folder for the models of 30 GB [default: /dev/shm if it has enough space, otherwise OUT]
 #   GPU_CHECK_SHAPE     their shape [default: llama3-8b]
 #   GPU_CHECK_LAYERS    layers on the GPU [default: 99]; 0 tests the script on a machine without a GPU
+#   GPU_CHECK_BATCHES, GPU_CHECK_REPLICATES
+#                       batch sizes and processes of the step throughput [default: 1,2,4,8,16,32,64,128 and 2]
 #   GPU_CHECK_LLAMA_CPP a folder of llama.cpp's own tools [default: the kit's llama.cpp]
 #
 # Exit code: 0 if each step that had time succeeded, 1 otherwise.
@@ -18,11 +20,13 @@ kit=$(cd "$(dirname "$0")" && pwd)
 out=${1:-gpu-check-out}
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
 limit=${GPU_CHECK_SECONDS:-520}
-steps=${GPU_CHECK_STEPS:-devices agree throughput parity ceilings predict energy memory report}
+steps=${GPU_CHECK_STEPS:-devices agree output quality throughput pairs parity requests ceilings predict energy memory exhausted report}
 shape=${GPU_CHECK_SHAPE:-llama3-8b}
 layers=${GPU_CHECK_LAYERS:-99}
 theirs=${GPU_CHECK_LLAMA_CPP:-$kit/llama.cpp}/llama-batched-bench
 batches=${GPU_CHECK_BATCHES:-1,2,4,8,16,32,64,128}
+replicates=${GPU_CHECK_REPLICATES:-2}
+real=$kit/model.gguf
 ours=$kit/ggufbench
 types="q4_k_m q8_0 f16"
 largest=$((5 + 9 + 17))
@@ -107,7 +111,6 @@ devices() {
 
 # Compares logits and greedy answers on CPU and GPU, for the real model, if the kit has one.
 agree() {
-    local real=$kit/model.gguf
     [ -f "$real" ] || { echo "the kit has no real model"; return 0; }
     "$ours" devices --check "$real"
     local logits=$?
@@ -136,12 +139,49 @@ PYTHON
     [ $? -eq 0 ] && { [ $logits -eq 0 ] || ! grep -Eq '"kind": "i?gpu"' "$out/devices.json"; }
 }
 
+# Every batch size must compute what one sequence alone does, and the record keeps the output.
+output() {
+    [ -f "$real" ] || { echo "the kit has no real model"; return 0; }
+    bench --model "$real" --batch 1,8,32 --n-prompt 32 --n-gen 32 --kv fit --n-gpu-layers "$layers" --check-output \
+        --flash-attn on,off --replicates 1 --repetitions 1 --no-report --out "$out/runs" --name output
+}
+
+# The real model requantised, scored on the device. Its F16 file has the error of its own type, so the figures are differences
+# of files and not accuracy.
+quality() {
+    [ -f "$real" ] || { echo "the kit has no real model"; return 0; }
+    local type small=$models/small
+    mkdir -p "$small"
+    for type in f16 q8_0 q4_0; do
+        "$ours" model quantize "$real" "$type" "$small/real-$type.gguf" --force >>"$log" 2>&1 || return
+    done
+    bench quality --base "$small/real-f16.gguf" "$small/real-q8_0.gguf" "$small/real-q4_0.gguf" --chunks ${GPU_CHECK_CHUNKS:-32} \
+        --n-gpu-layers "$layers" --out "$out/runs" --name quality
+}
+
+# Two questions in turns, each until it is decided: the program against a copy of itself, and flash attention on against off.
+pairs() {
+    model "${1:-q8_0}"
+    local copy=$models/copy seconds=$(($(left) * 12 / 100))
+    rm -rf "$copy" && cp -rL "$kit" "$copy" && printf '\n' >>"$copy/ggufbench" || return
+    local flags="--model $found --batch 1,32 --n-prompt 16 --n-gen 48 --kv fit --n-gpu-layers $layers --threads 8 --no-report"
+    bench ab $flags --worker-b "$copy/ggufbench" --budget "${seconds}s" --out "$out/runs" --name same || return
+    bench ab $flags --budget "${seconds}s" --out "$out/runs" --name attention -- --flash-attn on -- --flash-attn off
+}
+
+# Whole requests, closed loop, with a model that never ends by itself.
+requests() {
+    model "${1:-q8_0}"
+    bench requests --model "$found" --batch 1,8,32 --n-requests 32 --n-gen 64 --class short --kv fit --n-gpu-layers "$layers" --threads 8 \
+        --budget "$(($(left) * 20 / 100))s" --out "$out/runs" --name requests
+}
+
 files() { list=; for type in $types; do model "$type"; [ -z "$found" ] || list=${list:+$list,}$found; done; }
 
 throughput() {
     files
     bench --model "$list" --batch "$batches" --n-prompt 32 --n-gen 80 --kv fit --n-gpu-layers "$layers" --threads 8 \
-        --replicates 2 --min-repetitions 2 --max-repetitions 4 --budget "$(($(left) * 45 / 100))s" --out "$out/runs" --name throughput
+        --replicates "$replicates" --min-repetitions 2 --max-repetitions 4 --budget "$(($(left) * 45 / 100))s" --out "$out/runs" --name throughput
 }
 
 # Both programs decode the same file with the same geometry, in turns. Each is one process for all batches.
@@ -218,6 +258,41 @@ memory() {
     grep -q '"skipped"' "$out"/runs/*too-large/run.jsonl
 }
 
+# Another process takes the device's memory as soon as the model is loaded. The cell must fail with the reason, and the run must
+# go on to its end.
+exhausted() {
+    grep -Eq '"kind": "gpu"' "$out/devices.json" || { echo "no GPU"; return 0; }
+    model q4_k_m
+    python3 -c "$take_memory" "$(($(stat -c %s "$found") * 9 / 10))" &
+    local taker=$! code
+    sleep 2
+    bench --model "$found" --batch 64 --n-ctx 16384 --n-prompt 16 --n-gen 8 --n-gpu-layers "$layers" --replicates 1 -r 1 \
+        --no-report --out "$out/runs" --name exhausted
+    code=$?
+    kill $taker
+    wait $taker 2>/dev/null
+    [ $code -eq 1 ] && grep -q 'out of memory' "$out"/runs/*exhausted/run.jsonl
+}
+# Waits until the bytes of its argument have been allocated by others, then allocates all that is left, for at most a minute.
+take_memory='
+import ctypes, sys, time
+cuda = ctypes.CDLL("libcudart.so.13")
+def free():
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    assert cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)) == 0
+    return free.value
+before, end, block = free(), time.time() + 60, 8 << 30
+while before - free() < int(sys.argv[1]):
+    if time.time() > end: sys.exit("nothing was loaded")
+    time.sleep(0.002)
+while block >= 16 << 20:
+    if cuda.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(block)) != 0:
+        cuda.cudaGetLastError()
+        block //= 2
+print("taken, %d MiB are left" % (free() >> 20), flush=True)
+time.sleep(max(0, end - time.time()))
+'
+
 report() {
     local run
     run=$(measured) && "$ours" report "$run" && ls -l "$out"/runs/*
@@ -227,12 +302,17 @@ find_cuda
 make_models
 step devices 5 devices
 step agree 30 agree
+step output 15 output
+step quality 20 quality
 step throughput 60 throughput
+step pairs 60 pairs q8_0
 step parity 60 parity q8_0
+step requests 40 requests q8_0
 step ceilings 40 ceilings
 step predict 5 predict
 step energy 40 energy
 step memory 15 memory
+step exhausted 20 exhausted
 step report 5 report
 for type in $types; do [ -z "${made[$type]:-}" ] || kill "${made[$type]}" 2>/dev/null; done
 case $models in "$out"/* | /dev/shm/gpu-check-models) rm -rf "$models" ;; esac

@@ -69,6 +69,7 @@ fn a_live_comparison_goes_on_until_it_is_decided_and_no_longer() {
         .join(" ");
     assert!(said.contains("Decided after at most"), "{said}");
     assert!(said.contains("rounds: different."), "{said}");
+    assert!(said.contains("3 processes, then"), "{said}");
     let (_, jobs) = record_of_requests(&place.the_run());
     let rounds = |target: &str| -> Vec<u32> {
         let own = jobs.iter().filter(|job| job.target == target);

@@ -71,11 +71,18 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
         0..=4 => names.join(", "),
         n => plural(count(n), "target", "targets"),
     };
-    format!(
-        "{} at {shown}, {}",
-        plural(jobs, "job", "jobs"),
-        rounds_of(rounds)
-    )
+    let planned = rounds.0.saturating_mul(rounds.1);
+    let served = requests.jobs.iter().map(|job| count(job.rounds.len()));
+    let served = served.max().unwrap_or(0);
+    // A live comparison adds rounds to those of its plan.
+    let mut of_rounds = rounds_of(rounds);
+    if served > planned {
+        of_rounds += &format!(
+            ", then {} until decided",
+            plural(served - planned, "round", "rounds")
+        );
+    }
+    format!("{} at {shown}, {of_rounds}", plural(jobs, "job", "jobs"))
 }
 
 /// `3 processes`, `5 processes of 2 rounds`, or `3 rounds` of one.
