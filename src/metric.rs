@@ -374,7 +374,7 @@ impl Metric {
     /// A value as people read it, with its unit where the unit depends on its size.
     pub fn show(self, value: f64) -> String {
         match self.row().unit {
-            Unit::JoulesPerToken => units::fine(value),
+            Unit::JoulesPerToken => units::significant(value),
             Unit::Nats => units::nats(value),
             Unit::Share | Unit::EqualShare | Unit::Probability => units::percent(value),
             Unit::TokensPerS | Unit::Perplexity => units::significant(value),

@@ -16,12 +16,12 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// Nanoseconds in the unit that suits them: `850 ns`, `12.3 us`, `4.56 ms`, `1.20 s`, `3 min 05 s`.
+/// Nanoseconds in the unit that suits them: `850 ns`, `12.3 µs`, `4.56 ms`, `1.20 s`, `3 min 05 s`.
 pub fn duration(ns: u64) -> String {
     let v = ns as f64;
     match ns {
         0..1_000 => format!("{ns} ns"),
-        1_000..999_500 => format!("{} us", significant(v / 1e3)),
+        1_000..999_500 => format!("{} µs", significant(v / 1e3)),
         999_500..999_500_000 => format!("{} ms", significant(v / 1e6)),
         999_500_000..99_500_000_000 => format!("{} s", significant(v / 1e9)),
         _ => {
@@ -40,37 +40,32 @@ pub fn nanoseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A number to three significant figures, without an exponent.
+/// Below this a number is next to nothing, and is shown as zero.
+const LEAST: f64 = 1e-9;
+
+/// A number to three significant figures, without an exponent: `41.2`, `0.00514`. What is not zero is never shown as `0.000`.
 pub fn significant(v: f64) -> String {
     let magnitude = v.abs();
     let decimals = if magnitude >= 99.95 {
         0
     } else if magnitude >= 9.995 {
         1
-    } else if magnitude >= 0.9995 || magnitude == 0.0 {
+    } else if magnitude >= 0.9995 || magnitude < LEAST {
         2
-    } else {
+    } else if magnitude >= 0.0995 {
         3
+    } else {
+        // Of 0.0623 the logarithm is -1.2, and four decimals are three figures.
+        (2.0 - magnitude.log10().floor()) as usize
     };
     format!("{v:.decimals$}")
 }
 
-/// The same of what may be far below 1, such as joules of a token and what they cost: `0.00514`.
-pub fn fine(v: f64) -> String {
-    let magnitude = v.abs();
-    if !(1e-9..0.0995).contains(&magnitude) {
-        return significant(v);
-    }
-    // Of 0.0623 the logarithm is -1.2, and four decimals are three figures.
-    let decimals = (2.0 - magnitude.log10().floor()) as usize;
-    format!("{v:.decimals$}")
-}
-
-/// A divergence: as [`fine`], but with an exponent where it is next to nothing: `0.00346`, `1.0e-5`.
+/// A divergence: as [`significant`], but with an exponent where it is next to nothing: `0.00346`, `1.0e-5`.
 pub fn nats(v: f64) -> String {
     match v.abs() {
         tiny if tiny > 0.0 && tiny < 1e-4 => format!("{v:.1e}"),
-        _ => fine(v),
+        _ => significant(v),
     }
 }
 
@@ -125,10 +120,12 @@ mod tests {
 
     #[test]
     fn small_values_keep_three_figures() {
-        let shown = [0.0623, 0.00514, 0.000_999_9, 0.0996, 3.337, 0.0].map(fine);
+        let shown = [0.0623, 0.00514, 0.000_412, 0.0996, 3.337, 0.0, 1e-12].map(significant);
         assert_eq!(
             shown,
-            ["0.0623", "0.00514", "0.001000", "0.100", "3.34", "0.00"]
+            [
+                "0.0623", "0.00514", "0.000412", "0.100", "3.34", "0.00", "0.00"
+            ]
         );
     }
 
@@ -151,8 +148,8 @@ mod tests {
         for (ns, shown) in [
             (0, "0 ns"),
             (999, "999 ns"),
-            (1_234, "1.23 us"),
-            (999_499, "999 us"),
+            (1_234, "1.23 µs"),
+            (999_499, "999 µs"),
             (999_500, "1.00 ms"),
             (12_345_678, "12.3 ms"),
             (999_499_999, "999 ms"),
@@ -169,7 +166,7 @@ mod tests {
     fn significant_figures() {
         for (v, shown) in [
             (0.0, "0.00"),
-            (0.0123, "0.012"),
+            (0.0123, "0.0123"),
             (9.994, "9.99"),
             (9.996, "10.0"),
             (99.96, "100"),

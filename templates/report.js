@@ -78,6 +78,16 @@
     }
   }
 
+  // What scrolls sideways can be reached by the keyboard, and nothing else is a stop on the way.
+  const reach = () => {
+    for (const part of document.querySelectorAll(".scroll")) {
+      const scrolls = part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1;
+      if (scrolls) part.setAttribute("tabindex", "0"); else part.removeAttribute("tabindex");
+    }
+  };
+  addEventListener("resize", reach);
+  reach();
+
   // On paper nothing can be unfolded.
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details.evidence")) details.open = true;

@@ -318,3 +318,51 @@ fn a_repetition_that_stands_twice_counts_once_and_is_told() {
     let both = "count once: A 1, B 1";
     assert!(stdout(&compared).contains(both), "{}", stdout(&compared));
 }
+
+#[test]
+fn the_newest_run_that_ended_is_called_latest() {
+    let place = Place::new();
+    let none = place.run(&["report", "latest", "-o", "csv"]);
+    assert_eq!(none.status.code(), Some(2));
+    let said = stderr(&none);
+    assert!(said.contains("out has no run that ended"), "{said}");
+    let flags = ["--no-report", "-n", "4", "-r", "1", "--batch"];
+    let first = run(&place, "out", &[&flags[..], &["1"]].concat());
+    run(&place, "out", &[&flags[..], &["2"]].concat());
+    let all = std::fs::read_dir(place.path().join("out")).expect("made");
+    let names = all.map(|entry| entry.expect("readable").file_name());
+    let folders = names.map(|name| format!("out/{}", name.to_string_lossy()));
+    let second = folders.into_iter().find(|folder| *folder != first);
+    let second = second.expect("a second run");
+    let table = |run: &str| stdout(&place.run(&["report", run, "-o", "csv"]));
+    assert_eq!(table("latest"), table(&second));
+    assert_eq!(table("out/latest"), table(&second));
+    assert_ne!(table("latest"), table(&first));
+    let compared = place.run(&["compare", &first, "latest", "--axis", "batch=1,2"]);
+    assert_eq!(compared.status.code(), Some(0), "{}", stderr(&compared));
+    let judged = place.run(&["gate", "latest", "--baseline", "latest"]);
+    assert!(
+        matches!(judged.status.code(), Some(0 | 3)),
+        "{}",
+        stderr(&judged)
+    );
+}
+
+#[test]
+fn a_card_is_a_picture_that_only_its_own_kind_replaces() {
+    let place = Place::new();
+    let flags = ["--no-report", "--batch", "1,4", "-n", "4", "-r", "1"];
+    let folder = run(&place, "out", &flags);
+    let made = || place.run(&["report", &folder, "--card", "card.png"]);
+    assert_eq!(made().status.code(), Some(0), "{}", stderr(&made()));
+    let path = place.path().join("card.png");
+    let bytes = std::fs::read(&path).expect("a picture");
+    assert!(bytes.starts_with(b"\x89PNG"));
+    // Width and height, as the header has them.
+    assert_eq!(bytes[16..24], [0, 0, 4, 176, 0, 0, 2, 118]);
+    assert!(!exists(&place, &format!("{folder}/report.html")));
+    std::fs::write(&path, b"\x89PNG of somebody").expect("writable");
+    let refused = made();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("--force replaces it"));
+}

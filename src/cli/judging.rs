@@ -15,7 +15,7 @@ use crate::trend;
 /// Two sides.
 #[derive(Debug, Clone, Args)]
 pub struct CompareArgs {
-    /// Side A: a run's folder, or its run.jsonl
+    /// Side A: a run's folder, or its run.jsonl; `latest` is the newest run below out
     pub a: PathBuf,
     /// Side B [default: the same run, with --axis]
     pub b: Option<PathBuf>,
@@ -90,7 +90,7 @@ pub struct JudgeArgs {
 /// A night to judge.
 #[derive(Debug, Clone, Args)]
 pub struct GateArgs {
-    /// The night's run: its folder, or its run.jsonl
+    /// The night's run: its folder, or its run.jsonl; `latest` is the newest run below out
     pub run: PathBuf,
     /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights
     #[arg(long, value_name = "RUN|pinned|last:N", default_value = "pinned")]

@@ -11,7 +11,8 @@ use crate::report::{Output, ReportFiles};
 /// A report from records alone.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
-    /// The run's folder, or its run.jsonl; several of one machine are reported as one [default: the newest run below out]
+    /// The run's folder, or its run.jsonl; `latest` is the newest run below out that ended. Several of one machine are reported as
+    /// one [default: the newest run below out]
     #[arg(value_name = "RUN")]
     pub runs: Vec<PathBuf>,
     /// The folder of runs whose newest is meant where no run is named [default: out]
@@ -22,7 +23,7 @@ pub struct ReportArgs {
         short = 'o',
         long,
         value_enum,
-        conflicts_with_all = ["html", "md", "csv", "to"]
+        conflicts_with_all = ["html", "md", "csv", "card", "to"]
     )]
     pub output: Option<Output>,
     /// Folder for report.html, report.md, plots/ and cells.csv [default: the first run's]
@@ -37,6 +38,9 @@ pub struct ReportArgs {
     /// Write a row for each cell here
     #[arg(long, value_name = "FILE", conflicts_with = "to")]
     pub csv: Option<PathBuf>,
+    /// Write one picture of 1200 x 630 here (PNG), for a post or a chat: models, machine, the answer, and the fastest cells
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub card: Option<PathBuf>,
     /// Replace files of these names that ggufbench did not write
     #[arg(long, conflicts_with = "output")]
     pub force: bool,
@@ -55,6 +59,7 @@ impl ReportArgs {
             html: self.html.clone(),
             markdown: self.md.clone(),
             csv: self.csv.clone(),
+            card: self.card.clone(),
             force: self.force,
         }
     }

@@ -12,6 +12,7 @@ mod folder;
 mod gate;
 mod gate_trial;
 mod import;
+mod latest;
 mod llama_build;
 mod manual;
 mod model;
@@ -57,7 +58,7 @@ const BISECT_ABORTED: u8 = 128;
 pub const INTERRUPTED: u8 = 130;
 
 /// The folder that gets a folder for each run.
-const OUT: &str = "out";
+const OUT: &str = crate::record::newest::DEFAULT_OUT;
 
 /// Does what was typed.
 ///
@@ -71,7 +72,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         host::leave_openmp_places();
     }
     signals::outlive_limits();
-    match cli.command {
+    match latest::named(cli.command)? {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),
         Some(Command::Sweep { list: true, .. }) => sweeps::list(),

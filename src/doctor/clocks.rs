@@ -278,7 +278,7 @@ mod tests {
         let check = timer(&f, Some("hpet"));
         assert_eq!(check.verdict, CheckVerdict::Mind);
         let gain = check.expected_gain.expect("derived");
-        assert_eq!(gain.text, "at most 6.00 us of every step");
+        assert_eq!(gain.text, "at most 6.00 µs of every step");
         f.timer.resolution_ns = 15_600_000;
         assert_eq!(timer(&f, None).verdict, CheckVerdict::Bad);
     }

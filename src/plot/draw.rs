@@ -9,10 +9,11 @@ use plotters::style::{Color as _, FontDesc, FontFamily, FontStyle, ShapeStyle, T
 
 use super::canvas::{Canvas, Fine, Medium};
 use super::legend::Legend;
-use super::style::{ColourRole, FINE, FONT, HEIGHT, N_COLOURS, SMALL_FONT, WIDTH, text_width};
+use super::style::{
+    ColourRole, FINE, FONT, HEIGHT, N_COLOURS, SMALL_FONT, WIDTH, fitted, text_width,
+};
 use super::ticks::DrawnAxis;
 use super::{Figure, Mark, PlotPoint, Scale, Series};
-use crate::text::{cut_middle, plain};
 
 type Chart<'a> = ChartContext<'a, Canvas, Cartesian2d<DrawnAxis, DrawnAxis>>;
 
@@ -31,7 +32,7 @@ pub fn svg(figure: &Figure, look: Medium) -> String {
     };
     let page = Canvas::new(look, WIDTH, HEIGHT + head);
     if look == Medium::File {
-        let title = cut_middle(&plain(&figure.title), 60);
+        let title = fitted(&figure.title, FONT + 2, WIDTH - 16);
         let style = text_style(FONT + 2, ColourRole::Ink, HPos::Left, VPos::Center);
         put(&page, &title, &style, (8, TITLE / 2));
         legend.draw(&page, TITLE);
@@ -39,36 +40,53 @@ pub fn svg(figure: &Figure, look: Medium) -> String {
     let root = page.clone().into_drawing_area();
     draw_chart(figure, &page, &root, head);
     drop(root);
-    page.finish(&figure.title)
+    page.finish(&figure.in_words())
 }
 
-fn draw_chart(figure: &Figure, page: &Canvas, root: &DrawingArea<Canvas, Shift>, head: i32) {
+/// Room around the chart: above it, and at the left of the axis' title.
+const MARGIN: i32 = 10;
+/// Height of the horizontal axis with its labels and title.
+const BELOW: i32 = 44;
+/// Room for the vertical axis' title and marks, beside its labels.
+const BESIDE: i32 = 26;
+/// Room at the right where no label needs more.
+const RIGHT: i32 = 16;
+
+/// The axes made ready, and the room beside the chart: at its left and its right.
+fn axes(figure: &Figure) -> (DrawnAxis, DrawnAxis, i32, i32) {
     let points = || figure.series.iter().flat_map(|s| &s.points);
     let xs = points().flat_map(|p| [Some(p.x), p.until]).flatten();
     let ys = points().flat_map(|p| {
         let bar = p.bar.map(|(lo, hi)| [lo, hi]).into_iter().flatten();
-        std::iter::once(p.y).chain(bar)
+        std::iter::once(p.y).chain(bar.map(|end| figure.end_of(end).value))
     });
-    let x = DrawnAxis::of(&figure.x, xs);
-    let y = DrawnAxis::of(&figure.y, ys);
+    let (x, y) = (DrawnAxis::of(&figure.x, xs), DrawnAxis::of(&figure.y, ys));
+    let y = y.thinned_upwards(HEIGHT - MARGIN - BELOW - 6, FONT);
     let widest = y.ticks.iter().map(|t| text_width(&y.label(*t), FONT)).max();
-    let left = widest.unwrap_or(0) + 26;
-    let x = x.thinned(WIDTH - left - 22, FONT);
+    let left = widest.unwrap_or(0) + BESIDE;
+    let length = WIDTH - left - 6 - RIGHT;
+    let x = x.thinned(length, FONT);
+    // Some units more: the shorter axis moves the label too.
+    let right = RIGHT.max(x.beyond(length, FONT) + 4);
+    (x, y, left, right)
+}
+
+fn draw_chart(figure: &Figure, page: &Canvas, root: &DrawingArea<Canvas, Shift>, head: i32) {
+    let (x, y, left, right) = axes(figure);
     let chart = ChartBuilder::on(root)
-        .margin_top((head + 10) * FINE)
+        .margin_top((head + MARGIN) * FINE)
         .margin_bottom(6 * FINE)
         .margin_left(6 * FINE)
-        .margin_right(16 * FINE)
-        .x_label_area_size(44 * FINE)
+        .margin_right(right * FINE)
+        .x_label_area_size(BELOW * FINE)
         .y_label_area_size(left * FINE)
         .build_cartesian_2d(x.clone(), y.clone());
     // Cannot fail: the page writes into memory, and there is always room for its fixed sizes.
     let Ok(mut chart) = chart else { return };
     draw_mesh(&mut chart, figure, &x, &y);
     let n = figure.series.iter().filter(|s| has_bars(s)).count() as i32;
-    let mut labels = Labels::default();
     let mut at = 0;
-    for (number, series) in figure.series.iter().enumerate() {
+    let pencils = figure.series.iter().map(|series| {
         // Bars at one place are moved apart a little, so that none hides another.
         let aside = if has_bars(series) {
             at += 1;
@@ -76,14 +94,25 @@ fn draw_chart(figure: &Figure, page: &Canvas, root: &DrawingArea<Canvas, Shift>,
         } else {
             0
         };
-        page.write(format_args!("<g data-s=\"{number}\">\n"));
-        let scales = (x.scale, y.scale);
         let pencil = Pencil {
             page,
             chart: &chart,
-            scales,
+            figure,
+            scales: (x.scale, y.scale),
             aside,
         };
+        (pencil, series)
+    });
+    let pencils: Vec<(Pencil<'_, '_>, &Series)> = pencils.collect();
+    // Every point is known before the first label finds its place.
+    let mut labels = Labels::inside(&chart);
+    for (pencil, series) in &pencils {
+        let places = pencil.places(series).into_iter();
+        let points = places.map(|(_, (x, y))| (x / FINE, y / FINE));
+        labels.points.extend(points);
+    }
+    for (number, (pencil, series)) in pencils.iter().enumerate() {
+        page.write(format_args!("<g data-s=\"{number}\">\n"));
         pencil.series(series);
         pencil.labels(series, &mut labels);
         page.write(format_args!("</g>\n"));
@@ -98,6 +127,8 @@ fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &DrawnAxis, y: &DrawnAxi
     let text = text_style(FONT, ColourRole::Ink, HPos::Center, VPos::Center);
     let nothing = ColourRole::Grid.rgb().mix(0.0);
     let (x_label, y_label) = (|v: &f64| x.label(*v), |v: &f64| y.label(*v));
+    let (width, height) = chart.plotting_area().dim_in_pixel();
+    let title = |text: &str, room: u32| fitted(text, FONT, room as i32 / FINE);
     // Cannot fail, as above.
     let _ = chart
         .configure_mesh()
@@ -111,8 +142,8 @@ fn draw_mesh(chart: &mut Chart<'_>, figure: &Figure, x: &DrawnAxis, y: &DrawnAxi
         .y_label_formatter(&y_label)
         .label_style(text.clone())
         .axis_desc_style(text)
-        .x_desc(figure.x.title.as_str())
-        .y_desc(figure.y.title.as_str())
+        .x_desc(title(&figure.x.title, width))
+        .y_desc(title(&figure.y.title, height))
         .draw();
 }
 
@@ -142,6 +173,7 @@ pub(super) fn put(page: &Canvas, text: &str, style: &TextStyle<'_>, (x, y): (i32
 struct Pencil<'a, 'c> {
     page: &'a Canvas,
     chart: &'a Chart<'c>,
+    figure: &'a Figure,
     scales: (Scale, Scale),
     /// How far the series is moved to the side.
     aside: i32,
@@ -220,16 +252,24 @@ impl Pencil<'_, '_> {
         ));
     }
 
-    /// The bar through a point, its ends, and the notch on it.
+    /// The bar through a point, its ends, and the notch on it. An end beyond the figure is an arrow.
     fn whisker(&self, point: &PlotPoint, (x, _): (i32, i32), colour: &str) {
         let Some((lo, hi)) = point.bar else { return };
         let at = |y: f64| self.place(point.x, y).map(|(_, y)| y);
-        let (Some(low), Some(high)) = (at(lo), at(hi)) else {
+        let (lo, hi) = (self.figure.end_of(lo), self.figure.end_of(hi));
+        let (Some(low), Some(high)) = (at(lo.value), at(hi.value)) else {
             return;
         };
         let mut path = format!("M{0} {1}V{2}", Fine(x), Fine(low), Fine(high));
-        for end in [Some(low), Some(high), point.notch.and_then(at)] {
-            let Some(y) = end else { continue };
+        for (end, y, inwards) in [(lo, low, "-4.5"), (hi, high, "4.5")] {
+            let (left, y) = (Fine(x - 3 * FINE), Fine(y));
+            path.push_str(&match end.is_cut {
+                // From the left barb to the tip to the right barb.
+                true => format!("M{} {y}m-3 {inwards}L{0} {y}m3 {inwards}L{0} {y}", Fine(x)),
+                false => format!("M{left} {y}h6"),
+            });
+        }
+        if let Some(y) = point.notch.and_then(at) {
             path.push_str(&format!("M{} {}h6", Fine(x - 3 * FINE), Fine(y)));
         }
         self.page.write(format_args!(
@@ -286,7 +326,6 @@ impl Pencil<'_, '_> {
     /// Labels beside points, where they touch neither each other nor the frame.
     fn labels(&self, series: &Series, labels: &mut Labels) {
         for (point, (x, y)) in self.places(series) {
-            labels.points.push((x / FINE, y / FINE));
             let Some(label) = &point.label else { continue };
             let Some((x, y)) = labels.room(label, (x / FINE, y / FINE)) else {
                 continue;
@@ -318,14 +357,26 @@ pub(super) fn shape(look: usize, (x, y): (i32, i32), colour: &str) -> String {
     format!("<path d=\"M{px} {py}{d}\" style=\"fill:{colour}\"/>")
 }
 
-/// Where labels and points are already.
-#[derive(Debug, Default)]
+/// Where labels and points are already, and the frame that labels stay inside.
+#[derive(Debug)]
 struct Labels {
+    /// Left, top, right and bottom.
+    frame: (i32, i32, i32, i32),
     taken: Vec<(i32, i32, i32, i32)>,
     points: Vec<(i32, i32)>,
 }
 
 impl Labels {
+    fn inside(chart: &Chart<'_>) -> Self {
+        let (x, y) = chart.plotting_area().get_pixel_range();
+        let [left, right, top, bottom] = [x.start, x.end, y.start, y.end].map(|at| at / FINE);
+        Self {
+            frame: (left, top, right, bottom),
+            taken: Vec::new(),
+            points: Vec::new(),
+        }
+    }
+
     /// The upper left corner of a free place beside a point.
     fn room(&mut self, label: &str, (x, y): (i32, i32)) -> Option<(i32, i32)> {
         let (w, h) = (text_width(label, SMALL_FONT), SMALL_FONT);
@@ -337,9 +388,14 @@ impl Labels {
         ];
         let free = |(left, top): &(i32, i32)| {
             let (right, bottom) = (left + w, top + h);
-            let inside = *left > 40 && right < WIDTH - 4 && *top > 2;
+            let frame = self.frame;
+            // A label below its letters' line needs a little more, and one at the right edge may use the margin.
+            let inside = *left > frame.0 + 2
+                && right < WIDTH - 4
+                && *top > frame.1 - 6
+                && bottom + 3 < frame.3;
             let touches = |&(l, t, r, b): &(i32, i32, i32, i32)| {
-                *left < r && l < right && *top < b && t < bottom
+                *left < r + 2 && l < right + 2 && *top < b + 2 && t < bottom + 2
             };
             let covers = |&(px, py): &(i32, i32)| {
                 (*left - 2..right + 2).contains(&px) && (*top - 2..bottom + 2).contains(&py)

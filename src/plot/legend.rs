@@ -4,7 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, Medium};
 use super::draw::{dashes, put, shape, text_style};
-use super::style::{ColourRole, FINE, FONT, WIDTH, text_width};
+use super::style::{ColourRole, FINE, FONT, WIDTH, fitted, text_width};
 use super::{Figure, Mark, Series};
 use crate::text::{cut_middle, plain};
 
@@ -25,6 +25,7 @@ impl Legend {
         let (mut x, mut row) = (8, 0);
         for series in &figure.series {
             let name = cut_middle(&plain(&series.name), NAME_COLUMNS);
+            let name = fitted(&name, FONT, WIDTH - 8 - 28 - 14);
             let width = 28 + text_width(&name, FONT) + 14;
             if x > 8 && x + width > WIDTH {
                 (x, row) = (8, row + 1);

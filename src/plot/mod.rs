@@ -9,24 +9,29 @@
 
 pub(crate) mod batch;
 mod canvas;
+pub(crate) mod card;
 mod draw;
 pub(crate) mod latency;
 mod legend;
 pub(crate) mod length;
+#[cfg(test)]
+pub(crate) mod placed;
 mod png;
 pub(crate) mod precision;
+mod reach;
 pub(crate) mod requests;
 pub(crate) mod resources;
 pub(crate) mod roofline;
 mod style;
 mod ticks;
 pub(crate) mod trend;
+mod words;
 
 pub use canvas::Medium;
 pub(crate) use canvas::escaped;
 pub use draw::svg;
 pub(crate) use legend::sample;
-pub(crate) use png::{PngError, png};
+pub(crate) use png::{PngError, is_own_bitmap, png};
 pub(crate) use style::css_variables;
 
 /// Whether a drawing's text is that of a file that [`svg`] made.
@@ -85,6 +90,8 @@ pub struct Figure {
     pub y: FigureAxis,
     /// What is drawn, the first at the bottom.
     pub series: Vec<Series>,
+    /// Where bars are cut that reach much farther than the points are apart; `None` where none has to be.
+    pub limits: Option<(f64, f64)>,
 }
 
 /// An axis.
@@ -317,6 +324,11 @@ impl Figure {
         mut series: Vec<Series>,
     ) -> Option<Self> {
         series.retain(|s| !s.points.is_empty());
+        let limits = reach::limits(&series, y.scale);
+        let caption = match limits {
+            Some(_) => caption + " An arrow: the bar reaches beyond the figure.",
+            None => caption,
+        };
         let is_measured = series.iter().any(|s| s.mark != Mark::Dashed);
         is_measured.then(|| Self {
             id,
@@ -325,6 +337,7 @@ impl Figure {
             x,
             y,
             series,
+            limits,
         })
     }
 

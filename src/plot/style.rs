@@ -3,6 +3,7 @@
 use plotters::style::RGBColor;
 
 use super::REFERENCE;
+use crate::text::{cut_middle, plain};
 
 /// Units of the drawing surface per unit of the picture: plotters draws in whole units, and a curve rounded to
 /// whole pixels would look ragged when it is enlarged.
@@ -84,21 +85,40 @@ pub fn css_variables() -> (String, String) {
     (list(SERIES), list(SERIES_ON_DARK))
 }
 
-/// Width of a text in a sans-serif font, estimated on the wide side: what is drawn must not be cut.
+/// How far each printable ASCII character moves the pen in DejaVu Sans, in thousandths of the font's height (from the font's
+/// own table, rounded up). Bitmaps have its letters, and the other common fonts of screens are hardly wider.
+const ADVANCES: [u16; 95] = [
+    318, 401, 460, 838, 637, 951, 780, 275, 391, 391, 500, 838, 318, 361, 318, 337, 637, 637, 637,
+    637, 637, 637, 637, 637, 637, 637, 337, 337, 838, 838, 838, 531, 1000, 685, 687, 699, 771, 632,
+    576, 775, 752, 295, 295, 656, 558, 863, 749, 788, 604, 788, 695, 635, 611, 732, 685, 989, 686,
+    611, 686, 391, 337, 391, 838, 500, 500, 613, 635, 550, 635, 616, 353, 635, 634, 278, 278, 580,
+    278, 975, 634, 612, 635, 635, 412, 521, 393, 634, 592, 818, 592, 592, 525, 637, 337, 637, 838,
+];
+
+/// Width of a text: what is drawn must be neither cut nor touch another text.
 pub(super) fn text_width(text: &str, font: i32) -> i32 {
-    let em: f64 = text
-        .chars()
-        .map(|c| match c {
-            'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '|' | '\'' | '!' => 0.32,
-            'f' | 't' | 'r' | ' ' | '(' | ')' | '[' | ']' | '-' | '/' => 0.42,
-            'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.98,
-            'A'..='Z' => 0.72,
-            c if c.is_ascii() => 0.64,
-            // Wide scripts take a square.
-            _ => 1.0,
-        })
-        .sum();
-    (em * f64::from(font)).ceil() as i32
+    let advance = |c: char| {
+        let at = (c as usize).checked_sub(usize::from(b' '));
+        // Other letters take a square at most.
+        let known = at.and_then(|at| ADVANCES.get(at).copied());
+        i64::from(known.unwrap_or(1000))
+    };
+    let thousandths: i64 = text.chars().map(advance).sum();
+    let width = (thousandths * i64::from(font) + 999) / 1000;
+    i32::try_from(width).unwrap_or(i32::MAX)
+}
+
+/// The text, its middle left out until it takes at most so much room.
+pub(super) fn fitted(text: &str, font: i32, room: i32) -> String {
+    let mut text = plain(text);
+    let mut columns = crate::text::width(&text);
+    while text_width(&text, font) > room && columns > 1 {
+        // The first guess is near; then letter by letter.
+        let share = f64::from(room.max(0)) / f64::from(text_width(&text, font));
+        columns = ((columns as f64 * share).ceil() as usize).clamp(1, columns - 1);
+        text = cut_middle(&text, columns);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -117,5 +137,21 @@ mod tests {
             assert_eq!(ColourRole::of_rgb((r, g, b)), role);
         }
         assert_eq!(ColourRole::Series(N_COLOURS).variable(), "--s0");
+    }
+
+    #[test]
+    fn a_text_that_does_not_fit_loses_its_middle() {
+        assert_eq!(fitted("short", FONT, 100), "short");
+        for name in [
+            "smollm2-135m-instruct-q4_k_m",
+            &"W".repeat(400),
+            "\u{4e16}\u{754c}",
+        ] {
+            for room in [20, 60, 101] {
+                let text = fitted(name, FONT, room);
+                assert!(text_width(&text, FONT) <= room, "{text}: {room}");
+            }
+        }
+        assert_eq!(fitted("WWW", FONT, 0).chars().count(), 1);
     }
 }

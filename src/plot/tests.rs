@@ -74,6 +74,7 @@ fn absurd_values_draw_something_all_the_same() {
                     look: 7,
                     points: points.collect(),
                 }],
+                limits: None,
             };
             assert!(!svg(&figure, Medium::Inline).contains("<script"));
             png(&figure).expect("an image");

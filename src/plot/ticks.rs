@@ -49,15 +49,24 @@ impl DrawnAxis {
         }
     }
 
-    /// Leaves out ticks whose labels would touch on an axis of so many units.
-    pub(super) fn thinned(mut self, length: i32, font: i32) -> Self {
-        let (lo, hi) = self.range;
-        let place = |t: f64| (t - lo) / (hi - lo) * f64::from(length);
+    /// Leaves out ticks whose labels would touch on an axis of so many units, from left to right.
+    pub(super) fn thinned(self, length: i32, font: i32) -> Self {
+        let widths = |axis: &Self, tick: f64| f64::from(text_width(&axis.label(tick), font));
+        self.apart(length, widths)
+    }
+
+    /// The same from bottom to top.
+    pub(super) fn thinned_upwards(self, length: i32, font: i32) -> Self {
+        self.apart(length, |_, _| f64::from(font))
+    }
+
+    /// Keeps ticks whose labels, which take `size` units along the axis, have a gap between them.
+    fn apart(mut self, length: i32, size: impl Fn(&Self, f64) -> f64) -> Self {
         let mut kept: Vec<f64> = Vec::new();
         for tick in &self.ticks {
-            let width = |t: f64| f64::from(text_width(&self.label(t), font));
             let free = kept.last().is_none_or(|last| {
-                place(*tick) - place(*last) > (width(*tick) + width(*last)) / 2.0 + 6.0
+                let sizes = size(&self, *tick) + size(&self, *last);
+                self.place(*tick, length) - self.place(*last, length) > sizes / 2.0 + 6.0
             });
             if free {
                 kept.push(*tick);
@@ -67,12 +76,24 @@ impl DrawnAxis {
         self
     }
 
+    /// Where a tick is on an axis of so many units.
+    fn place(&self, tick: f64, length: i32) -> f64 {
+        let (lo, hi) = self.range;
+        (tick - lo) / (hi - lo) * f64::from(length)
+    }
+
+    /// How far the label of the last tick reaches beyond the end of an axis of so many units.
+    pub(super) fn beyond(&self, length: i32, font: i32) -> i32 {
+        let Some(last) = self.ticks.last() else {
+            return 0;
+        };
+        let half = f64::from(text_width(&self.label(*last), font)) / 2.0;
+        (half - (f64::from(length) - self.place(*last, length))).ceil() as i32
+    }
+
     /// What stands beside a tick.
     pub(super) fn label(&self, tick: f64) -> String {
-        match self.scale {
-            Scale::Date => date(tick),
-            _ => number(self.scale.back(tick)),
-        }
+        label(self.scale, self.scale.back(tick))
     }
 }
 
@@ -179,10 +200,21 @@ fn logarithmic(least: f64, most: f64) -> ((f64, f64), Vec<f64>) {
     (range, few_enough.unwrap_or(&fewer[2]).clone())
 }
 
+/// A value of an axis in words.
+pub(super) fn label(scale: Scale, value: f64) -> String {
+    match scale {
+        Scale::Date => date(value),
+        Scale::Linear | Scale::Log => number(value),
+    }
+}
+
 /// A round number as short as it can be said.
 pub(super) fn number(v: f64) -> String {
-    if v != 0.0 && v.abs() < 0.99e-5 {
-        return format!("{v:.0e}");
+    if v != 0.0 && !(0.99e-5..0.999e7).contains(&v.abs()) {
+        let text = format!("{v:.2e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        let digits = digits.trim_end_matches('0').trim_end_matches('.');
+        return format!("{digits}e{power}");
     }
     let text = format!("{v:.6}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -237,10 +269,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_below_one_has_an_exponent() {
+    fn what_is_far_from_one_has_an_exponent() {
         assert_eq!(number(0.00001), "0.00001");
+        assert_eq!(number(2_500_000.0), "2500000");
+        assert_eq!(number(30_000_000.000_000_004), "3e7");
+        assert_eq!(number(-1.25e300), "-1.25e300");
         assert_eq!(number(0.000002), "2e-6");
         assert_eq!(number(0.0), "0");
+    }
+
+    #[test]
+    fn labels_above_each_other_do_not_touch() {
+        let values = vec![1.0, 1.01, 1.02, 30.0];
+        let axis = axis(Scale::Log, Some(values.clone()));
+        let ready = DrawnAxis::of(&axis, values.into_iter()).thinned_upwards(240, 13);
+        let labels: Vec<String> = ready.ticks.iter().map(|t| ready.label(*t)).collect();
+        assert_eq!(labels, ["1", "30"]);
+        // Half of "30" is 9 units, and the tick stands 13 units before the end.
+        assert_eq!(ready.beyond(240, 13), -4);
+        assert_eq!(ready.beyond(0, 13), 9);
     }
 
     #[test]

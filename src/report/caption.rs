@@ -88,7 +88,8 @@ fn run(view: &RunView) -> String {
     format!("{}, {}, {replicates} a cell", h.run, h.started_at)
 }
 
-fn machine(view: &RunView) -> String {
+/// The machine in one line.
+pub fn machine(view: &RunView) -> String {
     let m = &view.header.machine;
     let cores = match (m.cpu.available_cores, m.cpu.logical_cores) {
         (Some(n), Some(all)) if n < all => Some(format!("{n} of {all} hardware threads")),

@@ -3,7 +3,7 @@
 use super::notes::{self, Notes};
 use super::table::{Document, EXTRA, Note, Table, TableOf, Tone};
 use super::view::{CellView, RunView};
-use super::{axes, caption, outputs};
+use super::{axes, caption, outputs, title};
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::stats::Interval;
@@ -33,7 +33,7 @@ impl Detail {
 /// A run: caption, table, notes.
 pub fn document(view: &RunView, detail: Detail) -> Document {
     let notes = Notes::of(view);
-    let mut document = Document::new(&view.header.plan.name, table(view, &notes, detail))
+    let mut document = Document::new(title::of(view), table(view, &notes, detail))
         .all_above(caption::lines(view))
         .all_below(notes.footnotes())
         .all_below(notes::run_warnings(view).into_iter().map(warning));
@@ -241,9 +241,9 @@ fn resources<'a>(table: CellTable<'a>, view: &RunView, detail: Detail) -> CellTa
 
 /// Of the device that computes; the report has the rest.
 fn energy<'a>(table: CellTable<'a>, view: &RunView) -> CellTable<'a> {
-    let cost = |c: &CellView| view.cost_per_million_tokens(c).map(units::fine);
+    let cost = |c: &CellView| view.cost_per_million_tokens(c).map(units::significant);
     table
-        .numbers("energy", |c| c.joules_per_token().map(units::fine))
+        .numbers("energy", |c| c.joules_per_token().map(units::significant))
         .unit("J/token")
         .rank(EXTRA + 6)
         .why("energy needs a counter that can be read, and seconds of generation on a GPU")

@@ -104,7 +104,7 @@ fn table(c: &Comparison) -> Table {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),
     };
-    let cost = |cost: Option<f64>| cost.map(units::fine);
+    let cost = |cost: Option<f64>| cost.map(units::significant);
     of_cells(jobs, |r| &r.case)
         .numbers(format!("{name} A"), |r| c.metric.show(r.a))
         .rank(2)

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::view::RunView;
-use super::{csv, csv_tables, lab, quality, requests, shows_cells};
+use super::{card, csv, csv_tables, lab, quality, requests, shows_cells};
 use crate::file::{self, OutputFile, Replace, is_stream};
 use crate::plot;
 
@@ -30,24 +30,28 @@ pub struct ReportFiles {
     pub markdown: Option<PathBuf>,
     /// A row for each cell; beside it stand files with a row for each request and for each quality cell, where there are any.
     pub csv: Option<PathBuf>,
+    /// One picture of the run.
+    pub card: Option<PathBuf>,
     /// Whether files of the same names go that no report of this program is.
     pub force: bool,
 }
 
 impl ReportFiles {
-    /// All of them, under their own names in a folder.
+    /// All of them but the picture of the run, under their own names in a folder.
     pub fn in_folder(folder: &Path) -> Self {
         Self {
             html: Some(folder.join(HTML_NAME)),
             markdown: Some(folder.join(FILE_NAME)),
             csv: Some(folder.join(CSV_NAME)),
+            card: None,
             force: false,
         }
     }
 
     /// Whether none is asked for.
     pub fn is_empty(&self) -> bool {
-        self.html.is_none() && self.markdown.is_none() && self.csv.is_none()
+        let pages = [&self.html, &self.markdown, &self.csv, &self.card];
+        pages.iter().all(|file| file.is_none())
     }
 
     fn replace(&self, is_ours: fn(&str) -> bool) -> Replace {
@@ -118,6 +122,11 @@ pub fn write_files(
         write(&path, &text, files.replace(is_csv))?;
         written.push(path);
     }
+    if let Some(path) = &files.card {
+        let picture = plot::card::png(&card::of(view, lab))?;
+        write(path, &picture, files.replace(plot::is_own_bitmap))?;
+        written.push(path.clone());
+    }
     Ok(written)
 }
 
@@ -182,6 +191,9 @@ fn check_all(
         if view.quality.is_some() && !is_stream(path) {
             file::check(&beside(path).join(QUALITY_CSV_NAME), files.replace(is_csv))?;
         }
+    }
+    if let Some(path) = &files.card {
+        file::check(path, files.replace(plot::is_own_bitmap))?;
     }
     if let Some(folder) = plots {
         for figure in lab.figures() {

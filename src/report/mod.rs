@@ -7,6 +7,7 @@ pub mod answers;
 mod axes;
 pub(crate) mod bisect;
 mod caption;
+mod card;
 pub mod ceiling;
 mod cells;
 pub mod check;
@@ -30,6 +31,7 @@ mod requests;
 mod row;
 mod suggest;
 pub mod table;
+mod title;
 pub mod trend;
 pub mod trial;
 

@@ -51,13 +51,13 @@ fn table(view: &RunView, cells: &[&CellView]) -> Table {
     let cost = |energy: &CellEnergy| {
         let price = view.price.as_ref()?;
         let joules = energy.decode_j_per_token?;
-        Some(units::fine(price.of_million_tokens(joules)))
+        Some(units::significant(price.of_million_tokens(joules)))
     };
     let head = view
         .price
         .as_ref()
         .map(|price| format!("{} a million tokens", price.unit()));
-    let joules = |j: Option<f64>| j.map(units::fine);
+    let joules = |j: Option<f64>| j.map(units::significant);
     let watts = |w: Option<f64>| w.map(|w| format!("{w:.0} W"));
     cell_table(view, &rows, |(c, ..)| *c)
         .numbers("of", |(_, name, _)| *name)

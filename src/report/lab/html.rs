@@ -1,9 +1,11 @@
 //! The lab report as one HTML file: no network, light and dark, on paper too. Everything that comes from a record is
 //! escaped by the template engine; only pictures, style and script of this program's own making are not.
 
+use std::borrow::Borrow;
+
 use askama::Template;
 
-use super::{Block, Lab};
+use super::{Block, Lab, Section};
 use crate::analysis::{Finding, Sure};
 use crate::report::page::PageParts;
 
@@ -39,6 +41,16 @@ impl ReportPage<'_> {
             Sure::Likely => "likely",
             Sure::Undetermined => "undetermined",
         }
+    }
+
+    /// What a block of a section is about: the heading before it, or the section's.
+    fn name_of<'s>(&self, section: &'s Section, at: impl Borrow<usize>) -> &'s str {
+        let before = section.blocks.iter().take(*at.borrow());
+        let mut headings = before.filter_map(|block| match block {
+            Block::Heading(text) => Some(text.as_str()),
+            _ => None,
+        });
+        headings.next_back().unwrap_or(section.title)
     }
 
     /// The plots that a finding names and that this report has.

@@ -59,12 +59,12 @@ fn write_block(block: &Block, out: &mut String) {
         Block::Findings(findings) => findings.iter().for_each(|f| write_finding(f, out)),
         Block::Table(table) => out.push_str(&format!("{}\n", table.markdown())),
         Block::Figures(figures) => figures.iter().for_each(|f| figure(f, out)),
-        Block::Missing(text, command) => {
-            out.push_str(&format!(
-                "{}\n\n    {}\n\n",
-                escaped_line(text),
-                plain(command)
-            ));
+        Block::Missing(text, command) => missing(text, Some(command), out),
+        Block::Commands(summary, commands) => {
+            out.push_str(&format!("{}:\n\n", escaped_line(summary)));
+            for (text, command) in commands {
+                missing(text, command.as_deref(), out);
+            }
         }
         Block::Folded(summary, text) => {
             // Inside HTML a document's own markup means nothing, and no `<` is left that could end it.
@@ -73,6 +73,13 @@ fn write_block(block: &Block, out: &mut String) {
                 "<details><summary>{summary}</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>\n\n"
             ));
         }
+    }
+}
+
+fn missing(text: &str, command: Option<&str>, out: &mut String) {
+    out.push_str(&format!("{}\n\n", escaped_line(text)));
+    if let Some(command) = command {
+        out.push_str(&format!("    {}\n\n", plain(command)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The lab report of a run as data: sections of sentences, tables and figures. HTML and Markdown show the same one, so
 //! that they cannot disagree.
 //!
-//! Sections whose data a run lacks stay, and say which command would fill them.
+//! Where a section lacks data it says which command would fill it. Experiments that were not made have one list of commands.
 
 mod conclusions;
 mod energy;
@@ -17,6 +17,7 @@ mod resources;
 mod results;
 #[cfg(test)]
 mod tests;
+mod unvaried;
 
 use super::suggest::{self, Suggestion};
 use super::table::{Table, TableOf};
@@ -76,6 +77,8 @@ pub enum Block {
     Missing(String, String),
     /// Long text that is folded away.
     Folded(String, String),
+    /// What was not measured, folded away: a summary, then each with the command that measures it, where there is one.
+    Commands(String, Vec<(String, Option<String>)>),
 }
 
 impl Block {
@@ -96,10 +99,11 @@ impl Lab {
             let has_figures = ["environment", "results", "precision", "trouble", "raw"];
             sections.retain(|section| has_figures.contains(&section.id));
         }
+        unvaried::set_aside(&mut sections);
         // A part that a run of this kind does not have leaves no heading behind.
         sections.retain(|section| !section.blocks.is_empty());
         Self {
-            title: short(&view.header.plan.name),
+            title: super::title::of(view),
             about: super::caption::lines(view),
             lead: lead(view, theory, slo),
             sections,

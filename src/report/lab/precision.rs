@@ -70,7 +70,7 @@ fn load_ns(file: &FilePrecision<'_>) -> Option<u64> {
 
 fn side_by_side(table: &PrecisionTable<'_>) -> Table {
     let rows = &table.files;
-    let fine = |e: Option<Estimate>| e.map(|e| units::fine(e.value));
+    let shown = |e: Option<Estimate>| e.map(|e| units::significant(e.value));
     let mut columns = Table::of(rows)
         .words("file", |f| f.label.clone())
         .words("type", |f| f.facts.map(|m| short(&m.file_type)))
@@ -100,9 +100,9 @@ fn side_by_side(table: &PrecisionTable<'_>) -> Table {
     columns
         .numbers("J/token", |f| {
             let joules = f.cells.values().filter_map(|c| c.joules_per_token());
-            joules.reduce(f64::min).map(units::fine)
+            joules.reduce(f64::min).map(units::significant)
         })
-        .numbers("perplexity", |f| fine(figures(f)?.perplexity))
+        .numbers("perplexity", |f| shown(figures(f)?.perplexity))
         .numbers("KLD, nats", |f| match f.quality?.is_base() {
             true => Some("base".to_owned()),
             false => figures(f)?.kld_mean.map(|e| units::nats(e.value)),

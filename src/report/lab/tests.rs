@@ -116,6 +116,64 @@ fn the_files_of_a_report_stand_beside_each_other() {
     }
 }
 
+#[test]
+fn no_text_of_any_figure_of_a_report_is_cut_or_touches_another() {
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/results/h200/throughput");
+    let recorded = RunView::read(recorded.as_ref()).expect("a record");
+    let views = [
+        recorded,
+        fixture::mixed(),
+        fixture::requests::both(),
+        fixture::requests::with_cells(),
+        fixture::quality::with_speed(),
+        hostile(),
+    ];
+    let mut n_figures = 0;
+    for view in views {
+        let (_, lab) = lab(view);
+        for figure in lab.figures() {
+            n_figures += 1;
+            for medium in [Medium::Inline, Medium::File] {
+                let picture = plot::svg(figure, medium);
+                let faults = plot::placed::faults(&picture);
+                assert_eq!(faults, [""; 0], "{} of {}", figure.id, lab.title);
+            }
+        }
+    }
+    assert!(n_figures > 30, "{n_figures}");
+}
+
+#[test]
+fn every_table_has_a_name_and_every_figure_a_text() {
+    let (view, lab) = lab(fixture::requests::with_cells());
+    let text = html(&view, &lab);
+    let page = Html::parse_document(&text);
+    let all = |selector: &str| {
+        let selector = Selector::parse(selector).expect("a selector");
+        page.select(&selector)
+            .map(|e| e.value().clone())
+            .collect::<Vec<_>>()
+    };
+    let captions = Selector::parse("table > caption").expect("a selector");
+    let captions: Vec<String> = page.select(&captions).map(|e| e.text().collect()).collect();
+    assert_eq!(captions.len(), all("table").len());
+    assert!(
+        captions.iter().all(|caption| !caption.is_empty()),
+        "{captions:?}"
+    );
+    assert!(
+        all("thead th")
+            .iter()
+            .all(|th| th.attr("scope") == Some("col"))
+    );
+    let pictures = all("figure svg[role=img]");
+    assert_eq!(pictures.len(), lab.figures().count());
+    for picture in pictures {
+        let said = picture.attr("aria-label").unwrap_or_default();
+        assert!(said.contains("Across: ") && said.contains(" at "), "{said}");
+    }
+}
+
 /// A run whose every text is an attack.
 fn hostile() -> RunView {
     let names = [
@@ -386,9 +444,10 @@ fn a_run_of_one_cell_has_a_whole_report() {
     assert_eq!(trust.sure, Sure::Undetermined, "{trust:?}");
     let missing = lab.sections.iter().flat_map(|s| &s.blocks);
     let commands: Vec<&str> = missing
-        .filter_map(|b| match b {
-            Block::Missing(_, command) => Some(command.as_str()),
-            _ => None,
+        .flat_map(|b| match b {
+            Block::Missing(_, command) => vec![command.as_str()],
+            Block::Commands(_, all) => all.iter().filter_map(|(_, c)| c.as_deref()).collect(),
+            _ => Vec::new(),
         })
         .collect();
     assert!(commands.len() > 8, "{commands:?}");

@@ -9,6 +9,7 @@ use super::caption;
 use super::cells::warning;
 use super::notes;
 use super::table::{Document, EXTRA, Note, Table, TableOf, Tone};
+use super::title;
 use crate::plan::axis::AXES;
 use crate::plan::{Axis, Case};
 use crate::record::quality::QualityRole;
@@ -32,7 +33,7 @@ pub const LEGEND: &str = "Perplexity: exp(mean negative log likelihood) of the t
 pub fn document(view: &RunView, quality: &QualityView, is_alone: bool) -> Document {
     let notes = CellNotes::of(quality);
     let document = match is_alone {
-        true => Document::new(&view.header.plan.name, table(view, quality, &notes))
+        true => Document::new(title::of(view), table(view, quality, &notes))
             .all_above(caption::lines(view)),
         false => Document::new("Accuracy", table(view, quality, &notes))
             .above("accuracy", of_run(quality)),
@@ -206,7 +207,7 @@ pub fn percent(share: f64) -> String {
 }
 
 fn shown(figure: Option<Estimate>) -> Option<String> {
-    figure.map(|e| units::fine(e.value))
+    figure.map(|e| units::significant(e.value))
 }
 
 fn nats(figure: Option<Estimate>) -> Option<String> {

@@ -11,7 +11,7 @@ pub(super) mod warnings;
 use super::cells::warning;
 use super::table::{Document, EXTRA, Note, Table, Tone};
 use super::view::RunView;
-use super::{caption, notes};
+use super::{caption, notes, title};
 use crate::analysis::requests::{load, targets, typical};
 use crate::request::{Load, StopAt};
 use crate::stats::histogram::min_samples_for;
@@ -45,7 +45,7 @@ pub fn legend(requests: &RequestsView) -> String {
 pub fn documents(view: &RunView, requests: &RequestsView, is_alone: bool) -> Vec<Document> {
     let jobs = job_table(requests);
     let mut documents = vec![match is_alone {
-        true => Document::new(&view.header.plan.name, jobs).all_above(caption::lines(view)),
+        true => Document::new(title::of(view), jobs).all_above(caption::lines(view)),
         false => Document::new("Requests", jobs).above("requests", of_run(view, requests)),
     }];
     if let Some(table) = classes(requests) {

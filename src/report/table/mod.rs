@@ -1,6 +1,7 @@
 //! The one model of a table, and of a table between labelled lines. Three writers show it: fitted to a terminal, as Markdown
 //! and as HTML.
 
+mod card;
 mod document;
 mod html;
 pub mod markdown;

@@ -110,7 +110,7 @@ fn groups_are_headings_on_a_terminal_and_a_column_elsewhere() {
         markdown.contains("| &lt;b> |     1 |    crashed |      |\n"),
         "{markdown}"
     );
-    let html = grouped().html().expect("renders");
+    let html = grouped().html("All cells").expect("renders");
     assert!(
         html.contains("<td class=\"short\">&#60;b&#62;</td>"),
         "{html}"

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plot;
 use crate::trend::MOST_NIGHTS;
 use crate::trend::tests::{HistoryMaker, noisy_step};
 
@@ -52,6 +53,15 @@ fn the_page_is_whole_and_replaces_its_own_files_only() {
     }
     assert_eq!(page.matches("<figure>").count(), 3, "all cells, and each");
     assert!(!page.contains("http-equiv=\"refresh\"") && !page.contains("src=\"http"));
+    let figures = trend
+        .cells
+        .iter()
+        .filter_map(|cell| plot::trend::of_cell(&trend, cell));
+    for figure in figures.chain(plot::trend::overview(&trend)) {
+        for medium in [plot::Medium::Inline, plot::Medium::File] {
+            assert_eq!(plot::placed::faults(&plot::svg(&figure, medium)), [""; 0]);
+        }
+    }
     let picture = std::fs::read(&written[1]).expect("a file");
     assert!(picture.starts_with(b"\x89PNG"));
     write(&trend, folder.path(), false).expect("replaces its own");
