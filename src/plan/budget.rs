@@ -116,9 +116,12 @@ pub fn memory(case: &Case, model: &ModelFacts) -> MemoryPrice {
     let tokens = u64::from(case.n_ubatch.min(case.n_batch));
     let f32_bytes = 4;
     let row_logits = u64::from(model.n_vocab) * f32_bytes;
-    // A model without these facts has other activations; the residual width stands for them.
-    let n_ff = model.n_ff.map_or(4 * u64::from(model.n_embd), u64::from);
-    let widths = 3 * n_ff + 8 * u64::from(model.n_embd);
+    // The results of the experts lie side by side before they are added.
+    let n_embd = u64::from(model.n_embd);
+    let side_by_side = product(&[u64::from(model.n_active_experts()) - 1, n_embd]);
+    let widths = product(&[3, model.active_n_ff()])
+        .saturating_add(8 * n_embd)
+        .saturating_add(side_by_side);
     let n_ctx_seq = u64::from(case.n_ctx_seq());
     // In f32, and again in f16 for flash attention.
     let mask = product(&[n_ctx_seq, tokens, 6]);

@@ -61,6 +61,7 @@ pub fn model(name: &str) -> ModelFacts {
         state_elements_per_seq: 0,
         unused: Vec::new(),
         n_ff: Some(1536),
+        n_ff_expert: None,
         n_vocab: 49_152,
         n_ctx_train: Some(8192),
         n_expert: None,
