@@ -32,6 +32,7 @@ mod suggest;
 pub mod table;
 pub mod trend;
 pub mod trial;
+pub mod vram;
 
 #[cfg(test)]
 mod schema;

@@ -289,6 +289,7 @@ pub fn mixed() -> RunView {
         needs_bytes: 35_541_000_000,
         has_bytes: 24_589_000_000,
         device: None,
+        n_gpu_layers: None,
     };
     lines.push(Line::Cell(Box::new(cell(&cases[3], None, skipped))));
     lines.extend(crashed_once(three_processes(

@@ -119,7 +119,7 @@ fn a_price_beyond_all_bounds_is_the_largest_and_not_a_small_one() {
         n_gpu_layers: 99,
         ..huge.clone()
     };
-    assert!(price.split(&offloaded, &model).0 > 1 << 60);
+    assert!(place(&offloaded, &model).device.total_bytes() > 1 << 60);
     let nothing_known = Rates {
         read_bytes_per_s: 0.0,
         flops_per_s: 0.0,
