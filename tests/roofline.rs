@@ -85,7 +85,7 @@ fn what_fits_a_device_is_said_without_measuring_or_writing_anything() {
     let text = stdout(&out);
     for needle in [
         "8.00 GiB",
-        "33 of 33",
+        "33/33",
         "type_k",
         "most layers",
         "--type-k and --type-v q8_0",

@@ -46,6 +46,7 @@ pub fn documents(fits: &DeviceFits, notes: Vec<String>) -> [Document; 2] {
         .above("model", model)
         .above("cells", axes::constants(&cases))
         .below("", LEGEND)
+        .all_below(without_steps(fits))
         .all_below(to_fit(&rows))
         .all_below(notes.into_iter().map(|text| Note::new("note", text)));
     let largest =
@@ -57,6 +58,7 @@ fn cells_table(rows: &[FitRow<'_>]) -> Table {
     let bytes = units::bytes;
     // Few models have a recurrent state.
     let has_state = rows.iter().any(|r| r.fit.device.state_bytes > 0);
+    let has_step = rows.iter().any(|r| r.fit.step.is_some());
     of_cells(Table::of(rows), |row| &row.case)
         .numbers("layers", |r| {
             layers(r.fit.case.n_gpu_layers, r.fit.n_layers)
@@ -72,19 +74,20 @@ fn cells_table(rows: &[FitRow<'_>]) -> Table {
         .rank(2)
         .numbers("device", |r| bytes(r.fit.device.total_bytes()))
         .numbers("host", |r| bytes(r.fit.host.total_bytes()))
-        .rank(1)
+        .rank(4)
         .numbers("step", |r| {
             let step = r.fit.step.as_ref()?;
             Some(units::duration(step.total.ns.round() as u64))
         })
-        .rank(4)
-        .why("no ceilings of such a device are known here, or layers stay on the host")
+        .rank(3)
+        .why("layers stay on the host")
+        .only_if(has_step)
         .table()
 }
 
-/// `33 of 33`: how many of a model's layers.
+/// `33/33`: how many of a model's layers.
 fn layers(n: u32, of: u32) -> String {
-    format!("{n} of {of}")
+    format!("{n}/{of}")
 }
 
 fn largest_table(rows: &[LargestFit]) -> Table {
@@ -108,6 +111,13 @@ fn largest_table(rows: &[LargestFit]) -> Table {
         .numbers("most layers", |r| layers(r.n_gpu_layers_of_one, r.n_layers))
         .unit("of batch 1")
         .table()
+}
+
+/// Why no step has a time.
+fn without_steps(fits: &DeviceFits) -> Option<Note> {
+    let has_step = fits.cells.iter().any(|fit| fit.step.is_some());
+    let why = "n/a: no ceilings of such a device are known here";
+    (!has_step).then(|| Note::new("step time", why))
 }
 
 /// What helps the cells that do not fit whole.
@@ -167,7 +177,18 @@ mod tests {
     fn an_8_gb_card_has_its_cells_and_the_most_that_fits() {
         let text = render(&fits("llama3.1-8b", &[1, 8, 32]), 80);
         assert!(text.lines().all(|l| width_of(l) <= 80), "{text}");
-        insta::assert_snapshot!(text);
+        for column in ["layers", "weights", "KV", "compute", "device", "host"] {
+            assert!(text.contains(column), "no {column}: {text}");
+        }
+        assert!(
+            text.contains("8.00 GiB, of which a cell may take 7.60 GiB"),
+            "{text}"
+        );
+        assert!(
+            text.contains("33/33") && text.contains("4.30 GiB"),
+            "{text}"
+        );
+        assert!(text.contains("step time: n/a"), "{text}");
     }
 
     #[test]
