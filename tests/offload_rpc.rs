@@ -330,7 +330,6 @@ fn a_devices_memory_is_as_it_was_priced() {
                 "{preset} {}: weights {weights}, KV {kv}, compute {compute}; priced {priced:?}",
                 case.id()
             );
-            println!("{said}");
             assert!(is_near(priced.weights_bytes, weights), "{said}");
             assert!(is_near(priced.kv_bytes, kv), "{said}");
             let most = compute as f64 * COMPUTE_TIMES;
