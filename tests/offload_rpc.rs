@@ -277,7 +277,7 @@ const OFF_SHARE: f64 = 0.01;
 const OFF_BYTES: u64 = 1 << 15;
 
 /// The price of compute buffers is an upper estimate; at most so many times what is taken.
-const COMPUTE_TIMES: f64 = 2.0;
+const COMPUTE_TIMES: f64 = 3.0;
 
 fn is_near(priced: u64, taken: u64) -> bool {
     priced.abs_diff(taken) <= OFF_BYTES + (taken as f64 * OFF_SHARE) as u64
