@@ -16,6 +16,48 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
+/// A number of bytes as it is typed: `8188MiB`, `8 GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl std::str::FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const UNITS: [(&str, u64); 9] = [
+            ("b", 1),
+            ("kib", 1 << 10),
+            ("mib", 1 << 20),
+            ("gib", 1 << 30),
+            ("tib", 1 << 40),
+            ("kb", 1_000),
+            ("mb", 1_000_000),
+            ("gb", 1_000_000_000),
+            ("tb", 1_000_000_000_000),
+        ];
+        const EXAMPLES: &str = "say 8188MiB (as nvidia-smi prints it), 8GiB or 8GB";
+        let text = text.trim();
+        let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+        let end = text.find(|c| !is_of_number(c)).unwrap_or(text.len());
+        let (number, unit) = (&text[..end], text[end..].trim().to_ascii_lowercase());
+        let number: f64 = number
+            .parse()
+            .map_err(|_| format!("'{text}' does not begin with a number: {EXAMPLES}"))?;
+        let Some((_, times)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+            return Err(match unit.as_str() {
+                "" => format!("'{text}' has no unit: {EXAMPLES}"),
+                _ => format!("'{unit}' is no unit of memory: {EXAMPLES}"),
+            });
+        };
+        let bytes = number * *times as f64;
+        // 2^63 and more is a typing mistake.
+        if !(1.0..9.2e18).contains(&bytes) {
+            return Err(format!("'{text}' is no size of a memory: {EXAMPLES}"));
+        }
+        Ok(Self(bytes.round() as u64))
+    }
+}
+
 /// Nanoseconds in the unit that suits them: `850 ns`, `12.3 µs`, `4.56 ms`, `1.20 s`, `3 min 05 s`.
 pub fn duration(ns: u64) -> String {
     let v = ns as f64;
@@ -127,6 +169,31 @@ mod tests {
                 "0.0623", "0.00514", "0.000412", "0.100", "3.34", "0.00", "0.00"
             ]
         );
+    }
+
+    #[test]
+    fn a_size_is_a_number_and_a_unit() {
+        for (text, bytes) in [
+            ("8188MiB", 8188 << 20),
+            ("8 GiB", 8 << 30),
+            ("8gb", 8_000_000_000),
+            ("1.5KiB", 1536),
+            ("512 B", 512),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for (text, needle) in [
+            ("8188", "has no unit"),
+            ("8G", "'g' is no unit"),
+            ("MiB", "does not begin with a number"),
+            ("0GiB", "is no size"),
+            ("9999999TiB", "is no size"),
+            ("-1GiB", "does not begin"),
+            ("1.2.3GiB", "does not begin"),
+        ] {
+            let error = text.parse::<ByteSize>().expect_err(text);
+            assert!(error.contains(needle), "{text}: {error}");
+        }
     }
 
     #[test]

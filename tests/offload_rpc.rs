@@ -10,7 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ggufbench::engine::llama::{EngineLog, Llama};
+use ggufbench::engine::log_report::{DeviceBuffer, EngineReport};
 use ggufbench::engine::{Device, Engine, Token};
+use ggufbench::model::FileType;
+use ggufbench::model::synth::{SynthExperts, SynthShape, SynthSpec};
+use ggufbench::plan::budget;
 use ggufbench::plan::expand::{Axes, Host, cases};
 use ggufbench::plan::{Case, Devices};
 use ggufbench::record::Outcome;
@@ -241,6 +245,100 @@ fn the_record_has_each_machine_its_layers_and_its_bytes() {
         !kv.is_empty() && kv.iter().all(|p| p.starts_with("RPC")),
         "{found:?}"
     );
+}
+
+/// A synthetic model in a file, small and with a KV cache that is large beside it.
+fn synthetic(folder: &Path, preset: &str) -> PathBuf {
+    let of_preset = SynthShape::preset(preset).expect("a preset");
+    let shape = SynthShape {
+        n_layer: 12, // Gemma attends in full in two of them, one in each half
+        n_embd: 256,
+        n_head: 4,
+        n_head_kv: 2,
+        n_embd_head: Some(64),
+        n_ff: 512,
+        n_vocab: 8192,
+        experts: of_preset.experts.map(|e| SynthExperts {
+            n_expert: 16,
+            n_ff: 128,
+            ..e
+        }),
+        ..of_preset
+    };
+    let q8 = FileType::parse("q8_0").expect("a type");
+    let spec = SynthSpec::new(preset, shape, q8).expect("a valid shape");
+    spec.write(folder, &mut |_, _| ())
+        .expect("room on the disk")
+}
+
+/// How far the price of weights and KV cache may be from what the engine says that it took: the log has hundredths of a MiB of
+/// each buffer, and buffers begin at multiples of their alignment.
+const OFF_SHARE: f64 = 0.01;
+const OFF_BYTES: u64 = 1 << 15;
+
+/// The price of compute buffers is an upper estimate; at most so many times what is taken.
+const COMPUTE_TIMES: f64 = 3.0;
+
+fn is_near(priced: u64, taken: u64) -> bool {
+    priced.abs_diff(taken) <= OFF_BYTES + (taken as f64 * OFF_SHARE) as u64
+}
+
+/// The price of a device's memory is what the engine takes there: of all layers and of half of them, with a cache of 16 and of
+/// 8 bits, for a tied and an untied output, sliding windows and experts.
+#[test]
+fn a_devices_memory_is_as_it_was_priced() {
+    for preset in ["llama3.1-8b", "qwen3-0.6b", "gemma3-1b", "qwen3-30b-a3b"] {
+        let worker = RpcWorker::start();
+        let place = Place::new();
+        let model = synthetic(place.path(), preset);
+        let out = place
+            .command()
+            .arg("-m")
+            .arg(&model)
+            .args(["-p", "8", "-n", "4", "-c", "4096", "-t", "1", "-r", "1"])
+            .args(["--batch", "1,4", "--replicates", "1", "--no-report"])
+            .args(["--type-k", "f16,q8_0", "--type-v", "f16,q8_0"])
+            .args(["--n-gpu-layers", "7,99", "--rpc", &worker.endpoint])
+            .output()
+            .expect("the program starts");
+        assert_eq!(
+            out.status.code(),
+            Some(0),
+            "{}{}",
+            stdout(&out),
+            stderr(&out)
+        );
+        let (header, lines) = record(&place.the_run());
+        let facts = &header.plan.models[0];
+        let loaded = loaded(&lines);
+        let cells = cells(&lines);
+        assert_eq!(cells.len(), 2 * 2 * 4);
+        for cell in cells {
+            let case = &cell.case;
+            let priced = budget::place(case, facts).device;
+            let of_load = loaded.iter().find(|(n, _)| *n == case.n_gpu_layers);
+            let of_load = of_load.expect("its worker").1;
+            let of_context = cell.found.as_ref().expect("its context's log");
+            let taken = |found: &EngineReport, holds: &str| -> u64 {
+                let here =
+                    |b: &&DeviceBuffer| b.holds == holds && b.place.contains(&worker.endpoint);
+                found.buffers.iter().filter(here).map(|b| b.bytes).sum()
+            };
+            let weights = taken(of_load, "model");
+            let [kv, compute] = ["KV", "compute"].map(|holds| taken(of_context, holds));
+            let said = format!(
+                "{preset} {}: weights {weights}, KV {kv}, compute {compute}; priced {priced:?}",
+                case.id()
+            );
+            assert!(is_near(priced.weights_bytes, weights), "{said}");
+            assert!(is_near(priced.kv_bytes, kv), "{said}");
+            let most = compute as f64 * COMPUTE_TIMES;
+            assert!(
+                (compute..=most as u64).contains(&priced.compute_bytes),
+                "{said}"
+            );
+        }
+    }
 }
 
 #[test]

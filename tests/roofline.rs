@@ -67,6 +67,57 @@ fn a_cell_is_expected_checked_and_its_ceilings_are_kept() {
 }
 
 #[test]
+fn what_fits_a_device_is_said_without_measuring_or_writing_anything() {
+    let place = Place::new();
+    let args = [
+        "predict",
+        "llama3.1-8b:q4_k_m",
+        "--vram",
+        "8188MiB",
+        "--batch",
+        "1,8,32",
+        "-t",
+        "1",
+    ];
+    let out = place.run(&args);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    assert!(!stderr(&out).contains("measuring"), "{}", stderr(&out));
+    let text = stdout(&out);
+    for needle in [
+        "8.00 GiB",
+        "33/33",
+        "type_k",
+        "most layers",
+        "--type-k and --type-v q8_0",
+    ] {
+        assert!(text.contains(needle), "no {needle}: {text}");
+    }
+    let json = place.run(&[&args[..], &["-o", "json"]].concat());
+    let said: Value = serde_json::from_str(&stdout(&json)).expect("JSON");
+    follow("vram.schema.json", [said.clone()]);
+    let cells = said["cells"].as_array().expect("a list");
+    assert_eq!(cells.len(), 6, "three batches in two cache types");
+    let usable = said["usable_bytes"].as_u64().expect("a number");
+    for cell in cells {
+        let parts = ["weights_bytes", "kv_bytes", "state_bytes", "compute_bytes"];
+        let bytes = parts.map(|part| cell["device"][part].as_u64().expect("a number"));
+        assert!(bytes.iter().sum::<u64>() <= usable, "{cell}");
+        assert!(cell["step"].is_null(), "no such device is here: {cell}");
+    }
+    assert_eq!(said["largest"].as_array().map(Vec::len), Some(2));
+    let typed = place.run(
+        &[
+            &args[..],
+            &["--type-k", "q4_0", "--type-v", "q4_0", "-o", "json"],
+        ]
+        .concat(),
+    );
+    let said: Value = serde_json::from_str(&stdout(&typed)).expect("JSON");
+    assert_eq!(said["cells"].as_array().map(Vec::len), Some(3), "as typed");
+    assert!(!place.out().exists(), "nothing is recorded");
+}
+
+#[test]
 fn what_cannot_be_expected_is_said_in_a_line() {
     let place = Place::new();
     let says = |args: &[&str], what: &str| {
@@ -77,6 +128,7 @@ fn what_cannot_be_expected_is_said_in_a_line() {
     says(&["predict", "llama9-80b"], "llama9-80b");
     says(&["predict", "llama3-8b:q9_9"], "q9_9");
     says(&["predict", "llama3-8b", "--batch", "0"], "batch");
+    says(&["predict", "llama3-8b", "--vram", "8188"], "has no unit");
     says(&["ceiling", "--type", "q9_9"], "no tensor type");
     says(&["ceiling", "--threads", "0"], "at least 1");
     says(&["predict", "--check", "nowhere"], "nowhere");

@@ -124,6 +124,14 @@ impl PredictedAxes {
     }
 }
 
+impl PredictedAxes {
+    /// Whether a type of the KV cache was typed.
+    pub fn has_cache_type(&self) -> bool {
+        let is_typed = |name: &&str| !self.0.of(name).is_empty();
+        ["type_k", "type_v"].iter().any(is_typed)
+    }
+}
+
 impl Args for PredictedAxes {
     fn augment_args(command: Command) -> Command {
         let of = |axis: Axis| {

@@ -73,7 +73,7 @@ pub struct SynthArgs {
     /// KV heads
     #[arg(long)]
     pub n_head_kv: Option<u32>,
-    /// Feed-forward width
+    /// Feed-forward width; of a mixture, that of an expert
     #[arg(long)]
     pub n_ff: Option<u32>,
     /// Vocabulary

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::PredictedAxes;
 use crate::report::DocumentForm;
+use crate::units::ByteSize;
 
 /// A device of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,6 +76,9 @@ pub struct PredictArgs {
     /// All layers on the GPU, or none [default: gpu where there is one]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
+    /// Which batch, context, cache type and number of layers fit a device of so much memory, such as 8188MiB
+    #[arg(long, value_name = "SIZE", conflicts_with = "check")]
+    pub vram: Option<ByteSize>,
     /// Measure again what is kept
     #[arg(long)]
     pub fresh: bool,

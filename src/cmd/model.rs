@@ -9,7 +9,7 @@ use crate::cli::{ModelCommand, SynthArgs};
 use crate::file::{Replace, is_standard_output};
 use crate::model::fetch::{fetch, fetch_from_hub};
 use crate::model::hub::HubName;
-use crate::model::synth::{SynthShape, SynthSpec};
+use crate::model::synth::{SynthExperts, SynthShape, SynthSpec};
 use crate::model::{FileType, ModelFacts, ModelStore, ollama, resolve};
 use crate::report::table::{Document, Note, Table};
 use crate::report::{json, progress};
@@ -150,6 +150,9 @@ fn facts_text(m: &ModelFacts) -> String {
         format!("{} / {}", count(m.n_head), count(m.n_head_kv)),
     );
     line("feed-forward", count(m.n_ff));
+    if let Some(width) = m.n_ff_expert {
+        line("feed-forward, expert", width.to_string());
+    }
     line("vocabulary", m.n_vocab.to_string());
     line("trained context", count(m.n_ctx_train));
     if let (Some(n), Some(used)) = (m.n_expert, m.n_expert_used) {
@@ -221,6 +224,11 @@ fn synth(args: &SynthArgs) -> Result<()> {
         n_head: args.n_head.unwrap_or(base.n_head),
         n_head_kv: args.n_head_kv.unwrap_or(base.n_head_kv),
         n_ff: args.n_ff.unwrap_or(base.n_ff),
+        // Of a mixture, the width that decides its size is that of an expert.
+        experts: base.experts.map(|experts| SynthExperts {
+            n_ff: args.n_ff.unwrap_or(experts.n_ff),
+            ..experts
+        }),
         n_vocab: args.n_vocab.unwrap_or(base.n_vocab),
         tied: args.tied.unwrap_or(base.tied),
         ..base

@@ -4,13 +4,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::engine::{Device, EngineFacts, Remote, rpc};
 use crate::host;
-use crate::plan::budget::{self, MemoryPrice};
+use crate::model::ModelFacts;
+use crate::plan::budget::{self, MemoryPrice, usable};
 use crate::plan::{Case, Devices, Plan, RpcServers, SplitMode};
 use crate::record::Outcome;
 use crate::run::supervisor::{Worker, WorkerCommand};
-
-/// Share of the free memory a cell may take; the rest is for everybody else.
-const MEMORY_SHARE: f64 = 0.95;
 
 /// Price of each case of a plan, and its outcome where it does not fit.
 pub type Fits = Vec<(MemoryPrice, Option<Outcome>)>;
@@ -126,7 +124,9 @@ pub fn fits(lanes: &[(&Plan, &EngineFacts)]) -> Vec<Fits> {
 }
 
 /// What a lane's cell takes, and where.
-struct LanePrice {
+struct LanePrice<'a> {
+    case: &'a Case,
+    model: &'a ModelFacts,
     whole: MemoryPrice,
     on_gpu: u64,
     on_host: u64,
@@ -136,18 +136,21 @@ struct LanePrice {
     gpus: String,
 }
 
-impl LanePrice {
-    fn of(plan: &Plan, case: &Case, engine: &EngineFacts) -> Self {
+impl<'a> LanePrice<'a> {
+    fn of(plan: &'a Plan, case: &'a Case, engine: &EngineFacts) -> Self {
         let model = plan.model_of(case);
         let whole = budget::memory(case, model);
         let gpus = priced_gpus(case, engine);
         let (on_gpu, on_host) = if gpus.is_empty() {
             (0, whole.total_bytes())
         } else {
-            whole.split(case, model)
+            let placed = budget::place(case, model);
+            (placed.device.total_bytes(), placed.host.total_bytes())
         };
         let names: Vec<&str> = gpus.iter().map(|d| d.name.as_str()).collect();
         Self {
+            case,
+            model,
             whole,
             on_gpu,
             on_host,
@@ -178,23 +181,32 @@ fn priced_gpus<'a>(case: &Case, engine: &'a EngineFacts) -> Vec<&'a Device> {
 }
 
 /// The outcome of a cell that does not fit.
-fn over(lanes: &[LanePrice]) -> Option<Outcome> {
-    let share = |bytes: u64| (bytes as f64 * MEMORY_SHARE) as u64;
-    let over = |needs_bytes: u64, has_bytes: u64, device: Option<&str>| {
-        (needs_bytes > has_bytes).then(|| Outcome::Skipped {
-            needs_bytes,
-            has_bytes,
-            device: device.map(str::to_owned),
-        })
-    };
-    let sum = |bytes: fn(&LanePrice) -> u64| lanes.iter().map(bytes).fold(0, u64::saturating_add);
+fn over(lanes: &[LanePrice<'_>]) -> Option<Outcome> {
+    let sum =
+        |bytes: fn(&LanePrice<'_>) -> u64| lanes.iter().map(bytes).fold(0, u64::saturating_add);
     let on_gpu = sum(|lane| lane.on_gpu);
     let on_host = sum(|lane| lane.on_host);
     let using = lanes.iter().filter(|lane| lane.on_gpu > 0);
-    let roomiest = using.max_by_key(|lane| lane.gpu_bytes);
-    roomiest
-        .and_then(|lane| over(on_gpu, share(lane.gpu_bytes), Some(&lane.gpus)))
-        .or_else(|| host::available_memory_bytes().and_then(|has| over(on_host, share(has), None)))
+    if let Some(lane) = using.max_by_key(|lane| lane.gpu_bytes) {
+        let has_bytes = usable(lane.gpu_bytes);
+        if on_gpu > has_bytes {
+            // What two lanes leave to each other is nothing to advise.
+            let alone = (lanes.len() == 1).then_some(lane);
+            return Some(Outcome::Skipped {
+                needs_bytes: on_gpu,
+                has_bytes,
+                device: Some(lane.gpus.clone()),
+                n_gpu_layers: alone.map(|l| budget::most_layers(l.case, l.model, has_bytes)),
+            });
+        }
+    }
+    let has_bytes = usable(host::available_memory_bytes()?);
+    (on_host > has_bytes).then_some(Outcome::Skipped {
+        needs_bytes: on_host,
+        has_bytes,
+        device: None,
+        n_gpu_layers: None,
+    })
 }
 
 #[cfg(test)]
@@ -227,18 +239,18 @@ mod tests {
             ..case("tiny", 8)
         };
         let header = header(&["tiny"], vec![offloaded.clone()]);
-        let price = budget::memory(&offloaded, &header.plan.models[0]);
-        let needs = price.split(&offloaded, &header.plan.models[0]).0;
-        // Weights, KV cache and compute buffers, but for what dividing by layers rounds off.
-        assert!(price.total_bytes() - needs < 100, "{needs} of {price:?}");
+        let model = &header.plan.models[0];
+        let needs = budget::place(&offloaded, model).device.total_bytes();
         let outcome = |free_bytes: u64| {
             let engine = engine(free_bytes, &header.engine);
             fits(&[(&header.plan, &engine)]).remove(0).remove(0).1
         };
-        let share = (needs as f64 / MEMORY_SHARE) as u64;
+        let share = (needs as f64 / 0.95) as u64;
         assert_eq!(outcome(share + 1000), None);
         let skipped = outcome(share - 1000).expect("it does not fit").to_string();
         assert!(skipped.contains("on CUDA0, has "), "{skipped}");
+        let fewer = format!("; --n-gpu-layers {} fits", model.n_layer);
+        assert!(skipped.ends_with(&fewer), "{skipped}");
         let on_cpu = Plan {
             cases: vec![case("tiny", 8)],
             ..header.plan.clone()

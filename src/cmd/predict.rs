@@ -1,5 +1,7 @@
 //! `predict`: what to expect of a cell, before anything is downloaded or loaded.
 
+mod vram;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -50,6 +52,9 @@ pub fn predict(args: &PredictArgs) -> Result<u8> {
         );
     }
     let device = host.device(args.device);
+    if let Some(size) = args.vram {
+        return vram::predict(args, size, &cases, &models, &host);
+    }
     let mut predictions = Predictions {
         forecasts: Vec::new(),
         not_expected: Vec::new(),

@@ -281,17 +281,19 @@ fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
             needs_bytes,
             has_bytes,
             device,
+            n_gpu_layers,
         }) = outcome
         {
-            let remedy = remedy::of_memory([&job.case]);
+            let remedy = remedy::of_memory([&job.case], device.is_some());
             bail!(
-                "{}: {} sequences of {} tokens need {} of memory{}, there are {}: {}",
+                "{}: {} sequences of {} tokens need {} of memory{}, there are {}{}: {}",
                 job.name,
                 job.case.n_seq,
                 job.case.n_ctx_seq(),
                 units::bytes(needs_bytes),
                 device.map_or_else(String::new, |device| format!(" on {device}")),
                 units::bytes(has_bytes),
+                remedy::of_layers(n_gpu_layers),
                 remedy.as_deref().unwrap_or("it needs a smaller model")
             );
         }

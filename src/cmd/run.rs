@@ -412,10 +412,12 @@ fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
                         needs_bytes,
                         has_bytes,
                         device,
+                        n_gpu_layers,
                     }) => Err(dry_run::Over {
                         needs_bytes: *needs_bytes,
                         has_bytes: *has_bytes,
                         device: device.clone(),
+                        n_gpu_layers: *n_gpu_layers,
                     }),
                     _ => Ok(()),
                 },

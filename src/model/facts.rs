@@ -79,6 +79,9 @@ pub struct ModelFacts {
     pub unused: Vec<UnusedTensors>,
     /// Feed-forward width, the most of any layer.
     pub n_ff: Option<u32>,
+    /// Feed-forward width of one expert; `None` where that is `n_ff`, and in records of programs that did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_ff_expert: Option<u32>,
     /// Tokens in the vocabulary, as the logits have them.
     pub n_vocab: u32,
     /// Context length the model was trained for.
@@ -202,6 +205,7 @@ impl ModelFacts {
             state_elements_per_seq: memory.state_elements_per_seq,
             unused: unused::summed(tensors, n_layer),
             n_ff: largest("feed_forward_length"),
+            n_ff_expert: largest("expert_feed_forward_length"),
             n_vocab: n_vocab(gguf, &arch, tensors).ok_or_else(|| ModelError::MissingKey {
                 path: path.to_owned(),
                 key: key("vocab_size"),
@@ -241,6 +245,25 @@ impl ModelFacts {
             s.k_elements_per_token as f64 * k_bytes_per_element
                 + s.v_elements_per_token as f64 * v_bytes_per_element
         })
+    }
+
+    /// Experts whose results a token's layer has side by side; 1 where there are none.
+    #[must_use]
+    pub fn n_active_experts(&self) -> u32 {
+        let is_mixture = self.n_expert.is_some_and(|n| n > 1);
+        let used = self.n_expert_used.filter(|_| is_mixture);
+        used.unwrap_or(1).max(1)
+    }
+
+    /// Feed-forward width that one token goes through in a layer: in a mixture, of all experts that it uses. Where the
+    /// file does not say, four times the residual width stands for it.
+    #[must_use]
+    pub fn active_n_ff(&self) -> u64 {
+        let is_mixture = self.n_expert.is_some_and(|n| n > 1);
+        let of_expert = self.n_ff_expert.filter(|_| is_mixture);
+        let usual = 4 * u64::from(self.n_embd);
+        let width = of_expert.or(self.n_ff).map_or(usual, u64::from);
+        width * u64::from(self.n_active_experts())
     }
 
     /// Bytes of each sequence's recurrent and convolution state; the engine keeps it in F32.

@@ -62,8 +62,13 @@ const TABLE: &[FileTypeRow] = &[
     ("NVFP4",     sys::LLAMA_FTYPE_MOSTLY_NVFP4,     sys::GGML_TYPE_NVFP4,   ReadOnly),
 ];
 
-/// llama-quantize's short spellings.
-const ALIASES: &[(&str, &str)] = &[("Q3_K", "Q3_K_M"), ("Q4_K", "Q4_K_M"), ("Q5_K", "Q5_K_M")];
+/// llama-quantize's short spellings, and the name that gpt-oss' files go by.
+const ALIASES: &[(&str, &str)] = &[
+    ("Q3_K", "Q3_K_M"),
+    ("Q4_K", "Q4_K_M"),
+    ("Q5_K", "Q5_K_M"),
+    ("MXFP4", "MXFP4_MOE"),
+];
 
 impl FileType {
     /// The type with this llama-quantize name or alias, in any case.
@@ -204,6 +209,7 @@ mod tests {
     fn parses_any_case_and_aliases() {
         assert_eq!(FileType::parse("q4_k").unwrap().name(), "Q4_K_M");
         assert_eq!(FileType::parse("Q8_0").unwrap().slug(), "q8_0");
+        assert_eq!(FileType::parse("mxfp4").unwrap().name(), "MXFP4_MOE");
         assert!(
             FileType::parse("q4_9")
                 .unwrap_err()

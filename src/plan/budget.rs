@@ -11,6 +11,10 @@ use crate::roofline::cost::{self, CallShape};
 
 use super::{Case, FlashAttn, WARMUP_STEPS};
 
+mod placement;
+
+pub use placement::{Placement, most_layers, n_layers, place, usable};
+
 /// What a machine can do, roughly; from a measurement of a tenth of a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
@@ -66,21 +70,6 @@ impl MemoryPrice {
             .into_iter()
             .fold(self.weights_bytes, u64::saturating_add)
     }
-
-    /// What of it falls on GPUs and what on the host, by the share of layers offloaded.
-    pub fn split(&self, case: &Case, model: &ModelFacts) -> (u64, u64) {
-        if case.n_gpu_layers == 0 {
-            return (0, self.total_bytes());
-        }
-        // llama.cpp counts the output layer as one more.
-        let layers = u64::from(model.n_layer) + 1;
-        let offloaded = u64::from(case.n_gpu_layers).min(layers);
-        let of_layers = self.total_bytes().saturating_sub(self.compute_bytes);
-        let on_gpu = (of_layers / layers)
-            .saturating_mul(offloaded)
-            .saturating_add(self.compute_bytes);
-        (on_gpu, self.total_bytes().saturating_sub(on_gpu))
-    }
 }
 
 /// Bytes of the KV cache of all sequences, each of `n_ctx_seq` cells: METHOD's kappa times the cells, fewer of them in
@@ -106,6 +95,11 @@ pub fn state_bytes(case: &Case, model: &ModelFacts) -> u64 {
         .saturating_mul(case.n_seq.into())
 }
 
+/// Bytes of the logits of one token.
+fn row_logits_bytes(model: &ModelFacts) -> u64 {
+    u64::from(model.n_vocab) * 4
+}
+
 /// Prices a cell's memory. What is beyond all bounds is the largest number, and so never fits.
 ///
 /// Compute: the largest activations alive at once in a graph of `n_ubatch` tokens (`llama_context::graph_reserve`
@@ -115,10 +109,13 @@ pub fn memory(case: &Case, model: &ModelFacts) -> MemoryPrice {
     let product = |factors: &[u64]| factors.iter().copied().fold(1, u64::saturating_mul);
     let tokens = u64::from(case.n_ubatch.min(case.n_batch));
     let f32_bytes = 4;
-    let row_logits = u64::from(model.n_vocab) * f32_bytes;
-    // A model without these facts has other activations; the residual width stands for them.
-    let n_ff = model.n_ff.map_or(4 * u64::from(model.n_embd), u64::from);
-    let widths = 3 * n_ff + 8 * u64::from(model.n_embd);
+    let row_logits = row_logits_bytes(model);
+    // The results of the experts lie side by side before they are added.
+    let n_embd = u64::from(model.n_embd);
+    let side_by_side = product(&[u64::from(model.n_active_experts()) - 1, n_embd]);
+    let widths = product(&[3, model.active_n_ff()])
+        .saturating_add(8 * n_embd)
+        .saturating_add(side_by_side);
     let n_ctx_seq = u64::from(case.n_ctx_seq());
     // In f32, and again in f16 for flash attention.
     let mask = product(&[n_ctx_seq, tokens, 6]);

@@ -14,6 +14,7 @@ pub mod serving;
 mod setting;
 pub mod sweep;
 pub mod values;
+pub mod vram;
 
 use std::fmt;
 

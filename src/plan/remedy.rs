@@ -15,9 +15,26 @@ pub fn of_cache<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Option<String>
     remedies(cases, false)
 }
 
-/// The same with fewer sequences.
-pub fn of_memory<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Option<String> {
-    remedies(cases, true)
+/// The same with fewer sequences, and with fewer layers on a device whose memory is what lacks.
+pub fn of_memory<'a>(cases: impl IntoIterator<Item = &'a Case>, on_device: bool) -> Option<String> {
+    let of_case = remedies(cases, true);
+    match (of_case, on_device) {
+        (Some(remedies), true) => Some(format!(
+            "{}, or fewer layers on the device (--n-gpu-layers)",
+            remedies.replace(", or ", ", ")
+        )),
+        (None, true) => Some("fewer layers on the device (--n-gpu-layers)".to_owned()),
+        (of_case, false) => of_case,
+    }
+}
+
+/// How many layers fit a device that does not have room for all that were asked for; nothing where no device lacks.
+pub fn of_layers(n_gpu_layers: Option<u32>) -> String {
+    match n_gpu_layers {
+        None => String::new(),
+        Some(0) => "; no layer fits (--n-gpu-layers 0)".to_owned(),
+        Some(n) => format!("; --n-gpu-layers {n} fits"),
+    }
 }
 
 fn remedies<'a>(cases: impl IntoIterator<Item = &'a Case>, fewer: bool) -> Option<String> {
@@ -68,7 +85,7 @@ mod tests {
 
     #[test]
     fn only_what_is_not_done_already_is_advised() {
-        let of = |case: Case| of_memory([&case]);
+        let of = |case: Case| of_memory([&case], false);
         assert_eq!(
             of(case(8, KvSizing::Full, KvType::F16)).as_deref(),
             Some("--kv fit, a smaller --n-ctx or --batch, or --type-k and --type-v q8_0")
@@ -82,6 +99,22 @@ mod tests {
             Some("--type-k and --type-v q8_0")
         );
         assert_eq!(of(case(1, KvSizing::Fit, KvType::Q8_0)), None);
+        let on_device = |cache| of_memory([&case(1, KvSizing::Fit, cache)], true);
+        assert_eq!(
+            on_device(KvType::F16).as_deref(),
+            Some("--type-k and --type-v q8_0, or fewer layers on the device (--n-gpu-layers)")
+        );
+        assert_eq!(
+            of_memory([&case(8, KvSizing::Full, KvType::F16)], true).as_deref(),
+            Some(
+                "--kv fit, a smaller --n-ctx or --batch, --type-k and --type-v q8_0, or fewer layers on the device \
+                 (--n-gpu-layers)"
+            )
+        );
+        assert_eq!(
+            on_device(KvType::Q8_0).as_deref(),
+            Some("fewer layers on the device (--n-gpu-layers)")
+        );
         let cache = of_cache([&case(8, KvSizing::Fit, KvType::Q8_0)]);
         assert_eq!(cache, None, "fewer sequences are no remedy of their cache");
     }

@@ -28,7 +28,7 @@ use crate::host::usage::{PhaseEnergy, UsageDelta, UsageSummary};
 use crate::measure::steady::Steadiness;
 use crate::measure::{Call, PhaseTotal};
 use crate::metric::{Metric, TimedRepetition};
-use crate::plan::{Case, CaseId, LoadKey, Plan};
+use crate::plan::{Case, CaseId, LoadKey, Plan, remedy};
 use imported::Imported;
 use output::OutputLine;
 use quality::{ChunkLine, QualityLine, QualityPlan};
@@ -322,6 +322,10 @@ pub enum Outcome {
         /// The GPUs on which it would not fit, by the engine's names; none where it is the host's memory.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<String>,
+        /// Most layers, the output counted as one, that would fit these GPUs; none where it is the host's memory, and in
+        /// records of programs that did not look.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        n_gpu_layers: Option<u32>,
     },
     /// The engine said no.
     Failed {
@@ -375,12 +379,14 @@ impl fmt::Display for Outcome {
                 needs_bytes,
                 has_bytes,
                 device,
+                n_gpu_layers,
             } => {
                 let needs = crate::units::bytes(*needs_bytes);
                 let has = crate::units::bytes(*has_bytes);
                 let on = device.as_ref().map(|device| format!(" on {device}"));
                 let on = on.unwrap_or_default();
-                write!(f, "skipped: needs {needs}{on}, has {has}")
+                let layers = remedy::of_layers(*n_gpu_layers);
+                write!(f, "skipped: needs {needs}{on}, has {has}{layers}")
             }
             Self::Failed { reason } => write!(f, "failed: {reason}"),
             Self::Crashed { how } => write!(f, "crashed: {how}"),

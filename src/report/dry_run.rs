@@ -7,6 +7,7 @@ use super::table::{Document, Note, Table};
 use super::text::{cut_end, plain};
 use crate::plan::Case;
 use crate::plan::budget::MemoryPrice;
+use crate::plan::remedy;
 use crate::units;
 
 /// A cell and its price.
@@ -31,6 +32,8 @@ pub struct Over {
     pub has_bytes: u64,
     /// The GPUs; none: the host.
     pub device: Option<String>,
+    /// Most layers that fit these GPUs.
+    pub n_gpu_layers: Option<u32>,
 }
 
 /// The cells with their prices and sums.
@@ -48,7 +51,8 @@ pub fn document(rows: &[DryRow]) -> Document {
         .below("", sum(rows))
         .all_below(rows.iter().filter_map(too_large));
     if rows.iter().any(|r| is_over(&r)) {
-        let skipped = rows.iter().filter(is_over).map(|r| &r.case);
+        let over = |r: &'_ DryRow| Some(r.fits.as_ref().err()?.device.is_some());
+        let skipped = rows.iter().filter_map(|r| Some((&r.case, over(r)?)));
         document = document.below("", super::notes::to_fit(skipped));
     }
     document
@@ -109,11 +113,12 @@ fn too_large(row: &DryRow) -> Option<Note> {
     let over = row.fits.as_ref().err()?;
     let device = over.device.as_ref();
     let text = format!(
-        "{}: needs {}{}, has {}",
+        "{}: needs {}{}, has {}{}",
         row.case.id(),
         units::bytes(over.needs_bytes),
         device.map_or_else(String::new, |device| format!(" on {device}")),
-        units::bytes(over.has_bytes)
+        units::bytes(over.has_bytes),
+        remedy::of_layers(over.n_gpu_layers)
     );
     Some(Note::new("does not fit", text))
 }
@@ -156,6 +161,7 @@ mod tests {
             needs_bytes: 11_711 * MIB,
             has_bytes: 8 * 1024 * MIB,
             device: device.map(str::to_owned),
+            n_gpu_layers: device.map(|_| 20),
         }
     }
 
@@ -169,6 +175,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("no: 8.00 GiB of 11.4 GiB on CUDA0"), "{text}");
+        assert!(text.contains("; --n-gpu-layers 20 fits"), "{text}");
+        let in_one_line = text.replace('\n', " ");
+        assert!(in_one_line.contains("fewer layers on the device"), "{text}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub mod table;
 mod title;
 pub mod trend;
 pub mod trial;
+pub mod vram;
 
 #[cfg(test)]
 mod schema;

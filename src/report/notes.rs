@@ -9,6 +9,7 @@ use super::table::{Note, Tone};
 use super::text::{brief, plural};
 use super::view::{CellOutcome, CellView, CellWarning, RunView};
 use crate::plan::{Case, CaseId, remedy};
+use crate::record::Outcome;
 use crate::units;
 
 /// The most columns of a note, before it is wrapped: engines and servers may have much to say.
@@ -119,9 +120,11 @@ pub fn outcome(cell: &CellView) -> String {
 pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the interval of the figure before it. Step: the time between two \
      tokens of a sequence. TTFT: the batch is prefilled jointly, so it is the time until its last sequence has a token.";
 
-/// What helps cells that do not fit, as far as they do not have it already.
-pub fn to_fit<'a>(cases: impl IntoIterator<Item = &'a Case>) -> String {
-    match remedy::of_memory(cases) {
+/// What helps cells that do not fit, as far as they do not have it already. Of each, whether it is a device that lacks
+/// memory.
+pub fn to_fit<'a>(cells: impl IntoIterator<Item = (&'a Case, bool)>) -> String {
+    let (cases, on_device): (Vec<&Case>, Vec<bool>) = cells.into_iter().unzip();
+    match remedy::of_memory(cases, on_device.contains(&true)) {
         Some(remedy) => format!("cells that do not fit need less memory with {remedy}"),
         None => {
             "cells that do not fit need a smaller model, or a machine with more memory".to_owned()
@@ -146,14 +149,28 @@ pub fn next_steps(view: &RunView) -> Vec<(String, Option<String>)> {
         let text = "measure what is missing or failed:".to_owned();
         steps.push((text, Some(command.to_string())));
     }
-    let mut skipped = view
+    let mut too_large = view
         .cells
         .iter()
-        .filter(|c| c.outcome == CellOutcome::Skipped)
-        .map(|c| &c.case)
+        .filter_map(|cell| Some((&cell.case, lacks_device_memory(cell)?)))
         .peekable();
-    if skipped.peek().is_some() {
-        steps.push((to_fit(skipped), None));
+    if too_large.peek().is_some() {
+        steps.push((to_fit(too_large), None));
     }
     steps
+}
+
+/// Of a cell that did not fit, or ran out of memory: whether it was a device's memory. None of other cells.
+fn lacks_device_memory(cell: &CellView) -> Option<bool> {
+    let of = |outcome: &Outcome| match outcome {
+        Outcome::Skipped { device, .. } => Some(device.is_some()),
+        Outcome::Failed { reason } if reason.starts_with("out of memory") => {
+            let on_host = reason.starts_with("out of memory on CPU");
+            Some(cell.case.n_gpu_layers > 0 && !on_host)
+        }
+        _ => None,
+    };
+    let is_measured = cell.outcome == CellOutcome::Measured;
+    let mut failures = cell.failures.iter().filter(|_| !is_measured);
+    failures.find_map(|failure| of(&failure.outcome))
 }

@@ -205,6 +205,7 @@ fn lines_of_every_kind() -> Vec<Line> {
             needs_bytes: u64::MAX,
             has_bytes: 0,
             device: None,
+            n_gpu_layers: None,
         },
         Outcome::Failed {
             reason: "no".to_owned(),

@@ -182,15 +182,9 @@ impl<'a> Work<'a> {
 
     fn glue(&self) -> Kernel {
         let m = self.model;
-        let is_mixture = m.n_expert.is_some_and(|n| n > 1);
-        let used = m.n_expert_used.filter(|_| is_mixture);
-        let active = used.unwrap_or(1).max(1);
         Kernel::Glue {
             n_embd: m.n_embd,
-            n_ff: m
-                .n_ff
-                .unwrap_or(m.n_embd.saturating_mul(4))
-                .saturating_mul(active),
+            n_ff: u32::try_from(m.active_n_ff()).unwrap_or(u32::MAX),
             n_head: m.n_head.unwrap_or(1),
             n_head_kv: m.n_head_kv.unwrap_or(1),
             head_dim: m.head_dim_k.unwrap_or(64),

@@ -61,6 +61,7 @@ pub fn model(name: &str) -> ModelFacts {
         state_elements_per_seq: 0,
         unused: Vec::new(),
         n_ff: Some(1536),
+        n_ff_expert: None,
         n_vocab: 49_152,
         n_ctx_train: Some(8192),
         n_expert: None,
@@ -288,6 +289,7 @@ pub fn mixed() -> RunView {
         needs_bytes: 35_541_000_000,
         has_bytes: 24_589_000_000,
         device: None,
+        n_gpu_layers: None,
     };
     lines.push(Line::Cell(Box::new(cell(&cases[3], None, skipped))));
     lines.extend(crashed_once(three_processes(

@@ -273,6 +273,7 @@ fn what_was_not_measured_says_why() {
         needs_bytes: 3 << 30,
         has_bytes: 2 << 30,
         device: None,
+        n_gpu_layers: None,
     };
     let timed_out = Outcome::TimedOut {
         after_ns: 60_000 * MS,
@@ -550,8 +551,8 @@ fn the_price_of_gpu_memory_is_near_what_an_h200_took() {
         let memory = cell.usage.gpu_memory.expect("was watched");
         let took = memory.used_peak_bytes.expect("was watched") as f64;
         let model = v.model(&cell.case.model).expect("of the plan");
-        let price = crate::plan::budget::memory(&cell.case, model);
-        let share = price.split(&cell.case, model).0 as f64 / took;
+        let device = crate::plan::budget::place(&cell.case, model).device;
+        let share = device.total_bytes() as f64 / took;
         // The driver's own context, some 0.5 GiB, is in what it took.
         assert!((0.85..1.25).contains(&share), "{}: {share}", cell.case_id);
     }

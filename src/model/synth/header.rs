@@ -5,7 +5,7 @@ use std::ffi::CString;
 use llama_cpp_sys_2 as sys;
 
 use super::SynthSpec;
-use super::shape::Planned;
+use super::shape::{Planned, SynthShape};
 use crate::model::gguf::Gguf;
 
 /// Raised whenever the generator writes other bytes for the same spec; older files are rewritten.
@@ -22,23 +22,14 @@ pub(super) fn build(spec: &SynthSpec, tensors: &[Planned]) -> Gguf {
     let gguf = Gguf::empty();
     let header = HeaderWriter(&gguf);
     let shape = &spec.shape;
-    header.str("general.architecture", "llama");
+    header.str("general.architecture", shape.architecture.name());
     header.str("general.type", "model");
     header.str("general.name", &format!("synthetic {}", spec.name));
     header.u32("general.file_type", spec.file_type.number());
     header.u32("general.quantization_version", 2); // GGML_QNT_VERSION
     header.u32(VERSION_KEY, VERSION);
     header.u64(SEED_KEY, spec.seed);
-    header.u32("llama.block_count", shape.n_layer);
-    header.u32("llama.context_length", shape.n_ctx_train);
-    header.u32("llama.embedding_length", shape.n_embd);
-    header.u32("llama.feed_forward_length", shape.n_ff);
-    header.u32("llama.attention.head_count", shape.n_head);
-    header.u32("llama.attention.head_count_kv", shape.n_head_kv);
-    header.f32("llama.attention.layer_norm_rms_epsilon", 1e-5);
-    header.f32("llama.rope.freq_base", shape.rope_freq_base);
-    header.u32("llama.rope.dimension_count", shape.head_dim());
-    header.u32("llama.vocab_size", shape.n_vocab);
+    header.sizes(shape);
     header.vocabulary(shape.n_vocab);
     header.tensors(tensors);
     gguf
@@ -102,6 +93,34 @@ impl HeaderWriter<'_> {
         }
     }
 
+    fn sizes(&self, shape: &SynthShape) {
+        let arch = shape.architecture.name();
+        let u32 = |name: &str, value| self.u32(&format!("{arch}.{name}"), value);
+        u32("block_count", shape.n_layer);
+        u32("context_length", shape.n_ctx_train);
+        u32("embedding_length", shape.n_embd);
+        u32("feed_forward_length", shape.n_ff);
+        u32("attention.head_count", shape.n_head);
+        u32("attention.head_count_kv", shape.n_head_kv);
+        let f32 = |name: &str, value| self.f32(&format!("{arch}.{name}"), value);
+        f32("attention.layer_norm_rms_epsilon", 1e-5);
+        f32("rope.freq_base", shape.rope_freq_base);
+        u32("rope.dimension_count", shape.head_dim());
+        if let Some(width) = shape.n_embd_head {
+            u32("attention.key_length", width);
+            u32("attention.value_length", width);
+        }
+        if let Some(experts) = shape.experts {
+            u32("expert_count", experts.n_expert);
+            u32("expert_used_count", experts.n_expert_used);
+            u32("expert_feed_forward_length", experts.n_ff);
+        }
+        if let Some(window) = shape.sliding_window {
+            u32("attention.sliding_window", window);
+        }
+        u32("vocab_size", shape.n_vocab);
+    }
+
     /// A byte-level vocabulary without merges: every text becomes its UTF-8 bytes and comes back
     /// unchanged. The remaining tokens have distinct texts that no input ever produces.
     fn vocabulary(&self, n_vocab: u32) {
@@ -136,10 +155,10 @@ impl HeaderWriter<'_> {
             assert!(!arena.is_null(), "out of memory");
             for tensor in tensors {
                 let (n_in, n_rows) = (tensor.n_in as i64, tensor.n_rows as i64);
-                let raw = if tensor.n_rows == 1 {
-                    sys::ggml_new_tensor_1d(arena, tensor.ty, n_in)
-                } else {
-                    sys::ggml_new_tensor_2d(arena, tensor.ty, n_in, n_rows)
+                let raw = match tensor.n_matrices {
+                    1 if tensor.n_rows == 1 => sys::ggml_new_tensor_1d(arena, tensor.ty, n_in),
+                    1 => sys::ggml_new_tensor_2d(arena, tensor.ty, n_in, n_rows),
+                    n => sys::ggml_new_tensor_3d(arena, tensor.ty, n_in, n_rows, n as i64),
                 };
                 sys::ggml_set_name(raw, c_string(&tensor.name).as_ptr());
                 sys::gguf_add_tensor(self.0.as_ptr(), raw);

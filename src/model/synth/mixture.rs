@@ -1,13 +1,14 @@
-//! Which tensor type llama.cpp's quantiser gives to which tensor of a Llama model.
+//! Which tensor type llama.cpp's quantiser gives to which tensor.
 //!
 //! A twin of a real file runs at its speed only with the same types, and these differ within a
 //! file: Q4_K_M holds Q6_K, and widths that a type cannot divide fall back to another. This is
-//! `llama_tensor_get_type_impl` and `tensor_type_fallback` of llama-quant.cpp for dense
-//! Llama models without an importance matrix; a test compares it with the engine's dry run.
+//! `llama_tensor_get_type_impl` and `tensor_type_fallback` of llama-quant.cpp for the architectures of
+//! [`SynthArchitecture`] without an importance matrix, and mixtures of another number of experts than 8, which have rules
+//! of their own; a test compares it with the engine's dry run.
 
 use llama_cpp_sys_2 as sys;
 
-use super::shape::SynthShape;
+use super::shape::{SynthArchitecture, SynthShape};
 use crate::model::FileType;
 use crate::model::gguf::block_elements;
 
@@ -42,7 +43,9 @@ impl Mixture {
             n_layer: shape.n_layer,
             n_gqa: shape.n_head / shape.n_head_kv.max(1),
             tied: shape.tied,
-            is_70b: shape.n_layer == 80 && shape.n_head != shape.n_head_kv,
+            is_70b: shape.architecture == SynthArchitecture::Llama
+                && shape.n_layer == 80
+                && shape.n_head != shape.n_head_kv,
         }
     }
 
@@ -52,6 +55,14 @@ impl Mixture {
             return self.default; // F32, F16 and BF16 are never mixed
         }
         fall_back(n_in, self.wanted(role, layer, n_in))
+    }
+
+    /// The type of the experts' matrices: as others of their role, but for the type that is for experts alone.
+    pub fn expert_type(&self, role: TensorRole, layer: u32, n_in: u64) -> sys::ggml_type {
+        match self.default {
+            sys::GGML_TYPE_MXFP4 => fall_back(n_in, self.default),
+            _ => self.tensor_type(role, layer, n_in),
+        }
     }
 
     fn wanted(&self, role: TensorRole, layer: u32, n_in: u64) -> sys::ggml_type {

@@ -7,7 +7,9 @@
 
 mod header;
 mod mixture;
+mod presets;
 mod shape;
+mod tensors;
 mod values;
 
 use std::io::Write;
@@ -21,7 +23,8 @@ use super::space::check_space;
 use super::{FileType, ModelError, ModelFacts, Progress, sanitize_name};
 use crate::file::{OutputFile, Replace, make_folder_of};
 
-pub use shape::{PRESETS, SynthShape};
+pub use presets::PRESETS;
+pub use shape::{SynthArchitecture, SynthExperts, SynthShape};
 pub use values::random_matrix;
 
 /// The seed of files that nobody asked another seed for.
@@ -54,12 +57,16 @@ impl SynthSpec {
         // The one type whose blocks are neither 32 nor 256 and that llama.cpp's
         // tensor_type_fallback knows no substitute for.
         let block = block_elements(sys::GGML_TYPE_Q1_0);
-        let divides = |width: u32| u64::from(width).is_multiple_of(block);
+        let n_ff = shape.experts.map_or(shape.n_ff, |experts| experts.n_ff);
+        let heads = shape.head_dim().saturating_mul(shape.n_head);
+        let divides = |width: &u32| u64::from(*width).is_multiple_of(block);
         let is_q1 = file_type.default_tensor_type() == sys::GGML_TYPE_Q1_0;
-        if is_q1 && !(divides(shape.n_embd) && divides(shape.n_ff)) {
+        if is_q1 && ![shape.n_embd, n_ff, heads].iter().all(divides) {
             return Err(ModelError::BadType {
                 name: file_type.name().to_owned(),
-                detail: format!("needs n_embd and n_ff to be multiples of {block}"),
+                detail: format!(
+                    "needs n_embd, n_ff and the heads' width to be multiples of {block}"
+                ),
             });
         }
         Ok(Self {
@@ -96,7 +103,7 @@ impl SynthSpec {
     /// # Errors
     /// None in practice: a valid shape has all that the facts need.
     pub fn facts(&self, path: &Path) -> Result<ModelFacts, ModelError> {
-        let gguf = header::build(self, &self.shape.tensors(self.file_type));
+        let gguf = header::build(self, &tensors::of_shape(&self.shape, self.file_type));
         let tensors = gguf.tensors();
         let bytes = gguf.header_bytes().len() as u64 + data_bytes(&tensors);
         ModelFacts::from_parts(path, &gguf, &tensors, bytes, 1)
@@ -161,7 +168,7 @@ impl SynthSpec {
     /// # Errors
     /// Whatever `out` answers.
     pub fn write_to<W: Write>(&self, out: &mut W, progress: Progress) -> std::io::Result<()> {
-        let plan = self.shape.tensors(self.file_type);
+        let plan = tensors::of_shape(&self.shape, self.file_type);
         let gguf = header::build(self, &plan);
         let header = gguf.header_bytes();
         let infos = gguf.tensors();

@@ -1,110 +1,102 @@
-//! Shapes of Llama-architecture models, and the tensors each consists of.
+//! Shapes of models, and the tensors each consists of.
 
 use llama_cpp_sys_2 as sys;
 use serde::{Deserialize, Serialize};
 
-use super::mixture::{Mixture, TensorRole};
-use crate::model::{FileType, ModelError};
+use super::presets::PRESETS;
+use crate::model::ModelError;
 
-/// Sizes that fix every tensor of a Llama-architecture model.
+/// The engine's architectures whose tensors are known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SynthArchitecture {
+    /// Llama, and families whose layers have the same matrices.
+    Llama,
+    /// Qwen 3: norms of queries and keys.
+    Qwen3,
+    /// Qwen 3 as a mixture of experts.
+    Qwen3moe,
+    /// Gemma 3: norms before and after, five layers of six with a sliding window.
+    Gemma3,
+    /// gpt-oss: a mixture of experts with biases and sinks, every other layer with a sliding window.
+    GptOss,
+}
+
+impl SynthArchitecture {
+    /// `general.architecture`, and the first part of the header's keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen3 => "qwen3",
+            Self::Qwen3moe => "qwen3moe",
+            Self::Gemma3 => "gemma3",
+            Self::GptOss => "gpt-oss",
+        }
+    }
+
+    pub(super) fn is_mixture(self) -> bool {
+        matches!(self, Self::Qwen3moe | Self::GptOss)
+    }
+
+    pub(super) fn can_slide(self) -> bool {
+        matches!(self, Self::Gemma3 | Self::GptOss)
+    }
+}
+
+/// The experts of every layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SynthExperts {
+    /// How many there are.
+    pub n_expert: u32,
+    /// How many each token uses.
+    pub n_expert_used: u32,
+    /// Feed-forward width of one.
+    pub n_ff: u32,
+}
+
+/// Sizes that fix every tensor of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SynthShape {
+    /// What the engine takes it for.
+    pub architecture: SynthArchitecture,
     /// Transformer blocks.
     pub n_layer: u32,
-    /// Width of the residual stream; a multiple of 32 and of `n_head`.
+    /// Width of the residual stream; a multiple of 32, and of `n_head` where heads have no width of their own.
     pub n_embd: u32,
     /// Query heads.
     pub n_head: u32,
     /// KV heads; divides `n_head`.
     pub n_head_kv: u32,
-    /// Feed-forward width.
+    /// Elements of one head, where that is not `n_embd / n_head`.
+    pub n_embd_head: Option<u32>,
+    /// Feed-forward width of a layer without experts; mixtures have it in their header all the same.
     pub n_ff: u32,
+    /// The experts, for mixtures.
+    pub experts: Option<SynthExperts>,
+    /// Tokens that layers with a sliding window look back; none where every layer attends in full.
+    pub sliding_window: Option<u32>,
     /// Tokens; at least [`SynthShape::MIN_VOCAB`].
     pub n_vocab: u32,
     /// Context length written as the trained one.
     pub n_ctx_train: u32,
     /// The token embedding is also the output matrix.
     pub tied: bool,
-    /// `llama.rope.freq_base`.
+    /// `rope.freq_base`.
     pub rope_freq_base: f32,
     /// Llama 3.1's frequency scaling factor, which brings the tensor `rope_freqs.weight`.
     pub rope_scaling_factor: Option<f32>,
 }
-
-/// Ready-made shapes: name, sizes, what they are.
-#[rustfmt::skip]
-pub const PRESETS: &[(&str, SynthShape, &str)] = &[
-    ("tiny", SynthShape {
-        n_layer: 2, n_embd: 256, n_head: 4, n_head_kv: 2, n_ff: 512, n_vocab: 512,
-        n_ctx_train: 4096, tied: false, rope_freq_base: 10_000.0, rope_scaling_factor: None,
-    }, "1.4 million weights, for tests"),
-    // general.architecture llama; the sizes stand in the file that gguf/models.toml lists.
-    ("smollm2-135m", SynthShape {
-        n_layer: 30, n_embd: 576, n_head: 9, n_head_kv: 3, n_ff: 1536, n_vocab: 49_152,
-        n_ctx_train: 8192, tied: true, rope_freq_base: 100_000.0, rope_scaling_factor: None,
-    }, "SmolLM2-135M"),
-    // config.json of Llama-3.2-1B, Llama-3.2-3B and Meta-Llama-3-8B.
-    ("llama3.2-1b", SynthShape {
-        n_layer: 16, n_embd: 2048, n_head: 32, n_head_kv: 8, n_ff: 8192, n_vocab: 128_256,
-        n_ctx_train: 131_072, tied: true, rope_freq_base: 500_000.0, rope_scaling_factor: Some(32.0),
-    }, "Llama 3.2 1B"),
-    ("llama3.2-3b", SynthShape {
-        n_layer: 28, n_embd: 3072, n_head: 24, n_head_kv: 8, n_ff: 8192, n_vocab: 128_256,
-        n_ctx_train: 131_072, tied: true, rope_freq_base: 500_000.0, rope_scaling_factor: Some(32.0),
-    }, "Llama 3.2 3B"),
-    ("llama3-8b", SynthShape {
-        n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 128_256,
-        n_ctx_train: 8192, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: None,
-    }, "Llama 3 8B"),
-    // The same of Llama-3.1-8B and 70B, Mistral-7B-v0.3, Qwen2.5 and phi-4, in Llama's architecture.
-    ("llama3.1-8b", SynthShape {
-        n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 128_256,
-        n_ctx_train: 131_072, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: Some(8.0),
-    }, "Llama 3.1 8B"),
-    ("llama3.1-70b", SynthShape {
-        n_layer: 80, n_embd: 8192, n_head: 64, n_head_kv: 8, n_ff: 28_672, n_vocab: 128_256,
-        n_ctx_train: 131_072, tied: false, rope_freq_base: 500_000.0, rope_scaling_factor: Some(8.0),
-    }, "Llama 3.1 70B, which Llama 3.3 70B has too"),
-    ("mistral-7b", SynthShape {
-        n_layer: 32, n_embd: 4096, n_head: 32, n_head_kv: 8, n_ff: 14_336, n_vocab: 32_768,
-        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Mistral 7B v0.3"),
-    ("qwen2.5-0.5b", SynthShape {
-        n_layer: 24, n_embd: 896, n_head: 14, n_head_kv: 2, n_ff: 4864, n_vocab: 151_936,
-        n_ctx_train: 32_768, tied: true, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Qwen 2.5 0.5B, without its biases"),
-    ("qwen2.5-1.5b", SynthShape {
-        n_layer: 28, n_embd: 1536, n_head: 12, n_head_kv: 2, n_ff: 8960, n_vocab: 151_936,
-        n_ctx_train: 32_768, tied: true, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Qwen 2.5 1.5B, without its biases"),
-    ("qwen2.5-3b", SynthShape {
-        n_layer: 36, n_embd: 2048, n_head: 16, n_head_kv: 2, n_ff: 11_008, n_vocab: 151_936,
-        n_ctx_train: 32_768, tied: true, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Qwen 2.5 3B, without its biases"),
-    ("qwen2.5-7b", SynthShape {
-        n_layer: 28, n_embd: 3584, n_head: 28, n_head_kv: 4, n_ff: 18_944, n_vocab: 152_064,
-        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Qwen 2.5 7B, without its biases"),
-    ("qwen2.5-14b", SynthShape {
-        n_layer: 48, n_embd: 5120, n_head: 40, n_head_kv: 8, n_ff: 13_824, n_vocab: 152_064,
-        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Qwen 2.5 14B, without its biases"),
-    ("qwen2.5-32b", SynthShape {
-        n_layer: 64, n_embd: 5120, n_head: 40, n_head_kv: 8, n_ff: 27_648, n_vocab: 152_064,
-        n_ctx_train: 32_768, tied: false, rope_freq_base: 1_000_000.0, rope_scaling_factor: None,
-    }, "Qwen 2.5 32B, without its biases"),
-    ("phi-4", SynthShape {
-        n_layer: 40, n_embd: 5120, n_head: 40, n_head_kv: 10, n_ff: 17_920, n_vocab: 100_352,
-        n_ctx_train: 16_384, tied: false, rope_freq_base: 250_000.0, rope_scaling_factor: None,
-    }, "Phi-4, whose fused matrices are taken apart"),
-];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fill {
     Norm,
     /// Normal with standard deviation `1 / sqrt(row width)`.
     Matrix,
+    /// Normal around 0, small beside what it is added to.
+    Bias,
     RopeFreqs {
         factor: f32,
         freq_base: f32,
@@ -117,7 +109,15 @@ pub(super) struct Planned {
     pub ty: sys::ggml_type,
     pub n_in: u64,
     pub n_rows: u64,
+    /// As many matrices of that size: one for each expert.
+    pub n_matrices: u64,
     pub fill: Fill,
+}
+
+impl Planned {
+    pub fn elements(&self) -> u64 {
+        self.n_in * self.n_rows * self.n_matrices
+    }
 }
 
 impl SynthShape {
@@ -136,7 +136,7 @@ impl SynthShape {
     /// Elements of one attention head.
     #[must_use]
     pub fn head_dim(&self) -> u32 {
-        self.n_embd / self.n_head.max(1)
+        self.n_embd_head.unwrap_or(self.n_embd / self.n_head.max(1))
     }
 
     /// Checks what the engine would assert or misread.
@@ -144,7 +144,19 @@ impl SynthShape {
     /// # Errors
     /// [`ModelError::BadShape`] names the field.
     pub fn validate(&self) -> Result<(), ModelError> {
-        let rules = [
+        let rules = self.rules_of_widths().into_iter();
+        let mut rules = rules.chain(self.rules_of_architecture());
+        match rules.find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(ModelError::BadShape {
+                detail: rule.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn rules_of_widths(&self) -> [(bool, &'static str); 11] {
+        let divides_embd = self.n_head > 0 && self.n_embd.is_multiple_of(self.n_head);
+        [
             // LLAMA_MAX_LAYERS
             (
                 (1..=512).contains(&self.n_layer),
@@ -163,13 +175,13 @@ impl SynthShape {
                 "n_embd and n_ff must be at most 1048576",
             ),
             (
-                self.n_head > 0 && self.n_embd.is_multiple_of(self.n_head),
+                self.n_head > 0 && (divides_embd || self.n_embd_head.is_some()),
                 "n_head must divide n_embd",
             ),
             // Rotary pairs.
             (
-                self.head_dim().is_multiple_of(2),
-                "n_embd / n_head must be even",
+                (2..=1 << 16).contains(&self.head_dim()) && self.head_dim().is_multiple_of(2),
+                "the width of a head (n_embd / n_head, or n_embd_head) must be even, and at most 65536",
             ),
             (
                 self.n_head_kv > 0 && self.n_head.is_multiple_of(self.n_head_kv),
@@ -189,85 +201,49 @@ impl SynthShape {
                     .is_none_or(|f| f.is_finite() && f >= 1.0),
                 "rope_scaling_factor must be at least 1",
             ),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(ModelError::BadShape {
-                detail: (*rule).to_owned(),
-            }),
-            None => Ok(()),
-        }
+        ]
     }
 
-    /// Every tensor in the order of the engine's quantiser: by layer, then by name
-    /// (`weight_name_comparer`), so that a generated file is laid out as a quantised one.
-    pub(super) fn tensors(&self, file_type: FileType) -> Vec<Planned> {
-        let mixture = Mixture::new(file_type, self);
-        let (embd, ff) = (u64::from(self.n_embd), u64::from(self.n_ff));
-        let kv = u64::from(self.head_dim()) * u64::from(self.n_head_kv);
-        let vocab = u64::from(self.n_vocab);
-        let matrix = |name: String, role: TensorRole, layer: u32, n_in: u64, n_rows: u64| Planned {
-            ty: mixture.tensor_type(role, layer, n_in),
-            fill: Fill::Matrix,
-            name,
-            n_in,
-            n_rows,
-        };
-        let vector = |name: String, n_in: u64, fill: Fill| Planned {
-            ty: sys::GGML_TYPE_F32,
-            n_rows: 1,
-            name,
-            n_in,
-            fill,
-        };
-        let mut all = Vec::new();
-        if !self.tied {
-            all.push(matrix(
-                "output.weight".into(),
-                TensorRole::Output,
-                0,
-                embd,
-                vocab,
-            ));
-        }
-        all.push(vector("output_norm.weight".into(), embd, Fill::Norm));
-        if let Some(factor) = self.rope_scaling_factor {
-            let fill = Fill::RopeFreqs {
-                factor,
-                freq_base: self.rope_freq_base,
-            };
-            all.push(vector(
-                "rope_freqs.weight".into(),
-                u64::from(self.head_dim() / 2),
-                fill,
-            ));
-        }
-        all.push(matrix(
-            "token_embd.weight".into(),
-            TensorRole::TokenEmbd,
-            0,
-            embd,
-            vocab,
-        ));
-        for layer in 0..self.n_layer {
-            let name = |part: &str| format!("blk.{layer}.{part}.weight");
-            all.extend([
-                matrix(name("attn_k"), TensorRole::AttnQk, layer, embd, kv),
-                vector(name("attn_norm"), embd, Fill::Norm),
-                matrix(
-                    name("attn_output"),
-                    TensorRole::AttnOutput,
-                    layer,
-                    embd,
-                    embd,
-                ),
-                matrix(name("attn_q"), TensorRole::AttnQk, layer, embd, embd),
-                matrix(name("attn_v"), TensorRole::AttnV, layer, embd, kv),
-                matrix(name("ffn_down"), TensorRole::FfnDown, layer, ff, embd),
-                matrix(name("ffn_gate"), TensorRole::FfnUpGate, layer, embd, ff),
-                vector(name("ffn_norm"), embd, Fill::Norm),
-                matrix(name("ffn_up"), TensorRole::FfnUpGate, layer, embd, ff),
-            ]);
-        }
-        all
+    /// What an architecture has that others do not.
+    fn rules_of_architecture(&self) -> [(bool, &'static str); 6] {
+        let arch = self.architecture;
+        [
+            (
+                self.experts.is_some() == arch.is_mixture(),
+                "experts belong to qwen3moe and gpt-oss, which need them",
+            ),
+            (
+                self.experts.is_none_or(|e| {
+                    // LLAMA_MAX_EXPERTS; the quantiser has other rules for 8.
+                    (2..=1024).contains(&e.n_expert) && e.n_expert != 8
+                }),
+                "n_expert must be 2 to 1024, and not 8",
+            ),
+            (
+                self.experts
+                    .is_none_or(|e| (1..=e.n_expert).contains(&e.n_expert_used)),
+                "n_expert_used must be 1 to n_expert",
+            ),
+            (
+                self.experts
+                    .is_none_or(|e| (32..=1 << 20).contains(&e.n_ff) && e.n_ff.is_multiple_of(32)),
+                "the experts' n_ff must be a multiple of 32",
+            ),
+            (
+                match self.sliding_window {
+                    Some(n) => n > 0 && arch.can_slide(),
+                    None => arch != SynthArchitecture::GptOss,
+                },
+                "sliding_window belongs to gemma3 and gpt-oss, and gpt-oss needs one",
+            ),
+            (
+                match arch {
+                    SynthArchitecture::Llama => true,
+                    SynthArchitecture::GptOss => !self.tied && self.rope_scaling_factor.is_none(),
+                    _ => self.rope_scaling_factor.is_none(),
+                },
+                "rope_scaling_factor belongs to llama, and gpt-oss is never tied",
+            ),
+        ]
     }
 }

@@ -43,7 +43,7 @@ fn types_are_those_of_the_engines_quantiser() {
         };
         let spec = SynthSpec::new("probe", shape, f32_type).unwrap();
         let path = dir.path().join(format!("{i}.gguf"));
-        let gguf = header::build(&spec, &shape.tensors(f32_type));
+        let gguf = header::build(&spec, &tensors::of_shape(&shape, f32_type));
         fs::write(&path, gguf.header_bytes()).unwrap();
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(spec.facts(&path).unwrap().file_bytes).unwrap();
@@ -53,8 +53,7 @@ fn types_are_those_of_the_engines_quantiser() {
                 assert!(engine.is_err(), "{} of {shape:?}", file_type.name());
                 continue;
             }
-            let ours: BTreeMap<String, String> = shape
-                .tensors(file_type)
+            let ours: BTreeMap<String, String> = tensors::of_shape(&shape, file_type)
                 .into_iter()
                 .map(|t| (t.name, tensor_type_name(t.ty)))
                 .collect();
@@ -198,6 +197,160 @@ fn shapes_that_the_engine_would_refuse_are_named() {
     }
 }
 
+/// Weights in billions as the model cards and technical reports state them: all, and all but embedding tables. Qwen
+/// 2.5 and 3: "Number of Parameters" and "(Non-Embedding)" of the cards; Gemma 3: table 1 of the report (arXiv:2503.19786),
+/// without the vision encoder, and of 270M its announcement; gpt-oss: table 1 of the card (arXiv:2508.10925); Llama 3.1 and
+/// 3.2, Mistral and Phi-4: the sums of the published files.
+const PUBLISHED: &[(&str, Option<&str>, Option<&str>)] = &[
+    ("smollm2-135m", Some("0.135"), None),
+    ("llama3.2-1b", Some("1.24"), None),
+    ("llama3.2-3b", Some("3.21"), None),
+    ("llama3-8b", Some("8.03"), None),
+    ("llama3.1-8b", Some("8.03"), None),
+    ("llama3.1-70b", Some("70.6"), None),
+    ("mistral-7b", Some("7.25"), None),
+    ("qwen2.5-0.5b", Some("0.49"), Some("0.36")),
+    ("qwen2.5-1.5b", Some("1.54"), Some("1.31")),
+    ("qwen2.5-3b", Some("3.09"), Some("2.77")),
+    ("qwen2.5-7b", Some("7.61"), Some("6.53")),
+    ("qwen2.5-14b", Some("14.7"), Some("13.1")),
+    ("qwen2.5-32b", Some("32.5"), Some("31.0")),
+    ("phi-4", Some("14.7"), None),
+    ("mistral-small-24b", Some("23.6"), None),
+    ("qwen3-0.6b", Some("0.6"), Some("0.44")),
+    ("qwen3-1.7b", Some("1.7"), Some("1.4")),
+    ("qwen3-4b", Some("4.0"), Some("3.6")),
+    ("qwen3-8b", Some("8.2"), Some("6.95")),
+    ("qwen3-14b", Some("14.8"), Some("13.2")),
+    ("qwen3-32b", Some("32.8"), Some("31.2")),
+    ("qwen3-30b-a3b", Some("30.5"), Some("29.9")),
+    ("gemma3-270m", Some("0.27"), Some("0.10")),
+    ("gemma3-1b", Some("1.00"), Some("0.698")),
+    ("gemma3-4b", None, Some("3.209")),
+    ("gemma3-12b", None, Some("10.759")),
+    ("gemma3-27b", None, Some("25.6")),
+    ("gpt-oss-20b", Some("20.91"), None),
+    ("gpt-oss-120b", Some("116.83"), None),
+];
+
+/// As close as a figure of so many digits can be. One per cent more: some of the cards' figures are cut off and not rounded
+/// (13.1 for the 13.21 of Qwen 2.5 14B), and norms and biases are counted or left out.
+fn is_published(n: u64, figure: &str) -> bool {
+    let n_digits = figure.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let last = 10_f64.powi(-(n_digits as i32));
+    let billions: f64 = figure.parse().expect("a number");
+    (n as f64 / 1e9 - billions).abs() <= 0.5 * last + 0.01 * billions
+}
+
+#[test]
+fn presets_have_the_published_numbers_of_weights() {
+    for (name, all, without_embedding) in PUBLISHED {
+        let facts = preset_facts(name, "f16");
+        let tables = u64::from(facts.n_vocab) * u64::from(facts.n_embd);
+        let tables = if facts.tied_embeddings { 1 } else { 2 } * tables;
+        let inner = facts.n_params - tables;
+        assert!(
+            all.is_none_or(|all| is_published(facts.n_params, all)),
+            "{name}: {} weights, published {all:?}",
+            facts.n_params
+        );
+        assert!(
+            without_embedding.is_none_or(|n| is_published(inner, n)),
+            "{name}: {inner} weights without embeddings, published {without_embedding:?}"
+        );
+    }
+    let is_checked = |name: &str| PUBLISHED.iter().any(|row| row.0 == name);
+    let missing = PRESETS.iter().find(|p| p.0 != "tiny" && !is_checked(p.0));
+    assert_eq!(missing.map(|p| p.0), None);
+}
+
+#[test]
+fn of_mixtures_a_token_uses_the_published_number_of_weights() {
+    // The cards' "active parameters": gpt-oss counts the output matrix and not the embedding, Qwen 3 both.
+    for (name, billions, with_embedding) in [
+        ("gpt-oss-20b", 3.61, false),
+        ("gpt-oss-120b", 5.13, false),
+        ("qwen3-30b-a3b", 3.3, true),
+    ] {
+        let facts = preset_facts(name, "f16");
+        let [all, used] = [facts.n_expert, facts.n_expert_used].map(|n| n.expect("a mixture"));
+        let idle = facts.n_expert_params / u64::from(all) * u64::from(all - used);
+        let embedding = u64::from(facts.n_vocab) * u64::from(facts.n_embd);
+        let active = facts.n_matmul_params - idle + if with_embedding { embedding } else { 0 };
+        let off = (active as f64 / 1e9 - billions).abs() / billions;
+        assert!(off < 0.02, "{name}: {active}, published {billions}");
+        // What one token goes through side by side, and not what a layer without experts would have.
+        let width = u64::from(facts.n_ff_expert.expect("the header has it"));
+        assert_eq!(facts.active_n_ff(), width * u64::from(used), "{name}");
+    }
+    // The checkpoints of the card's table 1: experts in MXFP4, everything else in 16 bits.
+    for (name, gib) in [("gpt-oss-20b", 12.8), ("gpt-oss-120b", 60.8)] {
+        let facts = preset_facts(name, "mxfp4");
+        let others = 2 * (facts.n_params - facts.n_expert_params);
+        let bytes = facts.bytes_by_type["MXFP4"] + others;
+        let found = bytes as f64 / f64::from(1 << 30);
+        assert!((found - gib).abs() < 0.01 * gib, "{name}: {found} GiB");
+    }
+}
+
+#[test]
+fn presets_keep_the_published_kv_cache() {
+    // Layers times KV heads times the width of a head, from config.json.
+    for (name, elements, sliding) in [
+        ("qwen3-8b", 36 * 8 * 128, None),
+        ("qwen3-30b-a3b", 48 * 4 * 128, None),
+        ("mistral-small-24b", 40 * 8 * 128, None),
+        ("gemma3-1b", 26 * 256, Some((512, 22))),
+        ("gemma3-4b", 34 * 4 * 256, Some((1024, 29))),
+        ("gemma3-27b", 62 * 16 * 128, Some((1024, 52))),
+        ("gpt-oss-20b", 24 * 8 * 64, Some((128, 12))),
+    ] {
+        let facts = preset_facts(name, "q8_0");
+        let [k, v] = [facts.k_elements_per_token, facts.v_elements_per_token];
+        assert_eq!([k, v], [elements; 2], "{name}");
+        let found = facts.sliding.map(|s| (s.n_window, s.n_layer));
+        assert_eq!(found, sliding, "{name}");
+        let of_layer = elements / u64::from(facts.n_layer);
+        let of_sliding = sliding.map(|(_, n)| u64::from(n) * of_layer);
+        let found = facts.sliding.map(|s| s.k_elements_per_token);
+        assert_eq!(found, of_sliding, "{name}");
+    }
+}
+
+#[test]
+fn what_another_architecture_has_is_refused() {
+    let spoilt = |name: &str, spoil: fn(&mut SynthShape)| {
+        let mut shape = SynthShape::preset(name).expect("a preset");
+        spoil(&mut shape);
+        shape.validate().expect_err("no such model").to_string()
+    };
+    for (said, needle) in [
+        (
+            spoilt("tiny", |s| s.sliding_window = Some(64)),
+            "sliding_window",
+        ),
+        (
+            spoilt("gpt-oss-20b", |s| s.sliding_window = None),
+            "sliding_window",
+        ),
+        (spoilt("gpt-oss-20b", |s| s.tied = true), "never tied"),
+        (
+            spoilt("qwen3-8b", |s| s.rope_scaling_factor = Some(8.0)),
+            "rope_scaling",
+        ),
+        (
+            spoilt("qwen3-30b-a3b", |s| s.experts = None),
+            "experts belong",
+        ),
+        (
+            spoilt("qwen3-8b", |s| s.n_embd_head = Some(63)),
+            "must be even",
+        ),
+    ] {
+        assert!(said.contains(needle), "{said}");
+    }
+}
+
 /// Downloads about 100 MB unless `GGUFBENCH_MODELS` has the files.
 #[test]
 #[ignore = "needs the network or fetched models"]
@@ -237,7 +390,7 @@ fn prediction_layers_and_towers_count_in_no_step() {
     let spec = tiny("q8_0");
     let path = Path::new("tiny.gguf");
     let plain = spec.facts(path).expect("valid");
-    let gguf = header::build(&spec, &spec.shape.tensors(spec.file_type));
+    let gguf = header::build(&spec, &tensors::of_shape(&spec.shape, spec.file_type));
     for (key, value) in [
         (c"llama.block_count", plain.n_layer + 1),
         (c"llama.nextn_predict_layers", 1),

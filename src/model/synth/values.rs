@@ -19,6 +19,8 @@ use crate::model::gguf::{block_bytes, block_elements, tensor_type_of};
 
 /// Tensors up to this many elements are drawn afresh.
 const FRESH_ELEMENTS: u64 = 1 << 20;
+/// Standard deviation of biases.
+const BIAS_SIGMA: f32 = 0.02;
 /// Elements in a pool: 512 rows of this many.
 const POOL_ROW: u64 = 4096;
 const POOL_ROWS: u64 = 512;
@@ -49,11 +51,12 @@ impl WeightValues {
     pub fn write<W: Write>(&mut self, out: &mut W, index: u64, tensor: &Planned) -> io::Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index + 1); // stream 0 draws the pools
-        let elements = tensor.n_in * tensor.n_rows;
+        let elements = tensor.elements();
         let values: Vec<f32> = match tensor.fill {
             Fill::Norm => (0..elements)
                 .map(|_| 1.0 + 0.1 * draw(&mut rng, 1.0))
                 .collect(),
+            Fill::Bias => (0..elements).map(|_| draw(&mut rng, BIAS_SIGMA)).collect(),
             Fill::RopeFreqs { factor, freq_base } => rope_freqs(tensor.n_in, factor, freq_base),
             Fill::Matrix if elements > FRESH_ELEMENTS => {
                 return self.write_runs(out, &mut rng, tensor);
@@ -77,7 +80,7 @@ impl WeightValues {
         let pool_blocks = pool.len() as u64 / width;
         let run_elements = RUN_ELEMENTS.min(tensor.n_in / RUNS_PER_ROW);
         let run_blocks = (run_elements / block).max(1);
-        let mut left = tensor.n_in * tensor.n_rows / block;
+        let mut left = tensor.elements() / block;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
         while left > 0 {
             let n = run_blocks.min(left);
@@ -212,6 +215,7 @@ mod tests {
             ty,
             n_in,
             n_rows,
+            n_matrices: 1,
             fill: Fill::Matrix,
         }
     }

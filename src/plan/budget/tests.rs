@@ -119,7 +119,7 @@ fn a_price_beyond_all_bounds_is_the_largest_and_not_a_small_one() {
         n_gpu_layers: 99,
         ..huge.clone()
     };
-    assert!(price.split(&offloaded, &model).0 > 1 << 60);
+    assert!(place(&offloaded, &model).device.total_bytes() > 1 << 60);
     let nothing_known = Rates {
         read_bytes_per_s: 0.0,
         flops_per_s: 0.0,
@@ -172,4 +172,27 @@ fn tensors_that_decoding_does_not_use_are_not_loaded() {
     }];
     let used = memory(&case(Axes::default()), &model).weights_bytes;
     assert_eq!(all - used, 1000);
+}
+
+#[test]
+fn experts_that_a_token_uses_compute_side_by_side() {
+    let dense = memory(&case(Axes::default()), &model()).compute_bytes;
+    let mixture = ModelFacts {
+        n_expert: Some(64),
+        n_expert_used: Some(4),
+        n_ff_expert: Some(1536),
+        ..model()
+    };
+    // 512 tokens of three times as many experts more: their feed-forward widths, and their results.
+    let more = 512 * 4 * (3 * 3 * 1536 + 3 * 576);
+    assert_eq!(
+        memory(&case(Axes::default()), &mixture).compute_bytes,
+        dense + more
+    );
+    // The width of a layer without experts does not count.
+    let narrow = ModelFacts {
+        n_ff_expert: Some(384),
+        ..mixture
+    };
+    assert_eq!(narrow.active_n_ff(), 1536);
 }

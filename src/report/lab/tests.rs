@@ -469,6 +469,7 @@ fn a_run_in_which_nothing_worked_says_so() {
         needs_bytes: 2,
         has_bytes: 1,
         device: None,
+        n_gpu_layers: None,
     };
     let lines = [
         Line::Cell(Box::new(cell(&cases[0], Some(0), crashed))),
