@@ -585,7 +585,7 @@ fn data_sets_that_cannot_be_used() {
         (vec!["cut.json"], "cut.json:2: EOF while parsing"),
         (
             vec!["answers.json"],
-            "answers.json: no message of a user in it (1 conversation",
+            "answers.json: no message of a user in it (1 conversation)",
         ),
         (
             vec!["roles.jsonl"],
@@ -631,7 +631,8 @@ fn server_of_scripts() -> String {
 fn a_page_that_needs_a_browser() {
     let place = Place::new();
     let address = format!("{}/faq.html", server_of_scripts());
-    let args = [&address, "--browser", "--select", "p.q"];
+    let address = address.as_str();
+    let args = [address, "--browser", "--select", "p.q"];
     let out = place.run(&[&["prompts", "import"], &args[..], &["--out", "out.jsonl"]].concat());
     let text = stderr(&out);
     if text.contains("--browser: found none of") {
@@ -648,7 +649,7 @@ fn a_page_that_needs_a_browser() {
     // Without it the page has no text.
     refused_after(
         &place,
-        &[&address, "--select", "p.q"],
+        &[address, "--select", "p.q"],
         "'p.q' matches none of its",
     );
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -66,11 +66,11 @@ fn table(required: &[RequiredResult]) -> Table {
                 .map(|interval| range(r.metric, interval))
         })
         .numbers("limit", |r| {
-            let sign = match r.metric.better() {
-                Better::Lower => "<=",
-                Better::Higher => ">=",
+            let bound = match r.metric.better() {
+                Better::Lower => "at most",
+                Better::Higher => "at least",
             };
-            format!("{sign} {}", r.metric.show(r.limit))
+            format!("{bound} {}", r.metric.show(r.limit))
         })
         .numbers("processes", |r| r.n_processes.to_string())
         .rank(3)

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::{DEFAULT_CLASS, Imported, Selection};
 use crate::request::prompts::set::{self, MOST_PROMPTS, check, name_is_fit};
 use crate::request::prompts::{Difficulty, Prompt, PromptError};
-use crate::text::short;
+use crate::text::{plural, short};
 
 /// A text with what stands beside it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -162,7 +162,14 @@ impl<'a> Collector<'a> {
         }
         let reason = match (imported.n_short, imported.n_unasked) {
             (0, 0) => "no text in it".to_owned(),
-            (0, n) => format!("no message of a user in it ({n} conversations)"),
+            (0, n) => format!(
+                "no message of a user in it ({})",
+                plural(
+                    u32::try_from(n).unwrap_or(u32::MAX),
+                    "conversation",
+                    "conversations"
+                )
+            ),
             (n, _) => format!(
                 "no text in it with at least {} characters ({n} shorter); see --min-chars",
                 self.min_chars
