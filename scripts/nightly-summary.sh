@@ -12,7 +12,7 @@ cells_that() {
             if (++n > 6) next
             cell = ""
             for (i = 2; i < NF && head[i] !~ /^(time|energy|change)$/; i++)
-                if (head[i] != "pairs") cell = cell (head[i] ~ /^(model|job)$/ ? "" : head[i] " ") $i " "
+                if (head[i] !~ /^(pairs|tonight)$| before$/) cell = cell (head[i] ~ /^(model|job)$/ ? "" : head[i] " ") $i " "
             found = found (n > 1 ? ", " : "") cell $i
         }
         END { print found (n > 6 ? " and " n - 6 " more" : "") }' "$work/gate.md"

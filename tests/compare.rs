@@ -5,7 +5,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Place, stderr, stdout};
 
 /// A cost without noise, and one with: what a call costs, in thousandths.
@@ -275,6 +275,118 @@ fn the_gates_exit_codes() {
         let out = place.run(&[&["gate"], args.as_slice()].concat());
         assert_eq!(out.status.code(), Some(2), "{args:?}: {}", stderr(&out));
         assert!(stderr(&out).contains(needle), "{}", stderr(&out));
+    }
+}
+
+#[test]
+fn limits_in_absolute_values_need_no_baseline() {
+    let place = Place::new();
+    let old = measure(&place, &noisy(1000, 1), &TWO_BATCHES);
+    let slow = measure(&place, &noisy(1300, 3), &TWO_BATCHES);
+    let limited = |run: &Path, args: &[&str]| gated(&place, &[&[text(run)], args].concat());
+    let (code, roomy) = limited(
+        &old,
+        &["--require", "step<=1s", "--require", "decode>=0.001"],
+    );
+    assert_eq!((code, &roomy["verdict"]), (Some(0), &json!("pass")));
+    assert_eq!(words(&roomy, "required"), ["pass"; 4]);
+    let first = &roomy["required"][0];
+    let ns = first["value"].as_f64().expect("a value");
+    let interval = &first["interval"];
+    assert!(
+        interval["lo"].as_f64() < Some(ns) && interval["hi"].as_f64() > Some(ns),
+        "{first}"
+    );
+    let at_the_value = format!("step<={ns:.0}ns@*/b1/*");
+    let (code, unclear) = limited(&old, &["--require", &at_the_value]);
+    assert_eq!(
+        (code, words(&unclear, "required")),
+        (Some(3), vec!["inconclusive".into()])
+    );
+    let (code, over) = limited(&old, &["--baseline", "none", "--require", "step<=1ns"]);
+    assert_eq!((code, &over["verdict"]), (Some(1), &json!("over_limit")));
+    assert_eq!(words(&over, "required"), ["fail"; 2]);
+
+    // With a baseline both are judged, and both sides' values are shown.
+    let against = ["--baseline", text(&old), "--require", "step<=1s"];
+    let (code, both) = limited(&slow, &against);
+    assert_eq!(
+        (code, words(&both, "cells")),
+        (Some(3), vec!["suspected".into(); 2])
+    );
+    assert_eq!(words(&both, "required"), ["pass"; 2]);
+    let cell = &both["cells"][0];
+    let ratio = cell["value"].as_f64().expect("tonight's")
+        / cell["value_before"].as_f64().expect("the baseline's");
+    assert!((ratio - 1.3).abs() < 0.05, "{cell}");
+    let against = [
+        "--baseline",
+        text(&old),
+        "--require",
+        "step<=1ns",
+        "--summary",
+        "page.md",
+    ];
+    let out = place.run(&[&["gate", text(&old)], &against[..]].concat());
+    let table = stdout(&out);
+    assert_eq!(out.status.code(), Some(1), "{table}");
+    assert!(
+        table.contains("beyond a limit (2 pass, 2 beyond a limit)"),
+        "{table}"
+    );
+    assert!(
+        table.contains("step before") && table.contains("at most 1 ns"),
+        "{table}"
+    );
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    let alone = [
+        "gate",
+        text(&old),
+        "--require",
+        "step<=1ns",
+        "--summary",
+        "alone.md",
+    ];
+    let table = stdout(&place.run(&alone));
+    assert!(
+        table.contains("baseline  none: only limits (--require) are judged"),
+        "{table}"
+    );
+    for page in ["page.md", "alone.md"] {
+        let page = std::fs::read_to_string(place.path().join(page)).expect("a page");
+        assert!(
+            page.contains("beyond a limit") && page.contains("at most 1 ns"),
+            "{page}"
+        );
+    }
+
+    for (args, needle) in [
+        (
+            vec!["--require", "step<=1s@*/b99/*"],
+            "none of its cells has step, of those that it names",
+        ),
+        (
+            vec!["--require", "request_ttft<=1s"],
+            "none of its cells has request_ttft",
+        ),
+        (
+            vec!["--baseline", "none"],
+            "--baseline none leaves nothing to judge by",
+        ),
+        (vec!["--require", "step<=1s", "--rerun"], "need a baseline"),
+    ] {
+        let out = place.run(&[&["gate", text(&old)], &args[..]].concat());
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {}", stderr(&out));
+        assert!(stderr(&out).contains(needle), "{}", stderr(&out));
+        assert_eq!(
+            stderr(&out).trim_end().lines().count(),
+            1,
+            "{}",
+            stderr(&out)
+        );
     }
 }
 

@@ -209,7 +209,7 @@ fn sources_that_are_none() {
         (vec!["latin.txt"], "latin.txt:2: not UTF-8; convert it"),
         (
             vec!["x.pdf"],
-            "x.pdf: what it is shows in its ending: .html",
+            "x.pdf: what it is shows in its ending: .html, .txt, .csv, .json, .jsonl or .parquet",
         ),
         (
             vec!["t.csv"],
@@ -403,4 +403,322 @@ fn addresses_that_answer_otherwise() {
         text.contains("has a user or password") && !text.contains("secret"),
         "{text}"
     );
+}
+
+#[test]
+fn conversations_of_sharegpt_and_openai() {
+    let place = Place::new();
+    let sharegpt = br#"[
+  {"id": "QWJhYvA_0", "conversations": [
+    {"from": "human", "value": "Why is the sky blue?"},
+    {"from": "gpt", "value": "Scattering."},
+    {"from": "human", "value": "And at night?"}]},
+  {"id": "QWJhYvA_0", "conversations": [{"from": "gpt", "value": "It goes on."}]},
+  {"id": "i6IyJda_0", "conversations": [
+    {"from": "system", "value": "Be brief."}, {"from": "human", "value": "Who are you?"}]}
+]"#;
+    write(&place, "sharegpt.json", sharegpt);
+    let first = ("sharegpt-1".to_owned(), "Why is the sky blue?".to_owned());
+    let third = (
+        "sharegpt-3".to_owned(),
+        "Be brief.\n\nWho are you?".to_owned(),
+    );
+    assert_eq!(imported(&place, &["sharegpt.json"]), [first.clone(), third]);
+    let out = place.run(&["prompts", "import", "sharegpt.json"]);
+    assert!(
+        stderr(&out).contains("2 prompts, 1 without a user's message left out"),
+        "{}",
+        stderr(&out)
+    );
+    let few = place.run(&["prompts", "import", "sharegpt.json", "--max-prompts", "1"]);
+    assert!(
+        stderr(&few).contains("1 prompt, the first of the source"),
+        "{}",
+        stderr(&few)
+    );
+    let two = place.run(&["prompts", "import", "sharegpt.json", "--max-prompts", "2"]);
+    assert!(!stderr(&two).contains("the first of"), "{}", stderr(&two));
+
+    let messages = br#"{"messages": [{"role": "system", "content": "Sort."}, {"role": "user", "content": "3 1 2"}]}
+
+{"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "x"}}]}]}
+{"custom_id": "r-1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": [{"role": "user", "content": "Batched?"}]}}
+"#;
+    write(&place, "chat.jsonl", messages);
+    // Some tools call JSON Lines .json.
+    write(&place, "chat.json", messages);
+    for source in ["chat.jsonl", "chat.json"] {
+        let texts: Vec<String> = imported(&place, &[source])
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(
+            texts,
+            ["Sort.\n\n3 1 2", "What is this?", "Batched?"],
+            "{source}"
+        );
+    }
+    let out = place.run(&["prompts", "import", "chat.jsonl"]);
+    assert!(
+        stderr(&out).contains("3 prompts, 1 without their images or other parts"),
+        "{}",
+        stderr(&out)
+    );
+    write(
+        &place,
+        "texts.json",
+        br#"["One?", {"text": "Two?", "id": "b"}, {"text": "Three?"}]"#,
+    );
+    let ids: Vec<String> = imported(&place, &["texts.json"])
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(ids, ["texts-1", "b", "texts-3"]);
+}
+
+#[test]
+fn data_sets_of_hugging_face() {
+    let place = Place::new();
+    write(
+        &place,
+        "messages.parquet",
+        include_bytes!("prompts/messages.parquet"),
+    );
+    write(
+        &place,
+        "questions.parquet",
+        include_bytes!("prompts/questions.parquet"),
+    );
+    assert_eq!(
+        imported(&place, &["messages.parquet"]),
+        [
+            (
+                "messages-1".to_owned(),
+                "Answer briefly.\n\nWhy is the sky blue?".to_owned()
+            ),
+            (
+                "messages-3".to_owned(),
+                "Wie weit ist es bis zum Mond? 384 400 km \u{2014} or more?".to_owned()
+            ),
+        ]
+    );
+    let sums = [
+        ("7".to_owned(), "What is 2 + 2?".to_owned()),
+        ("8".to_owned(), "What is 3 * 3?".to_owned()),
+    ];
+    assert_eq!(
+        imported(&place, &["questions.parquet", "--text-key", "question"]),
+        sums
+    );
+    let set = PromptSet::read(&place.path().join("out.jsonl")).expect("reads");
+    assert_eq!(set.all()[1].answer.as_deref(), Some("9"));
+    let few = [
+        "questions.parquet",
+        "--text-key",
+        "question",
+        "--max-prompts",
+        "1",
+    ];
+    assert_eq!(imported(&place, &few), sums[..1]);
+}
+
+#[test]
+fn data_sets_that_cannot_be_used() {
+    let place = Place::new();
+    let whole = include_bytes!("prompts/messages.parquet");
+    write(&place, "half.parquet", &whole[..whole.len() / 2]);
+    let mut torn = whole.to_vec();
+    torn[8..200].fill(0xff);
+    write(&place, "torn.parquet", &torn);
+    write(&place, "none.parquet", b"");
+    write(
+        &place,
+        "gzip.parquet",
+        include_bytes!("prompts/gzip.parquet"),
+    );
+    write(
+        &place,
+        "questions.parquet",
+        include_bytes!("prompts/questions.parquet"),
+    );
+    write(
+        &place,
+        "keys.json",
+        br#"[{"instruction": "a", "output": "b"}]"#,
+    );
+    write(&place, "number.json", b"[1]");
+    write(&place, "cut.json", b"[{\"text\": \"a\"},\n{\"text\": ");
+    write(
+        &place,
+        "answers.json",
+        br#"[{"messages": [{"role": "assistant", "content": "a"}]}]"#,
+    );
+    write(
+        &place,
+        "roles.jsonl",
+        b"{\"messages\": [{\"text\": \"a\"}]}\n",
+    );
+    for (args, needle) in [
+        (vec!["half.parquet"], "half.parquet: "),
+        (vec!["torn.parquet"], "torn.parquet: "),
+        (vec!["none.parquet"], "none.parquet: "),
+        (
+            vec!["gzip.parquet", "--text-key", "question"],
+            "gzip.parquet: ",
+        ),
+        (
+            vec!["questions.parquet"],
+            "questions.parquet: no column 'text'; there are id, question, answer, image, tags; see --text-key",
+        ),
+        (
+            vec!["questions.parquet", "--text-key", "tags"],
+            "row 1: tags: message 1: has no role and content",
+        ),
+        (
+            vec!["keys.json"],
+            "keys.json: entry 1: no key 'text'; there are instruction, output; see --text-key",
+        ),
+        (
+            vec!["number.json"],
+            "number.json: entry 1: is neither an object nor a text",
+        ),
+        (vec!["cut.json"], "cut.json:2: EOF while parsing"),
+        (
+            vec!["answers.json"],
+            "answers.json: no message of a user in it (1 conversation)",
+        ),
+        (
+            vec!["roles.jsonl"],
+            "roles.jsonl:1: messages: message 1: has no role and content",
+        ),
+    ] {
+        refused(&place, &args, needle);
+    }
+}
+
+/// A server of a page whose texts are written by a script, until it is dropped with the test.
+#[cfg(unix)]
+fn server_of_scripts() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\r\n\r\n") && connection.read(&mut byte).unwrap_or(0) > 0 {
+                asked.push(byte[0]);
+            }
+            let reply = match asked.starts_with(b"GET /faq.html ") {
+                true => answer(
+                    "200 OK\r\ncontent-type: text/html; charset=utf-8",
+                    b"<body><main></main><script>fetch('/data').then(r => r.text()).then(t => setTimeout(() => \
+                      document.querySelector('main').innerHTML = t, 1500))</script>",
+                ),
+                false => answer(
+                    "200 OK\r\ncontent-type: text/html; charset=utf-8",
+                    b"<p class=q>Why do cats purr?</p><p class=q>How far is the moon?</p>",
+                ),
+            };
+            let _ = connection.write_all(&reply);
+        }
+    });
+    address
+}
+
+/// A real browser, where the machine has one: its scripts wait for the network and for their own clock.
+#[cfg(unix)]
+#[test]
+fn a_page_that_needs_a_browser() {
+    let place = Place::new();
+    let address = format!("{}/faq.html", server_of_scripts());
+    let address = address.as_str();
+    let args = [address, "--browser", "--select", "p.q"];
+    let out = place.run(&[&["prompts", "import"], &args[..], &["--out", "out.jsonl"]].concat());
+    let text = stderr(&out);
+    if text.contains("--browser: found none of") {
+        eprintln!("no browser on this machine: not tested");
+        return;
+    }
+    assert_eq!(out.status.code(), Some(0), "{text}");
+    assert_eq!(text.contains("--no-sandbox"), is_root(), "{text}");
+    let set = PromptSet::read(&place.path().join("out.jsonl")).expect("reads");
+    let texts: Vec<&str> = set.all().iter().map(|p| p.text.as_str()).collect();
+    assert_eq!(texts, ["Why do cats purr?", "How far is the moon?"]);
+    assert_eq!(set.all()[0].id, "faq-1");
+    assert_eq!(set.all()[0].source, address);
+    // Without it the page has no text.
+    refused_after(
+        &place,
+        &[address, "--select", "p.q"],
+        "'p.q' matches none of its",
+    );
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = format!("http://{}/", nobody.local_addr().expect("bound"));
+    drop(nobody);
+    let out = place.run(&["prompts", "import", &closed, "--browser"]);
+    assert_eq!(out.status.code(), Some(2));
+    let text = stderr(&out);
+    let last = text.trim_end().lines().last().expect("a line");
+    assert!(
+        last.contains("cannot load the page: ERR_CONNECTION_REFUSED"),
+        "{text}"
+    );
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // A new file is its maker's.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::metadata(folder.path()).expect("there").uid() == 0
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_browser_cannot_do_is_one_line() {
+    let place = Place::new();
+    let mut shell = std::process::Command::new("sh");
+    let program = place.path().join("browser");
+    shell.args([
+        "-c",
+        r#"printf '#!/bin/sh\nexit 7\n' > "$0" && chmod +x "$0""#,
+    ]);
+    assert!(shell.arg(&program).status().expect("starts").success());
+    write(&place, "page.html", b"<p>x");
+    let browser = format!("--browser={}", program.display());
+    let address = "http://127.0.0.1:1/";
+    for (args, needle) in [
+        (vec![address, &browser], "ended with exit code 7"),
+        (
+            vec![address, "--browser=/no/such/chrome"],
+            "--browser: no program '/no/such/chrome'",
+        ),
+        (
+            vec!["page.html", "--browser"],
+            "page.html: --browser renders an http(s) address",
+        ),
+        (
+            vec![address, &browser, "--select", "p >"],
+            "--select 'p >': is no CSS selector",
+        ),
+        (vec![address, &browser, "--lines"], "is no plain text"),
+        (
+            vec!["http://user:secret@127.0.0.1:1/", &browser],
+            "has a user or password",
+        ),
+    ] {
+        let out = place.run(&[&["prompts", "import"], &args[..]].concat());
+        let text = stderr(&out);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
+        let errors: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("note: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{args:?}: {text}");
+        assert!(
+            errors[0].starts_with("error: ") && errors[0].contains(needle),
+            "{args:?}: {text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::compare::axis::ComparedAxis;
 use crate::file::home;
+use crate::gate::Requirement;
 use crate::metric::Metric;
 use crate::price::Price;
 use crate::report::DocumentForm;
@@ -49,6 +50,8 @@ pub enum BaselineChoice {
     Last(usize),
     /// A run's folder, or its record.
     Run(PathBuf),
+    /// Nothing: only limits in absolute values are judged.
+    Nothing,
 }
 
 impl FromStr for BaselineChoice {
@@ -57,6 +60,7 @@ impl FromStr for BaselineChoice {
     fn from_str(s: &str) -> Result<Self, String> {
         match s.split_once(':') {
             None if s == "pinned" => Ok(Self::Pinned),
+            None if s == "none" => Ok(Self::Nothing),
             Some(("last", n)) => match n.parse() {
                 Ok(n) if n > 0 => Ok(Self::Last(n)),
                 _ => Err(format!("'{n}' is no number of nights; say last:14")),
@@ -92,9 +96,13 @@ pub struct JudgeArgs {
 pub struct GateArgs {
     /// The night's run: its folder, or its run.jsonl; `latest` is the newest run below out
     pub run: PathBuf,
-    /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights
-    #[arg(long, value_name = "RUN|pinned|last:N", default_value = "pinned")]
+    /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights; `none` with --require
+    #[arg(long, value_name = "RUN|pinned|last:N|none", default_value = "pinned")]
     pub baseline: BaselineChoice,
+    /// A limit in absolute values, such as 'step<=12ms' or 'decode>=200', and 'ttft<=2s@*/b8/*' for the cells whose names match;
+    /// repeatable. Exit code 1 where the whole 95% interval of a cell is beyond it, 3 where the limit is in the interval
+    #[arg(long, value_name = "METRIC<=VALUE[@GLOB]")]
+    pub require: Vec<Requirement>,
     /// How cells are judged.
     #[command(flatten)]
     pub judge: JudgeArgs,
@@ -118,7 +126,7 @@ pub struct GateArgs {
     #[arg(long)]
     pub keep: bool,
     /// Judge nothing: copy the run into the history and make it the baseline
-    #[arg(long, conflicts_with_all = ["baseline", "metric", "rerun", "confirm", "keep", "cell"])]
+    #[arg(long, conflicts_with_all = ["baseline", "metric", "rerun", "confirm", "keep", "cell", "require"])]
     pub promote: bool,
     /// Form of the verdict on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
@@ -252,6 +260,11 @@ mod tests {
             (told.judge.tolerance, told.baseline),
             (Some(0.05), BaselineChoice::Last(14))
         );
+        let limited =
+            gate("gate out/a --baseline none --require step<=12ms --require decode>=200@*/b8/*");
+        let limited = limited.expect("parses");
+        assert_eq!(limited.baseline, BaselineChoice::Nothing);
+        assert_eq!(limited.require.len(), 2);
         let run = gate("gate out/a --baseline out/b")
             .expect("parses")
             .baseline;
@@ -261,6 +274,7 @@ mod tests {
             ("gate out/a --tolerance=-1%", "say 0.03 or 3%"),
             ("gate out/a --baseline last:0", "say last:14"),
             ("gate out/a --promote --keep", "cannot be used with"),
+            ("gate out/a --require step", "say 'step<=12ms'"),
             ("compare out/a --axis speed", "is not an axis"),
             ("compare out/a --metric speed", "is not a metric"),
         ] {

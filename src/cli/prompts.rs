@@ -13,18 +13,23 @@ pub enum PromptsCommand {
         #[arg(long, value_name = "SET|FILE")]
         prompts: Vec<String>,
     },
-    /// Make prompts of a saved page, a text, a table, or an address
+    /// Make prompts of a saved page, a text, a table, conversations, or an address
     Import(ImportArgs),
 }
 
 /// What to import.
 #[derive(Debug, Clone, Args)]
 pub struct ImportArgs {
-    /// A file (.html, .txt, .csv, .jsonl), or an http(s) address of a page or text; redirects are not followed
+    /// A file (.html, .txt, .csv, .json, .jsonl, .parquet), or an http(s) address of a page or text; redirects are not followed. Of a
+    /// conversation (OpenAI's messages, ShareGPT) the first question is taken, behind what the system says before it
     pub source: String,
     /// Elements of a page, each a prompt, such as 'p' or 'article .question' [default: the body, as one]
     #[arg(long, value_name = "CSS")]
     pub select: Option<String>,
+    /// Render the address with your own Chromium, Chrome or Edge, for pages whose texts are written by scripts. It follows redirects
+    /// and loads whatever the page asks for
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub browser: Option<String>,
     /// Class of prompts that bring none [default: imported]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
@@ -34,9 +39,12 @@ pub struct ImportArgs {
     /// Of a text, every line is a prompt [default: every paragraph]
     #[arg(long)]
     pub lines: bool,
-    /// Key or column of the text in .jsonl and .csv [default: text]
+    /// Key or column of the text or conversation in .json, .jsonl, .parquet and .csv [default: text, messages or conversations]
     #[arg(long, value_name = "KEY")]
     pub text_key: Option<String>,
+    /// Take only the first N prompts of the source
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_prompts: Option<u32>,
     /// The file, which --prompts reads [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 mod programs;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use super::execute::{
 };
 use super::folder::{Folder, check_writable};
 use super::llama_build;
-use super::offload;
+use super::offload::{self, Fits};
 use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::quiet::{self, CpuUseWindow};
 use super::run::{exit_code, plan_of_some, with_reports};
@@ -28,7 +29,8 @@ use crate::metric::Metric;
 use crate::model::FileWatch;
 use crate::plan::Axis;
 use crate::plan::protocol::ProtocolChoice;
-use crate::plan::{Case, Plan, sweep};
+use crate::plan::run_time::RunTime;
+use crate::plan::{Case, CaseId, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
 use crate::report::table::Note;
@@ -404,6 +406,21 @@ fn differing(a: &Plan, b: &Plan) -> Vec<Axis> {
     axes
 }
 
+/// Tells before anything is measured that the first pair of every cell takes longer than the budget.
+fn note_over_budget(sides: [&Prepared; 2], fits: &[Fits]) {
+    let mut measured: HashSet<CaseId> = HashSet::new();
+    for (side, fits) in sides.into_iter().zip(fits) {
+        let cases = side.plan.cases.iter().zip(fits);
+        let fitting = cases.filter(|(_, (_, outcome))| outcome.is_none());
+        measured.extend(fitting.map(|(case, _)| case.id()));
+    }
+    let plans = sides.map(|side| &side.plan);
+    let time = RunTime::of(&plans, &sides[0].rates, |case| {
+        measured.contains(&case.id())
+    });
+    note_all(time.over_budget().as_slice());
+}
+
 /// Measures two sides in turns, in a folder of their own below `out`.
 fn measure(sides: [Prepared; 2], out: &Path) -> Result<(PathBuf, Ended)> {
     check_writable(out)?;
@@ -415,6 +432,7 @@ fn measure(sides: [Prepared; 2], out: &Path) -> Result<(PathBuf, Ended)> {
             side.plan.models = make_models(&side.plan, models, fits)?;
         }
     }
+    note_over_budget([&a, &b], &fits);
     let axes: Vec<String> = differing(&a.plan, &b.plan)
         .iter()
         .map(|axis| axis.name().to_owned())

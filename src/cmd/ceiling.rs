@@ -1,5 +1,6 @@
 //! `ceiling`: what this machine can do at best, measured and kept.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,6 +117,38 @@ impl KernelHost {
     }
 }
 
+/// Whose ceilings those of a device under a number of threads are.
+fn owner(
+    machine: &Machine,
+    engine: &EngineFacts,
+    device: &Device,
+    n_threads: u32,
+) -> CeilingsOwner {
+    CeilingsOwner {
+        machine: machine.fingerprint.clone(),
+        engine: format!("{} | {}", engine.version, engine.system_info),
+        device: device.description.trim().to_owned(),
+        n_threads,
+    }
+}
+
+/// What earlier commands kept of the CPU under each of these numbers of threads; nothing is measured.
+pub(super) fn kept_of_cpu(
+    machine: &Machine,
+    engine: &EngineFacts,
+    n_threads: &BTreeSet<u32>,
+) -> Vec<Ceilings> {
+    let cpu = engine.devices.iter().find(|device| device.kind == "cpu");
+    let of_threads = |n: &u32| {
+        let owner = owner(machine, engine, cpu?, *n);
+        match owner.read(&owner.path()?) {
+            CachedCeilings::Kept(ceilings) => Some(ceilings),
+            CachedCeilings::Nothing | CachedCeilings::Unreadable(_) => None,
+        }
+    };
+    n_threads.iter().filter_map(of_threads).collect()
+}
+
 /// The ceilings of one device under one number of threads: what is kept of them, and the means to measure
 /// the rest.
 pub(super) struct CeilingCache<'h> {
@@ -139,12 +172,12 @@ impl<'h> CeilingCache<'h> {
         n_threads: u32,
         fresh: bool,
     ) -> Result<Self> {
-        let owner = CeilingsOwner {
-            machine: host.machine.fingerprint.clone(),
-            engine: format!("{} | {}", host.engine.version, host.engine.system_info),
-            device: host.engine_device(device)?.description.trim().to_owned(),
+        let owner = owner(
+            &host.machine,
+            &host.engine,
+            host.engine_device(device)?,
             n_threads,
-        };
+        );
         let path = owner.path();
         let mut notes = Vec::new();
         let found = match &path {

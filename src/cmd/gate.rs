@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{DONE, ab, prepare, run, say, unless_closed};
 use crate::cli::{BaselineChoice, GateArgs, JudgeArgs, WorkerArgs};
@@ -17,7 +17,8 @@ use crate::compare::samples::CellKey;
 use crate::compare::side::Side;
 use crate::gate::drift::{self, LevelChanges};
 use crate::gate::{
-    Baseline, CellVerdict, Confirmation, GateReport, Rerun, Rule, gate as judge_night,
+    Baseline, CellVerdict, Confirmation, GateReport, RequiredResult, Rerun, Rule,
+    gate as judge_night, without_baseline,
 };
 use crate::metric::Metric;
 use crate::plan::protocol::duration;
@@ -53,10 +54,13 @@ impl JudgeArgs {
     /// Reads a run's cells whose names match any of the globs; all without one.
     pub(super) fn read(&self, run: &Path, metric: Metric) -> Result<Side, RecordError> {
         let mut side = Side::read(run, metric)?;
-        let is_named = |key: &CellKey| self.cell.iter().any(|glob| key.is_named_by(glob));
-        side.cells
-            .retain(|cell| self.cell.is_empty() || is_named(&cell.key));
+        side.cells.retain(|cell| self.has(&cell.key));
         Ok(side)
+    }
+
+    /// Whether a cell is among those that are judged.
+    fn has(&self, key: &CellKey) -> bool {
+        self.cell.is_empty() || self.cell.iter().any(|glob| key.is_named_by(glob))
     }
 }
 
@@ -94,26 +98,29 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
             false => " that --cell asks for",
         }
     );
+    // A limit of nothing must not be noticed after the rerun either.
+    let required = required(args)?;
     let nights = nights(args, &history, &tonight);
     let baseline = baseline(args, &history, &tonight, &nights)?;
-    let in_turns = baseline.is_paired_with(&tonight);
-    let mut measure_again =
-        |cells: &[CellKey]| again(args, &with_budget(&tonight, budget), in_turns, cells);
-    let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
-        true => Some(&mut measure_again),
-        false => None,
+    let mut report = match &baseline {
+        Some(baseline) => against(args, &tonight, baseline, budget)?,
+        None => {
+            ensure!(
+                !(args.rerun || args.confirm.is_some() || args.check_output),
+                "--rerun, --confirm and --check-output need a baseline: name one, or promote a run"
+            );
+            without_baseline(&tonight, &judge.rule(None))
+        }
     };
-    let rule = judge.rule(baseline.pair_tolerance(&tonight));
-    let mut report = judge_night(&tonight, &baseline, &rule, rerun)?;
-    if args.check_output {
-        let names = ["the baseline", "the night"];
-        output::ensure_compared(report.outputs.as_ref(), names)?;
+    report.require(required);
+    if baseline.is_some() {
+        let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
+        report.drift = LevelChanges::over(&all, &tonight);
     }
-    let all: Vec<Side> = nights.into_iter().map(|night| night.side).collect();
-    report.drift = LevelChanges::over(&all, &tonight);
     let outputs = report.outputs.iter();
     let outputs = outputs.map(|found| outputs::document(found, ["baseline", "tonight"]));
-    let documents: Vec<Document> = std::iter::once(night::document(&report))
+    let documents: Vec<Document> = night::documents(&report)
+        .into_iter()
         .chain(outputs)
         .collect();
     unless_closed(report::print_documents(
@@ -132,13 +139,49 @@ pub fn gate(args: &GateArgs) -> Result<u8> {
         let is_slower = report.cells.iter().any(|c| is_slow(c.verdict));
         let outputs = report.outputs.as_ref();
         let is_wrong = outputs.is_some_and(ComparedOutputs::any_differs);
-        history.add(&args.run, is_slower || is_wrong)?;
+        let is_failed = is_slower || is_wrong || report.breaks_a_limit();
+        history.add(&args.run, is_failed)?;
     }
     if let (Some((file, mut open)), Some(text)) = (args.summary.as_deref().zip(summary), text) {
         open.write_all(text.as_bytes())
             .with_context(|| cannot_append(file))?;
     }
     Ok(report.verdict.exit_code())
+}
+
+/// Judges a night against its baseline, and measures suspected cells again where that is asked for.
+fn against(
+    args: &GateArgs,
+    tonight: &Side,
+    baseline: &Baseline,
+    budget: Option<Duration>,
+) -> Result<GateReport> {
+    let in_turns = baseline.is_paired_with(tonight);
+    let mut measure_again =
+        |cells: &[CellKey]| again(args, &with_budget(tonight, budget), in_turns, cells);
+    let rerun: Option<Rerun<'_, anyhow::Error>> = match args.rerun || args.confirm.is_some() {
+        true => Some(&mut measure_again),
+        false => None,
+    };
+    let rule = args.judge.rule(baseline.pair_tolerance(tonight));
+    let report = judge_night(tonight, baseline, &rule, rerun)?;
+    if args.check_output {
+        let names = ["the baseline", "the night"];
+        output::ensure_compared(report.outputs.as_ref(), names)?;
+    }
+    Ok(report)
+}
+
+/// What the run's own values say of limits.
+fn required(args: &GateArgs) -> Result<Vec<RequiredResult>> {
+    let mut results = Vec::new();
+    for requirement in &args.require {
+        let side = args.judge.read(&args.run, requirement.metric)?;
+        results.extend(requirement.judge(&side)?);
+    }
+    // Cells that failed are among them too, whether --cell asks for them or not.
+    results.retain(|result| args.judge.has(&result.key));
+    Ok(results)
 }
 
 /// The file that gets the summary, whose end is appended to.
@@ -163,8 +206,11 @@ fn summary_text(
         Metric::StepNs => args.judge.read(&args.run, Metric::DecodeTokensPerS)?,
         _ => tonight.clone(),
     };
-    let before = baseline(args, history, &shown, &[])?;
-    Ok(pull_request::of_night(report, &before, &shown))
+    let before = match report.is_alone() {
+        true => None,
+        false => baseline(args, history, &shown, &[])?,
+    };
+    Ok(pull_request::of_night(report, before.as_ref(), &shown))
 }
 
 /// The night with the budget of its rerun, where one is named.
@@ -208,21 +254,31 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     nights
 }
 
+/// What the night is held against. `None` where only limits are judged: the user said so, or gave limits and pinned no run.
 fn baseline(
     args: &GateArgs,
     history: &History,
     tonight: &Side,
     nights: &[Night],
-) -> Result<Baseline> {
+) -> Result<Option<Baseline>> {
     let how = format!(
         "`ggufbench gate {} --promote` makes this run the baseline",
         quoted(&args.run)
     );
     let run = match &args.baseline {
         BaselineChoice::Run(run) => run.clone(),
-        BaselineChoice::Pinned => history
-            .pinned()?
-            .with_context(|| format!("{}: no run is pinned; {how}", history.folder().display()))?,
+        BaselineChoice::Nothing => {
+            ensure!(
+                !args.require.is_empty(),
+                "--baseline none leaves nothing to judge by; give a limit: --require 'step<=12ms'"
+            );
+            return Ok(None);
+        }
+        BaselineChoice::Pinned => match history.pinned()? {
+            Some(run) => run,
+            None if !args.require.is_empty() => return Ok(None),
+            None => bail!("{}: no run is pinned; {how}", history.folder().display()),
+        },
         BaselineChoice::Last(n) => {
             // What is left out was named with the history.
             let nights = history.last(*n, &tonight.header)?.folders;
@@ -234,14 +290,14 @@ fn baseline(
             let sides = nights
                 .iter()
                 .map(|night| args.judge.read(night, tonight.metric));
-            return Ok(Baseline::Nights(sides.collect::<Result<_, _>>()?));
+            return Ok(Some(Baseline::Nights(sides.collect::<Result<_, _>>()?)));
         }
     };
     let known = nights.iter().filter(|night| !night.failed);
-    Ok(Baseline::Run {
+    Ok(Some(Baseline::Run {
         run: Box::new(args.judge.read(&run, tonight.metric)?),
         nights: known.map(|night| night.side.clone()).collect(),
-    })
+    }))
 }
 
 /// The rerun that was made, or one that is made now, beside the run; of a night that was measured in turns with its

@@ -1,10 +1,11 @@
 //! From what was typed to what is meant: the plan, priced, with everything wrong refused before
 //! anything is written or loaded.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{Context, Result};
 
+use super::ceiling::kept_of_cpu;
 use super::offload;
 use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
@@ -192,10 +193,14 @@ pub fn prepare(asked: RunSpec, command: WorkerCommand) -> Result<Prepared> {
         offload::check(case, &engine)?;
     }
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
+    let threads: BTreeSet<u32> = plan.cases.iter().map(|case| case.n_threads).collect();
     Ok(Prepared {
         program,
         rates: match has_cells {
-            true => rates(host.n_threads, &machine.gpus)?,
+            true => Rates {
+                ceilings: kept_of_cpu(&machine, &engine, &threads),
+                ..rates(host.n_threads, &machine.gpus)?
+            },
             false => Rates::of_no_cells(host.n_threads),
         },
         plan,
@@ -294,6 +299,7 @@ pub fn rates(n_threads: u32, gpus: &GpuReport) -> Result<Rates> {
         flops_per_s: quick.flops_per_s,
         n_threads,
         gpu: gpus.devices.first().and_then(gpu_rates),
+        ceilings: Vec::new(),
     })
 }
 

@@ -2,13 +2,17 @@
 
 use std::io;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::{DONE, say, say_path, unless_closed};
+use super::execute::listen;
+use super::{DONE, INTERRUPTED, say, say_path, unless_closed};
 use crate::cli::{ImportArgs, PromptsCommand};
 use crate::file::is_standard_output;
+use crate::foreign::browser::{Browser, BrowserError, PATIENCE};
 use crate::report::table::{Document, Table};
-use crate::request::prompts::import::{Imported, Selection, import, print, save};
+use crate::request::prompts::import::{
+    Imported, Selection, check_page, import, import_page, is_address, print, save,
+};
 use crate::request::prompts::{BUNDLED, PromptSet};
 use crate::streams::note;
 use crate::text::{cut_end, plain, plural, quoted, short};
@@ -22,10 +26,9 @@ const BEGINNING: usize = 48;
 /// One line naming the file, line and key, or the address, that is wrong.
 pub fn prompts(command: PromptsCommand) -> Result<u8> {
     match command {
-        PromptsCommand::List { prompts } => list(&prompts),
+        PromptsCommand::List { prompts } => list(&prompts).map(|()| DONE),
         PromptsCommand::Import(args) => import_from(&args),
     }
-    .map(|()| DONE)
 }
 
 fn list(names: &[String]) -> Result<()> {
@@ -69,19 +72,26 @@ fn listed(set: &PromptSet) -> Result<Document> {
     Ok(Document::new("Prompts", table).below(&short(set.name()), in_all))
 }
 
-fn import_from(args: &ImportArgs) -> Result<()> {
+fn import_from(args: &ImportArgs) -> Result<u8> {
     let selection = Selection {
         select: args.select.clone(),
         class: args.class.clone(),
         min_chars: args.min_chars,
         lines: args.lines,
         text_key: args.text_key.clone(),
+        most: args.max_prompts.map(|n| n as usize),
     };
-    let imported = import(&args.source, &selection)?;
+    let imported = match &args.browser {
+        None => import(&args.source, &selection)?,
+        Some(named) => match rendered(args, named, &selection)? {
+            Some(imported) => imported,
+            None => return Ok(INTERRUPTED),
+        },
+    };
     let Some(path) = &args.out else {
         unless_closed(print(&imported.prompts, &mut io::stdout().lock()))?;
         note(summary(&imported));
-        return Ok(());
+        return Ok(DONE);
     };
     save(&imported.prompts, path, args.force)?;
     note(format_args!(
@@ -89,20 +99,55 @@ fn import_from(args: &ImportArgs) -> Result<()> {
         summary(&imported),
         quoted(path)
     ));
-    if is_standard_output(path) {
-        return Ok(());
+    if !is_standard_output(path) {
+        say_path(path)?;
     }
-    say_path(path)
+    Ok(DONE)
+}
+
+/// Prompts of a page as the user's browser shows it; `None` after Ctrl-C.
+fn rendered(args: &ImportArgs, named: &str, selection: &Selection) -> Result<Option<Imported>> {
+    let source = &args.source;
+    ensure!(
+        is_address(source),
+        "{}: --browser renders an http(s) address; a saved page is read as it is, without --browser",
+        plain(source)
+    );
+    check_page(source, selection)?;
+    let named = Some(named).filter(|name| !name.is_empty());
+    let browser = Browser::find(named, std::env::var_os("PATH").as_deref())?;
+    if !browser.has_sandbox {
+        note(format_args!(
+            "note: {} refuses its sandbox to root, so it runs with --no-sandbox: a page that breaks out of it may do what root may. Run as another \
+             user for pages that you do not trust",
+            quoted(&browser.program)
+        ));
+    }
+    let page = match browser.rendered(source, PATIENCE, &listen()?) {
+        Err(BrowserError::Interrupted) => return Ok(None),
+        page => page?,
+    };
+    Ok(Some(import_page(source, &page, selection)?))
 }
 
 fn summary(imported: &Imported) -> String {
     let mut said = plural(count(imported.prompts.len()), "prompt", "prompts");
+    if imported.is_cut {
+        said += ", the first of the source";
+    }
     let left_out = [
         (imported.n_short, "too short"),
         (imported.n_repeated, "repeated"),
+        (imported.n_unasked, "without a user's message"),
     ];
     for (n, why) in left_out.into_iter().filter(|(n, _)| *n > 0) {
         said += &format!(", {n} {why} left out");
+    }
+    if imported.n_with_other_parts > 0 {
+        said += &format!(
+            ", {} without their images or other parts",
+            imported.n_with_other_parts
+        );
     }
     said
 }

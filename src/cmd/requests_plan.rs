@@ -16,6 +16,7 @@ use crate::request::plan::{Sources, UnfittedJob, unfitted_jobs};
 use crate::request::prompts::{Prompt, PromptSet};
 use crate::request::spec::TargetSpec;
 use crate::request::{Forced, Job};
+use crate::run::requests::eta::JobEstimates;
 use crate::units;
 
 /// The set of prompts when none is named, and the one with matched pairs.
@@ -124,15 +125,36 @@ impl PlannedRequests {
         }
         lines.extend(self.open_end());
         if has_cost {
-            let budget = self.spec.budget;
-            let limit = budget.map(|budget| format!(", cut at {}", duration(budget)));
+            let budget = self.spec.budget.filter(|budget| *budget < whole);
+            let limit = budget.map(|budget| {
+                format!("; the budget of {} ends it before, and jobs that it leaves no time for are not served", duration(budget))
+            });
             lines.push(format!(
-                "in-process about {} in all{}",
+                "in-process about {} in all, where every answer is as long as it may be{}",
                 duration(whole),
                 limit.unwrap_or_default()
             ));
         }
+        if self.targets.iter().any(|t| !t.is_in_process()) {
+            lines.push("the time at a server is not known before it has answered".to_owned());
+        }
         lines.join("\n")
+    }
+
+    /// About the time of each job of an in-process target in a round; a server's is not known beforehand.
+    pub(super) fn estimates(&self, prepared: &Prepared) -> JobEstimates {
+        let models = &prepared.plan.models;
+        let mut estimates = JobEstimates::default();
+        for target in self.targets.iter().filter(|t| t.is_in_process()) {
+            let Some(model) = models.iter().find(|m| m.name == target.setting.model) else {
+                continue;
+            };
+            for job in &target.jobs {
+                let (_, time) = cost(&job.job, &job.n_tokens, model, &prepared.rates);
+                estimates.insert((job.job.name.clone(), target.name.clone()), time);
+            }
+        }
+        estimates
     }
 
     /// What may be added after the planned rounds.

@@ -21,6 +21,7 @@ use crate::request::{Endpoint, Job};
 use crate::run::Interrupt;
 use crate::run::requests::RequestsRun;
 use crate::run::requests::done::DoneJobs;
+use crate::run::requests::eta::JobEstimates;
 use crate::run::requests::in_process::{InProcess, Template};
 use crate::run::requests::target::ConnectedTarget;
 use crate::run::supervisor::WorkerCommand;
@@ -48,6 +49,7 @@ impl PlannedRequests {
 
     fn connect(mut self, prepared: &Prepared, interrupt: &Interrupt) -> Result<RequestsRun> {
         let stop = || interrupt.is_set();
+        let estimates = self.estimates(prepared);
         let mut fitting = Fitting {
             spec: &self.spec,
             prepared,
@@ -67,6 +69,7 @@ impl PlannedRequests {
         let names = self.targets.iter().map(|t| t.named.as_str());
         let connected = connected(names, own, 0, self.spec.timeout, &stop)?;
         Ok(RequestsRun {
+            estimates,
             plan: plan(&self.spec, &self.targets, jobs, warnings),
             targets: connected,
             seed: self.seed,
@@ -367,6 +370,7 @@ pub fn again(
         targets,
         plan,
         done,
+        estimates: JobEstimates::default(),
         first_tag: first_tag(),
     }))
 }

@@ -1,5 +1,6 @@
 //! `run` and `sweep`: measure, record, show.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -20,9 +21,11 @@ use crate::cli::{OutputArgs, RunArgs};
 use crate::compare::samples::CellKey;
 use crate::engine::EngineFacts;
 use crate::model::{FileWatch, ModelFacts};
+use crate::plan::budget;
 use crate::plan::requests::RequestsChoice;
+use crate::plan::run_time::RunTime;
 use crate::plan::sweep::Sweep;
-use crate::plan::{Case, Plan};
+use crate::plan::{Case, CaseId, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
@@ -71,8 +74,9 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let planned = requests
         .map(|choice| planned_requests(choice, &prepared.plan, forced))
         .transpose()?;
+    let time = run_time(&prepared);
     if args.dry_run {
-        say(dry_run::document(&dry_rows(&prepared)).for_stdout())?;
+        say(dry_run::document(&dry_rows(&prepared), &time).for_stdout())?;
         if let Some(planned) = &planned {
             say(planned.dry_run(&prepared))?;
         }
@@ -81,6 +85,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         }
         return Ok(DONE);
     }
+    note_all(time.over_budget().as_slice());
     let out = out_folder(&args.output)?;
     if let Some(quality) = &quality {
         super::quality::check_room(&quality.plan, &prepared.plan.models, &out)?;
@@ -394,6 +399,17 @@ pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
     }
 }
 
+/// How long the cells that fit take.
+fn run_time(prepared: &Prepared) -> RunTime {
+    let plan = &prepared.plan;
+    let cases = plan.cases.iter().zip(&prepared.fits);
+    let fitting = cases.filter(|(_, (_, outcome))| outcome.is_none());
+    let fitting: HashSet<CaseId> = fitting.map(|(case, _)| case.id()).collect();
+    RunTime::of(&[plan], &prepared.rates, |case| {
+        fitting.contains(&case.id())
+    })
+}
+
 fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
     let protocol = &prepared.plan.protocol;
     let plan = &prepared.plan;
@@ -401,7 +417,7 @@ fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
         .iter()
         .zip(&prepared.fits)
         .map(|(case, (price, outcome))| {
-            let time = crate::plan::budget::time(case, plan.model_of(case), &prepared.rates)
+            let time = budget::time(case, plan.model_of(case), &prepared.rates)
                 .visit(protocol.min_repetitions)
                 .saturating_mul(protocol.replicates);
             dry_run::DryRow {
@@ -422,6 +438,7 @@ fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
                     _ => Ok(()),
                 },
                 time,
+                is_timed: budget::is_timed(case, plan.model_of(case), &prepared.rates),
             }
         })
         .collect()

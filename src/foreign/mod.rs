@@ -2,6 +2,7 @@
 //! builds of this program. A process of one is a visit, and the repetitions that it prints are the observations.
 
 mod arguments;
+pub(crate) mod browser;
 pub(crate) mod child;
 mod kind;
 mod observation;

@@ -1,12 +1,14 @@
 //! The night's verdict: is any cell slower than the baseline by more than the tolerance?
 //!
 //! A cell is a batch, or a job of requests at a target. Insufficient data is neither a pass nor a regression, so there are three
-//! answers. METHODOLOGY.md, section "The gate", has the rule, its false alarms and its power, simulated in `simulation.rs`. Only
-//! records are needed; the caller supplies the function that measures again.
+//! answers. A run can also be held against limits in absolute values, with or without a baseline. METHODOLOGY.md, section "The gate",
+//! has the rule, its false alarms and its power, simulated in `simulation.rs`. Only records are needed; the caller supplies the function
+//! that measures again.
 
 mod baseline;
 pub mod drift;
 mod judged_cell;
+mod required;
 mod rule;
 mod scores;
 #[cfg(test)]
@@ -22,10 +24,12 @@ use crate::compare::side::Side;
 use crate::compare::{differences, log_times};
 use crate::metric::Metric;
 use crate::plan::CaseId;
+use crate::stats::summary::{mean, median};
 use baseline::cell_beside;
 use judged_cell::{JudgedCell, judge_cells};
 
 pub use baseline::{Baseline, BaselineUnits, MIN_NIGHTS};
+pub use required::{LimitVerdict, RequiredResult, Requirement};
 pub use rule::{CellVerdict, Doubt, Rule};
 pub use verdict::{CellResult, GateReport, NightSd, NightVerdict, RerunResult};
 
@@ -173,7 +177,10 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
             baseline: foremost.map_or_else(|| "an empty baseline".to_owned(), |s| s.label.clone()),
         });
     }
-    let cells: Vec<CellResult> = judged.iter().map(|cell| result(cell, run)).collect();
+    let cells: Vec<CellResult> = judged
+        .iter()
+        .map(|cell| result(cell, run, baseline))
+        .collect();
     let is_new =
         |key: &&CellKey| !cells.iter().any(|c| c.key == **key) && scores::is_judged(run, key);
     let cases: Vec<_> = run.cases().cloned().collect();
@@ -192,10 +199,33 @@ fn judge_night(run: &Side, baseline: &Baseline, rule: &Rule) -> Result<GateRepor
         outputs: outputs(run, baseline),
         rerun: None,
         drift: None,
+        required: Vec::new(),
         verdict: NightVerdict::Inconclusive,
     };
     report.conclude();
     Ok(report)
+}
+
+/// A night without a baseline, of which limits in absolute values are judged.
+pub fn without_baseline(run: &Side, rule: &Rule) -> GateReport {
+    GateReport {
+        run: run.label.clone(),
+        baseline: Vec::new(),
+        metric: run.metric,
+        has_unjudged_requests: false,
+        has_unjudged_quality: false,
+        rounding: None,
+        rule: *rule,
+        differences: Vec::new(),
+        cells: Vec::new(),
+        missing: Vec::new(),
+        new: Vec::new(),
+        outputs: None,
+        rerun: None,
+        drift: None,
+        required: Vec::new(),
+        verdict: NightVerdict::Inconclusive,
+    }
 }
 
 /// Tonight's outputs against those of the newest night of the baseline that has any.
@@ -221,12 +251,18 @@ fn missing(run: &Side, baseline: &Baseline) -> Vec<CaseId> {
     missing
 }
 
-fn result(cell: &JudgedCell<'_>, run: &Side) -> CellResult {
+fn result(cell: &JudgedCell<'_>, run: &Side, baseline: &Baseline) -> CellResult {
     let (samples, evidence, outcome) = (cell.samples, &cell.evidence, cell.outcome);
+    let held = baseline.held_against(&samples.key, run);
+    let before = held
+        .iter()
+        .filter_map(|(_, samples)| level(run.metric, samples));
     CellResult {
         key: samples.key.clone(),
         case_id: samples.key.name(),
         against: evidence.against,
+        value_before: median(&before.collect::<Vec<_>>()),
+        value: level(run.metric, samples),
         n_processes: log_times(run.metric, samples).len(),
         disturbed: cell.tonight,
         disturbed_baseline: cell.baseline,
@@ -246,6 +282,23 @@ fn result(cell: &JudgedCell<'_>, run: &Side) -> CellResult {
         doubt: outcome.doubt,
         more_processes: outcome.more_processes,
         rerun: None,
+    }
+}
+
+/// A cell's value: the median over processes, or, as reports have it, the figure over all chunks of a text.
+fn level(metric: Metric, samples: &Samples) -> Option<f64> {
+    if !metric.is_of_quality() {
+        return samples.median();
+    }
+    let chunks: Vec<f64> = samples.medians().into_values().collect();
+    let of = |there: fn(f64) -> f64, back: fn(f64) -> f64| {
+        let scaled: Vec<f64> = chunks.iter().map(|value| there(*value)).collect();
+        mean(&scaled).map(back)
+    };
+    match metric {
+        Metric::Perplexity => of(f64::ln, f64::exp),
+        Metric::RightTokenRms => of(|rms| rms * rms, f64::sqrt),
+        _ => mean(&chunks),
     }
 }
 

@@ -296,7 +296,8 @@ impl<'a> Tally<'a> {
         row.n_gates += 1;
         row.suspected += usize::from(suspected);
         match report.verdict {
-            NightVerdict::Regression => row.failed += 1,
+            // A trial has no limits in absolute values.
+            NightVerdict::Regression | NightVerdict::OverLimit => row.failed += 1,
             NightVerdict::Inconclusive => row.inconclusive += 1,
             NightVerdict::Pass => row.passed += 1,
         }

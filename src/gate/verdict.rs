@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::baseline::BaselineUnits;
 use super::drift::LevelChanges;
+use super::required::{LimitVerdict, RequiredResult};
 use super::rule::{CellVerdict, Doubt, Rule};
 use crate::compare::difference::Difference;
 use crate::compare::output::ComparedOutputs;
@@ -19,6 +20,8 @@ pub enum NightVerdict {
     Pass,
     /// Of at least one cell, tonight and in the rerun.
     Regression,
+    /// No regression, but at least one cell is beyond a limit in absolute values.
+    OverLimit,
     Inconclusive,
 }
 
@@ -27,7 +30,7 @@ impl NightVerdict {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Pass => 0,
-            Self::Regression => 1,
+            Self::Regression | Self::OverLimit => 1,
             Self::Inconclusive => 3,
         }
     }
@@ -36,6 +39,7 @@ impl NightVerdict {
         match self {
             Self::Pass => "pass",
             Self::Regression => "regression",
+            Self::OverLimit => "beyond a limit",
             Self::Inconclusive => "inconclusive",
         }
     }
@@ -47,6 +51,10 @@ pub struct CellResult {
     pub key: CellKey,
     pub case_id: CaseId,
     pub against: BaselineUnits,
+    /// The baseline's value, in the metric's unit: the median over processes, or over nights; of a score the figure over its chunks.
+    pub value_before: Option<f64>,
+    /// Tonight's.
+    pub value: Option<f64>,
     pub n_processes: usize,
     /// Tonight's repetitions during which something else used the machine.
     pub disturbed: Disturbed,
@@ -118,6 +126,9 @@ pub struct GateReport {
     pub rerun: Option<String>,
     /// Changes of level over the history, for information: `None` while it is too short.
     pub drift: Option<LevelChanges>,
+    /// Limits in absolute values, each with every cell that it is for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<RequiredResult>,
     pub verdict: NightVerdict,
 }
 
@@ -146,6 +157,24 @@ impl GateReport {
         self.conclude();
     }
 
+    /// Whether it has no baseline: only limits in absolute values are judged.
+    pub fn is_alone(&self) -> bool {
+        self.baseline.is_empty()
+    }
+
+    /// Whether a cell is beyond a limit.
+    pub fn breaks_a_limit(&self) -> bool {
+        self.required
+            .iter()
+            .any(|r| r.verdict == LimitVerdict::Fail)
+    }
+
+    /// Adds what was found of limits in absolute values.
+    pub fn require(&mut self, required: Vec<RequiredResult>) {
+        self.required = required;
+        self.conclude();
+    }
+
     pub(super) fn conclude(&mut self) {
         let has = |verdict| self.cells.iter().any(|c| c.verdict == verdict);
         // An output is computed without chance, so no rerun is needed.
@@ -155,8 +184,15 @@ impl GateReport {
             .is_some_and(ComparedOutputs::any_differs);
         self.verdict = if is_wrong || has(CellVerdict::Regression) {
             NightVerdict::Regression
+        } else if self.breaks_a_limit() {
+            NightVerdict::OverLimit
         } else if self.cells.iter().all(|c| c.verdict == CellVerdict::Pass)
+            && self
+                .required
+                .iter()
+                .all(|r| r.verdict == LimitVerdict::Pass)
             && self.missing.is_empty()
+            && !(self.cells.is_empty() && self.required.is_empty())
         {
             NightVerdict::Pass
         } else {

@@ -86,6 +86,16 @@ pub fn kill_group(leader: u32) {
     let _ = leader;
 }
 
+/// Whether this process may do everything, as a browser's sandbox may not be left to. Always false outside Unix.
+pub fn is_root() -> bool {
+    #[cfg(unix)]
+    // SAFETY: the call takes nothing, cannot fail and touches no memory of ours.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    #[cfg(not(unix))]
+    let is_root = false;
+    is_root
+}
+
 /// Standard output for this program alone: from now on what a C library prints there goes nowhere. Outside Unix it goes on.
 pub fn take_stdout() -> io::Result<Box<dyn io::Write>> {
     #[cfg(unix)]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::ModelFacts;
+use crate::roofline::ceiling::Ceilings;
 use crate::roofline::cost::{self, CallShape};
+use crate::roofline::work::{self, Item};
 
 use super::{Case, FlashAttn, WARMUP_STEPS};
 
@@ -16,7 +18,7 @@ mod placement;
 pub use placement::{Placement, most_layers, n_layers, place, usable};
 
 /// What a machine can do, roughly; from a measurement of a tenth of a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rates {
     /// Bytes read from memory a second, all threads together.
     pub read_bytes_per_s: f64,
@@ -26,6 +28,8 @@ pub struct Rates {
     pub n_threads: u32,
     /// Of the GPUs that layers are offloaded to, where their driver says enough.
     pub gpu: Option<GpuRates>,
+    /// Kernels of the CPU that were timed earlier, by numbers of threads: what they tell is exact to some percent, the rates are not.
+    pub ceilings: Vec<Ceilings>,
 }
 
 /// What a GPU can do by its data sheet.
@@ -45,6 +49,7 @@ impl Rates {
             flops_per_s: f64::INFINITY,
             n_threads,
             gpu: None,
+            ceilings: Vec::new(),
         }
     }
 }
@@ -210,8 +215,29 @@ fn offloaded_share(case: &Case, model: &ModelFacts) -> f64 {
     u64::from(case.n_gpu_layers).min(layers) as f64 / layers as f64
 }
 
-/// Estimates a cell's time: each call takes the longer of reading its bytes and computing its FLOPs
-/// (the roofline, Williams et al. 2009), by the counts of `crate::roofline::cost`.
+/// The kernels of a cell on the CPU, timed with its threads.
+fn ceilings_of<'r>(case: &Case, rates: &'r Rates) -> Option<&'r Ceilings> {
+    let is_on_cpu = case.n_gpu_layers == 0 && case.rpc.is_none();
+    let mut of_threads = rates
+        .ceilings
+        .iter()
+        .filter(|c| c.n_threads == case.n_threads);
+    of_threads.next().filter(|_| is_on_cpu)
+}
+
+/// Whether a cell's time is estimated from its own kernels, which were timed earlier, and not from the machine's rates.
+pub fn is_timed(case: &Case, model: &ModelFacts, rates: &Rates) -> bool {
+    let Some(ceilings) = ceilings_of(case, rates) else {
+        return false;
+    };
+    let geometry = case.geometry();
+    let decode = work::decode(model, &geometry, case.n_seq, case.mid_past());
+    let prefill = work::prefill(model, &geometry, case.n_seq, case.n_prompt, case.n_depth);
+    ceilings.total(&decode).is_some() && (case.n_prompt == 0 || ceilings.total(&prefill).is_some())
+}
+
+/// Estimates a cell's time. A call takes as long as its kernels, where all of them were timed earlier; else the longer of reading
+/// its bytes and computing its FLOPs (the roofline, Williams et al. 2009), by the counts of `crate::roofline::cost`.
 pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
     let threads =
         f64::from(case.n_threads.min(rates.n_threads.max(1))) / f64::from(rates.n_threads.max(1));
@@ -233,16 +259,20 @@ pub fn time(case: &Case, model: &ModelFacts, rates: &Rates) -> TimeEstimate {
         };
         seconds(needed) + CALL_OVERHEAD
     };
+    let ceilings = ceilings_of(case, rates);
+    let timed = |items: &[Item]| Some(seconds(ceilings?.total(items)?.ns / 1e9));
+    let geometry = case.geometry();
     let prefill = |n: u32, after: u32| {
-        if n > 0 {
-            call(&CallShape::prefill(case.n_seq, n, after, case.n_ubatch))
-        } else {
-            Duration::ZERO
+        if n == 0 {
+            return Duration::ZERO;
         }
+        let timed = timed(&work::prefill(model, &geometry, case.n_seq, n, after));
+        timed.unwrap_or_else(|| call(&CallShape::prefill(case.n_seq, n, after, case.n_ubatch)))
     };
     let cache = kv_bytes(case, model, case.n_ctx_seq()).saturating_add(state_bytes(case, model));
     let warm_up_steps = case.n_gen.min(WARMUP_STEPS);
-    let step = call(&CallShape::decode(case.n_seq, case.mid_past()));
+    let step = timed(&work::decode(model, &geometry, case.n_seq, case.mid_past()));
+    let step = step.unwrap_or_else(|| call(&CallShape::decode(case.n_seq, case.mid_past())));
     TimeEstimate {
         prefill: prefill(case.n_prompt, case.n_depth),
         decode: step.saturating_mul(case.n_gen).min(ENDLESS),

@@ -10,6 +10,7 @@ pub mod protocol;
 pub mod quality;
 pub mod remedy;
 pub mod requests;
+pub mod run_time;
 pub mod serving;
 mod setting;
 pub mod sweep;

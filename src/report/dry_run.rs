@@ -8,6 +8,7 @@ use super::text::{cut_end, plain};
 use crate::plan::Case;
 use crate::plan::budget::MemoryPrice;
 use crate::plan::remedy;
+use crate::plan::run_time::RunTime;
 use crate::units;
 
 /// A cell and its price.
@@ -21,6 +22,8 @@ pub struct DryRow {
     pub fits: Result<(), Over>,
     /// Its share of the whole run's time, over all replicates.
     pub time: Duration,
+    /// Whether that is from its own kernels, which were timed earlier, and not from a quick look at the machine.
+    pub is_timed: bool,
 }
 
 /// Where a cell does not fit.
@@ -37,7 +40,7 @@ pub struct Over {
 }
 
 /// The cells with their prices and sums.
-pub fn document(rows: &[DryRow]) -> Document {
+pub fn document(rows: &[DryRow], whole: &RunTime) -> Document {
     let cases: Vec<&Case> = rows.iter().map(|r| &r.case).collect();
     let models = axes::models(&cases);
     let model = match models[..] {
@@ -48,7 +51,8 @@ pub fn document(rows: &[DryRow]) -> Document {
     let mut document = Document::new("", table(rows, &cases))
         .above("model", model)
         .above("cells", axes::constants(&cases))
-        .below("", sum(rows))
+        .below("", sum(rows, whole))
+        .all_below(whole.over_budget().map(|text| Note::new("budget", text)))
         .all_below(rows.iter().filter_map(too_large));
     if rows.iter().any(|r| is_over(&r)) {
         let over = |r: &'_ DryRow| Some(r.fits.as_ref().err()?.device.is_some());
@@ -97,15 +101,29 @@ fn fits(row: &DryRow) -> String {
     }
 }
 
-fn sum(rows: &[DryRow]) -> String {
-    let fitting = rows.iter().filter(|r| r.fits.is_ok());
-    let total = fitting.clone().map(|r| r.time);
-    let total = total.fold(Duration::ZERO, Duration::saturating_add);
+fn sum(rows: &[DryRow], whole: &RunTime) -> String {
+    let fitting = rows.iter().filter(|r| r.fits.is_ok()).count();
+    let most = whole.most_in_budget();
+    let is_measured = |row: &&DryRow| row.fits.is_ok();
+    let source = match rows.iter().filter(is_measured).all(|row| row.is_timed) {
+        true => "from the times of the engine's kernels that are kept for this machine",
+        false => {
+            "rough, from a quick look at this machine's memory and processor: `ggufbench predict` times the engine's kernels, which makes them \
+             exact to about a fifth"
+        }
+    };
+    let range = match (most > whole.fewest, whole.budget) {
+        (false, _) => String::new(),
+        (true, Some(budget)) if budget < whole.most => {
+            format!(" to {}, which is the budget", time(most))
+        }
+        (true, _) => format!(" to {} with the most", time(most)),
+    };
     format!(
-        "{} of {} cells would be measured, in about {} with the fewest repetitions in every process. Nothing was loaded.",
-        fitting.count(),
+        "{fitting} of {} cells would be measured, in about {} with the fewest repetitions in every process{range}, loading included. These \
+         times are {source}. Nothing was loaded.",
         rows.len(),
-        time(total)
+        time(whole.fewest)
     )
 }
 
@@ -134,7 +152,55 @@ mod tests {
     use crate::text::width as width_of;
 
     fn render(rows: &[DryRow], width: usize) -> String {
-        document(rows).terminal(width, false)
+        document(rows, &WHOLE).terminal(width, false)
+    }
+
+    const WHOLE: RunTime = RunTime {
+        fewest: Duration::from_secs(42),
+        most: Duration::from_secs(150),
+        budget: None,
+        n_fewest: (3, 2),
+    };
+
+    #[test]
+    fn the_whole_takes_from_the_fewest_repetitions_to_the_most_or_the_budget() {
+        let text = |whole: &RunTime| {
+            let text = document(&rows(), whole).terminal(500, false);
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let plain = text(&WHOLE);
+        assert!(
+            plain.contains("in about 42.0 s with the fewest repetitions in every process to 2 min 30 s with the most"),
+            "{plain}"
+        );
+        assert!(plain.contains("These times are rough"), "{plain}");
+        let mut timed = rows();
+        timed[..2].iter_mut().for_each(|row| row.is_timed = true);
+        let timed = document(&timed, &WHOLE).terminal(500, false);
+        assert!(
+            !timed.contains("rough") && timed.contains("kept for this machine"),
+            "{timed}"
+        );
+        let budget = |s| RunTime {
+            budget: Some(Duration::from_secs(s)),
+            ..WHOLE
+        };
+        let cut = text(&budget(100));
+        assert!(cut.contains("to 1 min 40 s, which is the budget"), "{cut}");
+        let roomy = text(&budget(1000));
+        assert!(
+            roomy.contains("with the most") && !roomy.contains("budget"),
+            "{roomy}"
+        );
+        let short = text(&budget(20));
+        assert!(
+            !short.contains("with the most") && !short.contains("which is the budget"),
+            "{short}"
+        );
+        assert!(
+            short.contains("budget: the run takes longer than its budget of 20.0 s"),
+            "{short}"
+        );
     }
 
     fn rows() -> Vec<DryRow> {
@@ -148,6 +214,7 @@ mod tests {
             },
             fits,
             time: Duration::from_secs(seconds),
+            is_timed: false,
         };
         vec![
             row(1, 2, Ok(())),

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use terminal_size::terminal_size_of;
 
 use super::text::{brief, cut_end, cut_middle, plain, width as width_of};
+use crate::run::eta::TimeLeft;
 
 /// How often the bar is drawn anew when nothing happens: seldom, the machine is being measured.
 const TICK: Duration = Duration::from_millis(500);
@@ -62,8 +63,8 @@ fn stderr_width() -> usize {
 struct Position {
     done: u64,
     total: u64,
-    /// The time that is left, where it is known.
-    left: Option<Duration>,
+    /// The time that is left, where it is known, and how it goes on.
+    left: Option<TimeLeft>,
 }
 
 /// A cell or a job that ended.
@@ -130,7 +131,7 @@ impl Screen<'_> {
                 let left = match left {
                     None => String::new(),
                     Some(_) if done >= total => ", done".to_owned(),
-                    Some(left) => format!(", {}", about(left)),
+                    Some(left) => format!(", {}", about(left.all)),
                 };
                 let number = match number.is_empty() {
                     true => String::new(),
@@ -163,8 +164,8 @@ fn about(left: Duration) -> String {
     }
 }
 
-/// The time that was left at an instant: between events it runs down by the clock.
-type Remaining = Option<(Duration, Instant)>;
+/// The time that was left at an instant: between events it runs down by the clock, and grows when a phase overruns.
+type Remaining = Option<(TimeLeft, Instant)>;
 
 struct Bar {
     bar: ProgressBar,
@@ -180,7 +181,7 @@ impl Bar {
         let left = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
             let known = *shown.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((left, at)) = known {
-                let left = about(left.saturating_sub(at.elapsed()));
+                let left = about(left.after(at.elapsed()));
                 let _ = out.write_str(&format!(" {left}"));
             }
         };

@@ -89,10 +89,18 @@ fn of_outputs(found: &ComparedOutputs, names: SideNames) -> String {
     wrong.collect::<String>() + &folded("Output of both sides", &outputs::document(found, names))
 }
 
-/// A night's verdict; `before` and `after` are its sides in the metric that is shown.
-pub fn of_night(report: &GateReport, before: &Baseline, after: &Side) -> String {
+/// A night's verdict; `before` and `after` are its sides in the metric that is shown. Without a baseline there are only limits.
+pub fn of_night(report: &GateReport, before: Option<&Baseline>, after: &Side) -> String {
     let verdict = report.verdict.word();
     let mut text = format!("# {}: {}\n\n", escaped(&report.run), escaped(verdict));
+    let Some(before) = before else {
+        text += &limits(report);
+        text += &labelled(
+            "measured",
+            &format!("{}: {}", report.run, measured_by(&after.header)),
+        );
+        return document(&text);
+    };
     let rows: Vec<SummaryRow> = report
         .cells
         .iter()
@@ -124,8 +132,22 @@ pub fn of_night(report: &GateReport, before: &Baseline, after: &Side) -> String 
     if let Some(found) = &report.outputs {
         text += &of_outputs(found, ["baseline", "tonight"]);
     }
+    if !report.required.is_empty() {
+        text += "\n";
+        text += &limits(report);
+    }
     text += &folded("The verdict in full", &night::document(report));
     document(&text)
+}
+
+/// The table of limits, without a title of its own.
+fn limits(report: &GateReport) -> String {
+    let document = night::required::document(report);
+    let text = document.map_or_else(String::new, |document| document.markdown());
+    text.split_once('\n')
+        .map_or("", |(_, rest)| rest)
+        .trim_start()
+        .to_owned()
 }
 
 fn changes(metric: Metric) -> String {

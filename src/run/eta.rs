@@ -14,6 +14,49 @@ const PRIOR_SHARE: f64 = 0.1;
 /// costs the dear ones little.
 const CHEAP_SHARE: f64 = 0.25;
 
+/// The time that is left when a phase begins, and what becomes of it while the phase goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TimeLeft {
+    /// With the whole phase.
+    pub all: Duration,
+    /// What of it the phase is expected to take.
+    pub phase: Duration,
+    /// By how much the time left grows while the phase overruns, per time that it does.
+    pub growth: f64,
+}
+
+impl TimeLeft {
+    /// Of a phase that no estimate includes: the time left stands still.
+    pub fn still(all: Duration) -> Self {
+        Self {
+            all,
+            phase: Duration::ZERO,
+            growth: 0.0,
+        }
+    }
+
+    /// Of a phase that overruns by as much as it goes on: one that has taken longer than expected has, in the median, as long
+    /// again before it (no scale of time is special then), and `others` more visits like it take longer too.
+    pub fn growing(all: Duration, phase: Duration, others: f64) -> Self {
+        Self {
+            all,
+            phase: phase.min(all),
+            growth: 1.0 + others,
+        }
+    }
+
+    /// What is left when the phase has gone on for so long.
+    pub fn after(&self, elapsed: Duration) -> Duration {
+        match elapsed.checked_sub(self.phase) {
+            None => self.all.saturating_sub(elapsed),
+            Some(over) => {
+                let rest = self.all.saturating_sub(self.phase);
+                rest.saturating_add(budget::scaled(over, self.growth))
+            }
+        }
+    }
+}
+
 /// Estimates for every visit that is still to come.
 #[derive(Debug, Clone)]
 pub struct Eta {
@@ -128,11 +171,7 @@ impl Eta {
         if let Some(real) = self.real.get(id) {
             return *real;
         }
-        let estimate = self
-            .estimates
-            .get(id)
-            .map(|e| e.visit(self.min_repetitions))
-            .unwrap_or_default();
+        let estimate = self.estimated_visit(id);
         if self.estimated_sum.is_zero() {
             estimate
         } else {
@@ -145,6 +184,41 @@ impl Eta {
     pub fn remaining(&self) -> Duration {
         let loads = self.load.saturating_mul(self.loads_to_come);
         self.visits_remaining().saturating_add(loads)
+    }
+
+    /// The time left from the beginning of visits of these cells, which go on together: one of each lane.
+    pub fn during_visits(&self, cases: &[&Case]) -> TimeLeft {
+        let ids: Vec<CaseId> = cases.iter().map(|case| case.id()).collect();
+        let next = ids.iter().map(|id| self.next_visit(id));
+        let phase = next.fold(Duration::ZERO, Duration::saturating_add);
+        // Their own later visits take as long as this one; of cells without a visit the common error of the estimates rises.
+        let later = ids.iter().filter_map(|id| self.to_come.get(id));
+        let later = later.map(|n| n.saturating_sub(1)).sum::<u32>();
+        let unseen = self
+            .to_come
+            .iter()
+            .filter(|(id, _)| !self.real.contains_key(*id) && !ids.contains(id));
+        let unseen = unseen.map(|(id, n)| self.estimated_visit(id).saturating_mul(*n));
+        let unseen = unseen.fold(Duration::ZERO, Duration::saturating_add);
+        let own = cases.iter().map(|case| self.estimated_visit(&case.id()));
+        let estimated = own.fold(self.estimated_sum, Duration::saturating_add);
+        let of_unseen = match estimated.is_zero() {
+            true => 0.0,
+            false => unseen.as_secs_f64() / estimated.as_secs_f64(),
+        };
+        let of_later = f64::from(later) / cases.len().max(1) as f64;
+        TimeLeft::growing(self.remaining(), phase, of_later + of_unseen)
+    }
+
+    /// The same from the beginning of a model's loading.
+    pub fn during_load(&self) -> TimeLeft {
+        let later = self.loads_to_come.saturating_sub(1);
+        TimeLeft::growing(self.remaining(), self.load, later.into())
+    }
+
+    fn estimated_visit(&self, id: &CaseId) -> Duration {
+        let estimate = self.estimates.get(id);
+        estimate.map_or(Duration::ZERO, |e| e.visit(self.min_repetitions))
     }
 
     fn visits_remaining(&self) -> Duration {
@@ -196,6 +270,7 @@ mod tests {
         flops_per_s: 1e11,
         n_threads: 1,
         gpu: None,
+        ceilings: Vec::new(),
     };
 
     fn plan() -> Plan {
@@ -270,6 +345,65 @@ mod tests {
             eta.loaded(slow);
         }
         assert_eq!(eta.remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn time_left_runs_down_and_grows_when_a_phase_overruns() {
+        let s = Duration::from_secs;
+        // 10 s are left after a phase of 5 s, with two more like it.
+        let left = TimeLeft::growing(s(15), s(5), 2.0);
+        let after: Vec<u64> = [0, 3, 5, 6, 10].map(|t| left.after(s(t)).as_secs()).into();
+        assert_eq!(after, [15, 12, 10, 13, 25]);
+        // The last phase: it never says that nothing is left for as long as it overruns.
+        let last = TimeLeft::growing(s(5), s(5), 0.0);
+        assert_eq!(last.after(s(5)), Duration::ZERO);
+        assert_eq!(last.after(s(40)), s(35));
+        // A load that was thought to take longer than all that is left.
+        assert_eq!(
+            TimeLeft::growing(s(1), s(9), 0.0).after(s(1)),
+            Duration::ZERO
+        );
+        assert_eq!(TimeLeft::still(s(7)).after(s(60)), s(7));
+        let endless = TimeLeft::growing(Duration::MAX, s(1), f64::INFINITY);
+        assert_eq!(endless.after(s(2)), Duration::MAX);
+    }
+
+    #[test]
+    fn what_is_said_while_a_visit_overruns_is_what_is_said_after_it() {
+        let plan = plan();
+        let [one, eight] = &plan.cases[..] else {
+            panic!("two cases")
+        };
+        let mut eta = Eta::of(&[&plan], &RATES);
+        expect_all(&mut eta, &plan);
+        for (case, factor) in [(one, 8.0), (eight, 3.0), (one, 2.0)] {
+            let during = eta.during_visits(&[case]);
+            let took = budget::scaled(during.phase, factor);
+            let own_rest = took - during.phase;
+            let said = during.after(took) - own_rest;
+            let before = eta.remaining();
+            eta.visited(case, took);
+            eta.left(case);
+            let off = said.as_secs_f64() / eta.remaining().as_secs_f64();
+            assert!((off - 1.0).abs() < 0.02, "{off}");
+            assert!(during.after(took) > before - during.phase, "it grew");
+        }
+        let load = eta.during_load();
+        assert!(load.after(load.phase * 3) > load.after(load.phase));
+    }
+
+    #[test]
+    fn visits_in_turns_are_one_phase() {
+        let plan = plan();
+        let mut eta = Eta::of(&[&plan], &RATES);
+        expect_all(&mut eta, &plan);
+        let [one, eight] = &plan.cases[..] else {
+            panic!("two cases")
+        };
+        let both = eta.during_visits(&[one, eight]);
+        let each = [one, eight].map(|case| eta.during_visits(&[case]).phase);
+        assert_eq!(both.phase, each[0] + each[1]);
+        assert_eq!(both.all, eta.remaining());
     }
 
     #[test]

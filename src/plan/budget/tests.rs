@@ -4,12 +4,14 @@ use super::*;
 use crate::model::synth::SynthSpec;
 use crate::model::{FileType, SlidingLayers};
 use crate::plan::expand::{Axes, Host, cases};
+use crate::roofline::ceiling::Timing;
 
 const RATES: Rates = Rates {
     read_bytes_per_s: 10e9,
     flops_per_s: 100e9,
     n_threads: 2,
     gpu: None,
+    ceilings: Vec::new(),
 };
 
 fn model() -> ModelFacts {
@@ -125,6 +127,7 @@ fn a_price_beyond_all_bounds_is_the_largest_and_not_a_small_one() {
         flops_per_s: 0.0,
         n_threads: 0,
         gpu: None,
+        ceilings: Vec::new(),
     };
     for rates in [RATES, nothing_known] {
         let time = time(&huge, &model, &rates);
@@ -195,4 +198,66 @@ fn experts_that_a_token_uses_compute_side_by_side() {
         ..mixture
     };
     assert_eq!(narrow.active_n_ff(), 1536);
+}
+
+#[test]
+fn kernels_that_were_timed_tell_more_than_rates() {
+    let model = model();
+    let case = case(Axes::default());
+    let geometry = case.geometry();
+    let decode = work::decode(&model, &geometry, case.n_seq, case.mid_past());
+    let prefill = work::prefill(&model, &geometry, case.n_seq, case.n_prompt, 0);
+    let mut ceilings = Ceilings {
+        version: crate::roofline::ceiling::CEILINGS_VERSION,
+        machine: "m".into(),
+        engine: "e".into(),
+        device: "cpu".into(),
+        n_threads: case.n_threads,
+        read: None,
+        entries: Vec::new(),
+    };
+    let items: Vec<Item> = decode.iter().chain(&prefill).cloned().collect();
+    // Every kernel takes 1 ms, whatever it is.
+    for point in ceilings.nodes(&items) {
+        let timing = Timing {
+            ns: 1e6,
+            low_ns: 1e6,
+            high_ns: 1e6,
+            best_ns: 1e6,
+            n_rounds: 1,
+            n_passes: 1,
+            measured_at_s: 0,
+            disturbed: false,
+        };
+        ceilings.insert(point, timing);
+    }
+    let kernels = |items: &[Item]| items.iter().map(|item| item.count).sum::<f64>();
+    let with = |ceilings: Vec<Ceilings>| Rates { ceilings, ..RATES };
+    let known = with(vec![ceilings.clone()]);
+    assert!(is_timed(&case, &model, &known) && !is_timed(&case, &model, &RATES));
+    let timed = time(&case, &model, &known).repetition().as_secs_f64();
+    let expected = kernels(&prefill) * 1e-3 + kernels(&decode) * 1e-3 * f64::from(case.n_gen);
+    assert!((timed / expected - 1.0).abs() < 1e-3, "{timed} {expected}");
+    // Of other threads, of a GPU, and of a model with other kernels they say nothing.
+    let rough = time(&case, &model, &RATES).repetition();
+    for (case, ceilings) in [
+        (
+            case.clone(),
+            Ceilings {
+                n_threads: 1,
+                ..ceilings.clone()
+            },
+        ),
+        (
+            Case {
+                n_gpu_layers: 99,
+                ..case.clone()
+            },
+            ceilings.clone(),
+        ),
+    ] {
+        let known = with(vec![ceilings]);
+        assert!(!is_timed(&case, &model, &known));
+        assert_eq!(time(&case, &model, &known).repetition(), rough);
+    }
 }

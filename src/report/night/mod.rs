@@ -1,6 +1,7 @@
 //! A gate's verdict as a table.
 
 mod notes;
+pub(super) mod required;
 
 use super::axes;
 use super::comparison::{differences, listed, of_cells, of_jobs, range};
@@ -8,8 +9,16 @@ use super::table::{Document, Table};
 use crate::compare::output::ComparedOutputs;
 use crate::compare::{more_in_short, more_pairs_in_short, would_need_of, would_need_pairs};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
+use crate::metric::Metric;
 use crate::plan::Case;
 use crate::units::{p_value, signed_percent};
+
+/// A gate's tables: of the cells against the baseline, and of the limits in absolute values.
+pub fn documents(report: &GateReport) -> Vec<Document> {
+    let against = (!report.is_alone()).then(|| document(report));
+    let required = required::document(report);
+    against.into_iter().chain(required).collect()
+}
 
 /// A gate's table, with its baseline above and advice below.
 pub fn document(report: &GateReport) -> Document {
@@ -37,6 +46,12 @@ fn table(report: &GateReport) -> Table {
     });
     let units = report.metric.sample_unit();
     of_cells(jobs, |c| &c.key.case)
+        .numbers(format!("{} before", name(report.metric)), |c| {
+            c.value_before.map(|v| report.metric.show(v))
+        })
+        .rank(2)
+        .numbers("tonight", |c| c.value.map(|v| report.metric.show(v)))
+        .rank(2)
         .numbers("pairs", |c| c.pairs.map(|pairs| pairs.n_pairs.to_string()))
         .only_if(report.has_pairs())
         .numbers(report.metric.words().heading, |c| {
@@ -46,7 +61,7 @@ fn table(report: &GateReport) -> Table {
         })
         .numbers("95% interval", |c| c.slowdown.as_ref().map(range))
         .numbers("p", |c| c.p_adjusted.map(p_value))
-        .rank(2)
+        .rank(3)
         .only_if(!report.has_pairs())
         .numbers("p nights", |c| c.p_night.map(p_value))
         .rank(4)
@@ -59,10 +74,19 @@ fn table(report: &GateReport) -> Table {
             BaselineUnits::Nights(n) => format!("{n} nights"),
             BaselineUnits::Chunks(n) => format!("{n} chunks"),
         })
-        .rank(3)
+        .rank(4)
         .words("verdict", |c| verdicts(c, units)[0].clone())
         .short(|c| verdicts(c, units)[1].clone())
         .table()
+}
+
+/// What a column of a metric's values is called: the unit where the values do not show it.
+fn name(metric: Metric) -> String {
+    match metric.unit() {
+        "tokens/s" => format!("{} t/s", metric.name().replace('_', " ")),
+        "J/token" => "J/token".to_owned(),
+        _ => metric.name().replace('_', " "),
+    }
 }
 
 /// A cell's verdict with its reason, in full and in short.
@@ -121,6 +145,7 @@ fn verdict(report: &GateReport) -> String {
     if !report.missing.is_empty() {
         parts.push(format!("{} not measured", report.missing.len()));
     }
+    parts.extend(required::counts(report));
     let is_wrong = report.outputs.as_ref();
     let of_outputs = match is_wrong.is_some_and(ComparedOutputs::any_differs) {
         true => "; output differs",

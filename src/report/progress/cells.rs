@@ -5,7 +5,7 @@ use crate::measure::Call;
 use crate::metric::Metric;
 use crate::plan::{Case, Plan};
 use crate::record::{CellLine, Outcome};
-use crate::run::eta::Eta;
+use crate::run::eta::{Eta, TimeLeft};
 use crate::run::{Event, Observer};
 use crate::stats::summary;
 use crate::units;
@@ -16,31 +16,33 @@ pub fn for_stderr(plan: &Plan, n_lanes: usize) -> Box<dyn Observer> {
     Box::new(CellProgress::new(screen, plan.protocol.replicates, n_lanes))
 }
 
-/// The figures of one cell in one replicate, while it is measured.
+/// The rates of one cell's repetitions in one replicate, while it is measured.
 #[derive(Debug, Clone, Default)]
 struct Current {
-    median_step_ns: Vec<f64>,
+    case: Option<Case>,
     tokens_per_s: Vec<f64>,
 }
 
 impl Current {
     fn note(&mut self, case: &Case, calls: &[Call]) {
-        let of = |metric: Metric| metric.of(case, calls, None);
-        self.median_step_ns.extend(of(Metric::StepNs));
-        self.tokens_per_s.extend(of(Metric::DecodeTokensPerS));
+        let rate = Metric::DecodeTokensPerS.of(case, calls, None);
+        self.tokens_per_s.extend(rate);
     }
 
-    /// What a finished cell's line says after its name.
+    /// What a finished cell's line says after its name. The step is the mean one of the same steps that the rate is of: every step
+    /// makes a token of each sequence, so that the step times the rate is the batch.
     fn result(&self, line: &CellLine) -> String {
-        let step = summary::median(&self.median_step_ns);
         let rate = summary::median(&self.tokens_per_s);
-        match (&line.outcome, step, rate) {
-            (Outcome::Measured { .. }, Some(step), Some(rate)) => format!(
-                "{} a step, {} t/s",
-                units::duration(step.round() as u64),
-                units::significant(rate)
-            ),
-            (outcome, ..) => outcome.to_string(),
+        match (&line.outcome, rate) {
+            (Outcome::Measured { .. }, Some(rate)) => {
+                let step_ns = f64::from(line.case.n_seq) / rate * 1e9;
+                format!(
+                    "{} a step, {} t/s",
+                    units::duration(step_ns.round() as u64),
+                    units::significant(rate)
+                )
+            }
+            (outcome, _) => outcome.to_string(),
         }
     }
 }
@@ -88,40 +90,57 @@ impl<'w> CellProgress<'w> {
             number: &number.unwrap_or_default(),
             result: &result,
         };
-        self.screen.end(&finished, position(eta));
+        // What comes next says how it goes on.
+        let left = TimeLeft::still(eta.remaining());
+        self.screen.end(&finished, position(eta, left));
     }
 }
 
-fn position(eta: &Eta) -> Position {
+/// How far the run is at the beginning of a phase.
+fn position(eta: &Eta, left: TimeLeft) -> Position {
     let (done, total) = eta.visits();
     Position {
         done: done.into(),
         total: total.into(),
-        left: Some(eta.remaining()),
+        left: Some(left),
     }
 }
 
 impl Observer for CellProgress<'_> {
     fn event(&mut self, event: Event<'_>, eta: &Eta) {
-        let begin = |name: &str, number: u32| {
+        let begin = |name: &str, number: u32, left: TimeLeft| {
             let number = self.replicate(number);
-            self.screen.begin(name, &number, Some(position(eta)));
+            self.screen.begin(name, &number, Some(position(eta, left)));
         };
         match event {
             Event::Loading {
                 model, replicate, ..
-            } => begin(&format!("loading {model}"), replicate),
+            } => begin(&format!("loading {model}"), replicate, eta.during_load()),
             Event::CheckingOutput { case, .. } => {
                 let name = format!("checking the output of {}", case.id());
-                self.screen.begin(&name, "", Some(position(eta)));
+                let left = TimeLeft::still(eta.remaining());
+                self.screen.begin(&name, "", Some(position(eta, left)));
             }
             Event::CellStarted {
                 lane,
                 case,
                 replicate,
             } => {
-                begin(case.id().as_str(), replicate);
-                self.current[lane] = Current::default();
+                self.current[lane] = Current {
+                    case: Some(case.clone()),
+                    tokens_per_s: Vec::new(),
+                };
+                // Lanes are visited in turns, so their cells are one phase.
+                let open: Vec<&Case> = self
+                    .current
+                    .iter()
+                    .filter_map(|c| c.case.as_ref())
+                    .collect();
+                let left = eta.during_visits(&open);
+                let number = self.replicate(replicate);
+                let position = position(eta, left);
+                self.screen
+                    .begin(case.id().as_str(), &number, Some(position));
             }
             // The remaining time counts whole visits: only their ends correct it.
             Event::RepetitionDone { lane, case, calls } => self.current[lane].note(case, calls),

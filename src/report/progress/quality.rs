@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Finished, Position, Screen};
 use crate::plan::quality::QualityCell;
 use crate::record::quality::QualityLine;
+use crate::run::eta::TimeLeft;
 use crate::run::quality::QualityProgress;
 use crate::units;
 
@@ -36,11 +37,15 @@ impl QualityProgress for QualityScreen {
     }
 
     fn scored(&mut self, done: u32, of: u32) {
+        let chunk = self.started.elapsed() / done.max(1);
+        let n_left = of - done.min(of);
+        // A chunk that takes longer is one of those of which the mean is.
+        let others = f64::from(n_left.saturating_sub(1)) / f64::from(done.saturating_add(1));
         let position = Position {
             done: done.into(),
             total: of.max(done).into(),
             left: (of < u32::MAX)
-                .then(|| self.started.elapsed() / done.max(1) * (of - done.min(of))),
+                .then(|| TimeLeft::growing(chunk.saturating_mul(n_left), chunk, others)),
         };
         self.screen.begin(&self.cell, "chunks", Some(position));
     }

@@ -1,7 +1,5 @@
 //! Progress of requests: which job a target serves, and what became of each.
 
-use std::time::{Duration, Instant};
-
 use super::{Finished, Position, Screen};
 use crate::record::requests::JobLine;
 use crate::report::text::brief;
@@ -14,8 +12,6 @@ use crate::units;
 pub fn for_stderr() -> Box<dyn RequestsProgress> {
     Box::new(RequestsScreen {
         screen: Screen::of_stderr(),
-        started: Instant::now(),
-        n_ended: 0,
     })
 }
 
@@ -70,19 +66,16 @@ fn round(number: u32) -> String {
     format!("round {}", number + 1)
 }
 
-/// Expected time of the jobs to come, where one took `mean`: jobs differ in length, but every one comes again in each round.
-/// No job begins after the budget.
-fn time_left(mean: Duration, at: RequestsPosition) -> Duration {
-    let n_left = u32::try_from(at.all.saturating_sub(at.done)).unwrap_or(u32::MAX);
-    let left = mean.saturating_mul(n_left);
-    at.budget_left.map_or(left, |budget| left.min(budget))
+fn position(at: RequestsPosition) -> Position {
+    Position {
+        done: at.done as u64,
+        total: at.all as u64,
+        left: at.left,
+    }
 }
 
 struct RequestsScreen {
     screen: Screen<'static>,
-    started: Instant,
-    /// Jobs that ended since then.
-    n_ended: u32,
 }
 
 impl RequestsProgress for RequestsScreen {
@@ -90,10 +83,9 @@ impl RequestsProgress for RequestsScreen {
         self.screen.say(why);
     }
 
-    fn begun(&mut self, job: &Job, target: &str, number: u32) {
+    fn begun(&mut self, job: &Job, target: &str, number: u32, at: RequestsPosition) {
         let name = format!("{} at {target}", job.name);
-        // How many jobs there are is known once the first has ended.
-        self.screen.begin(&name, &round(number), None);
+        self.screen.begin(&name, &round(number), Some(position(at)));
     }
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition) {
@@ -102,35 +94,6 @@ impl RequestsProgress for RequestsScreen {
             number: &round(line.round),
             result: &result(line, served),
         };
-        self.n_ended += 1;
-        let position = Position {
-            done: at.done as u64,
-            total: at.all as u64,
-            left: Some(time_left(self.started.elapsed() / self.n_ended, at)),
-        };
-        self.screen.end(&finished, position);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_time_is_expected_than_the_budget_leaves() {
-        let second = Duration::from_secs(1);
-        let at = |done, budget_left| RequestsPosition {
-            done,
-            all: 10,
-            budget_left,
-        };
-        assert_eq!(time_left(second, at(4, None)), 6 * second);
-        assert_eq!(time_left(second, at(4, Some(9 * second))), 6 * second);
-        assert_eq!(time_left(second, at(4, Some(2 * second))), 2 * second);
-        assert_eq!(time_left(second, at(10, Some(2 * second))), Duration::ZERO);
-        assert_eq!(
-            time_left(second, at(4, Some(Duration::ZERO))),
-            Duration::ZERO
-        );
+        self.screen.end(&finished, position(at));
     }
 }

@@ -15,6 +15,7 @@ fn eta(plan: &Plan) -> Eta {
         flops_per_s: 100e9,
         n_threads: 2,
         gpu: None,
+        ceilings: Vec::new(),
     };
     let mut eta = Eta::of(&[plan], &rates);
     for replicate in 0..plan.protocol.replicates {
@@ -93,6 +94,44 @@ fn plain_lines_one_a_cell() {
         let left = left.unwrap_or_else(|| panic!("{line}"));
         assert!(left.ends_with(" left"), "{line}");
     }
+}
+
+#[test]
+fn the_step_and_the_rate_of_a_line_are_of_the_same_steps() {
+    let plan = plan();
+    let mut out = Vec::new();
+    let screen = Screen::Lines {
+        out: Box::new(&mut out),
+        now: String::new,
+    };
+    let mut progress = CellProgress::new(screen, 3, 1);
+    let mut eta = eta(&plan);
+    let case = &plan.cases[1];
+    let replicate = 0;
+    let started = Event::CellStarted {
+        lane: 0,
+        case,
+        replicate,
+    };
+    progress.event(started, &eta);
+    // One slow step of five: the median step is 4 ms, the mean 8 ms, and 8 sequences get 1000 tokens in a second.
+    let calls = calls(case, MS, &[4 * MS, 4 * MS, 4 * MS, 4 * MS, 24 * MS]);
+    let done = Event::RepetitionDone {
+        lane: 0,
+        case,
+        calls: &calls,
+    };
+    progress.event(done, &eta);
+    let line = cell(case, Some(0), measured(1));
+    eta.left(case);
+    let ended = Event::CellDone {
+        lane: 0,
+        line: &line,
+    };
+    progress.event(ended, &eta);
+    drop(progress);
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("8.00 ms a step, 1000 t/s"), "{text}");
 }
 
 #[test]

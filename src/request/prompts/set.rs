@@ -21,7 +21,7 @@ pub const BUNDLED: [(&str, &str); 2] = [
 /// Largest file.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 /// Most prompts in it.
-const MOST_PROMPTS: usize = 100_000;
+pub(super) const MOST_PROMPTS: usize = 100_000;
 /// Longest text.
 pub(super) const MOST_TEXT_BYTES: usize = 1 << 20;
 /// Longest id, class or pair: they stand in tables.

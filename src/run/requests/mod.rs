@@ -1,6 +1,7 @@
 //! Serves a plan of requests: processes, rounds, jobs in random order, targets in turns, everything into the record.
 
 pub mod done;
+pub mod eta;
 pub mod in_process;
 pub mod pairs;
 pub mod target;
@@ -22,7 +23,9 @@ use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::figures::{ComparedAnswers, RequestFigures};
 use crate::request::ready::{Wait, Waiting};
 use crate::request::{Job, Served, TargetError};
+use crate::run::eta::TimeLeft;
 use done::DoneJobs;
+use eta::{JobEstimates, RequestsEta};
 use pairs::RoundLatencies;
 use target::ConnectedTarget;
 
@@ -37,7 +40,7 @@ pub trait RequestsProgress {
     /// A server refuses everything for now, and is asked again.
     fn waits(&mut self, why: &str);
     /// A job begins at a target.
-    fn begun(&mut self, job: &Job, target: &str, round: u32);
+    fn begun(&mut self, job: &Job, target: &str, round: u32, at: RequestsPosition);
     /// It ended.
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition);
 }
@@ -49,8 +52,8 @@ pub struct RequestsPosition {
     pub done: usize,
     /// Jobs in all.
     pub all: usize,
-    /// What is left of the budget; `None` without one.
-    pub budget_left: Option<Duration>,
+    /// The time that is left, at most that of the budget; `None` where nothing is known yet.
+    pub left: Option<TimeLeft>,
 }
 
 /// A plan of requests with the targets that serve it.
@@ -65,6 +68,8 @@ pub struct RequestsRun {
     pub wait: Wait,
     /// What an interrupted run has already.
     pub done: DoneJobs,
+    /// About the time of jobs, where that can be known beforehand.
+    pub estimates: JobEstimates,
     /// The first tag, where texts have one. No two runs have the same, or a server's cache of prefixes would know the texts.
     pub first_tag: u32,
 }
@@ -84,6 +89,7 @@ impl RequestsRun {
         let answers = self.answers_so_far();
         RequestsExecution {
             answers,
+            eta: RequestsEta::of(&self.plan, &self.estimates),
             latencies: std::mem::take(&mut self.done.latencies),
             n_added: 0,
             writer,
@@ -191,6 +197,8 @@ struct RequestsExecution<'a> {
     answers: Vec<Vec<ComparedAnswers>>,
     /// What decides how targets compare.
     latencies: RoundLatencies,
+    /// How long the jobs to come take.
+    eta: RequestsEta,
     /// When no further job of the group begins, since the run began.
     group_end: Option<Duration>,
 }
@@ -230,6 +238,7 @@ impl RequestsExecution<'_> {
                 break;
             }
             self.n_added += open.len();
+            open.iter().for_each(|(job, at)| self.eta.expect(*job, *at));
             let (replicate, round) = (n_planned + added, n_rounds + added);
             self.run.targets.iter_mut().for_each(ConnectedTarget::renew);
             let groups = self.run.groups(replicate);
@@ -286,6 +295,8 @@ impl RequestsExecution<'_> {
                 Ok(()) | Err(Stop::BudgetSpent) => {}
                 stop => return stop,
             }
+            let rounds_left = (self.run.plan.replicates - replicate - 1) * self.run.plan.rounds;
+            self.eta.set_rounds_to_come(&group, rounds_left);
             self.n_done =
                 n_before + self.run.plan.jobs.len() * group.len() * self.run.plan.rounds as usize;
             if n_groups > 1 {
@@ -325,6 +336,7 @@ impl RequestsExecution<'_> {
             .done
             .has(&plan.jobs[job].name, &plan.targets[at], round)
         {
+            self.eta.left(job, at);
             return Ok(());
         }
         if self.interrupt.is_set() {
@@ -337,6 +349,19 @@ impl RequestsExecution<'_> {
             return Err(Stop::BudgetSpent);
         }
         Ok(self.serve(job, at, round)?)
+    }
+
+    fn budget_left(&self) -> Option<Duration> {
+        let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
+        budget.map(|budget| budget.saturating_sub(self.started.elapsed()))
+    }
+
+    fn position(&self, done: usize, left: Option<TimeLeft>) -> RequestsPosition {
+        RequestsPosition {
+            done,
+            all: self.run.n_all() + self.n_added,
+            left,
+        }
     }
 
     fn describe(&mut self, after: bool) -> Result<(), RecordError> {
@@ -374,7 +399,12 @@ impl RequestsExecution<'_> {
         let target = self.run.plan.targets[at].clone();
         let place = job;
         let (job, first) = self.job(place, &target, round);
-        self.progress.begun(&job, &target, round);
+        let position = self.position(
+            self.n_done - 1,
+            self.eta.during(place, at, self.budget_left()),
+        );
+        self.progress.begun(&job, &target, round, position);
+        let begun = Instant::now();
         // The job under way when the budget ends may take a quarter of the budget more.
         let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
         let end = budget.map(|budget| self.started + budget + budget / 4);
@@ -391,6 +421,10 @@ impl RequestsExecution<'_> {
         let mut served = connected.serve_warm(&target, &job, &mut waiting);
         for timeline in served.iter_mut().flat_map(|s| &mut s.timelines) {
             timeline.number = timeline.number.wrapping_add(first);
+        }
+        self.eta.left(place, at);
+        if served.is_ok() {
+            self.eta.served(place, at, begun.elapsed());
         }
         match &served {
             // The run waited for it once: every further job would wait as long, until it serves one.
@@ -425,12 +459,7 @@ impl RequestsExecution<'_> {
         (round, started_ns): (u32, u64),
         served: Result<Served, TargetError>,
     ) -> Result<(), RecordError> {
-        let budget = self.run.plan.budget_ns.map(Duration::from_nanos);
-        let position = RequestsPosition {
-            done: self.n_done,
-            all: self.run.n_all() + self.n_added,
-            budget_left: budget.map(|budget| budget.saturating_sub(self.started.elapsed())),
-        };
+        let position = self.position(self.n_done, self.eta.between(self.budget_left()));
         let target = &self.run.plan.targets[at];
         let connected = &mut self.run.targets[at];
         let (usage, sampled) = connected.take_usage();
@@ -501,15 +530,19 @@ mod tests {
     #[derive(Default)]
     struct Heard {
         served: Vec<(String, bool)>,
-        budget_left: Vec<Option<Duration>>,
+        /// The time left when each began, and when it ended.
+        begun: Vec<Option<Duration>>,
+        ended: Vec<Option<Duration>>,
     }
 
     impl RequestsProgress for Heard {
         fn waits(&mut self, _: &str) {}
-        fn begun(&mut self, _: &Job, _: &str, _: u32) {}
+        fn begun(&mut self, _: &Job, _: &str, _: u32, at: RequestsPosition) {
+            self.begun.push(at.left.map(|left| left.all));
+        }
         fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition) {
             self.served.push((line.target.clone(), served.is_some()));
-            self.budget_left.push(at.budget_left);
+            self.ended.push(at.left.map(|left| left.all));
         }
     }
 
@@ -532,8 +565,10 @@ mod tests {
             seed: 1,
             wait,
             done: DoneJobs::default(),
+            estimates: JobEstimates::default(),
             first_tag: 0,
         };
+        let eta = RequestsEta::of(&run.plan, &run.estimates);
         let mut heard = Heard::default();
         let mut writer = jsonl::Writer::create(folder.path(), plan).expect("writes");
         let execution = RequestsExecution {
@@ -548,6 +583,7 @@ mod tests {
             n_added: 0,
             answers: Vec::new(),
             latencies: RoundLatencies::default(),
+            eta,
             group_end: None,
         };
         execution.run().expect("a record that can be written");
@@ -567,17 +603,31 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_that_is_left_is_known_after_every_job() {
-        let none = heard([("openai:a", 0), ("openai:b", 0)], None);
-        assert_eq!(none.budget_left, [None; 4]);
+    fn the_time_that_is_left_is_known_once_a_job_was_served() {
+        let heard = heard([("openai:a", 0), ("openai:b", 0)], None);
+        let is_known =
+            |left: &[Option<Duration>]| -> Vec<bool> { left.iter().map(Option::is_some).collect() };
+        assert_eq!(is_known(&heard.begun), [false, true, true, true]);
+        assert_eq!(is_known(&heard.ended), [true; 4]);
+        assert_eq!(heard.ended[3], Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_server_that_serves_nothing_says_nothing_of_the_time_left() {
+        let heard = heard([("openai:a", u32::MAX), ("openai:b", u32::MAX)], None);
+        assert_eq!(heard.begun, [None; 4]);
+    }
+
+    #[test]
+    fn no_more_time_is_left_than_of_the_budget() {
+        let nothing = heard(
+            [("openai:a", 0), ("openai:b", 0)],
+            Some(Duration::from_nanos(1)),
+        );
+        assert!(nothing.served.is_empty());
         let hour = Duration::from_secs(3600);
         let some = heard([("openai:a", 0), ("openai:b", 0)], Some(hour));
-        assert_eq!(some.budget_left.len(), 4);
-        assert!(
-            some.budget_left
-                .iter()
-                .all(|left| left.is_some_and(|left| left <= hour))
-        );
-        assert!(some.budget_left.is_sorted_by(|a, b| a >= b));
+        let mut known = some.ended.iter().flatten();
+        assert!(known.all(|left| *left <= hour));
     }
 }

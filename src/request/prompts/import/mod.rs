@@ -1,19 +1,26 @@
-//! Prompts out of pages, texts and tables that people have already.
+//! Prompts out of pages, texts, tables and conversations that people have already.
 
+mod collect;
+mod conversation;
+mod json;
 mod page;
+mod parquet;
 mod rows;
 mod web;
 
-use std::collections::HashSet;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 
-use super::set::{bytes_of, check, name_is_fit, utf8, write};
-use super::{Difficulty, Prompt, PromptError};
+use super::set::{bytes_of, utf8, write};
+use super::{Prompt, PromptError};
 use crate::file::home::expanded_text;
 use crate::file::{OutputFile, Replace};
+use collect::{Collector, ImportedText};
 
-/// Largest page or file.
+pub use web::is_address;
+
+/// Largest page, text or table. Rows of JSON and Parquet are read one after another, from files of any size.
 pub(super) const MOST_BYTES: u64 = 16 << 20;
 /// Class of prompts that bring none.
 pub const DEFAULT_CLASS: &str = "imported";
@@ -29,12 +36,14 @@ pub struct Selection {
     pub min_chars: usize,
     /// A text file has a prompt in every line, not in every paragraph.
     pub lines: bool,
-    /// The key or column with the text; none: `text`.
+    /// The key or column with the text or the conversation; none: `text`, or one of those that conversations have.
     pub text_key: Option<String>,
+    /// Prompts after which the rest of the source is left alone; none: as many as a set can have.
+    pub most: Option<usize>,
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imported {
     /// The prompts, with different ids and texts.
     pub prompts: Vec<Prompt>,
@@ -42,6 +51,12 @@ pub struct Imported {
     pub n_short: usize,
     /// Texts left out because they stand there already.
     pub n_repeated: usize,
+    /// Conversations left out because no message is a user's.
+    pub n_unasked: usize,
+    /// Questions with images or other parts, of which only the text was taken.
+    pub n_with_other_parts: usize,
+    /// Whether the source has more texts.
+    pub is_cut: bool,
 }
 
 /// What a source is, by its ending or its content type.
@@ -50,20 +65,15 @@ enum ImportFormat {
     Page,
     Text,
     Csv,
+    Json,
     Jsonl,
+    Parquet,
 }
 
-/// A text with what stands beside it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ImportedText {
-    /// Line of the source, where it has lines.
-    line: Option<usize>,
-    text: String,
-    id: Option<String>,
-    class: Option<String>,
-    difficulty: Option<Difficulty>,
-    pair: Option<String>,
-    answer: Option<String>,
+impl ImportFormat {
+    fn has_keys(self) -> bool {
+        matches!(self, Self::Csv | Self::Json | Self::Jsonl | Self::Parquet)
+    }
 }
 
 /// Takes prompts out of a file, or out of what an address answers: only that address, no redirect is followed.
@@ -71,34 +81,110 @@ struct ImportedText {
 /// # Errors
 /// [`PromptError`] naming the source and what is wrong with it.
 pub fn import(source: &str, selection: &Selection) -> Result<Imported, PromptError> {
-    let (kind, bytes) = if web::is_address(source) {
-        web::get(source)?
-    } else {
-        let path = expanded_text(source).map_err(|why| PromptError::whole(source, why))?;
-        let path = Path::new(&*path);
-        (kind_of(path)?, bytes_of(path, MOST_BYTES)?)
-    };
-    suits(source, kind, selection)?;
-    let text = utf8(source, &bytes)?;
-    let pieces = match kind {
-        ImportFormat::Page => page::pieces(source, text, selection.select.as_deref())?,
-        ImportFormat::Text if selection.lines => of_lines(text),
-        ImportFormat::Text => of_paragraphs(text),
-        ImportFormat::Csv => rows::csv(source, text, selection.text_key.as_deref())?,
-        ImportFormat::Jsonl => rows::jsonl(source, text, selection.text_key.as_deref())?,
-    };
-    let imported = collected(source, pieces, selection)?;
-    if imported.prompts.is_empty() {
-        let reason = match imported.n_short {
-            0 => "no text in it".to_owned(),
-            n => format!(
-                "no text in it with at least {} characters ({n} shorter); see --min-chars",
-                selection.min_chars.max(1)
-            ),
-        };
-        return Err(PromptError::whole(source, reason));
+    check(source, selection)?;
+    if is_address(source) {
+        let (kind, bytes) = web::get(source)?;
+        suits(source, kind, selection)?;
+        return of_bytes(source, kind, &bytes, selection);
     }
-    Ok(imported)
+    let path = expanded_text(source).map_err(|why| PromptError::whole(source, why))?;
+    let path = Path::new(&*path);
+    let kind = kind_of(path)?;
+    suits(source, kind, selection)?;
+    if !matches!(
+        kind,
+        ImportFormat::Json | ImportFormat::Jsonl | ImportFormat::Parquet
+    ) {
+        return of_bytes(source, kind, &bytes_of(path, MOST_BYTES)?, selection);
+    }
+    let file = File::open(path).map_err(|e| PromptError::Io {
+        name: path.display().to_string(),
+        source: e,
+    })?;
+    let mut collector = Collector::new(source, selection)?;
+    let key = selection.text_key.as_deref();
+    match kind {
+        ImportFormat::Parquet => parquet::rows(source, file, key, &mut collector)?,
+        _ => of_json(source, kind, &mut BufReader::new(file), key, &mut collector)?,
+    }
+    collector.finished()
+}
+
+/// Takes prompts out of a page as a browser has it, whose address is `source`.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_page(
+    source: &str,
+    page: &str,
+    selection: &Selection,
+) -> Result<Imported, PromptError> {
+    suits(source, ImportFormat::Page, selection)?;
+    if page.len() as u64 > MOST_BYTES {
+        return Err(PromptError::whole(
+            source,
+            format!("larger than {}", crate::units::bytes(MOST_BYTES)),
+        ));
+    }
+    of_bytes(source, ImportFormat::Page, page.as_bytes(), selection)
+}
+
+/// What can be known to be wrong before anything is read.
+///
+/// # Errors
+/// [`PromptError`] for a selector or a class that is none, and an address with a password.
+fn check(source: &str, selection: &Selection) -> Result<(), PromptError> {
+    if let Some(css) = &selection.select {
+        page::selector(source, css)?;
+    }
+    Collector::new(source, selection)?;
+    match is_address(source) {
+        true => web::check(source),
+        false => Ok(()),
+    }
+}
+
+/// The same of an address that a browser will render.
+///
+/// # Errors
+/// For a selector or a class that is none, an address with a password, and options that a page has no use for.
+pub fn check_page(source: &str, selection: &Selection) -> Result<(), PromptError> {
+    check(source, selection)?;
+    suits(source, ImportFormat::Page, selection)
+}
+
+fn of_bytes(
+    source: &str,
+    kind: ImportFormat,
+    bytes: &[u8],
+    selection: &Selection,
+) -> Result<Imported, PromptError> {
+    let mut collector = Collector::new(source, selection)?;
+    let text_key = selection.text_key.as_deref();
+    let text = || utf8(source, bytes);
+    match kind {
+        ImportFormat::Page => {
+            collector.take_all(page::pieces(source, text()?, selection.select.as_deref())?)?;
+        }
+        ImportFormat::Text if selection.lines => collector.take_all(of_lines(text()?))?,
+        ImportFormat::Text => collector.take_all(of_paragraphs(text()?))?,
+        ImportFormat::Csv => collector.take_all(rows::csv(source, text()?, text_key)?)?,
+        _ => of_json(source, kind, &mut &*bytes, text_key, &mut collector)?,
+    }
+    collector.finished()
+}
+
+fn of_json(
+    source: &str,
+    kind: ImportFormat,
+    from: &mut dyn BufRead,
+    key: Option<&str>,
+    collector: &mut Collector<'_>,
+) -> Result<(), PromptError> {
+    match kind {
+        ImportFormat::Json => json::values(source, from, key, collector),
+        _ => json::lines(source, from, key, collector),
+    }
 }
 
 /// Writes prompts where `--prompts` finds them: the whole file or none.
@@ -135,10 +221,12 @@ fn kind_of(path: &Path) -> Result<ImportFormat, PromptError> {
         "html" | "htm" | "xhtml" => Ok(ImportFormat::Page),
         "txt" | "text" | "md" => Ok(ImportFormat::Text),
         "csv" => Ok(ImportFormat::Csv),
+        "json" => Ok(ImportFormat::Json),
         "jsonl" | "ndjson" => Ok(ImportFormat::Jsonl),
+        "parquet" => Ok(ImportFormat::Parquet),
         _ => Err(PromptError::whole(
             &path.display().to_string(),
-            "what it is shows in its ending: .html, .txt, .csv or .jsonl",
+            "what it is shows in its ending: .html, .txt, .csv, .json, .jsonl or .parquet",
         )),
     }
 }
@@ -152,7 +240,7 @@ fn suits(source: &str, kind: ImportFormat, selection: &Selection) -> Result<(), 
     if selection.lines && kind != ImportFormat::Text {
         return wrong("is no plain text, so --lines has no meaning");
     }
-    if selection.text_key.is_some() && !matches!(kind, ImportFormat::Csv | ImportFormat::Jsonl) {
+    if selection.text_key.is_some() && !kind.has_keys() {
         return wrong("has no keys or columns, so --text-key has no meaning");
     }
     Ok(())
@@ -191,88 +279,4 @@ fn of_paragraphs(text: &str) -> Vec<ImportedText> {
         is_open = true;
     }
     pieces
-}
-
-/// Pieces as prompts: cleaned, named, each text once.
-fn collected(
-    source: &str,
-    pieces: Vec<ImportedText>,
-    selection: &Selection,
-) -> Result<Imported, PromptError> {
-    let class = selection.class.as_deref().unwrap_or(DEFAULT_CLASS);
-    name_is_fit("--class", class).map_err(|why| PromptError::whole(source, why))?;
-    let stem = stem(source);
-    let (mut ids, mut texts) = (HashSet::new(), HashSet::new());
-    let mut imported = Imported {
-        prompts: Vec::new(),
-        n_short: 0,
-        n_repeated: 0,
-    };
-    for (number, piece) in pieces.into_iter().enumerate() {
-        let text = clean(&piece.text);
-        if text.chars().count() < selection.min_chars.max(1) {
-            imported.n_short += 1;
-            continue;
-        }
-        if !texts.insert(text.clone()) {
-            imported.n_repeated += 1;
-            continue;
-        }
-        let at = |why: String| match piece.line {
-            Some(line) => PromptError::line(source, line, why),
-            None => PromptError::whole(source, format!("text {}: {why}", number + 1)),
-        };
-        let prompt = Prompt {
-            id: piece
-                .id
-                .clone()
-                .unwrap_or_else(|| format!("{stem}-{}", number + 1)),
-            class: piece.class.clone().unwrap_or_else(|| class.to_owned()),
-            difficulty: piece.difficulty,
-            pair: piece.pair.clone(),
-            text,
-            answer: piece.answer.clone(),
-            source: source.to_owned(),
-            n_tokens: None,
-        };
-        // What is written must be read again.
-        check(&prompt).map_err(at)?;
-        if !ids.insert(prompt.id.clone()) {
-            return Err(at(format!(
-                "id: '{}' is there already",
-                crate::text::short(&prompt.id)
-            )));
-        }
-        imported.prompts.push(prompt);
-    }
-    Ok(imported)
-}
-
-/// Without control characters; line breaks and tabs are white space.
-fn clean(text: &str) -> String {
-    let kept: String = text
-        .chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect();
-    kept.trim().to_owned()
-}
-
-/// The source's name without folder and ending, as a part of ids.
-fn stem(source: &str) -> String {
-    let end = source.trim_end_matches('/').rsplit(['/', '\\']).next();
-    let name = end
-        .unwrap_or_default()
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default();
-    let name = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let plain: String = name
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { '-' })
-        .take(40)
-        .collect();
-    match plain.trim_matches('-') {
-        "" => "prompt".to_owned(),
-        stem => stem.to_lowercase(),
-    }
 }

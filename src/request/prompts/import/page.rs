@@ -26,10 +26,7 @@ pub(super) fn pieces(
     select: Option<&str>,
 ) -> Result<Vec<ImportedText>, PromptError> {
     let css = select.unwrap_or("body");
-    let selector = Selector::parse(css).map_err(|e| {
-        let reason = format!("--select '{}': is no CSS selector: {e}", short(css));
-        PromptError::whole(name, plain(&reason))
-    })?;
+    let selector = selector(name, css)?;
     let html = parsed(page).map_err(|why| PromptError::whole(name, why))?;
     let (texts, n_elements) = texts(&html, &selector);
     if texts.is_empty() {
@@ -43,6 +40,14 @@ pub(super) fn pieces(
         ..ImportedText::default()
     };
     Ok(texts.into_iter().map(piece).collect())
+}
+
+/// A selector; the message about one that is none is a line.
+pub(super) fn selector(name: &str, css: &str) -> Result<Selector, PromptError> {
+    Selector::parse(css).map_err(|e| {
+        let reason = format!("--select '{}': is no CSS selector: {e}", short(css));
+        PromptError::whole(name, plain(&reason))
+    })
 }
 
 fn parsed(page: &str) -> Result<Html, String> {

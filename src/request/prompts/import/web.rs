@@ -9,14 +9,14 @@ use crate::text::{plain, short};
 /// A page that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn is_address(source: &str) -> bool {
+/// Whether a source is an address and no file.
+pub fn is_address(source: &str) -> bool {
     let lower = source.to_ascii_lowercase();
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
-/// What the address answers, when that is a page or a text.
-pub(super) fn get(address: &str) -> Result<(ImportFormat, Vec<u8>), PromptError> {
-    let wrong = |reason: String| PromptError::whole(&plain(address), reason);
+/// Refuses an address that has a password.
+pub(super) fn check(address: &str) -> Result<(), PromptError> {
     let authority = address.split('/').nth(2).unwrap_or_default();
     // It would stand in every prompt's source.
     if authority.contains('@') {
@@ -26,6 +26,12 @@ pub(super) fn get(address: &str) -> Result<(ImportFormat, Vec<u8>), PromptError>
             reason,
         ));
     }
+    Ok(())
+}
+
+/// What the address answers, when that is a page or a text.
+pub(super) fn get(address: &str) -> Result<(ImportFormat, Vec<u8>), PromptError> {
+    let wrong = |reason: String| PromptError::whole(&plain(address), reason);
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -89,6 +95,7 @@ fn kind_of(content_type: &str) -> Option<ImportFormat> {
     match name.to_ascii_lowercase().as_str() {
         "text/html" | "application/xhtml+xml" => Some(ImportFormat::Page),
         "text/csv" => Some(ImportFormat::Csv),
+        "application/json" => Some(ImportFormat::Json),
         "application/jsonl" | "application/x-ndjson" => Some(ImportFormat::Jsonl),
         "text/plain" | "text/markdown" => Some(ImportFormat::Text),
         _ => None,

@@ -1,0 +1,87 @@
+//! Limits in absolute values as a table.
+
+use super::name;
+use crate::gate::{GateReport, LimitVerdict, RequiredResult};
+use crate::metric::{Better, Metric};
+use crate::plan::Case;
+use crate::report::axes;
+use crate::report::comparison::{of_cells, of_jobs};
+use crate::report::table::{Document, Table};
+use crate::stats::Interval;
+
+/// Every limit with its cells; `None` where none was asked for.
+pub fn document(report: &GateReport) -> Option<Document> {
+    if report.required.is_empty() {
+        return None;
+    }
+    let verdict = report.verdict.word();
+    let cases: Vec<&Case> = report.required.iter().map(|r| &r.key.case).collect();
+    let mut document = Document::new("Limits in absolute values", table(&report.required));
+    if report.is_alone() {
+        document = Document::new(
+            format!("{}: {verdict}", report.run),
+            table(&report.required),
+        )
+        .above(
+            "verdict",
+            format!("{verdict} ({})", counts(report).join(", ")),
+        )
+        .above("run", report.run.as_str())
+        .above("baseline", "none: only limits (--require) are judged");
+    }
+    document = document.above("cells", axes::constants(&cases));
+    Some(document.below(
+        "",
+        "pass: the whole 95% interval keeps the limit. fail: the whole interval is beyond it. inconclusive: the limit is in the interval, \
+         or fewer than two processes measured the cell.",
+    ))
+}
+
+/// `2 within limits`, `1 beyond a limit`.
+pub(super) fn counts(report: &GateReport) -> Vec<String> {
+    let count = |verdict| {
+        report
+            .required
+            .iter()
+            .filter(|r| r.verdict == verdict)
+            .count()
+    };
+    let counts = [
+        (count(LimitVerdict::Pass), "within limits"),
+        (count(LimitVerdict::Fail), "beyond a limit"),
+        (count(LimitVerdict::Inconclusive), "not decided on a limit"),
+    ];
+    let some = counts.into_iter().filter(|(n, _)| *n > 0);
+    some.map(|(n, words)| format!("{n} {words}")).collect()
+}
+
+fn table(required: &[RequiredResult]) -> Table {
+    let jobs = of_jobs(required, |r| r.key.job.as_ref().map(ToString::to_string));
+    of_cells(jobs, |r| &r.key.case)
+        .words("metric", |r| name(r.metric))
+        .numbers("tonight", |r| r.value.map(|v| r.metric.show(v)))
+        .numbers("95% interval", |r| {
+            r.interval
+                .as_ref()
+                .map(|interval| range(r.metric, interval))
+        })
+        .numbers("limit", |r| {
+            let bound = match r.metric.better() {
+                Better::Lower => "at most",
+                Better::Higher => "at least",
+            };
+            format!("{bound} {}", r.metric.show(r.limit))
+        })
+        .numbers("processes", |r| r.n_processes.to_string())
+        .rank(3)
+        .words("verdict", |r| r.verdict.word())
+        .table()
+}
+
+fn range(metric: Metric, interval: &Interval) -> String {
+    format!(
+        "{} to {}",
+        metric.show(interval.lo),
+        metric.show(interval.hi)
+    )
+}
