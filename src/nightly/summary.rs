@@ -111,12 +111,12 @@ impl Summary {
         };
         writeln!(to, "# Nightly: {}\n\n{reason}\n", verdict.words())?;
         if let Some(night) = &self.night {
-            writeln!(to, "- **night**: {}", night.name)?;
-            writeln!(to, "- **machine**: {}", night.machine)?;
-            writeln!(to, "- **program**: {}", night.engine)?;
+            writeln!(to, "- **night**: {}", as_text(&night.name))?;
+            writeln!(to, "- **machine**: {}", as_text(&night.machine))?;
+            writeln!(to, "- **program**: {}", as_text(&night.engine))?;
         }
         if let Some(engine) = &self.old_engine {
-            writeln!(to, "- **program of the baseline**: {engine}")?;
+            writeln!(to, "- **program of the baseline**: {}", as_text(engine))?;
         }
         for note in &self.notes {
             writeln!(to, "- **note**: {note}")?;
