@@ -20,6 +20,7 @@ mod judging;
 mod manual;
 mod measuring;
 mod model;
+mod nightly;
 mod programs;
 mod prompts;
 mod quality;
@@ -42,6 +43,7 @@ pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArg
 pub use manual::ManualArgs;
 pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
 pub use model::{ModelCommand, SynthArgs};
+pub use nightly::NightlyArgs;
 pub use programs::ProgramArgs;
 pub use prompts::{ImportArgs, PromptsCommand};
 pub use quality::QualityArgs;
@@ -229,6 +231,12 @@ pub enum Command {
     /// Write a run as llama-bench, benchstat, Bencher or HdrHistogram have it
     #[command(after_help = examples::EXPORT)]
     Export(ExportRunArgs),
+    /// Measure a night: this program and the promoted one in turns
+    ///
+    /// It keeps a history of nights, and prints a summary. The exit code is the verdict. 0: pass, or the first night, which becomes the
+    /// baseline; 1: regression, seen twice, or an output that differs; 3: not decided; 2: error; 130: interrupted.
+    #[command(after_help = examples::NIGHTLY)]
+    Nightly(Box<NightlyArgs>),
     /// Show a history by night, as a page and a picture
     ///
     /// It shows each cell's median, changes of level, builds and changes of the machine.

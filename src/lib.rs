@@ -16,10 +16,11 @@
 //!   -> view        a record turned into figures, once
 //!   -> analysis    what the figures say, in sentences with their evidence
 //!   -> plot        figures one can see
+//!   -> nightly     one night at a time: its folders, its lock, the promoted program, the summary
 //!   -> report      tables and the lab report; like all below `record` it never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `trend`, `compare`,
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `nightly`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `trend`, `compare`,
 //! `doctor`, `bisect`, `foreign`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
@@ -41,6 +42,7 @@ pub(crate) mod host;
 pub mod measure;
 pub mod metric;
 pub mod model;
+pub(crate) mod nightly;
 pub mod plan;
 pub mod plot;
 pub(crate) mod price;

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     };
     match cmd::dispatch(cli) {
         Ok(code) => code.into(),
-        Err(error) => refuse(in_one_line(&error), bad_usage),
+        Err(error) => refuse(cmd::in_one_line(&error), bad_usage),
     }
 }
 
@@ -36,21 +36,6 @@ fn refuse(reason: impl std::fmt::Display, code: u8) -> ExitCode {
     // One line, whatever a name in it holds.
     note(format_args!("error: {}", plain(&reason.to_string())));
     code.into()
-}
-
-/// The chain's messages name the file, the value and the remedy themselves; one that ends with its cause is not
-/// followed by it again.
-fn in_one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for message in error.chain().map(ToString::to_string) {
-        if line.is_empty() {
-            line = message;
-        } else if !line.ends_with(&message) {
-            line.push_str(": ");
-            line.push_str(&message);
-        }
-    }
-    line
 }
 
 /// The only thing that the portable build would ask of a C library newer than 2.34 (that of RHEL 9): `hypotf` has got a new

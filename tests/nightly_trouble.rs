@@ -1,4 +1,4 @@
-//! `scripts/nightly.sh` when nights overlap, are killed or interrupted, and when the disk is full.
+//! `ggufbench nightly` when nights overlap, are killed or interrupted, and when the disk is full.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -33,9 +33,9 @@ fn hanging(nights: &Nights) -> Child {
     child
 }
 
-/// The measuring that a script has started.
-fn measuring_of(script: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children"));
+/// The measuring that a night has started.
+fn measuring_of(night: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{night}/task/{night}/children"));
     let is_sweep = |pid: &&str| {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&command).contains("\0sweep\0")
@@ -138,53 +138,6 @@ fn an_interrupted_night_says_so() {
     assert!(!next.summary.contains("lock was taken"), "{}", next.summary);
 }
 
-#[test]
-fn without_flock_perl_keeps_nights_apart() {
-    let nights = Nights::new();
-    let programs = nights.place.path().join("bin");
-    std::fs::create_dir(&programs).expect("writable");
-    for entry in std::env::var("PATH")
-        .expect("a PATH")
-        .split(':')
-        .flat_map(std::fs::read_dir)
-    {
-        for program in entry.flatten().filter(|p| p.file_name() != "flock") {
-            // The first of a name counts, as on a PATH.
-            let _ = std::os::unix::fs::symlink(program.path(), programs.join(program.file_name()));
-        }
-    }
-    let night = |nights: &Nights| {
-        let mut command = nights.command(&[], &["--engine", &engine(1, 0)]);
-        command.env("PATH", &programs);
-        command.output().expect("bash starts")
-    };
-    if !programs.join("perl").exists() {
-        eprintln!("skipped: no perl on this machine");
-        return;
-    }
-    assert_eq!(night(&nights).status.code(), Some(0));
-    let mut first = hanging(&nights);
-    let second = night(&nights);
-    assert_eq!(second.status.code(), Some(2));
-    assert!(
-        stderr(&second).contains("another nightly holds"),
-        "{}",
-        stderr(&second)
-    );
-    let measuring = measuring_of(first.id());
-    assert!(support::signal(first.id(), "-KILL"));
-    assert!(support::signal(measuring, "-KILL"));
-    first.wait().expect("a child of ours");
-    std::fs::remove_file(programs.join("perl")).expect("there");
-    let neither = night(&nights);
-    assert_eq!(neither.status.code(), Some(2));
-    assert!(
-        stderr(&neither).contains("no flock and no perl"),
-        "{}",
-        stderr(&neither)
-    );
-}
-
 /// Nights on a small file system of their own, filled up at the worst moments.
 #[test]
 fn a_full_disk() {
@@ -252,16 +205,4 @@ fn a_full_disk() {
         assert!(complaint(at).contains(needle), "{at}: {text}");
     }
     assert!(nights[4].contains("# Nightly: pass\n"), "{text}");
-}
-
-#[test]
-fn what_failed_stays_text_in_the_summary() {
-    let source = format!("{}/scripts/nightly-summary.sh", env!("CARGO_MANIFEST_DIR"));
-    let text = "- m-q4_0/a_b_c: http://h/_x_ <b> a*b `c` [d](e) ~f~ & \\";
-    let out = Command::new("bash")
-        .args(["-c", r#"source "$0"; as_text <<<"$1""#, &source, text])
-        .output()
-        .expect("bash starts");
-    let safe = r"- m-q4_0/a_b_c: http\://h/\_x\_ &lt;b> a\*b \`c\` \[d\](e) \~f\~ &amp; \\";
-    assert_eq!(stdout(&out), format!("{safe}\n"), "{}", stderr(&out));
 }

@@ -19,8 +19,7 @@ What does a smaller file lose in accuracy?
   ggufbench quality --base f16.gguf q8_0.gguf q4_0.gguf
 Is a new build slower than the last one, once or every night?
   ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench
-  ggufbench sweep nightly
-  ggufbench gate out/20260131-020000-nightly --keep
+  ggufbench nightly
 How fast does a server answer?
   ggufbench requests --model q4_0.gguf,q8_0.gguf --threads 4,8 --batch 1,8
   ggufbench requests --target openai:http://127.0.0.1:8080/v1
@@ -108,6 +107,15 @@ Examples:
   ggufbench gate out/20260131-020000-nightly --promote
   ggufbench gate out/20260201-020000-nightly --rerun --keep";
 
+/// Below `nightly --help`.
+pub const NIGHTLY: &str = "\
+GGUFBENCH names another program to measure than this one.
+
+Examples:
+  ggufbench nightly --summary mail/nightly.md
+  ggufbench nightly --promote
+  ggufbench nightly --requests --metric ttft_p95 -- --model model.gguf --batch 8 --n-requests 60";
+
 /// Below `import --help`.
 pub const IMPORT: &str = "\
 The samples of a test are repetitions of one process. What the other program did not record is n/a. SQL has only means, and each \
@@ -158,6 +166,7 @@ mod tests {
             BISECT_STEP,
             COMPARE,
             GATE,
+            NIGHTLY,
             IMPORT,
             EXPORT,
             TREND,

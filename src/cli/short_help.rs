@@ -8,7 +8,7 @@ use clap::Command;
 const SHOWN_WHOLE: usize = 12;
 
 /// What `-h` shows of a verb that has more, with the words that are no flags; `--help` shows everything.
-const MAIN: [&str; 34] = [
+const MAIN: [&str; 35] = [
     "model",
     "batch",
     "n_prompt",
@@ -42,6 +42,7 @@ const MAIN: [&str; 34] = [
     "rerun",
     "keep",
     "promote",
+    "nights",
     "help",
 ];
 

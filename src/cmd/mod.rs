@@ -16,6 +16,7 @@ mod latest;
 mod llama_build;
 mod manual;
 mod model;
+mod nightly;
 mod offload;
 mod predict;
 mod prepare;
@@ -93,6 +94,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Some(Command::Gate(args)) => gate::gate(&args),
         Some(Command::Import(args)) => import::import(&args),
         Some(Command::Export(args)) => export::export(&args),
+        Some(Command::Nightly(args)) => nightly::nightly(&args),
         Some(Command::Trend(args)) => trend::trend(&args),
         Some(Command::Devices(args)) => devices::devices(&args),
         Some(Command::RpcWorker(args)) => rpc_worker::rpc_worker(&args),
@@ -116,6 +118,21 @@ pub fn code_of_bad_usage(mut args: impl Iterator<Item = std::ffi::OsString>) -> 
         true => BISECT_ABORTED,
         false => BAD_INPUT,
     }
+}
+
+/// The chain's messages name the file, the value and the remedy themselves; one that ends with its cause is not
+/// followed by it again.
+pub fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for message in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = message;
+        } else if !line.ends_with(&message) {
+            line.push_str(": ");
+            line.push_str(&message);
+        }
+    }
+    line
 }
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.

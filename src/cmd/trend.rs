@@ -10,18 +10,34 @@ use crate::metric::Metric;
 use crate::record::history::History;
 use crate::record::jsonl::read_header;
 use crate::report::table::Note;
-use crate::report::{self, ReportError, trend as report_of};
+use crate::report::{self, Document, ReportError, trend as report_of};
 use crate::trend::Trend;
 
 /// Shows the newest nights of a history. It is for reading: the exit code says only that it was shown.
 ///
 /// # Errors
-/// When the history cannot be read or has no night, or a file cannot be written.
+/// As [`drawn`], and when standard output cannot be written.
 pub fn trend(args: &TrendArgs) -> Result<u8> {
+    let (trend, document) = drawn(args)?;
+    let out = &mut io::stdout().lock();
+    unless_closed(report::print_documents(
+        &[document],
+        &trend,
+        args.output,
+        out,
+    ))?;
+    Ok(DONE)
+}
+
+/// The trend as a table, with its page and picture written unless they are not asked for.
+///
+/// # Errors
+/// When the history cannot be read or has no night, or a file cannot be written.
+pub(super) fn drawn(args: &TrendArgs) -> Result<(Trend, Document)> {
     let folder = &args.history;
     ensure!(
         folder.is_dir(),
-        "{}: no such folder; `ggufbench gate RUN --keep` and scripts/nightly.sh keep a history",
+        "{}: no such folder; `ggufbench gate RUN --keep` and `ggufbench nightly` keep a history",
         folder.display()
     );
     let history = History::at(folder);
@@ -48,14 +64,7 @@ pub fn trend(args: &TrendArgs) -> Result<u8> {
         document = document
             .all_below(notes.map(|(path, what)| Note::whole(what, path.display().to_string())));
     }
-    let out = &mut io::stdout().lock();
-    unless_closed(report::print_documents(
-        &[document],
-        &trend,
-        args.output,
-        out,
-    ))?;
-    Ok(DONE)
+    Ok((trend, document))
 }
 
 /// The metric that is named, or the one by which the newest night is judged.

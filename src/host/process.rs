@@ -96,6 +96,44 @@ pub fn is_root() -> bool {
     is_root
 }
 
+/// Lets the processes that this one starts keep a file open, and with it a lock on it. Does nothing outside Unix, where a lock is that
+/// of a process.
+pub fn leave_open_for_children(file: &std::fs::File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the call takes numbers and touches no memory of ours; the descriptor is open.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // Unused elsewhere.
+    let _ = file;
+    Ok(())
+}
+
+/// Asks a process to end in order. Does nothing outside Unix, where the console tells all of its processes.
+pub fn ask_to_end(pid: u32) {
+    #[cfg(unix)]
+    if let Ok(pid) = i32::try_from(pid) {
+        // SAFETY: the call takes two numbers and touches no memory of ours; a process that is gone is only an error.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+    // Unused elsewhere.
+    let _ = pid;
+}
+
+/// Whether there is a process of this number.
+pub fn is_running(pid: u32) -> bool {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new();
+    let nothing_more = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, nothing_more);
+    system.process(pid).is_some()
+}
+
 /// Standard output for this program alone: from now on what a C library prints there goes nowhere. Outside Unix it goes on.
 pub fn take_stdout() -> io::Result<Box<dyn io::Write>> {
     #[cfg(unix)]

@@ -48,7 +48,7 @@ pub use names::sanitize_name;
 pub(crate) use parts::ModelFile;
 pub(crate) use sequence_memory::SlidingLayers;
 pub use source::{Ensure, Resolution, ResolvedModel, resolve};
-pub(crate) use space::check_space;
+pub(crate) use space::{check_space, free_bytes};
 pub use store::ModelStore;
 pub(crate) use store::cache_dir;
 pub(crate) use sums::type_block_elements;

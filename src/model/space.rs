@@ -25,7 +25,7 @@ fn compare_space(target: &Path, needed: u64, free: Option<u64>) -> Result<(), Mo
 }
 
 /// Bytes free for this user where `target` will be: asked of its nearest existing ancestor.
-fn free_bytes(target: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(target: &Path) -> Option<u64> {
     let absolute = std::path::absolute(target).ok()?;
     let existing = absolute.ancestors().find(|p| p.exists())?;
     let existing = existing.canonicalize().ok()?;

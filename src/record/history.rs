@@ -71,7 +71,7 @@ impl History {
     /// Copies a run's record into the history, replacing an earlier copy, and returns its folder there.
     /// `regression` keeps the night out of later baselines.
     pub fn add(&self, run: &Path, regression: bool) -> Result<PathBuf, HistoryError> {
-        let night = self.folder.join(self.name_of(run)?);
+        let night = self.place_of(run)?;
         let io = |action| {
             let night = &night;
             move |source| failed(night, action, source)
@@ -94,6 +94,14 @@ impl History {
             fs::remove_file(&mark).map_err(io("cannot take the mark off"))?;
         }
         Ok(night)
+    }
+
+    /// The folder that a run's copy has here, or would have.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when its record cannot be read, or has a name that no folder can have.
+    pub fn place_of(&self, run: &Path) -> Result<PathBuf, HistoryError> {
+        Ok(self.folder.join(self.name_of(run)?))
     }
 
     /// Makes a run the baseline: copies it and pins it. Nights before it no longer count.

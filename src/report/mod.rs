@@ -44,6 +44,7 @@ mod tests;
 use std::io::{self, Write};
 
 pub use answers::RunAnswers;
+pub(crate) use caption::lines as caption_of;
 use cells::Detail;
 use clap::ValueEnum;
 pub use files::{HTML_NAME, ReportError, ReportFiles, write_files};

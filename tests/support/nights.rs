@@ -1,4 +1,4 @@
-//! The real scripts/nightly.sh, night after night, with the cost-model engine in real worker processes.
+//! `ggufbench nightly` as scripts/nightly.sh starts it, night after night, with the cost-model engine in real worker processes.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::path::{Path, PathBuf};
