@@ -1,6 +1,8 @@
 //! Counters of one process: CPU time, context switches, page faults, memory.
 
-use super::files::{LiveFiles, MachineFiles};
+#[cfg(not(windows))]
+use super::files::LiveFiles;
+use super::files::MachineFiles;
 use super::procfs::{ProcessStat, context_switches, resident_bytes};
 use super::usage::tick_ns;
 
