@@ -25,7 +25,7 @@ with_cuda := $(filter-out 0 no,$(CUDA))
 names_a_model := $(filter -m -m=% --model --model=%,$(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build portable package bench test simulate test-offload check-cuda clean-out
+.PHONY: help setup build portable package windows bench test simulate test-offload check-cuda clean-out
 
 help: ## Print this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ portable: setup ## Build a folder and a tar.gz that run on any x86-64 Linux (doc
 
 package: setup ## Build a tar.gz, a Python wheel and a Containerfile, which install without a compiler (docs/INSTALL.md)
 	scripts/package.sh $(PLUGINS)
+
+windows: setup ## Build a zip for Windows, on Linux (docs/INSTALL.md)
+	scripts/windows.sh
 
 bench: build ## Build, fetch a small real model, measure this machine
 ifneq ($(names_a_model),)

@@ -26,7 +26,9 @@ fn main() {
     export("LLAMA_CPP_SYS_2", locked_version(&lock, "llama-cpp-sys-2"));
     export_engine(has_own_llama_cpp(&lock));
 
-    if env::var_os("CARGO_FEATURE_PORTABLE").is_some() {
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("windows") {
+        windows();
+    } else if env::var_os("CARGO_FEATURE_PORTABLE").is_some() {
         // The engine's libraries lie beside the program, wherever that is unpacked.
         println!("cargo:rustc-link-arg-bins=-Wl,-rpath,$ORIGIN");
     }
@@ -38,6 +40,45 @@ fn main() {
     export("TARGET_CPU", target_cpu());
     export("TARGET_FEATURES", env::var("CARGO_CFG_TARGET_FEATURE").ok());
     export("RUSTC", rustc_version());
+}
+
+/// What Windows reads from the program's file, and the stack of the main thread that other systems give (its default is 1 or 2 MiB).
+fn windows() {
+    let bytes = 8 << 20;
+    match env::var("CARGO_CFG_TARGET_ENV").as_deref() {
+        Ok("msvc") => println!("cargo:rustc-link-arg-bins=/STACK:{bytes}"),
+        _ => {
+            println!("cargo:rustc-link-arg-bins=-Wl,--stack,{bytes}");
+            // The engine's crate looks for libNAME.a, and CMake calls ggml's libraries NAME.a on Windows.
+            println!("cargo:rustc-link-arg=-Wl,--start-group");
+            for library in ggml_libraries() {
+                println!("cargo:rustc-link-arg=-l:{library}");
+            }
+            println!("cargo:rustc-link-arg=-Wl,--end-group");
+            // The engine's C++, its look into the registry, and the sockets of its RPC backend.
+            for library in ["stdc++", "advapi32", "ws2_32"] {
+                println!("cargo:rustc-link-arg=-l{library}");
+            }
+        }
+    }
+    let manifest = embed_manifest::new_manifest("ggufbench");
+    if let Err(e) = embed_manifest::embed_manifest(manifest) {
+        println!("cargo:warning=the program has no manifest, so that long paths are refused: {e}");
+    }
+}
+
+/// Files of ggml's static libraries beside the folder of its CMake package; none where they are DLLs.
+fn ggml_libraries() -> Vec<String> {
+    let cmake = env::var("DEP_LLAMA_GGML_CMAKE_DIR").unwrap_or_default();
+    let folder = Path::new(&cmake).parent().map(fs::read_dir);
+    let entries = folder.and_then(Result::ok).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("ggml") && name.ends_with(".a"))
+        .filter(|name| !name.ends_with(".dll.a"))
+        .collect();
+    names.sort();
+    names
 }
 
 /// Sets `GGUFBENCH_BUILD_<key>`; an empty or absent value sets nothing, so `option_env!` gives `None`.

@@ -73,6 +73,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         host::leave_openmp_places();
     }
     signals::outlive_limits();
+    host::show_colours();
     match latest::named(cli.command)? {
         None => run::run(&cli.run, None),
         Some(Command::Run(args)) => run::run(&args, None),

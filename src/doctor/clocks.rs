@@ -14,9 +14,10 @@ pub(super) fn governor(cpu: &Cpu, figures: &DoctorFigures) -> DoctorCheck {
     let Some(governor) = cpu.governor.as_deref() else {
         return DoctorCheck::unknown(NAME);
     };
+    let plans = ["high performance", "ultimate performance"];
     let verdict = if saves_power(governor) {
         CheckVerdict::Bad
-    } else if governor == "performance" {
+    } else if governor == "performance" || plans.contains(&governor) {
         CheckVerdict::Good
     } else {
         CheckVerdict::Mind
@@ -28,8 +29,12 @@ pub(super) fn governor(cpu: &Cpu, figures: &DoctorFigures) -> DoctorCheck {
             &format!("{} of {} under load", ghz(at_work), ghz(max)),
         )
     });
+    let advice = match cfg!(windows) {
+        true => "choose the plan high performance: powercfg /setactive SCHEME_MIN",
+        false => "set it to performance: cpupower frequency-set -g performance",
+    };
     DoctorCheck::new(NAME, verdict, governor)
-        .advise("set it to performance: cpupower frequency-set -g performance")
+        .advise(advice)
         .gain(gain)
 }
 

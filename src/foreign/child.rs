@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::host::process;
+use crate::host::process::ProcessGroup;
 use crate::run::Interrupt;
 
 /// How often the end of the process and Ctrl-C are looked for. It is short beside a visit, and seldom enough to disturb none.
@@ -34,7 +34,7 @@ pub(crate) enum ChildError {
 }
 
 /// Runs a command to its end, in a process group of its own. What it started is ended with it when the time is over or Ctrl-C came.
-/// On Linux the process itself also ends when this thread does, as with a killed program.
+/// On Linux the process itself also ends when this thread does, as with a killed program; on Windows all that it started does.
 pub(crate) fn run(
     command: &mut Command,
     timeout: Option<Duration>,
@@ -47,14 +47,13 @@ pub(crate) fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    ProcessGroup::prepare(command);
     #[cfg(unix)]
-    {
-        std::os::unix::process::CommandExt::process_group(command, 0);
-        process::end_with_parent(command);
-    }
+    crate::host::process::end_with_parent(command);
     let started = Instant::now();
     let start_error = |e: std::io::Error| ChildError::Start(format!("cannot be started: {e}"));
     let mut child = command.spawn().map_err(start_error)?;
+    let group = ProcessGroup::of(&child);
     let stdout = OutputReader::of(child.stdout.take());
     let stderr = OutputReader::of(child.stderr.take());
     let status = loop {
@@ -63,13 +62,13 @@ pub(crate) fn run(
         }
         let is_late = timeout.filter(|timeout| started.elapsed() >= *timeout);
         if is_late.is_some() || interrupt.is_set() {
-            end(&mut child);
+            end(&mut child, &group);
             return Err(is_late.map_or(ChildError::Interrupted, ChildError::TimedOut));
         }
         std::thread::sleep(POLL);
     };
     // A process that it left behind may hold the pipes open.
-    process::kill_group(child.id());
+    group.kill();
     let ended = Instant::now();
     while !(stdout.has_all() && stderr.has_all()) && ended.elapsed() < REST_OF_OUTPUT {
         if interrupt.is_set() {
@@ -84,8 +83,8 @@ pub(crate) fn run(
     })
 }
 
-fn end(child: &mut Child) {
-    process::kill_group(child.id());
+fn end(child: &mut Child, group: &ProcessGroup) {
+    group.kill();
     // It may be gone already, which is as good.
     let _ = child.kill();
     let _ = child.wait();
@@ -133,6 +132,7 @@ impl OutputReader {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::host::process;
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");

@@ -1,5 +1,5 @@
 //! The processor: model, cores, caches, clock. Sources: `/proc/cpuinfo` and sysfs on Linux
-//! (Documentation/ABI/{stable,testing}/sysfs-devices-system-cpu), `sysinfo` elsewhere.
+//! (Documentation/ABI/{stable,testing}/sysfs-devices-system-cpu), Windows' own interfaces there, `sysinfo` elsewhere.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ pub struct Cpu {
     pub max_hz: Option<u64>,
     /// Clock at the time of asking, mean over cores.
     pub current_hz: Option<u64>,
-    /// Linux's frequency governor, as `performance`; several are joined with commas.
+    /// Linux's frequency governor, as `performance`; several are joined with commas. Windows' power plan, as `balanced`.
     pub governor: Option<String>,
     pub turbo: Option<bool>,
 }
@@ -82,7 +82,32 @@ impl Cpu {
         self.available_cores = available.and_then(|cores| u32::try_from(cores.get()).ok());
         #[cfg(not(target_os = "linux"))]
         self.fill_from_sysinfo();
+        #[cfg(windows)]
+        self.fill_from_windows();
         self
+    }
+
+    /// Cores and caches, the processor's own numbers, clock and power plan.
+    #[cfg(windows)]
+    fn fill_from_windows(&mut self) {
+        if let Some(found) = super::windows::topology() {
+            let count = |n: usize| u32::try_from(n).ok().filter(|n| *n > 0);
+            self.logical_cores = count(found.logical_cores() as usize).or(self.logical_cores);
+            self.physical_cores = count(found.cores.len()).or(self.physical_cores);
+            self.sockets = count(found.packages as usize);
+            self.numa_nodes = count(found.nodes.len());
+            self.caches = found.caches;
+        }
+        if let Some(id) = super::cpuid::CpuId::probe() {
+            self.vendor = Some(id.vendor);
+            self.family = Some(id.family);
+            self.model_number = Some(id.model);
+            self.stepping = Some(id.stepping);
+        }
+        let clocks = super::windows::clocks_hz();
+        self.base_hz = clocks.map(|(base, _)| base);
+        self.current_hz = clocks.map(|(_, now)| now).or(self.current_hz);
+        self.governor = super::windows::power_plan().map(str::to_owned);
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -31,10 +31,20 @@ pub struct KernelSettings {
 }
 
 impl KernelSettings {
+    #[cfg(not(windows))]
     pub fn probe() -> Self {
         Self::from_files(&LiveFiles)
     }
 
+    #[cfg(windows)]
+    pub fn probe() -> Self {
+        Self {
+            hypervisor: super::cpuid::CpuId::probe().and_then(|id| id.hypervisor_kind()),
+            ..Self::default()
+        }
+    }
+
+    #[cfg_attr(windows, allow(dead_code))]
     pub(crate) fn from_files(files: &impl MachineFiles) -> Self {
         let cpu = Cgroup::find(files, "cpu");
         let memory = Cgroup::find(files, "memory");

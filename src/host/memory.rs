@@ -107,10 +107,8 @@ pub(crate) fn page_bytes() -> Option<u64> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
-#[cfg(not(unix))]
-pub(crate) fn page_bytes() -> Option<u64> {
-    None
-}
+#[cfg(windows)]
+pub(crate) use super::windows::page_bytes;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! What machine this is, what it was doing, and what about it disturbs a measurement.
 //!
-//! On Linux everything comes from `/proc` and `/sys` as any user may read them; elsewhere `sysinfo`
-//! fills in the basics and the rest is `None`. Parsers are pure functions over text.
+//! On Linux everything comes from `/proc` and `/sys` as any user may read them, on Windows from its own interfaces (`windows`);
+//! elsewhere `sysinfo` fills in the basics and the rest is `None`. Parsers are pure functions over text or bytes.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,6 +10,8 @@ mod bandwidth;
 mod binding;
 mod cgroup;
 pub(crate) mod cpu;
+#[cfg(any(windows, test))]
+mod cpuid;
 mod energy;
 mod environment;
 mod features;
@@ -26,9 +28,14 @@ mod sampler_record;
 mod thermal;
 mod threads;
 mod timer;
+// Windows' description is read by a function of bytes, which is tested everywhere.
+#[cfg(any(windows, test))]
+mod topology;
 mod trial;
 mod virtualisation;
 mod warning;
+#[cfg(windows)]
+mod windows;
 
 pub mod process;
 pub mod signals;
@@ -60,6 +67,12 @@ pub use warning::{
 };
 
 use files::{LiveFiles, MachineFiles};
+
+/// Has the terminal understand colours. Only the console of Windows 10 must be asked.
+pub fn show_colours() {
+    #[cfg(windows)]
+    windows::show_colours();
+}
 
 /// The machine that a record was made on. `None`: could not be read. Neither host name, user nor
 /// serial numbers of the computer are in it; GPUs have their NVML ids.
@@ -104,9 +117,9 @@ impl Machine {
             arch: std::env::consts::ARCH.to_owned(),
             cpu: Cpu::probe(files).complete_live(&cpuinfo),
             memory: Memory::probe(files),
-            virtualisation: Virtualisation::probe(files),
+            virtualisation: Virtualisation::of_machine(files),
             load_average: load_average(files),
-            on_battery: thermal::on_battery(files),
+            on_battery: on_battery(files),
             gpus: GpuReport::probe(),
             cpu_energy: CpuEnergy::probe(),
             idle_over_ns: None,
@@ -156,6 +169,16 @@ fn load_average(files: &impl MachineFiles) -> Option<[f64; 3]> {
     }
     let load = sysinfo::System::load_average();
     Some([load.one, load.five, load.fifteen])
+}
+
+#[cfg(not(windows))]
+fn on_battery(files: &impl MachineFiles) -> Option<bool> {
+    thermal::on_battery(files)
+}
+
+#[cfg(windows)]
+fn on_battery(_files: &impl MachineFiles) -> Option<bool> {
+    windows::on_battery()
 }
 
 /// Windows keeps no load average.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::files::{LiveFiles, MachineFiles};
+#[cfg(not(windows))]
+use super::files::LiveFiles;
+use super::files::MachineFiles;
 use super::procfs::ProcessStat;
 use super::usage::tick_ns;
 
@@ -21,10 +23,38 @@ pub struct Neighbour {
 
 impl ProcessTimes {
     /// Of all processes but this one. Empty where `/proc` does not list them.
+    #[cfg(not(windows))]
     pub fn read() -> Self {
         Self::from_files(&LiveFiles, std::process::id())
     }
 
+    /// Of all processes but this one that this user may ask about.
+    #[cfg(windows)]
+    pub fn read() -> Self {
+        use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+        let Some(tick_ns) = tick_ns() else {
+            return Self::default();
+        };
+        let mut system = System::new();
+        let wanted = ProcessRefreshKind::nothing().with_cpu();
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
+        // Process 0 is the one that stands for being idle.
+        let others = system
+            .processes()
+            .iter()
+            .filter(|(pid, _)| ![0, std::process::id()].contains(&pid.as_u32()));
+        Self(
+            others
+                .map(|(pid, process)| {
+                    let name = process.name().to_string_lossy().into_owned();
+                    let cpu_ns = process.accumulated_cpu_time().saturating_mul(1_000_000);
+                    (pid.as_u32(), (name, cpu_ns / tick_ns))
+                })
+                .collect(),
+        )
+    }
+
+    #[cfg_attr(windows, allow(dead_code))]
     fn from_files(files: &impl MachineFiles, own: u32) -> Self {
         let numbers = files.list("/proc");
         let pids = numbers.iter().filter_map(|name| name.parse::<u32>().ok());

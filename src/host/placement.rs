@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::cpu::{distinct_cores, online};
-use super::files::{LiveFiles, MachineFiles, colon_value, cpu_list};
+#[cfg(not(windows))]
+use super::files::LiveFiles;
+use super::files::{MachineFiles, colon_value, cpu_list};
 
 /// The hardware threads and memory nodes open to this process. `None`: could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +34,36 @@ pub struct MemoryNode {
 }
 
 impl Placement {
+    #[cfg(not(windows))]
     pub fn probe() -> Self {
         Self::from_files(&LiveFiles)
     }
 
+    #[cfg(windows)]
+    pub fn probe() -> Self {
+        let allowed_cpus = super::windows::affinity();
+        let Some(topology) = super::windows::topology() else {
+            return Self {
+                allowed_cpus,
+                ..Self::default()
+            };
+        };
+        let online: BTreeSet<u32> = topology
+            .cores
+            .iter()
+            .flat_map(|(cpus, _)| cpus.iter().copied())
+            .collect();
+        Self {
+            online_cpus: Some(online.into_iter().collect()),
+            allowed_cores: allowed_cpus.as_deref().map(|cpus| topology.cores_of(cpus)),
+            allowed_cpus,
+            nodes: Some(topology.nodes),
+            // Windows takes memory from any node, and moves no pages.
+            ..Self::default()
+        }
+    }
+
+    #[cfg_attr(windows, allow(dead_code))]
     pub(crate) fn from_files(files: &impl MachineFiles) -> Self {
         let status = files.read("/proc/self/status").unwrap_or_default();
         let list = |key: &str| cpu_list(colon_value(&status, key)?);
@@ -68,6 +96,7 @@ impl Placement {
     }
 }
 
+#[cfg_attr(windows, allow(dead_code))]
 fn nodes(files: &impl MachineFiles) -> Option<Vec<MemoryNode>> {
     const NODES: &str = "/sys/devices/system/node";
     let ids = cpu_list(&files.read(&format!("{NODES}/online"))?)?;

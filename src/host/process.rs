@@ -1,7 +1,7 @@
 //! What a worker process does to itself, and how its end is read.
 
 use std::io;
-use std::process::ExitStatus;
+use std::process::{Child, Command, ExitStatus};
 
 use super::cgroup::Cgroup;
 #[cfg(target_os = "linux")]
@@ -16,8 +16,14 @@ pub fn lower_oom_priority_of_self() -> io::Result<()> {
     Ok(())
 }
 
+/// Has a crash of this process end it at once. Only Windows would show a window first, and wait for a click.
+pub fn crash_without_dialog() {
+    #[cfg(windows)]
+    super::windows::crash_without_dialog();
+}
+
 /// Lets this process take `bytes` more of memory for data than it has now; asking for more then fails (setrlimit(2),
-/// `RLIMIT_DATA`). Does nothing outside Linux.
+/// `RLIMIT_DATA`; on Windows a job's limit of memory). Does nothing on other systems.
 pub fn limit_memory_of_self(bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -33,6 +39,8 @@ pub fn limit_memory_of_self(bytes: u64) -> io::Result<()> {
             return Err(io::Error::last_os_error());
         }
     }
+    #[cfg(windows)]
+    super::windows::limit_memory_of_self(bytes)?;
     // Unused elsewhere.
     let _ = bytes;
     Ok(())
@@ -46,12 +54,12 @@ pub fn leave_at_once(code: i32) -> ! {
     unsafe {
         libc::_exit(code)
     }
-    #[cfg(not(unix))]
-    std::process::exit(code)
+    #[cfg(windows)]
+    super::windows::leave_at_once(code)
 }
 
-/// Has the kernel kill this process when its parent ends (prctl(2), `PR_SET_PDEATHSIG`). Does
-/// nothing outside Linux: there a worker must notice the end of its pipe.
+/// Has the kernel kill this process when its parent ends (prctl(2), `PR_SET_PDEATHSIG`). Does nothing outside Linux: on Windows its
+/// [`ProcessGroup`] does, elsewhere a worker must notice the end of its pipe.
 ///
 /// "Parent" means the *thread* that started this process: a supervisor must start its workers from
 /// a thread that lives as long as they do. A parent that was gone before this call is not noticed.
@@ -69,21 +77,57 @@ pub fn die_with_parent() -> io::Result<()> {
 
 /// Has the kernel kill a command's process when the thread that starts it ends ([`die_with_parent`]).
 #[cfg(unix)]
-pub fn end_with_parent(command: &mut std::process::Command) {
+pub fn end_with_parent(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: the function only makes a system call, which a forked child may do.
     unsafe { command.pre_exec(die_with_parent) };
 }
 
-/// Ends every process of the group that the child `leader` leads, or led. Does nothing outside Unix.
-pub fn kill_group(leader: u32) {
+/// A child process and all that it starts, which can be ended together. On Windows they end with this value, and with this program.
+#[derive(Debug)]
+pub struct ProcessGroup {
     #[cfg(unix)]
-    if let Ok(group) = i32::try_from(leader) {
-        // SAFETY: the call takes two numbers and touches no memory of ours; a group that is gone is only an error.
-        unsafe { libc::kill(-group, libc::SIGKILL) };
+    leader: u32,
+    /// None where the system made none: then only the child itself can be ended.
+    #[cfg(windows)]
+    job: Option<super::windows::Job>,
+}
+
+impl ProcessGroup {
+    /// Has the child that will be started lead a group of its own: the terminal's Ctrl-C reaches this program alone.
+    pub fn prepare(command: &mut Command) {
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        #[cfg(windows)]
+        {
+            // A console of its own, without a window: neither Ctrl-C nor the window that closes is meant for it.
+            const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+            std::os::windows::process::CommandExt::creation_flags(command, CREATE_NO_WINDOW);
+        }
     }
-    // Unused elsewhere.
-    let _ = leader;
+
+    /// Of a child that was [prepared](Self::prepare), right after its start.
+    pub fn of(child: &Child) -> Self {
+        Self {
+            #[cfg(unix)]
+            leader: child.id(),
+            #[cfg(windows)]
+            job: super::windows::Job::of(child).ok(),
+        }
+    }
+
+    /// Ends all of its processes, also when the child itself has ended already.
+    pub fn kill(&self) {
+        #[cfg(unix)]
+        if let Ok(group) = i32::try_from(self.leader) {
+            // SAFETY: the call takes two numbers and touches no memory of ours; a group that is gone is only an error.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
+        }
+        #[cfg(windows)]
+        if let Some(job) = &self.job {
+            job.kill();
+        }
+    }
 }
 
 /// Whether this process may do everything, as a browser's sandbox may not be left to. Always false outside Unix.
@@ -163,7 +207,7 @@ pub fn thread_count_of_self() -> Option<u32> {
     u32::try_from(threads.count()).ok()
 }
 
-/// How a process ended, in one word or two: `SIGABRT`, `exit code 3`, `STATUS_ACCESS_VIOLATION`.
+/// How a process ended, in a few words: `SIGABRT`, `exit code 3`, `access violation (0xC0000005)`.
 pub fn describe_exit(status: ExitStatus) -> String {
     #[cfg(unix)]
     {
@@ -183,32 +227,50 @@ pub fn describe_exit(status: ExitStatus) -> String {
     }
 }
 
-/// Windows reports a crash as an exit code with the NTSTATUS of its exception.
+/// Whether the process ended itself, by an exit or an abort, so that it may have said why.
+pub fn ended_itself(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        if let Some(signal) = status.signal() {
+            return signal == libc::SIGABRT;
+        }
+    }
+    let is_crash = |code: i32| code < 0 && code as u32 != STATUS_STACK_BUFFER_OVERRUN;
+    !status.success() && !status.code().is_some_and(is_crash)
+}
+
+/// Windows reports a crash as an exit code with the NTSTATUS of its exception, of which error codes are negative.
 fn describe_code(code: i32) -> String {
-    match nt_status_name(code as u32) {
-        Some(name) => name.to_owned(),
-        None if code < 0 => format!("exit code {:#010x}", code as u32),
+    let status = code as u32;
+    match nt_status_name(status) {
+        Some(name) => format!("{name} (0x{status:08X})"),
+        None if code < 0 => format!("exit code 0x{status:08X}"),
+        // What `abort` of the C library `msvcrt.dll` ends with.
+        None if cfg!(windows) && code == 3 => "abort (exit code 3)".to_owned(),
         None => format!("exit code {code}"),
     }
 }
 
 const STATUS_NO_MEMORY: u32 = 0xC000_0017;
 const STATUS_COMMITMENT_LIMIT: u32 = 0xC000_012D;
+/// Also what `abort` ends with where the C library is the newer one, and what Rust's does.
+const STATUS_STACK_BUFFER_OVERRUN: u32 = 0xC000_0409;
 
-/// Names from Microsoft's NTSTATUS table (MS-ERREF 2.3.1).
+/// From Microsoft's NTSTATUS table (MS-ERREF 2.3.1), in words.
 fn nt_status_name(code: u32) -> Option<&'static str> {
     Some(match code {
-        0x8000_0003 => "STATUS_BREAKPOINT",
-        0xC000_0005 => "STATUS_ACCESS_VIOLATION",
-        STATUS_NO_MEMORY => "STATUS_NO_MEMORY",
-        0xC000_001D => "STATUS_ILLEGAL_INSTRUCTION",
-        0xC000_0094 => "STATUS_INTEGER_DIVIDE_BY_ZERO",
-        0xC000_00FD => "STATUS_STACK_OVERFLOW",
-        STATUS_COMMITMENT_LIMIT => "STATUS_COMMITMENT_LIMIT",
-        0xC000_0135 => "STATUS_DLL_NOT_FOUND",
-        0xC000_013A => "STATUS_CONTROL_C_EXIT",
-        0xC000_0374 => "STATUS_HEAP_CORRUPTION",
-        0xC000_0409 => "STATUS_STACK_BUFFER_OVERRUN",
+        0x8000_0003 => "breakpoint",
+        0xC000_0005 => "access violation",
+        STATUS_NO_MEMORY => "no memory",
+        0xC000_001D => "illegal instruction",
+        0xC000_0094 => "division by zero",
+        0xC000_00FD => "stack overflow",
+        STATUS_COMMITMENT_LIMIT => "commitment limit",
+        0xC000_0135 => "DLL not found",
+        0xC000_013A => "Ctrl-C",
+        0xC000_0374 => "heap corruption",
+        STATUS_STACK_BUFFER_OVERRUN => "abort",
         _ => return None,
     })
 }
@@ -252,14 +314,14 @@ mod tests {
     #[test]
     fn codes_have_names_where_windows_gave_them() {
         assert_eq!(describe_code(0), "exit code 0");
-        assert_eq!(describe_code(3), "exit code 3");
+        assert_eq!(describe_code(4), "exit code 4");
         assert_eq!(
             describe_code(0xC000_0005_u32 as i32),
-            "STATUS_ACCESS_VIOLATION"
+            "access violation (0xC0000005)"
         );
         assert_eq!(
             describe_code(0xC000_0001_u32 as i32),
-            "exit code 0xc0000001"
+            "exit code 0xC0000001"
         );
     }
 

@@ -1,6 +1,8 @@
 //! Counters of one process: CPU time, context switches, page faults, memory.
 
-use super::files::{LiveFiles, MachineFiles};
+#[cfg(not(windows))]
+use super::files::LiveFiles;
+use super::files::MachineFiles;
 use super::procfs::{ProcessStat, context_switches, resident_bytes};
 use super::usage::tick_ns;
 
@@ -40,8 +42,20 @@ impl ProcessUsage {
         }
     }
 
+    /// Any process: CPU time and memory. Windows counts page faults of both kinds together, and no switches.
+    #[cfg(windows)]
+    pub(crate) fn of_pid(pid: u32) -> Self {
+        let memory = super::windows::process_memory(pid);
+        Self {
+            cpu_ns: super::windows::process_cpu_ns(pid),
+            rss_bytes: memory.map(|(now, _)| now),
+            peak_rss_bytes: memory.map(|(_, peak)| peak),
+            ..Self::default()
+        }
+    }
+
     /// Any process: CPU time and memory, which sysinfo knows everywhere.
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(windows, target_os = "linux")))]
     pub(crate) fn of_pid(pid: u32) -> Self {
         use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -60,6 +74,7 @@ impl ProcessUsage {
         }
     }
 
+    #[cfg_attr(windows, allow(dead_code))]
     fn from_files(files: &impl MachineFiles, pid: u32) -> Self {
         let folder = format!("/proc/{pid}");
         let stat = files.read(&format!("{folder}/stat"));
@@ -120,7 +135,10 @@ pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     clock_ns(clock)
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub(crate) use super::windows::{process_cpu_ns as cpu_ns, thread_cpu_ns};
+
+#[cfg(not(any(windows, target_os = "linux")))]
 pub(crate) fn cpu_ns(pid: u32) -> Option<u64> {
     ProcessUsage::of_pid(pid).cpu_ns
 }
@@ -130,7 +148,7 @@ pub(crate) fn thread_cpu_ns() -> Option<u64> {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(windows, target_os = "linux")))]
 pub(crate) fn thread_cpu_ns() -> Option<u64> {
     None
 }

@@ -1,7 +1,7 @@
 //! Numbers out of `/proc`: the machine's CPU time, one process's counters. Pure functions over text.
 //! Source of every field's meaning: proc(5).
 
-use super::files::{colon_value, kib_value_bytes};
+use super::files::{MachineFiles, colon_value, kib_value_bytes};
 
 /// CPU time of the whole machine since boot, in ticks summed over cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,18 @@ pub(crate) struct MachineTicks {
 }
 
 impl MachineTicks {
+    /// Of this machine, where the system keeps them.
+    pub(crate) fn read(files: &impl MachineFiles) -> Option<Self> {
+        #[cfg(windows)]
+        {
+            let _ = files;
+            super::windows::machine_ticks()
+        }
+        #[cfg(not(windows))]
+        Self::parse(&files.read("/proc/stat")?)
+    }
+
+    #[cfg_attr(windows, allow(dead_code))]
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let mut fields = [0u64; 8];

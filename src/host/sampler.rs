@@ -230,7 +230,10 @@ impl Probe {
     }
 
     fn machine_ticks(&mut self) -> Option<MachineTicks> {
-        MachineTicks::parse(self.stat.as_mut()?.text()?)
+        match self.stat.as_mut() {
+            Some(stat) => MachineTicks::parse(stat.text()?),
+            None => MachineTicks::read(&LiveFiles),
+        }
     }
 
     fn rss_bytes(&mut self) -> Option<u64> {
@@ -242,7 +245,7 @@ impl Probe {
         pages.checked_mul(page).filter(|bytes| *bytes > 0)
     }
 
-    /// The fastest core's clock: the mean would tell how many cores are idle.
+    /// The fastest core's clock: the mean would tell how many cores are idle. Windows names a clock that does not move.
     fn frequency_hz(&mut self) -> Option<u64> {
         let khz = self
             .clocks

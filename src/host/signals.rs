@@ -1,4 +1,4 @@
-//! The signals that end a run in order: Ctrl-C, `kill`, and a terminal that closes.
+//! The signals that end a run in order: Ctrl-C, `kill`, and a terminal that closes; on Windows the events of the console.
 //!
 //! A signal that is ignored when the program starts was meant to be ignored: `nohup` ignores SIGHUP, a shell without job control
 //! ignores SIGINT in what it starts in the background. Such a signal stays ignored, here and in the workers, which inherit it.
@@ -34,15 +34,18 @@ pub fn on_ending(mut act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<
         .map(drop)
 }
 
-/// Calls `act`, in a thread of its own, for Ctrl-C and for a console that closes. Once a process.
-#[cfg(not(unix))]
-pub fn on_ending(mut act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
-    ctrlc::set_handler(move || act(EndSignal::Asked)).map_err(io::Error::other)
+/// Calls `act`, in a thread of its own, for Ctrl-C and Ctrl-Break, and for a window, a session or a system that is closed. Once a
+/// process.
+#[cfg(windows)]
+pub fn on_ending(act: impl FnMut(EndSignal) + Send + 'static) -> io::Result<()> {
+    super::windows::on_ending(act)
 }
 
 /// Leaves these signals to the parent, which knows what is to be finished and ends this process by closing its standard input: a
 /// service manager sends them to both.
 pub fn leave_to_parent() {
+    #[cfg(windows)]
+    super::windows::leave_to_parent();
     #[cfg(unix)]
     for signal in ENDING {
         // SAFETY: no handler is installed that could be called; a wrong number would only be refused.

@@ -43,6 +43,7 @@ pub(crate) fn frequency_files(files: &impl MachineFiles, most: usize) -> Vec<Str
 }
 
 /// Whether the machine runs on a battery. `None` when it names no power supply at all.
+#[cfg_attr(windows, allow(dead_code))]
 pub(crate) fn on_battery(files: &impl MachineFiles) -> Option<bool> {
     const CLASS: &str = "/sys/class/power_supply";
     let mut supplies = files.list(CLASS).into_iter().peekable();

@@ -101,7 +101,7 @@ impl StepTrial {
 }
 
 /// Tries hardware threads one after the other, at most 32 spread over those given, each for its part of the time.
-/// One that this process cannot be bound to is left out; outside Linux all are.
+/// One that this process cannot be bound to is left out; outside Linux and Windows all are.
 pub fn each_core(cpus: &[u32], lasting: Duration) -> Vec<CoreTrial> {
     let step = cpus.len().div_ceil(MOST_CORES).max(1);
     let chosen: Vec<u32> = cpus.iter().copied().step_by(step).collect();
@@ -138,7 +138,10 @@ fn bind_to(cpu: u32) -> Option<()> {
     sched_setaffinity(None, &set).ok()
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+use super::windows::bind_to;
+
+#[cfg(not(any(windows, target_os = "linux")))]
 fn bind_to(_cpu: u32) -> Option<()> {
     None
 }

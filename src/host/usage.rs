@@ -2,7 +2,8 @@
 //!
 //! The process's own CPU time comes from the kernel's nanosecond clock, the machine's from
 //! `/proc/stat`, which counts in ticks (10 ms per core): [`UsageDelta::others_resolution_percent`]
-//! says how coarse the difference is. Outside Linux only CPU time and memory of the process are known.
+//! says how coarse the difference is. Windows adds up both at each tick of its clock (15.6 ms). Elsewhere only CPU time and memory
+//! of the process are known.
 
 use std::time::Instant;
 
@@ -121,9 +122,7 @@ impl UsageSnapshot {
         let pages = |key: &str| space_value(&vmstat, key)?.checked_mul(page_bytes()?);
         Self {
             tick_ns: tick_ns(),
-            machine: files
-                .read("/proc/stat")
-                .and_then(|text| MachineTicks::parse(&text)),
+            machine: MachineTicks::read(files),
             process: ProcessUsage::of_self(),
             swap_in_bytes: pages("pswpin"),
             swap_out_bytes: pages("pswpout"),
@@ -197,7 +196,7 @@ impl CpuShares {
     }
 }
 
-/// Length of the tick that `/proc` counts in.
+/// Length of the tick that the machine's CPU time is counted in.
 #[cfg(target_os = "linux")]
 pub(crate) fn tick_ns() -> Option<u64> {
     // SAFETY: sysconf takes no pointers and may be called at any time.
@@ -205,7 +204,10 @@ pub(crate) fn tick_ns() -> Option<u64> {
     1_000_000_000u64.checked_div(u64::try_from(per_second).ok()?)
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub(crate) use super::windows::tick_ns;
+
+#[cfg(not(any(windows, target_os = "linux")))]
 pub(crate) fn tick_ns() -> Option<u64> {
     None
 }

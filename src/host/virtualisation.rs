@@ -17,6 +17,21 @@ pub struct Virtualisation {
 }
 
 impl Virtualisation {
+    /// Of this machine, whose files these are.
+    #[cfg(not(windows))]
+    pub(crate) fn of_machine(files: &impl MachineFiles) -> Self {
+        Self::probe(files)
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn of_machine(files: &impl MachineFiles) -> Self {
+        Self {
+            hypervisor: super::cpuid::CpuId::probe().map(|id| id.hypervisor.is_some()),
+            product: product(),
+            ..Self::probe(files)
+        }
+    }
+
     pub(crate) fn probe(files: &impl MachineFiles) -> Self {
         let cpuinfo = files.read("/proc/cpuinfo").unwrap_or_default();
         let flags = colon_value(&cpuinfo, "flags");
@@ -34,6 +49,14 @@ impl Virtualisation {
             container: container(files),
         }
     }
+}
+
+/// Vendor and product that the firmware names.
+#[cfg(windows)]
+fn product() -> Option<String> {
+    let parts = [sysinfo::Product::vendor_name(), sysinfo::Product::name()];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// The marks that runtimes leave (systemd's container interface; Docker's and Podman's marker files).

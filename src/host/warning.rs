@@ -87,6 +87,10 @@ impl fmt::Display for HostWarning {
                 "the container's CPU quota held threads back for {:.1} ms in all; raise the quota or use fewer threads",
                 *throttled_ns as f64 / 1e6
             ),
+            Self::PowerSaveGovernor { governor } if governor == "power saver" => write!(
+                f,
+                "the power plan is {governor}; choose high performance (powercfg /setactive SCHEME_MIN)"
+            ),
             Self::PowerSaveGovernor { governor } => write!(
                 f,
                 "the CPU frequency governor is {governor}; set it to performance (cpupower frequency-set -g performance)"
@@ -225,9 +229,10 @@ pub fn machine_warnings(machine: &Machine, system_info: &str, n_threads: u32) ->
     warnings
 }
 
-/// Governors that start low and follow the load late (Documentation/admin-guide/pm/cpufreq).
+/// Governors that start low and follow the load late (Documentation/admin-guide/pm/cpufreq), and the plan of Windows that holds the
+/// clock low.
 pub fn saves_power(governors: &str) -> bool {
-    let slow = ["powersave", "ondemand", "conservative"];
+    let slow = ["powersave", "ondemand", "conservative", "power saver"];
     governors
         .split(',')
         .any(|governor| slow.contains(&governor))

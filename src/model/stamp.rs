@@ -30,13 +30,13 @@ impl FileStamp {
     /// [`ModelError::Missing`], [`ModelError::BrokenLink`] or [`ModelError::Unreadable`].
     pub fn of(path: &Path) -> Result<Self, ModelError> {
         match fs::metadata(path) {
-            Ok(meta) => Ok(Self::of_metadata(&meta)),
+            Ok(meta) => Ok(Self::of_metadata(path, &meta)),
             Err(source) => Err(absent(path, source)),
         }
     }
 
     #[cfg(unix)]
-    fn of_metadata(meta: &Metadata) -> Self {
+    fn of_metadata(_path: &Path, meta: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         let ns = |seconds: i64, nanoseconds: i64| {
             seconds
@@ -52,16 +52,18 @@ impl FileStamp {
         }
     }
 
-    #[cfg(not(unix))]
-    fn of_metadata(meta: &Metadata) -> Self {
-        let modified = meta.modified().ok();
-        let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    /// Not every file system of Windows tells its files apart: then the rest must do.
+    #[cfg(windows)]
+    fn of_metadata(path: &Path, meta: &Metadata) -> Self {
+        use std::os::windows::fs::MetadataExt;
+        let place = windows::place(path);
         Self {
             bytes: meta.len(),
-            modified_ns: since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),
+            modified_ns: windows::unix_ns(i64::try_from(meta.last_write_time()).unwrap_or(0)),
+            // Scanners of viruses change it when they leave their own marks.
             changed_ns: 0,
-            inode: 0,
-            device: 0,
+            inode: place.map_or(0, |(index, _)| index),
+            device: place.map_or(0, |(_, volume)| volume),
         }
     }
 
@@ -87,6 +89,37 @@ pub(super) fn absent(path: &Path, source: io::Error) -> ModelError {
     match fs::read_link(&path) {
         Ok(target) => ModelError::BrokenLink { path, target },
         Err(_) => ModelError::Missing { path },
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    use std::fs::File;
+    use std::os::windows::io::AsRawHandle as _;
+    use std::path::Path;
+
+    use windows_sys::Win32::Storage::FileSystem::{
+        BY_HANDLE_FILE_INFORMATION, GetFileInformationByHandle,
+    };
+
+    /// The number of a file in its volume, and the volume's. Only an open file says them.
+    pub(super) fn place(path: &Path) -> Option<(u64, u64)> {
+        let file = File::open(path).ok()?;
+        let mut place = BY_HANDLE_FILE_INFORMATION::default();
+        // SAFETY: the handle is open, and the structure lives through the call.
+        let is_known =
+            unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut place) } != 0;
+        let index = u64::from(place.nFileIndexHigh) << 32 | u64::from(place.nFileIndexLow);
+        is_known.then_some((index, place.dwVolumeSerialNumber.into()))
+    }
+
+    /// Windows counts in steps of 100 ns from 1601; 0 where it does not know.
+    pub(super) fn unix_ns(time: i64) -> i64 {
+        const FROM_1601: i64 = 11_644_473_600 * 10_000_000;
+        match time {
+            0 => 0,
+            time => time.saturating_sub(FROM_1601).saturating_mul(100),
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use super::log::{WorkerLog, each_line};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request, WORKER_COMMAND};
 use crate::build_info::BuildInfo;
 use crate::engine::{Device, EngineFacts, plugins, rpc};
+use crate::host::process::{self, ProcessGroup};
 use crate::host::usage::{SamplerSettings, UsageSampler, UsageSummary};
-use crate::host::{GpuReport, not_for_workers, process};
+use crate::host::{GpuReport, not_for_workers};
 use crate::plan::{LoadKey, RpcServers};
 
 /// How long a killed process may take to go: one that hangs in a driver may never.
@@ -82,6 +83,8 @@ impl WorkerCommand {
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
+    /// Has it end with this program, where the system does that so.
+    _group: ProcessGroup,
     stdin: Option<ChildStdin>,
     replies: Receiver<Reply>,
     log: WorkerLog,
@@ -118,7 +121,7 @@ fn spawn(command: &WorkerCommand) -> Result<Child, WorkerError> {
     for name in not_for_workers() {
         spawn.env_remove(name);
     }
-    own_group(&mut spawn);
+    ProcessGroup::prepare(&mut spawn);
     spawn
         .spawn()
         .map_err(|e| WorkerError::Start(format!("{}: {e}", command.program.display())))
@@ -138,6 +141,7 @@ impl Worker {
         let (chatter, engine_log) = (log.clone(), log.clone());
         let stdin = child.stdin.take();
         let mut worker = Self {
+            _group: ProcessGroup::of(&child),
             child,
             stdin,
             replies,
@@ -378,7 +382,7 @@ impl Worker {
                 let after = process::oom_kill_count();
                 if process::is_memory_kill(status, self.oom_kills_before, after) == Some(true) {
                     format!("{how} (out of memory)")
-                } else if ended_itself(status) {
+                } else if process::ended_itself(status) {
                     let words = self.log.last_words();
                     let lost = words.as_ref().and_then(|words| rpc::lost(&self.rpc, words));
                     lost.unwrap_or_else(|| {
@@ -444,18 +448,6 @@ impl Drop for Worker {
     }
 }
 
-/// Whether the process ended itself, by an exit or an abort, so that it may have said why.
-fn ended_itself(status: ExitStatus) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::ExitStatusExt;
-        if let Some(signal) = status.signal() {
-            return signal == libc::SIGABRT;
-        }
-    }
-    !status.success()
-}
-
 /// A thread that watches a worker, and the GPUs that it computes on. A system that gives none is only watched less.
 fn sampler(pid: u32, engine: &EngineFacts, load: &LoadKey) -> Option<UsageSampler> {
     let used = engine.pci_ids_of(load);
@@ -464,19 +456,4 @@ fn sampler(pid: u32, engine: &EngineFacts, load: &LoadKey) -> Option<UsageSample
         false => GpuReport::probe().indices_of(&used).unwrap_or_default(),
     };
     UsageSampler::start(SamplerSettings::of(pid, gpus)).ok()
-}
-
-/// A process group of its own, so that the terminal's Ctrl-C reaches the supervisor alone.
-fn own_group(command: &mut Command) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::process::CommandExt;
-        command.process_group(0);
-    }
-    #[cfg(windows)]
-    {
-        use std::os::windows::process::CommandExt;
-        const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
-        command.creation_flags(CREATE_NEW_PROCESS_GROUP);
-    }
 }

@@ -30,6 +30,7 @@ use crate::streams::note;
 /// When standard output is closed or a request makes no sense.
 pub fn serve(engine: &EngineChoice) -> Result<()> {
     signals::leave_to_parent();
+    process::crash_without_dialog();
     // Should memory run out, this process must go, never the one that keeps the record.
     // Where the system does not offer it, a run is only less robust.
     let _ = process::lower_oom_priority_of_self();
