@@ -29,7 +29,7 @@ fn runs(command: &mut Command) -> Vec<&mut PathBuf> {
         Command::Gate(args) => {
             let baseline = match &mut args.baseline {
                 BaselineChoice::Run(run) => Some(run),
-                BaselineChoice::Pinned | BaselineChoice::Last(_) => None,
+                BaselineChoice::Pinned | BaselineChoice::Last(_) | BaselineChoice::Nothing => None,
             };
             let run = std::iter::once(&mut args.run);
             run.chain(baseline).chain(&mut args.confirm).collect()

@@ -52,7 +52,8 @@ pub fn wrapped(text: &str) -> String {
             .subsequent_indent(indent)
             .break_words(false)
             .word_splitter(WordSplitter::NoHyphenation);
-        let broken = wrap(&words.join(" "), options);
+        let line = words.join(" ");
+        let broken = wrap(&line, options);
         lines.extend(broken.into_iter().map(Cow::into_owned));
     }
     lines.join("\n") + "\n"

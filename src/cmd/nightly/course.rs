@@ -148,6 +148,7 @@ impl<'a> Night<'a> {
             (_, true) | (BaselineChoice::Pinned, _) => self.folders.pinned(),
             (BaselineChoice::Last(n), _) => self.folders.good_nights(*n, None).into_iter().next(),
             (BaselineChoice::Run(run), _) => Some(run.clone()),
+            (BaselineChoice::Nothing, _) => None,
         };
         let view = before.and_then(|run| RunView::read(&run).ok());
         self.old_engine = view.map(|view| NightFacts::of(&view).engine);

@@ -181,8 +181,14 @@ fn baseline(args: &NightlyArgs) -> Result<(String, BaselineChoice)> {
         !text.is_empty(),
         "--baseline needs a value; --help says which"
     );
-    let baseline = text.parse().map_err(|e: String| anyhow!("--baseline: {e}"));
-    Ok((text, baseline?))
+    let baseline = text
+        .parse()
+        .map_err(|e: String| anyhow!("--baseline: {e}"))?;
+    ensure!(
+        baseline != BaselineChoice::Nothing,
+        "--baseline {text}: a night is compared with others; say pinned, last:14 or a run"
+    );
+    Ok((text, baseline))
 }
 
 /// How many runs, and how many records of the history.
