@@ -266,7 +266,7 @@ exhausted() {
     python3 -c "$take_memory" "$(($(stat -c %s "$found") * 9 / 10))" &
     local taker=$! code
     sleep 2
-    bench --model "$found" --batch 64 --n-ctx 16384 --n-prompt 16 --n-gen 8 --n-gpu-layers "$layers" --replicates 1 -r 1 \
+    bench --model "$found" --batch 64 --n-ctx 8192 --n-prompt 16 --n-gen 8 --n-gpu-layers "$layers" --replicates 1 -r 1 \
         --no-report --out "$out/runs" --name exhausted
     code=$?
     kill $taker

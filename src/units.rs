@@ -92,7 +92,7 @@ pub fn significant(v: f64) -> String {
         0
     } else if magnitude >= 9.995 {
         1
-    } else if magnitude >= 0.9995 || magnitude < LEAST {
+    } else if !(LEAST..0.9995).contains(&magnitude) {
         2
     } else if magnitude >= 0.0995 {
         3

@@ -360,7 +360,7 @@ fn a_card_is_a_picture_that_only_its_own_kind_replaces() {
     assert!(bytes.starts_with(b"\x89PNG"));
     // Width and height, as the header has them.
     assert_eq!(bytes[16..24], [0, 0, 4, 176, 0, 0, 2, 118]);
-    assert!(!exists(&place, &format!("{folder}/report.html")));
+    assert!(!exists(&place, format!("{folder}/report.html")));
     std::fs::write(&path, b"\x89PNG of somebody").expect("writable");
     let refused = made();
     assert_eq!(refused.status.code(), Some(2));

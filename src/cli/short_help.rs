@@ -47,13 +47,14 @@ const MAIN: [&str; 35] = [
 ];
 
 /// Verbs that `-h` leaves to `--help`.
-const RARE: [&str; 7] = [
+const RARE: [&str; 8] = [
     "bisect-step",
     "ceiling",
     "export",
     "import",
     "manual",
     "rpc-worker",
+    "trend",
     "devices",
 ];
 

@@ -18,9 +18,10 @@ fn commands(view: &RunView) -> Vec<String> {
     let lab = Lab::of(view, &Theory::of(view, &|_| None), None);
     let blocks = lab.sections.into_iter().flat_map(|s| s.blocks);
     let mut commands: Vec<String> = blocks
-        .filter_map(|block| match block {
-            Block::Missing(_, command) => Some(command),
-            _ => None,
+        .flat_map(|block| match block {
+            Block::Missing(_, command) => vec![command],
+            Block::Commands(_, all) => all.into_iter().filter_map(|(_, command)| command).collect(),
+            _ => Vec::new(),
         })
         .collect();
     let table = markdown_text(view);

@@ -73,13 +73,13 @@ fn shared(names: &[String]) -> &str {
         return "";
     };
     let ends = first.char_indices().filter(|(_, c)| SEPARATORS.contains(c));
-    let ends = ends.map(|(at, _)| &first[..=at]);
+    let mut ends = ends.map(|(at, _)| &first[..=at]);
     let is_shared = |part: &&str| {
         let all = others.iter().chain([first]);
         let mut rests = all.map(|name| name.strip_prefix(*part));
         rests.all(|rest| rest.is_some_and(|rest| !rest.trim_start_matches(SEPARATORS).is_empty()))
     };
-    ends.filter(is_shared).next_back().unwrap_or("")
+    ends.rfind(is_shared).unwrap_or("")
 }
 
 /// What computed: the device that layers were on, or else the CPU.

@@ -4,7 +4,7 @@ use super::{Block, Section};
 use crate::text::plural;
 
 /// Takes the experiments without any figure out of their section and puts their commands into the section of what to measure next.
-pub(super) fn set_aside(sections: &mut Vec<Section>) {
+pub(super) fn set_aside(sections: &mut [Section]) {
     let Some(experiments) = sections.iter_mut().find(|s| s.id == "experiments") else {
         return;
     };
