@@ -21,7 +21,10 @@ pub struct DevicesArgs {
     /// they differ by more than kernels round
     #[arg(short = 'm', long = "check", value_name = "MODEL")]
     pub check: Option<String>,
-    /// DocumentForm of the answer on standard output
+    /// Compare in this process and not in one of its own; the program says so to itself
+    #[arg(long, hide = true, requires = "check")]
+    pub in_process: bool,
+    /// Form of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: DocumentForm,
     /// The engine that is asked.

@@ -21,7 +21,7 @@ pub struct DoctorArgs {
     /// Threads that will be used [default: the cores this process may use]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
-    /// DocumentForm of the answer on standard output
+    /// Form of the answer on standard output
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: DocumentForm,
     /// The engine that is asked.

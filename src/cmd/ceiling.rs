@@ -17,7 +17,7 @@ use crate::model::{ModelStore, resolve, type_bytes_per_element};
 use crate::plan::forecast;
 use crate::record::RunHeader;
 use crate::record::ceilings::{self as kept, CachedCeilings, CeilingsOwner};
-use crate::report::{self, ceiling as sheet, progress};
+use crate::report::{self, DocumentForm, ceiling as sheet, progress};
 use crate::roofline::ceiling::{Ceilings, ReadRate};
 use crate::roofline::kernel::{Kernel, KernelLoad, Point};
 use crate::run::kernels::KernelTimer;
@@ -317,7 +317,12 @@ pub fn ceiling(args: &CeilingArgs) -> Result<u8> {
     let points = points(args, n_threads)?;
     let mut cache = CeilingCache::open(&host, device, n_threads, args.fresh)?;
     let refused = cache.learn(points.clone(), false)?;
-    cache.notes.extend(reasons(&refused));
+    let reasons = reasons(&refused);
+    // The object for machines has no place for them.
+    if args.output == DocumentForm::Json {
+        reasons.iter().for_each(note);
+    }
+    cache.notes.extend(reasons);
     let source = cache.source();
     let documents = sheet::documents(&cache.ceilings, &points, &source);
     let mut out = std::io::stdout().lock();

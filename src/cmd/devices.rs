@@ -2,15 +2,16 @@
 
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::{DONE, FAILED_CELLS, note_all, offload, prepare, unless_closed};
 use crate::agreement::{Agreement, Computed, N_GEN, N_PROMPT, compute};
 use crate::cli::DevicesArgs;
 use crate::engine::Engine as _;
 use crate::engine::llama::{EngineLog, Llama};
-use crate::host::Machine;
+use crate::host::{Machine, process::describe_exit};
 use crate::model::{ModelStore, resolve};
 use crate::plan::expand::{ALL_LAYERS, Host};
 use crate::plan::{Case, Devices};
@@ -20,8 +21,10 @@ use crate::run::supervisor::Worker;
 
 /// Asks a worker for the list, so that a driver which hangs or crashes takes that process along.
 pub fn devices(args: &DevicesArgs) -> Result<u8> {
-    if let Some(model) = &args.check {
-        return check(args, model);
+    match &args.check {
+        Some(model) if args.in_process => return check(args, model),
+        Some(_) => return check_in_child(),
+        None => {}
     }
     let command = prepare::worker_command(&args.worker)?;
     let worker = Worker::start(&command).map_err(|reason| anyhow!(reason))?;
@@ -45,6 +48,24 @@ const TEXT: &str = "A machine that generates text reads all of its weights for e
     it reads them once for all, so that the time of a step grows slowly at first. When the arithmetic takes longer than the \
     reading, every further sequence costs as much as the one before, and the curve of throughput bends. \
     Where it bends depends on the memory, on the cores, and on how the weights are stored.";
+
+/// Compares in a process of its own, which a driver or a kernel that crashes takes along without taking the reason.
+fn check_in_child() -> Result<u8> {
+    let program = std::env::current_exe().context("this program's own path")?;
+    let mut command = Command::new(&program);
+    command.args(std::env::args_os().skip(1)).arg("--in-process");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.with_context(|| {
+        format!(
+            "--check: the comparison ended by {}: a driver or the engine crashed; 'ggufbench devices' lists the devices, and \
+             `--device NAME` of a run tries one alone",
+            describe_exit(status)
+        )
+    })
+}
 
 /// Compares each device with the CPU, in this process.
 fn check(args: &DevicesArgs, model: &str) -> Result<u8> {

@@ -75,7 +75,7 @@ pub enum Output {
     Jsonl,
 }
 
-/// DocumentForm of a comparison or a verdict.
+/// Form of a comparison or a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum DocumentForm {
     /// For people, fitted to the terminal

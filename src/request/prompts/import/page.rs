@@ -44,8 +44,12 @@ pub(super) fn pieces(
 
 /// A selector; the message about one that is none is a line.
 pub(super) fn selector(name: &str, css: &str) -> Result<Selector, PromptError> {
-    Selector::parse(css).map_err(|e| {
-        let reason = format!("--select '{}': is no CSS selector: {e}", short(css));
+    // The parser's own reason is about its insides ("please report this to the developer").
+    Selector::parse(css).map_err(|_| {
+        let reason = format!(
+            "--select '{}': is no CSS selector; say 'p', 'article p' or '.text > li'",
+            short(css)
+        );
         PromptError::whole(name, plain(&reason))
     })
 }
