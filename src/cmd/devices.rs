@@ -53,7 +53,9 @@ const TEXT: &str = "A machine that generates text reads all of its weights for e
 fn check_in_child() -> Result<u8> {
     let program = std::env::current_exe().context("this program's own path")?;
     let mut command = Command::new(&program);
-    command.args(std::env::args_os().skip(1)).arg("--in-process");
+    command
+        .args(std::env::args_os().skip(1))
+        .arg("--in-process");
     let status = command
         .status()
         .with_context(|| format!("cannot start {}", program.display()))?;
