@@ -398,11 +398,29 @@ fn check_ends(engine: &LlamaEngine<'_>) {
         "control tokens are no text"
     );
 
-    let mut job = job(&[&said], 1, 100);
-    let served = answer(engine, &job);
-    let natural = &served.timelines[0];
-    println!("natural: {:?} {:?}", natural.text, natural.n_generated);
-    assert_eq!(natural.ending, Ending::Stop);
+    // CPUs round differently, and this small model then repeats itself for ever on one question or the other.
+    let questions = [
+        "Say only: yes",
+        "What is the capital of France?",
+        "Hello!",
+        "What is 2 + 2?",
+        "Who are you?",
+        "Name a colour.",
+        "Translate 'dog' into French.",
+        "Translate 'cat' into Spanish.",
+        "Thanks!",
+        "Goodbye.",
+        "What colour is the sky?",
+    ];
+    let ended = questions.iter().find_map(|question| {
+        let said = engine.apply_template(question).expect("a template");
+        let job = job(&[&said], 1, 100);
+        let served = answer(engine, &job);
+        let natural = served.timelines[0].clone();
+        println!("natural: {:?} {:?}", natural.text, natural.n_generated);
+        (natural.ending == Ending::Stop).then_some((said, job, natural))
+    });
+    let (said, mut job, natural) = ended.expect("the model ends one of its answers itself");
     assert!(natural.n_generated.is_some_and(|n| n < 100));
     let plain = plain_loop(engine, &job, &said);
     let bytes: Vec<u8> = plain.iter().flat_map(|t| engine.piece(*t)).collect();

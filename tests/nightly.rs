@@ -543,7 +543,7 @@ fn what_cannot_be_done_is_said_before_anything_is_measured() {
     let in_turns = Nights::in_turns();
     let sweep = in_turns.place.path().join("sweep.toml");
     let text = std::fs::read_to_string(&sweep).expect("readable");
-    std::fs::write(&sweep, format!("{text}[requests]\nn = 4\n")).expect("writable");
+    std::fs::write(&sweep, format!("{text}[requests]\nn_requests = 4\n")).expect("writable");
     let night = in_turns.night(&[], &engine(1, 0));
     assert_eq!((night.code, night.summary.as_str()), (2, ""));
     assert!(

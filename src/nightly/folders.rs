@@ -81,11 +81,12 @@ impl NightFolders {
         2 * nights.iter().filter(is_in_doubt).count() > nights.len()
     }
 
-    /// Whether run `name` started before or after a night. For a run without a record, the age of its folder decides.
+    /// Whether run `name` started before or after a night. Of the same second the names are numbered. For a run without a record, the
+    /// age of its folder decides.
     fn order(&self, name: &str, night: &Path) -> Ordering {
         let record = self.record_of(name);
         if let (Some(at), Some(than)) = (started(&record), started(night)) {
-            return at.cmp(&than);
+            return at.cmp(&than).then_with(|| name.cmp(&name_of(night)));
         }
         let age = |path: &Path| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
         match (age(&self.out.join(name)), age(&locate(night))) {
