@@ -178,11 +178,21 @@ impl FittedLine {
         } else if b < 0.0 {
             (a, b) = (ra / aa, 0.0);
         }
-        let residual = points
+        let mut line = Self {
+            a,
+            b,
+            residual: 0.0,
+        };
+        line.residual = points
             .iter()
-            .map(|(x, y)| ((a + b * x) / y - 1.0).abs())
+            .map(|point| line.distance(*point))
             .fold(0.0, f64::max);
-        Some(Self { a, b, residual })
+        Some(line)
+    }
+
+    /// Relative distance of a point from the line.
+    pub fn distance(&self, (x, y): (f64, f64)) -> f64 {
+        (self.at(x) / y - 1.0).abs()
     }
 
     /// Height at a place.

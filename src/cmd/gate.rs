@@ -249,8 +249,8 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
             Err(e) => note(format_args!("warning: left out of the history: {e}")),
         }
     }
-    let here = &tonight.header.machine.fingerprint;
-    nights.retain(|night| night.side.header.machine.fingerprint == *here);
+    let here = tonight.header.hardware();
+    nights.retain(|night| night.side.header.hardware() == here);
     nights
 }
 

@@ -14,7 +14,7 @@ use crate::request::Job;
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Difference {
     Machine {
-        /// CPU and fingerprint.
+        /// CPU, fingerprint and the GPUs that layers were on.
         a: String,
         b: String,
     },
@@ -102,7 +102,7 @@ impl Difference {
         cases: impl IntoIterator<Item = &'a Case>,
     ) -> Vec<Self> {
         let mut found = Vec::new();
-        if a.machine.fingerprint != b.machine.fingerprint {
+        if a.hardware() != b.hardware() {
             let (a, b) = (machine(a), machine(b));
             found.push(Self::Machine { a, b });
         }
@@ -168,7 +168,7 @@ impl Difference {
 pub(crate) fn machine(header: &RunHeader) -> String {
     let machine = &header.machine;
     let cpu = machine.cpu.model.as_deref().unwrap_or(&machine.arch);
-    format!("{cpu} ({})", machine.fingerprint)
+    format!("{cpu} ({})", header.hardware())
 }
 
 pub(crate) fn program(header: &RunHeader) -> String {

@@ -1,5 +1,6 @@
 use super::fixture::{batches, cells, header, run, side};
 use super::*;
+use crate::engine::Device;
 use crate::plan::CaseId;
 use crate::plan::expand::Axes;
 
@@ -168,6 +169,36 @@ fn what_else_differs_is_named() {
     assert_eq!(texts[2], "engines: A synthetic 1, B synthetic 2");
     assert!(texts[3].contains("A 42, B 7"));
     assert_eq!(texts.len(), 4);
+}
+
+#[test]
+fn another_gpu_is_another_machine_where_layers_are_on_it() {
+    let gpu = |name: &str| Device {
+        name: "CUDA0".to_owned(),
+        description: name.to_owned(),
+        backend: "CUDA".to_owned(),
+        kind: "gpu".to_owned(),
+        memory_total_bytes: 80 << 30,
+        memory_free_bytes: 80 << 30,
+        can_split_rows: true,
+        pci_bus_id: None,
+    };
+    let on = |n_gpu_layers: u32, name: &str| {
+        let mut cases = batches(&[1]);
+        cases[0].n_gpu_layers = n_gpu_layers;
+        let mut header = header("a", &cases);
+        header.engine.devices.push(gpu(name));
+        header
+    };
+    let between = |a: &RunHeader, b: &RunHeader| Difference::between(a, b, &a.plan.cases);
+    let (a, b) = (on(99, "NVIDIA H200"), on(99, "NVIDIA H100"));
+    let text = between(&a, &b)[0].to_string();
+    assert!(
+        text.contains("0123456789abcdef, NVIDIA H200")
+            && text.contains("0123456789abcdef, NVIDIA H100"),
+        "{text}"
+    );
+    assert_eq!(between(&on(0, "NVIDIA H200"), &on(0, "NVIDIA H100")), []);
 }
 
 #[test]

@@ -132,16 +132,13 @@ fn check_comparable(run: &Side, baseline: &Baseline) -> Result<(), GateError> {
                 work: run.metric.work(),
             });
         }
-        let (theirs, ours) = (
-            &side.header.machine.fingerprint,
-            &run.header.machine.fingerprint,
-        );
+        let (theirs, ours) = (side.header.hardware(), run.header.hardware());
         if theirs != ours {
             return Err(GateError::OtherMachine {
                 baseline: side.label.clone(),
                 run: run.label.clone(),
-                theirs: theirs.clone(),
-                ours: ours.clone(),
+                theirs,
+                ours,
             });
         }
     }

@@ -214,7 +214,11 @@ pub fn describe_exit(status: ExitStatus) -> String {
         use std::os::unix::process::ExitStatusExt;
         if let Some(signal) = status.signal() {
             let name = signal_hook::low_level::signal_name(signal);
-            let name = name.map_or_else(|| format!("signal {signal}"), str::to_owned);
+            let name = match name {
+                Some("SIGILL") => "SIGILL (illegal instruction)".to_owned(),
+                Some(name) => name.to_owned(),
+                None => format!("signal {signal}"),
+            };
             return match status.core_dumped() {
                 true => format!("{name} (core dumped)"),
                 false => name,
@@ -333,6 +337,7 @@ mod tests {
         // wait(2): the low byte is the signal, 0x80 marks a core dump, the second byte is the code.
         assert_eq!(end(libc::SIGABRT), "SIGABRT");
         assert_eq!(end(libc::SIGSEGV | 0x80), "SIGSEGV (core dumped)");
+        assert_eq!(end(libc::SIGILL), "SIGILL (illegal instruction)");
         assert_eq!(end(64), "signal 64");
         assert_eq!(end(3 << 8), "exit code 3");
     }

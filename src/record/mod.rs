@@ -14,6 +14,7 @@ pub mod output;
 pub mod quality;
 pub mod requests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,18 @@ impl RunHeader {
     /// The instant it started, whatever the zone it was written in; none where it does not say.
     pub fn started(&self) -> Option<jiff::Timestamp> {
         self.started_at.parse().ok()
+    }
+
+    /// What computed: the machine's fingerprint, and those of its own GPUs that layers were on. Times are comparable where it is equal.
+    pub(crate) fn hardware(&self) -> String {
+        let jobs = self.requests.iter().flat_map(|plan| &plan.jobs);
+        let cases = self.plan.cases.iter().chain(jobs.map(|job| &job.case));
+        let gpus: BTreeSet<usize> = cases
+            .flat_map(|case| self.engine.gpus_of(&case.load_key()))
+            .collect();
+        let gpus = gpus.iter().map(|&at| &*self.engine.devices[at].description);
+        let parts = std::iter::once(&*self.machine.fingerprint).chain(gpus);
+        parts.collect::<Vec<_>>().join(", ")
     }
 
     /// The metric by which the run is compared and judged unless another one is named: of cells a decode step, of requests

@@ -33,6 +33,9 @@ const ERRORS: [&str; 10] = [
     "cannot ",
 ];
 
+/// How GPU backends begin the line with the reason for which they end the process. Their last line has only the place in the source.
+const REASONS: [&str; 3] = ["CUDA error: ", "ROCm error: ", "MUSA error: "];
+
 fn tells_of_error(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     ERRORS.iter().any(|word| line.contains(word))
@@ -79,10 +82,17 @@ impl WorkerLog {
         let _ = changed.wait_timeout_while(guard, timeout, |said| said.marks < marks);
     }
 
-    /// The last line kept that tells of an error, without the folders of source files and cut to a message's length.
+    /// The last line kept that has a reason of a GPU backend, otherwise the last that tells of an error, without the folders of source files
+    /// and cut to a message's length.
     pub fn last_words(&self) -> Option<String> {
         let said = self.shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = said.lines.iter().rev().find(|line| tells_of_error(line))?;
+        let has_reason = |line: &&String| {
+            REASONS
+                .iter()
+                .any(|start| line.trim_start().starts_with(start))
+        };
+        let reason = said.lines.iter().rev().take(LAST_LINES).find(has_reason);
+        let line = reason.or_else(|| said.lines.iter().rev().find(|line| tells_of_error(line)))?;
         let line = line.trim();
         let file = line.split_once(':').map(|(file, _)| file);
         let folder = file
@@ -167,6 +177,20 @@ mod tests {
             "{words}"
         );
         assert_eq!(log.take().len(), 4, "they are still in the log");
+    }
+
+    #[test]
+    fn last_words_of_a_gpu_backend_are_its_reason() {
+        let log = WorkerLog::default();
+        log.push("CUDA error: invalid argument");
+        log.push(
+            "  current device: 0, in function ggml_cuda_mul_mat at /home/me/ggml-cuda.cu:2310",
+        );
+        log.push("/home/me/ggml/src/ggml-cuda/ggml-cuda.cu:109: CUDA error");
+        assert_eq!(
+            log.last_words().as_deref(),
+            Some("CUDA error: invalid argument")
+        );
     }
 
     #[test]

@@ -97,3 +97,58 @@ fn weights_bound_a_single_sequence_and_arithmetic_many() {
     );
     assert_eq!(curves(&view, Along::Batch).len(), 3);
 }
+
+/// Steps of a GPU whose kernels change between batches 8 and 32, and whose first steps of a generation are slow: H200, Q4_K_M and F16
+/// of Llama-3-8B, in microseconds.
+#[test]
+fn a_curve_that_is_no_line_still_says_what_a_sequence_adds_next_to_a_batch() {
+    let (batches, q4, f16) = (
+        [1, 8, 32, 128],
+        [4_070, 8_300, 10_500, 29_900],
+        [4_800, 7_480, 8_660, 18_600],
+    );
+    let mut header = header(&["a", "b", "c"], Vec::new());
+    let (mut cases, mut lines) = (Vec::new(), Vec::new());
+    for (name, steps) in [("a", q4), ("b", [4_210, 7_540, 10_600, 27_100]), ("c", f16)] {
+        for (n_seq, step_us) in batches.into_iter().zip(steps) {
+            let case = Case {
+                n_prompt: 32,
+                n_gen: 80,
+                ..case(name, n_seq)
+            };
+            lines.extend(three_processes(&case, 1, MS, step_us * 1_000));
+            cases.push(case);
+        }
+    }
+    header.plan.cases = cases;
+    header.plan.models = ["a", "b", "c"].map(model).into();
+    for (facts, gib) in header.plan.models.iter_mut().zip([4.30, 7.43, 14.0]) {
+        facts.weight_bytes_per_step = (gib * (1_u64 << 30) as f64) as u64;
+    }
+    let view = fixture::view(header, lines);
+    let of = |at: usize| of(&view, &view.cells[at], None);
+    let batch = |found: &Bottleneck| {
+        let of_batch = found
+            .evidence
+            .iter()
+            .find(|e| e.kind == EvidenceKind::Batch);
+        of_batch.expect("four batches").clone()
+    };
+    // Q4_K_M for one sequence: hardly anything of the step grows with the file or with the sequences.
+    let found = of(0);
+    assert_eq!(batch(&found).leaves, [Weights, Host], "{found:#?}");
+    assert!(
+        batch(&found).text.contains("a sequence adds 611 µs"),
+        "{found:#?}"
+    );
+    assert_eq!(found.bound, Some(Host), "{found:#?}");
+    // F16 for 128: the sequences take most of it.
+    let found = of(11);
+    assert_eq!(
+        batch(&found).leaves,
+        [Compute, KvCache, Sampling],
+        "{found:#?}"
+    );
+    // Q4_K_M at batch 8, where the slopes on both sides contradict each other.
+    assert!(batch(&of(1)).leaves.is_empty());
+}
