@@ -54,11 +54,22 @@ fn windows() {
             for library in ggml_libraries() {
                 println!("cargo:rustc-link-arg=-l:{library}");
             }
-            println!("cargo:rustc-link-arg=-Wl,--end-group");
-            // The engine's C++, its look into the registry, and the sockets of its RPC backend.
-            for library in ["stdc++", "advapi32", "ws2_32"] {
+            // The engine's C++, its look into the registry, the sockets of its RPC backend, and what these take of C. rustc
+            // names C's libraries too, but before the engine's, and a linker of GNU takes of a library what was asked for until then.
+            for library in [
+                "stdc++",
+                "advapi32",
+                "ws2_32",
+                ":libpthread.a",
+                "mingwex",
+                "mingw32",
+                "msvcrt",
+                "gcc",
+                "kernel32",
+            ] {
                 println!("cargo:rustc-link-arg=-l{library}");
             }
+            println!("cargo:rustc-link-arg=-Wl,--end-group");
         }
     }
     let manifest = embed_manifest::new_manifest("ggufbench");

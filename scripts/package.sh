@@ -34,7 +34,7 @@ for shell in bash zsh fish powershell elvish; do
     "$folder/ggufbench" manual completions $shell >"$folder/completions/ggufbench.$shell"
 done
 "$folder/ggufbench" manual man "$folder/man/man1"
-cp -r docs "$folder/"
+
 
 PATH=$(scripts/setup.sh --path)
 export PATH

@@ -65,6 +65,8 @@ for backend in libggml-cpu libggml-rpc; do
 done
 [ $# -eq 0 ] || cp -L "$@" "$folder/"
 cp -r sweeps prompts LICENSE-MIT LICENSE-APACHE README.md "$folder/"
+# Without the records of other machines, which are large.
+tar --exclude='docs/results/*/*' -c docs | tar -C "$folder" -x
 strip --strip-unneeded "$folder"/*.so* "$folder/ggufbench"
 scripts/bundle-libgomp.sh "$folder"
 

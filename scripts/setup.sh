@@ -7,24 +7,26 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: scripts/setup.sh [--check] [--dev] [--cuda] [--offload]
+usage: scripts/setup.sh [--check] [--dev] [--cuda] [--offload] [--windows]
        scripts/setup.sh --path
 
   --check  only check; exit 1 if a necessary tool is missing
   --dev    also the tools of `make test`: rustfmt and clippy
   --cuda   also NVIDIA's compiler, which this script never installs
   --offload  also the tools of `make test-offload`: a Vulkan driver that computes on the CPU, and the compilers for it
+  --windows  also the tools of `make windows`: MinGW's compiler and Rust's standard library for Windows
   --path   only print a PATH on which a sufficiently new cargo comes first
 TEXT
 }
 
-check_only=no dev=no cuda=no offload=no print_path=no
+check_only=no dev=no cuda=no offload=no windows=no print_path=no
 for argument in "$@"; do
     case $argument in
         --check) check_only=yes ;;
         --dev) dev=yes ;;
         --cuda) cuda=yes ;;
         --offload) offload=yes ;;
+        --windows) windows=yes ;;
         --path) print_path=yes ;;
         -h | --help) usage && exit 0 ;;
         *) usage >&2 && exit 2 ;;
@@ -100,6 +102,15 @@ has_nvcc() {
         has_any_file "${CUDA_PATH:-/usr/local/cuda}/bin/nvcc" /usr/local/cuda/bin/nvcc
 }
 
+# Rust's standard library for Windows, or the source that scripts/windows.sh builds it from, which Debian's own Rust has.
+has_windows_library() {
+    local root
+    for root in "$(rustc --print sysroot 2>/dev/null)" /usr; do
+        has_any_file "$root/lib/rustlib/x86_64-pc-windows-gnu/lib" "$root/lib/rustlib/src/rust/library/Cargo.toml" && return 0
+    done
+    return 1
+}
+
 # Whether the tool is present. The build needs those of the first line, and the others are optional.
 has() {
     case $1 in
@@ -117,12 +128,16 @@ has() {
         vulkan) has_any_file /usr/include/vulkan/vulkan.h ;;
         spirv) has_any_file /usr/{share,lib,lib64}/cmake/SPIRV-Headers /usr/include/spirv/unified1/spirv.hpp ;;
         lavapipe) has_any_file /usr/share/vulkan/icd.d/lvp_icd*.json ;;
+        mingw) command -v x86_64-w64-mingw32-g++-posix >/dev/null && has_any_file /usr/x86_64-w64-mingw32/include/windows.h ;;
+        zip) command -v zip >/dev/null ;;
+        winstd) has_windows_library ;;
         rustfmt) cargo fmt --version >/dev/null 2>&1 ;;
         clippy) cargo clippy --version >/dev/null 2>&1 ;;
     esac
 }
 needed_things="rust cmake compiler libclang make certificates"
 [ $offload = no ] || needed_things="$needed_things ninja glslc vulkan spirv lavapipe"
+[ $windows = no ] || needed_things="$needed_things mingw zip winstd"
 wanted_things="pip ccache"
 [ $dev = no ] || wanted_things="$wanted_things rustfmt clippy"
 
@@ -141,6 +156,9 @@ describe() {
         vulkan) echo "Vulkan's loader with its headers" ;;
         spirv) echo "SPIR-V's headers" ;;
         lavapipe) echo "Mesa's lavapipe, a Vulkan driver that computes on the CPU" ;;
+        mingw) echo "MinGW's compiler, which builds llama.cpp for Windows" ;;
+        zip) echo "zip" ;;
+        winstd) echo "Rust's standard library for x86_64-pc-windows-gnu, or its source" ;;
         rustfmt | clippy) echo "cargo $1 (optional: make test skips that check)" ;;
     esac
 }
@@ -171,7 +189,11 @@ package_manager() {
 # The packages of thing $2 for manager $1.
 packages() {
     case $1:$2 in
-        *:cmake | *:make | *:ccache) echo "$2" ;;
+        *:cmake | *:make | *:ccache | *:zip) echo "$2" ;;
+        apt-get:mingw) echo "g++-mingw-w64-x86-64-posix mingw-w64-x86-64-dev" ;;
+        apt-get:winstd) echo "rustc-web cargo-web rust-web-src" ;;
+        dnf:mingw) echo mingw64-gcc-c++ ;;
+        pacman:mingw) echo mingw-w64-gcc ;;
         apt-get:compiler) echo g++ ;;
         dnf:compiler | zypper:compiler) echo gcc-c++ ;;
         pacman:compiler) echo gcc ;;

@@ -162,7 +162,7 @@ def model_verbs(b):
     facts = json.loads(b.run("model", "info", tiny, "--json").must().out)
     assert facts, facts
     target = b.place / "models" / "größe q8 テ.gguf"
-    b.run("model", "quantize", tiny, "q8_0", "--output", b.win(target)).must()
+    b.run("model", "quantize", tiny, "q8_0", b.win(target)).must()
     assert 0 < target.stat().st_size < b.tiny.stat().st_size
     relative = b.run("model", "info", "models\\" + target.name).must()
     assert "q8_0" in relative.out.lower(), relative.out
@@ -391,7 +391,7 @@ def full_disk(b):
         result = b.run("--model", b.make_tiny(), "--batch", "1,2,4,8", "-p", "64", "-n", "64", "-t", "1", "--repetitions", "8", "--kv", "fit", "--no-report",
                        "--out", b.win(small / "out"))
         assert result.code in (1, 2) and "panicked" not in result.err and "small disk" in result.err, (result.code, result.err[-400:])
-        copied = b.run("model", "quantize", b.make_tiny(), "q8_0", "--output", b.win(small / "q.gguf")).must(2)
+        copied = b.run("model", "quantize", b.make_tiny(), "q8_0", b.win(small / "q.gguf")).must(2)
         assert "q.gguf" in copied.err, copied.err
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -27,7 +27,7 @@ pub struct CompareArgs {
     #[arg(long, help = compared_by())]
     pub metric: Option<Metric>,
     /// Changes up to this do not matter [default: 3%; of a pair measured until decided, what it was measured for]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, alias = "tolerance", value_name = "SHARE", value_parser = share)]
     pub same_within: Option<f64>,
     /// Both sides must have outputs to compare, measured with --check-output. Outputs that both have are compared in any case; exit
     /// code 1 where they differ
@@ -77,7 +77,7 @@ pub struct JudgeArgs {
     #[arg(long, help = judged_by())]
     pub metric: Option<Metric>,
     /// Slow-down that is tolerated [default: 3%; of a pair measured until decided, what it was measured for]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, alias = "same-within", value_name = "SHARE", value_parser = share)]
     pub tolerance: Option<f64>,
     /// Chance of any false suspicion among a night's cells (Holm)
     #[arg(long, value_name = "P", default_value = "0.001", value_parser = share)]
@@ -94,7 +94,8 @@ pub struct JudgeArgs {
 /// A night to judge.
 #[derive(Debug, Clone, Args)]
 pub struct GateArgs {
-    /// The night's run: its folder, or its run.jsonl; `latest` is the newest run below out
+    /// The night's run: its folder, or its run.jsonl; `latest` is the newest run below out. Of a pair's folder, which `ab` writes, side B is
+    /// judged against side A
     pub run: PathBuf,
     /// A run, or of the history: `pinned`, the promoted run, or `last:N`, the last N nights; `none` with --require
     #[arg(long, value_name = "RUN|pinned|last:N|none", default_value = "pinned")]

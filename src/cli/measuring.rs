@@ -94,7 +94,7 @@ pub struct AbArgs {
     #[arg(long, conflicts_with = "replicates", help_heading = "Protocol")]
     pub until_decided: bool,
     /// Changes up to this do not matter [default: 2%; with --replicates 3%]
-    #[arg(long, value_name = "SHARE", value_parser = super::judging::share)]
+    #[arg(long, alias = "tolerance", value_name = "SHARE", value_parser = super::judging::share)]
     pub same_within: Option<f64>,
     /// The workers.
     #[command(flatten)]
@@ -162,7 +162,7 @@ pub struct ProtocolArgs {
     /// Precision at which a process stops repeating: relative half-width of the interval of the median step [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = super::judging::number_or_percent, help_heading = "Protocol")]
     pub precision: Option<f64>,
-    /// Wall time for the run, such as 3m; the minimum of repetitions is made in any case
+    /// Wall time for the run, such as 3m. Where it is short, fewer repetitions and processes are planned; every cell is measured once in any case
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub budget: Option<String>,
     /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m, with layers on a device 10m]

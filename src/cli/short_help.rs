@@ -8,7 +8,7 @@ use clap::Command;
 const SHOWN_WHOLE: usize = 12;
 
 /// What `-h` shows of a verb that has more, with the words that are no flags; `--help` shows everything.
-const MAIN: [&str; 35] = [
+const MAIN: [&str; 37] = [
     "model",
     "batch",
     "n_prompt",
@@ -39,7 +39,9 @@ const MAIN: [&str; 35] = [
     "good",
     "bad",
     "repo",
+    "require",
     "rerun",
+    "summary",
     "keep",
     "promote",
     "nights",

@@ -69,6 +69,9 @@ impl JudgeArgs {
 /// # Errors
 /// When a record cannot be read, there is no baseline, or the suspected cells cannot be measured again.
 pub fn gate(args: &GateArgs) -> Result<u8> {
+    if is_pair(&args.run) && !args.promote {
+        return gate(&of_pair(args));
+    }
     let history = History::at(&args.history);
     if args.promote {
         let night = history.promote(&args.run)?;
@@ -252,6 +255,20 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let here = tonight.header.hardware();
     nights.retain(|night| night.side.header.hardware() == here);
     nights
+}
+
+/// A pair's folder as the night: its side B, against its side A unless another baseline is named.
+fn of_pair(args: &GateArgs) -> GateArgs {
+    let side = |side: PairSide| args.run.join(side.folder());
+    let baseline = match &args.baseline {
+        BaselineChoice::Pinned => BaselineChoice::Run(side(PairSide::A)),
+        named => named.clone(),
+    };
+    GateArgs {
+        run: side(PairSide::B),
+        baseline,
+        ..args.clone()
+    }
 }
 
 /// What the night is held against. `None` where only limits are judged: the user said so, or gave limits and pinned no run.

@@ -41,7 +41,8 @@ use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
 use crate::streams::note;
-use crate::text::quoted;
+use crate::text::{plural, quoted};
+use crate::units;
 use crate::view::{QualityView, RequestsView, RunView};
 
 /// Measures what flags and sweep describe.
@@ -74,6 +75,12 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let planned = requests
         .map(|choice| planned_requests(choice, &prepared.plan, forced))
         .transpose()?;
+    let is_open = args.protocol.replicates.is_none()
+        && args.protocol.repetitions.is_none()
+        && args.protocol.min_repetitions.is_none();
+    if is_open && args.protocol.budget.is_some() {
+        note_all(shorten(&mut prepared).as_slice());
+    }
     let time = run_time(&prepared);
     if args.dry_run {
         say(dry_run::document(&dry_rows(&prepared), &time).for_stdout())?;
@@ -401,13 +408,45 @@ pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
 
 /// How long the cells that fit take.
 fn run_time(prepared: &Prepared) -> RunTime {
-    let plan = &prepared.plan;
-    let cases = plan.cases.iter().zip(&prepared.fits);
-    let fitting = cases.filter(|(_, (_, outcome))| outcome.is_none());
-    let fitting: HashSet<CaseId> = fitting.map(|(case, _)| case.id()).collect();
-    RunTime::of(&[plan], &prepared.rates, |case| {
+    let fitting = fitting(prepared);
+    RunTime::of(&[&prepared.plan], &prepared.rates, |case| {
         fitting.contains(&case.id())
     })
+}
+
+fn fitting(prepared: &Prepared) -> HashSet<CaseId> {
+    let cases = prepared.plan.cases.iter().zip(&prepared.fits);
+    let fitting = cases.filter(|(_, (_, outcome))| outcome.is_none());
+    fitting.map(|(case, _)| case.id()).collect()
+}
+
+/// Plans fewer repetitions, and then fewer processes, where a budget that the user typed is too short for the usual number of them. What
+/// was planned instead, in words.
+fn shorten(prepared: &mut Prepared) -> Option<String> {
+    let before = run_time(prepared);
+    let fitting = fitting(prepared);
+    let (processes, repetitions) = RunTime::shortened(&prepared.plan, &prepared.rates, |case| {
+        fitting.contains(&case.id())
+    })?;
+    let protocol = &mut prepared.plan.protocol;
+    (protocol.replicates, protocol.min_repetitions) = (processes, repetitions);
+    let (usual, usual_repetitions) = before.n_fewest;
+    let each = |repetitions, processes| {
+        format!(
+            "{} in {}",
+            plural(repetitions, "repetition", "repetitions"),
+            match processes {
+                1 => "one process".to_owned(),
+                n => format!("each of {n} processes"),
+            }
+        )
+    };
+    Some(format!(
+        "the budget is too short for {}, which take about {}: at least {} are measured instead; --replicates and --repetitions set them",
+        each(usual_repetitions, usual),
+        units::duration(units::nanoseconds(before.fewest)),
+        each(repetitions, processes),
+    ))
 }
 
 fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {

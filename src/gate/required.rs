@@ -178,10 +178,11 @@ fn can_have(metric: Metric, case: &Case) -> bool {
 impl FromStr for Requirement {
     type Err = String;
 
-    /// `step<=12ms`, `decode>=200`, or `step<=12ms@*/b8/*` for the cells whose names match.
+    /// `step<=12ms`, `decode>=200`, or `step<=12ms@*/b8/*` for the cells whose names match. `step=12ms` is the same, and needs no
+    /// quotes in a shell.
     fn from_str(text: &str) -> Result<Self, String> {
-        const EXAMPLES: &str =
-            "say 'step<=12ms' or 'decode>=200', and 'step<=12ms@*/b8/*' for some cells";
+        const EXAMPLES: &str = "say 'step<=12ms' or 'decode>=200' (or step=12ms and decode=200, which need no quotes), and \
+                                'step<=12ms@*/b8/*' for some cells";
         let (limit, cells) = match text.split_once('@') {
             Some((limit, glob)) => (limit, Some(glob.trim())),
             None => (text, None),
@@ -189,15 +190,17 @@ impl FromStr for Requirement {
         let cells = cells.map(glob::Pattern::new).transpose();
         let cells =
             cells.map_err(|e| format!("the names of cells behind '@' are no pattern: {e}"))?;
-        let sign = ["<=", ">="].into_iter().find(|sign| limit.contains(sign));
-        let sign = sign.ok_or_else(|| format!("no limit: {EXAMPLES}"))?;
-        let (name, value) = limit.split_once(sign).unwrap_or_default();
+        let signs = ["<=", ">=", "="].into_iter();
+        let mut parts = signs.filter_map(|sign| Some((sign, limit.split_once(sign)?)));
+        let (sign, (name, value)) = parts
+            .next()
+            .ok_or_else(|| format!("no limit: {EXAMPLES}"))?;
         let metric = metric_of(name.trim())?;
         let right = match metric.better() {
             Better::Lower => "<=",
             Better::Higher => ">=",
         };
-        if sign != right {
+        if sign != right && sign != "=" {
             return Err(format!(
                 "{metric} is better when it is {}, so its limit is written {metric}{right}{}",
                 match right {

@@ -27,7 +27,7 @@ impl Virtualisation {
     pub(crate) fn of_machine(files: &impl MachineFiles) -> Self {
         Self {
             hypervisor: super::cpuid::CpuId::probe().map(|id| id.hypervisor.is_some()),
-            product: product(),
+            product: super::windows::product(),
             ..Self::probe(files)
         }
     }
@@ -49,14 +49,6 @@ impl Virtualisation {
             container: container(files),
         }
     }
-}
-
-/// Vendor and product that the firmware names.
-#[cfg(windows)]
-fn product() -> Option<String> {
-    let parts = [sysinfo::Product::vendor_name(), sysinfo::Product::name()];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// The marks that runtimes leave (systemd's container interface; Docker's and Podman's marker files).

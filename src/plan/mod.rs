@@ -4,6 +4,8 @@
 pub mod axis;
 pub mod budget;
 pub mod expand;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod forecast;
 mod offload;
 pub mod protocol;

@@ -52,6 +52,26 @@ impl RunTime {
         most.max(self.fewest)
     }
 
+    /// The processes and the repetitions in each that fit the budget where the plan's fewest do not, or one of each where nothing does:
+    /// rather fewer repetitions than fewer processes, over which the intervals are. `None` where the plan's fit.
+    pub fn shortened(
+        plan: &Plan,
+        rates: &Rates,
+        is_measured: impl Fn(&Case) -> bool,
+    ) -> Option<(u32, u32)> {
+        let whole = Self::of(&[plan], rates, &is_measured);
+        whole.over_budget()?;
+        let fits = |processes: u32, repetitions: u32| {
+            let time = process(plan, rates, repetitions, &is_measured).saturating_mul(processes);
+            whole.budget.is_some_and(|budget| time <= budget)
+        };
+        let (most, repetitions) = whole.n_fewest;
+        let fewer = (1..repetitions).rev().map(|n| (most, n));
+        let mut fewer = fewer.chain((1..most).rev().map(|processes| (processes, 1)));
+        let found = fewer.find(|(processes, repetitions)| fits(*processes, *repetitions));
+        Some(found.unwrap_or((1, 1))).filter(|found| *found != whole.n_fewest)
+    }
+
     /// What a user whose budget is too short must know before the run begins.
     pub fn over_budget(&self) -> Option<String> {
         let budget = self.budget.filter(|budget| *budget < self.fewest)?;
@@ -96,41 +116,9 @@ fn show(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::model::FileType;
-    use crate::model::synth::SynthSpec;
     use crate::plan::Protocol;
-    use crate::plan::expand::{Axes, Host, cases};
-
-    const RATES: Rates = Rates {
-        read_bytes_per_s: 1e10,
-        flops_per_s: 1e11,
-        n_threads: 1,
-        gpu: None,
-        ceilings: Vec::new(),
-    };
-
-    fn plan(protocol: Protocol) -> Plan {
-        let spec = SynthSpec::preset("tiny", FileType::parse("f16").expect("a type"));
-        let facts = spec.and_then(|spec| spec.facts(Path::new("tiny.gguf")));
-        let facts = facts.expect("a preset");
-        let axes = Axes {
-            n_seq: Some(vec![1, 8]),
-            ..Axes::default()
-        };
-        let host = Host {
-            n_threads: 1,
-            n_gpu_layers: 0,
-        };
-        Plan {
-            name: "t".into(),
-            protocol,
-            cases: cases(&axes, std::slice::from_ref(&facts.name), &[], host).expect("valid"),
-            models: vec![facts],
-        }
-    }
+    use crate::plan::fixture::{RATES, plan};
 
     fn protocol(budget_s: Option<u64>) -> Protocol {
         Protocol {
@@ -189,6 +177,26 @@ mod tests {
     }
 
     #[test]
+    fn a_short_budget_takes_repetitions_before_processes() {
+        let whole = RunTime::of(&[&plan(protocol(None))], &RATES, |_| true);
+        let shortened = |share: f64| {
+            let budget = whole.fewest.mul_f64(share);
+            let protocol = Protocol {
+                budget_ns: Some(units::nanoseconds(budget)),
+                ..protocol(None)
+            };
+            RunTime::shortened(&plan(protocol), &RATES, |_| true)
+        };
+        assert_eq!(shortened(1.01), None);
+        assert_eq!(shortened(0.99), Some((3, 1)));
+        assert_eq!(shortened(1e-6), Some((1, 1)));
+        assert_eq!(
+            RunTime::shortened(&plan(protocol(None)), &RATES, |_| true),
+            None
+        );
+    }
+
+    #[test]
     fn pairs_beyond_the_first_are_of_the_budget() {
         let until_decided = Protocol {
             pair_tolerance: Some(0.02),
@@ -197,7 +205,7 @@ mod tests {
         let plan = plan(until_decided);
         let pair = RunTime::of(&[&plan, &plan], &RATES, |_| true);
         assert!(pair.fewest * 3 < pair.most);
-        let fixed = super::tests::plan(protocol(None));
+        let fixed = crate::plan::fixture::plan(protocol(None));
         let fixed = RunTime::of(&[&fixed, &fixed], &RATES, |_| true);
         assert_eq!(fixed.fewest, 3 * pair.fewest);
     }

@@ -149,6 +149,17 @@ pub fn next_steps(view: &RunView) -> Vec<(String, Option<String>)> {
         let text = "measure what is missing or failed:".to_owned();
         steps.push((text, Some(command.to_string())));
     }
+    let timed_out = |cell: &CellView| {
+        let mut failures = cell.failures.iter();
+        let is_measured = cell.outcome == CellOutcome::Measured;
+        !is_measured && failures.any(|f| matches!(f.outcome, Outcome::TimedOut { .. }))
+    };
+    if view.cells.iter().any(timed_out) {
+        let text = "a process that does not answer in time waits, as a rule, for a core that another program has: its threads wait for each \
+                    other at every step. Close other programs (`ggufbench doctor` names them), use fewer --threads, or give it more time \
+                    with --timeout";
+        steps.push((text.to_owned(), None));
+    }
     let mut too_large = view
         .cells
         .iter()

@@ -15,7 +15,7 @@ use crate::compare::side::Side;
 use crate::compare::{ComparedCell, Comparison};
 use crate::gate::{Baseline, CellResult, GateReport, MIN_NIGHTS};
 use crate::metric::Metric;
-use crate::plan::Case;
+use crate::plan::{Axis, Case};
 use crate::record::RunHeader;
 use crate::stats::{Interval, summary};
 use crate::text::document;
@@ -25,6 +25,8 @@ use crate::view::TestPart;
 /// A test on both sides.
 struct SummaryRow {
     case: Case,
+    /// That of the side after.
+    case_after: Case,
     test: String,
     before: Option<String>,
     after: Option<String>,
@@ -57,7 +59,7 @@ pub fn print(
         escaped(&compared.a)
     );
     let metric = by.first().map_or(compared.metric, |c| c.metric);
-    text += &table(&rows(by), metric).markdown();
+    text += &table(&rows(by, compared), metric).markdown();
     text += "\n";
     text += &labelled(
         "before",
@@ -65,6 +67,10 @@ pub fn print(
     );
     text += &labelled("after", &format!("{}: {}", compared.b, measured_by(after)));
     text += &labelled("change", &changes(metric));
+    if decides_instead(compared, Metric::DecodeTokensPerS) {
+        let verdicts = format!("of tg: by {}, for which pairs were added", compared.metric);
+        text += &labelled("verdict", &verdicts);
+    }
     for difference in &compared.differences {
         text += &labelled("differ", &difference.to_string());
     }
@@ -198,18 +204,33 @@ fn folded(summary: &str, whole: &Document) -> String {
     format!("\n<details>\n<summary>{summary}</summary>\n{text}\n</details>\n")
 }
 
+/// Whether the verdict on a rate is that of the compared metric: pairs were added until that one was decided, and the two are of the
+/// same steps.
+fn decides_instead(compared: &Comparison, rate: Metric) -> bool {
+    compared.until_decided && compared.metric == Metric::StepNs && rate == Metric::DecodeTokensPerS
+}
+
 /// The tests of one cell stand together.
-fn rows(compared: &[Comparison]) -> Vec<SummaryRow> {
+fn rows(by: &[Comparison], compared: &Comparison) -> Vec<SummaryRow> {
     let mut rows: Vec<(usize, SummaryRow)> = Vec::new();
     let mut cases: Vec<Case> = Vec::new();
-    for comparison in compared {
+    for comparison in by {
         for cell in &comparison.rows {
             let at = cases.iter().position(|case| *case == cell.case);
             let at = at.unwrap_or_else(|| {
                 cases.push(cell.case.clone());
                 cases.len() - 1
             });
-            rows.push((at, row(comparison, cell)));
+            let mut row = row(comparison, cell);
+            let decided = compared.rows.iter().find(|c| c.case == cell.case);
+            if let Some(decided) = decided
+                && decides_instead(compared, comparison.metric)
+            {
+                row.verdict = decided
+                    .verdict
+                    .in_full(compared.metric, compared.same_within);
+            }
+            rows.push((at, row));
         }
     }
     rows.sort_by_key(|(at, _)| *at);
@@ -228,6 +249,7 @@ fn row(c: &Comparison, cell: &ComparedCell) -> SummaryRow {
     SummaryRow {
         test: test_name(c.metric, &cell.case, cell.job.as_deref()),
         case: cell.case.clone(),
+        case_after: cell.case_b.clone(),
         before: Some(c.metric.show(cell.a)),
         after: Some(c.metric.show(cell.b)),
         change: Some(change(c.metric, slowdown)).filter(|v| v.is_finite()),
@@ -247,6 +269,7 @@ fn night_row(cell: &CellResult, before: &Baseline, after: &Side) -> SummaryRow {
     SummaryRow {
         test: test_name(metric, &cell.key.case, job_of(&cell.key).as_deref()),
         case: cell.key.case.clone(),
+        case_after: cell.key.case.clone(),
         before: summary::median(&nights).map(|v| metric.show(v)),
         after: after
             .cell(&cell.key)
@@ -293,12 +316,28 @@ fn table(rows: &[SummaryRow], metric: Metric) -> Table {
         "tokens/s" => "t/s".to_owned(),
         _ => metric.name().replace('_', " "),
     };
+    let sides = |before: String, after: String| match before == after {
+        true => before,
+        false => format!("{before} → {after}"),
+    };
     let mut table = Table::of(rows)
-        .words("model", |row| row.case.model.clone())
+        .words("model", move |row| {
+            sides(row.case.model.clone(), row.case_after.model.clone())
+        })
         .words("test", |row| row.test.clone());
-    let is_extra = |axis: &crate::plan::Axis| !NAMED.contains(&axis.words.field);
-    for axis in axes::columns(&cases).into_iter().filter(is_extra) {
-        table = table.numbers(axis.heading(), move |row| axis.value(&row.case));
+    let varying = axes::columns(&cases);
+    let differs = |axis: &Axis| {
+        rows.iter()
+            .any(|row| axis.value(&row.case) != axis.value(&row.case_after))
+    };
+    let is_extra = |axis: &Axis| {
+        let is_shown = varying.contains(axis) || differs(axis);
+        is_shown && axis.name() != "model" && !NAMED.contains(&axis.words.field)
+    };
+    for axis in Axis::all().filter(is_extra) {
+        table = table.numbers(axis.heading(), move |row| {
+            sides(axis.value(&row.case), axis.value(&row.case_after))
+        });
     }
     table
         .numbers(format!("{value} before"), |row| row.before.clone())

@@ -260,46 +260,16 @@ impl Eta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ModelFacts;
-    use crate::model::synth::SynthSpec;
-    use crate::plan::expand::{Axes, Host, cases};
+    use crate::plan::Protocol;
+    use crate::plan::fixture::{self, RATES};
     use crate::run::schedule;
 
-    const RATES: Rates = Rates {
-        read_bytes_per_s: 1e10,
-        flops_per_s: 1e11,
-        n_threads: 1,
-        gpu: None,
-        ceilings: Vec::new(),
-    };
-
     fn plan() -> Plan {
-        let spec = SynthSpec::preset(
-            "tiny",
-            crate::model::FileType::parse("f16").expect("a type"),
-        )
-        .expect("a preset");
-        let facts: ModelFacts = spec
-            .facts(std::path::Path::new("tiny.gguf"))
-            .expect("facts");
-        let axes = Axes {
-            n_seq: Some(vec![1, 8]),
-            ..Axes::default()
-        };
-        let host = Host {
-            n_threads: 1,
-            n_gpu_layers: 0,
-        };
-        Plan {
-            name: "t".into(),
-            protocol: Protocol {
-                replicates: 2,
-                budget_ns: Some(10_000_000_000),
-                ..Protocol::default()
-            },
-            cases: cases(&axes, std::slice::from_ref(&facts.name), &[], host).expect("valid"),
-            models: vec![facts],
-        }
+        fixture::plan(Protocol {
+            replicates: 2,
+            budget_ns: Some(10_000_000_000),
+            ..Protocol::default()
+        })
     }
 
     fn expect_all(eta: &mut Eta, plan: &Plan) {

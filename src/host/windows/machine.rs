@@ -5,6 +5,7 @@ use windows_sys::Win32::System::Power::{
     CallNtPowerInformation, GetSystemPowerStatus, PROCESSOR_POWER_INFORMATION,
     PowerGetActiveScheme, ProcessorInformation, SYSTEM_POWER_STATUS,
 };
+use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_SZ, RegGetValueW};
 use windows_sys::Win32::System::SystemInformation::{
     GetLogicalProcessorInformationEx, GetSystemInfo, GetSystemTimeAdjustment, RelationAll,
     SYSTEM_INFO,
@@ -18,6 +19,38 @@ use windows_sys::core::GUID;
 use super::super::procfs::MachineTicks;
 use super::super::topology::Topology;
 use super::process::hundred_ns;
+
+/// Vendor and product that the firmware names, as Windows keeps them. (Reading the firmware's own tables through sysinfo ends the program where
+/// they are incomplete, as Wine's are.)
+pub(crate) fn product() -> Option<String> {
+    let parts = ["SystemManufacturer", "SystemProductName"];
+    let parts = parts.map(|name| registry_text(r"HARDWARE\DESCRIPTION\System\BIOS", name));
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+/// A text below `HKEY_LOCAL_MACHINE`, if there is one that is not blank.
+fn registry_text(key: &str, name: &str) -> Option<String> {
+    let wide = |text: &str| text.encode_utf16().chain([0]).collect::<Vec<u16>>();
+    let (key, name) = (wide(key), wide(name));
+    let mut text = [0u16; 256];
+    let mut bytes = u32::try_from(size_of_val(&text)).ok()?;
+    // SAFETY: the names end with 0, and the buffer has the bytes that are named.
+    let error = unsafe {
+        RegGetValueW(
+            HKEY_LOCAL_MACHINE,
+            key.as_ptr(),
+            name.as_ptr(),
+            RRF_RT_REG_SZ,
+            std::ptr::null_mut(),
+            text.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    let text = text.split(|unit| *unit == 0).next()?;
+    let text = String::from_utf16_lossy(text).trim().to_owned();
+    Some(text).filter(|text| error == 0 && !text.is_empty())
+}
 
 pub(crate) fn page_bytes() -> Option<u64> {
     let mut info = SYSTEM_INFO::default();

@@ -65,10 +65,11 @@ fn table(required: &[RequiredResult]) -> Table {
                 .as_ref()
                 .map(|interval| range(r.metric, interval))
         })
+        .rank(2)
         .numbers("limit", |r| {
             let bound = match r.metric.better() {
-                Better::Lower => "at most",
-                Better::Higher => "at least",
+                Better::Lower => '≤',
+                Better::Higher => '≥',
             };
             format!("{bound} {}", r.metric.show(r.limit))
         })
@@ -78,10 +79,12 @@ fn table(required: &[RequiredResult]) -> Table {
         .table()
 }
 
+/// `4.07 to 4.27 ms`.
 fn range(metric: Metric, interval: &Interval) -> String {
-    format!(
-        "{} to {}",
-        metric.show(interval.lo),
-        metric.show(interval.hi)
-    )
+    let (lo, hi) = (metric.show(interval.lo), metric.show(interval.hi));
+    let unit = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_owned());
+    match lo.split_once(' ') {
+        Some((value, _)) if unit(&lo) == unit(&hi) => format!("{value} to {hi}"),
+        _ => format!("{lo} to {hi}"),
+    }
 }

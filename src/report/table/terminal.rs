@@ -15,6 +15,8 @@ const USUAL_WIDTH: usize = 80;
 const TEXT_COLUMNS: usize = 1000;
 /// The most columns of a table's cell.
 const CELL_COLUMNS: usize = 160;
+/// Words are not cut to fewer columns.
+const LEAST_CUT: usize = 12;
 /// Words are not wrapped to fewer columns.
 const LEAST_WRAPPED: usize = 20;
 
@@ -164,6 +166,7 @@ impl<'a> FittedTable<'a> {
             let ranks = fitted.columns.iter().map(|c| c.column.rank);
             let highest = ranks.max().unwrap_or(0);
             if highest == 0 || fitted.width() <= width {
+                fitted.narrow_words(width);
                 // Intervals of several figures have one heading.
                 fitted.left_out.dedup();
                 return fitted;
@@ -172,6 +175,34 @@ impl<'a> FittedTable<'a> {
             let gone = fitted.columns.extract_if(.., |c| c.column.rank == highest);
             let missed = gone.filter(|c| c.column.rank < EXTRA);
             fitted.left_out.extend(missed.map(|c| c.column.head()));
+        }
+    }
+
+    /// Leaves the middle of long words out, such as those of a file's name, where the columns after them would be cut.
+    fn narrow_words(&mut self, width: usize) {
+        let Some((last, before)) = self.columns.split_last() else {
+            return;
+        };
+        // Words in the last column are wrapped, or need no more room than they have.
+        let last = match last.column.is_text {
+            true => last.gap() + last.width.min(LEAST_WRAPPED),
+            false => last.gap() + last.width,
+        };
+        let excess = (self.width_of_first(before.len()) + last).saturating_sub(width);
+        let n = before.len();
+        let words = self.columns[..n].iter_mut().filter(|c| c.column.is_text);
+        if let Some(widest) = words.max_by_key(|c| c.width)
+            && excess > 0
+        {
+            let least = LEAST_CUT.max(width_of(&short(&widest.column.name)));
+            widest.width = widest
+                .width
+                .saturating_sub(excess)
+                .max(least)
+                .min(widest.width);
+            for text in &mut widest.texts {
+                *text = cut_middle(text, widest.width);
+            }
         }
     }
 
@@ -268,7 +299,12 @@ impl<'a> FittedTable<'a> {
         notes.extend(why.map(|why| Note::new("n/a", why)));
         if !self.left_out.is_empty() {
             let columns = self.left_out.join(", ");
-            let text = format!("{columns}; a wider terminal or -o md shows them");
+            let them = if self.left_out.len() == 1 {
+                "it"
+            } else {
+                "them"
+            };
+            let text = format!("{columns}; a wider terminal or -o md shows {them}");
             notes.push(Note::new("no room for", text));
         }
         notes

@@ -42,6 +42,29 @@ fn words_at_the_end_of_a_row_are_wrapped() {
 }
 
 #[test]
+fn a_long_name_gives_way_to_the_columns_after_it() {
+    let rows = [
+        ("llama3-8b-instruct-q4_k_m", "2785", "pass"),
+        ("tiny", "9", "fail"),
+    ];
+    let table = Table::of(&rows)
+        .words("model", |(model, ..)| *model)
+        .numbers("decode", |(_, decode, _)| *decode)
+        .words("verdict", |(.., verdict)| *verdict);
+    let text = Document::new("", table).terminal(34, false);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "model              decode  verdict",
+            "──────────────────────────────────",
+            "llama3-8b…-q4_k_m    2785  pass",
+            "tiny                    9  fail",
+        ]
+    );
+}
+
+#[test]
 fn markdown_is_escaped_and_padded() {
     let text = document().markdown();
     assert!(
