@@ -213,7 +213,7 @@ def report(b):
     assert "tiny" in b.run("report", run).must().out
     b.run("report", run, "--csv", b.win(b.place / "zellen ü.csv")).must()
     assert "tiny" in (b.place / "zellen ü.csv").read_text()
-    json.loads(b.run("report", run, "-o", "json").must().out.splitlines()[0])
+    assert json.loads(b.run("report", run, "-o", "json").must().out)
     b.run("report", run, "--csv", "NUL").must()
 
 
@@ -358,12 +358,12 @@ def hostile_files(b):
 @check("hostile names: what cmd and PowerShell read, a dash, devices, the longest")
 def hostile_names(b):
     b.make_tiny()
-    for name in ("a&b (1) %PATH% 'x'^.gguf", "-dash.gguf", "x,y;z=1.gguf", "[1]{2}#.gguf", "日本語 🦙.gguf", "é" * 120 + ".gguf", " .gguf"):
+    for number, name in enumerate(("a&b (1) %PATH% 'x'^.gguf", "-dash.gguf", "x,y;z=1.gguf", "[1]{2}#.gguf", "日本語 🦙.gguf", "é" * 120 + ".gguf", " .gguf")):
         path = b.place / "names" / name
         path.parent.mkdir(exist_ok=True)
         shutil.copy(b.tiny, path)
         b.run("model", "info", b.win(path)).must()
-        folder, out = b.out("out " + name[:20])
+        folder, out = b.out(f"out & {number} (%PATH%)")
         b.run("--model", b.win(path), "--batch", "1", "-p", "8", "-n", "4", "-t", "1", "--repetitions", "1", "--replicates", "1", "--kv", "fit",
               "--out", out).must()
         assert len(repetitions(the_run(folder))) == 1, name
@@ -423,8 +423,9 @@ def rpc(b):
     worker = subprocess.Popen(b.command("rpc-worker", "--listen", address, "--threads", "1"), cwd=b.place, env=b.environment,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        greeting = worker.stdout.readline().decode()
-        assert greeting.startswith(f"listening on {address}"), greeting
+        # The engine's own lines come through another buffer, before or after.
+        greeted = any(line.startswith(b"listening on " + address.encode()) for line in iter(worker.stdout.readline, b""))
+        assert greeted, "the worker ended without its greeting"
         folder, out = b.out("rpc")
         b.run("--model", b.make_tiny(), "--rpc", address, "-ngl", "99", "--batch", "1", "-p", "8", "-n", "4", "-t", "1", "--repetitions", "1",
               "--replicates", "1", "--kv", "fit", "--out", out).must()
@@ -449,13 +450,15 @@ def both(b, name, *args):
     return made
 
 
-@check("greedy tokens and logits of a real model are those of the build for Linux")
+@check("outputs of a real model are those of the build for Linux, but for rounding")
 def outputs(b):
     made = both(b, "outputs", "--batch", "1,4", "-p", "32", "-n", "32", "-t", "2", "--repetitions", "1", "--replicates", "1", "--check-output", "--no-report")
-    windows, linux = [[json.dumps(find(line, "greedy"), sort_keys=True) for line in lines(run) if find(line, "greedy")] for run in made]
-    assert windows and windows == linux, (windows[:1], linux[:1])
+    windows, linux = [[answer for line in lines(run) for answer in find(line, "greedy") or []] for run in made]
+    same = sum(one == other for one, other in zip(windows, linux))
+    print(f"     {same} of {len(linux)} greedy answers are equal to the last token")
+    # Another compiler rounds differently, which can turn a token where two are almost equally likely. Distributions are judged.
     judged = subprocess.run([b.linux, "compare", "--check-output", *map(str, made)], capture_output=True, text=True)
-    assert judged.returncode in (0, 1), judged.stderr
+    assert windows and len(windows) == len(linux) and same and judged.returncode == 0, judged.stdout[-900:] + judged.stderr
 
 
 def find(value, key):

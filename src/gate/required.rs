@@ -365,7 +365,7 @@ mod tests {
     fn what_is_no_limit_says_what_would_be() {
         for (text, needle) in [
             ("step", "no limit: say 'step<=12ms'"),
-            ("step=12ms", "no limit"),
+            ("step=12", "'12' has no unit"),
             ("speed<=12ms", "'speed' is not a metric"),
             (
                 "step>=12ms",
@@ -383,6 +383,11 @@ mod tests {
             assert!(error.contains(needle), "{text}: {error}");
             assert!(!error.contains('\n'), "{error}");
         }
+        assert_eq!(
+            requirement("step=12ms").limit,
+            requirement("step<=12ms").limit
+        );
+        assert_eq!(requirement("decode=200@*q8*").limit, 200.0);
         assert_eq!(requirement("prefill_share<=10%").limit, 0.1);
         assert_eq!(requirement("request_ttft<=2s").limit, 2e9);
         assert_eq!(requirement("ttft_p95<=2s").metric, Metric::RequestTtftP95Ns);

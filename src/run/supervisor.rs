@@ -23,6 +23,9 @@ use crate::plan::{LoadKey, RpcServers};
 /// How long a killed process may take to go: one that hangs in a driver may never.
 const DEATH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Until what a dead process had said is read, as a rule at once.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long the rest of the log may take after an answer.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -290,7 +293,7 @@ impl Worker {
                 self.send(&Request::Stop)?;
                 is_stopped = true;
             }
-            match self.replies.recv_timeout(INTERRUPT_POLL) {
+            match self.next_reply(INTERRUPT_POLL) {
                 Ok(Reply::Serving) => heard = Instant::now(),
                 Ok(reply @ (Reply::Part { .. } | Reply::Chunk(_))) => {
                     part(reply);
@@ -349,6 +352,19 @@ impl Worker {
         WorkerError::OutOfTurn(format!("{reply:?}").chars().take(200).collect())
     }
 
+    /// The next reply, if it comes within this time. A process that has ended says nothing more, even where one that it had started
+    /// holds its pipes open.
+    fn next_reply(&mut self, wait: Duration) -> Result<Reply, RecvTimeoutError> {
+        match self.replies.recv_timeout(wait) {
+            Err(RecvTimeoutError::Timeout) if matches!(self.child.try_wait(), Ok(Some(_))) => {
+                // What it had said may still be on its way.
+                let last = self.replies.recv_timeout(LAST_WORDS_TIMEOUT);
+                last.map_err(|_| RecvTimeoutError::Disconnected)
+            }
+            reply => reply,
+        }
+    }
+
     fn answer(
         &mut self,
         timeout: Duration,
@@ -357,8 +373,8 @@ impl Worker {
         let started = Instant::now();
         loop {
             let left = timeout.saturating_sub(started.elapsed());
-            let slice = interrupt.map_or(left, |_| left.min(INTERRUPT_POLL));
-            match self.replies.recv_timeout(slice) {
+            let slice = left.min(INTERRUPT_POLL);
+            match self.next_reply(slice) {
                 Ok(reply) => return Ok(reply),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.bury()),
                 Err(RecvTimeoutError::Timeout) if interrupt.is_some_and(Interrupt::is_set) => {
@@ -421,16 +437,26 @@ impl Worker {
 
     /// The status of a process that is about to end. None when it does not: it is left behind then, and
     /// so are the threads that read its pipes.
+    /// Lets the readers take what a dead process had said. One whose pipe another process holds open is left to itself.
+    fn hear_out(&mut self) {
+        let started = Instant::now();
+        let mut reading = std::mem::take(&mut self.readers);
+        while !reading.is_empty() && started.elapsed() < LAST_WORDS_TIMEOUT {
+            for reader in reading.extract_if(.., |reader| reader.is_finished()) {
+                // A reader only panics by a bug of ours; its lines are lost then, nothing more.
+                let _ = reader.join();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn wait_for_death(&mut self) -> Option<ExitStatus> {
         self.stdin = None;
         let started = Instant::now();
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => {
-                    for reader in self.readers.drain(..) {
-                        // A reader only panics by a bug of ours; its lines are lost then, nothing more.
-                        let _ = reader.join();
-                    }
+                    self.hear_out();
                     return Some(status);
                 }
                 Ok(None) if started.elapsed() < DEATH_TIMEOUT => {
@@ -456,4 +482,38 @@ fn sampler(pid: u32, engine: &EngineFacts, load: &LoadKey) -> Option<UsageSample
         false => GpuReport::probe().indices_of(&used).unwrap_or_default(),
     };
     UsageSampler::start(SamplerSettings::of(pid, gpus)).ok()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// As a driver that starts a process of its own, which has the worker's pipes and lives on.
+    #[test]
+    fn a_worker_whose_pipes_another_process_holds_is_dead_all_the_same() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let program = folder.path().join("worker");
+        fs::write(
+            &program,
+            "#!/bin/sh\nsleep 100 &\necho error: gone >&2\nexit 3\n",
+        )
+        .expect("writes");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("sets");
+        let command = WorkerCommand {
+            program,
+            engine: EngineChoice::default(),
+        };
+        let begun = Instant::now();
+        // While another thread of the tests starts a process, the file can be open there.
+        let mut tries = (0..20).map(|_| Worker::start(&command).expect_err("it never greets"));
+        let died = tries.find_map(|e| match e {
+            WorkerError::Died(how) => Some(how),
+            _ => None,
+        });
+        assert_eq!(died.as_deref(), Some("exit code 3: error: gone"));
+        assert!(begun.elapsed() < Duration::from_secs(90));
+    }
 }

@@ -58,7 +58,7 @@ fn a_long_name_gives_way_to_the_columns_after_it() {
         [
             "model              decode  verdict",
             "──────────────────────────────────",
-            "llama3-8b…-q4_k_m    2785  pass",
+            "llama3-8…t-q4_k_m    2785  pass",
             "tiny                    9  fail",
         ]
     );
