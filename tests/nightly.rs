@@ -16,7 +16,7 @@ fn two_weeks_with_a_regression_on_the_tenth_night() {
         let slower = if day < SLOW_FROM { 0 } else { 20 };
         let night = nights.night(&["--summary", "mail/nightly.md"], &engine(day, slower));
         match day {
-            1 => night.is(0, "pass (first night)"),
+            1 => night.is(0, "first night, not judged"),
             2..SLOW_FROM => night.is(0, "pass"),
             _ => night.is(1, "regression"),
         }
@@ -105,7 +105,7 @@ fn nights_of_requests_are_judged_by_their_own_metrics() {
         let how = ["--class", "short", "--replicates", "5", "--engine", engine];
         nights.night_with(&options, &[jobs, how].concat())
     };
-    night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    night(&[], &engine(1, 0)).is(0, "first night, not judged");
     night(&[], &engine(2, 0)).is(0, "pass");
     let slow = night(&[], &engine(3, 40));
     slow.is(1, "regression");
@@ -130,7 +130,9 @@ fn failed_and_missing_cells_are_neither_a_regression_nor_a_pass() {
     first.is(3, "inconclusive");
     assert_eq!(nights.pinned(), None, "a baseline has all its cells");
     assert_eq!(nights.kept(), [""; 0]);
-    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(1, 0))
+        .is(0, "first night, not judged");
 
     let some = nights.night(&[], &broken(2, crash));
     some.is(3, "inconclusive");
@@ -163,7 +165,9 @@ fn failed_and_missing_cells_are_neither_a_regression_nor_a_pass() {
 #[test]
 fn a_noisy_night_is_inconclusive_and_the_tolerance_can_be_set() {
     let nights = Nights::new();
-    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(1, 0))
+        .is(0, "first night, not judged");
     let noisy = engine(2, 5).replace("0.004", "0.1");
     let night = nights.night(&[], &noisy);
     night.is(3, "inconclusive");
@@ -180,7 +184,9 @@ fn a_noisy_night_is_inconclusive_and_the_tolerance_can_be_set() {
 #[test]
 fn what_is_in_doubt_does_not_become_normal() {
     let nights = Nights::new();
-    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(1, 0))
+        .is(0, "first night, not judged");
     nights.night(&[], &engine(2, 0)).is(0, "pass");
     // A slow-down that might be the nights', until the last 14 nights are nothing else.
     for day in 3..=17 {
@@ -210,7 +216,7 @@ fn old_nights_go_and_the_promoted_one_stays() {
     let few = ["--baseline", "last:2", "--keep-nights", "2"];
     nights
         .night(&few, &engine(1, 0))
-        .is(0, "pass (first night)");
+        .is(0, "first night, not judged");
     let first = nights.kept()[0].clone();
     let foreign = ["20200101-000000-quick", "notes", "x-nightly"];
     for name in foreign {
@@ -251,7 +257,7 @@ fn nights_of_several_time_zones_are_in_the_order_of_time() {
         Night::of(&command.env("TZ", zone).output().expect("bash starts"))
     };
     let first = night(1, "KIR-14");
-    first.is(0, "pass (first night)");
+    first.is(0, "first night, not judged");
     let mut names = Vec::new();
     for day in 2..=4 {
         let night = night(day, "HNL10");
@@ -273,7 +279,7 @@ fn nights_of_several_time_zones_are_in_the_order_of_time() {
 fn other_baselines() {
     let nights = Nights::new();
     let first = nights.night(&["--baseline", "pinned"], &engine(1, 0));
-    first.is(0, "pass (first night)");
+    first.is(0, "first night, not judged");
     let run = format!("out/{}", first.labelled("night"));
     for baseline in ["pinned", &run] {
         let night = nights.night(&["--baseline", baseline], &engine(2, 0));
@@ -298,7 +304,7 @@ fn paired_with_the_promoted_program() {
     let mut nights = Nights::in_turns();
     nights.install("old", &noisy(7, 0));
     let first = nights.night(&[], &noisy(7, 0));
-    first.is(0, "pass (first night)");
+    first.is(0, "first night, not judged");
     assert_eq!(nights.programs(), [first.labelled("night")]);
     let same = nights.night(&[], &noisy(7, 0));
     same.is(0, "pass");
@@ -356,7 +362,7 @@ fn the_trend_is_written_every_night_and_decides_nothing() {
     let mut nights = Nights::in_turns();
     nights.install("old", &engine(7, 0));
     let first = nights.night(&[], &engine(7, 0));
-    first.is(0, "pass (first night)");
+    first.is(0, "first night, not judged");
     let out = nights.place.out();
     let page = |name: &str| std::fs::read(out.join(name)).map(|bytes| bytes.len());
     assert!(page("trend.html").is_ok_and(|n| n > 1000));
@@ -395,7 +401,9 @@ fn the_trend_is_written_every_night_and_decides_nothing() {
 fn the_budget_is_of_the_whole_night() {
     let mut nights = Nights::in_turns();
     nights.install("old", &engine(7, 0));
-    nights.night(&[], &engine(7, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(7, 0))
+        .is(0, "first night, not judged");
     nights.install("new", &engine(7, 10));
     let budget_of = |night: &Night, side: &str| -> u64 {
         let name = night.labelled("night");
@@ -433,7 +441,9 @@ fn the_budget_is_of_the_whole_night() {
 fn a_budget_that_is_too_short_decides_nothing() {
     let mut nights = Nights::in_turns();
     nights.install("old", &engine(7, 0));
-    nights.night(&[], &engine(7, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(7, 0))
+        .is(0, "first night, not judged");
     let short = nights.night(&["--budget", "0s"], &engine(7, 0));
     short.is(3, "inconclusive");
     let text = &short.summary;
@@ -455,7 +465,7 @@ fn an_output_that_differs_is_a_regression_of_its_own() {
         nights.night_with(&[&["--budget", "0s"], more].concat(), &flags)
     };
     nights.install("sound", "llama");
-    night(&nights, &[]).is(0, "pass (first night)");
+    night(&nights, &[]).is(0, "first night, not judged");
     nights.install("faulty", "llama:swap");
     let wrong = night(&nights, &[]);
     wrong.is(1, "regression");
@@ -498,7 +508,7 @@ fn a_difference_of_the_same_file_is_no_regression() {
     // Slower where it lies in the history: the same bytes, and another speed.
     let (slow, fast) = (engine(7, 0), engine(7, 10));
     nights.install_by_place("same", &slow, &fast);
-    nights.night(&[], &slow).is(0, "pass (first night)");
+    nights.night(&[], &slow).is(0, "first night, not judged");
     let night = nights.night(&[], &slow);
     night.is(3, "inconclusive");
     let words: Vec<&str> = night.summary.split_whitespace().collect();

@@ -48,7 +48,9 @@ fn measuring_of(night: u32) -> u32 {
 #[test]
 fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
     let nights = Nights::new();
-    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(1, 0))
+        .is(0, "first night, not judged");
     let mut first = hanging(&nights);
     let second = nights.night(&["--summary", "second.md"], &engine(3, 0));
     assert_eq!(
@@ -101,7 +103,7 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
     assert_eq!(fourth.labelled("note"), "", "said once");
     // With a history of its own: two folders may give two runs of one second the same name.
     let fifth = nights.night(&["--out", "elsewhere"], &engine(5, 0));
-    fifth.is(0, "pass (first night)");
+    fifth.is(0, "first night, not judged");
     assert_eq!(fifth.labelled("note"), "", "waiting in vain is no crash");
     assert_eq!(
         nights.kept().len(),
@@ -114,7 +116,9 @@ fn one_night_at_a_time_and_a_killed_one_leaves_no_lock() {
 #[test]
 fn an_interrupted_night_says_so() {
     let nights = Nights::new();
-    nights.night(&[], &engine(1, 0)).is(0, "pass (first night)");
+    nights
+        .night(&[], &engine(1, 0))
+        .is(0, "first night, not judged");
     let child = hanging(&nights);
     assert!(support::signal(child.id(), "-TERM"));
     // The first asks it to finish the repetition in hand, which this engine never does.

@@ -23,7 +23,7 @@ Is a new build slower than the last one, once or every night?
 How fast does a server answer?
   ggufbench requests --model q4_0.gguf,q8_0.gguf --threads 4,8 --batch 1,8
   ggufbench requests --target openai:http://127.0.0.1:8080/v1
-  ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
+  ggufbench compare-live -m model.gguf --target openai:http://127.0.0.1:8080/v1
 Afterwards:
   ggufbench report";
 
@@ -49,15 +49,15 @@ pub const COMPARE_LIVE: &str = "\
 The model is the file that the server has too. Without an experiment it sends 1, 8 and 32 requests at once (--batch).
 
 Examples:
-  ggufbench compare-live --model model.gguf --target openai:http://127.0.0.1:8080/v1
-  ggufbench compare-live --model ollama:llama3.1:8b --target ollama:llama3.1:8b --batch 1,8";
+  ggufbench compare-live -m model.gguf --target openai:http://127.0.0.1:8080/v1
+  ggufbench compare-live --model ollama:llama3.1:8b --target ollama:llama3.1:8b";
 
 /// Below `quality --help`.
 pub const QUALITY: &str = "\
 Examples:
   ggufbench quality --base f16.gguf q8_0.gguf q4_0.gguf
   ggufbench quality --base f16.gguf q4_0.gguf --text wiki.test.raw --chunks all
-  ggufbench quality f16.gguf --type-k f16,q8_0 --type-v f16,q8_0 --n-ctx 512,2048
+  ggufbench quality f16.gguf --type-k f16,q8_0 --type-v f16,q8_0 --n-ctx 2048
   ggufbench sweep precision";
 
 /// Below `report --help`.
@@ -73,9 +73,9 @@ What stands before the first -- is of both sides.
 
 Examples:
   ggufbench ab --model model.gguf --batch 1,8 -- --threads 4 -- --threads 8
-  ggufbench ab --model model.gguf --batch 1,8 --worker-a old/ggufbench --worker-b new/ggufbench
-  ggufbench ab --model model.gguf --batch 1,8 --llama-a ~/llama.cpp@master --llama-b ~/llama.cpp
-  ggufbench ab --model model.gguf --program-a old/llama-bench --program-b new/llama-bench";
+  ggufbench ab -m model.gguf --worker-a old/ggufbench --worker-b new/ggufbench
+  ggufbench ab -m model.gguf --llama-a ~/llama.cpp@master --llama-b ~/llama.cpp
+  ggufbench ab -m m.gguf --program-a old/llama-bench --program-b new/llama-bench";
 
 /// Below `bisect --help`.
 pub const BISECT: &str = "\
@@ -83,8 +83,8 @@ The checkout is only read. Builds and finished steps are kept in --cache, so tha
 Exit codes: 0 not slower, 1 found, 3 not decided, 2 error, 130 interrupted.
 
 Examples:
-  ggufbench bisect --repo llama.cpp --good b4000 --bad b4100 --model model.gguf --batch 8
-  ggufbench bisect --good v1 --model model.gguf --build ./build.sh --program bin/llama-bench";
+  ggufbench bisect --repo llama.cpp --good b4000 --bad b4100 -m model.gguf
+  ggufbench bisect --good v1 -m m.gguf --build ./build --program bin/llama-bench";
 
 /// Below `bisect-step --help`.
 pub const BISECT_STEP: &str = "\
@@ -105,16 +105,19 @@ pub const GATE: &str = "\
 Examples:
   ggufbench sweep nightly
   ggufbench gate out/20260131-020000-nightly --promote
-  ggufbench gate out/20260201-020000-nightly --rerun --keep";
+  ggufbench gate out/20260201-020000-nightly --rerun --keep
+  ggufbench gate out/20260201-020000-ab
+  ggufbench gate latest --baseline none --require step=50ms";
 
 /// Below `nightly --help`.
 pub const NIGHTLY: &str = "\
-GGUFBENCH names another program to measure than this one.
+The variable GGUFBENCH names another program to measure than this one. Exit codes: 0 pass, 1 regression, 2 error, 3 not decided.
 
 Examples:
   ggufbench nightly --summary mail/nightly.md
+  GGUFBENCH=build/ggufbench ggufbench nightly
   ggufbench nightly --promote
-  ggufbench nightly --requests --metric ttft_p95 -- --model model.gguf --batch 8 --n-requests 60";
+  ggufbench nightly --requests --metric ttft_p95 -- -m model.gguf --n-requests 60";
 
 /// Below `import --help`.
 pub const IMPORT: &str = "\
@@ -123,7 +126,7 @@ counts as one repetition.
 
 Examples:
   ggufbench import llama-bench.sqlite
-  ggufbench import batched.jsonl --model smollm2-135m-q4_0 --build-commit abc1234
+  ggufbench import batched.jsonl --model smollm2 --build-commit abc1234
   ggufbench import nights.sqlite --each-day --out out/history";
 
 /// Below `export --help`.

@@ -57,7 +57,8 @@ pub struct NightlyArgs {
     /// the history]
     #[arg(long, value_name = "N", help_heading = "Folders")]
     pub keep_nights: Option<String>,
-    /// Also write the summary to this file, in one step; it always goes to standard output
+    /// Also write the summary to this file, in one step, and the trend's page and picture beside it; the summary always goes to standard
+    /// output
     #[arg(long, value_name = "FILE", help_heading = "Folders")]
     pub summary: Option<PathBuf>,
     /// Flags of the measurement, such as `-- --threads 8`

@@ -142,6 +142,11 @@ fn show_comparison(
         document = document.all_below(troubles(side, view));
     }
     document = document.all_below([Note::whole("record", folder.display().to_string())]);
+    if compared.until_decided {
+        let text = "the exit code of ab only says whether all was measured. That of gate is 1 where B is slower, and 3 where it is not decided:";
+        let command = format!("ggufbench gate {}", quoted(folder));
+        document = document.all_below([Note::new("next", text).command(Some(command))]);
+    }
     let path = folder.join(COMPARISON);
     if !args.output.no_report {
         let pages = [a, b].map(|view| quoted(&view.folder().join(report::HTML_NAME)));

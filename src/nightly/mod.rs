@@ -34,7 +34,7 @@ impl Verdict {
     pub fn words(self) -> &'static str {
         match self {
             Self::Pass => "pass",
-            Self::FirstNight => "pass (first night)",
+            Self::FirstNight => "first night, not judged",
             Self::Promoted => "promoted",
             Self::Regression => "regression",
             Self::Inconclusive => "inconclusive",
