@@ -27,6 +27,9 @@ const MOST_LINKS: usize = 40;
 impl OutputTarget {
     /// Looks, and changes nothing.
     pub fn of(path: &Path) -> io::Result<Self> {
+        if is_named_device(path) {
+            return Ok(Self::Stream(OutputStream::Named(path.to_owned())));
+        }
         let hops = hops(path)?;
         if let Some(open) = hops.iter().find_map(|hop| descriptor(hop)) {
             return open.map(Self::Stream);
@@ -52,6 +55,13 @@ impl OutputTarget {
             Self::Stream(OutputStream::Named(end))
         })
     }
+}
+
+/// Whether Windows knows this name in every folder as that of a device, which has no metadata: `NUL`, whose bytes are gone, and the console.
+fn is_named_device(path: &Path) -> bool {
+    const NAMES: [&str; 3] = ["nul", "con", "conout$"];
+    let is_it = |name: &std::ffi::OsStr| NAMES.iter().any(|n| name.eq_ignore_ascii_case(n));
+    cfg!(windows) && path.file_name().is_some_and(is_it)
 }
 
 /// Whether a path names something that bytes go through: no file can stand beside it, and nothing is kept in it.
