@@ -33,7 +33,7 @@ help: ## Print this list
 
 setup: ## Install missing build tools, or print how to install them
 ifneq ($(SETUP),no)
-	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev) $(if $(filter test-offload,$(MAKECMDGOALS)),--offload)
+	@scripts/setup.sh $(if $(with_cuda),--cuda) $(if $(filter test,$(MAKECMDGOALS)),--dev) $(if $(filter test-offload,$(MAKECMDGOALS)),--offload) $(if $(filter windows,$(MAKECMDGOALS)),--windows)
 endif
 
 build: setup ## Build target/release/ggufbench; LLAMA_CPP=DIR against your own llama.cpp

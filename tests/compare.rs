@@ -335,7 +335,7 @@ fn limits_in_absolute_values_need_no_baseline() {
         "{table}"
     );
     assert!(
-        table.contains("step before") && table.contains("at most 1 ns"),
+        table.contains("step before") && table.contains("≤ 1 ns"),
         "{table}"
     );
     assert!(
