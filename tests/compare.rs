@@ -358,7 +358,7 @@ fn limits_in_absolute_values_need_no_baseline() {
     for page in ["page.md", "alone.md"] {
         let page = std::fs::read_to_string(place.path().join(page)).expect("a page");
         assert!(
-            page.contains("beyond a limit") && page.contains("at most 1 ns"),
+            page.contains("beyond a limit") && page.contains("≤ 1 ns"),
             "{page}"
         );
     }
