@@ -35,7 +35,6 @@ for shell in bash zsh fish powershell elvish; do
 done
 "$folder/ggufbench" manual man "$folder/man/man1"
 
-
 PATH=$(scripts/setup.sh --path)
 export PATH
 cargo metadata --format-version 1 --locked --features portable --filter-platform x86_64-unknown-linux-gnu |

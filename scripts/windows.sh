@@ -7,9 +7,9 @@
 #   WINDOWS_CPU           the CPUs that the program is for, as -C target-cpu has them (x86-64-v3: AVX2, Intel since 2013, AMD since 2015)
 #   WINDOWS_CARGO_FLAGS   more flags for cargo
 #
-# The script needs what `scripts/setup.sh --windows` installs: Debian's packages g++-mingw-w64-x86-64-posix, mingw-w64-x86-64-dev and zip, and Rust with the standard library for
-# x86_64-pc-windows-gnu: of rustup (rustup target add x86_64-pc-windows-gnu), or of Debian (rustc-web, cargo-web and rust-web-src, from
-# whose source it is built). scripts/test-windows.sh tries the program under Wine.
+# The script needs what `scripts/setup.sh --windows` installs: Debian's packages g++-mingw-w64-x86-64-posix, mingw-w64-x86-64-dev and zip,
+# and Rust with the standard library for x86_64-pc-windows-gnu: of rustup (rustup target add x86_64-pc-windows-gnu), or of Debian
+# (rustc-web, cargo-web and rust-web-src, from whose source it is built). scripts/test-windows.sh tries the program under Wine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

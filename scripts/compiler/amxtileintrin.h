@@ -3,7 +3,7 @@
 // That header tells the optimiser that ldtilecfg reads 8 bytes of memory. It reads 64. The optimiser removes the writes to the others, and
 // the first load of a tile ends the program with SIGILL: llama.cpp's kernels for AMX, built by Debian 12's GCC 12.2, do so on every processor
 // that has AMX. Of a tile's load the header says of no memory at all that it is read, so that earlier writes may be moved behind it.
-// GCC's bug 114098; 11.5, 12.4, 13.3 and 14 have the right size.
+// This is GCC's bug 114098, which version 14 does not have.
 #include_next <amxtileintrin.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 14 && !defined(GGUFBENCH_AMX)
