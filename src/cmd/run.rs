@@ -442,7 +442,7 @@ fn shorten(prepared: &mut Prepared) -> Option<String> {
         )
     };
     Some(format!(
-        "the budget is too short for {}, which take about {}: at least {} are measured instead; --replicates and --repetitions set them",
+        "the budget is too short for {}, which take about {}; planned instead: {} or more (--replicates and --repetitions set them)",
         each(usual_repetitions, usual),
         units::duration(units::nanoseconds(before.fewest)),
         each(repetitions, processes),

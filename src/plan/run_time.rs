@@ -77,13 +77,12 @@ impl RunTime {
         let budget = self.budget.filter(|budget| *budget < self.fewest)?;
         let (processes, repetitions) = self.n_fewest;
         Some(format!(
-            "the run takes longer than its budget of {}: the fewest repetitions, {repetitions} in each of {processes} {} of every cell, take \
-             about {} and are measured in any case; fewer cells, --replicates or --repetitions make it shorter",
+            "the run takes longer than its budget of {}: the fewest repetitions, {repetitions} in {} of every cell, take about {} and are \
+             measured in any case; fewer cells, a smaller --n-gen, --replicates or --repetitions make it shorter",
             show(budget),
-            if processes == 1 {
-                "process"
-            } else {
-                "processes"
+            match processes {
+                1 => "one process".to_owned(),
+                n => format!("each of {n} processes"),
             },
             show(self.fewest)
         ))
