@@ -71,6 +71,17 @@ fn a_slower_side_is_found_through_noise_that_both_share() {
     let found = json(&stdout(&out));
     assert_eq!(found["paired"], true);
     assert_eq!(verdicts(&found), ["regression", "regression"]);
+    // The pair's folder is judged as side B against side A.
+    let pair = folder(&place);
+    let pair = pair.to_str().expect("text");
+    let judged = place.run(&["gate", pair]);
+    assert_eq!(judged.status.code(), Some(1), "{}", stderr(&judged));
+    let page = stdout(&place.run(&["compare", pair, "-o", "md"]));
+    let decode = page.lines().find(|line| line.contains("tg16 "));
+    assert!(
+        decode.is_some_and(|line| line.contains("regression")),
+        "{page}"
+    );
     let slowdown = found["rows"][0]["slowdown"]["estimate"].as_f64();
     assert!(
         (slowdown.expect("known") - 0.1).abs() < 1e-4,

@@ -16,6 +16,12 @@ pub(crate) const RATES: Rates = Rates {
     ceilings: Vec::new(),
 };
 
+/// A machine of one thread without a GPU.
+pub(crate) const HOST: Host = Host {
+    n_threads: 1,
+    n_gpu_layers: 0,
+};
+
 /// The model `tiny` at batches 1 and 8.
 pub(crate) fn plan(protocol: Protocol) -> Plan {
     let spec = SynthSpec::preset("tiny", FileType::parse("f16").expect("a type"));
@@ -25,14 +31,10 @@ pub(crate) fn plan(protocol: Protocol) -> Plan {
         n_seq: Some(vec![1, 8]),
         ..Axes::default()
     };
-    let host = Host {
-        n_threads: 1,
-        n_gpu_layers: 0,
-    };
     Plan {
         name: "t".into(),
         protocol,
-        cases: cases(&axes, std::slice::from_ref(&facts.name), &[], host).expect("valid"),
+        cases: cases(&axes, std::slice::from_ref(&facts.name), &[], HOST).expect("valid"),
         models: vec![facts],
     }
 }

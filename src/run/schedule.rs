@@ -85,17 +85,14 @@ pub fn groups(plans: &[&Plan], replicate: u32, left_out: impl Fn(&Cell) -> bool)
 mod tests {
     use super::*;
     use crate::plan::Protocol;
-    use crate::plan::expand::{Axes, Host, cases};
+    use crate::plan::expand::{Axes, cases};
+    use crate::plan::fixture::HOST;
 
     fn plan(seed: u64, models: [&str; 2]) -> Plan {
         let axes = Axes {
             n_seq: Some(vec![1, 2, 4, 8, 16]),
             n_gpu_layers: Some(vec![0, 9]),
             ..Axes::default()
-        };
-        let host = Host {
-            n_threads: 1,
-            n_gpu_layers: 0,
         };
         Plan {
             name: "t".into(),
@@ -104,7 +101,7 @@ mod tests {
                 ..Protocol::default()
             },
             models: Vec::new(),
-            cases: cases(&axes, &models.map(str::to_owned), &[], host).expect("valid"),
+            cases: cases(&axes, &models.map(str::to_owned), &[], HOST).expect("valid"),
         }
     }
 
