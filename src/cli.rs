@@ -41,7 +41,7 @@ pub use doctor::DoctorArgs;
 pub use exchange::{ExportForm, ExportRunArgs, ImportRunsArgs};
 pub use judging::{BaselineChoice, CompareArgs, GateArgs, GateTrialArgs, JudgeArgs, TrendArgs};
 pub use manual::ManualArgs;
-pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, WorkerArgs};
+pub use measuring::{AbArgs, OutputArgs, ProtocolArgs, RunArgs, SideArgs, TurnLength, WorkerArgs};
 pub use model::{ModelCommand, SynthArgs};
 pub use nightly::NightlyArgs;
 pub use programs::ProgramArgs;

@@ -99,6 +99,7 @@ fn dying(folder: &std::path::Path) -> WorkerCommand {
     use std::os::unix::fs::PermissionsExt;
 
     let hello = Reply::Hello {
+        takes_turns: false,
         protocol: PROTOCOL_VERSION,
         engine: SyntheticEngine::facts(),
         program: None,

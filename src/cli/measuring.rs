@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser};
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 
 use super::{AxisArgs, typed};
 use crate::analysis::capacity::Slo;
@@ -38,6 +38,15 @@ pub struct RunArgs {
     /// The workers.
     #[command(flatten)]
     pub worker: WorkerArgs,
+}
+
+/// How long a side computes before it is the other's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TurnLength {
+    /// A few decode steps
+    Steps,
+    /// A repetition
+    Repetitions,
 }
 
 /// Two settings, or two builds, measured in turns.
@@ -96,6 +105,15 @@ pub struct AbArgs {
     /// Changes up to this do not matter [default: 2%; with --replicates 3%]
     #[arg(long, alias = "tolerance", value_name = "SHARE", value_parser = super::judging::share)]
     pub same_within: Option<f64>,
+    /// How long a side computes before it is the other's turn: a few decode steps, or a repetition [default: steps where both
+    /// sides compute on the CPU and the step is compared]
+    #[arg(
+        long,
+        value_enum,
+        conflicts_with = "replicates",
+        help_heading = "Protocol"
+    )]
+    pub turns: Option<TurnLength>,
     /// The workers.
     #[command(flatten)]
     pub worker: WorkerArgs,

@@ -21,7 +21,7 @@ use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::quiet::{self, CpuUseWindow};
 use super::run::{exit_code, plan_of_some, with_reports};
 use super::{OUT, note_all, unless_closed};
-use crate::cli::{AbArgs, SideArgs, WorkerArgs, normalize};
+use crate::cli::{AbArgs, SideArgs, TurnLength, WorkerArgs, normalize};
 use crate::compare::pair::{self, Pairing};
 use crate::compare::{CompareOptions, Comparison, compare};
 use crate::file::{OutputFile, Replace};
@@ -299,10 +299,14 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
         }
         Ok(side)
     };
-    let sides = [
+    let mut sides = [
         side(&of_a, &llama_a.or(args.worker_a.clone())).context("side A")?,
         side(&of_b, &llama_b.or(args.worker_b.clone())).context("side B")?,
     ];
+    let turns_of_steps = pairs.is_some() && takes_turns_of_steps(args, &sides);
+    for side in &mut sides {
+        side.plan.protocol.turns_of_steps = turns_of_steps;
+    }
     let [mut notes, of_b] = [&sides[0], &sides[1]].map(|side| side.notes.clone());
     notes.extend(
         of_b.into_iter()
@@ -311,6 +315,22 @@ fn prepare_sides(args: &AbArgs) -> Result<[Prepared; 2]> {
     note_all(&notes);
     check_alike(&sides[0].plan, &sides[1].plan)?;
     Ok(sides)
+}
+
+/// Whether the sides take turns within their repetitions. On a GPU, which two processes share in slices of its own, a repetition is
+/// the shortest turn, and energy is counted by repetition.
+fn takes_turns_of_steps(args: &AbArgs, sides: &[Prepared; 2]) -> bool {
+    let is_on_cpu = |case: &Case| case.n_gpu_layers == 0 && case.rpc.is_none();
+    let all_on_cpu = || {
+        sides
+            .iter()
+            .flat_map(|side| &side.plan.cases)
+            .all(is_on_cpu)
+    };
+    match args.turns {
+        Some(turns) => turns == TurnLength::Steps,
+        None => args.metric == Metric::StepNs && args.output.price.is_none() && all_on_cpu(),
+    }
 }
 
 /// How pairs are added until a cell is decided.

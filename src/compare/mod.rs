@@ -147,12 +147,7 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
         if let Some(other) = cells_b.cells.get(key) {
             let mut row = row(a.metric, cell, other);
             match until_decided {
-                Some(_) => pair::judge(
-                    &mut row,
-                    &pair::log_ratios(a.metric, cell, other),
-                    a,
-                    same_within,
-                ),
+                Some(_) => pair::judge(&mut row, &pair::log_ratios(a, cell, other), a, same_within),
                 None => changes.push(change(a.metric, cell, other, paired)),
             }
             rows.push(row);

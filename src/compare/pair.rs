@@ -8,8 +8,8 @@ use super::side::Side;
 use super::{ChangeVerdict, CompareError, ComparedCell};
 use crate::metric::Metric;
 use crate::record::{Pair, PairSide};
-use crate::stats::Interval;
 use crate::stats::sequential::{self, PairDecision, PairRule};
+use crate::stats::{Interval, pairing};
 
 /// Both sides, and the axes in which they differ on purpose.
 #[derive(Debug, Clone)]
@@ -62,11 +62,15 @@ pub(crate) fn tolerance(a: &Side, b: &Side) -> Option<f64> {
     tolerance(a).filter(|_| are_both && tolerance(b).is_some())
 }
 
-/// Log ratios of the pairs of a cell, B over A as times, in the order of their replicates.
-pub(crate) fn log_ratios(metric: Metric, a: &Samples, b: &Samples) -> Vec<f64> {
+/// Log ratios of the pairs of a cell of `run`, B over A as times, in the order of their replicates.
+pub(crate) fn log_ratios(run: &Side, a: &Samples, b: &Samples) -> Vec<f64> {
+    if run.metric == Metric::StepNs && run.header.plan.protocol.turns_of_steps {
+        let of_steps = |replicate| pairing::log_ratio_of_steps(a.steps_with(b, replicate));
+        return a.replicates().filter_map(of_steps).collect();
+    }
     let (a, b) = (a.medians(), b.medians());
     let ratio = |(replicate, a): (&u32, &f64)| {
-        Some(metric.log_time(*b.get(replicate)?) - metric.log_time(*a))
+        Some(run.metric.log_time(*b.get(replicate)?) - run.metric.log_time(*a))
     };
     a.iter().filter_map(ratio).collect()
 }

@@ -98,12 +98,25 @@ pub struct Samples {
     replicates: BTreeMap<u32, Vec<RepetitionValue>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct RepetitionValue {
     /// The metric's value, positive.
     pub value: f64,
     /// Whether something else used the machine meanwhile.
     pub is_disturbed: bool,
+    /// Where the metric is the decode step: the repetition's number and all its steps, nanoseconds.
+    pub steps: Option<(u32, Vec<f64>)>,
+}
+
+impl RepetitionValue {
+    /// Of something that is more than a decode step.
+    pub fn of(value: f64, is_disturbed: bool) -> Self {
+        Self {
+            value,
+            is_disturbed,
+            steps: None,
+        }
+    }
 }
 
 /// How many repetitions of how many were disturbed.
@@ -148,6 +161,21 @@ impl Samples {
             Some((*n, summary::median(&values)?))
         };
         self.replicates.iter().filter_map(median).collect()
+    }
+
+    /// The steps of a replicate's repetitions, with those of the same number of `other`.
+    pub(super) fn steps_with<'a>(
+        &'a self,
+        other: &'a Self,
+        replicate: u32,
+    ) -> Vec<(&'a [f64], &'a [f64])> {
+        let of = |samples: &'a Self| {
+            let values = samples.replicates.get(&replicate).into_iter().flatten();
+            values.filter_map(|value| value.steps.as_ref())
+        };
+        let theirs = |number: u32| of(other).find(|(n, _)| *n == number);
+        let both = |(number, mine): &'a (u32, Vec<f64>)| Some((&mine[..], &theirs(*number)?.1[..]));
+        of(self).filter_map(both).collect()
     }
 
     /// Mean over all repetitions of all processes, as other tools report it.

@@ -7,6 +7,7 @@ use super::axis::{CellAxis, ComparedAxis};
 use super::samples::{CellKey, RepetitionValue, Samples};
 use super::{CompareError, output};
 use crate::host::{EnergySource, HostWarning};
+use crate::measure::Phase;
 use crate::metric::{Answers, ChunkScores, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
@@ -90,14 +91,7 @@ impl Side {
             let mut samples = Samples::of(CellKey::of_case(&case));
             for (chunk, scores) in chunks {
                 if let Some(value) = metric.of_chunk(&scores) {
-                    let is_disturbed = false;
-                    samples.push(
-                        chunk,
-                        RepetitionValue {
-                            value,
-                            is_disturbed,
-                        },
-                    );
+                    samples.push(chunk, RepetitionValue::of(value, false));
                 }
             }
             samples
@@ -132,9 +126,14 @@ impl Side {
             if !cells.contains_key(&r.case) {
                 seen.push(r.case.clone());
             }
+            let steps = || {
+                let steps = r.calls.iter().filter(|c| c.phase == Phase::Decode);
+                steps.map(|c| c.step_ns() as f64).collect()
+            };
             let sample = RepetitionValue {
                 value,
                 is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
+                steps: (metric == Metric::StepNs).then(|| (r.repetition, steps())),
             };
             let samples = cells
                 .entry(r.case)
@@ -224,13 +223,7 @@ impl Side {
                         // same replicate are pairs.
                         _ => round / plan.rounds.max(1),
                     };
-                    samples.push(
-                        unit,
-                        RepetitionValue {
-                            value,
-                            is_disturbed,
-                        },
-                    );
+                    samples.push(unit, RepetitionValue::of(value, is_disturbed));
                 }
                 if samples.replicates().next().is_some() {
                     cells.push(samples);

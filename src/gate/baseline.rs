@@ -162,7 +162,7 @@ impl Baseline {
         let samples = which.of(samples);
         let paired = side.is_paired_with(run);
         let pairs = pair::tolerance(side, run).and_then(|_| {
-            let log_ratios = pair::log_ratios(run.metric, &samples, &tonight);
+            let log_ratios = pair::log_ratios(run, &samples, &tonight);
             pair::decide(&log_ratios, run, &rule.of_pairs())
         });
         Some(CellEvidence {

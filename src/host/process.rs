@@ -2,11 +2,13 @@
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use super::cgroup::Cgroup;
 #[cfg(target_os = "linux")]
 use super::files::kib_value_bytes;
 use super::files::{LiveFiles, MachineFiles, space_value};
+use super::process_usage::cpu_ns;
 
 /// Makes this process the first that the kernel ends when memory runs out, so that the supervisor
 /// and the user's other programs live on (proc(5), `oom_score_adj`). Does nothing outside Linux.
@@ -198,6 +200,28 @@ fn replace_stdout(by: &impl std::os::fd::AsRawFd) -> io::Result<()> {
     match unsafe { libc::dup2(by.as_raw_fd(), libc::STDOUT_FILENO) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// Whether [`wait_until_idle`] can tell: elsewhere clocks of a process move in steps of milliseconds.
+pub const CAN_WAIT_UNTIL_IDLE: bool = cfg!(target_os = "linux");
+
+/// Waits until no other thread of this process computes, at most so long. Threads of OpenMP look for work for some milliseconds
+/// before they fall asleep.
+pub fn wait_until_idle(at_most: Duration) {
+    const LOOK: Duration = Duration::from_micros(200);
+    let own = std::process::id();
+    let started = Instant::now();
+    while started.elapsed() < at_most {
+        let (cpu_ns, looked) = (cpu_ns(own), Instant::now());
+        std::thread::sleep(LOOK);
+        let used = self::cpu_ns(own)
+            .zip(cpu_ns)
+            .map(|(now, then)| now.saturating_sub(then));
+        let is_idle = |used| Duration::from_nanos(used) < looked.elapsed() / 4;
+        if used.is_none_or(is_idle) {
+            return;
+        }
     }
 }
 

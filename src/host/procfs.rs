@@ -48,6 +48,15 @@ impl MachineTicks {
         })
     }
 
+    /// With what passed some other time.
+    pub(crate) fn plus(&self, passed: &Self) -> Self {
+        Self {
+            busy: self.busy.saturating_add(passed.busy),
+            idle: self.idle.saturating_add(passed.idle),
+            steal: self.steal.saturating_add(passed.steal),
+        }
+    }
+
     /// What passed since `earlier`. The kernel's idle counters may step back a little: never below zero.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self {

@@ -31,6 +31,8 @@ pub struct UsageSnapshot {
     swap_out_bytes: Option<u64>,
     throttle_events: Option<u64>,
     quota_throttled_ns: Option<u64>,
+    /// Pieces that the time since this snapshot is made of: each begins and ends within a tick.
+    n_pieces: u32,
 }
 
 /// What happened between two snapshots. `None`: could not be read.
@@ -129,7 +131,47 @@ impl UsageSnapshot {
             throttle_events: thermal::throttle_events(files),
             quota_throttled_ns: Cgroup::find(files, "cpu")
                 .and_then(|c| c.quota_throttled_ns(files)),
+            n_pieces: 1,
             at: Instant::now(),
+        }
+    }
+
+    /// The same snapshot as if the time from `from` to `to` had not been: a process stood still then, and what others did meanwhile
+    /// is no matter of its own.
+    #[must_use]
+    pub fn without(&self, from: &Self, to: &Self) -> Self {
+        let moved = |own: Option<u64>, from: Option<u64>, to: Option<u64>| {
+            own?.checked_add(to?.checked_sub(from?)?)
+        };
+        let process = |of: fn(&ProcessUsage) -> Option<u64>| {
+            moved(of(&self.process), of(&from.process), of(&to.process))
+        };
+        let machine = self.machine.zip(from.machine.zip(to.machine));
+        Self {
+            at: self.at + to.at.saturating_duration_since(from.at),
+            tick_ns: self.tick_ns,
+            machine: machine.map(|(own, (from, to))| own.plus(&to.since(&from))),
+            process: ProcessUsage {
+                cpu_ns: process(|p| p.cpu_ns),
+                voluntary_switches: process(|p| p.voluntary_switches),
+                involuntary_switches: process(|p| p.involuntary_switches),
+                minor_faults: process(|p| p.minor_faults),
+                major_faults: process(|p| p.major_faults),
+                ..self.process
+            },
+            swap_in_bytes: moved(self.swap_in_bytes, from.swap_in_bytes, to.swap_in_bytes),
+            swap_out_bytes: moved(self.swap_out_bytes, from.swap_out_bytes, to.swap_out_bytes),
+            throttle_events: moved(
+                self.throttle_events,
+                from.throttle_events,
+                to.throttle_events,
+            ),
+            quota_throttled_ns: moved(
+                self.quota_throttled_ns,
+                from.quota_throttled_ns,
+                to.quota_throttled_ns,
+            ),
+            n_pieces: self.n_pieces + 1,
         }
     }
 
@@ -146,7 +188,9 @@ impl UsageSnapshot {
         let wall_ns = nanoseconds(self.at.saturating_duration_since(earlier.at));
         let resolution = self
             .tick_ns
-            .map(|tick| 100.0 * tick as f64 / wall_ns.max(1) as f64);
+            .map(|tick| 100.0 * tick as f64 / wall_ns.max(1) as f64)
+            // Their errors are independent.
+            .map(|percent| percent * f64::from(earlier.n_pieces).sqrt());
         UsageDelta {
             wall_ns,
             process_cpu_ns,
@@ -232,6 +276,7 @@ mod tests {
             swap_out_bytes: None,
             throttle_events: Some(4),
             quota_throttled_ns: None,
+            n_pieces: 1,
         }
     }
 

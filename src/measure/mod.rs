@@ -5,6 +5,8 @@ pub mod kernel;
 pub(crate) mod steady;
 pub(crate) mod stopwatch;
 
+use std::ops::Range;
+
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -212,9 +214,7 @@ impl<'s> CaseRun<'s> {
         n_steps: u32,
         buffers: &mut Buffers,
     ) -> Result<RepetitionEnergy, EngineError> {
-        buffers.calls.clear();
-        buffers.generated.clear();
-        self.return_to_depth()?;
+        self.begin(buffers)?;
         let before = self.meter.map(EnergyMeter::mark);
         let mut last_ns = self.clock.now_ns();
         self.prefill(buffers, &mut last_ns)?;
@@ -231,6 +231,34 @@ impl<'s> CaseRun<'s> {
                 meter.between(&[before, between, meter.mark()])
             }),
         )
+    }
+
+    /// The same up to the end of prefill, without energy; [`CaseRun::steps`] go on with it.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn prompts(&mut self, buffers: &mut Buffers) -> Result<(), EngineError> {
+        self.begin(buffers)?;
+        let mut last_ns = self.clock.now_ns();
+        self.prefill(buffers, &mut last_ns)
+    }
+
+    /// Some decode steps of a repetition whose prompts and earlier steps are computed. What passed since those is in no span.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn steps(&mut self, steps: Range<u32>, buffers: &mut Buffers) -> Result<(), EngineError> {
+        let mut last_ns = self.clock.now_ns();
+        for step in steps {
+            self.decode_step(step, buffers, &mut last_ns)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, buffers: &mut Buffers) -> Result<(), EngineError> {
+        buffers.calls.clear();
+        buffers.generated.clear();
+        self.return_to_depth()
     }
 
     fn return_to_depth(&mut self) -> Result<(), EngineError> {

@@ -230,6 +230,9 @@ pub struct Protocol {
     /// Whether each pair has as many repetitions as the noise of earlier pairs asks for, between the fewest and the most.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chooses_repetitions: bool,
+    /// Whether two sides take turns within their repetitions too, every few decode steps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub turns_of_steps: bool,
     /// Whether the output of every setting is checked before it is first timed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_output: bool,
@@ -264,6 +267,7 @@ impl Default for Protocol {
             max_replicates: None,
             pair_tolerance: None,
             chooses_repetitions: false,
+            turns_of_steps: false,
             check_output: false,
             min_repetitions: 3,
             max_repetitions: 10,

@@ -101,6 +101,7 @@ impl ProtocolChoice {
             max_replicates,
             pair_tolerance: None,
             chooses_repetitions: false,
+            turns_of_steps: false,
             check_output: self.check_output.unwrap_or(d.check_output),
             min_repetitions: min,
             max_repetitions: max,

@@ -31,6 +31,12 @@ const NETWORK_BYTES_PER_S: u64 = 100_000_000;
 /// Times its estimate a worker is given to answer.
 const TIMEOUT_FACTOR: u32 = 20;
 
+/// How long the sides of a pair compute at least before it is the other's turn: shorter than most of what slows a machine for a
+/// moment, and long against standing still and going on.
+const TURN: Duration = Duration::from_millis(5);
+/// The same with several threads, which take some milliseconds to fall asleep.
+const TURN_OF_THREADS: Duration = Duration::from_millis(20);
+
 /// A plan, its workers and its record.
 pub struct Lane<'a> {
     /// The plan.
@@ -105,6 +111,19 @@ impl Visit {
             median_steps_ns: Vec::new(),
             outcome: None,
         }
+    }
+
+    /// Decode steps of a turn within a repetition: as many as take [`TURN`], by the warm-up.
+    pub fn steps_of_turn(&self) -> u32 {
+        let turn = if self.case.n_threads > 1 {
+            TURN_OF_THREADS
+        } else {
+            TURN
+        };
+        let warmup = self.opened.as_ref().map(|opened| &opened.warmup_calls[..]);
+        let step = warmup.and_then(median_step_ns);
+        let n = step.map_or(1.0, |step| (ns(turn) as f64 / step.max(1.0)).ceil());
+        (n as u32).max(1)
     }
 
     /// The case's id.
@@ -327,12 +346,71 @@ impl Lane<'_> {
         visit: &mut Visit,
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
+        let started_ns = ns(course.started.elapsed());
+        match self.ask_for_repetition(visit, &Request::Repeat, course) {
+            None => Ok(()),
+            Some(answer) => self.note_repetition(visit, started_ns, answer, course),
+        }
+    }
+
+    /// Whether its worker can stand still within a repetition.
+    pub fn takes_turns(&self) -> bool {
+        matches!(&self.worker, LaneWorker::Ready(worker, _) if worker.takes_turns())
+    }
+
+    /// The next turn, of `steps` decode steps, of a repetition of an open cell: the first, unless the repetition began at
+    /// `started_ns`. Failures end the visit. Says whether that was the last turn.
+    ///
+    /// # Errors
+    /// Only the record's.
+    pub fn take_turn(
+        &mut self,
+        visit: &mut Visit,
+        (steps, started_ns): (u32, &mut Option<u64>),
+        course: &mut Course<'_>,
+    ) -> Result<bool, RecordError> {
+        let request = match started_ns {
+            Some(_) => Request::NextTurn,
+            None => Request::RepeatInTurns { steps },
+        };
+        let now = ns(course.started.elapsed());
+        let started_ns = *started_ns.get_or_insert(now);
+        match self.ask_for_repetition(visit, &request, course) {
+            None => Ok(true),
+            Some(Ok(Reply::TurnOver)) => Ok(false),
+            Some(answer) => {
+                self.note_repetition(visit, started_ns, answer, course)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The worker's answer; none where there is no worker.
+    fn ask_for_repetition(
+        &mut self,
+        visit: &Visit,
+        request: &Request,
+        course: &Course<'_>,
+    ) -> Option<Result<Reply, WorkerError>> {
+        let LaneWorker::Ready(worker, _) = &mut self.worker else {
+            return None;
+        };
+        let timeout = timeout(self.plan, &visit.case, course.eta.repetition(&visit.case));
+        Some(worker.ask(request, timeout, None))
+    }
+
+    /// Records a repetition, or that it failed.
+    fn note_repetition(
+        &mut self,
+        visit: &mut Visit,
+        started_ns: u64,
+        answer: Result<Reply, WorkerError>,
+        course: &mut Course<'_>,
+    ) -> Result<(), RecordError> {
         let LaneWorker::Ready(worker, number) = &mut self.worker else {
             return Ok(());
         };
-        let started_ns = ns(course.started.elapsed());
-        let timeout = timeout(self.plan, &visit.case, course.eta.repetition(&visit.case));
-        let answer = match worker.ask(&Request::Repeat, timeout, None) {
+        let answer = match answer {
             Ok(Reply::Repetition { usage, calls }) => Ok((usage, calls)),
             Ok(other) => Err(worker.out_of_turn(&other)),
             Err(e) => Err(e),

@@ -29,7 +29,7 @@ use crate::measure::{Call, Phase};
 use crate::plan::{Case, CaseId, Plan, Protocol};
 use crate::record::jsonl::RecordError;
 use crate::record::{CellLine, Outcome};
-use crate::stats::summary;
+use crate::stats::{pairing, summary};
 use allocation::PairCosts;
 use eta::Eta;
 use lane::{Lane, Visit};
@@ -194,21 +194,65 @@ impl Execution<'_> {
                 !lane.done.is_skipped(&id) && lane.done.is_finished(&id, *replicate)
             })
         };
-        let processes = || {
-            let finished = (0..protocol.most_replicates()).filter(finished);
-            finished.map(|replicate| -> Vec<&[f64]> {
-                lanes()
-                    .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
-                    .collect()
-            })
-        };
+        let finished = || (0..protocol.most_replicates()).filter(finished);
         if let Some(tolerance) = protocol.pair_tolerance {
-            let log_ratios: Vec<f64> = processes().filter_map(|s| log_ratio(&s)).collect();
+            let log_ratio = |replicate| self.log_ratio(cell, replicate, protocol);
+            let log_ratios: Vec<f64> = finished().filter_map(log_ratio).collect();
             return stop::is_decided(&log_ratios, self.lanes[0].plan.cases.len(), tolerance);
         }
-        let median = |steps: Vec<&[f64]>| Some(vec![summary::median(&compared(&steps))?]);
-        let processes: Vec<Vec<f64>> = processes().filter_map(median).collect();
+        let median = |replicate| {
+            let steps = self.median_steps(cell, replicate);
+            Some(vec![summary::median(&compared(&steps))?])
+        };
+        let processes: Vec<Vec<f64>> = finished().filter_map(median).collect();
         processes.is_empty() || stop::stays_within(&processes, protocol.precision)
+    }
+
+    /// Each lane's median steps in a replicate, by repetition.
+    fn median_steps(&self, cell: &Cell, replicate: u32) -> Vec<&[f64]> {
+        let lanes = self.lanes.iter().zip(&cell.cases);
+        lanes
+            .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
+            .collect()
+    }
+
+    /// Each lane's steps in a replicate, repetition by repetition; none unless there are two.
+    fn steps(&self, cell: &Cell, replicate: u32) -> Vec<(&[f64], &[f64])> {
+        let lanes = self.lanes.iter().zip(&cell.cases);
+        let steps: Vec<&[Vec<f64>]> = lanes
+            .map(|(lane, case)| lane.done.steps_ns(&case.id(), replicate))
+            .collect();
+        let [a, b] = steps[..] else {
+            return Vec::new();
+        };
+        a.iter().zip(b).map(|(a, b)| (&a[..], &b[..])).collect()
+    }
+
+    /// The logarithm of a pair's ratio, the second lane over the first; as a comparison of the records has it.
+    fn log_ratio(&self, cell: &Cell, replicate: u32, protocol: &Protocol) -> Option<f64> {
+        if protocol.turns_of_steps {
+            return pairing::log_ratio_of_steps(self.steps(cell, replicate));
+        }
+        let medians = self.median_steps(cell, replicate);
+        let [a, b] = medians[..] else { return None };
+        Some((summary::median(b)? / summary::median(a)?).ln())
+    }
+
+    /// The same of each repetition of a pair.
+    fn log_ratios_of_repetitions(
+        &self,
+        cell: &Cell,
+        replicate: u32,
+        protocol: &Protocol,
+    ) -> Vec<f64> {
+        if protocol.turns_of_steps {
+            let repetitions = self.steps(cell, replicate).into_iter();
+            return repetitions
+                .filter_map(|both| pairing::log_ratio_of_steps([both]))
+                .collect();
+        }
+        let ratios = compared(&self.median_steps(cell, replicate)).into_iter();
+        ratios.map(f64::ln).collect()
     }
 
     fn visit(&mut self, groups: &[Group], protocol: &Protocol) -> Result<(), RecordError> {
@@ -239,13 +283,7 @@ impl Execution<'_> {
         if !protocol.chooses_repetitions {
             return None;
         }
-        let turns = |replicate: u32| -> Vec<f64> {
-            let steps = self.lanes.iter().zip(&cell.cases);
-            let steps: Vec<&[f64]> = steps
-                .map(|(lane, case)| lane.done.median_steps_ns(&case.id(), replicate))
-                .collect();
-            compared(&steps).into_iter().map(f64::ln).collect()
-        };
+        let turns = |replicate| self.log_ratios_of_repetitions(cell, replicate, protocol);
         let earlier: Vec<Vec<f64>> = (0..group.replicate).map(turns).collect();
         let costs = self.course.costs.get(&cell.cases[0].id());
         let n = allocation::turns_of_next(&earlier, &costs.copied().unwrap_or_default());
@@ -327,6 +365,11 @@ impl Execution<'_> {
             let is_over = deadline.is_some_and(|d| Instant::now() >= d);
             let stopped = stop::verdict(&compared(&steps), fewest, is_over, protocol);
             let interrupted = self.course.interrupt.is_set();
+            let all_run = visits.iter().all(|v| v.outcome.is_none());
+            if stopped.is_none() && !interrupted && all_run && self.takes_turns(protocol) {
+                self.repeat_in_turns(visits, first_turn + round)?;
+                continue;
+            }
             for at in turns(visits.len(), first_turn + round) {
                 let visit = &mut visits[at];
                 match (&visit.outcome, stopped) {
@@ -339,6 +382,31 @@ impl Execution<'_> {
                     }
                     (None, None) if interrupted => visit.outcome = Some(Outcome::Interrupted),
                     (None, None) => self.lanes[at].repeat(visit, &mut self.course)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Execution<'_> {
+    /// Whether two sides take turns within their repetitions.
+    fn takes_turns(&self, protocol: &Protocol) -> bool {
+        protocol.turns_of_steps && self.lanes.len() > 1 && self.lanes.iter().all(Lane::takes_turns)
+    }
+
+    /// One repetition of every lane, a few decode steps at a time: what slows the machine for a moment falls on both sides alike.
+    fn repeat_in_turns(&mut self, visits: &mut [Visit], turn: u32) -> Result<(), RecordError> {
+        // As many on all sides, so that steps of the same number are next to each other.
+        let steps = visits.iter().map(Visit::steps_of_turn).min().unwrap_or(1);
+        let mut started_ns = vec![None; visits.len()];
+        let mut is_over = vec![false; visits.len()];
+        while is_over.contains(&false) {
+            for at in turns(visits.len(), turn) {
+                if !is_over[at] {
+                    let (lane, visit) = (&mut self.lanes[at], &mut visits[at]);
+                    let turn = (steps, &mut started_ns[at]);
+                    is_over[at] = lane.take_turn(visit, turn, &mut self.course)?;
                 }
             }
         }
@@ -367,22 +435,17 @@ fn compared(steps: &[&[f64]]) -> Vec<f64> {
     }
 }
 
-/// The logarithm of a pair's ratio, the second lane's median over the first's; as a comparison of the records has it.
-fn log_ratio(steps: &[&[f64]]) -> Option<f64> {
-    let [a, b] = steps else { return None };
-    Some((summary::median(b)? / summary::median(a)?).ln())
-}
-
 fn ns(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The median decode step of a repetition, nanoseconds; none when it has no decode call.
 pub fn median_step_ns(calls: &[Call]) -> Option<f64> {
-    let steps: Vec<f64> = calls
-        .iter()
-        .filter(|c| c.phase == Phase::Decode)
-        .map(|c| c.step_ns() as f64)
-        .collect();
-    summary::median(&steps)
+    summary::median(&steps_ns(calls))
+}
+
+/// The decode steps of a repetition, nanoseconds.
+fn steps_ns(calls: &[Call]) -> Vec<f64> {
+    let steps = calls.iter().filter(|c| c.phase == Phase::Decode);
+    steps.map(|c| c.step_ns() as f64).collect()
 }

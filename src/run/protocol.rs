@@ -119,6 +119,14 @@ pub enum Request {
     },
     /// One timed repetition. Answered by [`Reply::Repetition`].
     Repeat,
+    /// The same in turns with the other side of a pair: the worker stands still after the prompts, and then after every so many
+    /// decode steps. Answered by [`Reply::TurnOver`] until all is computed, and then by [`Reply::Repetition`].
+    RepeatInTurns {
+        /// Decode steps of a turn.
+        steps: u32,
+    },
+    /// Go on with the repetition: the next turn.
+    NextTurn,
     /// Drop the context. Answered by [`Reply::Closed`].
     Close,
     /// Apply the template, trim and pad, count. Answered by [`Reply::Fitted`].
@@ -216,6 +224,9 @@ pub enum Reply {
         /// Its program; none from builds that did not say.
         #[serde(default)]
         program: Option<BuildInfo>,
+        /// Whether it knows [`Request::RepeatInTurns`]; builds before did not say.
+        #[serde(default)]
+        takes_turns: bool,
     },
     /// The model is loaded.
     Loaded {
@@ -236,6 +247,8 @@ pub enum Reply {
         /// Every decode call, in order.
         calls: Vec<Call>,
     },
+    /// A turn of a repetition is over; the process stands still.
+    TurnOver,
     /// The context is dropped.
     Closed,
     /// The finished texts, in order.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::median_step_ns;
+use super::{median_step_ns, steps_ns};
 use crate::plan::{Case, CaseId};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::output::OutputLine;
@@ -30,6 +30,8 @@ struct Repetitions {
     n: u32,
     /// Median step of each that has decode calls, nanoseconds.
     median_steps_ns: Vec<f64>,
+    /// All decode steps of each, nanoseconds.
+    steps_ns: Vec<Vec<f64>>,
 }
 
 impl Done {
@@ -78,6 +80,7 @@ impl Done {
         let known = known.or_default();
         known.n += 1;
         known.median_steps_ns.extend(median_step_ns(&r.calls));
+        known.steps_ns.push(steps_ns(&r.calls));
     }
 
     /// The output of a cell's setting is in the record.
@@ -100,6 +103,12 @@ impl Done {
     pub fn median_steps_ns(&self, id: &CaseId, replicate: u32) -> &[f64] {
         let known = self.repetitions.get(&(id.clone(), replicate));
         known.map_or(&[], |r| &r.median_steps_ns)
+    }
+
+    /// All their decode steps, nanoseconds.
+    pub fn steps_ns(&self, id: &CaseId, replicate: u32) -> &[Vec<f64>] {
+        let known = self.repetitions.get(&(id.clone(), replicate));
+        known.map_or(&[], |r| &r.steps_ns)
     }
 
     /// Whether a cell is left out of every replicate.

@@ -96,6 +96,7 @@ pub struct Worker {
     readers: Vec<JoinHandle<()>>,
     engine: EngineFacts,
     program: Option<BuildInfo>,
+    takes_turns: bool,
     oom_kills_before: Option<u64>,
     /// The RPC servers that it computes on.
     rpc: RpcServers,
@@ -153,6 +154,7 @@ impl Worker {
             readers: Vec::new(),
             engine: crate::engine::synthetic::SyntheticEngine::facts(),
             program: None,
+            takes_turns: false,
             oom_kills_before: process::oom_kill_count(),
             rpc: RpcServers::default(),
             sampler: None,
@@ -185,8 +187,10 @@ impl Worker {
                 protocol,
                 engine,
                 program,
+                takes_turns,
             } if protocol == PROTOCOL_VERSION => {
                 (self.engine, self.program) = (engine, program);
+                self.takes_turns = takes_turns;
                 Ok(self)
             }
             Reply::Hello { protocol, .. } => Err(WorkerError::Start(format!(
@@ -239,6 +243,11 @@ impl Worker {
     /// The build it is of; none when it does not say.
     pub fn program(&self) -> Option<&BuildInfo> {
         self.program.as_ref()
+    }
+
+    /// Whether it can stand still within a repetition.
+    pub fn takes_turns(&self) -> bool {
+        self.takes_turns
     }
 
     /// Asks, and waits for the answer. With an `interrupt`, Ctrl-C ends the wait and the process.

@@ -9,6 +9,7 @@
 //! | what does this sample look like | [`summary`], [`histogram`] |
 //! | how sure is this median | [`interval`] (closed form), [`bootstrap`] (any statistic) |
 //! | is A different from B, by how much | [`test`](mod@test) (t based, many tests at once), [`rank`] (how often A beats B) |
+//! | by how much do two sides differ that take turns within a repetition | [`pairing`] |
 //! | how many more would tell | [`sample_size`] |
 //! | is B slower than A, asked after every pair | [`sequential`] |
 //! | are A and B equal, or do they differ, asked after every pair | [`equivalence`] |
@@ -21,6 +22,7 @@ pub mod edivisive;
 pub mod equivalence;
 pub mod histogram;
 pub mod interval;
+pub mod pairing;
 pub mod rank;
 pub mod sample_size;
 pub mod sequential;
