@@ -227,13 +227,78 @@ fn turns_are_taken_abba() {
     assert!(text.contains("same within 3%"), "{text}");
 }
 
+/// The folder of a pair whose B takes 10% more time, with these flags, and its comparison.
+fn slower_pair(place: &Place, flags: &[&str]) -> (PathBuf, Value) {
+    // Nobody's steps differ by more than the luck that both sides share.
+    let engine = |ns: u32| {
+        format!(
+            r#"synthetic:{{"call_ns":{ns},"token_ns":0,"past_ns":0,"sample_ns":0,"step_cv":0.2,"process_cv":0,"seed":3}}"#
+        )
+    };
+    let (a, b) = (engine(1_000_000), engine(1_100_000));
+    let both = [&["--threads", "1", "-o", "json"], flags].concat();
+    let out = ab(place, &both, &["--engine", &a], &["--engine", &b]);
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    (folder(place), json(&stdout(&out)))
+}
+
+#[test]
+fn sides_take_turns_within_a_repetition_and_each_is_whole() {
+    let place = Place::new();
+    let (pair, found) = slower_pair(&place, &["--name", "steps"]);
+    let slowdown = found["rows"][0]["slowdown"]["estimate"].as_f64();
+    let is_ten_percent = |found: Option<f64>| found.is_some_and(|x| (x - 0.1).abs() < 1e-4);
+    assert!(is_ten_percent(slowdown), "{slowdown:?}");
+    let mut n_repetitions = 0;
+    for side in ["a", "b"] {
+        let (header, lines) = record(&pair.join(side));
+        assert!(header.plan.protocol.turns_of_steps);
+        for line in lines {
+            let Line::Repetition(r) = line else { continue };
+            let past: Vec<u32> = r.calls.iter().map(|c| c.n_past).collect();
+            let whole: Vec<u32> = [0].into_iter().chain(8..24).collect();
+            assert_eq!(past, whole, "the prompt, and every step once");
+            n_repetitions += 1;
+        }
+    }
+    assert!(n_repetitions >= 24, "six pairs of two: {n_repetitions}");
+    let again = place.run(&["compare", pair.to_str().expect("text"), "-o", "json"]);
+    assert_eq!(json(&stdout(&again)), found);
+    let gate = place.run(&["gate", pair.to_str().expect("text")]);
+    assert_eq!(gate.status.code(), Some(1), "{}", stderr(&gate));
+
+    for (name, flags) in [
+        ("asked", ["--turns", "repetitions"]),
+        ("metric", ["--metric", "decode"]),
+    ] {
+        let (pair, found) = slower_pair(&place, &[&["--name", name], &flags[..]].concat());
+        let (header, _) = record(&pair.join("a"));
+        assert!(!header.plan.protocol.turns_of_steps, "{name}");
+        let slowdown = found["rows"][0]["slowdown"]["estimate"].as_f64();
+        assert!(is_ten_percent(slowdown), "{name}: {slowdown:?}");
+    }
+}
+
 #[test]
 fn a_side_that_dies_leaves_the_other_measured() {
+    // Between repetitions, and within one whose turns the sides take.
+    dies_beside_another(&["--replicates", "2"]);
+    dies_beside_another(&[
+        "--max-replicates",
+        "2",
+        "--turns",
+        "steps",
+        "--threads",
+        "1",
+    ]);
+}
+
+fn dies_beside_another(flags: &[&str]) {
     let place = Place::new();
     let dying = r#"synthetic:{"call_ns":1000000,"abort_at_call":40}"#;
     let out = ab(
         &place,
-        &["--replicates", "2", "-r", "3"],
+        &[flags, &["-r", "3"]].concat(),
         &["--engine", &engine(1000, 0.0, 1)],
         &["--engine", dying],
     );

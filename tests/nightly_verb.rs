@@ -56,6 +56,33 @@ fn a_program_is_measured_in_turns_with_its_promoted_copy() {
 }
 
 #[test]
+fn limits_are_judged_from_the_first_night_on_and_whatever_the_program_is() {
+    let place = Place::new();
+    std::fs::write(place.path().join("sweep.toml"), SWEEP).expect("writable");
+    let limits = |step: &str| night(&place, &["--require", step, "--require", "decode=1"]);
+    let beyond = limits("step<=1us");
+    beyond.is(1, "regression");
+    let text = &beyond.summary;
+    assert!(text.contains("Beyond a limit: batch 1 step "), "{text}");
+    assert!(text.contains("Limits in absolute values") || text.contains("1 beyond a limit"));
+    assert!(
+        text.contains("A limit (--require) does not ask why"),
+        "{text}"
+    );
+    limits("step<=1s").is(0, "first night, not judged");
+    limits("step<=1s").is(0, "pass");
+    let again = limits("step<=1us");
+    again.is(1, "regression");
+    let text = &again.summary;
+    assert!(text.contains("byte for byte"), "the same program: {text}");
+    assert!(text.contains("Beyond a limit: batch 1 step "), "{text}");
+    assert!(
+        text.contains("1 pass, 1 within limits, 1 beyond a limit"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_help_names_every_option_and_code() {
     let place = Place::new();
     let help = place.run(&["nightly", "--help"]);

@@ -91,7 +91,7 @@ impl Sure {
     fn hedge(self) -> &'static str {
         match self {
             Self::Shown => "",
-            Self::Likely => " (likely)",
+            Self::Likely => " (likely; chance is not excluded)",
             Self::Undetermined => " (undetermined)",
         }
     }

@@ -79,6 +79,7 @@ fn is_wide(i: &Interval) -> bool {
 fn told(i: &Interval, show: impl Fn(f64) -> String) -> String {
     match i.relative_half_width() {
         Some(w) if w <= 1.0 => format!("{}%", units::significant(w * 100.0)),
+        _ if i.is_boundless() => "unknown".to_owned(),
         _ => format!("{} to {}", show(i.lo), show(i.hi)),
     }
 }

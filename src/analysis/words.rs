@@ -18,6 +18,9 @@ pub fn range_of(i: Option<Interval>) -> String {
 /// The same with ends as `show` writes them.
 pub fn range_as(i: Interval, show: impl Fn(f64) -> String) -> String {
     let percent = i.level * 100.0;
+    if i.is_boundless() {
+        return format!(" ({percent:.0}%: unknown)");
+    }
     format!(" ({percent:.0}%: {} to {})", show(i.lo), show(i.hi))
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::judging::share;
+use crate::gate::Requirement;
 use crate::metric::Metric;
 
 /// One night. The verb itself says what is wrong with most values, in the words that the logs of nights have.
@@ -21,6 +22,10 @@ pub struct NightlyArgs {
     /// Slow-down that is accepted [default: 2%; with --nights 3%]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub tolerance: Option<f64>,
+    /// A limit in absolute values, such as 'step<=12ms' or 'decode>=200@*/b8/*', as of `gate`; repeatable. A night beyond it is a
+    /// regression, the first one too
+    #[arg(long, value_name = "METRIC<=VALUE[@GLOB]")]
+    pub require: Vec<Requirement>,
     /// Make tonight the baseline, whatever the verdict; exit code 0
     #[arg(long)]
     pub promote: bool,

@@ -59,6 +59,11 @@ impl ChangeVerdict {
         }
     }
 
+    /// Whether it says how much more it would need.
+    pub fn asks_for_more(self) -> bool {
+        matches!(self, Self::CannotTell { .. } | Self::NotDecided { .. })
+    }
+
     /// The answer in one word or two, for the metric that was compared.
     pub fn word_of(self, metric: Metric) -> &'static str {
         match self {

@@ -42,7 +42,7 @@ pub(super) fn engine(engine: &EngineAnswer, cpu: &CpuFeatures) -> DoctorCheck {
         CheckVerdict::Mind,
         format!("built without {}", missing.join(", ")),
     )
-    .advise("rebuild with RUSTFLAGS=\"-C target-cpu=native\"")
+    .advise("build on this machine with RUSTFLAGS=\"-C target-cpu=native\"")
     .gain(Some(Gain {
         text: "16% at 32 sequences on one CPU with AVX-512; not known here".to_owned(),
         share: None,

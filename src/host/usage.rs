@@ -305,6 +305,28 @@ mod tests {
     }
 
     #[test]
+    fn what_passes_while_a_process_stands_still_is_not_its_own() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let before = snapshot(at(0), 1000, 1000, 10, 5_000_000_000);
+        // It computes for half a second, and then somebody else does.
+        let stood = snapshot(at(500), 1060, 1040, 10, 5_500_000_000);
+        let went_on = snapshot(at(1500), 1160, 1100, 50, 5_500_000_000);
+        let after = snapshot(at(2000), 1230, 1120, 60, 6_000_000_000);
+        let delta = after.since(&before.without(&stood, &went_on));
+        assert_eq!(delta.wall_ns, 1_000_000_000);
+        assert_eq!(delta.process_cpu_ns, Some(1_000_000_000));
+        // 200 ticks: 130 busy, of which ours are 100; 60 idle; 10 stolen.
+        assert_eq!(delta.others_cpu_percent, Some(15.0));
+        assert_eq!(delta.steal_percent, Some(5.0));
+        assert_eq!(delta.voluntary_switches, Some(1000));
+        assert_eq!(delta.swap_out_bytes, None);
+        // Two pieces, each of which begins and ends within a tick.
+        let resolution = delta.others_resolution_percent.expect("known");
+        assert!((resolution - 2.0_f64.sqrt()).abs() < 1e-12, "{resolution}");
+    }
+
+    #[test]
     fn clocks_that_disagree_never_give_a_negative_share() {
         let ticks = MachineTicks {
             busy: 99,

@@ -98,7 +98,7 @@ impl fmt::Display for HostWarning {
             Self::BatterySupply => write!(f, "the machine runs on its battery; plug it in"),
             Self::EngineLacksCpuFeatures { missing } => write!(
                 f,
-                "the engine was compiled without {}, which this CPU has; rebuild with RUSTFLAGS=\"-C target-cpu=native\"",
+                "the engine was compiled without {}, which this CPU has; a build on this machine with RUSTFLAGS=\"-C target-cpu=native\" uses it",
                 missing.join(", ")
             ),
             Self::DebugBuild => write!(
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "the engine was compiled without AVX512, which this CPU has; rebuild with RUSTFLAGS=\"-C target-cpu=native\"",
+                "the engine was compiled without AVX512, which this CPU has; a build on this machine with RUSTFLAGS=\"-C target-cpu=native\" uses it",
                 "the CPU frequency governor is performance,powersave; set it to performance (cpupower frequency-set -g performance)",
                 "the machine runs on its battery; plug it in",
                 "only 0.0 of 0.0 GiB of memory are available; close other programs",

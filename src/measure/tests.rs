@@ -47,6 +47,25 @@ fn repeat(case: &Case, times: usize) -> Vec<Buffers> {
 }
 
 #[test]
+fn a_repetition_in_turns_has_the_same_calls_whatever_passes_between_them() {
+    let case = case(|_| {});
+    let whole = &repeat(&case, 1)[0];
+    let clock = FakeClock::default();
+    let engine = SyntheticEngine::new(cost(), clock.clone(), 0);
+    let workload = Workload::draw(&case, engine.prompt_tokens(), 42);
+    let mut session = engine.open(&case).expect("opens");
+    let mut run = CaseRun::new(&case, &workload, session.as_mut(), &clock);
+    let mut buffers = Buffers::for_case(&case);
+    run.prompts(&mut buffers).expect("runs");
+    for steps in [0..1, 1..4] {
+        clock.advance_ns(1_000_000);
+        run.steps(steps, &mut buffers).expect("runs");
+    }
+    assert_eq!(buffers.calls, whole.calls);
+    assert_eq!(buffers.generated, whole.generated);
+}
+
+#[test]
 fn a_repetition_has_the_calls_and_times_the_cost_model_gives() {
     let case = case(|_| {});
     let calls = &repeat(&case, 1)[0].calls;

@@ -25,6 +25,12 @@ fn after_regression(to: &mut String, night: &Summary) -> fmt::Result {
     if night.page.has_wrong_output() {
         return after_wrong_output(to, night);
     }
+    let is_slower = !night.page.cells_that("regression").is_empty();
+    if !is_slower && !night.page.limits_that("fail").is_empty() {
+        let text = "A limit (--require) does not ask why: look at the machine (`ggufbench doctor`), at the trend, and at the changes \
+                    between the programs. If the limit was too strict, set another.";
+        return writeln!(to, "{text}");
+    }
     let is_same_engine = night.night.as_ref().map(|n| &n.engine) == night.old_engine.as_ref();
     let first = if night.kind == NightKind::Pairs {
         "Both programs were measured in turns, so the machine is not the cause: look at the changes between the programs."

@@ -35,17 +35,29 @@ impl GatePage {
 
     /// Cells of the table with this verdict: `batch 8 +10.7%, batch 32 +12.0%`. Empty where there is none.
     pub fn cells_that(&self, verdict: &str) -> String {
-        let mut rows = self.0.lines().skip_while(|line| !line.starts_with('|'));
-        let head = columns(rows.next().unwrap_or_default());
-        let rows = rows.take_while(|line| line.starts_with('|')).map(columns);
-        let is_it = |row: &Vec<&str>| row.last().is_some_and(|word| word.starts_with(verdict));
-        let mut named: Vec<String> = rows.filter(is_it).map(|row| cell(&head, &row)).collect();
-        let n_more = named.len().saturating_sub(MOST_CELLS);
-        named.truncate(MOST_CELLS);
-        match n_more {
-            0 => named.join(", "),
-            n => format!("{} and {n} more", named.join(", ")),
+        // A page of limits alone has their table first.
+        match is_of_limits(&self.first_table()) {
+            true => String::new(),
+            false => rows_that(self.first_table(), verdict),
         }
+    }
+
+    /// Limits of the table of those with this verdict: `batch 8 step 12.1 ms`. Empty where there is none.
+    pub fn limits_that(&self, verdict: &str) -> String {
+        let mut rest = self.0.lines().peekable();
+        while rest.peek().is_some() {
+            let of_table = rest.by_ref().skip_while(|line| !line.starts_with('|'));
+            let table: Vec<&str> = of_table.take_while(|line| line.starts_with('|')).collect();
+            if is_of_limits(&table) {
+                return rows_that(table, verdict);
+            }
+        }
+        String::new()
+    }
+
+    fn first_table(&self) -> Vec<&str> {
+        let of_table = self.0.lines().skip_while(|line| !line.starts_with('|'));
+        of_table.take_while(|line| line.starts_with('|')).collect()
     }
 
     /// Whether it has found an output that differs, by itself or from the other side's.
@@ -78,6 +90,27 @@ impl GatePage {
     }
 }
 
+/// Whether a table is that of limits.
+fn is_of_limits(table: &[&str]) -> bool {
+    table
+        .first()
+        .is_some_and(|head| columns(head).contains(&"limit"))
+}
+
+/// The rows of a table with this verdict.
+fn rows_that(table: Vec<&str>, verdict: &str) -> String {
+    let mut rows = table.into_iter().map(columns);
+    let head = rows.next().unwrap_or_default();
+    let is_it = |row: &Vec<&str>| row.last().is_some_and(|word| word.starts_with(verdict));
+    let mut named: Vec<String> = rows.filter(is_it).map(|row| cell(&head, &row)).collect();
+    let n_more = named.len().saturating_sub(MOST_CELLS);
+    named.truncate(MOST_CELLS);
+    match n_more {
+        0 => named.join(", "),
+        n => format!("{} and {n} more", named.join(", ")),
+    }
+}
+
 /// The columns of a row of a table.
 fn columns(row: &str) -> Vec<&str> {
     let row = row.trim().trim_start_matches('|').trim_end_matches('|');
@@ -90,6 +123,11 @@ fn cell(head: &[&str], row: &[&str]) -> String {
     for (name, value) in head.iter().copied().zip(row.iter().copied()) {
         match name {
             "time" | "energy" | "change" => {
+                words.push(value);
+                break;
+            }
+            "metric" => words.push(value),
+            "tonight" if head.contains(&"limit") => {
                 words.push(value);
                 break;
             }

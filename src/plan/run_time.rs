@@ -16,6 +16,8 @@ pub struct RunTime {
     pub most: Duration,
     /// The budget.
     pub budget: Option<Duration>,
+    /// Of pairs until decided: as many of every cell as a verdict needs, with their number.
+    pub least_decided: Option<(Duration, u32)>,
     /// Processes of each cell, and repetitions in each, that are made in any case.
     pub n_fewest: (u32, u32),
 }
@@ -40,6 +42,10 @@ impl RunTime {
             fewest: sum(fewest, protocol.min_repetitions),
             most: sum(protocol.most_replicates(), protocol.max_repetitions),
             budget: protocol.budget_ns.map(Duration::from_nanos),
+            least_decided: protocol.pair_tolerance.map(|_| {
+                let n_pairs = protocol.replicates;
+                (sum(n_pairs, protocol.min_repetitions), n_pairs)
+            }),
             n_fewest: (fewest, protocol.min_repetitions),
         }
     }
@@ -60,7 +66,7 @@ impl RunTime {
         is_measured: impl Fn(&Case) -> bool,
     ) -> Option<(u32, u32)> {
         let whole = Self::of(&[plan], rates, &is_measured);
-        whole.over_budget()?;
+        whole.budget.filter(|budget| *budget < whole.fewest)?;
         let fits = |processes: u32, repetitions: u32| {
             let time = process(plan, rates, repetitions, &is_measured).saturating_mul(processes);
             whole.budget.is_some_and(|budget| time <= budget)
@@ -74,7 +80,16 @@ impl RunTime {
 
     /// What a user whose budget is too short must know before the run begins.
     pub fn over_budget(&self) -> Option<String> {
-        let budget = self.budget.filter(|budget| *budget < self.fewest)?;
+        let budget = self.budget?;
+        if budget >= self.fewest {
+            let (time, n_pairs) = self.least_decided.filter(|(time, _)| budget < *time)?;
+            return Some(format!(
+                "the budget of {} decides little: a verdict needs at least {n_pairs} pairs of a cell, and those of all cells take about \
+                 {}",
+                show(budget),
+                show(time)
+            ));
+        }
         let (processes, repetitions) = self.n_fewest;
         Some(format!(
             "the run takes longer than its budget of {}: the fewest repetitions, {repetitions} in {} of every cell, take about {} and are \
@@ -207,5 +222,15 @@ mod tests {
         let fixed = crate::plan::fixture::plan(protocol(None));
         let fixed = RunTime::of(&[&fixed, &fixed], &RATES, |_| true);
         assert_eq!(fixed.fewest, 3 * pair.fewest);
+        assert_eq!(pair.least_decided, Some((3 * pair.fewest, 3)));
+        let within = |share: f64| RunTime {
+            budget: Some(pair.fewest.mul_f64(share)),
+            ..pair
+        };
+        assert_eq!(within(3.1).over_budget(), None);
+        let text = within(2.9).over_budget().expect("too short for a verdict");
+        assert!(text.contains("at least 3 pairs of a cell"), "{text}");
+        let text = within(0.9).over_budget().expect("too short for a pair");
+        assert!(text.contains("are measured in any case"), "{text}");
     }
 }

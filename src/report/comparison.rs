@@ -212,18 +212,23 @@ fn legend(c: &Comparison) -> String {
         let unit = price.unit();
         format!(" cost: {unit} for the energy of a million generated tokens, at {price}.")
     });
+    let asks_for_more = c.rows.iter().any(|row| row.verdict.asks_for_more());
     if c.until_decided {
         let tolerance = percent(c.same_within);
+        let more = match asks_for_more {
+            true => " (+N): would need about N more pairs (--max-replicates, --budget).",
+            false => "",
+        };
         return format!(
             "{}: {}, relative to A: the median over the pairs, whose sides ran next to each other. The interval holds at whatever pair \
              the measurement ended. regression: more than {tolerance}, wrong in any cell in 1 of 1000 measurements without one; no \
-             regression: more than {tolerance} is excluded at 95%. (+N): would need about N more pairs (--max-replicates, --budget).{cost}",
+             regression: more than {tolerance} is excluded at 95%.{more}{cost}",
             words.heading,
             words.how_much("B"),
         );
     }
     let [unit, units] = c.metric.sample_unit();
-    let (medians, more) = match c.metric.is_of_quality() {
+    let (medians, flag) = match c.metric.is_of_quality() {
         true => (
             format!(
                 "values of {units}; A and B are their medians, where the table of a run has the figure of \
@@ -233,10 +238,13 @@ fn legend(c: &Comparison) -> String {
         ),
         false => (format!("medians of {units}"), "--replicates"),
     };
+    let more = match asks_for_more {
+        true => format!(" (+N): would need about N more {units} a side ({flag})."),
+        false => String::new(),
+    };
     format!(
         "{}: {}, relative to A, from {medians}. p: no change at all, after Benjamini-Hochberg over the rows. delta: Cliff's, \
-         +1 when {} in every {unit}. Changes within {} do not matter. (+N): would need about N more {units} a side \
-         ({more}).{cost}",
+         +1 when {} in every {unit}. Changes within {} do not matter.{more}{cost}",
         words.heading,
         words.how_much("B"),
         words.more("B"),

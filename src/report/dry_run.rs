@@ -159,6 +159,7 @@ mod tests {
         fewest: Duration::from_secs(42),
         most: Duration::from_secs(150),
         budget: None,
+        least_decided: None,
         n_fewest: (3, 2),
     };
 

@@ -63,8 +63,17 @@ fn stderr_width() -> usize {
 struct Position {
     done: u64,
     total: u64,
+    /// Whether more may be added as what is measured needs it.
+    is_least: bool,
     /// The time that is left, where it is known, and how it goes on.
     left: Option<TimeLeft>,
+}
+
+impl Position {
+    /// What follows the total: `24+`.
+    fn more(self) -> &'static str {
+        if self.is_least { "+" } else { "" }
+    }
 }
 
 /// A cell or a job that ended.
@@ -127,9 +136,14 @@ impl Screen<'_> {
                 bar.update(position);
             }
             Self::Lines { .. } => {
-                let Position { done, total, left } = position;
+                let Position {
+                    done, total, left, ..
+                } = position;
+                let more = position.more();
                 let left = match left {
                     None => String::new(),
+                    // Whether it goes on, what comes next says.
+                    Some(_) if done >= total && position.is_least => String::new(),
                     Some(_) if done >= total => ", done".to_owned(),
                     Some(left) => format!(", {}", about(left.all)),
                 };
@@ -137,7 +151,9 @@ impl Screen<'_> {
                     true => String::new(),
                     false => format!(" {number}:"),
                 };
-                self.say(&format!("{done}/{total} {name}{number} {result}{left}"));
+                self.say(&format!(
+                    "{done}/{total}{more} {name}{number} {result}{left}"
+                ));
             }
         }
     }
@@ -171,6 +187,8 @@ struct Bar {
     bar: ProgressBar,
     width: fn() -> usize,
     remaining: Arc<Mutex<Remaining>>,
+    /// What follows the total.
+    more: Arc<Mutex<&'static str>>,
 }
 
 impl Bar {
@@ -185,9 +203,12 @@ impl Bar {
                 let _ = out.write_str(&format!(" {left}"));
             }
         };
-        let count = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let more: Arc<Mutex<&str>> = Arc::default();
+        let shown_more = Arc::clone(&more);
+        let count = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             if let Some(total @ 1..) = state.len() {
-                let _ = out.write_str(&format!("{}/{total} ", state.pos()));
+                let more = *shown_more.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = out.write_str(&format!("{}/{total}{more} ", state.pos()));
             }
         };
         let style = style("{spinner} {wide_msg} {count}{elapsed}{left}")
@@ -197,6 +218,7 @@ impl Bar {
             bar: ProgressBar::with_draw_target(Some(0), target).with_style(style),
             width,
             remaining,
+            more,
         }
     }
 
@@ -206,6 +228,7 @@ impl Bar {
             .remaining
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = remaining;
+        *self.more.lock().unwrap_or_else(PoisonError::into_inner) = position.more();
         self.bar.set_length(position.total);
         self.bar.set_position(position.done);
     }

@@ -94,6 +94,7 @@ fn the_schema_of_a_record_has_every_setting_of_the_plan() {
         max_replicates: Some(3),
         pair_tolerance: Some(0.02),
         chooses_repetitions: true,
+        turns_of_steps: true,
         check_output: true,
         min_repetitions: 1,
         max_repetitions: 2,

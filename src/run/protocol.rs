@@ -329,12 +329,36 @@ pub struct PreparedContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::synthetic::SyntheticEngine;
 
     fn slow(n_seq: Option<u32>) -> EngineChoice {
         let share = 0.05;
         EngineChoice::Llama {
             fault: Some(PlantedFault::Slow { share, n_seq }),
         }
+    }
+
+    #[test]
+    fn a_worker_that_does_not_say_takes_no_turns() {
+        let hello = Reply::Hello {
+            protocol: PROTOCOL_VERSION,
+            engine: SyntheticEngine::facts(),
+            program: None,
+            takes_turns: true,
+        };
+        let mut said = serde_json::to_value(&hello).expect("JSON");
+        said["hello"]
+            .as_object_mut()
+            .and_then(|hello| hello.remove("takes_turns"))
+            .expect("said");
+        let heard: Reply = serde_json::from_value(said).expect("an older worker");
+        assert!(matches!(
+            heard,
+            Reply::Hello {
+                takes_turns: false,
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -102,11 +102,18 @@ impl Interval {
         (self.estimate != 0.0).then(|| half / self.estimate.abs())
     }
 
-    /// `±5.6%`, the farther end; from 100% on both ends as `show` writes them, since a time less 130% is none. `None`
-    /// when the estimate is 0.
+    /// Whether it says nothing, for something positive: its ends are a factor of 100 or more apart, as those of two or three
+    /// observations can be that differ much.
+    pub fn is_boundless(&self) -> bool {
+        self.lo > 0.0 && self.hi / self.lo >= 100.0
+    }
+
+    /// `±5.6%`, the farther end; from 100% on both ends as `show` writes them, since a time less 130% is none, unless they say nothing.
+    /// `None` when the estimate is 0.
     pub fn plus_minus(&self, show: impl Fn(f64) -> String) -> Option<String> {
         let percent = self.relative_half_width()? * 100.0;
         Some(match percent {
+            p if p > 100.0 && self.is_boundless() => "unknown".to_owned(),
             p if p > 100.0 => format!("{} to {}", show(self.lo), show(self.hi)),
             p if p >= 9.95 => format!("±{p:.0}%"),
             p => format!("±{p:.1}%"),

@@ -22,6 +22,13 @@ pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> 
                     imported.tool
                 )
             }
+            _ if view.cells.iter().any(|c| c.n_repetitions > 0) => {
+                let rest = match view.can_be_resumed() {
+                    true => "; --resume completes the run",
+                    false => "",
+                };
+                format!("no cell was measured to its end{rest}")
+            }
             _ => "no cell was measured".to_owned(),
         };
         return vec![Answer::new("result", result)];

@@ -96,6 +96,14 @@ impl<'a> Night<'a> {
     pub fn course(&mut self) -> Result<Conclusion, Conclusion> {
         let old_program = self.prepare()?;
         self.measure(&old_program)?;
+        if self.is_first && !self.args.require.is_empty() {
+            let judged = self.judge_limits()?;
+            let code = self.code_of(&judged);
+            if code != Some(PASS) && !self.args.promote {
+                // It is no baseline, so the next night is the first again.
+                return Ok(self.conclude(code, judged.last_words()));
+            }
+        }
         if self.is_first {
             let reason = "This is the first night, so there is no earlier night for a comparison. It is now the baseline.";
             return self.promote_whole(Verdict::FirstNight, reason);
@@ -300,6 +308,7 @@ impl<'a> Night<'a> {
                 push_flag(&mut words, flag, value);
             }
         }
+        self.push_limits(&mut words);
         self.gate = words.clone();
         if !self.args.promote {
             words.push("--rerun".into());
@@ -312,9 +321,7 @@ impl<'a> Night<'a> {
                 push_flag(&mut words, "--budget", format!("{budget_s}s"));
             }
         }
-        push_flag(&mut words, "-o", "md");
-        let end = self.start(&words)?;
-        self.page = GatePage::new(end.printed.clone());
+        let end = self.print_page(words)?;
         if let Some(rerun) = self.page.labelled("rerun") {
             // The rerun of a pair is named by its side.
             let rerun = match self.is_paired() {
@@ -324,6 +331,30 @@ impl<'a> Night<'a> {
             let confirm = self.args.out.join(rerun);
             push_flag(&mut self.gate, "--confirm", confirm);
         }
+        Ok(end)
+    }
+
+    /// Judges a night that has nothing to be compared with.
+    fn judge_limits(&mut self) -> Result<ChildEnd, Conclusion> {
+        let run = self.run.clone().unwrap_or_default();
+        let mut words: Vec<OsString> = vec!["gate".into(), run.into()];
+        push_flag(&mut words, "--baseline", "none");
+        self.push_limits(&mut words);
+        self.gate = words.clone();
+        self.print_page(words)
+    }
+
+    fn push_limits(&self, words: &mut Vec<OsString>) {
+        for limit in &self.args.require {
+            push_flag(words, "--require", limit.to_string());
+        }
+    }
+
+    /// Runs the gate and takes its page.
+    fn print_page(&mut self, mut words: Vec<OsString>) -> Result<ChildEnd, Conclusion> {
+        push_flag(&mut words, "-o", "md");
+        let end = self.start(&words)?;
+        self.page = GatePage::new(end.printed.clone());
         Ok(end)
     }
 }

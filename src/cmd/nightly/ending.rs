@@ -42,8 +42,12 @@ impl Night<'_> {
                     none if none.is_empty() => none,
                     some => format!(" Not decided: {some}."),
                 };
+                let limits = match self.page.limits_that("inconclusive") {
+                    none if none.is_empty() => none,
+                    some => format!(" Not decided on a limit: {some}."),
+                };
                 Conclusion::inconclusive(format!(
-                    "Neither a pass nor a regression is shown.{missing}{undecided}"
+                    "Neither a pass nor a regression is shown.{missing}{undecided}{limits}"
                 ))
             }
             Some(code) if code == i32::from(INTERRUPTED) => Conclusion::new(
@@ -70,6 +74,18 @@ impl Night<'_> {
             return Conclusion::new(
                 Verdict::Regression,
                 format!("An output differs by more than rounding explains: {wrong}.{also}"),
+            );
+        }
+        // A limit holds whatever the program is.
+        let limits = self.page.limits_that("fail");
+        if !limits.is_empty() {
+            let also = match slower {
+                "" => String::new(),
+                slower => format!(" Slower than tolerated: {slower}."),
+            };
+            return Conclusion::new(
+                Verdict::Regression,
+                format!("Beyond a limit: {limits}.{also}"),
             );
         }
         if self.is_same_program {

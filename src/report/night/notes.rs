@@ -43,40 +43,47 @@ pub(super) fn below(report: &GateReport) -> Vec<Note> {
 fn rule(report: &GateReport) -> String {
     let rule = &report.rule;
     let words = report.metric.words();
+    let is_open = |cell: &CellResult| cell.verdict == CellVerdict::Inconclusive;
+    let more = |units: &str| match report.cells.iter().any(is_open) {
+        true => format!(" (+N): would need about N more {units}."),
+        false => String::new(),
+    };
     if report.metric.is_of_quality() {
         return format!(
             "{}: {}, relative to the baseline, over the chunks that both scored. pass: a change of +{tolerance} or more is excluded \
              at {}. regression: p at most {} for a change of at most +{tolerance}, after Holm over the cells; a score is computed \
-             without chance, so no rerun is needed. Fewer than {FEWEST_CHUNKS} chunks are inconclusive. (+N): would need about N \
-             more chunks a side.",
+             without chance, so no rerun is needed. Fewer than {FEWEST_CHUNKS} chunks are inconclusive.{more}",
             words.heading,
             words.how_much("tonight"),
             percent(rule.pass_level),
             rule.alpha,
             tolerance = percent(rule.tolerance),
+            more = more("chunks a side"),
         );
     }
     if report.has_pairs() {
         return format!(
             "{}: {}, relative to the baseline: the median over the pairs. The interval holds at whatever pair the measurement ended. \
              pass: a change of more than +{} is excluded at {}. regression: such a change is shown, and the chance of one shown \
-             falsely in any cell is at most {}. (+N): would need about N more pairs.",
+             falsely in any cell is at most {}.{}",
             words.heading,
             words.how_much("tonight"),
             percent(rule.tolerance),
             percent(rule.pass_level),
-            rule.alpha
+            rule.alpha,
+            more("pairs")
         );
     }
     format!(
         "{}: {}, relative to the baseline. pass: a change of +{} or more is excluded at {}. suspected: p at most {} for a change of at \
-         most +{}, after Holm over the cells; regression: and seen again in a rerun. (+N): would need about N more processes a side.",
+         most +{}, after Holm over the cells; regression: and seen again in a rerun.{}",
         words.heading,
         words.how_much("tonight"),
         percent(rule.tolerance),
         percent(rule.pass_level),
         rule.alpha,
-        percent(rule.tolerance)
+        percent(rule.tolerance),
+        more("processes a side")
     )
 }
 

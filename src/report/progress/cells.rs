@@ -3,7 +3,7 @@
 use super::{Finished, Position, Screen};
 use crate::measure::Call;
 use crate::metric::Metric;
-use crate::plan::{Case, Plan};
+use crate::plan::{Case, Plan, Protocol};
 use crate::record::{CellLine, Outcome};
 use crate::run::eta::{Eta, TimeLeft};
 use crate::run::{Event, Observer};
@@ -13,7 +13,7 @@ use crate::units;
 /// A watcher for standard error.
 pub fn for_stderr(plan: &Plan, n_lanes: usize) -> Box<dyn Observer> {
     let screen = Screen::of_stderr();
-    Box::new(CellProgress::new(screen, plan.protocol.replicates, n_lanes))
+    Box::new(CellProgress::new(screen, &plan.protocol, n_lanes))
 }
 
 /// The rates of one cell's repetitions in one replicate, while it is measured.
@@ -50,15 +50,18 @@ impl Current {
 pub(super) struct CellProgress<'w> {
     screen: Screen<'w>,
     replicates: u32,
+    /// Whether cells may get more replicates.
+    may_grow: bool,
     /// One a lane.
     current: Vec<Current>,
 }
 
 impl<'w> CellProgress<'w> {
-    pub(super) fn new(screen: Screen<'w>, replicates: u32, n_lanes: usize) -> Self {
+    pub(super) fn new(screen: Screen<'w>, protocol: &Protocol, n_lanes: usize) -> Self {
         Self {
             screen,
-            replicates,
+            replicates: protocol.replicates,
+            may_grow: protocol.most_replicates() > protocol.replicates,
             current: vec![Current::default(); n_lanes],
         }
     }
@@ -69,6 +72,17 @@ impl<'w> CellProgress<'w> {
         match number > self.replicates {
             true => format!("replicate {number}"),
             false => format!("replicate {number}/{}", self.replicates),
+        }
+    }
+
+    /// How far the run is at the beginning of a phase.
+    fn position(&self, eta: &Eta, left: TimeLeft) -> Position {
+        let (done, total) = eta.visits();
+        Position {
+            done: done.into(),
+            total: total.into(),
+            is_least: self.may_grow,
+            left: Some(left),
         }
     }
 
@@ -92,17 +106,8 @@ impl<'w> CellProgress<'w> {
         };
         // What comes next says how it goes on.
         let left = TimeLeft::still(eta.remaining());
-        self.screen.end(&finished, position(eta, left));
-    }
-}
-
-/// How far the run is at the beginning of a phase.
-fn position(eta: &Eta, left: TimeLeft) -> Position {
-    let (done, total) = eta.visits();
-    Position {
-        done: done.into(),
-        total: total.into(),
-        left: Some(left),
+        let position = self.position(eta, left);
+        self.screen.end(&finished, position);
     }
 }
 
@@ -110,7 +115,8 @@ impl Observer for CellProgress<'_> {
     fn event(&mut self, event: Event<'_>, eta: &Eta) {
         let begin = |name: &str, number: u32, left: TimeLeft| {
             let number = self.replicate(number);
-            self.screen.begin(name, &number, Some(position(eta, left)));
+            let position = self.position(eta, left);
+            self.screen.begin(name, &number, Some(position));
         };
         match event {
             Event::Loading {
@@ -119,7 +125,8 @@ impl Observer for CellProgress<'_> {
             Event::CheckingOutput { case, .. } => {
                 let name = format!("checking the output of {}", case.id());
                 let left = TimeLeft::still(eta.remaining());
-                self.screen.begin(&name, "", Some(position(eta, left)));
+                let position = self.position(eta, left);
+                self.screen.begin(&name, "", Some(position));
             }
             Event::CellStarted {
                 lane,
@@ -138,7 +145,7 @@ impl Observer for CellProgress<'_> {
                     .collect();
                 let left = eta.during_visits(&open);
                 let number = self.replicate(replicate);
-                let position = position(eta, left);
+                let position = self.position(eta, left);
                 self.screen
                     .begin(case.id().as_str(), &number, Some(position));
             }

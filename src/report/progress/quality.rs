@@ -44,6 +44,7 @@ impl QualityProgress for QualityScreen {
         let position = Position {
             done: done.into(),
             total: of.max(done).into(),
+            is_least: false,
             left: (of < u32::MAX)
                 .then(|| TimeLeft::growing(chunk.saturating_mul(n_left), chunk, others)),
         };
@@ -64,6 +65,7 @@ impl QualityProgress for QualityScreen {
         let position = Position {
             done: done as u64,
             total: all as u64,
+            is_least: false,
             left: None,
         };
         self.screen.end(&finished, position);

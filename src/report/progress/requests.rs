@@ -70,6 +70,7 @@ fn position(at: RequestsPosition) -> Position {
     Position {
         done: at.done as u64,
         total: at.all as u64,
+        is_least: false,
         left: at.left,
     }
 }

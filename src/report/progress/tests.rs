@@ -82,7 +82,7 @@ fn plain_lines_one_a_cell() {
         out: Box::new(&mut out),
         now: || "2026-11-22T23:45:01+00:00".to_owned(),
     };
-    watch(&mut CellProgress::new(screen, 3, 1), &plan);
+    watch(&mut CellProgress::new(screen, &plan.protocol, 1), &plan);
     let text = String::from_utf8(out).expect("text");
     let expected = [
         "2026-11-22T23:45:01+00:00 1/6 tiny/pp32/tg4/b1/d0/t2 replicate 1/3: 5.00 ms a step, 200 t/s, ",
@@ -97,6 +97,30 @@ fn plain_lines_one_a_cell() {
 }
 
 #[test]
+fn a_run_that_may_get_more_replicates_counts_to_a_least_total() {
+    let mut plan = plan();
+    plan.protocol.replicates = 1;
+    plan.protocol.max_replicates = Some(9);
+    let mut out = Vec::new();
+    let screen = Screen::Lines {
+        out: Box::new(&mut out),
+        now: String::new,
+    };
+    watch(&mut CellProgress::new(screen, &plan.protocol, 1), &plan);
+    let text = String::from_utf8(out).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].contains("1/2+ ") && lines[0].ends_with(" left"),
+        "{text}"
+    );
+    let last = lines[1];
+    assert!(
+        last.contains("2/2+ ") && last.ends_with("crashed: SIGABRT?[31m"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_step_and_the_rate_of_a_line_are_of_the_same_steps() {
     let plan = plan();
     let mut out = Vec::new();
@@ -104,7 +128,7 @@ fn the_step_and_the_rate_of_a_line_are_of_the_same_steps() {
         out: Box::new(&mut out),
         now: String::new,
     };
-    let mut progress = CellProgress::new(screen, 3, 1);
+    let mut progress = CellProgress::new(screen, &plan.protocol, 1);
     let mut eta = eta(&plan);
     let case = &plan.cases[1];
     let replicate = 0;
@@ -145,8 +169,8 @@ fn the_bar_stays_within_the_terminal() {
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
         let bar = Bar::new(target, width);
         let shown = bar.bar.clone();
-        let mut progress = CellProgress::new(Screen::Bar(bar), 3, 1);
         let plan = plan();
+        let mut progress = CellProgress::new(Screen::Bar(bar), &plan.protocol, 1);
         watch(&mut progress, &plan);
         shown.tick();
         let screen = term.contents();
