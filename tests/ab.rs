@@ -258,6 +258,9 @@ fn sides_take_turns_within_a_repetition_and_each_is_whole() {
             let past: Vec<u32> = r.calls.iter().map(|c| c.n_past).collect();
             let whole: Vec<u32> = [0].into_iter().chain(8..24).collect();
             assert_eq!(past, whole, "the prompt, and every step once");
+            // One of the prompt, and as a step is of about 1 ms and a turn of 5, some of the 16 steps.
+            let turns = r.turns.expect("turns were taken");
+            assert!((4..=6).contains(&turns), "{turns}");
             n_repetitions += 1;
         }
     }
@@ -272,8 +275,10 @@ fn sides_take_turns_within_a_repetition_and_each_is_whole() {
         ("metric", ["--metric", "decode"]),
     ] {
         let (pair, found) = slower_pair(&place, &[&["--name", name], &flags[..]].concat());
-        let (header, _) = record(&pair.join("a"));
+        let (header, lines) = record(&pair.join("a"));
         assert!(!header.plan.protocol.turns_of_steps, "{name}");
+        let is_whole = |line: &Line| !matches!(line, Line::Repetition(r) if r.turns.is_some());
+        assert!(lines.iter().all(is_whole), "{name}");
         let slowdown = found["rows"][0]["slowdown"]["estimate"].as_f64();
         assert!(is_ten_percent(slowdown), "{name}: {slowdown:?}");
     }

@@ -69,6 +69,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
         "--metric {}: ab measures the speed of cells; `ggufbench compare` compares two runs by it",
         args.metric
     );
+    ensure!(
+        args.turns != Some(TurnLength::Steps) || is_of_steps(args),
+        "--turns steps: only the step is compared so, without --price"
+    );
     if args.metric == Metric::JoulesPerToken {
         sides.iter().try_for_each(check_energy)?;
     }
@@ -327,10 +331,15 @@ fn takes_turns_of_steps(args: &AbArgs, sides: &[Prepared; 2]) -> bool {
             .flat_map(|side| &side.plan.cases)
             .all(is_on_cpu)
     };
-    match args.turns {
-        Some(turns) => turns == TurnLength::Steps,
-        None => args.metric == Metric::StepNs && args.output.price.is_none() && all_on_cpu(),
-    }
+    args.turns.map_or_else(
+        || is_of_steps(args) && all_on_cpu(),
+        |turns| turns == TurnLength::Steps,
+    )
+}
+
+/// Whether what is compared can be had of turns within a repetition.
+fn is_of_steps(args: &AbArgs) -> bool {
+    args.metric == Metric::StepNs && args.output.price.is_none()
 }
 
 /// How pairs are added until a cell is decided.

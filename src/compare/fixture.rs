@@ -124,6 +124,7 @@ pub fn line(
         warnings: is_disturbed.then_some(neighbour).into_iter().collect(),
         calls: vec![call; 3],
         totals: Vec::new(),
+        turns: None,
     }))
 }
 

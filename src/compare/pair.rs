@@ -1,5 +1,6 @@
 //! The folder of two runs that were measured in turns.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::axis::ComparedAxis;
@@ -64,15 +65,16 @@ pub(crate) fn tolerance(a: &Side, b: &Side) -> Option<f64> {
 
 /// Log ratios of the pairs of a cell of `run`, B over A as times, in the order of their replicates.
 pub(crate) fn log_ratios(run: &Side, a: &Samples, b: &Samples) -> Vec<f64> {
-    if run.metric == Metric::StepNs && run.header.plan.protocol.turns_of_steps {
-        let of_steps = |replicate| pairing::log_ratio_of_steps(a.steps_with(b, replicate));
-        return a.replicates().filter_map(of_steps).collect();
-    }
-    let (a, b) = (a.medians(), b.medians());
-    let ratio = |(replicate, a): (&u32, &f64)| {
-        Some(run.metric.log_time(*b.get(replicate)?) - run.metric.log_time(*a))
+    let (medians_a, medians_b) = (a.medians(), b.medians());
+    let ratio = |replicate: u32| {
+        let of_steps = pairing::log_ratio_of_steps(a.steps_with(b, replicate));
+        of_steps.or_else(|| {
+            let time =
+                |medians: &BTreeMap<u32, f64>| Some(run.metric.log_time(*medians.get(&replicate)?));
+            Some(time(&medians_b)? - time(&medians_a)?)
+        })
     };
-    a.iter().filter_map(ratio).collect()
+    a.replicates().filter_map(ratio).collect()
 }
 
 /// What a cell's pairs show by a rule. All cells of the plan share its errors, measured or not, so that the rule is fixed before the

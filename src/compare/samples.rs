@@ -104,7 +104,8 @@ pub(super) struct RepetitionValue {
     pub value: f64,
     /// Whether something else used the machine meanwhile.
     pub is_disturbed: bool,
-    /// Where the metric is the decode step: the repetition's number and all its steps, nanoseconds.
+    /// Where the metric is the decode step, and the repetition took turns with the other side's: its number and all its steps,
+    /// nanoseconds.
     pub steps: Option<(u32, Vec<f64>)>,
 }
 

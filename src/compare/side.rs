@@ -133,7 +133,8 @@ impl Side {
             let sample = RepetitionValue {
                 value,
                 is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
-                steps: (metric == Metric::StepNs).then(|| (r.repetition, steps())),
+                steps: (metric == Metric::StepNs && r.turns.is_some())
+                    .then(|| (r.repetition, steps())),
             };
             let samples = cells
                 .entry(r.case)

@@ -265,6 +265,7 @@ impl Process {
                 },
                 warnings: Vec::new(),
                 calls: Vec::new(),
+                turns: None,
                 totals: totals.clone(),
             })));
             self.n_repetitions += 1;

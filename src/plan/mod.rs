@@ -230,7 +230,8 @@ pub struct Protocol {
     /// Whether each pair has as many repetitions as the noise of earlier pairs asks for, between the fewest and the most.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chooses_repetitions: bool,
-    /// Whether two sides take turns within their repetitions too, every few decode steps.
+    /// Whether two sides take turns within their repetitions too, every few decode steps, where both workers can. What a
+    /// repetition did is in its line.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turns_of_steps: bool,
     /// Whether the output of every setting is checked before it is first timed.

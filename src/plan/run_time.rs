@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::budget::{self, Rates};
 use super::{Case, LoadKey, Plan};
+use crate::stats::sequential::PairRule;
 use crate::units;
 
 /// From the fewest repetitions of every cell to the most, with the loading of models.
@@ -43,7 +44,7 @@ impl RunTime {
             most: sum(protocol.most_replicates(), protocol.max_repetitions),
             budget: protocol.budget_ns.map(Duration::from_nanos),
             least_decided: protocol.pair_tolerance.map(|_| {
-                let n_pairs = protocol.replicates;
+                let n_pairs = PairRule::default().fewest.try_into().unwrap_or(u32::MAX);
                 (sum(n_pairs, protocol.min_repetitions), n_pairs)
             }),
             n_fewest: (fewest, protocol.min_repetitions),
@@ -222,14 +223,14 @@ mod tests {
         let fixed = crate::plan::fixture::plan(protocol(None));
         let fixed = RunTime::of(&[&fixed, &fixed], &RATES, |_| true);
         assert_eq!(fixed.fewest, 3 * pair.fewest);
-        assert_eq!(pair.least_decided, Some((3 * pair.fewest, 3)));
+        assert_eq!(pair.least_decided, Some((6 * pair.fewest, 6)));
         let within = |share: f64| RunTime {
             budget: Some(pair.fewest.mul_f64(share)),
             ..pair
         };
-        assert_eq!(within(3.1).over_budget(), None);
-        let text = within(2.9).over_budget().expect("too short for a verdict");
-        assert!(text.contains("at least 3 pairs of a cell"), "{text}");
+        assert_eq!(within(6.1).over_budget(), None);
+        let text = within(5.9).over_budget().expect("too short for a verdict");
+        assert!(text.contains("at least 6 pairs of a cell"), "{text}");
         let text = within(0.9).over_budget().expect("too short for a pair");
         assert!(text.contains("are measured in any case"), "{text}");
     }

@@ -221,6 +221,9 @@ pub struct Repetition {
     pub repetition: u32,
     /// When it started, nanoseconds after the run (or its resumption) did.
     pub started_ns: u64,
+    /// Turns that it was computed in, where the other side of its pair had turns between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<u32>,
     /// What the machine did meanwhile.
     pub usage: UsageDelta,
     /// What makes this repetition deserve less trust.

@@ -1,8 +1,8 @@
 //! How many repetitions the next pair of a cell gets.
 //!
 //! More repetitions in a pair reduce the noise that differs between them, and cost time in which further pairs could be measured. With
-//! w the variance of a turn's ratio within its pair, b the variance that all turns of a pair have in common, C the time of a pair's
-//! beginning (loading, opening, warm-up) and c that of a turn, the variance of the mean of T / (C + n c) pairs is smallest at
+//! w the variance of a repetition's ratio within its pair, b the variance that all repetitions of a pair have in common, C the time of a pair's
+//! beginning (loading, opening, warm-up) and c that of a repetition, the variance of the mean of T / (C + n c) pairs is smallest at
 //! n = sqrt(w C / (b c)) (Cochran 1977, two-stage sampling). All four are taken from the cell's earlier pairs, so that the choice
 //! depends on nothing that the next pair will show, and the bets on it stay fair.
 
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::stats::summary::{MAD_TO_SD, mad, mean};
 
-/// Fewest turns: in two of them, ABBA, a drift cancels.
+/// Fewest repetitions: in two of them, ABBA, a drift cancels.
 pub const FEWEST: u32 = 2;
-/// Most turns. Further ones gain little, and a pair should not outlast what disturbs the machine.
+/// Most repetitions. Further ones gain little, and a pair should not outlast what disturbs the machine.
 pub const MOST: u32 = 16;
 /// Pairs before the first choice: variances of fewer say little.
 const FEWEST_PAIRS: usize = 6;
@@ -23,32 +23,32 @@ const LEAST_COMMON: f64 = 0.02;
 pub struct PairCosts {
     beginnings: Duration,
     n_pairs: u32,
-    turns: Duration,
-    n_turns: u32,
+    repetitions: Duration,
+    n_repetitions: u32,
 }
 
 impl PairCosts {
-    /// Adds a pair with so many turns.
-    pub fn add(&mut self, beginning: Duration, turns: Duration, n_turns: u32) {
+    /// Adds a pair with so many repetitions of each side.
+    pub fn add(&mut self, beginning: Duration, repetitions: Duration, n_repetitions: u32) {
         self.beginnings += beginning;
         self.n_pairs += 1;
-        self.turns += turns;
-        self.n_turns += n_turns;
+        self.repetitions += repetitions;
+        self.n_repetitions += n_repetitions;
     }
 
-    /// The time of a pair's beginning over that of a turn.
-    fn beginning_over_turn(&self) -> Option<f64> {
+    /// The time of a pair's beginning over that of a repetition of both sides.
+    fn beginning_over_repetition(&self) -> Option<f64> {
         let per = |time: Duration, n: u32| (n > 0).then(|| time.as_secs_f64() / f64::from(n));
-        let turn = per(self.turns, self.n_turns).filter(|s| *s > 0.0)?;
-        Some(per(self.beginnings, self.n_pairs)? / turn)
+        let repetition = per(self.repetitions, self.n_repetitions).filter(|s| *s > 0.0)?;
+        Some(per(self.beginnings, self.n_pairs)? / repetition)
     }
 }
 
-/// Turns of the next pair, an even number, from the log ratios of each turn of earlier pairs.
-pub fn turns_of_next(pairs: &[Vec<f64>], costs: &PairCosts) -> u32 {
+/// Repetitions of the next pair, an even number, from the log ratios of each repetition of earlier pairs.
+pub fn repetitions_of_next(pairs: &[Vec<f64>], costs: &PairCosts) -> u32 {
     let optimal = || {
         let common = common_share(pairs)?;
-        Some((costs.beginning_over_turn()? / common).sqrt())
+        Some((costs.beginning_over_repetition()? / common).sqrt())
     };
     let Some(n) = optimal().filter(|n| n.is_finite()) else {
         return FEWEST;
@@ -57,20 +57,20 @@ pub fn turns_of_next(pairs: &[Vec<f64>], costs: &PairCosts) -> u32 {
     even.clamp(f64::from(FEWEST), f64::from(MOST)) as u32
 }
 
-/// The variance that a pair's turns have in common, over that of a turn within its pair; robust against outliers.
+/// The variance that a pair's repetitions have in common, over that of a repetition within its pair; robust against outliers.
 fn common_share(pairs: &[Vec<f64>]) -> Option<f64> {
-    let pairs: Vec<&Vec<f64>> = pairs.iter().filter(|turns| turns.len() > 1).collect();
+    let pairs: Vec<&Vec<f64>> = pairs.iter().filter(|pair| pair.len() > 1).collect();
     if pairs.len() < FEWEST_PAIRS {
         return None;
     }
     let mut within = Vec::new();
     let mut of_pairs = Vec::new();
     let mut parts = Vec::new();
-    for turns in &pairs {
-        let middle = mean(turns)?;
-        let n = turns.len() as f64;
+    for pair in &pairs {
+        let middle = mean(pair)?;
+        let n = pair.len() as f64;
         let unbiased = (n / (n - 1.0)).sqrt();
-        within.extend(turns.iter().map(|turn| (turn - middle) * unbiased));
+        within.extend(pair.iter().map(|ratio| (ratio - middle) * unbiased));
         of_pairs.push(middle);
         parts.push(1.0 / n);
     }
@@ -88,23 +88,25 @@ mod tests {
 
     use super::*;
 
-    fn costs(beginning_ms: u64, turn_ms: u64) -> PairCosts {
+    fn costs(beginning_ms: u64, repetition_ms: u64) -> PairCosts {
         let mut costs = PairCosts::default();
         costs.add(
             Duration::from_millis(beginning_ms),
-            2 * Duration::from_millis(turn_ms),
+            2 * Duration::from_millis(repetition_ms),
             2,
         );
         costs
     }
 
-    /// Pairs of so many turns, which differ by `within`, and whose common part differs by `common`.
-    fn pairs_of(n_turns: usize, (within, common): (f64, f64), n: usize) -> Vec<Vec<f64>> {
+    /// Pairs of so many repetitions, which differ by `within`, and whose common part differs by `common`.
+    fn pairs_of(n_repetitions: usize, (within, common): (f64, f64), n: usize) -> Vec<Vec<f64>> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let mut normal = || rng.sample::<f64, _>(StandardNormal);
         let mut pair = || {
             let own = common * normal();
-            (0..n_turns).map(|_| own + within * normal()).collect()
+            (0..n_repetitions)
+                .map(|_| own + within * normal())
+                .collect()
         };
         (0..n).map(|_| pair()).collect()
     }
@@ -116,13 +118,13 @@ mod tests {
     #[test]
     fn the_number_follows_variances_and_costs() {
         // sqrt(4 * 9) = 6, and the variances are estimates.
-        let n = turns_of_next(&pairs(0.04, 0.02, 400), &costs(900, 100));
+        let n = repetitions_of_next(&pairs(0.04, 0.02, 400), &costs(900, 100));
         assert!((4..=8).contains(&n), "{n}");
-        let cheap_pairs = turns_of_next(&pairs(0.04, 0.02, 400), &costs(100, 100));
+        let cheap_pairs = repetitions_of_next(&pairs(0.04, 0.02, 400), &costs(100, 100));
         assert_eq!(cheap_pairs, FEWEST);
-        let all_common = turns_of_next(&pairs(0.001, 0.05, 400), &costs(900, 100));
+        let all_common = repetitions_of_next(&pairs(0.001, 0.05, 400), &costs(900, 100));
         assert_eq!(all_common, FEWEST);
-        let nothing_common = turns_of_next(&pairs(0.05, 0.0, 400), &costs(9000, 100));
+        let nothing_common = repetitions_of_next(&pairs(0.05, 0.0, 400), &costs(9000, 100));
         assert_eq!(nothing_common, MOST);
     }
 
@@ -130,22 +132,22 @@ mod tests {
     fn longer_pairs_do_not_change_what_is_best() {
         let mut mixed = pairs_of(12, (0.04, 0.02), 200);
         mixed.extend(pairs_of(2, (0.04, 0.02), 200));
-        let n = turns_of_next(&mixed, &costs(900, 100));
+        let n = repetitions_of_next(&mixed, &costs(900, 100));
         assert!((4..=8).contains(&n), "{n}");
     }
 
     #[test]
     fn few_pairs_and_equal_times_choose_nothing() {
         assert_eq!(
-            turns_of_next(&pairs(0.05, 0.0, 5), &costs(9000, 100)),
+            repetitions_of_next(&pairs(0.05, 0.0, 5), &costs(9000, 100)),
             FEWEST
         );
         assert_eq!(
-            turns_of_next(&vec![vec![0.0, 0.0]; 20], &costs(9000, 100)),
+            repetitions_of_next(&vec![vec![0.0, 0.0]; 20], &costs(9000, 100)),
             FEWEST
         );
         assert_eq!(
-            turns_of_next(&pairs(0.05, 0.0, 50), &PairCosts::default()),
+            repetitions_of_next(&pairs(0.05, 0.0, 50), &PairCosts::default()),
             FEWEST
         );
     }
@@ -155,6 +157,6 @@ mod tests {
         let mut some = pairs(0.001, 0.02, 100);
         some[3][0] = 2.0;
         some[50][1] = -2.0;
-        assert_eq!(turns_of_next(&some, &costs(900, 100)), FEWEST);
+        assert_eq!(repetitions_of_next(&some, &costs(900, 100)), FEWEST);
     }
 }

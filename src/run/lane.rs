@@ -132,6 +132,14 @@ impl Visit {
     }
 }
 
+/// The turns of a repetition so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TurnsTaken {
+    n: u32,
+    /// When the first began, nanoseconds after the run did.
+    started_ns: u64,
+}
+
 impl Lane<'_> {
     /// Lets the worker go; the next cell gets a new one.
     pub fn dismiss(&mut self) {
@@ -346,10 +354,10 @@ impl Lane<'_> {
         visit: &mut Visit,
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
-        let started_ns = ns(course.started.elapsed());
+        let began = (ns(course.started.elapsed()), None);
         match self.ask_for_repetition(visit, &Request::Repeat, course) {
             None => Ok(()),
-            Some(answer) => self.note_repetition(visit, started_ns, answer, course),
+            Some(answer) => self.note_repetition(visit, began, answer, course),
         }
     }
 
@@ -358,28 +366,31 @@ impl Lane<'_> {
         matches!(&self.worker, LaneWorker::Ready(worker, _) if worker.takes_turns())
     }
 
-    /// The next turn, of `steps` decode steps, of a repetition of an open cell: the first, unless the repetition began at
-    /// `started_ns`. Failures end the visit. Says whether that was the last turn.
+    /// The next turn, of `steps` decode steps, of a repetition of an open cell. Failures end the visit. Says whether that was the last
+    /// turn.
     ///
     /// # Errors
     /// Only the record's.
     pub fn take_turn(
         &mut self,
         visit: &mut Visit,
-        (steps, started_ns): (u32, &mut Option<u64>),
+        (steps, so_far): (u32, &mut TurnsTaken),
         course: &mut Course<'_>,
     ) -> Result<bool, RecordError> {
-        let request = match started_ns {
-            Some(_) => Request::NextTurn,
-            None => Request::RepeatInTurns { steps },
+        let request = match so_far.n {
+            0 => Request::RepeatInTurns { steps },
+            _ => Request::NextTurn,
         };
-        let now = ns(course.started.elapsed());
-        let started_ns = *started_ns.get_or_insert(now);
+        if so_far.n == 0 {
+            so_far.started_ns = ns(course.started.elapsed());
+        }
+        so_far.n += 1;
         match self.ask_for_repetition(visit, &request, course) {
             None => Ok(true),
             Some(Ok(Reply::TurnOver)) => Ok(false),
             Some(answer) => {
-                self.note_repetition(visit, started_ns, answer, course)?;
+                let began = (so_far.started_ns, Some(so_far.n));
+                self.note_repetition(visit, began, answer, course)?;
                 Ok(true)
             }
         }
@@ -399,11 +410,11 @@ impl Lane<'_> {
         Some(worker.ask(request, timeout, None))
     }
 
-    /// Records a repetition, or that it failed.
+    /// Records a repetition, which began then and took so many turns, or that it failed.
     fn note_repetition(
         &mut self,
         visit: &mut Visit,
-        started_ns: u64,
+        (started_ns, turns): (u64, Option<u32>),
         answer: Result<Reply, WorkerError>,
         course: &mut Course<'_>,
     ) -> Result<(), RecordError> {
@@ -436,6 +447,7 @@ impl Lane<'_> {
             usage,
             calls,
             totals: Vec::new(),
+            turns,
         };
         visit.n_repetitions += 1;
         visit

@@ -32,7 +32,7 @@ use crate::record::{CellLine, Outcome};
 use crate::stats::{pairing, summary};
 use allocation::PairCosts;
 use eta::Eta;
-use lane::{Lane, Visit};
+use lane::{Lane, TurnsTaken, Visit};
 use schedule::{Cell, Group};
 
 /// Set by Ctrl-C; the run ends after the repetition in hand.
@@ -196,7 +196,7 @@ impl Execution<'_> {
         };
         let finished = || (0..protocol.most_replicates()).filter(finished);
         if let Some(tolerance) = protocol.pair_tolerance {
-            let log_ratio = |replicate| self.log_ratio(cell, replicate, protocol);
+            let log_ratio = |replicate| self.log_ratio(cell, replicate);
             let log_ratios: Vec<f64> = finished().filter_map(log_ratio).collect();
             return stop::is_decided(&log_ratios, self.lanes[0].plan.cases.len(), tolerance);
         }
@@ -216,11 +216,11 @@ impl Execution<'_> {
             .collect()
     }
 
-    /// Each lane's steps in a replicate, repetition by repetition; none unless there are two.
-    fn steps(&self, cell: &Cell, replicate: u32) -> Vec<(&[f64], &[f64])> {
+    /// Both lanes' steps in a replicate, of the repetitions in which they took turns.
+    fn steps_in_turns(&self, cell: &Cell, replicate: u32) -> Vec<(&[f64], &[f64])> {
         let lanes = self.lanes.iter().zip(&cell.cases);
         let steps: Vec<&[Vec<f64>]> = lanes
-            .map(|(lane, case)| lane.done.steps_ns(&case.id(), replicate))
+            .map(|(lane, case)| lane.done.steps_in_turns_ns(&case.id(), replicate))
             .collect();
         let [a, b] = steps[..] else {
             return Vec::new();
@@ -229,30 +229,23 @@ impl Execution<'_> {
     }
 
     /// The logarithm of a pair's ratio, the second lane over the first; as a comparison of the records has it.
-    fn log_ratio(&self, cell: &Cell, replicate: u32, protocol: &Protocol) -> Option<f64> {
-        if protocol.turns_of_steps {
-            return pairing::log_ratio_of_steps(self.steps(cell, replicate));
-        }
-        let medians = self.median_steps(cell, replicate);
-        let [a, b] = medians[..] else { return None };
-        Some((summary::median(b)? / summary::median(a)?).ln())
+    fn log_ratio(&self, cell: &Cell, replicate: u32) -> Option<f64> {
+        pairing::log_ratio_of_steps(self.steps_in_turns(cell, replicate)).or_else(|| {
+            let medians = self.median_steps(cell, replicate);
+            let [a, b] = medians[..] else { return None };
+            Some((summary::median(b)? / summary::median(a)?).ln())
+        })
     }
 
     /// The same of each repetition of a pair.
-    fn log_ratios_of_repetitions(
-        &self,
-        cell: &Cell,
-        replicate: u32,
-        protocol: &Protocol,
-    ) -> Vec<f64> {
-        if protocol.turns_of_steps {
-            let repetitions = self.steps(cell, replicate).into_iter();
-            return repetitions
-                .filter_map(|both| pairing::log_ratio_of_steps([both]))
-                .collect();
+    fn log_ratios_of_repetitions(&self, cell: &Cell, replicate: u32) -> Vec<f64> {
+        let in_turns = self.steps_in_turns(cell, replicate);
+        if in_turns.is_empty() {
+            let ratios = compared(&self.median_steps(cell, replicate)).into_iter();
+            return ratios.map(f64::ln).collect();
         }
-        let ratios = compared(&self.median_steps(cell, replicate)).into_iter();
-        ratios.map(f64::ln).collect()
+        let ratio = |both| pairing::log_ratio_of_steps([both]);
+        in_turns.into_iter().filter_map(ratio).collect()
     }
 
     fn visit(&mut self, groups: &[Group], protocol: &Protocol) -> Result<(), RecordError> {
@@ -283,10 +276,10 @@ impl Execution<'_> {
         if !protocol.chooses_repetitions {
             return None;
         }
-        let turns = |replicate| self.log_ratios_of_repetitions(cell, replicate, protocol);
-        let earlier: Vec<Vec<f64>> = (0..group.replicate).map(turns).collect();
+        let pair = |replicate| self.log_ratios_of_repetitions(cell, replicate);
+        let earlier: Vec<Vec<f64>> = (0..group.replicate).map(pair).collect();
         let costs = self.course.costs.get(&cell.cases[0].id());
-        let n = allocation::turns_of_next(&earlier, &costs.copied().unwrap_or_default());
+        let n = allocation::repetitions_of_next(&earlier, &costs.copied().unwrap_or_default());
         let fewest = protocol.min_repetitions.next_multiple_of(2);
         Some(n.clamp(fewest, protocol.max_repetitions.max(fewest)))
     }
@@ -399,13 +392,13 @@ impl Execution<'_> {
     fn repeat_in_turns(&mut self, visits: &mut [Visit], turn: u32) -> Result<(), RecordError> {
         // As many on all sides, so that steps of the same number are next to each other.
         let steps = visits.iter().map(Visit::steps_of_turn).min().unwrap_or(1);
-        let mut started_ns = vec![None; visits.len()];
+        let mut so_far = vec![TurnsTaken::default(); visits.len()];
         let mut is_over = vec![false; visits.len()];
         while is_over.contains(&false) {
             for at in turns(visits.len(), turn) {
                 if !is_over[at] {
                     let (lane, visit) = (&mut self.lanes[at], &mut visits[at]);
-                    let turn = (steps, &mut started_ns[at]);
+                    let turn = (steps, &mut so_far[at]);
                     is_over[at] = lane.take_turn(visit, turn, &mut self.course)?;
                 }
             }

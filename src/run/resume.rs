@@ -30,8 +30,8 @@ struct Repetitions {
     n: u32,
     /// Median step of each that has decode calls, nanoseconds.
     median_steps_ns: Vec<f64>,
-    /// All decode steps of each, nanoseconds.
-    steps_ns: Vec<Vec<f64>>,
+    /// All decode steps of each that took turns with the other side's, nanoseconds.
+    steps_in_turns_ns: Vec<Vec<f64>>,
 }
 
 impl Done {
@@ -80,7 +80,9 @@ impl Done {
         let known = known.or_default();
         known.n += 1;
         known.median_steps_ns.extend(median_step_ns(&r.calls));
-        known.steps_ns.push(steps_ns(&r.calls));
+        if r.turns.is_some() {
+            known.steps_in_turns_ns.push(steps_ns(&r.calls));
+        }
     }
 
     /// The output of a cell's setting is in the record.
@@ -105,10 +107,10 @@ impl Done {
         known.map_or(&[], |r| &r.median_steps_ns)
     }
 
-    /// All their decode steps, nanoseconds.
-    pub fn steps_ns(&self, id: &CaseId, replicate: u32) -> &[Vec<f64>] {
+    /// All decode steps of those that took turns with the other side's, nanoseconds.
+    pub fn steps_in_turns_ns(&self, id: &CaseId, replicate: u32) -> &[Vec<f64>] {
         let known = self.repetitions.get(&(id.clone(), replicate));
-        known.map_or(&[], |r| &r.steps_ns)
+        known.map_or(&[], |r| &r.steps_in_turns_ns)
     }
 
     /// Whether a cell is left out of every replicate.

@@ -264,7 +264,8 @@ impl Worker {
             self.sampler = sampler(self.child.id(), &self.engine, key);
             self.rpc.clone_from(&key.rpc);
         }
-        let is_timed = matches!(request, Request::Repeat);
+        // Of a repetition in turns only the first is watched: reading the counters would fall into the other side's.
+        let is_timed = matches!(request, Request::Repeat | Request::RepeatInTurns { .. });
         let _watched = self
             .sampler
             .as_ref()

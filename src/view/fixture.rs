@@ -188,6 +188,7 @@ pub fn repetition(case: &Case, process: u32, number: u32, calls: Vec<Call>) -> R
         warnings: Vec::new(),
         calls,
         totals: Vec::new(),
+        turns: None,
     }
 }
 

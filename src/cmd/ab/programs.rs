@@ -158,6 +158,10 @@ fn prepare<'a>(args: &AbArgs, programs: &'a [ForeignProgram; 2]) -> Result<Progr
         args.output.price.is_none(),
         "--price: the energy of other programs is not measured"
     );
+    ensure!(
+        args.turns.is_none(),
+        "--turns: other programs are started anew in each turn; leave it out"
+    );
     let sweep = args.sweep.as_deref().map(sweep::read).transpose()?;
     let is_of_cells = |s: &sweep::Sweep| s.requests.is_none() && s.quality.is_none();
     ensure!(

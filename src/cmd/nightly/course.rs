@@ -96,17 +96,8 @@ impl<'a> Night<'a> {
     pub fn course(&mut self) -> Result<Conclusion, Conclusion> {
         let old_program = self.prepare()?;
         self.measure(&old_program)?;
-        if self.is_first && !self.args.require.is_empty() {
-            let judged = self.judge_limits()?;
-            let code = self.code_of(&judged);
-            if code != Some(PASS) && !self.args.promote {
-                // It is no baseline, so the next night is the first again.
-                return Ok(self.conclude(code, judged.last_words()));
-            }
-        }
         if self.is_first {
-            let reason = "This is the first night, so there is no earlier night for a comparison. It is now the baseline.";
-            return self.promote_whole(Verdict::FirstNight, reason);
+            return self.first_night();
         }
         let judged = self.judge()?;
         let code = self.code_of(&judged);
@@ -122,6 +113,34 @@ impl<'a> Night<'a> {
             self.prune();
         }
         Ok(self.conclude(code, judged.last_words()))
+    }
+
+    /// The end of a night without an earlier one: limits are judged, and what they do not forbid is the baseline.
+    fn first_night(&mut self) -> Result<Conclusion, Conclusion> {
+        const FIRST: &str = "This is the first night, so there is no earlier night for a comparison. It is now the baseline.";
+        if self.args.require.is_empty() {
+            return self.promote_whole(Verdict::FirstNight, FIRST);
+        }
+        let judged = self.judge_limits()?;
+        let code = self.code_of(&judged);
+        let is_promoted = match code {
+            Some(PASS | UNDECIDED) => true,
+            Some(REGRESSION) => self.args.promote,
+            _ => false,
+        };
+        let end = self.conclude(code, judged.last_words());
+        if !is_promoted {
+            // The next night is the first again.
+            return Ok(end);
+        }
+        match code {
+            Some(PASS) => self.promote_whole(Verdict::FirstNight, FIRST),
+            _ if self.args.promote => {
+                let reason = format!("{FIRST} {}", end.reason);
+                self.promote_whole(Verdict::FirstNight, &reason)
+            }
+            _ => self.promote_whole(end.verdict, &format!("{FIRST} {}", end.reason)),
+        }
     }
 
     /// Looks at what is there, and returns the promoted program where it is measured too.

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::cli::{BaselineChoice, NightlyArgs};
 use crate::file::{self, OutputFile, Replace, is_stream};
+use crate::gate::Requirement;
+use crate::metric::Metric;
 use crate::nightly::program;
 use crate::nightly::summary::NightKind;
 use crate::plan::protocol::duration;
@@ -127,8 +129,18 @@ impl NightPlan {
             NightKind::Cells => vec!["sweep".into(), self.sweep.clone().into()],
             NightKind::Requests => vec!["requests".into()],
         };
-        if let (NightKind::Pairs, Some(share)) = (self.kind, args.tolerance) {
-            push_flag(&mut words, "--same-within", share.to_string());
+        if self.kind == NightKind::Pairs {
+            if let Some(share) = args.tolerance {
+                push_flag(&mut words, "--same-within", share.to_string());
+            }
+            if let Some(metric) = args.metric {
+                push_flag(&mut words, "--metric", metric.to_string());
+            }
+            // Energy is counted by repetition.
+            let is_of_energy = |limit: &Requirement| limit.metric == Metric::JoulesPerToken;
+            if args.require.iter().any(is_of_energy) {
+                push_flag(&mut words, "--turns", "repetitions");
+            }
         }
         if let Some(budget_s) = self.budget_s {
             // Of pairs a third is left for the confirmation of a regression, and what cells that are decided do not use.
@@ -294,6 +306,16 @@ mod tests {
             has(["--budget", "4000s"]) && has(["--worker-a", "old"]),
             "{words:?}"
         );
+        let of_energy = typed("--metric tpot --require joules_per_token<=1");
+        let words = plan("")
+            .expect("a plan")
+            .measurement(&of_energy, Path::new("old"));
+        for pair in [["--metric", "tpot"], ["--turns", "repetitions"]] {
+            assert!(
+                words.windows(2).any(|w| w[0] == pair[0] && w[1] == pair[1]),
+                "{words:?}"
+            );
+        }
         let twice = plan("--budget 5m -- --budget 5m").expect_err("twice");
         assert!(twice.to_string().contains("the night has one"), "{twice}");
     }
