@@ -9,7 +9,7 @@ use crate::model::ModelFacts;
 use crate::plan::expand::{Axes, Host, cases};
 use crate::plan::{Case, Plan, Protocol};
 use crate::record::jsonl::Writer;
-use crate::record::{Line, Repetition, RunHeader, SCHEMA_VERSION};
+use crate::record::{CellLine, Line, Repetition, RunHeader, SCHEMA_VERSION};
 
 use super::side::Side;
 
@@ -80,6 +80,15 @@ pub fn side(header: RunHeader, steps_ns: impl Fn(&Case) -> Vec<u64>) -> Side {
 
 /// A run by cell, process and repetition: the step in nanoseconds, and whether another process was busy meanwhile.
 pub fn side_of(header: RunHeader, processes: impl Fn(&Case) -> Vec<Vec<(u64, bool)>>) -> Side {
+    side_ended(header, processes, &[])
+}
+
+/// The same with what became of cells.
+pub fn side_ended(
+    header: RunHeader,
+    processes: impl Fn(&Case) -> Vec<Vec<(u64, bool)>>,
+    ends: &[CellLine],
+) -> Side {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let mut writer = Writer::create(folder.path(), header.clone()).expect("writes");
     for case in &header.plan.cases {
@@ -89,6 +98,10 @@ pub fn side_of(header: RunHeader, processes: impl Fn(&Case) -> Vec<Vec<(u64, boo
                 writer.append(&line).expect("writes");
             }
         }
+    }
+    for end in ends {
+        let line = Line::Cell(Box::new(end.clone()));
+        writer.append(&line).expect("writes");
     }
     Side::read(folder.path(), Metric::StepNs).expect("reads what was written")
 }

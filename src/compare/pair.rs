@@ -1,6 +1,6 @@
 //! The folder of two runs that were measured in turns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::axis::ComparedAxis;
@@ -63,7 +63,8 @@ pub(crate) fn tolerance(a: &Side, b: &Side) -> Option<f64> {
     tolerance(a).filter(|_| are_both && tolerance(b).is_some())
 }
 
-/// Log ratios of the pairs of a cell of `run`, B over A as times, in the order of their replicates.
+/// Log ratios of the pairs of a cell of `run`, B over A as times, in the order of their replicates. A pair that one side did not
+/// finish is none, as in the rule by which pairs were added.
 pub(crate) fn log_ratios(run: &Side, a: &Samples, b: &Samples) -> Vec<f64> {
     let (medians_a, medians_b) = (a.medians(), b.medians());
     let ratio = |replicate: u32| {
@@ -74,7 +75,9 @@ pub(crate) fn log_ratios(run: &Side, a: &Samples, b: &Samples) -> Vec<f64> {
             Some(time(&medians_b)? - time(&medians_a)?)
         })
     };
-    a.replicates().filter_map(ratio).collect()
+    let of_b: BTreeSet<u32> = b.finished().collect();
+    let both = a.finished().filter(|replicate| of_b.contains(replicate));
+    both.filter_map(ratio).collect()
 }
 
 /// What a cell's pairs show by a rule. All cells of the plan share its errors, measured or not, so that the rule is fixed before the

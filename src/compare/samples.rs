@@ -1,6 +1,6 @@
 //! What a run's processes measured of one cell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -96,6 +96,8 @@ pub struct Samples {
     pub key: CellKey,
     /// The repetitions by replicate: by process, except in a run that was resumed.
     replicates: BTreeMap<u32, Vec<RepetitionValue>>,
+    /// Replicates in which the cell failed or was interrupted, and was not measured afterwards.
+    unfinished: BTreeSet<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -148,11 +150,25 @@ impl Samples {
         Self {
             key,
             replicates: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
         }
     }
 
     pub(super) fn push(&mut self, replicate: u32, sample: RepetitionValue) {
         self.replicates.entry(replicate).or_default().push(sample);
+    }
+
+    /// What became of the cell in a replicate.
+    pub(super) fn note_end(&mut self, replicate: u32, is_measured: bool) {
+        match is_measured {
+            true => self.unfinished.remove(&replicate),
+            false => self.unfinished.insert(replicate),
+        };
+    }
+
+    /// Replicates that did not end before they were measured.
+    pub(super) fn finished(&self) -> impl Iterator<Item = u32> {
+        self.replicates().filter(|n| !self.unfinished.contains(n))
     }
 
     /// Median over each replicate's repetitions.

@@ -14,7 +14,7 @@ use crate::record::jsonl::{self, RecordError};
 use crate::record::output::OutputLine;
 use crate::record::quality::QualityRole;
 use crate::record::requests::JobLine;
-use crate::record::{Line, RunHeader};
+use crate::record::{Line, Outcome, RunHeader};
 use crate::request::compared::JobPart;
 use crate::request::{Ending, Job};
 use crate::view::quality::QualityCollector;
@@ -113,10 +113,15 @@ impl Side {
         let mut cells: HashMap<Case, Samples> = HashMap::new();
         let mut seen: Vec<Case> = Vec::new();
         let mut outputs = Vec::new();
+        let mut ends: Vec<(Case, Option<u32>, bool)> = Vec::new();
         let header = jsonl::read(run, |line| {
             let r = match line {
                 Line::Repetition(r) => r,
                 Line::Output(line) => return outputs.push(*line),
+                Line::Cell(c) => {
+                    let is_measured = matches!(c.outcome, Outcome::Measured { .. });
+                    return ends.push((c.case, c.replicate, is_measured));
+                }
                 _ => return,
             };
             let energy = r.usage.energy_of(EnergySource::of(&r.case));
@@ -141,6 +146,11 @@ impl Side {
                 .or_insert_with_key(|case| Samples::of(CellKey::of_case(case)));
             samples.push(r.replicate, sample);
         })?;
+        for (case, replicate, is_measured) in ends {
+            if let (Some(samples), Some(replicate)) = (cells.get_mut(&case), replicate) {
+                samples.note_end(replicate, is_measured);
+            }
+        }
         let planned = header.plan.cases.iter().chain(&seen);
         let cells = planned.filter_map(|case| cells.remove(case)).collect();
         Ok(Self {

@@ -1,8 +1,10 @@
-use super::fixture::{batches, cells, header, run, side};
+use super::fixture::{batches, cells, header, run, side, side_ended};
 use super::*;
 use crate::engine::Device;
 use crate::plan::CaseId;
 use crate::plan::expand::Axes;
+use crate::record::{Outcome, StoppedBy};
+use crate::view::fixture::cell;
 
 const NOISY: [u64; 3] = [990_000, 1_000_000, 1_010_000];
 
@@ -272,6 +274,34 @@ fn a_pair_measured_until_decided_is_judged_by_its_own_rule_and_another_as_before
     assert_eq!(fixed.same_within, 0.03);
     assert_eq!(words(&fixed), ["slower", "slower"]);
     assert_eq!(words(&between(&a, &a)), ["same", "same"]);
+}
+
+#[test]
+fn a_pair_that_a_side_did_not_finish_is_none() {
+    let [a, b] = pair_of(&[1_000_000; 10], Some(0.02));
+    let pairs = |b: &Side| between(&a, b).rows[0].pairs.expect("pairs").n_pairs;
+    assert_eq!(pairs(&b), 10);
+    let case = &b.header.plan.cases[0];
+    let crashed = || Outcome::Crashed {
+        how: "SIGABRT".to_owned(),
+    };
+    let measured = Outcome::Measured {
+        repetitions: 1,
+        stopped_by: StoppedBy::MaxRepetitions,
+    };
+    // One that was measured later, by a resumed run, is.
+    let ends = [
+        cell(case, Some(3), crashed()),
+        cell(case, Some(5), Outcome::Interrupted),
+        cell(case, Some(7), crashed()),
+        cell(case, Some(7), measured),
+    ];
+    let b = side_ended(
+        b.header.clone(),
+        |_| vec![vec![(1_000_000, false)]; 10],
+        &ends,
+    );
+    assert_eq!(pairs(&b), 8);
 }
 
 #[test]
