@@ -68,6 +68,8 @@ fn axes(figure: &Figure) -> (DrawnAxis, DrawnAxis, i32, i32) {
     let x = x.thinned(length, FONT);
     // Some units more: the shorter axis moves the label too.
     let right = RIGHT.max(x.beyond(length, FONT) + 4);
+    // And it moves all labels together.
+    let x = x.thinned(length + RIGHT - right, FONT);
     (x, y, left, right)
 }
 

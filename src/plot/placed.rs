@@ -96,6 +96,19 @@ mod tests {
         assert!(found.len() == 1 && found[0].contains("touch"), "{found:?}");
     }
 
+    #[test]
+    fn labels_stay_apart_where_the_last_one_makes_the_axis_shorter() {
+        let xs = [1.0, 3_196_708.619_194_982_6, 5_301_995.792_741_979_5];
+        let points = xs.map(|x| PlotPoint::at(x, 1.0)).to_vec();
+        let axes = (
+            FigureAxis::linear("step, ms".to_owned()).at(xs.into_iter()),
+            FigureAxis::date("step, ms".to_owned()),
+        );
+        let series = vec![Series::new("a".to_owned(), Mark::Line, 0, points)];
+        let figure = Figure::of("throughput", "A", String::new(), axes, series).expect("measured");
+        assert_eq!(faults(&svg(&figure, Medium::File)), [""; 0]);
+    }
+
     fn axis() -> impl Strategy<Value = FigureAxis> {
         let title = prop_oneof![Just("step, ms".to_owned()), "[A-Z][A-Z %@]{0,89}"];
         (title, 0..3).prop_map(|(title, kind)| match kind {
