@@ -64,10 +64,7 @@ fn limits_are_judged_from_the_first_night_on_and_whatever_the_program_is() {
     beyond.is(1, "regression");
     let text = &beyond.summary;
     assert!(text.contains("Beyond a limit: batch 1 step "), "{text}");
-    assert!(
-        text.contains("1 within limits, 1 beyond a limit"),
-        "{text}"
-    );
+    assert!(text.contains("1 within limits, 1 beyond a limit"), "{text}");
     assert!(
         text.contains("A limit (--require) does not ask why"),
         "{text}"

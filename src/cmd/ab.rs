@@ -25,6 +25,7 @@ use crate::cli::{AbArgs, SideArgs, TurnLength, WorkerArgs, normalize};
 use crate::compare::pair::{self, Pairing};
 use crate::compare::{CompareOptions, Comparison, compare};
 use crate::file::{OutputFile, Replace};
+use crate::host::process;
 use crate::metric::Metric;
 use crate::model::FileWatch;
 use crate::plan::Axis;
@@ -72,6 +73,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     ensure!(
         args.turns != Some(TurnLength::Steps) || is_of_steps(args),
         "--turns steps: only the step is compared so, without --price"
+    );
+    ensure!(
+        args.turns != Some(TurnLength::Steps) || process::CAN_WAIT_UNTIL_IDLE,
+        "--turns steps: this system does not say when a process is idle; leave it out"
     );
     if args.metric == Metric::JoulesPerToken {
         sides.iter().try_for_each(check_energy)?;

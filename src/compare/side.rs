@@ -7,7 +7,7 @@ use super::axis::{CellAxis, ComparedAxis};
 use super::samples::{CellKey, RepetitionValue, Samples};
 use super::{CompareError, output};
 use crate::host::{EnergySource, HostWarning};
-use crate::measure::Phase;
+use crate::measure::decode_steps_ns;
 use crate::metric::{Answers, ChunkScores, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
@@ -131,15 +131,11 @@ impl Side {
             if !cells.contains_key(&r.case) {
                 seen.push(r.case.clone());
             }
-            let steps = || {
-                let steps = r.calls.iter().filter(|c| c.phase == Phase::Decode);
-                steps.map(|c| c.step_ns() as f64).collect()
-            };
             let sample = RepetitionValue {
                 value,
                 is_disturbed: r.warnings.iter().any(HostWarning::is_disturbance),
                 steps: (metric == Metric::StepNs && r.turns.is_some())
-                    .then(|| (r.repetition, steps())),
+                    .then(|| (r.repetition, decode_steps_ns(&r.calls))),
             };
             let samples = cells
                 .entry(r.case)

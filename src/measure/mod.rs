@@ -53,6 +53,12 @@ pub struct Call {
     pub sample_ns: u64,
 }
 
+/// The decode steps among a repetition's calls, nanoseconds, in order.
+pub fn decode_steps_ns(calls: &[Call]) -> Vec<f64> {
+    let steps = calls.iter().filter(|c| c.phase == Phase::Decode);
+    steps.map(|c| c.step_ns() as f64).collect()
+}
+
 /// The time that a phase of a repetition took, where its calls were not timed one by one: other programs record only that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseTotal {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Buffers, Call, CaseRun, Phase};
+use super::{Buffers, Call, CaseRun, decode_steps_ns};
 use crate::engine::EngineError;
 use crate::plan::{Case, WARMUP_STEPS};
 use crate::stats::changepoint::{Steady, SteadyRule};
@@ -38,11 +38,7 @@ pub fn warm_up(
     for _ in 0..MAX_ROUNDS {
         run.repetition(WARMUP_STEPS.min(case.n_gen), buffers)?;
         calls.extend_from_slice(&buffers.calls);
-        let steps: Vec<f64> = calls
-            .iter()
-            .filter(|c| c.phase == Phase::Decode)
-            .map(|c| c.step_ns() as f64)
-            .collect();
+        let steps = decode_steps_ns(&calls);
         steadiness = judge(&steps);
         if steps.len() >= MIN_STEPS && steadiness == Steadiness::Settled {
             break;

@@ -5,6 +5,7 @@
 
 pub mod allocation;
 pub mod eta;
+mod in_turns;
 pub mod kernels;
 pub mod lane;
 pub mod log;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::measure::{Call, Phase};
+use crate::measure::{Call, decode_steps_ns};
 use crate::plan::{Case, CaseId, Plan, Protocol};
 use crate::record::jsonl::RecordError;
 use crate::record::{CellLine, Outcome};
@@ -434,11 +435,5 @@ fn ns(d: Duration) -> u64 {
 
 /// The median decode step of a repetition, nanoseconds; none when it has no decode call.
 pub fn median_step_ns(calls: &[Call]) -> Option<f64> {
-    summary::median(&steps_ns(calls))
-}
-
-/// The decode steps of a repetition, nanoseconds.
-fn steps_ns(calls: &[Call]) -> Vec<f64> {
-    let steps = calls.iter().filter(|c| c.phase == Phase::Decode);
-    steps.map(|c| c.step_ns() as f64).collect()
+    summary::median(&decode_steps_ns(calls))
 }

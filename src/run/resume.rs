@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::{median_step_ns, steps_ns};
+use super::median_step_ns;
+use crate::measure::decode_steps_ns;
 use crate::plan::{Case, CaseId};
 use crate::record::jsonl::{self, RecordError};
 use crate::record::output::OutputLine;
@@ -81,7 +82,7 @@ impl Done {
         known.n += 1;
         known.median_steps_ns.extend(median_step_ns(&r.calls));
         if r.turns.is_some() {
-            known.steps_in_turns_ns.push(steps_ns(&r.calls));
+            known.steps_in_turns_ns.push(decode_steps_ns(&r.calls));
         }
     }
 

@@ -5,10 +5,10 @@ use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::in_turns::{self, RepetitionInTurns};
 use super::protocol::{EngineChoice, MARK, PROTOCOL_VERSION, Reply, Request};
 use super::{scoring, serving, timing};
 use crate::agreement::check;
@@ -17,16 +17,13 @@ use crate::engine::clock::{Clock, FakeClock, MonotonicClock};
 use crate::engine::faulty::{FaultyEngine, PlantedFault};
 use crate::engine::llama::{EngineLog, Llama};
 use crate::engine::synthetic::SyntheticEngine;
-use crate::engine::{Engine, EngineError, EngineFacts, GpuMemory};
+use crate::engine::{Engine, EngineFacts, GpuMemory};
 use crate::host::usage::{UsageDelta, UsageSnapshot, rss_bytes};
 use crate::host::{EnergyMeter, GpuReport, process, signals};
 use crate::measure::{Buffers, CaseRun, Workload, steady};
 use crate::plan::{Case, LoadKey};
 use crate::record::{LoadMemory, Opened};
 use crate::streams::note;
-
-/// How long the engine's threads may take to fall asleep before it is the other side's turn all the same.
-const SLEEP_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Serves requests until standard input ends.
 ///
@@ -301,33 +298,26 @@ fn serve_case(
                     Ok(energy) => energy,
                     Err(e) => return reply(&error(&e)),
                 };
-                let usage = UsageDelta {
-                    gpu_memory_used_bytes: engine.gpu_memory().map(GpuMemory::used_bytes),
-                    ..UsageSnapshot::take().since(&before)
-                };
-                let usage = usage.with_energy(energy);
-                reply(&Reply::Repetition {
-                    usage,
-                    calls: buffers.calls.clone(),
-                })?;
+                let usage = UsageSnapshot::take().since(&before);
+                finish(engine, &buffers, usage.with_energy(energy))?;
             }
             Request::RepeatInTurns { steps } => {
-                let usage = match repeat_in_turns(&mut run, (case, steps), &mut buffers, requests)?
+                let usage = match in_turns::repeat(&mut run, (case, steps), &mut buffers, requests)?
                 {
-                    RepetitionInTurns::Whole(usage) => usage,
+                    RepetitionInTurns::Whole(usage) => *usage,
                     RepetitionInTurns::Failed(e) => return reply(&error(&e)),
                     RepetitionInTurns::Abandoned => return Ok(()),
                 };
                 // Between the turns the other side computed.
                 let lost = meter.map(|_| "the sides took turns within the repetition".to_owned());
-                reply(&Reply::Repetition {
-                    usage: UsageDelta {
-                        gpu_memory_used_bytes: engine.gpu_memory().map(GpuMemory::used_bytes),
+                finish(
+                    engine,
+                    &buffers,
+                    UsageDelta {
                         cpu_energy_lost: lost,
-                        ..*usage
+                        ..usage
                     },
-                    calls: buffers.calls.clone(),
-                })?;
+                )?;
             }
             Request::Close => return reply(&Reply::Closed),
             other => bail!("a case is open, but the supervisor asked for {other:?}"),
@@ -336,52 +326,13 @@ fn serve_case(
     Ok(())
 }
 
-/// How a repetition in turns ended.
-enum RepetitionInTurns {
-    /// It is whole; this is what the machine did in its turns.
-    Whole(Box<UsageDelta>),
-    /// The engine failed.
-    Failed(EngineError),
-    /// The supervisor is gone.
-    Abandoned,
-}
-
-/// A repetition that stands still after the prompts and after every turn of so many decode steps. What passes meanwhile is in no
-/// span and not in the usage.
-fn repeat_in_turns(
-    run: &mut CaseRun<'_>,
-    (case, n_steps_of_turn): (&Case, u32),
-    buffers: &mut Buffers,
-    requests: &Requests,
-) -> Result<RepetitionInTurns> {
-    let mut before = UsageSnapshot::take();
-    if let Err(e) = run.prompts(buffers) {
-        return Ok(RepetitionInTurns::Failed(e));
-    }
-    let mut done = 0;
-    while done < case.n_gen {
-        let stood = UsageSnapshot::take();
-        if case.n_threads > 1 {
-            process::wait_until_idle(SLEEP_TIMEOUT);
-        }
-        reply(&Reply::TurnOver)?;
-        match requests.next() {
-            Some(Request::NextTurn) => {}
-            Some(other) => {
-                bail!("a repetition is not over, but the supervisor asked for {other:?}")
-            }
-            None => return Ok(RepetitionInTurns::Abandoned),
-        }
-        before = before.without(&stood, &UsageSnapshot::take());
-        let until = case.n_gen.min(done.saturating_add(n_steps_of_turn.max(1)));
-        if let Err(e) = run.steps(done..until, buffers) {
-            return Ok(RepetitionInTurns::Failed(e));
-        }
-        done = until;
-    }
-    let usage = UsageSnapshot::take().since(&before);
-    if case.n_threads > 1 {
-        process::wait_until_idle(SLEEP_TIMEOUT);
-    }
-    Ok(RepetitionInTurns::Whole(Box::new(usage)))
+/// Says what a repetition was.
+fn finish(engine: &dyn Engine, buffers: &Buffers, usage: UsageDelta) -> Result<()> {
+    reply(&Reply::Repetition {
+        usage: UsageDelta {
+            gpu_memory_used_bytes: engine.gpu_memory().map(GpuMemory::used_bytes),
+            ..usage
+        },
+        calls: buffers.calls.clone(),
+    })
 }
