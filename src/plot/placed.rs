@@ -101,7 +101,7 @@ mod tests {
         let xs = [1.0, 3_196_708.619_194_982_6, 5_301_995.792_741_979_5];
         let points = xs.map(|x| PlotPoint::at(x, 1.0)).to_vec();
         let axes = (
-            FigureAxis::linear("step, ms".to_owned()).at(xs.into_iter()),
+            FigureAxis::linear("step, ms".to_owned()).at(xs),
             FigureAxis::date("step, ms".to_owned()),
         );
         let series = vec![Series::new("a".to_owned(), Mark::Line, 0, points)];
