@@ -62,6 +62,7 @@ fn job(texts: &[&str], n_seq: u32, n_gen: u32) -> Job {
         said_at: Vec::new(),
         temperatures: Vec::new(),
         slowed: Vec::new(),
+        in_turns: 0,
         compared: None,
         forced: Default::default(),
         name: "test".to_owned(),

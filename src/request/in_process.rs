@@ -8,12 +8,14 @@
 mod call;
 mod source;
 mod text;
+mod turns;
 
 use super::{Ending, Job, Served, StopAt, Timeline};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, EngineError, Session, Token};
 use source::ArrivalQueue;
 use text::AnswerText;
+use turns::Turns;
 
 /// How long the loop may sleep before it looks whether it shall stop.
 const NAP_NS: u64 = 50_000_000;
@@ -52,6 +54,7 @@ pub fn serve(
             reason: e.to_string(),
         });
     }
+    serving.write_down_turns();
     let mut served = serving.served;
     // No two have the same number; a stable sort would take half as much memory again.
     served.timelines.sort_unstable_by_key(|t| t.number);
@@ -97,6 +100,8 @@ struct Serving<'a> {
     rows: Vec<(i32, usize)>,
     /// Places whose tokens must be forgotten.
     left: Vec<usize>,
+    /// Where the answers to a question take turns.
+    turns: Option<Turns>,
     served: Served,
 }
 
@@ -108,7 +113,7 @@ impl<'a> Serving<'a> {
         job: &'a Job,
         prompts: &'a [Vec<Token>],
     ) -> Self {
-        let n_places = job.case.n_seq.min(job.load.most_at_once()) as usize;
+        let n_places = job.case.n_seq.min(job.n_places()) as usize;
         Self {
             engine,
             session,
@@ -123,12 +128,20 @@ impl<'a> Serving<'a> {
             joining: Vec::with_capacity(n_places),
             rows: Vec::with_capacity(n_places),
             left: Vec::with_capacity(n_places),
+            turns: (job.in_turns > 1).then(|| Turns::of(n_places)),
             served: Served::default(),
         }
     }
 
     fn now_ns(&self) -> u64 {
         self.clock.now_ns() - self.begin_ns
+    }
+
+    /// The instant of a request's place: it stands still in the turns of others.
+    fn own_ns(&self, place: usize) -> u64 {
+        let now_ns = self.now_ns();
+        let turns = self.turns.as_ref();
+        turns.map_or(now_ns, |turns| turns.own_ns(place, now_ns))
     }
 
     fn run(&mut self, stop: &dyn Fn() -> bool) -> Result<(), EngineError> {
@@ -162,13 +175,29 @@ impl<'a> Serving<'a> {
         if self.source.is_over(now_ns) {
             self.end_waiting(now_ns, &Ending::NotSent);
         }
-        while let Some(place) = self.places.iter().position(Option::is_none) {
-            let Some(taken) = self.source.take(now_ns) else {
+        let mut n_most = usize::MAX;
+        if self.turns.is_some() {
+            // The answers to a question begin together, and no other one is among them.
+            if self.places.iter().any(Option::is_some) {
                 return;
+            }
+            n_most = self.places.len();
+            self.write_down_turns();
+        }
+        for _ in 0..n_most {
+            let Some(place) = self.places.iter().position(Option::is_none) else {
+                break;
+            };
+            let Some(taken) = self.source.take(now_ns) else {
+                break;
+            };
+            let due_ns = match self.turns {
+                Some(_) => now_ns,
+                None => taken.due_ns,
             };
             let prompt = taken.number as usize % self.prompts.len();
             let mut timeline =
-                Timeline::unanswered(taken.number, taken.due_ns, now_ns, Ending::Interrupted);
+                Timeline::unanswered(taken.number, due_ns, now_ns, Ending::Interrupted);
             timeline.n_prompt = Some(self.prompts[prompt].len() as u32);
             if let Err(reason) = self.check(&self.prompts[prompt]) {
                 timeline.ending = Ending::Failed { reason };
@@ -191,6 +220,19 @@ impl<'a> Serving<'a> {
                 next: None,
             });
         }
+        if let Some(turns) = &mut self.turns {
+            turns.begin(now_ns);
+        }
+    }
+
+    /// Puts the answers that took turns into the record.
+    fn write_down_turns(&mut self) {
+        let Some(turns) = &mut self.turns else {
+            return;
+        };
+        let (timelines, calls) = turns.take();
+        self.served.timelines.extend(timelines);
+        self.served.calls.extend(calls);
     }
 
     /// Whether a prompt and its answer fit into a sequence.
@@ -220,7 +262,10 @@ impl<'a> Serving<'a> {
         timeline.ended_ns = at_ns;
         timeline.ending = ending;
         timeline.text = active.text.into_string();
-        self.served.timelines.push(timeline);
+        match &mut self.turns {
+            Some(turns) => turns.ended(place, timeline),
+            None => self.served.timelines.push(timeline),
+        }
         self.left.push(place);
         self.source.ended(at_ns);
     }
@@ -240,7 +285,7 @@ impl<'a> Serving<'a> {
     fn give_up(&mut self, ending: &Ending) {
         let now_ns = self.now_ns();
         for place in 0..self.places.len() {
-            self.end(place, now_ns, ending.clone());
+            self.end(place, self.own_ns(place), ending.clone());
         }
         self.end_waiting(now_ns, &Ending::Interrupted);
     }

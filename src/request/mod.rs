@@ -54,7 +54,7 @@ pub struct Job {
     pub load: Load,
     /// No request is sent later than this; those under way are finished. None: all are sent.
     pub most_ns: Option<u64>,
-    /// The context that serves them. `n_seq` is [`Load::most_at_once`]; `n_prompt` is the longest prompt's tokens,
+    /// The context that serves them. `n_seq` is [`Job::n_places`]; `n_prompt` is the longest prompt's tokens,
     /// `n_gen` the most tokens of an answer.
     pub case: Case,
     /// How tokens are chosen.
@@ -66,6 +66,10 @@ pub struct Job {
     /// none: see `compared`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slowed: Vec<f64>,
+    /// Answers of this number of successive requests take turns in-process, a few decode calls each, in a closed loop of one. Each has a
+    /// clock that stands still in the others' turns. 0: no answers take turns.
+    #[serde(default, skip_serializing_if = "nobody")]
+    pub in_turns: u32,
     /// How its answers are compared with each other; none: they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<Compared>,
@@ -90,7 +94,18 @@ pub struct Job {
     pub seed: u64,
 }
 
+/// Whether a number of those that take turns says that nobody does.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn nobody(n: &u32) -> bool {
+    *n == 0
+}
+
 impl Job {
+    /// Sequences that it needs: one for each request under way.
+    pub fn n_places(&self) -> u32 {
+        self.load.most_at_once().max(self.in_turns)
+    }
+
     /// Whether a round with `n_recorded` requests is whole: a load of a fixed length has as many as come.
     pub fn is_whole(&self, n_recorded: usize) -> bool {
         self.most_ns.is_some() || n_recorded >= self.n_requests as usize
@@ -368,6 +383,15 @@ impl Timeline {
             sample_ns: None,
             server: None,
             text: String::new(),
+        }
+    }
+
+    /// Moves all its instants.
+    pub(crate) fn shift(&mut self, ns: u64) {
+        let arrivals = self.arrivals.iter_mut().map(|arrival| &mut arrival.at_ns);
+        let fixed = [&mut self.due_ns, &mut self.sent_ns, &mut self.ended_ns];
+        for at_ns in arrivals.chain(fixed).chain(&mut self.admitted_ns) {
+            *at_ns = at_ns.saturating_add(ns);
         }
     }
 

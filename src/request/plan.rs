@@ -38,6 +38,9 @@ const CONTROL_LONGER: f64 = 1.05;
 /// The share by which the control of temperatures is slowed.
 const PLANTED: f64 = 0.03;
 
+/// Most answers to a question that take turns. Each has a sequence of its own, whose cache needs memory.
+const MOST_IN_TURNS: u32 = 8;
+
 /// Tokens that a job's tag may take.
 const TAG_TOKENS: u32 = 16;
 
@@ -113,6 +116,22 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Whether nothing but this program answers.
+    fn is_alone(&self) -> bool {
+        let is_own = |target: &String| target.trim() == IN_PROCESS;
+        self.spec.targets.iter().all(is_own)
+    }
+
+    /// The answers of a job to each question are compared. They take turns where this program answers alone: a server's decode calls
+    /// are its own, and all targets get the same requests.
+    fn compare(&self, job: &mut Job, compared: Compared) {
+        if self.is_alone() && compared.n_sides <= MOST_IN_TURNS {
+            job.in_turns = compared.n_sides;
+            job.case.n_seq = job.n_places();
+        }
+        job.compared = Some(compared);
+    }
+
     /// A closed loop of `concurrency`, the prompts of all classes mixed.
     fn draft(
         &self,
@@ -146,6 +165,7 @@ impl Planner<'_> {
             sampling: spec.sampling,
             temperatures: Vec::new(),
             slowed: Vec::new(),
+            in_turns: 0,
             compared: None,
             stop_at: spec.stop_at,
             endpoint: spec.endpoint.unwrap_or_default(),
@@ -175,19 +195,19 @@ impl Planner<'_> {
         });
         // A server's decode calls cannot be slowed from here. All targets get the same requests, so that beside a server no target
         // has a control, and the result of this process counts as undetermined.
-        let is_own = |target: &String| target.trim() == IN_PROCESS;
-        let planted = spec.targets.iter().all(is_own).then_some(PLANTED);
+        let planted = self.is_alone().then_some(PLANTED);
         let n_temperatures = u32::try_from(temperatures.len()).unwrap_or(u32::MAX);
         let n_sides = n_temperatures.saturating_add(u32::from(planted.is_some()));
         draft.job.n_requests = n_questions.saturating_mul(n_sides);
         // Answers of one length: what is asked is the price of a token, not how many there are.
         draft.job.stop_at = StopAt::Length;
-        draft.job.compared = Some(Compared {
+        let compared = Compared {
             n_sides,
             temperatures,
             planted,
             most: spec.max_pairs,
-        });
+        };
+        self.compare(&mut draft.job, compared);
         draft
     }
 
@@ -260,13 +280,14 @@ impl Planner<'_> {
         let mut draft = self.draft(name, experiment, 1, &[]);
         let is_natural = experiment == Experiment::DifficultyNatural;
         draft.job.n_requests = 2 * self.pairs_a_round(prompts.len() as u32 / 2, is_natural);
-        draft.job.compared = Some(Compared {
+        let compared = Compared {
             n_sides: 2,
             temperatures: Vec::new(),
             planted: None,
             // The length of a natural answer is the same each time, so that further rounds tell nothing.
             most: self.spec.max_pairs.filter(|_| !is_natural),
-        });
+        };
+        self.compare(&mut draft.job, compared);
         let control_tokens = (f64::from(PAIR_TOKENS) * CONTROL_LONGER).ceil() as u32;
         let length = |p: &Prompt| match (experiment, p.difficulty) {
             (Experiment::DifficultyControl, Some(Difficulty::Hard)) => control_tokens,
@@ -381,7 +402,7 @@ fn said_at(said: &str, finished: &str) -> u32 {
 /// A short job of the same shape that is not recorded: it loads what is loaded late, and fills the caches of code.
 pub fn warm_up(job: &Job) -> Job {
     let n_gen = job.case.n_gen.min(WARMUP_STEPS);
-    let places = job.load.most_at_once();
+    let places = job.n_places();
     Job {
         name: format!("{}/warm-up", job.name),
         n_requests: places,

@@ -51,6 +51,7 @@ fn job(n_requests: u32) -> Job {
         said_at: Vec::new(),
         temperatures: Vec::new(),
         slowed: Vec::new(),
+        in_turns: 0,
         compared: None,
         forced: Forced {
             n_threads: true,

@@ -69,7 +69,7 @@ pub(super) fn of_jobs(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     if !own.is_empty() {
         let at_once = Table::of(&own)
             .words("job", |j| short(&j.job.name))
-            .numbers("at once", |j| j.job.case.n_seq);
+            .numbers("sequences", |j| j.job.case.n_seq);
         let memory = with_memory(at_once, |j| memory_of_job(view, j));
         blocks.push(Block::Heading("Memory while serving requests".to_owned()));
         blocks.extend(per_token(view, &own));

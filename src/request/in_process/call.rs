@@ -1,9 +1,10 @@
 //! One decode call that whole requests share: what it holds, and what it brings.
 
 use super::Serving;
+use super::turns::Turns;
 use crate::engine::{EngineError, Session};
-use crate::measure::Phase;
 use crate::measure::stopwatch::{BatchShape, TimedWork, timed_call};
+use crate::measure::{Call, Phase};
 use crate::request::{Arrival, Ending, StopAt};
 
 /// What a batch holds.
@@ -63,15 +64,28 @@ impl Serving<'_> {
         let mut last_ns = self.last_ns;
         let (call, sampled) = timed_call(self, shape, true, &mut last_ns)?;
         self.last_ns = last_ns;
-        self.served.calls.push(call);
+        self.note(call);
         sampled?;
         self.forget()
     }
 
+    /// Keeps a call, the last one made.
+    fn note(&mut self, call: Call) {
+        let Some(turns) = &mut self.turns else {
+            self.served.calls.push(call);
+            return;
+        };
+        let active = self.places[turns.place()].as_ref();
+        let joined = call.phase == Phase::Prefill && active.is_some_and(|a| a.next.is_some());
+        let places = &self.places;
+        turns.called(call, joined, self.last_ns, &|place| places[place].is_some());
+    }
+
     /// The share by which the call is slowed on purpose: the largest of its requests.
     fn slowed_by(&self) -> f64 {
-        let under_way = self.places.iter().flatten();
-        let shares = under_way.map(|active| self.job.slowed_of(active.timeline.number));
+        let in_call = self.places.iter().zip(&self.shares);
+        let in_call = in_call.filter_map(|(active, share)| active.as_ref().filter(|_| *share > 0));
+        let shares = in_call.map(|active| self.job.slowed_of(active.timeline.number));
         shares.fold(0.0, f64::max)
     }
 
@@ -80,7 +94,12 @@ impl Serving<'_> {
     fn divide(&mut self) {
         let mut left = self.job.case.largest_call();
         self.joining.clear();
+        self.shares.fill(0);
+        let in_turn = self.turns.as_ref().map(Turns::place);
         for (place, active) in self.places.iter().enumerate() {
+            if in_turn.is_some_and(|in_turn| in_turn != place) {
+                continue;
+            }
             let decodes = active.as_ref().is_some_and(|a| a.next.is_some());
             self.shares[place] = u32::from(decodes);
             left -= u32::from(decodes);
@@ -143,13 +162,12 @@ impl Serving<'_> {
         for i in 0..self.rows.len() {
             let (row, place) = self.rows[i];
             if self.job.case.n_gen == 0 {
-                let now_ns = self.now_ns();
-                self.end(place, now_ns, Ending::Length);
+                self.end(place, self.own_ns(place), Ending::Length);
                 continue;
             }
-            let started_ns = self.now_ns();
+            let started_ns = self.own_ns(place);
             let token = self.session.sample(row, place as u32)?;
-            let at_ns = self.now_ns();
+            let at_ns = self.own_ns(place);
             let Some(active) = &mut self.places[place] else {
                 continue;
             };

@@ -38,7 +38,7 @@ impl ArrivalQueue {
             n_requests: job.n_requests,
             most_ns: job.most_ns.unwrap_or(u64::MAX),
             due: match job.load {
-                Load::Closed { concurrency } => Due::Closed(vec![0; concurrency as usize].into()),
+                Load::Closed { .. } => Due::Closed(vec![0; job.n_places() as usize].into()),
                 Load::Open { rate_per_s, .. } => {
                     let arrivals = Arrivals::new(rate_per_s, job.seed);
                     Due::Open(Box::new(arrivals.peekable()))
