@@ -140,6 +140,23 @@ fn rounds_that_are_counted_have_all_pairs() {
 }
 
 #[test]
+fn compared_answers_take_turns_where_this_program_is_alone() {
+    let in_turns = |more: &str| -> Vec<(u32, u32)> {
+        let drafts = plan(&format!("difficulty = true\n{more}")).expect("valid");
+        let jobs = drafts.into_iter().map(|d| d.job);
+        jobs.map(|job| (job.in_turns, job.case.n_seq)).collect()
+    };
+    // The control of temperatures is a third answer; the arms have two halves.
+    let own = in_turns("temperatures = [0.0, 1.0]");
+    assert_eq!(own, [(3, 3), (2, 2), (2, 2), (2, 2)]);
+    let beside = "temperatures = [0.0, 1.0]\ntarget = [\"in-process\", \"ollama:m\"]";
+    assert_eq!(in_turns(beside), [(0, 1); 4]);
+    // Eight temperatures and their control need too much memory.
+    let many = in_turns("temperatures = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]");
+    assert_eq!(many, [(0, 1), (2, 2), (2, 2), (2, 2)]);
+}
+
+#[test]
 fn a_tag_stands_behind_the_templates_beginning() {
     let draft = plan("").expect("valid").remove(0);
     let texts = draft.job.prompts.iter();
