@@ -197,7 +197,10 @@ impl PlannedRequests {
             job.n_requests,
             job.load.most_at_once(),
             job.case.n_gen,
-            rounds_of((self.spec.rounds, self.spec.replicates)),
+            rounds_of(
+                (self.spec.rounds, self.spec.replicates),
+                targets.iter().any(|t| t.is_in_process()),
+            ),
             names.join(", "),
             cost.unwrap_or_default()
         )

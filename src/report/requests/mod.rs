@@ -75,7 +75,9 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
     let served = requests.jobs.iter().map(|job| count(job.rounds.len()));
     let served = served.max().unwrap_or(0);
     // A live comparison adds rounds to those of its plan.
-    let mut of_rounds = rounds_of(rounds);
+    let is_own = |name: &String| plan.is_some_and(|p| p.is_in_process(name));
+    let has_processes = plan.is_some_and(|p| p.targets.iter().any(is_own));
+    let mut of_rounds = rounds_of(rounds, has_processes);
     if served > planned {
         of_rounds += &format!(
             ", then {} until decided",
@@ -85,8 +87,11 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
     format!("{} at {shown}, {of_rounds}", plural(jobs, "job", "jobs"))
 }
 
-/// `3 processes`, `5 processes of 2 rounds`, or `3 rounds` of one.
-pub fn rounds_of((rounds, replicates): (u32, u32)) -> String {
+/// `3 processes`, `5 processes of 2 rounds`, or `3 rounds` of one. Servers have no processes of this program: theirs are all rounds.
+pub fn rounds_of((rounds, replicates): (u32, u32), has_processes: bool) -> String {
+    if !has_processes {
+        return plural(rounds.saturating_mul(replicates), "round", "rounds");
+    }
     let rounds_of_each = plural(rounds, "round", "rounds");
     match (rounds, replicates) {
         (_, 1) => rounds_of_each,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::analysis::theory::Theory;
 use crate::report::fixture::requests::{both, hostile, own, with_cells};
+use crate::report::requests::rounds_of;
 use crate::report::{Output, RunAnswers, fixture, markdown_text, print, terminal_text};
 use crate::text::width;
 use crate::view::RunView;
@@ -153,4 +154,12 @@ fn hostile_text_stays_text() {
     assert_eq!(n, sent, "a row a request");
     let json: Value = serde_json::from_str(&written(&view, Output::Json)).expect("JSON");
     assert_eq!(json[1]["target"], ATTACK, "JSON keeps names as they are");
+}
+
+#[test]
+fn servers_have_rounds_and_no_processes() {
+    assert_eq!(rounds_of((1, 3), true), "3 processes");
+    assert_eq!(rounds_of((2, 5), true), "5 processes of 2 rounds");
+    assert_eq!(rounds_of((3, 1), true), "3 rounds");
+    assert_eq!(rounds_of((2, 3), false), "6 rounds");
 }
