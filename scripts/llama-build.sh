@@ -9,7 +9,7 @@
 #   --side       names the flag that a failure suggests: --program-a or --program-b
 #
 # Nothing in DIR is touched: the sources are copied into the cache, beside a copy of the binding (llama-cpp-sys-2) without its own
-# llama.cpp. The program is built there, from this checkout of ggufbench. An exact revision is copied once and compiled once. The
+# llama.cpp. The program is built there, from this checkout of ggufbench. What has not changed is copied once and compiled once. The
 # script uses only what macOS's bash 3.2 supports.
 set -euo pipefail
 
@@ -207,6 +207,29 @@ if ! [ -d "$binding" ] || [ "${name#changed-}" != "$name" ]; then
     mv "$fresh" "$binding"
 fi
 
+# Another revision that was built meanwhile would let cargo compile this program's own code again, which takes minutes. All that the
+# program was made of has one digest: these sources, the compilers, their flags, the revision.
+digest_of_build() {
+    {
+        cd "$source"
+        [ ! -e .git ] || git rev-parse HEAD || true
+        if [ -e .git ]; then
+            git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done
+        else
+            find . \( -name target -o -name out -o -name .git \) -prune -o -type f -print0
+        fi | LC_ALL=C sort -z | xargs -0 $(command -v sha256sum || printf 'shasum -a 256')
+        rustc --version --verbose
+        "${CXX:-c++}" --version
+        printf '%s\n' "$variables" "$commit" "$number" "$files" "${RUSTFLAGS:-}" "$@"
+    } 2>&1 | digest_of_standard_input
+}
+made_of=$(digest_of_build "$@")
+if [ -x "$place/ggufbench" ] && [ "$made_of" = "$(cat "$place/made-of" 2>/dev/null || true)" ]; then
+    printf '%s\n' "$place/ggufbench"
+    exit 0
+fi
+rm -f "$place/made-of"
+
 # Cargo shall take this binding, and Cargo.toml and Cargo.lock of the checkout shall not change: a folder with own copies of both, and
 # with links to everything else.
 package=$place/package
@@ -272,6 +295,7 @@ if [ "$code" -eq 0 ]; then
     rm -f "$place/ggufbench.new"
     cp "$cache/target/release/ggufbench" "$place/ggufbench.new"
     mv -f "$place/ggufbench.new" "$place/ggufbench"
+    printf '%s\n' "$made_of" >"$place/made-of"
     say "$title: built in $((SECONDS - began)) s"
     printf '%s\n' "$place/ggufbench"
     exit 0

@@ -236,6 +236,10 @@ fn a_revision_is_copied_once_and_changes_are_copied_each_time() {
     std::fs::write(&mark, "").expect("writable");
     assert_eq!(built("llama.cpp@b100"), first);
     assert!(mark.exists(), "the copy is the same one");
+    assert_eq!(shop.lines("builds").len(), 1, "compiled once");
+    std::fs::remove_file(&first).expect("writable");
+    assert_eq!(built("llama.cpp@b100"), first);
+    assert!(first.exists() && shop.lines("builds").len() == 2);
 
     let file = shop.llama().join("include/llama.h");
     let mut programs = Vec::new();
