@@ -168,7 +168,7 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Measure cells given by flags (the same as no subcommand)
+    /// Measure each combination (cell) of the flags' values (the default)
     Run(Box<RunArgs>),
     /// Measure the cells of a sweep file; flags override its axes
     #[command(after_help = examples::SWEEP)]

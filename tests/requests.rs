@@ -145,7 +145,7 @@ fn pairs_are_added_until_the_questions_are_decided() {
     let report = std::fs::read_to_string(run.join("report.md")).expect("a report");
     let flat = report.split_whitespace().collect::<Vec<_>>().join(" ");
     for needle in [
-        "No: at equal length a token of a hard question takes 0.00% longer",
+        "No: at equal length a token of a hard question takes 0.00% more time",
         "equal within 1%",
         "Positive control,",
         "with decode calls slowed by 3.00% on purpose a token took",

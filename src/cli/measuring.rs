@@ -180,7 +180,7 @@ pub struct ProtocolArgs {
     /// Precision at which a process stops repeating: relative half-width of the interval of the median step [default: 2%]
     #[arg(long, value_name = "SHARE", value_parser = super::judging::number_or_percent, help_heading = "Protocol")]
     pub precision: Option<f64>,
-    /// Wall time for the run, such as 3m. Where it is short, fewer repetitions and processes are planned; every cell is measured once in any case
+    /// Wall time for the run, such as 3m. If it is short, fewer repetitions and processes are planned, but every cell is measured at least once
     #[arg(long, value_name = "TIME", help_heading = "Protocol")]
     pub budget: Option<String>,
     /// Kill a worker that does not answer for this long [default: 20 times the estimate, at least 1m, with layers on a device 10m]

@@ -8,7 +8,7 @@ use clap::{Command, Error};
 use super::typed::has_models;
 
 /// Verbs that other programs have, and ours.
-const VERBS: [(&str, &str); 14] = [
+const VERBS: [(&str, &str); 16] = [
     ("bench", "run"),
     ("benchmark", "run"),
     ("measure", "run"),
@@ -23,6 +23,23 @@ const VERBS: [(&str, &str); 14] = [
     ("quantize", "model quantize"),
     ("perplexity", "quality"),
     ("completions", "manual completions"),
+    ("server", "requests"),
+    ("serve", "requests"),
+];
+
+/// Flags that other programs have, ours, and what is written after it.
+const FLAGS: [(&str, &str, &str); 11] = [
+    ("concurrency", "batch", "N"),
+    ("parallel", "batch", "N"),
+    ("users", "batch", "N"),
+    ("max-concurrency", "batch", "N"),
+    ("url", "target", "openai:URL"),
+    ("base-url", "target", "openai:URL"),
+    ("host", "target", "openai:URL"),
+    ("endpoint-url", "target", "openai:URL"),
+    ("max-tokens", "n-gen", "N"),
+    ("n-predict", "n-gen", "N"),
+    ("num-prompts", "n-requests", "N"),
 ];
 
 /// A tip for an error that clap's own would lead astray.
@@ -39,6 +56,7 @@ pub(super) fn of(error: &Error, args: &[OsString], command: &Command) -> Option<
     let typed = words.find_map(|word| command.find_subcommand(word));
     model(said, typed.unwrap_or(command))
         .or_else(|| verb(said))
+        .or_else(|| foreign_flag(said, typed.unwrap_or(command)))
         .or_else(|| flag(said, command))
 }
 
@@ -51,6 +69,16 @@ fn model(said: &str, verb: &Command) -> Option<String> {
 fn verb(said: &str) -> Option<String> {
     let known = VERBS.iter().find(|(theirs, _)| *theirs == said)?;
     Some(format!("this is `ggufbench {}`", known.1))
+}
+
+/// Our flag for one of another program's, where this verb has it.
+fn foreign_flag(said: &str, verb: &Command) -> Option<String> {
+    let name = said.split('=').next()?.trim_start_matches('-');
+    let (_, ours, value) = FLAGS.iter().find(|(theirs, ..)| *theirs == name)?;
+    let has = verb
+        .get_arguments()
+        .any(|flag| flag.get_long() == Some(ours));
+    has.then(|| format!("this is --{ours} {value}"))
 }
 
 /// The verbs that have a flag which this one does not have.
@@ -90,6 +118,12 @@ mod tests {
                 "--difficulty is a flag of `requests`, `compare-live`",
             ),
             ("--batchs 3", "'--batch'"),
+            ("requests --concurrency 4", "this is --batch N"),
+            ("requests --max-tokens=32", "this is --n-gen N"),
+            (
+                "requests --url http://127.0.0.1/v1",
+                "this is --target openai:URL",
+            ),
             ("sweep quick a.gguf", "--model a.gguf"),
         ] {
             let said = refused(line);

@@ -397,6 +397,10 @@ struct SeenLines {
 impl SeenLines {
     /// Whether the line was there before. It is from now on.
     fn has(&mut self, text: &[u8], line: &Line) -> bool {
+        // A run that goes on describes its targets again, and nothing of them may have changed.
+        if matches!(line, Line::Target(_)) {
+            return false;
+        }
         let is_new = self.lines.insert(hash_of(text));
         let is_new_repetition = match line {
             Line::Repetition(r) => {
@@ -426,6 +430,24 @@ mod tests {
     use crate::compare::fixture::{batches, header, line};
     use crate::record::EndLine;
     use crate::view::fixture::requests::{jobs, request_header};
+
+    #[test]
+    fn targets_that_are_described_again_are_no_repeated_lines() {
+        let target = Line::Target(Box::new(crate::record::requests::TargetLine {
+            target: "openai:x".to_owned(),
+            after: false,
+            facts: None,
+            reason: Some("gone".to_owned()),
+        }));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = Writer::create(folder.path(), header(&batches(&[1]))).expect("writable");
+        for _ in 0..3 {
+            writer.append(&target).expect("writable");
+        }
+        let mut n_read = 0;
+        let header = read(folder.path(), |_| n_read += 1).expect("readable");
+        assert_eq!((n_read, header.n_repeated_lines), (3, 0));
+    }
 
     fn end(elapsed_ns: u64) -> Line {
         Line::End(EndLine {

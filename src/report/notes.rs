@@ -117,7 +117,7 @@ pub fn outcome(cell: &CellView) -> String {
 }
 
 /// What the words above the columns mean.
-pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the interval of the figure before it. Step: the time between two \
+pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the farther end of the 95% interval of the figure before it. Step: the time between two \
      tokens of a sequence. TTFT: the batch is prefilled jointly, so it is the time until its last sequence has a token.";
 
 /// What helps cells that do not fit, as far as they do not have it already. Of each, whether it is a device that lacks

@@ -53,7 +53,7 @@ fn claim(judgement: &Judgement) -> (String, Sure) {
     };
     let token = format!(
         "at equal length a token of a hard question takes {} over {}",
-        longer(equal.step.ratio),
+        more_time(equal.step.ratio),
         counted(equal.step.n_pairs, "pair")
     );
     match judgement.mechanism {
@@ -138,7 +138,7 @@ fn no_difference(
             times_as_long(&n.total)
         ),
         (_, Some(n)) => format!(
-            "; left to end by themselves hard answers do not differ in time beyond chance ({}).",
+            "; left to end by themselves, no difference in the time of hard answers is shown ({}).",
             times_as_long(&n.total)
         ),
         (_, None) => ".".to_owned(),
@@ -231,7 +231,7 @@ fn decode_says(equal: &Equal) -> String {
     decode.map_or_else(String::new, |e| {
         format!(
             "; without the sampler a token takes {}, {}",
-            longer(e.ratio),
+            more_time(e.ratio),
             verdict_says(&e)
         )
     })
@@ -330,6 +330,11 @@ fn pairs_needed(effect: &Effect) -> String {
 
 pub(super) fn margin() -> String {
     format!("{:.0}%", EqualityRule::default().margin * 100.0)
+}
+
+/// `0.31% more time (90%: -0.20% to 0.82%)`: what a token takes.
+pub(super) fn more_time(ratio: impl Into<Ratio>) -> String {
+    by(ratio, "more time", "less time")
 }
 
 /// `0.31% longer (90%: -0.20% to 0.82%)`, or in times where it is much.

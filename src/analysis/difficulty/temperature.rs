@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::RequestFigures;
 use super::arms::{Effect, Ratio, middle};
-use super::sentences::{by, longer, margin, percent, verdict_says};
+use super::sentences::{by, longer, margin, more_time, percent, verdict_says};
 use crate::analysis::words::{counted, range_as};
 use crate::analysis::{Finding, Sure};
 use crate::request::figures::{have_equal_lengths, paired_log_ratio};
@@ -207,7 +207,7 @@ fn mechanism(a: &TemperatureEffect) -> String {
         let verdict = verdict_says(&decode);
         format!(
             "; without it a token takes {}, {verdict}",
-            longer(decode.ratio)
+            more_time(decode.ratio)
         )
     });
     format!(" ({which}{})", decode.unwrap_or_default())

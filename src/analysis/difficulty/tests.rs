@@ -221,7 +221,7 @@ fn equal_tokens_and_no_natural_arm_is_no_in_one_sentence() {
     let finding = only(findings(&experiment));
     assert_eq!(
         finding.claim,
-        "No: at equal length a token of a hard question takes 0.00% longer (90%: -0.17% to 0.20%) over 8 pairs, equal within 1%."
+        "No: at equal length a token of a hard question takes 0.00% more time (90%: -0.17% to 0.20%) over 8 pairs, equal within 1%."
     );
     assert_eq!(finding.sure, Sure::Shown);
     assert_eq!(finding.evidence[0], "Measured: tiny in-process.");

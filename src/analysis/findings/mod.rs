@@ -157,8 +157,8 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
         let share = share.unwrap_or_else(|| rate(cell) / rate(choice.most));
         let said = choice.of_most.map(|i| range(i.map(|s| s * 100.0)));
         evidence.push(format!(
-            "That is {:.0}%{} of the most that was measured, {} with {} of {}, where a token takes {}; of all cells \
-             with at least {:.0}% it has the {}shortest step.",
+            "That is {:.0}%{} of the highest throughput, {} with {} of {}, where a token takes {}; of all cells \
+             with at least {:.0}% of it, this one has the {}shortest step.",
             share * 100.0,
             said.unwrap_or_default(),
             throughput(choice.most),

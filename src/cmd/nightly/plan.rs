@@ -66,6 +66,15 @@ impl NightPlan {
         }
         let sweep = args.sweep.clone().unwrap_or_else(|| SWEEP.into());
         let mut flags = args.flags.clone();
+        ensure!(
+            flags.iter().all(|flag| flag != "--dry-run"),
+            "a night has no --dry-run; `ggufbench {} ... --dry-run` shows what one measures",
+            if kind == NightKind::Requests {
+                "requests"
+            } else {
+                "sweep"
+            }
+        );
         let mut budget = args.budget.clone();
         let mut of_sweep = None;
         if kind != NightKind::Requests {

@@ -86,7 +86,7 @@ macro_rules! axis_table {
             }
             /// Layers offloaded to a GPU.
             load n_gpu_layers: u32 = 0, "n_gpu_layers" ["gpu_layers"] {
-                help: "Layers on the GPU", default: "all where there is one", note: " (-ngl)", spelling: "-ngl",
+                help: "Layers on the GPU", default: "all if there is a GPU", note: " (-ngl)", spelling: "-ngl",
                 column: "ngl", id: "ngl", phrase: "GPU layers", caption: CaptionRule::Unusual, nesting: 30,
             }
             /// Spread over several GPUs.

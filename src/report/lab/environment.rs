@@ -95,7 +95,7 @@ fn software(view: &RunView) -> Table {
         format!("{} repetitions", protocol.min_repetitions)
     } else {
         format!(
-            "{} to {} repetitions (precision {})",
+            "{} to {} repetitions (target precision {})",
             protocol.min_repetitions,
             protocol.max_repetitions,
             units::percent(protocol.precision)
