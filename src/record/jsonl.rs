@@ -440,7 +440,8 @@ mod tests {
             reason: Some("gone".to_owned()),
         }));
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut writer = Writer::create(folder.path(), header(&batches(&[1]))).expect("writable");
+        let mut writer =
+            Writer::create(folder.path(), header("targets", &batches(&[1]))).expect("writable");
         for _ in 0..3 {
             writer.append(&target).expect("writable");
         }
