@@ -14,6 +14,8 @@ pub use sentences::{findings, headline, in_parallel, where_from};
 pub use split::{LatencyParts, PerToken};
 pub use work::unlike;
 
+use std::collections::BTreeMap;
+
 use super::requests::targets;
 use crate::stats::equivalence::{self, EqualityDecision, EqualityRule};
 use crate::view::Estimate;
@@ -34,7 +36,7 @@ impl JobPair<'_> {
     /// the latency was decided.
     pub fn ratio(&self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
         let Some(n) = self.n_comparisons else {
-            return self.other.ratio_to(self.base, of);
+            return self.other.ratio_over(self.base, self.ratios(of));
         };
         let decision = self.judged(of, n)?;
         Some(Estimate {
@@ -49,9 +51,17 @@ impl JobPair<'_> {
     }
 
     fn judged(&self, of: fn(&Round) -> Option<f64>, n: usize) -> Option<EqualityDecision> {
-        let ratios = self.other.ratios_to(self.base, of);
-        let logs: Vec<f64> = ratios.into_values().map(f64::ln).collect();
+        let logs: Vec<f64> = self.ratios(of).into_values().map(f64::ln).collect();
         equivalence::decide(&logs, n, &EqualityRule::of_targets())
+    }
+
+    /// By round. A round that was cut at one of them has other requests there, so that its means do not compare.
+    fn ratios(&self, of: fn(&Round) -> Option<f64>) -> BTreeMap<u32, f64> {
+        let mut ratios = self.other.ratios_to(self.base, of);
+        for round in self.base.cut_rounds().chain(self.other.cut_rounds()) {
+            ratios.remove(&round);
+        }
+        ratios
     }
 
     /// Where the difference comes from; none where one of them does not say enough.

@@ -3,7 +3,7 @@
 use super::sentences::same_file;
 use super::*;
 use crate::analysis::Sure;
-use crate::request::TargetKind;
+use crate::request::{Ending, TargetKind};
 use crate::units;
 use crate::view::RunView;
 use crate::view::fixture;
@@ -38,6 +38,26 @@ fn ratios_are_paired_by_round() {
     assert!(interval.hi - interval.lo < 1e-6, "rounds agree");
     let tpot = alone.ratio(|r| r.tpot_ns).expect("three rounds");
     assert!((tpot.value - 1.1).abs() < 1e-9);
+}
+
+#[test]
+fn a_round_that_was_cut_is_not_compared() {
+    // The budget is spent after the first request of the last round at the server, one of three lengths of prompts.
+    let view = both_with(1, |job, round, t| {
+        if job.name == "classes" && round == 2 && t.number > 0 {
+            t.ending = Ending::Interrupted;
+        }
+    });
+    let classes = pair(requests(&view), "classes");
+    assert_eq!(classes.other.cut_rounds().collect::<Vec<_>>(), [2]);
+    assert_eq!(classes.base.cut_rounds().count(), 0);
+    let rounds: Vec<u32> = classes.ratios(|r| r.latency_ns).into_keys().collect();
+    assert_eq!(rounds, [0, 1]);
+    let whole = with_slots(1);
+    let of_whole = pair(requests(&whole), "classes").ratio(|r| r.latency_ns);
+    let ratio = classes.ratio(|r| r.latency_ns).expect("two rounds").value;
+    assert!((ratio / of_whole.expect("three").value - 1.0).abs() < 1e-6);
+    assert_eq!(unlike(&classes), [""; 0]);
 }
 
 #[test]

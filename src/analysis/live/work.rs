@@ -1,10 +1,13 @@
 //! Whether two targets did the same work: only then do their times compare.
 
+use std::collections::BTreeMap;
+
 use super::JobPair;
 use crate::analysis::{Finding, Sure};
+use crate::stats::summary::mean;
 use crate::text::{plural, short};
 use crate::units;
-use crate::view::requests::{JobFigures, JobView};
+use crate::view::requests::{JobView, RequestView};
 
 /// Prompts and answers that differ by more than this on average are other work.
 const ALIKE: f64 = 0.05;
@@ -30,20 +33,25 @@ pub fn unlike(pair: &JobPair<'_>) -> Vec<String> {
     }
     // What was said above is why these differ.
     if said.is_empty() {
-        let differ = |what, of| differ(pair, what, of);
-        said.extend(differ("a prompt has", |f: &JobFigures| f.n_prompt));
-        said.extend(differ("an answer has", |f: &JobFigures| f.n_generated));
+        said.extend(differ(pair, "a prompt has", |r| r.n_prompt));
+        said.extend(differ(pair, "an answer has", |r| r.n_generated));
     }
     said
 }
 
-fn differ(pair: &JobPair<'_>, what: &str, of: fn(&JobFigures) -> Option<u64>) -> Option<String> {
-    let mean = |job: &JobView| {
-        let f = &job.figures;
-        let n = f64::from(f.n_whole);
-        (n > 0.0).then_some(of(f)? as f64 / n)
+/// Compares the means over the requests that both answered: a round that was cut at one of them has fewer there.
+fn differ(pair: &JobPair<'_>, what: &str, of: fn(&RequestView) -> Option<u32>) -> Option<String> {
+    let counts = |job: &JobView| -> BTreeMap<(u32, u32), f64> {
+        let answered = job.requests.iter().filter(|r| r.is_answered());
+        let counted = answered.filter_map(|r| Some(((r.round, r.number), f64::from(of(r)?))));
+        counted.collect()
     };
-    let (base, other) = (mean(pair.base)?, mean(pair.other)?);
+    let (at_base, at_other) = (counts(pair.base), counts(pair.other));
+    let both = at_base
+        .iter()
+        .filter_map(|(request, n)| Some((*n, *at_other.get(request)?)));
+    let (base, other): (Vec<f64>, Vec<f64>) = both.unzip();
+    let (base, other) = (mean(&base)?, mean(&other)?);
     ((other - base).abs() > (ALIKE * base).max(FEW_TOKENS)).then(|| {
         format!(
             "{what} {} tokens at {} and {} at {}, on average",

@@ -247,8 +247,13 @@ impl JobView {
     /// How many times another's value this one has: the median over rounds in which both have it. They took turns in
     /// each, so rounds are pairs.
     pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
+        self.ratio_over(other, self.ratios_to(other, of))
+    }
+
+    /// The same of ratios by round.
+    pub fn ratio_over(&self, other: &Self, ratios: BTreeMap<u32, f64>) -> Option<Estimate> {
         let (my_process, their_process) = (self.processes(), other.processes());
-        let ratios = self.ratios_to(other, of).into_iter();
+        let ratios = ratios.into_iter();
         let ratios: Vec<(Option<u32>, f64)> = ratios
             .filter_map(|(round, ratio)| {
                 // A server has no process that is known; beside it the worker's is what rounds have in common.
@@ -268,6 +273,19 @@ impl JobView {
             Some((round, value / theirs))
         })
         .collect()
+    }
+
+    /// The rounds whose requests were not all sent, or not answered, because the run was interrupted or its budget was spent.
+    pub fn cut_rounds(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut rounds: BTreeMap<u32, (usize, bool)> = BTreeMap::new();
+        for request in &self.requests {
+            let (n, is_cut) = rounds.entry(request.round).or_default();
+            *n += 1;
+            *is_cut |= request.ending == Ending::Interrupted;
+        }
+        let cut = rounds.into_iter();
+        cut.filter(|(_, (n, is_cut))| *is_cut || !self.job.is_whole(*n))
+            .map(|(round, _)| round)
     }
 
     fn processes(&self) -> BTreeMap<u32, Option<u32>> {
