@@ -16,7 +16,7 @@ use crate::view::CellView;
 pub enum LatencyKind {
     Tpot,
     Ttft,
-    /// 99th percentile of the gap between two tokens.
+    /// The gap between two tokens.
     Itl,
 }
 
@@ -30,28 +30,6 @@ impl LatencyKind {
             Self::Itl => "itl",
         }
     }
-
-    /// A cell's value in nanoseconds, with its interval where there is one.
-    fn of(self, cell: &CellView) -> Option<(f64, Option<Interval>)> {
-        let (ns, interval) = match self {
-            Self::Tpot => (cell.ns(Metric::TpotNs), cell.interval(Metric::TpotNs)),
-            Self::Ttft => (cell.ns(Metric::TtftNs), cell.interval(Metric::TtftNs)),
-            Self::Itl => (cell.step_ns.p99, cell.intervals.p99),
-        };
-        Some((ns? as f64, interval))
-    }
-
-    /// Why a cell can lack it.
-    fn why_missing(self) -> String {
-        match self {
-            Self::Tpot => "no decode step was measured".to_owned(),
-            Self::Ttft => "TTFT needs a prompt and sampling".to_owned(),
-            Self::Itl => format!(
-                "a p99 needs {} steps of each cell",
-                min_samples_for(0.99).unwrap_or_default()
-            ),
-        }
-    }
 }
 
 impl fmt::Display for LatencyKind {
@@ -59,28 +37,138 @@ impl fmt::Display for LatencyKind {
         f.write_str(match self {
             Self::Tpot => "TPOT",
             Self::Ttft => "TTFT",
-            Self::Itl => "p99 of the gap between tokens",
+            Self::Itl => "ITL",
         })
     }
 }
 
-/// Limits that a service promises: `tpot=50ms,ttft=2s`.
+/// A percentile that can be limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Percentile {
+    P50,
+    P95,
+    P99,
+}
+
+impl Percentile {
+    const ALL: [Self; 3] = [Self::P50, Self::P95, Self::P99];
+
+    /// `p95`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+        }
+    }
+
+    /// The fewest observations that it needs.
+    pub fn n_needed(self) -> u64 {
+        let fraction = match self {
+            Self::P50 => return 1,
+            Self::P95 => 0.95,
+            Self::P99 => 0.99,
+        };
+        min_samples_for(fraction).unwrap_or_default()
+    }
+}
+
+/// What is limited: a latency, of every request or at a percentile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latency {
+    pub kind: LatencyKind,
+    /// `None`: each request by itself, and a cell's usual figure.
+    pub percentile: Option<Percentile>,
+}
+
+impl Latency {
+    /// A cell's value in nanoseconds, with its interval where there is one.
+    fn of(self, cell: &CellView) -> Option<(f64, Option<Interval>)> {
+        let (steps, intervals) = (&cell.step_ns, &cell.intervals);
+        let (ns, interval) = match (self.kind, self.percentile) {
+            (LatencyKind::Tpot, None) => (cell.ns(Metric::TpotNs), cell.interval(Metric::TpotNs)),
+            (LatencyKind::Ttft, None) => (cell.ns(Metric::TtftNs), cell.interval(Metric::TtftNs)),
+            (LatencyKind::Itl, None | Some(Percentile::P99)) => (steps.p99, intervals.p99),
+            (LatencyKind::Itl, Some(Percentile::P95)) => (steps.p95, intervals.p95),
+            (LatencyKind::Itl, Some(Percentile::P50)) => (steps.p50, intervals.p50),
+            (LatencyKind::Tpot | LatencyKind::Ttft, Some(_)) => return None,
+        };
+        Some((ns? as f64, interval))
+    }
+
+    /// Why a cell can lack it.
+    fn why_missing(self) -> String {
+        match (self.kind, self.percentile) {
+            (LatencyKind::Tpot, None) => "no decode step was measured".to_owned(),
+            (LatencyKind::Ttft, None) => "TTFT needs a prompt and sampling".to_owned(),
+            (LatencyKind::Itl, percentile) => {
+                let percentile = percentile.unwrap_or(Percentile::P99);
+                let (name, needed) = (percentile.key(), percentile.n_needed());
+                format!("a {name} needs {needed} steps of each cell")
+            }
+            (kind, Some(percentile)) => {
+                let (name, key) = (percentile.key(), kind.key());
+                format!(
+                    "a {name} of {kind} is a figure of requests (the verb requests); say {key}, or itl_{name}"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.percentile) {
+            (LatencyKind::Itl, None) => f.write_str("p99 of the gap between tokens"),
+            (kind, None) => write!(f, "{kind}"),
+            (kind, Some(percentile)) => write!(f, "{kind} {}", percentile.key()),
+        }
+    }
+}
+
+impl FromStr for Latency {
+    type Err = ();
+
+    /// `ttft`, or `ttft_p95`.
+    fn from_str(s: &str) -> Result<Self, ()> {
+        let (kind, percentile) = match s.split_once('_') {
+            None => (s, None),
+            Some((kind, name)) => {
+                let all = Percentile::ALL.into_iter();
+                (kind, Some(all.clone().find(|p| p.key() == name).ok_or(())?))
+            }
+        };
+        let kind = LatencyKind::ALL.into_iter().find(|k| k.key() == kind);
+        let kind = kind.ok_or(())?;
+        Ok(Self { kind, percentile })
+    }
+}
+
+/// A latency, and the most that it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub latency: Latency,
+    /// Nanoseconds.
+    pub at_most_ns: u64,
+}
+
+/// Limits that a service promises: `tpot=50ms,ttft_p95=2s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slo {
-    limits: Vec<(LatencyKind, u64)>,
+    limits: Vec<Limit>,
 }
 
 impl Slo {
-    /// Each limited latency with its limit, nanoseconds.
-    pub fn limits(&self) -> &[(LatencyKind, u64)] {
+    /// Each limit, in the order in which they were given.
+    pub fn limits(&self) -> &[Limit] {
         &self.limits
     }
 
     /// Whether a cell is known to be within every limit.
     pub fn is_kept_by(&self, cell: &CellView) -> bool {
-        let within = |(felt, limit): &(LatencyKind, u64)| {
-            felt.of(cell)
-                .is_some_and(|(latency, _)| latency <= *limit as f64)
+        let within = |limit: &Limit| {
+            let latency = limit.latency.of(cell);
+            latency.is_some_and(|(ns, _)| ns <= limit.at_most_ns as f64)
         };
         self.limits.iter().all(within)
     }
@@ -90,20 +178,25 @@ impl FromStr for Slo {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let mut limits: Vec<(LatencyKind, u64)> = Vec::new();
+        let mut limits: Vec<Limit> = Vec::new();
         for part in s.split(',').map(str::trim) {
-            let (key, value) = part.split_once('=').ok_or_else(|| {
+            // `ttft<=2s` is how `gate --require` writes it.
+            let (key, value) = part.split_once("<=").or_else(|| part.split_once('=')).ok_or_else(|| {
                 format!("'{part}' is no limit; say tpot=50ms, ttft=2s, itl=100ms or several of them with commas")
             })?;
-            let felt = LatencyKind::ALL.into_iter().find(|f| f.key() == key.trim());
-            let felt = felt.ok_or_else(|| {
+            let key = key.trim();
+            let latency: Latency = key.parse().map_err(|()| {
                 let keys = LatencyKind::ALL.map(LatencyKind::key).join(", ");
-                format!("'{key}' is no latency that can be limited; one of {keys}")
+                let percentiles = Percentile::ALL.map(Percentile::key).join(", ");
+                format!("'{key}' is no latency that can be limited; one of {keys}, or a percentile of it, such as ttft_p95 ({percentiles})")
             })?;
-            if limits.iter().any(|(known, _)| *known == felt) {
-                return Err(format!("{} is limited twice", felt.key()));
+            if limits.iter().any(|known| known.latency == latency) {
+                return Err(format!("{key} is limited twice"));
             }
-            limits.push((felt, nanoseconds(felt.key(), value.trim())?));
+            limits.push(Limit {
+                latency,
+                at_most_ns: nanoseconds(key, value.trim())?,
+            });
         }
         Ok(Self { limits })
     }
@@ -123,13 +216,16 @@ fn nanoseconds(key: &str, text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{key}: '{text}' is no limit; say 50ms or 2s"))
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at_most = units::duration(self.at_most_ns);
+        write!(f, "{} at most {at_most}", self.latency)
+    }
+}
+
 impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limits: Vec<String> = self
-            .limits
-            .iter()
-            .map(|(felt, ns)| format!("{felt} at most {}", units::duration(*ns)))
-            .collect();
+        let limits: Vec<String> = self.limits.iter().map(Limit::to_string).collect();
         f.write_str(&limits.join(", "))
     }
 }
@@ -144,7 +240,7 @@ pub struct Capacity {
     /// Whether the largest measured batch is still within the limits, so that more might be.
     pub at_least: bool,
     /// What binds; none when nothing does.
-    pub binds: Option<LatencyKind>,
+    pub binds: Option<Latency>,
     /// Tokens per second of all sequences at that batch, interpolated as the latency.
     pub tokens_per_s: Option<f64>,
 }
@@ -159,12 +255,16 @@ pub struct Capacity {
 pub fn capacity(curve: &Curve<'_>, slo: &Slo) -> Result<Capacity, String> {
     let mut found: Option<(f64, Reach)> = None;
     let mut ends: Option<(f64, f64)> = Some((f64::INFINITY, f64::INFINITY));
-    for (felt, limit) in &slo.limits {
-        let limit = *limit as f64;
+    for Limit {
+        latency,
+        at_most_ns,
+    } in &slo.limits
+    {
+        let limit = *at_most_ns as f64;
         let mut estimates = Vec::new();
         let mut bounds = Vec::new();
         for cell in &curve.cells {
-            let (estimate, interval) = felt.of(cell).ok_or_else(|| felt.why_missing())?;
+            let (estimate, interval) = latency.of(cell).ok_or_else(|| latency.why_missing())?;
             let n_seq = f64::from(cell.case.n_seq);
             estimates.push((n_seq, estimate));
             bounds.extend(interval.map(|i| (n_seq, i.lo.max(f64::MIN_POSITIVE), i.hi)));
@@ -174,7 +274,7 @@ pub fn capacity(curve: &Curve<'_>, slo: &Slo) -> Result<Capacity, String> {
             found = Some((
                 reach.batch,
                 Reach {
-                    felt: Some(*felt),
+                    latency: Some(*latency),
                     ..reach
                 },
             ));
@@ -195,7 +295,7 @@ pub fn capacity(curve: &Curve<'_>, slo: &Slo) -> Result<Capacity, String> {
         batch: whole(batch),
         interval: ends.map(|(lo, hi)| (whole(lo), whole(hi))),
         at_least: reach.is_largest,
-        binds: reach.felt.filter(|_| !reach.is_largest),
+        binds: reach.latency.filter(|_| !reach.is_largest),
         tokens_per_s: throughput_at(curve, batch.floor()),
     })
 }
@@ -203,7 +303,7 @@ pub fn capacity(curve: &Curve<'_>, slo: &Slo) -> Result<Capacity, String> {
 struct Reach {
     batch: f64,
     is_largest: bool,
-    felt: Option<LatencyKind>,
+    latency: Option<Latency>,
 }
 
 /// The batch at which latencies reach a limit; `points` ascend by batch.
@@ -211,7 +311,7 @@ fn reach(points: &[(f64, f64)], limit: f64) -> Reach {
     let reached = |batch| Reach {
         batch,
         is_largest: false,
-        felt: None,
+        latency: None,
     };
     let mut within: Option<(f64, f64)> = None;
     for &(batch, latency) in points {
@@ -274,6 +374,11 @@ mod tests {
     fn limits_are_read_and_mistakes_named() {
         let slo: Slo = "tpot=50ms, ttft=1.5s".parse().expect("limits");
         assert_eq!(slo.to_string(), "TPOT at most 50.0 ms, TTFT at most 1.50 s");
+        let slo: Slo = "ttft_p95<=2s,itl_p50=9ms".parse().expect("limits");
+        assert_eq!(
+            slo.to_string(),
+            "TTFT p95 at most 2.00 s, ITL p50 at most 9.00 ms"
+        );
         for (wrong, hint) in [
             ("fast", "is no limit"),
             ("speed=1s", "one of tpot, ttft, itl"),
@@ -281,6 +386,7 @@ mod tests {
             ("tpot=0s", "is no limit"),
             ("tpot=-1s", "no length of time"),
             ("tpot=1s,tpot=2s", "twice"),
+            ("ttft_p90=1s", "such as ttft_p95 (p50, p95, p99)"),
             ("tpot=", "no length of time"),
         ] {
             let e = wrong.parse::<Slo>().expect_err(wrong);
@@ -292,8 +398,9 @@ mod tests {
     fn the_batch_at_a_limit_is_interpolated_between_measured_ones() {
         // Steps double where the batch is four times as large: 28.3 ms is half-way from 4 to 16 on logarithms.
         let c = of("tpot=28.4ms").expect("measured");
+        let binds = |c: &Capacity| c.binds.map(|latency| latency.kind);
         assert_eq!(
-            (c.batch, c.binds, c.at_least),
+            (c.batch, binds(&c), c.at_least),
             (8, Some(LatencyKind::Tpot), false)
         );
         let (lo, hi) = c.interval.expect("three processes");
@@ -301,7 +408,7 @@ mod tests {
         assert!(c.tokens_per_s.is_some_and(|r| (200.0..400.0).contains(&r)));
         let c = of("tpot=28.4ms,ttft=500ms").expect("measured");
         assert_eq!(
-            (c.batch, c.binds),
+            (c.batch, binds(&c)),
             (5, Some(LatencyKind::Ttft)),
             "the tighter one binds"
         );
@@ -314,5 +421,8 @@ mod tests {
         assert_eq!(of("tpot=9ms").expect("measured").batch, 0);
         let e = of("itl=1s").expect_err("36 steps");
         assert!(e.contains("299 steps"), "{e}");
+        let e = of("ttft_p95=1s").expect_err("three repetitions");
+        assert!(e.contains("is a figure of requests"), "{e}");
+        assert_eq!(of("itl_p50=28.4ms").expect("measured").batch, 8);
     }
 }

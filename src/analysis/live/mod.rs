@@ -14,12 +14,12 @@ pub use sentences::{findings, headline, in_parallel, where_from};
 pub use split::{LatencyParts, PerToken};
 pub use work::unlike;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::requests::targets;
 use crate::stats::equivalence::{self, EqualityDecision, EqualityRule};
 use crate::view::Estimate;
-use crate::view::requests::{JobView, RequestsView, Round};
+use crate::view::requests::{JobView, RequestView, RequestsView, Round};
 
 /// A job at two targets.
 #[derive(Debug, Clone, Copy)]
@@ -64,9 +64,35 @@ impl JobPair<'_> {
         ratios
     }
 
-    /// Where the difference comes from; none where one of them does not say enough.
-    pub fn difference(&self) -> Option<LatencyParts> {
-        Some(LatencyParts::of(self.other)?.minus(LatencyParts::of(self.base)?))
+    /// The parts of the base's latency and of the other's; none where one of them does not say enough.
+    pub fn parts(&self) -> Option<[LatencyParts; 2]> {
+        let [base, other] = self.answered_by_both();
+        let base = LatencyParts::over(self.base, base.into_iter())?;
+        Some([base, LatencyParts::over(self.other, other.into_iter())?])
+    }
+
+    /// What a token takes at the base and at the other; none where one of them does not say.
+    pub fn per_token(&self) -> Option<[PerToken; 2]> {
+        let [base, other] = self.answered_by_both();
+        let base = PerToken::over(self.base, base.into_iter())?;
+        Some([base, PerToken::over(self.other, other.into_iter())?])
+    }
+
+    /// The requests that both answered, at the base and at the other, in the same order: a round that was cut at one of them has fewer
+    /// there, and means over unlike requests do not compare.
+    fn answered_by_both(&self) -> [Vec<&RequestView>; 2] {
+        let answered = |job: &JobView| -> BTreeSet<(u32, u32)> {
+            let answered = job.requests.iter().filter(|r| r.is_answered());
+            answered.map(|r| (r.round, r.number)).collect()
+        };
+        let both = &answered(self.base) & &answered(self.other);
+        [self.base, self.other].map(|job| {
+            let requests = job.requests.iter();
+            let requests = requests.filter(|r| both.contains(&(r.round, r.number)));
+            let mut requests: Vec<&RequestView> = requests.collect();
+            requests.sort_by_key(|r| (r.round, r.number));
+            requests
+        })
     }
 }
 

@@ -142,12 +142,13 @@ pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
     let question = "Where does the difference come from?";
-    let Some(difference) = last.difference() else {
+    let Some([base, other]) = last.parts() else {
         let name = short(&last.other.target);
         let claim =
             format!("Undetermined: {name} does not report how long prefill and decoding took.");
         return Some(Finding::new(question, claim, Sure::Undetermined));
     };
+    let difference = other.minus(base);
     let more = match difference.whole < 0.0 {
         true => "less",
         false => "more",
@@ -203,9 +204,8 @@ fn capitalised(text: &str) -> String {
 }
 
 fn split_in_words(pair: &JobPair<'_>) -> Option<String> {
-    let of = |job: &JobView| {
-        let parts = LatencyParts::of(job)?;
-        Some(format!(
+    let of = |job: &JobView, parts: LatencyParts| {
+        format!(
             "{} {} = waiting {} + prefill {} + decode {} + loading {} + transport {}",
             short(&job.target),
             duration_ns(parts.whole),
@@ -214,13 +214,14 @@ fn split_in_words(pair: &JobPair<'_>) -> Option<String> {
             duration_ns(parts.decode),
             duration_ns(parts.loading),
             duration_ns(parts.transport)
-        ))
+        )
     };
+    let [base, other] = pair.parts()?;
     Some(format!(
         "{}, mean of a request: {}; {}.",
         short(&pair.other.job.name),
-        of(pair.base)?,
-        of(pair.other)?
+        of(pair.base, base),
+        of(pair.other, other)
     ))
 }
 
@@ -228,8 +229,9 @@ fn split_in_words(pair: &JobPair<'_>) -> Option<String> {
 fn engines(pairs: &[JobPair<'_>]) -> Vec<String> {
     let mut said = Vec::new();
     for pair in ends(pairs) {
-        let both = PerToken::of(pair.base).zip(PerToken::of(pair.other));
-        let Some((base, other)) = both else { continue };
+        let Some([base, other]) = pair.per_token() else {
+            continue;
+        };
         let whose = |t: PerToken| match t.by_server {
             true => "by its own clock",
             false => "by ours",

@@ -29,7 +29,15 @@ pub struct PerToken {
 impl LatencyParts {
     /// Of a job at a target; none where a server does not say what it took for prefill and decoding.
     pub fn of(job: &JobView) -> Option<Self> {
-        let whole = job.requests.iter().filter(|s| s.is_answered());
+        Self::over(job, job.requests.iter())
+    }
+
+    /// Of some requests of a job.
+    pub fn over<'a>(
+        job: &JobView,
+        requests: impl Iterator<Item = &'a RequestView>,
+    ) -> Option<Self> {
+        let whole = requests.filter(|s| s.is_answered());
         let parts: Vec<Self> = if job.is_in_process() {
             whole.filter_map(Self::of_own).collect()
         } else {
@@ -100,7 +108,15 @@ impl LatencyParts {
 
 impl PerToken {
     pub fn of(job: &JobView) -> Option<Self> {
-        let whole = job.requests.iter().filter(|s| s.is_answered());
+        Self::over(job, job.requests.iter())
+    }
+
+    /// Of some requests of a job.
+    pub fn over<'a>(
+        job: &JobView,
+        requests: impl Iterator<Item = &'a RequestView>,
+    ) -> Option<Self> {
+        let whole = requests.filter(|s| s.is_answered());
         let by_server = !job.is_in_process();
         // Both clocks start with the first token and span the gaps between tokens.
         let both = whole.filter_map(|s| {

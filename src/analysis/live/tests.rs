@@ -15,6 +15,12 @@ fn with_slots(slots: usize) -> RunView {
     both_with(slots, |_, _, _| {})
 }
 
+/// What the other takes more than the base, part by part.
+fn difference(pair: JobPair<'_>) -> LatencyParts {
+    let [base, other] = pair.parts().expect("both say");
+    other.minus(base)
+}
+
 fn requests(view: &RunView) -> &RequestsView {
     view.requests.as_ref().expect("has requests")
 }
@@ -58,28 +64,33 @@ fn a_round_that_was_cut_is_not_compared() {
     let ratio = classes.ratio(|r| r.latency_ns).expect("two rounds").value;
     assert!((ratio / of_whole.expect("three").value - 1.0).abs() < 1e-6);
     assert_eq!(unlike(&classes), [""; 0]);
+    // The parts are of the requests that both answered: the last round has one of three lengths, and not at the base alone.
+    let parts = classes.parts().expect("both say").map(|p| p.prefill);
+    let whole = pair(requests(&whole), "classes");
+    let whole_parts = whole.parts().expect("both say").map(|p| p.prefill);
+    assert!(
+        parts[0] < 0.99 * whole_parts[0],
+        "{parts:?} {whole_parts:?}"
+    );
+    assert!((parts[1] / parts[0] - 1.1).abs() < 1e-6, "{parts:?}");
 }
 
 #[test]
 fn the_parts_add_up_to_the_difference() {
     let view = with_slots(1);
     for name in ["classes", "concurrency/c1", "concurrency/c4"] {
-        let d = pair(requests(&view), name).difference().expect("both say");
+        let d = difference(pair(requests(&view), name));
         let sum = d.engine() + d.waiting + d.loading + d.transport;
         assert!((sum - d.whole).abs() < 1.0, "{name}: {sum} {d:?}");
         assert!((d.transport - 2.0 * 1.001e6).abs() < 1.0, "{d:?}");
     }
     // One at a time: 1.6 ms of prefill and 18 of decode (8 tokens of 11 ms, against 7 of 10 after the first).
-    let d = pair(requests(&view), "concurrency/c1")
-        .difference()
-        .expect("both");
+    let d = difference(pair(requests(&view), "concurrency/c1"));
     assert!((d.prefill - 1.6 * 1.001e6).abs() < 1.0, "{d:?}");
     assert!((d.decode - 18.0 * 1.001e6).abs() < 1.0, "{d:?}");
     assert!(d.waiting.abs() < 1.0);
     // Four at a time at one slot: most of it is waiting.
-    let d = pair(requests(&view), "concurrency/c4")
-        .difference()
-        .expect("both");
+    let d = difference(pair(requests(&view), "concurrency/c4"));
     assert!(d.waiting > 0.5 * d.whole, "{d:?}");
 }
 

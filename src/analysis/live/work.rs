@@ -1,7 +1,5 @@
 //! Whether two targets did the same work: only then do their times compare.
 
-use std::collections::BTreeMap;
-
 use super::JobPair;
 use crate::analysis::{Finding, Sure};
 use crate::stats::summary::mean;
@@ -39,17 +37,11 @@ pub fn unlike(pair: &JobPair<'_>) -> Vec<String> {
     said
 }
 
-/// Compares the means over the requests that both answered: a round that was cut at one of them has fewer there.
+/// Compares the means over the requests that both answered.
 fn differ(pair: &JobPair<'_>, what: &str, of: fn(&RequestView) -> Option<u32>) -> Option<String> {
-    let counts = |job: &JobView| -> BTreeMap<(u32, u32), f64> {
-        let answered = job.requests.iter().filter(|r| r.is_answered());
-        let counted = answered.filter_map(|r| Some(((r.round, r.number), f64::from(of(r)?))));
-        counted.collect()
-    };
-    let (at_base, at_other) = (counts(pair.base), counts(pair.other));
-    let both = at_base
-        .iter()
-        .filter_map(|(request, n)| Some((*n, *at_other.get(request)?)));
+    let [at_base, at_other] = pair.answered_by_both();
+    let both = at_base.into_iter().zip(at_other);
+    let both = both.filter_map(|(a, b)| Some((f64::from(of(a)?), f64::from(of(b)?))));
     let (base, other): (Vec<f64>, Vec<f64>) = both.unzip();
     let (base, other) = (mean(&base)?, mean(&other)?);
     ((other - base).abs() > (ALIKE * base).max(FEW_TOKENS)).then(|| {

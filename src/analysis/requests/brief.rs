@@ -13,6 +13,9 @@ use crate::view::requests::{JobView, RequestsView};
 /// Classes, or targets, that a line names.
 const MOST_NAMED: usize = 4;
 
+/// Loads of a target that get a line each.
+const MOST_LOADS: usize = 8;
+
 /// What [`lead`](super::lead) says at length: how long a request takes, how many at once, how the targets compare or
 /// what limits the only one, how sure.
 pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<Answer> {
@@ -21,8 +24,10 @@ pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<
         return vec![Answer::new("result", "no request was answered")];
     }
     let mut answers = Vec::new();
-    let within = slo.and_then(|slo| goodput::finding(requests, slo));
-    answers.extend(within.map(|f| Answer::new("limits", f.claim)));
+    answers.extend(
+        slo.map(|slo| limits_of(requests, &all, slo))
+            .unwrap_or_default(),
+    );
     answers.extend(latency(requests, &all).map(|text| Answer::new("latency", text)));
     let curves = all.iter().take(MOST_NAMED);
     let at_once = curves.filter_map(|target| match slo {
@@ -56,6 +61,28 @@ pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<
     }
     answers.push(Answer::new("how sure", trust::known(requests)));
     answers
+}
+
+/// Each load of each target within limits, where several were measured; else the job with the best goodput.
+fn limits_of(requests: &RequestsView, all: &[&str], slo: &Slo) -> Vec<Answer> {
+    let targets = all.iter().take(MOST_NAMED);
+    let loads = targets.flat_map(|target| {
+        let loads = goodput::by_load(requests, target, slo).into_iter();
+        let prefix = match all.len() {
+            1 => String::new(),
+            _ => format!("{}: ", short(target)),
+        };
+        loads
+            .take(MOST_LOADS)
+            .map(move |said| format!("{prefix}{said}"))
+    });
+    let mut said: Vec<String> = loads.collect();
+    if said.is_empty() {
+        said.extend(goodput::finding(requests, slo).map(|f| f.claim));
+    }
+    said.into_iter()
+        .map(|text| Answer::new("limits", text))
+        .collect()
 }
 
 /// The claim of a comparison, and whether its positive control was seen.

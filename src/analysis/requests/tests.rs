@@ -98,6 +98,46 @@ fn goodput_counts_what_meets_every_limit() {
 }
 
 #[test]
+fn every_load_is_held_against_the_limits() {
+    let view = own();
+    let all = requests(&view);
+    let said = |slo: &str| goodput::by_load(all, OWN, &slo.parse().expect("limits"));
+    let curve = concurrency::curve(all, OWN);
+    let at_once: Vec<String> = curve
+        .iter()
+        .map(|j| format!("{} at once: ", j.at_once()))
+        .collect();
+    let loads = said("ttft=1s");
+    assert!(
+        at_once.len() > 1 && loads.len() == at_once.len(),
+        "{loads:?}"
+    );
+    for (load, at_once) in loads.iter().zip(&at_once) {
+        assert!(
+            load.starts_with(&format!("{at_once}kept, 100.0% of ")),
+            "{load}"
+        );
+    }
+    assert!(
+        said("ttft=1ns")
+            .iter()
+            .all(|l| l.contains(": not kept, 0.0% of "))
+    );
+    // A p99 needs 299 answers, and a percentile that is unknown is neither kept nor missed.
+    let few = said("ttft_p99=1s");
+    assert!(
+        few.iter()
+            .all(|l| l.contains("undetermined") && l.contains("needs 299 values")),
+        "{few:?}"
+    );
+    let median = said("ttft_p50=1s,itl_p50=1s");
+    assert!(
+        median.iter().all(|l| l.contains(": kept, 100.0% of ")),
+        "{median:?}"
+    );
+}
+
+#[test]
 fn a_rate_that_falls_is_a_drift() {
     let jobs = jobs();
     let steady = own();
