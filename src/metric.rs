@@ -315,6 +315,12 @@ impl Metric {
         matches!(self.row().of, Of::Requests(_))
     }
 
+    /// The metric of whole requests that is called the same: `request_ttft` for `ttft`.
+    pub fn of_whole_requests(self) -> Option<Self> {
+        let namesake = |metric: &&Self| metric.name().strip_prefix("request_") == Some(self.name());
+        Self::ALL.iter().find(namesake).copied()
+    }
+
     /// What it is of, in the plural: `requests` or `cells`.
     pub fn work(self) -> &'static str {
         match self.row().of {

@@ -331,6 +331,10 @@ fn a_budget_ends_requests_and_what_is_missing_can_be_resumed() {
     assert!(!jobs.is_empty() && jobs.len() < 2000, "{}", jobs.len());
     assert!(stdout(&out).contains("--resume"), "{}", stdout(&out));
     let folder = run.to_str().expect("text");
+    let refused = place.run(&["--resume", folder, "--budget", "4s", "-t", "1"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    let why = "leave out --threads, --budget";
+    assert!(stderr(&refused).contains(why), "{}", stderr(&refused));
     let again = place.run(&["--resume", folder, "--no-report"]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     assert!(record_of_requests(&run).1.len() > jobs.len(), "it went on");

@@ -62,14 +62,21 @@ impl Percentile {
         }
     }
 
-    /// The fewest observations that it needs.
-    pub fn n_needed(self) -> u64 {
-        let fraction = match self {
-            Self::P50 => return 1,
+    /// The share of the observations that are at most as long.
+    pub fn fraction(self) -> f64 {
+        match self {
+            Self::P50 => 0.5,
             Self::P95 => 0.95,
             Self::P99 => 0.99,
-        };
-        min_samples_for(fraction).unwrap_or_default()
+        }
+    }
+
+    /// The fewest observations that it needs.
+    pub fn n_needed(self) -> u64 {
+        match self {
+            Self::P50 => 1,
+            Self::P95 | Self::P99 => min_samples_for(self.fraction()).unwrap_or_default(),
+        }
     }
 }
 

@@ -37,12 +37,14 @@ Examples:
 pub const REQUESTS: &str = "\
 The default experiment is --classes: one request after another, by class of prompt. Here --batch is the number of requests that \
 are under way at once, --n-prompt trims or pads every prompt to exactly that number of tokens, and --n-gen is the maximum of \
-tokens of an answer. Several models or settings, such as --threads 1,2, are several targets: in-process/t1 and in-process/t2.
+tokens of an answer. Several models or settings, such as --threads 1,2, are several targets: in-process/t1 and in-process/t2. \
+A run that was interrupted goes on with --resume, without a verb.
 
 Examples:
   ggufbench requests --model model.gguf --batch 1,8,32 --slo ttft=2s,tpot=50ms
   ggufbench requests --target openai:http://127.0.0.1:8080/v1
-  ggufbench requests --target ollama:llama3.1:8b --sustained 60s --rate 2";
+  ggufbench requests --target ollama:llama3.1:8b --sustained 60s --rate 2
+  ggufbench --resume out/20260131-120000-requests";
 
 /// Below `compare-live --help`.
 pub const COMPARE_LIVE: &str = "\

@@ -28,7 +28,7 @@ const VERBS: [(&str, &str); 16] = [
 ];
 
 /// Flags that other programs have, ours, and what is written after it.
-const FLAGS: [(&str, &str, &str); 11] = [
+const FLAGS: [(&str, &str, &str); 12] = [
     ("concurrency", "batch", "N"),
     ("parallel", "batch", "N"),
     ("users", "batch", "N"),
@@ -40,6 +40,7 @@ const FLAGS: [(&str, &str, &str); 11] = [
     ("max-tokens", "n-gen", "N"),
     ("n-predict", "n-gen", "N"),
     ("num-prompts", "n-requests", "N"),
+    ("slo", "require", "'ttft_p95<=2s'"),
 ];
 
 /// A tip for an error that clap's own would lead astray.
@@ -120,6 +121,7 @@ mod tests {
             ("--batchs 3", "'--batch'"),
             ("requests --concurrency 4", "this is --batch N"),
             ("requests --max-tokens=32", "this is --n-gen N"),
+            ("nightly --slo ttft=2s", "this is --require 'ttft_p95<=2s'"),
             (
                 "requests --url http://127.0.0.1/v1",
                 "this is --target openai:URL",

@@ -130,7 +130,7 @@ fn rates(args: &CompareArgs) -> Result<Vec<Comparison>> {
                 compared
                     .iter()
                     .flat_map(|c| &c.rows)
-                    .any(|r| r.case == *case)
+                    .any(|r| r.key.case == *case)
             };
             a.cells.retain(|cell| !has_parts(&cell.key.case));
         }

@@ -24,13 +24,17 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
     }
     let observed = observe(&facts.question(args.lasting))?;
     let examination = examine(&facts, &observed);
-    // Names of other programs are for whoever sits here: no file and no pipeline gets them.
+    // Names of other programs are for whoever sits here: no file gets them, and a pipeline none on standard output.
     let is_seen = args.output == DocumentForm::Table && io::stdout().is_terminal();
     let busiest = if is_seen {
         observed.busiest.as_slice()
     } else {
         &[]
     };
+    let named = diagnosis::programs(&observed.busiest);
+    if !is_seen && !named.is_empty() {
+        note(format_args!("busiest meanwhile: {named}"));
+    }
     unless_closed(report::print_documents(
         &[diagnosis::document(&examination, busiest)],
         &examination,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use super::ceiling::kept_of_cpu;
 use super::offload;
@@ -12,6 +13,7 @@ use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
 use crate::engine::EngineFacts;
 use crate::host::{Gpu, GpuReport, Machine, QuickRates};
 use crate::model::{ModelStore, Resolution, ResolvedModel, resolve, sanitize_name};
+use crate::plan::axis::Axis;
 use crate::plan::budget::{GpuRates, Rates};
 use crate::plan::expand::{ALL_LAYERS, Axes, Exclude, Host, cases};
 use crate::plan::protocol::{ProtocolChoice, duration};
@@ -327,11 +329,30 @@ fn protocol_of(args: &ProtocolArgs) -> Result<ProtocolChoice> {
     })
 }
 
-/// Whether any flag describes cells or protocol: a resumed run's are in its record.
+/// The flags that describe cells or protocol: a resumed run's are in its record.
 ///
 /// # Errors
 /// For flags that do not parse.
-pub fn describes_cells(args: &RunArgs) -> Result<bool> {
-    Ok(args.axes.axes()? != Axes::default()
-        || protocol_of(&args.protocol)? != ProtocolChoice::default())
+pub fn flags_of_cells(args: &RunArgs) -> Result<Vec<String>> {
+    let axes = serde_json::to_value(args.axes.axes()?)?;
+    let protocol = serde_json::to_value(protocol_of(&args.protocol)?)?;
+    let mut flags = Vec::new();
+    for (name, value) in [axes, protocol]
+        .iter()
+        .filter_map(Value::as_object)
+        .flatten()
+    {
+        let flag = match Axis::named(name) {
+            Some(axis) => axis.flag(),
+            None if name.ends_with("_repetitions") && args.protocol.repetitions.is_some() => {
+                "repetitions".to_owned()
+            }
+            None => name.replace('_', "-"),
+        };
+        let flag = format!("--{flag}");
+        if !value.is_null() && !flags.contains(&flag) {
+            flags.push(flag);
+        }
+    }
+    Ok(flags)
 }

@@ -264,7 +264,10 @@ fn connected<'a>(
             }
             Some(mut server) => {
                 // A server that cannot be reached is reported before anything is measured.
-                waiting.facts(server.as_mut())?;
+                let facts = waiting.facts(server.as_mut())?;
+                for text in facts.notes {
+                    note(format!("{name}: {text}"));
+                }
                 ConnectedTarget::Server(server)
             }
         });

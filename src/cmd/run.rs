@@ -52,8 +52,14 @@ use crate::view::{QualityView, RequestsView, RunView};
 pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     if let Some(run) = &args.resume {
         ensure!(
-            sweep.is_none() && !prepare::describes_cells(args)?,
-            "--resume keeps the run's own plan: leave out the sweep and every flag that describes cells"
+            sweep.is_none(),
+            "--resume keeps the run's own plan: leave out the sweep"
+        );
+        let flags = prepare::flags_of_cells(args)?;
+        ensure!(
+            flags.is_empty(),
+            "--resume keeps the run's own plan: leave out {}",
+            flags.join(", ")
         );
         return resume(args, run);
     }

@@ -16,10 +16,12 @@ use crate::stats::sequential::PairDecision;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparedCell {
+    /// A's cell.
     #[serde(skip)]
-    pub case: Case,
+    pub key: CellKey,
+    /// B's; the same unless an axis is compared.
     #[serde(skip)]
-    pub case_b: Case,
+    pub key_b: CellKey,
     /// Name and target of the job, where requests are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
@@ -55,6 +57,14 @@ pub struct ComparedCell {
     pub cost_a: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_b: Option<f64>,
+}
+
+impl ComparedCell {
+    /// The verdict with what an undecided one needs.
+    pub fn verdict_in_full(&self, metric: Metric, same_within: f64) -> String {
+        let unit = self.key.sample_unit(metric);
+        self.verdict.in_full(metric, unit, same_within)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -93,8 +103,8 @@ impl Comparison {
             Some(price.of_million_tokens(joules))
         };
         for row in &mut self.rows {
-            row.cost_a = cost(a, &row.case);
-            row.cost_b = cost(b, &row.case_b);
+            row.cost_a = cost(a, &row.key.case);
+            row.cost_b = cost(b, &row.key_b.case);
         }
         self.price = Some(price);
         self

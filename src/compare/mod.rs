@@ -171,7 +171,7 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
             .filter(|(key, _)| !those.cells.contains_key(key));
         alone.map(|(_, cell)| cell.key.name()).collect()
     };
-    let compared: Vec<Case> = rows.iter().map(|r| r.case.clone()).collect();
+    let compared: Vec<Case> = rows.iter().map(|r| r.key.case.clone()).collect();
     Ok(Comparison {
         only_a: only(&cells_a, &cells_b),
         only_b: only(&cells_b, &cells_a),
@@ -181,7 +181,7 @@ pub fn compare(a: &Side, b: &Side, options: &CompareOptions) -> Result<Compariso
         is_same_twice: is_same_twice(&a.header, &b.header),
         same_within,
         until_decided: until_decided.is_some(),
-        outputs: compared_outputs(a, b, rows.iter().map(|r| (&r.case, &r.case_b))),
+        outputs: compared_outputs(a, b, rows.iter().map(|r| (&r.key.case, &r.key_b.case))),
         price: None,
         a: a.label.clone(),
         b: b.label.clone(),
@@ -253,8 +253,8 @@ pub(crate) fn log_times(metric: Metric, samples: &Samples) -> Vec<f64> {
 fn row(metric: Metric, a: &Samples, b: &Samples) -> ComparedCell {
     let (logs_a, logs_b) = (log_times(metric, a), log_times(metric, b));
     ComparedCell {
-        case: a.key.case.clone(),
-        case_b: b.key.case.clone(),
+        key: a.key.clone(),
+        key_b: b.key.clone(),
         job: a.key.job.as_ref().map(ToString::to_string),
         case_id_a: a.key.name(),
         case_id_b: b.key.name(),

@@ -6,8 +6,11 @@ use std::hash::{Hash, Hasher};
 
 use serde::Serialize;
 
+use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::request::Job;
+use crate::request::shown_target;
+use crate::request::spec::TargetSpec;
 use crate::stats::summary;
 
 /// What identifies a cell in any run: the case of a batch, or a job of requests at a target.
@@ -44,6 +47,16 @@ impl Hash for JobAtTarget {
     }
 }
 
+impl JobAtTarget {
+    /// As [`Display`](fmt::Display) has it, with a short name of the target.
+    pub fn shown(&self) -> String {
+        match self.in_run.as_str() {
+            "" => self.job.clone(),
+            target => format!("{} at {}", self.job, shown_target(target)),
+        }
+    }
+}
+
 impl fmt::Display for JobAtTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.in_run.as_str() {
@@ -70,6 +83,20 @@ impl CellKey {
                 target: target.to_owned(),
                 in_run: in_run.to_owned(),
             }),
+        }
+    }
+
+    /// Whether a server does the work: then a repetition is a round, and no process of its is known.
+    pub fn is_at_server(&self) -> bool {
+        let target = self.job.as_ref().map(|job| job.target.parse());
+        target.is_some_and(|spec| spec.is_ok_and(|spec| !matches!(spec, TargetSpec::InProcess)))
+    }
+
+    /// What an observation of a metric is of, in the singular and in the plural.
+    pub fn sample_unit(&self, metric: Metric) -> [&'static str; 2] {
+        match self.is_at_server() {
+            true => ["round", "rounds"],
+            false => metric.sample_unit(),
         }
     }
 

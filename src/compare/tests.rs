@@ -25,7 +25,7 @@ fn a_run_and_itself_are_the_same_however_noisy() {
     let slowdown = c.rows[0].slowdown.expect("three pairs");
     assert_eq!((slowdown.lo, slowdown.hi), (0.0, 0.0));
     assert_eq!(
-        c.rows[0].verdict.in_full(Metric::StepNs, 0.03),
+        c.rows[0].verdict_in_full(Metric::StepNs, 0.03),
         "same within 3%"
     );
     assert!(c.differences.is_empty() && c.only_a.is_empty() && c.only_b.is_empty());
@@ -63,7 +63,7 @@ fn what_cannot_be_told_says_what_it_would_need() {
     };
     // sd 4%, border 2% away: (1.96 + 0.84)^2 * 2 * 4^2 / 2^2 = 63 a side, 60 more.
     assert!((55..75).contains(&n), "{n}");
-    let text = row.verdict.in_full(Metric::StepNs, 0.03);
+    let text = row.verdict_in_full(Metric::StepNs, 0.03);
     assert_eq!(text, format!("cannot tell (would need {n} more processes)"));
     let single = side(header("c", &cases), |_| vec![1_000_000]);
     let row = &between(&a, &single).rows[0];
@@ -309,11 +309,11 @@ fn too_few_pairs_say_how_many_are_missing() {
     let [a, b] = pair_of(&[1_000_000, 1_001_000], Some(0.02));
     let row = &between(&a, &b).rows[0];
     assert_eq!(row.slowdown, None);
-    let text = row.verdict.in_full(Metric::StepNs, 0.02);
+    let text = row.verdict_in_full(Metric::StepNs, 0.02);
     assert_eq!(text, "not decided (would need about 6 more pairs)");
     let [a, b] = pair_of(&[1_000_000; 10], Some(0.02));
     let row = &between(&a, &b).rows[0];
-    let text = row.verdict.in_full(Metric::StepNs, 0.02);
+    let text = row.verdict_in_full(Metric::StepNs, 0.02);
     assert_eq!(text, "no regression beyond 2%");
 }
 

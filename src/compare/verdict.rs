@@ -74,14 +74,12 @@ impl ChangeVerdict {
     }
 
     /// The answer in full.
-    pub fn in_full(self, metric: Metric, same_within: f64) -> String {
+    /// `unit` is what an observation is of, in the singular and in the plural.
+    pub fn in_full(self, metric: Metric, unit: [&str; 2], same_within: f64) -> String {
         match self {
             Self::Same => format!("same within {}", percent(same_within)),
             Self::CannotTell { more_processes } => {
-                format!(
-                    "cannot tell ({})",
-                    would_need_of(more_processes, metric.sample_unit())
-                )
+                format!("cannot tell ({})", would_need_of(more_processes, unit))
             }
             Self::NoRegression => format!("no regression beyond {}", percent(same_within)),
             Self::NotDecided { more_pairs } => {
@@ -101,7 +99,7 @@ impl ChangeVerdict {
                 format!("{} {}", self.word(), more_pairs_in_short(more_pairs))
             }
             Self::NoRegression => self.word().to_owned(),
-            other => other.in_full(metric, same_within),
+            other => other.in_full(metric, metric.sample_unit(), same_within),
         }
     }
 }

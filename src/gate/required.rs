@@ -76,7 +76,7 @@ pub enum RequirementError {
         run: String,
         required: String,
         metric: Metric,
-        named: &'static str,
+        named: String,
     },
 }
 
@@ -95,9 +95,12 @@ impl Requirement {
                 run: run.label.clone(),
                 required: self.text.clone(),
                 metric: self.metric,
-                named: match self.cells {
-                    Some(_) => ", of those that it names",
-                    None => "",
+                named: match (&self.cells, self.metric.of_whole_requests()) {
+                    (None, Some(of_requests)) if run.header.requests.is_some() => {
+                        format!("; of requests it is {of_requests}")
+                    }
+                    (None, _) => String::new(),
+                    (Some(_), _) => ", of those that it names".to_owned(),
                 },
             });
         }

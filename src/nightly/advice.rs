@@ -116,6 +116,11 @@ fn after_doubt(to: &mut String, night: &Summary) -> fmt::Result {
          the baseline too: promote).",
     )?;
     say(
+        !page.limits_that("inconclusive").is_empty(),
+        "If a limit is not decided: more processes, or more rounds of a server, narrow its interval (--replicates, and a --budget that \
+         leaves room for them).",
+    )?;
+    say(
         page.says("undecided again"),
         "A slow-down that is undecided again may be real: the confirmation ended before it showed one or excluded one.",
     )?;
@@ -173,6 +178,16 @@ mod tests {
         assert!(other.contains("Each side agrees with itself"));
         let both = of("# x\nWRONG: tonight: a\nWRONG: baseline: a\n");
         assert!(both.contains("the fault is not new"));
+    }
+
+    #[test]
+    fn a_limit_that_is_not_decided_needs_more_rounds() {
+        let page = "# x\n\n| job | limit | verdict |\n| --- | --- | --- |\n| a | ≤ 2.00 s | inconclusive |\n";
+        let text = advice(NightKind::Requests, Verdict::Inconclusive, page);
+        assert!(text.contains("more rounds of a server"), "{text}");
+        let pass = page.replace("inconclusive", "pass");
+        let text = advice(NightKind::Requests, Verdict::Inconclusive, &pass);
+        assert!(!text.contains("more rounds of a server"), "{text}");
     }
 
     #[test]

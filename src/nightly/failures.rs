@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::Outcome;
-use crate::text::plain;
+use crate::text::{plain, plural};
 use crate::view::{RequestsView, RunView};
 
 /// A line for each cell and reason, and for each job with answers that are not whole.
@@ -49,27 +49,45 @@ impl Failures {
 }
 
 fn of_requests(requests: &RequestsView) -> impl Iterator<Item = String> {
-    let failing = requests.jobs.iter().filter(|job| {
-        let figures = &job.figures;
-        figures.n_whole != figures.n_sent
-    });
+    let failing = requests.jobs.iter().filter(|job| job.has_failed());
     failing.map(|job| {
         let figures = &job.figures;
         let why = figures.failed_such_as.values().next();
+        let why = why.or_else(|| job.unserved.first().map(|(_, why)| why));
         let why = why.map_or_else(String::new, |why| format!(", such as: {why}"));
+        let n_lost = figures.n_sent.saturating_sub(figures.n_whole);
+        let n = match job.n_failed() {
+            0 => n_lost,
+            n => n,
+        };
         plain(&format!(
-            "{} at {}: {} of {} requests had no whole answer{why}",
-            job.job.name,
-            job.target,
-            figures.n_sent.saturating_sub(figures.n_whole),
-            figures.n_sent
+            "{} at {}: {n} of {} requests had no whole answer{why}",
+            job.job.name, job.target, figures.n_sent
         ))
     })
+}
+
+/// A line for each job of which the budget cut rounds. That is no failure: what was cut is not judged.
+pub fn cut_rounds(view: &RunView) -> Vec<String> {
+    let jobs = view.requests.iter().flat_map(|requests| &requests.jobs);
+    let cut = jobs.filter_map(|job| {
+        let n = u32::try_from(job.cut_rounds().count()).unwrap_or(u32::MAX);
+        (n > 0).then(|| {
+            plain(&format!(
+                "{} at {}: the budget ended within {}, not judged; a longer --budget or fewer --n-requests let it end",
+                job.job.name,
+                job.target,
+                plural(n, "round", "rounds")
+            ))
+        })
+    });
+    cut.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Ending;
     use crate::view::fixture;
 
     #[test]
@@ -81,5 +99,31 @@ mod tests {
         assert!(failures.lines.iter().any(|line| line == skipped), "{text}");
         assert!(failures.is_more_than_skipped, "{text}");
         assert!(text.contains(" process"), "{text}");
+    }
+
+    #[test]
+    fn a_round_that_the_budget_cut_is_no_failure() {
+        let of_budget = fixture::requests::both_with(1, |job, round, t| {
+            if job.name == "classes" && round == 2 && t.number > 0 {
+                t.ending = Ending::Interrupted;
+            }
+        });
+        let mut failures = Failures::default();
+        failures.add(&of_budget, "");
+        assert!(failures.is_empty(), "{failures:?}");
+        let noted = cut_rounds(&of_budget);
+        assert!(
+            noted.len() == 1 && noted[0].contains("within 1 round"),
+            "{noted:?}"
+        );
+
+        let broken = fixture::requests::both_with(1, |job, round, t| {
+            if job.name == "classes" && round == 2 && t.number > 0 {
+                t.ending = Ending::TimedOut { after_ns: 1 };
+            }
+        });
+        failures.add(&broken, "");
+        assert!(failures.is_more_than_skipped, "{failures:?}");
+        assert_eq!(cut_rounds(&broken), [""; 0]);
     }
 }

@@ -13,7 +13,7 @@ pub mod page;
 pub mod program;
 pub mod summary;
 
-pub use failures::Failures;
+pub use failures::{Failures, cut_rounds};
 pub use markdown::command_line;
 
 /// How a night ended.

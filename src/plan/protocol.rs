@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::{PlanError, Protocol};
 
 /// Most worker processes that a protocol takes.
@@ -11,7 +13,7 @@ pub const MOST_REPLICATES: u32 = 1000;
 const FEWEST_BEFORE_MORE: u32 = 6;
 
 /// The protocol's settings as asked for; `None` leaves the default.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs)] // named as the fields of `Protocol`, which has their docs
 pub struct ProtocolChoice {
     pub seed: Option<u64>,

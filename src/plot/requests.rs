@@ -3,6 +3,7 @@
 use super::{Figure, FigureAxis, MOST_SERIES, Mark, PlotPoint, Series, cumulative, thinned};
 use crate::analysis::requests::{concurrency, length, sustained, targets, typical};
 use crate::request::Experiment;
+use crate::request::shown_target;
 use crate::text::short;
 use crate::units;
 use crate::view::Estimate;
@@ -21,7 +22,7 @@ where
 {
     let targets = targets(requests).into_iter().take(MOST_SERIES).enumerate();
     let one = |(look, target): (usize, &str)| {
-        Series::new(short(target), mark, look, points(look, target))
+        Series::new(shown_target(target), mark, look, points(look, target))
     };
     targets.map(one).collect()
 }
@@ -52,7 +53,7 @@ pub fn ttft_by_class(requests: &RequestsView) -> Option<Figure> {
             .filter_map(move |c| {
                 let tokens = c.figures.n_prompt? as f64 / f64::from(c.figures.n_whole.max(1));
                 let class = short(&c.class);
-                let place = format!("{}, {class}", short(target));
+                let place = format!("{}, {class}", shown_target(target));
                 let ttft = c.figures.ttft_ns.median?.scaled(1e-9);
                 Some(PlotPoint {
                     // Once is enough: the others' points stand above or below.
@@ -86,10 +87,11 @@ pub fn latency(requests: &RequestsView) -> Option<Figure> {
             };
             stairs(short(&c.class), look, first.requests.iter().filter(is_of))
         });
-        (series.collect(), short(&first.target))
+        (series.collect(), shown_target(&first.target))
     } else {
         let jobs = jobs.iter().enumerate();
-        let series = jobs.map(|(look, job)| stairs(short(&job.target), look, job.requests.iter()));
+        let series =
+            jobs.map(|(look, job)| stairs(shown_target(&job.target), look, job.requests.iter()));
         (series.collect(), "each target".to_owned())
     };
     let caption = format!(
@@ -132,7 +134,7 @@ pub fn prompt_length(requests: &RequestsView) -> Option<Figure> {
             continue;
         }
         let line = |what: &str, look, of: fn(&length::AtLength) -> Option<Estimate>| {
-            let name = format!("{what}, {}", short(target));
+            let name = format!("{what}, {}", shown_target(target));
             let points = points.iter().filter_map(|p| {
                 let place = format!("{name}, {} tokens", length::tokens(p.n_prompt));
                 let time = of(p)?.scaled(1e-9);
@@ -157,7 +159,7 @@ pub fn temperature(requests: &RequestsView) -> Option<Figure> {
         let jobs = jobs.filter(|j| j.target == target);
         jobs.filter_map(|job| {
             let at = f64::from(job.job.sampling.temperature);
-            let place = format!("{}, temperature {at}", short(target));
+            let place = format!("{}, temperature {at}", shown_target(target));
             let tpot = job.figures.tpot_ns.mean?.scaled(1e-6);
             Some(PlotPoint::estimated(at, tpot, &place, "ms"))
         })
@@ -232,7 +234,7 @@ fn against_concurrency(
     by_target(requests, Mark::Line, |_, target| {
         let jobs = concurrency::curve(requests, target).into_iter();
         let points = jobs.filter_map(|job| {
-            let place = format!("{}, {} at once", short(target), job.at_once());
+            let place = format!("{}, {} at once", shown_target(target), job.at_once());
             point(job, &place)
         });
         points.collect::<Vec<_>>()
@@ -256,7 +258,7 @@ pub fn over_time(requests: &RequestsView) -> Option<Figure> {
         let points = thinned(&own).map(|r| {
             let tip = format!(
                 "{}, request {}: due at {}, took {}",
-                short(target),
+                shown_target(target),
                 r.number,
                 units::duration(r.due_ns),
                 units::duration(r.latency_ns())

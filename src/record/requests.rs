@@ -1,5 +1,6 @@
 //! What a run of requests leaves behind: lines of their own in the same record.
 
+use crate::request::shown_target;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use crate::host::HostWarning;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
 use crate::request::{IN_PROCESS, Job, TargetFacts, Timeline};
-use crate::text::{cut_end, plain, short};
+use crate::text::{cut_end, plain};
 
 /// Columns of a reason in a sentence.
 const REASON_COLUMNS: usize = 200;
@@ -196,7 +197,7 @@ impl fmt::Display for PromptWarning {
                 f,
                 "the prompts go to {target} as they are, without a chat template; --endpoint chat has the server \
                  apply its own, --endpoint completion says that this is meant",
-                target = short(target)
+                target = shown_target(target)
             ),
         }
     }

@@ -10,6 +10,7 @@ use crate::plan::Case;
 use crate::record::imported::ImportedModel;
 use crate::units;
 use crate::view::CellWarning;
+use crate::view::requests::RequestsView;
 
 /// The part of the repetitions that others must have disturbed, as its inverse, before it is said above the table.
 const BUSY_PART: u32 = 3;
@@ -29,11 +30,7 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
         lines.push(("model", model_line(view, model)));
     }
     if let (Some(requests), true) = (&view.requests, cases.is_empty()) {
-        let jobs = requests.jobs.iter().map(|j| &j.job.case);
-        let cases: Vec<&Case> = jobs.collect();
-        if let [model] = axes::models(&cases)[..] {
-            lines.push(("model", model_line(view, model)));
-        }
+        lines.extend(model_of(view, requests).map(|text| ("model", text)));
     }
     lines.push(("cells", axes::constants(&cases)));
     if let Some(quality) = &view.quality {
@@ -51,6 +48,28 @@ pub fn lines(view: &RunView) -> Vec<(&'static str, String)> {
     }
     lines.retain(|(_, line)| !line.is_empty());
     lines
+}
+
+/// The only model of a run of requests: its file, or what the only server calls it.
+fn model_of(view: &RunView, requests: &RequestsView) -> Option<String> {
+    let jobs = requests.jobs.iter().map(|j| &j.job.case);
+    let cases: Vec<&Case> = jobs.collect();
+    let [model] = axes::models(&cases)[..] else {
+        return None;
+    };
+    if view.model(model).is_some() {
+        return Some(model_line(view, model));
+    }
+    let [server] = requests.targets.as_slice() else {
+        return None;
+    };
+    let facts = server.facts()?;
+    let named = plain(facts.model.as_ref()?);
+    // A note says that the server does not list it.
+    Some(match facts.notes.is_empty() {
+        true => format!("{named} (as the server names it)"),
+        false => named,
+    })
 }
 
 /// That other programs were at work during many repetitions, which a footnote alone would hide.

@@ -6,7 +6,8 @@ use super::axes;
 use super::table::{Document, Note, Table, TableOf};
 use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
-use crate::compare::{Comparison, percent};
+use crate::compare::samples::{CellKey, JobAtTarget};
+use crate::compare::{ComparedCell, Comparison, percent};
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
@@ -51,7 +52,7 @@ pub fn answers(c: &Comparison) -> Vec<String> {
             || "B".to_owned(),
             |s| format!("{} (95%: {})", words.change("B", s.estimate), range(&s)),
         );
-        let verdict = row.verdict.in_full(c.metric, c.same_within);
+        let verdict = row.verdict_in_full(c.metric, c.same_within);
         said.push(format!("{change}: {verdict}"));
         return said;
     }
@@ -81,7 +82,8 @@ pub fn answers(c: &Comparison) -> Vec<String> {
 /// A comparison's table, and what must be known to read it.
 pub fn document(c: &Comparison) -> Document {
     // What both sides have in common; the compared axes vary, so that they are left out.
-    let cases: Vec<&Case> = c.rows.iter().flat_map(|r| [&r.case, &r.case_b]).collect();
+    let keys: Vec<&CellKey> = c.rows.iter().flat_map(|r| [&r.key, &r.key_b]).collect();
+    let cases: Vec<&Case> = keys.iter().map(|key| &key.case).collect();
     let model = match axes::models(&cases)[..] {
         [one] => format!("{one}, "),
         _ => String::new(),
@@ -90,7 +92,7 @@ pub fn document(c: &Comparison) -> Document {
         .above("A", c.a.as_str())
         .above("B", c.b.as_str())
         .above("compared", compared(c))
-        .above("cells", model + &axes::constants(&cases))
+        .above("cells", model + &axes::constants_of(&keys))
         .all_above(differences(&c.differences))
         .all_below(answers(c).into_iter().map(|said| ("answer", said)))
         .all_below(listed("only in A", &c.only_a))
@@ -99,13 +101,13 @@ pub fn document(c: &Comparison) -> Document {
 }
 
 fn table(c: &Comparison) -> Table {
-    let jobs = of_jobs(&c.rows, |r| r.job.clone());
+    let jobs = of_jobs(&c.rows, |r| r.key.job.as_ref().map(JobAtTarget::shown));
     let name = match c.metric {
         Metric::JoulesPerToken => c.metric.unit(),
         other => other.name(),
     };
     let cost = |cost: Option<f64>| cost.map(units::significant);
-    of_cells(jobs, |r| &r.case)
+    of_cells(jobs, |r| &r.key.case)
         .numbers(format!("{name} A"), |r| c.metric.show(r.a))
         .rank(2)
         .numbers("B", |r| c.metric.show(r.b))
@@ -127,7 +129,7 @@ fn table(c: &Comparison) -> Table {
         })
         .rank(4)
         .only_if(!c.until_decided)
-        .words("verdict", |r| r.verdict.in_full(c.metric, c.same_within))
+        .words("verdict", |r| r.verdict_in_full(c.metric, c.same_within))
         .short(|r| r.verdict.in_short(c.metric, c.same_within))
         .numbers("cost A", |r| cost(r.cost_a))
         .rank(1)
@@ -227,7 +229,8 @@ fn legend(c: &Comparison) -> String {
             words.how_much("B"),
         );
     }
-    let [unit, units] = c.metric.sample_unit();
+    let unit_of = |r: &ComparedCell| r.key.sample_unit(c.metric);
+    let [unit, units] = c.rows.first().map_or(c.metric.sample_unit(), unit_of);
     let (medians, flag) = match c.metric.is_of_quality() {
         true => (
             format!(

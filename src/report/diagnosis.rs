@@ -70,7 +70,8 @@ fn advice(check: &DoctorCheck) -> Option<(String, String)> {
     Some((name(check), text))
 }
 
-fn programs(busiest: &[Neighbour]) -> String {
+/// `rustc 0.90 cores, ...`; empty where none used much.
+pub fn programs(busiest: &[Neighbour]) -> String {
     let named = busiest
         .iter()
         .filter(|program| program.cores >= LEAST_CORES);

@@ -56,7 +56,12 @@ impl Notes {
     pub fn footnotes(&self) -> impl Iterator<Item = Note> {
         let numbered = (1..).zip(&self.footnotes);
         numbered.map(|(number, warning): (u32, _)| {
-            let text = brief(&warning.to_string(), NOTE_COLUMNS);
+            let text = match warning {
+                // The counts are over the cells that have this mark.
+                CellWarning::Host { .. } => format!("marked cells: {warning}"),
+                _ => warning.to_string(),
+            };
+            let text = brief(&text, NOTE_COLUMNS);
             Note::new(&format!("[{number}]"), text).tone(Tone::Caution)
         })
     }

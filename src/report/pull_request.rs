@@ -216,19 +216,17 @@ fn rows(by: &[Comparison], compared: &Comparison) -> Vec<SummaryRow> {
     let mut cases: Vec<Case> = Vec::new();
     for comparison in by {
         for cell in &comparison.rows {
-            let at = cases.iter().position(|case| *case == cell.case);
+            let at = cases.iter().position(|case| *case == cell.key.case);
             let at = at.unwrap_or_else(|| {
-                cases.push(cell.case.clone());
+                cases.push(cell.key.case.clone());
                 cases.len() - 1
             });
             let mut row = row(comparison, cell);
-            let decided = compared.rows.iter().find(|c| c.case == cell.case);
+            let decided = compared.rows.iter().find(|c| c.key.case == cell.key.case);
             if let Some(decided) = decided
                 && decides_instead(compared, comparison.metric)
             {
-                row.verdict = decided
-                    .verdict
-                    .in_full(compared.metric, compared.same_within);
+                row.verdict = decided.verdict_in_full(compared.metric, compared.same_within);
             }
             rows.push((at, row));
         }
@@ -247,14 +245,14 @@ fn row(c: &Comparison, cell: &ComparedCell) -> SummaryRow {
         .or(of_pairs)
         .unwrap_or(plain);
     SummaryRow {
-        test: test_name(c.metric, &cell.case, cell.job.as_deref()),
-        case: cell.case.clone(),
-        case_after: cell.case_b.clone(),
+        test: test_name(c.metric, &cell.key.case, cell.job.as_deref()),
+        case: cell.key.case.clone(),
+        case_after: cell.key_b.case.clone(),
         before: Some(c.metric.show(cell.a)),
         after: Some(c.metric.show(cell.b)),
         change: Some(change(c.metric, slowdown)).filter(|v| v.is_finite()),
         interval: cell.slowdown.map(|s| changes_of(c.metric, s)),
-        verdict: cell.verdict.in_full(c.metric, c.same_within),
+        verdict: cell.verdict_in_full(c.metric, c.same_within),
     }
 }
 
@@ -277,7 +275,7 @@ fn night_row(cell: &CellResult, before: &Baseline, after: &Side) -> SummaryRow {
             .map(|v| metric.show(v)),
         change: slowdown.map(|s| change(metric, s)),
         interval: cell.slowdown.map(|s| changes_of(metric, s)),
-        verdict: night::verdicts(cell, metric.sample_unit())[0].clone(),
+        verdict: night::verdicts(cell, cell.key.sample_unit(metric))[0].clone(),
     }
 }
 

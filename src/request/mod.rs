@@ -35,6 +35,7 @@ pub use crate::plan::serving::{Endpoint, Experiment, Forced, Load, Sampling, Sto
 use crate::stats::summary::median;
 use compared::Compared;
 use prompts::Prompt;
+pub use spec::shown_target;
 
 /// How the target in this program is named.
 pub const IN_PROCESS: &str = "in-process";

@@ -81,7 +81,10 @@ impl OpenaiTarget {
         self.dialect.is_llama_server |= models::is_of_llama_server(&listed);
         match choose(&listed, self.asked.as_deref()) {
             Chosen::Listed(model) => (self.dialect.model, self.note) = (Some(model), None),
-            Chosen::Unlisted { model, note } => {
+            Chosen::Unlisted { model, mut note } => {
+                if self.dialect.is_llama_server {
+                    note += "; llama-server answers with its own model, whatever is named";
+                }
                 (self.dialect.model, self.note) = (Some(model), Some(note));
             }
             Chosen::Nothing => {

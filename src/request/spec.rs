@@ -11,6 +11,7 @@ use super::http::{ApiKey, Patience};
 use super::ollama::OllamaTarget;
 use super::openai::OpenaiTarget;
 use super::{Target, TargetError};
+use crate::text::short;
 
 /// What may stand after `--target`.
 const FORMS: &str = "in-process, ollama:MODEL, ollama:MODEL@http://HOST:PORT or openai:http://HOST:PORT/v1, \
@@ -315,9 +316,38 @@ pub fn ollama_host(value: Option<&str>) -> Result<ServerUrl, String> {
     ServerUrl::parse(&format!("{scheme}://{host}:{port}{slash}{path}"))
 }
 
+/// A target's name, fit to be shown: `openai:http://127.0.0.1:8080/v1` is `openai:127.0.0.1:8080`. What most addresses have in
+/// common takes the room of other columns.
+pub fn shown_target(name: &str) -> String {
+    let Some(address) = name.strip_prefix("openai:http://") else {
+        return short(name);
+    };
+    let (address, model) = match address.split_once('#') {
+        Some((address, model)) => (address, format!("#{model}")),
+        None => (address, String::new()),
+    };
+    let address = address.trim_end_matches('/');
+    let address = address.strip_suffix("/v1").unwrap_or(address);
+    short(&format!("openai:{address}{model}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shown_target_keeps_what_tells_it_apart() {
+        for (name, shown) in [
+            ("in-process/t2", "in-process/t2"),
+            ("ollama:m@http://h:1", "ollama:m@http://h:1"),
+            ("openai:http://h:80/v1", "openai:h:80"),
+            ("openai:http://h:80/v1/#a/b", "openai:h:80#a/b"),
+            ("openai:http://h/api/v1", "openai:h/api"),
+            ("openai:https://h/v1", "openai:https://h/v1"),
+        ] {
+            assert_eq!(shown_target(name), shown, "{name}");
+        }
+    }
 
     fn error(text: &str) -> String {
         text.parse::<TargetSpec>().unwrap_err().to_string()

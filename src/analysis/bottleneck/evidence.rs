@@ -166,17 +166,22 @@ fn beside(points: &[(f64, f64)], here: f64, fit: &StepLine) -> Option<BoundEvide
         true => low,
         false => format!("{low} to {high}"),
     };
+    let [least_share, most_share] = [low, high].map(share);
+    // The slope above the batch is of larger steps, so that its product can exceed the step here.
+    let shares = match most_share > 1.0 {
+        true => format!("{} or more", units::percent(least_share)),
+        false => range(units::percent(least_share), units::percent(most_share)),
+    };
     Some(BoundEvidence {
         kind: EvidenceKind::Batch,
         leaves,
         explains: false,
         text: format!(
             "over {} batches the step follows no line (up to {} off); next to batch {here} a sequence adds {}, so that its sequences \
-             are {} of the step",
+             are {shares} of the step",
             points.len(),
             units::percent(fit.line.residual),
             range(duration_ns(low), duration_ns(high)),
-            range(units::percent(share(low)), units::percent(share(high))),
         ),
     })
 }

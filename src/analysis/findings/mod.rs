@@ -14,7 +14,7 @@ use super::choice::{self, CellChoice, GOOD_ENOUGH, Rival, rate};
 use super::curve::Curve;
 use super::precision;
 use super::theory::Theory;
-use super::words::{by_saying, or_unknown, range, range_of};
+use super::words::{by_saying, or_unknown, range, range_as, range_of};
 use super::{Finding, Sure};
 use crate::metric::Metric;
 use crate::plan::Case;
@@ -155,7 +155,7 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
     } else {
         let share = choice.of_most.map(|i| i.estimate);
         let share = share.unwrap_or_else(|| rate(cell) / rate(choice.most));
-        let said = choice.of_most.map(|i| range(i.map(|s| s * 100.0)));
+        let said = choice.of_most.map(|i| range_as(i, units::percent));
         evidence.push(format!(
             "That is {:.0}%{} of the highest throughput, {} with {} of {}, where a token takes {}; of all cells \
              with at least {:.0}% of it, this one has the {}shortest step.",
@@ -189,7 +189,7 @@ fn for_all(view: &RunView, choice: &CellChoice<'_>, without: Option<&CellChoice<
         evidence.push("It is the only cell measured: there was nothing to choose from.".to_owned());
     }
     let claim = format!(
-        "{} with {}: {} in all, and a token every {} for each, for {}.",
+        "{} with {}: {} in all, and a token every {} in the median for each, for {}.",
         with_settings(view, cell),
         at_batch(cell),
         throughput(cell),
@@ -233,7 +233,7 @@ fn for_one(view: &RunView, choice: &CellChoice<'_>) -> Finding {
     evidence.extend(by_accuracy(view, cell, &choice::left_out(view)));
     evidence.extend(disturbed);
     let claim = format!(
-        "{} with {}: {}, a token every {}.{}",
+        "{} with {}: {}, a token every {} in the median.{}",
         with_settings(view, cell),
         at_batch(cell),
         throughput(cell),
@@ -270,7 +270,7 @@ fn against(cell: &CellView, rival: &Rival<'_>) -> String {
             range(i)
         ),
         Some(i) => format!(
-            "Against the next best file at this batch, {other}, it is {} times as fast{}: chance is not excluded.",
+            "Against the next best file at this batch, {other}, it is {} times as fast{} by pairs of processes: chance is not excluded.",
             units::significant(i.estimate),
             range(i)
         ),

@@ -43,9 +43,13 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
     let where_it_ends = match (ends_at_most, most.case.n_seq == largest.case.n_seq) {
         (true, true) => "it still grows at the largest batch measured".to_owned(),
         (true, false) => format!(
-            "the most, {}, is reached at batch {}, and larger ones give less",
+            "the most, {}, is reached at batch {}, and larger ones {}",
             throughput(most),
-            most.case.n_seq
+            most.case.n_seq,
+            match is_less(largest, most) {
+                true => "give less",
+                false => "show no gain",
+            }
         ),
         (false, _) => format!(
             "batch {} already gives {:.0}% of the most, {} at batch {}",
@@ -71,6 +75,13 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
     Some(finding.with(evidence?).see(&["throughput"]))
 }
 
+/// Whether a cell gives less than another for sure: their intervals do not meet.
+fn is_less(cell: &CellView, than: &CellView) -> bool {
+    let interval = |c: &CellView| c.interval(Metric::DecodeTokensPerS);
+    let both = interval(cell).zip(interval(than));
+    both.is_some_and(|(cell, than)| cell.hi < than.lo)
+}
+
 /// Which file is fastest at which batch, when that is not the same everywhere.
 fn ranking(view: &RunView) -> Option<Finding> {
     let all = choice::comparable(view);
@@ -89,19 +100,29 @@ fn ranking(view: &RunView) -> Option<Finding> {
     }
     let (_, first, _) = winners.first()?;
     let is_first = |best: &CellView| best.case.model == first.case.model;
+    let is_shown = winners.iter().all(|(_, _, rival)| rival.is_slower());
+    // An estimate that chance may have put first is no fact.
+    let by = if is_shown { "" } else { "By the estimates " };
     let claim = if winners.iter().all(|(_, best, _)| is_first(best)) {
-        format!("{} is the fastest file at every batch.", named(first))
+        format!("{by}{} is the fastest file at every batch.", named(first))
     } else {
         let list = winners.iter();
-        let list = list.map(|(batch, best, _)| format!("{} at {batch}", named(best)));
+        let list = list.map(|(batch, best, rival)| {
+            let open = match rival.is_slower() {
+                true => "",
+                false => " (chance is not excluded)",
+            };
+            format!("{} at {batch}{open}", named(best))
+        });
         let list = list.collect::<Vec<_>>().join(", ");
-        format!("The fastest file depends on the batch: {list}.")
+        let the = if is_shown { "The" } else { "the" };
+        format!("{by}{the} fastest file depends on the batch: {list}.")
     };
     let evidence = winners.iter().map(|(batch, best, rival)| {
         let against = against(best, rival);
         format!("Batch {batch}: {}. {against}", throughput(best))
     });
-    let sure = Sure::shown_if(winners.iter().all(|(_, _, rival)| rival.is_slower()));
+    let sure = Sure::shown_if(is_shown);
     let finding = Finding::new("Which file is fastest where?", claim, sure);
     Some(finding.with(evidence).see(&["throughput"]))
 }

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::requests::targets;
 use crate::stats::equivalence::{self, EqualityDecision, EqualityRule};
+use crate::stats::summary;
 use crate::view::Estimate;
 use crate::view::requests::{JobView, RequestView, RequestsView, Round};
 
@@ -62,6 +63,27 @@ impl JobPair<'_> {
             ratios.remove(&round);
         }
         ratios
+    }
+
+    /// A mean at the base and at the other over the rounds that are compared, where a round was cut; else `None`, and a job's own
+    /// figures are those of these rounds.
+    pub fn means_without_cut_rounds(&self, of: fn(&Round) -> Option<f64>) -> Option<[f64; 2]> {
+        let cut: BTreeSet<u32> = self
+            .base
+            .cut_rounds()
+            .chain(self.other.cut_rounds())
+            .collect();
+        let mean = |job: &JobView| {
+            let rounds = job.rounds.iter().filter(|r| !cut.contains(&r.round));
+            let values: Vec<f64> = rounds.filter_map(of).collect();
+            summary::mean(&values)
+        };
+        (!cut.is_empty()).then_some([mean(self.base)?, mean(self.other)?])
+    }
+
+    /// Whether a request was answered by both.
+    pub fn has_common_answers(&self) -> bool {
+        !self.answered_by_both()[0].is_empty()
     }
 
     /// The parts of the base's latency and of the other's; none where one of them does not say enough.

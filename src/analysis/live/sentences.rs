@@ -3,6 +3,7 @@
 use super::{JobPair, LatencyParts, Overlap, PerToken, Simultaneity, base, others, pairs, work};
 use crate::analysis::words::{counted, duration_ns, times};
 use crate::analysis::{Finding, Sure};
+use crate::request::shown_target;
 use crate::request::{Experiment, TargetFacts, TargetKind};
 use crate::stats::equivalence::{EqualityDecision, EqualityRule};
 use crate::text::short;
@@ -36,7 +37,7 @@ fn comparable<'a>(pairs: &[JobPair<'a>]) -> Vec<JobPair<'a>> {
 pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
-    let name = short(&last.other.target);
+    let name = shown_target(&last.other.target);
     let said: Vec<String> = ends(&main)
         .filter_map(|p| {
             Some(format!(
@@ -57,7 +58,7 @@ pub fn headline(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let claim = format!(
         "A request at {name} takes {} the time it takes at {}.{}{}",
         said.join(", "),
-        short(&last.base.target),
+        shown_target(&last.base.target),
         decided(&main),
         match unlike {
             true => " The two did not do equal work, so this does not compare the engines.",
@@ -141,9 +142,12 @@ fn evidence(pair: &JobPair<'_>) -> String {
 pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let main = comparable(pairs);
     let last = main.last()?;
+    if !last.has_common_answers() {
+        return None;
+    }
     let question = "Where does the difference come from?";
     let Some([base, other]) = last.parts() else {
-        let name = short(&last.other.target);
+        let name = shown_target(&last.other.target);
         let claim =
             format!("Undetermined: {name} does not report how long prefill and decoding took.");
         return Some(Finding::new(question, claim, Sure::Undetermined));
@@ -169,9 +173,9 @@ pub fn where_from(pairs: &[JobPair<'_>]) -> Option<Finding> {
     let claim = format!(
         "{}, at {} a request takes {} {more} than at {}: {}.",
         capitalised(&at_once(last.other)),
-        short(&last.other.target),
+        shown_target(&last.other.target),
         duration_ns(difference.whole.abs()),
-        short(&last.base.target),
+        shown_target(&last.base.target),
         parts.collect::<Vec<_>>().join(", ")
     );
     let splits = main.iter().filter_map(split_in_words);
@@ -207,7 +211,7 @@ fn split_in_words(pair: &JobPair<'_>) -> Option<String> {
     let of = |job: &JobView, parts: LatencyParts| {
         format!(
             "{} {} = waiting {} + prefill {} + decode {} + loading {} + transport {}",
-            short(&job.target),
+            shown_target(&job.target),
             duration_ns(parts.whole),
             duration_ns(parts.waiting),
             duration_ns(parts.prefill),
@@ -246,10 +250,10 @@ fn engines(pairs: &[JobPair<'_>]) -> Vec<String> {
         said.push(format!(
             "A token {} takes {} {} ({}) and {} {} ({}), {} times.{caution}",
             at_once(pair.other),
-            short(&pair.base.target),
+            shown_target(&pair.base.target),
             duration_ns(base.ns),
             whose(base),
-            short(&pair.other.target),
+            shown_target(&pair.other.target),
             duration_ns(other.ns),
             whose(other),
             units::significant(other.ns / base.ns)
@@ -266,7 +270,7 @@ pub fn in_parallel(requests: &RequestsView, target: &str) -> Option<Finding> {
     let (job, seen) = jobs
         .filter_map(|j| Some((j, Overlap::of(j)?)))
         .max_by_key(|(_, seen)| seen.under_way)?;
-    let name = short(target);
+    let name = shown_target(target);
     let claim = match seen.serving() {
         Simultaneity::OneByOne => format!(
             "No: {name} answered them one after another. Of {} requests under way never more than one was being answered.",

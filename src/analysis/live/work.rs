@@ -2,6 +2,7 @@
 
 use super::JobPair;
 use crate::analysis::{Finding, Sure};
+use crate::request::shown_target;
 use crate::stats::summary::mean;
 use crate::text::{plural, short};
 use crate::units;
@@ -20,12 +21,12 @@ pub fn unlike(pair: &JobPair<'_>) -> Vec<String> {
     let mut said = Vec::new();
     for job in [pair.base, pair.other] {
         let doubts = job.doubts.iter().filter(|d| d.is_other_work());
-        said.extend(doubts.map(|d| format!("{}: {d}", short(&job.target))));
+        said.extend(doubts.map(|d| format!("{}: {d}", shown_target(&job.target))));
         if job.figures.n_short > 0 {
             let n = plural(job.figures.n_short, "answer is", "answers are");
             said.push(format!(
                 "{}: {n} shorter than asked for",
-                short(&job.target)
+                shown_target(&job.target)
             ));
         }
     }
@@ -48,17 +49,17 @@ fn differ(pair: &JobPair<'_>, what: &str, of: fn(&RequestView) -> Option<u32>) -
         format!(
             "{what} {} tokens at {} and {} at {}, on average",
             units::significant(base),
-            short(&pair.base.target),
+            shown_target(&pair.base.target),
             units::significant(other),
-            short(&pair.other.target)
+            shown_target(&pair.other.target)
         )
     })
 }
 
 /// Whether the targets of these pairs did the same work.
 pub fn finding(pairs: &[JobPair<'_>]) -> Option<Finding> {
-    let other = short(&pairs.first()?.other.target);
-    let base = short(&pairs.first()?.base.target);
+    let other = shown_target(&pairs.first()?.other.target);
+    let base = shown_target(&pairs.first()?.base.target);
     let found: Vec<String> = pairs
         .iter()
         .flat_map(|pair| {

@@ -5,6 +5,7 @@ use crate::analysis::capacity::Slo;
 use crate::analysis::live;
 use crate::analysis::words::duration;
 use crate::analysis::{Answer, Finding};
+use crate::request::shown_target;
 use crate::text::short;
 use crate::units;
 use crate::view::RunView;
@@ -70,7 +71,7 @@ fn limits_of(requests: &RequestsView, all: &[&str], slo: &Slo) -> Vec<Answer> {
         let loads = goodput::by_load(requests, target, slo).into_iter();
         let prefix = match all.len() {
             1 => String::new(),
-            _ => format!("{}: ", short(target)),
+            _ => format!("{}: ", shown_target(target)),
         };
         loads
             .take(MOST_LOADS)
@@ -128,7 +129,7 @@ fn at_once(requests: &RequestsView, target: &str) -> Option<String> {
     let (enough, _) = concurrency::knee(&curve)?;
     let first = *curve.first()?;
     let rate = units::significant(enough.tokens_per_s?.value);
-    let (name, n) = (short(target), enough.at_once());
+    let (name, n) = (shown_target(target), enough.at_once());
     if enough.at_once() == first.at_once() {
         return Some(format!("{name}: {n}, {rate} tokens/s; more gain nothing"));
     }

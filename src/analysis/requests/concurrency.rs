@@ -5,7 +5,8 @@ use crate::analysis::live::{Overlap, Simultaneity};
 use crate::analysis::words::{duration, first_with_share, or_unknown};
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
-use crate::text::short;
+use crate::request::shown_target;
+
 use crate::units;
 use crate::view::requests::{JobView, RequestsView};
 
@@ -40,7 +41,7 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
     let (enough, most) = knee(&curve)?;
     let (first, last) = (*curve.first()?, *curve.last()?);
     let gain = enough.ratio_to(first, |r| r.tokens_per_s)?;
-    let name = short(target);
+    let name = shown_target(target);
     let grows = rate(most) / rate(first);
     let claim = if grows < NO_GAIN {
         format!(

@@ -4,6 +4,7 @@ use super::concurrency;
 use crate::analysis::capacity::{LatencyKind, Limit, Percentile, Slo};
 use crate::analysis::words::{duration, or_unknown};
 use crate::analysis::{Finding, Sure};
+use crate::request::shown_target;
 use crate::text::short;
 use crate::units;
 use crate::view::Estimate;
@@ -36,13 +37,9 @@ impl Goodput {
         let n_sent = job.figures.n_sent;
         let each: Vec<Limit> = of_each(slo).collect();
         let each_is_kept = each.is_empty() || share(meeting(&each), n_sent) >= Some(NEARLY_ALL);
-        let mut percentiles = slo
-            .limits()
-            .iter()
-            .filter(|l| l.latency.percentile.is_some());
+        let mut percentiles = slo.limits().iter();
         let percentiles = percentiles.try_fold(true, |kept, limit| {
-            let figure = figure(job, limit)?;
-            Some(kept && figure.value <= limit.at_most_ns as f64)
+            Some(kept && keeps_percentile(job, limit)?)
         });
         Self {
             n_met,
@@ -80,6 +77,21 @@ fn figure(job: &JobView, limit: &Limit) -> Option<Estimate> {
         None | Some(Percentile::P95) => times.p95,
         Some(Percentile::P99) => times.p99,
     }
+}
+
+/// Whether a job keeps the limit of a percentile; `None` where it needs more requests, unless the limit is missed
+/// whatever those take. A limit without a percentile is of each request, and kept here.
+fn keeps_percentile(job: &JobView, limit: &Limit) -> Option<bool> {
+    let Some(percentile) = limit.latency.percentile else {
+        return Some(true);
+    };
+    if let Some(figure) = figure(job, limit) {
+        return Some(figure.value <= limit.at_most_ns as f64);
+    }
+    let answered = job.requests.iter().filter(|r| r.is_answered());
+    let n_late = answered.filter(|sent| !meets(sent, &[*limit])).count();
+    let most_late = (1.0 - percentile.fraction()) * percentile.n_needed() as f64;
+    (n_late as f64 > most_late).then_some(false)
 }
 
 fn meets(sent: &RequestView, limits: &[Limit]) -> bool {
@@ -152,7 +164,7 @@ pub fn at_once(requests: &RequestsView, target: &str, slo: &Slo) -> Option<Findi
         .collect();
     let (first, least) = *all.first()?;
     let within = all.iter().take_while(|(_, g)| g.is_kept == Some(true));
-    let name = short(target);
+    let name = shown_target(target);
     let claim = match within.last() {
         None if least.is_kept.is_none() => format!(
             "{name}: undetermined for {slo}: {}.",
@@ -186,7 +198,7 @@ pub fn finding(requests: &RequestsView, slo: &Slo) -> Option<Finding> {
     let rate = |(_, g): &(&JobView, Goodput)| g.per_s.unwrap_or(0.0);
     all.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
     let said = |(job, g): &(&JobView, Goodput)| {
-        let place = format!("{} at {}", short(&job.job.name), short(&job.target));
+        let place = format!("{} at {}", short(&job.job.name), shown_target(&job.target));
         format!("{}: {place}", in_words(job, g, slo))
     };
     let best = all.first()?;

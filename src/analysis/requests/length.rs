@@ -3,7 +3,8 @@
 use crate::analysis::words::{duration, or_unknown};
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
-use crate::text::short;
+use crate::request::shown_target;
+
 use crate::units;
 use crate::view::Estimate;
 use crate::view::requests::{JobFigures, RequestsView};
@@ -118,7 +119,7 @@ pub fn finding(requests: &RequestsView, target: &str) -> Option<Finding> {
     let claim = format!(
         "{}: the first token comes after {} instead of {} when the prompt has {} instead of {} tokens; TTFT scales {} \
          (exponent {}).{}",
-        short(target),
+        shown_target(target),
         time(last.ttft_ns),
         time(first.ttft_ns),
         tokens(last.n_prompt),

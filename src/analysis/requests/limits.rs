@@ -4,6 +4,7 @@ use crate::analysis::live::{LatencyParts, Overlap, Simultaneity};
 use crate::analysis::requests::concurrency::{curve, knee};
 use crate::analysis::requests::{targets, typical};
 use crate::analysis::{Finding, Sure};
+use crate::request::shown_target;
 use crate::text::{plural, short};
 use crate::units;
 use crate::view::RunView;
@@ -34,7 +35,7 @@ pub fn finding(view: &RunView, requests: &RequestsView) -> Option<Finding> {
     let queues = queues(requests, target);
     evidence.extend(queues.clone());
     let (claim, sure) = claim(job, batching.map(|(gain, _)| gain), queues.is_some());
-    let claim = format!("{}: {claim}", short(target));
+    let claim = format!("{}: {claim}", shown_target(target));
     let finding = Finding::new("What limits a request?", claim, sure).with(evidence);
     Some(finding.see(&["concurrent_impact"]))
 }

@@ -27,6 +27,7 @@ pub use brief::brief;
 use super::capacity::Slo;
 use super::words::{counted, duration};
 use super::{Finding, Sure, live};
+use crate::request::shown_target;
 use crate::request::{Experiment, Load};
 use crate::text::{plural, short};
 use crate::units;
@@ -77,7 +78,7 @@ impl JobFigures {
     /// `short 86.1 ms`: the median latency.
     fn named_median(&self, name: &str) -> Option<String> {
         let median = duration(self.latency_ns.median?);
-        Some(format!("{} {median}", short(name)))
+        Some(format!("{} {median}", shown_target(name)))
     }
 }
 
@@ -121,7 +122,7 @@ pub fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
     let claim = format!(
         "{} at {}, {}: from when it was due to its last token (median).",
         medians.join(", "),
-        short(target),
+        shown_target(target),
         load(&job.job.load)
     );
     let finding = Finding::new("How long does a request take?", claim, sure).with(evidence);

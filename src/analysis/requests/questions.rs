@@ -1,5 +1,6 @@
 //! Whether temperature or a question's difficulty costs time: a run's requests as input of these experiments.
 
+use crate::request::shown_target;
 use std::collections::BTreeMap;
 
 use crate::analysis::difficulty::{
@@ -9,7 +10,7 @@ use crate::analysis::difficulty::{
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
 use crate::request::prompts::Difficulty;
-use crate::text::short;
+
 use crate::view::requests::{JobView, RequestView, RequestsView};
 
 /// Whether temperature costs speed at a target; none where it was not measured.
@@ -43,7 +44,7 @@ pub fn temperature(requests: &RequestsView, target: &str) -> Option<Finding> {
         }
     }
     if requests.has_several_targets() {
-        found.claim = format!("{}: {}", short(target), found.claim);
+        found.claim = format!("{}: {}", shown_target(target), found.claim);
     }
     Some(found)
 }
@@ -81,7 +82,7 @@ pub fn difficulty(requests: &RequestsView, target: &str) -> Vec<Finding> {
         own.flat_map(|job| pairs(job, key)).collect()
     };
     difficulty::findings(&DifficultyExperiment {
-        of: short(target),
+        of: shown_target(target),
         equal: arm(Experiment::DifficultyEqual, question_of),
         // The length of an answer is the same in each round, so that a further round is no further pair.
         natural: arm(Experiment::DifficultyNatural, |_, _| (0, 0)),

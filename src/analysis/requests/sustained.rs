@@ -3,7 +3,8 @@
 use crate::analysis::words::or_unknown;
 use crate::analysis::{Finding, Sure};
 use crate::request::Experiment;
-use crate::text::{plural, short};
+use crate::request::shown_target;
+use crate::text::plural;
 use crate::units;
 use crate::view::RunView;
 use crate::view::requests::{JobDoubt, JobView, RequestsView};
@@ -94,7 +95,7 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
     });
     let claim = format!(
         "{}, {}: {} requests/s{}{}.{stays}{}",
-        short(target),
+        shown_target(target),
         super::load(&job.job.load),
         units::significant(rate.value),
         cpu.unwrap_or_default(),

@@ -130,6 +130,12 @@ fn every_load_is_held_against_the_limits() {
             .all(|l| l.contains("undetermined") && l.contains("needs 299 values")),
         "{few:?}"
     );
+    // Eighteen that are too long are more than 1% of 299.
+    let missed = said("ttft_p99=1ns");
+    assert!(
+        missed.iter().all(|l| l.contains(": not kept, 0.0% of ")),
+        "{missed:?}"
+    );
     let median = said("ttft_p50=1s,itl_p50=1s");
     assert!(
         median.iter().all(|l| l.contains(": kept, 100.0% of ")),

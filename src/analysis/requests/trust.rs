@@ -1,5 +1,6 @@
 //! How sure the figures of requests are.
 
+use crate::request::shown_target;
 use std::collections::BTreeMap;
 
 use crate::analysis::words::{counted, duration_ns};
@@ -71,7 +72,7 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
 fn doubts(requests: &RequestsView) -> Vec<String> {
     let of_prompts = requests.warnings.iter().map(|w| format!("Note that {w}."));
     let of_jobs = requests.jobs.iter().flat_map(|j| {
-        let place = format!("{} at {}", short(&j.job.name), short(&j.target));
+        let place = format!("{} at {}", short(&j.job.name), shown_target(&j.target));
         j.doubts.iter().map(move |d| format!("{place}: {d}."))
     });
     of_prompts.chain(of_jobs).take(MOST_DOUBTS).collect()
@@ -110,7 +111,7 @@ fn failures(requests: &RequestsView) -> Vec<String> {
         .jobs
         .iter()
         .filter(|j| !j.is_measured())
-        .map(|j| format!("{} at {}", short(&j.job.name), short(&j.target)))
+        .map(|j| format!("{} at {}", short(&j.job.name), shown_target(&j.target)))
         .collect();
     if !lost.is_empty() {
         let named: Vec<&str> = lost.iter().take(MOST_NAMED).map(String::as_str).collect();

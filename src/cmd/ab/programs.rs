@@ -19,6 +19,7 @@ use crate::cmd::prepare::RunSpec;
 use crate::cmd::programs::{PlannedCells, plan};
 use crate::cmd::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, unless_closed};
 use crate::compare::difference::Difference;
+use crate::compare::samples::CellKey;
 use crate::compare::{ChangeVerdict, ComparedCell, Comparison, pair};
 use crate::file::{OutputFile, Replace};
 use crate::foreign::pairs::{Contender, PER_VISIT, PairSeries, Turns, VISIT_TIMEOUT};
@@ -324,8 +325,8 @@ fn comparison_of(asked: &ProgramPlan<'_>, cells: &[MeasuredCell]) -> Comparison 
         let decision = series.decision(n_cells, &asked.rule)?;
         let [of_a, of_b] = &series.medians;
         Some(ComparedCell {
-            case: a.task.case.clone(),
-            case_b: b.task.case.clone(),
+            key: CellKey::of_case(&a.task.case),
+            key_b: CellKey::of_case(&b.task.case),
             job: None,
             case_id_a: a.task.case.id(),
             case_id_b: b.task.case.id(),

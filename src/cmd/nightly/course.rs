@@ -16,7 +16,7 @@ use crate::nightly::folders::{NightFolders, RUN_NAME};
 use crate::nightly::lock::NightLock;
 use crate::nightly::page::GatePage;
 use crate::nightly::summary::{NightFacts, NightKind};
-use crate::nightly::{Conclusion, Failures, Verdict, program};
+use crate::nightly::{Conclusion, Failures, Verdict, cut_rounds, program};
 use crate::record::PairSide;
 use crate::record::history::History;
 use crate::view::{RequestsView, RunView};
@@ -261,6 +261,7 @@ impl<'a> Night<'a> {
         let view = read(run)?;
         self.place = self.folders.history.place_of(run).ok();
         self.failures.add(&view, "");
+        self.notes.extend(cut_rounds(&view));
         if let Some(old_run) = &self.old_run {
             self.failures.add(&read(old_run)?, "the promoted program, ");
         }

@@ -75,6 +75,19 @@ impl NightPlan {
                 "sweep"
             }
         );
+        if kind == NightKind::Requests && !args.require.is_empty() {
+            let mut copy = flags.clone();
+            let [replicates, rounds] =
+                ["--replicates", "--rounds"].map(|name| take_value(&mut copy, name));
+            let is_one = matches!(
+                (replicates?.as_deref(), rounds?.as_deref()),
+                (Some("1"), None | Some("1")) | (None, Some("1"))
+            );
+            ensure!(
+                !is_one,
+                "one round decides no limit (--require): say --replicates 5, which are processes, and of a server rounds"
+            );
+        }
         let mut budget = args.budget.clone();
         let mut of_sweep = None;
         if kind != NightKind::Requests {
@@ -325,6 +338,11 @@ mod tests {
                 "{words:?}"
             );
         }
+        let one = plan("--requests --require ttft_p95<=2s -- --replicates 1").expect_err("one");
+        assert!(
+            one.to_string().contains("one round decides no limit"),
+            "{one}"
+        );
         let twice = plan("--budget 5m -- --budget 5m").expect_err("twice");
         assert!(twice.to_string().contains("the night has one"), "{twice}");
     }

@@ -9,6 +9,7 @@ use crate::model::ModelFacts;
 use crate::plan::budget;
 use crate::plot::resources::kv_bytes;
 use crate::report::table::{Table, TableOf};
+use crate::request::shown_target;
 use crate::stats::summary;
 use crate::text::{plural, short};
 use crate::units;
@@ -82,7 +83,7 @@ pub(super) fn of_jobs(view: &RunView, requests: &RequestsView) -> Vec<Block> {
 fn job_table<'a>(jobs: &'a [&JobView]) -> TableOf<'a, &'a JobView> {
     Table::of(jobs)
         .words("job", |j| short(&j.job.name))
-        .words("target", |j| short(&j.target))
+        .words("target", |j| shown_target(&j.target))
 }
 
 /// What a row's processes took, and what was done meanwhile.

@@ -7,10 +7,10 @@ use super::axes;
 use super::comparison::{differences, listed, of_cells, of_jobs, range};
 use super::table::{Document, Table};
 use crate::compare::output::ComparedOutputs;
+use crate::compare::samples::{CellKey, JobAtTarget};
 use crate::compare::{more_in_short, more_pairs_in_short, would_need_of, would_need_pairs};
 use crate::gate::{BaselineUnits, CellResult, CellVerdict, Doubt, GateReport};
 use crate::metric::Metric;
-use crate::plan::Case;
 use crate::units::{p_value, signed_percent};
 
 /// A gate's tables: of the cells against the baseline, and of the limits in absolute values.
@@ -22,7 +22,7 @@ pub fn documents(report: &GateReport) -> Vec<Document> {
 
 /// A gate's table, with its baseline above and advice below.
 pub fn document(report: &GateReport) -> Document {
-    let cases: Vec<&Case> = report.cells.iter().map(|c| &c.key.case).collect();
+    let keys: Vec<&CellKey> = report.cells.iter().map(|c| &c.key).collect();
     Document::new(
         format!("{}: {}", report.run, report.verdict.word()),
         table(report),
@@ -32,7 +32,7 @@ pub fn document(report: &GateReport) -> Document {
     .above("baseline", baseline(report))
     .all_above(report.rerun.iter().map(|run| ("rerun", run.clone())))
     .above("metric", report.metric.to_string())
-    .above("cells", axes::constants(&cases))
+    .above("cells", axes::constants_of(&keys))
     .all_above(differences(&report.differences))
     .all_below(listed("not measured tonight", &report.missing))
     .all_below(listed("not in the baseline", &report.new))
@@ -42,9 +42,9 @@ pub fn document(report: &GateReport) -> Document {
 fn table(report: &GateReport) -> Table {
     let again = |c: &CellResult| Some(signed_percent(c.rerun?.slowdown?.estimate));
     let jobs = of_jobs(&report.cells, |c| {
-        c.key.job.as_ref().map(ToString::to_string)
+        c.key.job.as_ref().map(JobAtTarget::shown)
     });
-    let units = report.metric.sample_unit();
+    let units = |c: &CellResult| c.key.sample_unit(report.metric);
     of_cells(jobs, |c| &c.key.case)
         .numbers(format!("{} before", name(report.metric)), |c| {
             c.value_before.map(|v| report.metric.show(v))
@@ -70,13 +70,13 @@ fn table(report: &GateReport) -> Table {
         .blank()
         .only_if(report.rerun.is_some())
         .numbers("against", |c| match c.against {
-            BaselineUnits::Processes(n) => format!("{n} processes"),
+            BaselineUnits::Processes(n) => format!("{n} {}", units(c)[1]),
             BaselineUnits::Nights(n) => format!("{n} nights"),
             BaselineUnits::Chunks(n) => format!("{n} chunks"),
         })
         .rank(4)
-        .words("verdict", |c| verdicts(c, units)[0].clone())
-        .short(|c| verdicts(c, units)[1].clone())
+        .words("verdict", |c| verdicts(c, units(c))[0].clone())
+        .short(|c| verdicts(c, units(c))[1].clone())
         .table()
 }
 

@@ -1,9 +1,9 @@
 //! Limits in absolute values as a table.
 
 use super::name;
+use crate::compare::samples::{CellKey, JobAtTarget};
 use crate::gate::{GateReport, LimitVerdict, RequiredResult};
 use crate::metric::{Better, Metric};
-use crate::plan::Case;
 use crate::report::axes;
 use crate::report::comparison::{of_cells, of_jobs};
 use crate::report::table::{Document, Table};
@@ -15,7 +15,7 @@ pub fn document(report: &GateReport) -> Option<Document> {
         return None;
     }
     let verdict = report.verdict.word();
-    let cases: Vec<&Case> = report.required.iter().map(|r| &r.key.case).collect();
+    let keys: Vec<&CellKey> = report.required.iter().map(|r| &r.key).collect();
     let mut document = Document::new("Limits in absolute values", table(&report.required));
     if report.is_alone() {
         document = Document::new(
@@ -29,12 +29,25 @@ pub fn document(report: &GateReport) -> Option<Document> {
         .above("run", report.run.as_str())
         .above("baseline", "none: only limits (--require) are judged");
     }
-    document = document.above("cells", axes::constants(&cases));
+    document = document.above("cells", axes::constants_of(&keys));
+    let several = unit(&report.required);
     Some(document.below(
         "",
-        "pass: the whole 95% interval keeps the limit. fail: the whole interval is beyond it. inconclusive: the limit is in the interval, \
-         or fewer than two processes measured the cell.",
+        format!(
+            "pass: the whole 95% interval keeps the limit. fail: the whole interval is beyond it. inconclusive: the limit is in the \
+             interval, or fewer than two {several} measured the cell."
+        ),
     ))
+}
+
+/// What the values are of, in the plural.
+fn unit(required: &[RequiredResult]) -> &'static str {
+    let n_servers = required.iter().filter(|r| r.key.is_at_server()).count();
+    match n_servers {
+        0 => "processes",
+        n if n == required.len() => "rounds",
+        _ => "processes (of a server: rounds)",
+    }
 }
 
 /// `2 within limits`, `1 beyond a limit`.
@@ -56,7 +69,7 @@ pub(super) fn counts(report: &GateReport) -> Vec<String> {
 }
 
 fn table(required: &[RequiredResult]) -> Table {
-    let jobs = of_jobs(required, |r| r.key.job.as_ref().map(ToString::to_string));
+    let jobs = of_jobs(required, |r| r.key.job.as_ref().map(JobAtTarget::shown));
     of_cells(jobs, |r| &r.key.case)
         .words("metric", |r| name(r.metric))
         .numbers("tonight", |r| r.value.map(|v| r.metric.show(v)))
@@ -73,7 +86,7 @@ fn table(required: &[RequiredResult]) -> Table {
             };
             format!("{bound} {}", r.metric.show(r.limit))
         })
-        .numbers("processes", |r| r.n_processes.to_string())
+        .numbers(unit(required), |r| r.n_processes.to_string())
         .rank(3)
         .words("verdict", |r| r.verdict.word())
         .table()

@@ -3,6 +3,7 @@
 use super::super::table::{Document, Table};
 use super::{ms, rate, s};
 use crate::analysis::live::{self, JobPair};
+use crate::request::shown_target;
 use crate::text::{cut_middle, short};
 use crate::units;
 use crate::view::Estimate;
@@ -18,18 +19,20 @@ const HEAD_COLUMNS: usize = 13;
 type Mean = (
     &'static str,
     fn(&Round) -> Option<f64>,
-    fn(&JobView) -> Option<String>,
+    fn(&JobView) -> Option<Estimate>,
+    fn(Option<Estimate>) -> Option<String>,
 );
 
 const MEANS: [Mean; 4] = [
     (
         "latency s",
         |r| r.latency_ns,
-        |j| s(j.figures.latency_ns.mean),
+        |j| j.figures.latency_ns.mean,
+        s,
     ),
-    ("TTFT ms", |r| r.ttft_ns, |j| ms(j.figures.ttft_ns.mean)),
-    ("TPOT ms", |r| r.tpot_ns, |j| ms(j.figures.tpot_ns.mean)),
-    ("tokens/s", |r| r.tokens_per_s, |j| rate(j.tokens_per_s)),
+    ("TTFT ms", |r| r.ttft_ns, |j| j.figures.ttft_ns.mean, ms),
+    ("TPOT ms", |r| r.tpot_ns, |j| j.figures.tpot_ns.mean, ms),
+    ("tokens/s", |r| r.tokens_per_s, |j| j.tokens_per_s, rate),
 ];
 
 /// A table for each other target; where the difference comes from is among the answers.
@@ -42,13 +45,16 @@ pub fn documents(requests: &RequestsView) -> Vec<Document> {
 fn document(requests: &RequestsView, other: &str) -> Option<Document> {
     let all = live::pairs(requests, other);
     let pairs = &all[..all.len().min(MOST_JOBS)];
-    let base = short(&pairs.first()?.base.target);
-    let name = short(other);
+    let base = shown_target(&pairs.first()?.base.target);
+    let name = shown_target(other);
     let rows: Vec<(&JobPair<'_>, &Mean, Estimate)> = pairs
         .iter()
         .flat_map(|pair| MEANS.iter().map(move |mean| (pair, mean)))
         .filter_map(|(pair, mean)| Some((pair, mean, pair.ratio(mean.1)?)))
         .collect();
+    if rows.is_empty() {
+        return None;
+    }
     let table = Table::of(&rows)
         // A job's name stands at the first of its figures.
         .words("job", |(pair, (mean, ..), _)| match *mean == MEANS[0].0 {
@@ -56,12 +62,8 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
             false => String::new(),
         })
         .words("mean", |(_, (mean, ..), _)| *mean)
-        .numbers(head(&base, &name), |(pair, (.., shown), _)| {
-            shown(pair.base)
-        })
-        .numbers(head(&name, &base), |(pair, (.., shown), _)| {
-            shown(pair.other)
-        })
+        .numbers(head(&base, &name), |(pair, mean, _)| value(pair, mean, 0))
+        .numbers(head(&name, &base), |(pair, mean, _)| value(pair, mean, 1))
         .numbers("times", |(.., ratio)| units::significant(ratio.value))
         .numbers("95% interval", |(.., ratio)| range(*ratio));
     // Settings of this program are served one after the other: one model at a time is in memory.
@@ -90,6 +92,19 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
         document = document.below("", format!("{more} more jobs are in the report"));
     }
     Some(document)
+}
+
+/// A mean at the base (0) or at the other (1), over the rounds that are compared.
+fn value(pair: &JobPair<'_>, mean: &Mean, side: usize) -> Option<String> {
+    let (_, of_round, of_job, shown) = mean;
+    let without_cut = pair.means_without_cut_rounds(*of_round);
+    shown(match without_cut {
+        Some(means) => Some(Estimate {
+            value: means[side],
+            interval: None,
+        }),
+        None => of_job([pair.base, pair.other][side]),
+    })
 }
 
 /// A target's name above its values, without the first part that both have in common.

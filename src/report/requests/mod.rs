@@ -13,6 +13,7 @@ use super::table::{Document, EXTRA, Note, Table, Tone};
 use super::view::RunView;
 use super::{caption, notes, title};
 use crate::analysis::requests::{load, targets, typical};
+use crate::request::shown_target;
 use crate::request::{Load, StopAt};
 use crate::stats::histogram::min_samples_for;
 use crate::text::{plural, short};
@@ -66,7 +67,11 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
     let plan = view.header.requests.as_ref();
     let jobs = plan.map_or(0, |p| count(p.jobs.len()));
     let rounds = plan.map_or((0, 1), |p| (p.rounds, p.replicates));
-    let names: Vec<String> = requests.targets.iter().map(|t| short(&t.name)).collect();
+    let names: Vec<String> = requests
+        .targets
+        .iter()
+        .map(|t| shown_target(&t.name))
+        .collect();
     let shown = match names.len() {
         0..=4 => names.join(", "),
         n => plural(count(n), "target", "targets"),
@@ -175,7 +180,7 @@ pub fn job_table(requests: &RequestsView) -> Table {
     let failed = |j: &JobView| (failures(&j.figures).unwrap_or_default(), Tone::Failure);
     Table::of(rows)
         .words("job", |j| short(&j.job.name))
-        .words("target", |j| short(&j.target))
+        .words("target", |j| shown_target(&j.target))
         .only_if(requests.has_several_targets())
         .texts(|j| (!j.is_measured()).then(|| failed(j)))
         .numbers("load", |j| short_load(&j.job.load))
@@ -270,7 +275,7 @@ fn classes(requests: &RequestsView) -> Option<Table> {
     let rows: Vec<(&str, &ClassView)> = of_all.take(MOST_ROWS).collect();
     let table = Table::of(&rows)
         .words("class", |(_, c)| short(&c.class))
-        .words("target", |(target, _)| short(target))
+        .words("target", |(target, _)| shown_target(target))
         .only_if(jobs.len() > 1)
         .numbers("answers", |(_, c)| c.figures.n_whole)
         .rank(2)

@@ -1,6 +1,7 @@
 //! What makes the figures of requests deserve less trust, or tells what is not in them.
 
 use crate::analysis::live;
+use crate::request::shown_target;
 use crate::request::{CountCaveat, Ending};
 use crate::text::{plain, plural, short};
 use crate::view::CellWarning;
@@ -11,17 +12,17 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
     let mut said: Vec<String> = requests.warnings.iter().map(ToString::to_string).collect();
     for target in &requests.targets {
         if let (None, Some(reason)) = (target.facts(), &target.reason) {
-            said.push(format!("{}: {}", short(&target.name), short(reason)));
+            said.push(format!("{}: {}", shown_target(&target.name), short(reason)));
         }
         for note in target.facts().iter().flat_map(|facts| &facts.notes) {
-            said.push(format!("{}: {}", short(&target.name), plain(note)));
+            said.push(format!("{}: {}", shown_target(&target.name), plain(note)));
         }
     }
     if requests.measured().any(|job| job.n_processes() == Some(1)) {
         said.push(CellWarning::OneProcess.to_string());
     }
     for job in &requests.jobs {
-        let place = format!("{} at {}", short(&job.job.name), short(&job.target));
+        let place = format!("{} at {}", short(&job.job.name), shown_target(&job.target));
         if let Some(failures) = failures(&job.figures) {
             said.push(format!("{place}: {failures}"));
         }
@@ -138,7 +139,7 @@ fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
     Some(format!(
         "{} and {} did not do equal work in {}, so their times do not compare: {}",
         short(other),
-        short(&pairs.first()?.base.target),
+        shown_target(&pairs.first()?.base.target),
         jobs.join(", "),
         why.join("; ")
     ))

@@ -9,8 +9,8 @@ use super::comparison::{of_cells, of_jobs};
 use super::files::{ReportError, write as write_file};
 use super::table::{Document, Note, Table};
 use super::{axes, text};
+use crate::compare::samples::{CellKey, JobAtTarget};
 use crate::file::{self, Replace};
-use crate::plan::Case;
 use crate::plot;
 use crate::trend::{CellLevel, CellTrend, MIN_NIGHTS, Trend, TrendNight};
 use crate::units::{p_value, signed_percent};
@@ -25,11 +25,11 @@ const MOST_CELLS: usize = 3;
 
 /// A row for each cell; changes of level, of builds and of the machine below.
 pub fn document(trend: &Trend) -> Document {
-    let cases: Vec<&Case> = trend.cells.iter().map(|c| &c.key.case).collect();
+    let keys: Vec<&CellKey> = trend.cells.iter().map(|c| &c.key).collect();
     Document::new("Trend", table(trend))
         .above("nights", nights(trend))
         .above("metric", trend.metric.to_string())
-        .above("cells", axes::constants(&cases))
+        .above("cells", axes::constants_of(&keys))
         .below("", how(trend))
         .all_below(too_few(trend).map(|text| Note::new("levels", text)))
         .all_below(
@@ -51,9 +51,7 @@ pub fn document(trend: &Trend) -> Document {
 }
 
 fn table(trend: &Trend) -> Table {
-    let jobs = of_jobs(&trend.cells, |c| {
-        c.key.job.as_ref().map(ToString::to_string)
-    });
+    let jobs = of_jobs(&trend.cells, |c| c.key.job.as_ref().map(JobAtTarget::shown));
     let newest = |c: &CellTrend| Some(trend.metric.show(c.newest()?.value));
     let since = |c: &CellTrend| {
         let level = c.newest()?;

@@ -244,6 +244,20 @@ impl JobView {
         self.figures.n_whole > 0
     }
 
+    /// Whether a request went wrong, or there is no answer. What still waited when a load's time was over, or was interrupted, did
+    /// not.
+    pub fn has_failed(&self) -> bool {
+        self.n_failed() > 0 || !self.is_measured() || !self.unserved.is_empty()
+    }
+
+    /// Requests that went wrong, without those that were interrupted or not sent in time.
+    pub fn n_failed(&self) -> u32 {
+        let innocent = [Ending::Interrupted.word(), Ending::NotSent.word()];
+        let failed = self.figures.failed.iter();
+        let failed = failed.filter(|(how, _)| !innocent.contains(how));
+        failed.map(|(_, n)| n).sum()
+    }
+
     /// How many times another's value this one has: the median over rounds in which both have it. They took turns in
     /// each, so rounds are pairs.
     pub fn ratio_to(&self, other: &Self, of: fn(&Round) -> Option<f64>) -> Option<Estimate> {
@@ -335,10 +349,7 @@ impl RequestsView {
 
     /// Whether a request went wrong, or a job has no answer. What still waited when a load's time was over did not.
     pub fn any_failed(&self) -> bool {
-        let innocent = [Ending::Interrupted.word(), Ending::NotSent.word()];
-        let went_wrong = |j: &JobView| j.figures.failed.keys().any(|how| !innocent.contains(how));
-        let is_lost = |j: &JobView| !j.is_measured() || !j.unserved.is_empty();
-        self.jobs.iter().any(|j| went_wrong(j) || is_lost(j))
+        self.jobs.iter().any(JobView::has_failed)
     }
 
     /// Whether a target tells reasoning from the visible answer.

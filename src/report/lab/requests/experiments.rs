@@ -10,7 +10,8 @@ use crate::plot::requests as plots;
 use crate::report::requests::{MS, S, ms, plus_minus, rate, s};
 use crate::report::table::Table;
 use crate::request::Experiment;
-use crate::text::short;
+use crate::request::shown_target;
+
 use crate::units;
 use crate::view::Estimate;
 use crate::view::RunView;
@@ -50,7 +51,7 @@ fn prompt_length(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     };
     let rows: Vec<_> = targets(requests).into_iter().flat_map(of_target).collect();
     let table = Table::of(&rows)
-        .words("target", |(target, _)| short(target))
+        .words("target", |(target, _)| shown_target(target))
         .numbers("prompt tokens", |(_, p)| length::tokens(p.n_prompt))
         .numbers("TTFT ms", |(_, p)| ms(p.ttft_ns))
         .numbers("±95%", |(_, p)| plus_minus(p.ttft_ns, MS))
@@ -76,7 +77,7 @@ fn temperature(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let found = of_targets(requests, |t| questions::temperature(requests, t));
     let each = |f: &JobFigures| Some(f.n_generated? as f64 / f64::from(f.n_whole.max(1)));
     let table = Table::of(first_rows(&jobs))
-        .words("target", |j| short(&j.target))
+        .words("target", |j| shown_target(&j.target))
         .numbers("temperature", |j| j.job.sampling.temperature.to_string())
         .numbers("latency s", |j| s(j.figures.latency_ns.median))
         .numbers("TPOT ms", |j| ms(j.figures.tpot_ns.mean))
@@ -115,7 +116,7 @@ fn curves(requests: &RequestsView) -> Table {
     }
     let together = |o: Overlap| format!("{} of {}", o.answered, o.under_way);
     Table::of(&rows)
-        .words("target", |(j, _)| short(&j.target))
+        .words("target", |(j, _)| shown_target(&j.target))
         .numbers("at once", |(j, _)| j.at_once())
         .numbers("answers", |(j, _)| j.figures.n_whole)
         .numbers("tokens/s", |(j, _)| rate(j.tokens_per_s))
@@ -141,7 +142,7 @@ fn load(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let mut blocks = vec![Block::Findings(found)];
     for job in jobs {
         if requests.has_several_targets() {
-            blocks.push(Block::Text(format!("{}:", short(&job.target))));
+            blocks.push(Block::Text(format!("{}:", shown_target(&job.target))));
         }
         blocks.push(Block::Table(taken(view, job)));
     }

@@ -7,6 +7,7 @@ use crate::analysis::requests::{concurrency, limits, targets};
 use crate::plan::Case;
 use crate::report::suggest::Suggestion;
 use crate::request::TargetKind;
+use crate::request::shown_target;
 use crate::text::short;
 use crate::units;
 use crate::view::RunView;
@@ -60,7 +61,7 @@ fn more_at_once(requests: &RequestsView, target: &str) -> Option<String> {
     (gain >= 1.5).then(|| {
         format!(
             "{}: serve {} at once, {} times the tokens/s of {}.",
-            short(target),
+            shown_target(target),
             enough.at_once(),
             units::significant(gain),
             first.at_once()
@@ -81,7 +82,7 @@ fn more_slots(requests: &RequestsView, target: &str) -> Option<String> {
     (seen.serving() != Simultaneity::Together).then(|| {
         format!(
             "{}: raise {setting}; {} requests were under way and {} answered at a time.",
-            short(target),
+            shown_target(target),
             seen.under_way,
             seen.answered
         )
@@ -95,7 +96,7 @@ fn long_prompts(requests: &RequestsView, target: &str) -> Option<String> {
     Some(format!(
         "{}: in {} the prompt takes {} of a request, more than the answer: shorter prompts, or a prefix that is kept in the \
          cache between requests.",
-        short(target),
+        shown_target(target),
         short(&job.job.name),
         units::percent(parts.prefill / parts.whole.max(1.0))
     ))

@@ -15,6 +15,7 @@ use crate::report::suggest::{Suggestion, fitting};
 use crate::report::table::Table;
 use crate::request::Experiment;
 use crate::request::IN_PROCESS;
+use crate::request::shown_target;
 use crate::stats::histogram::min_samples_for;
 use crate::text::{cut_end, plain, plural, short};
 use crate::units;
@@ -122,7 +123,7 @@ pub(super) fn by_class(view: &RunView, requests: &RequestsView) -> Vec<Block> {
     let jobs = with_classes(requests);
     for job in &jobs {
         if jobs.len() > 1 {
-            blocks.push(Block::Heading(format!("At {}", short(&job.target))));
+            blocks.push(Block::Heading(format!("At {}", shown_target(&job.target))));
         }
         blocks.push(Block::Text(format!(
             "{}, {}. Latency is from the instant a request was due to its last token; TPS are its generated tokens over \
@@ -310,7 +311,7 @@ pub(super) fn answers(requests: &RequestsView) -> Vec<Block> {
                 format!(
                     "{} at {}: {}",
                     short(&job.job.name),
-                    short(target),
+                    shown_target(target),
                     asked.unwrap_or_default()
                 ),
                 lines.join("\n"),

@@ -5,6 +5,7 @@ use crate::analysis::live;
 use crate::analysis::requests::load;
 use crate::report::table::{Table, Tone};
 use crate::request::TargetFacts;
+use crate::request::shown_target;
 use crate::text::{cut_end, plain, short};
 use crate::units;
 use crate::view::requests::{JobView, RequestsView, TargetView};
@@ -22,7 +23,7 @@ pub(in super::super) fn beside(requests: &RequestsView) -> Vec<Block> {
         blocks.push(Block::Heading(format!(
             "{} against {}",
             short(other),
-            short(&first.base.target)
+            shown_target(&first.base.target)
         )));
         blocks.push(Block::Table(ratios(&pairs)));
         blocks.push(Block::Table(split(&pairs)));
@@ -61,7 +62,7 @@ fn split(pairs: &[live::JobPair<'_>]) -> Table {
     };
     Table::of(first_rows(&jobs))
         .words("job", |j| short(&j.job.name))
-        .words("target", |j| short(&j.target))
+        .words("target", |j| shown_target(&j.target))
         .numbers("latency", |j| {
             j.figures.latency_ns.mean.map(|m| time(m.value))
         })
@@ -90,7 +91,7 @@ pub(in super::super) fn facts(requests: &RequestsView) -> Vec<Block> {
     let changed = changed.map(|target| {
         format!(
             "{} was not the same before its jobs and after them: another version or file.",
-            short(&target.name)
+            shown_target(&target.name)
         )
     });
     let changed: Vec<String> = changed.collect();
@@ -109,7 +110,7 @@ fn facts_table(requests: &RequestsView) -> Table {
         reason.unwrap_or_else(|| "it did not describe itself".to_owned())
     };
     Table::of(&requests.targets)
-        .words("target", |t| short(&t.name))
+        .words("target", |t| shown_target(&t.name))
         .texts(|t| t.facts().is_none().then(|| (silent(t), Tone::Caution)))
         .words("version", |t| text(t, |f| &f.version))
         .words("model", |t| text(t, |f| &f.model))
