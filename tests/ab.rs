@@ -57,6 +57,29 @@ fn order(side: &Path) -> Vec<(u64, u32, u32)> {
 }
 
 #[test]
+fn a_dry_run_prices_both_sides_and_measures_nothing() {
+    let place = Place::new();
+    let out = ab(
+        &place,
+        &["--batch", "1,2", "--dry-run", "--budget", "1m"],
+        &["--threads", "1"],
+        &["--threads", "2"],
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let said = stdout(&out)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(said.contains("4 of 4 cells would be measured"), "{said}");
+    assert!(
+        said.contains("pairs that a verdict needs at least"),
+        "{said}"
+    );
+    assert!(said.contains("Nothing was loaded"), "{said}");
+    assert!(!place.out().exists(), "nothing is written");
+}
+
+#[test]
 fn a_slower_side_is_found_through_noise_that_both_share() {
     let place = Place::new();
     // Processes differ by 5%, but by the same luck on both sides: the pairs cancel it.

@@ -114,6 +114,9 @@ pub struct AbArgs {
         help_heading = "Protocol"
     )]
     pub turns: Option<TurnLength>,
+    /// Say what each cell would cost, and load nothing
+    #[arg(long, help_heading = "Output")]
+    pub dry_run: bool,
     /// The workers.
     #[command(flatten)]
     pub worker: WorkerArgs,

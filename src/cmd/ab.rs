@@ -19,8 +19,8 @@ use super::llama_build;
 use super::offload::{self, Fits};
 use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::quiet::{self, CpuUseWindow};
-use super::run::{exit_code, plan_of_some, with_reports};
-use super::{OUT, note_all, unless_closed};
+use super::run::{dry_rows, exit_code, plan_of_some, with_reports};
+use super::{DONE, OUT, note_all, say, unless_closed};
 use crate::cli::{AbArgs, SideArgs, TurnLength, WorkerArgs, normalize};
 use crate::compare::pair::{self, Pairing};
 use crate::compare::{CompareOptions, Comparison, compare};
@@ -35,7 +35,7 @@ use crate::plan::{Case, CaseId, Plan, sweep};
 use crate::record::jsonl::Writer;
 use crate::record::{Pair, PairSide, RunHeader};
 use crate::report::table::Note;
-use crate::report::{self, Document, DocumentForm, comparison};
+use crate::report::{self, Document, DocumentForm, comparison, dry_run};
 use crate::run::lane::{Lane, LaneWorker};
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
@@ -60,6 +60,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
     let args = &match programs::Sides::of(args)? {
         programs::Sides::Workers(args) => *args,
         programs::Sides::Programs(sides) => {
+            ensure!(
+                !args.dry_run,
+                "--dry-run: what other programs need is not known here; it prices cells of ggufbench"
+            );
             quiet::before_measuring(window, &args.output, &Interrupt::default())?;
             return programs::ab(args, &sides, form);
         }
@@ -86,6 +90,10 @@ pub fn ab(args: &AbArgs) -> Result<u8> {
             "note: both sides are the same, so this is an A/A: it shows what chance does here. Give each side what it has of \
              its own: ggufbench ab --batch 8 -- --threads 1 -- --threads 2",
         );
+    }
+    if args.dry_run {
+        say(cost(sides).for_stdout())?;
+        return Ok(DONE);
     }
     let out = args.output.out.clone();
     let out = out.unwrap_or_else(|| PathBuf::from(OUT));
@@ -445,8 +453,31 @@ fn differing(a: &Plan, b: &Plan) -> Vec<Axis> {
     axes
 }
 
+/// What both sides would cost. Their models are in memory together; cells that both sides share have the time of both.
+fn cost(sides: [Prepared; 2]) -> Document {
+    let [mut a, mut b] = sides;
+    let mut fits = offload::fits(&[(&a.plan, &a.engine), (&b.plan, &b.engine)]).into_iter();
+    for side in [&mut a, &mut b] {
+        side.fits = fits.next().unwrap_or_default();
+    }
+    let time = pair_time([&a, &b], &[a.fits.clone(), b.fits.clone()]);
+    let mut rows = dry_rows(&a);
+    for row in dry_rows(&b) {
+        match rows.iter_mut().find(|known| known.case == row.case) {
+            Some(known) => known.time = known.time.saturating_add(row.time),
+            None => rows.push(row),
+        }
+    }
+    dry_run::document(&rows, &time)
+}
+
 /// Tells before anything is measured that the first pair of every cell takes longer than the budget.
 fn note_over_budget(sides: [&Prepared; 2], fits: &[Fits]) {
+    note_all(pair_time(sides, fits).over_budget().as_slice());
+}
+
+/// The time of both sides together.
+fn pair_time(sides: [&Prepared; 2], fits: &[Fits]) -> RunTime {
     let mut measured: HashSet<CaseId> = HashSet::new();
     for (side, fits) in sides.into_iter().zip(fits) {
         let cases = side.plan.cases.iter().zip(fits);
@@ -454,10 +485,9 @@ fn note_over_budget(sides: [&Prepared; 2], fits: &[Fits]) {
         measured.extend(fitting.map(|(case, _)| case.id()));
     }
     let plans = sides.map(|side| &side.plan);
-    let time = RunTime::of(&plans, &sides[0].rates, |case| {
+    RunTime::of(&plans, &sides[0].rates, |case| {
         measured.contains(&case.id())
-    });
-    note_all(time.over_budget().as_slice());
+    })
 }
 
 /// Measures two sides in turns, in a folder of their own below `out`.

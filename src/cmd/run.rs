@@ -40,6 +40,7 @@ use crate::run::requests::done::DoneJobs;
 use crate::run::resume::Done;
 use crate::run::supervisor::WorkerCommand;
 use crate::run::{Ended, Interrupt};
+use crate::stats::sequential::PairRule;
 use crate::streams::note;
 use crate::text::{plural, quoted};
 use crate::units;
@@ -455,16 +456,22 @@ fn shorten(prepared: &mut Prepared) -> Option<String> {
     ))
 }
 
-fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
+/// The cells of a plan with what they cost.
+pub(super) fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
     let protocol = &prepared.plan.protocol;
     let plan = &prepared.plan;
+    // Of pairs until decided, as many as a verdict needs.
+    let n_processes = match protocol.pair_tolerance {
+        Some(_) => PairRule::default().fewest.try_into().unwrap_or(u32::MAX),
+        None => protocol.replicates,
+    };
     plan.cases
         .iter()
         .zip(&prepared.fits)
         .map(|(case, (price, outcome))| {
             let time = budget::time(case, plan.model_of(case), &prepared.rates)
                 .visit(protocol.min_repetitions)
-                .saturating_mul(protocol.replicates);
+                .saturating_mul(n_processes);
             dry_run::DryRow {
                 case: case.clone(),
                 price: *price,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::Outcome;
+use crate::request::shown_target;
 use crate::text::{plain, plural};
 use crate::view::{RequestsView, RunView};
 
@@ -62,7 +63,9 @@ fn of_requests(requests: &RequestsView) -> impl Iterator<Item = String> {
         };
         plain(&format!(
             "{} at {}: {n} of {} requests had no whole answer{why}",
-            job.job.name, job.target, figures.n_sent
+            job.job.name,
+            shown_target(&job.target),
+            figures.n_sent
         ))
     })
 }
@@ -76,7 +79,7 @@ pub fn cut_rounds(view: &RunView) -> Vec<String> {
             plain(&format!(
                 "{} at {}: the budget ended within {}, not judged; a longer --budget or fewer --n-requests let it end",
                 job.job.name,
-                job.target,
+                shown_target(&job.target),
                 plural(n, "round", "rounds")
             ))
         })

@@ -119,11 +119,20 @@ fn sum(rows: &[DryRow], whole: &RunTime) -> String {
         }
         (true, _) => format!(" to {} with the most", time(most)),
     };
+    let fewest = match whole.least_decided {
+        Some((decided, n_pairs)) => format!(
+            "{} with one pair of each, {} with the {n_pairs} pairs that a verdict needs at least",
+            time(whole.fewest),
+            time(decided)
+        ),
+        None => format!(
+            "{} with the fewest repetitions in every process",
+            time(whole.fewest)
+        ),
+    };
     format!(
-        "{fitting} of {} cells would be measured, in about {} with the fewest repetitions in every process{range}, loading included. These \
-         times are {source}. Nothing was loaded.",
-        rows.len(),
-        time(whole.fewest)
+        "{fitting} of {} cells would be measured, in about {fewest}{range}, loading included. These times are {source}. Nothing was loaded.",
+        rows.len()
     )
 }
 

@@ -3,7 +3,7 @@
 use super::{Finished, Position, Screen};
 use crate::record::requests::JobLine;
 use crate::report::text::brief;
-use crate::request::{Ending, Job, Served};
+use crate::request::{Ending, Job, Served, shown_target};
 use crate::run::requests::{RequestsPosition, RequestsProgress};
 use crate::stats::summary;
 use crate::units;
@@ -85,13 +85,13 @@ impl RequestsProgress for RequestsScreen {
     }
 
     fn begun(&mut self, job: &Job, target: &str, number: u32, at: RequestsPosition) {
-        let name = format!("{} at {target}", job.name);
+        let name = format!("{} at {}", job.name, shown_target(target));
         self.screen.begin(&name, &round(number), Some(position(at)));
     }
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition) {
         let finished = Finished {
-            name: &format!("{} at {}", line.job, line.target),
+            name: &format!("{} at {}", line.job, shown_target(&line.target)),
             number: &round(line.round),
             result: &result(line, served),
         };
