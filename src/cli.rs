@@ -60,6 +60,10 @@ use crate::text::short;
 
 /// Our flag for one of llama.cpp's or Ollama's: clap cannot express several letters behind one dash.
 fn our_flag(theirs: &str) -> Option<String> {
+    // llama-server's and llama-parallel's, beside that of llama-batched-bench.
+    if theirs == "-np" {
+        return Some("--batch".to_owned());
+    }
     let is_theirs = |axis: &&Axis| {
         let long = theirs.strip_prefix("--").map(|name| name.replace('-', "_"));
         let is_alias = |long: &str| axis.words.aliases.contains(&long);
@@ -371,6 +375,8 @@ mod tests {
         }
         let (protocol, output) = (run.protocol, run.output);
         assert_eq!((protocol.repetitions, output.form), (Some(5), Output::Json));
+        let parallel = parse("-np 4").expect("parses").run;
+        assert_eq!(parallel.axes.of("batch"), ["4"]);
         let ollama = parse("--num-thread 4 --num-ctx 2048").expect("parses");
         let axes = ollama.run.axes;
         assert_eq!(

@@ -116,7 +116,7 @@ impl Latency {
             (kind, Some(percentile)) => {
                 let (name, key) = (percentile.key(), kind.key());
                 format!(
-                    "a {name} of {kind} is a figure of requests (the verb requests); say {key}, or itl_{name}"
+                    "a {name} of {kind} is a figure of requests (`ggufbench requests`); cells have {key}, and itl_{name} of the gaps between tokens"
                 )
             }
         }
@@ -171,6 +171,20 @@ impl Slo {
         &self.limits
     }
 
+    /// Why the limits cannot be judged: no cell has what one of them limits.
+    pub fn why_unknown(&self, cells: &[&CellView]) -> Option<String> {
+        let mut latencies = self.limits.iter().map(|limit| limit.latency);
+        let lacking = latencies.find(|latency| cells.iter().all(|c| latency.of(c).is_none()));
+        lacking.map(Latency::why_missing)
+    }
+
+    /// The first limit of a latency that cells do not have, with the reason.
+    pub fn of_requests_only(&self) -> Option<String> {
+        let mut latencies = self.limits.iter().map(|limit| limit.latency);
+        let is_of_requests = |l: &Latency| l.kind != LatencyKind::Itl && l.percentile.is_some();
+        latencies.find(is_of_requests).map(Latency::why_missing)
+    }
+
     /// Whether a cell is known to be within every limit.
     pub fn is_kept_by(&self, cell: &CellView) -> bool {
         let within = |limit: &Limit| {
@@ -191,7 +205,7 @@ impl FromStr for Slo {
             let (key, value) = part.split_once("<=").or_else(|| part.split_once('=')).ok_or_else(|| {
                 format!("'{part}' is no limit; say tpot=50ms, ttft=2s, itl=100ms or several of them with commas")
             })?;
-            let key = key.trim();
+            let key = key.trim().to_ascii_lowercase();
             let latency: Latency = key.parse().map_err(|()| {
                 let keys = LatencyKind::ALL.map(LatencyKind::key).join(", ");
                 let percentiles = Percentile::ALL.map(Percentile::key).join(", ");
@@ -202,7 +216,7 @@ impl FromStr for Slo {
             }
             limits.push(Limit {
                 latency,
-                at_most_ns: nanoseconds(key, value.trim())?,
+                at_most_ns: nanoseconds(&key, value.trim())?,
             });
         }
         Ok(Self { limits })
@@ -220,7 +234,7 @@ fn nanoseconds(key: &str, text: &str) -> Result<u64, String> {
     u64::try_from(limit.as_nanos())
         .ok()
         .filter(|ns| *ns > 0)
-        .ok_or_else(|| format!("{key}: '{text}' is no limit; say 50ms or 2s"))
+        .ok_or_else(|| format!("{key}: '{text}' is no limit, which is above 0; say 50ms or 2s"))
 }
 
 impl fmt::Display for Limit {

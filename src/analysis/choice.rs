@@ -119,7 +119,8 @@ fn candidates<'a>(view: &'a RunView, slo: Option<&Slo>) -> Vec<&'a CellView> {
     cells
 }
 
-fn all_comparable(view: &RunView) -> Vec<&CellView> {
+/// The cells that can be compared with each other.
+pub fn all_comparable(view: &RunView) -> Vec<&CellView> {
     let curves = comparable(view);
     curves
         .iter()
@@ -228,10 +229,12 @@ fn least_loss<'a>(view: &RunView, mut cells: Vec<&'a CellView>) -> Vec<&'a CellV
     cells
 }
 
-/// The cell to run for a single user: the shortest step with the smallest batch that keeps the limits.
+/// The cell to run for a single user: the shortest step with one sequence, within the limits. None where no such cell was measured.
 pub fn for_one<'a>(view: &'a RunView, slo: Option<&Slo>) -> Option<CellChoice<'a>> {
     let cells = candidates(view, slo);
-    let least = cells.iter().map(|c| c.case.n_seq).min()?;
+    // One user is alone, and the smallest batch that was measured may be of several.
+    let least = cells.iter().map(|c| c.case.n_seq).min();
+    let least = least.filter(|n| *n == 1)?;
     let alone = cells.iter().copied().filter(|c| c.case.n_seq == least);
     let alone: Vec<&CellView> = alone.collect();
     let cell = match alone.iter().any(|c| is_unknown(view, c)) {

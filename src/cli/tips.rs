@@ -28,7 +28,7 @@ const VERBS: [(&str, &str); 16] = [
 ];
 
 /// Flags that other programs have, ours, and what is written after it.
-const FLAGS: [(&str, &str, &str); 12] = [
+const FLAGS: [(&str, &str, &str); 13] = [
     ("concurrency", "batch", "N"),
     ("parallel", "batch", "N"),
     ("users", "batch", "N"),
@@ -40,6 +40,7 @@ const FLAGS: [(&str, &str, &str); 12] = [
     ("max-tokens", "n-gen", "N"),
     ("n-predict", "n-gen", "N"),
     ("num-prompts", "n-requests", "N"),
+    ("json", "output", "json"),
     ("slo", "require", "'ttft_p95<=2s'"),
 ];
 

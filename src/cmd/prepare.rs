@@ -11,7 +11,7 @@ use super::offload;
 use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};
 use crate::engine::EngineFacts;
-use crate::host::{Gpu, GpuReport, Machine, QuickRates};
+use crate::host::{Gpu, GpuReport, HostWarning, Machine, QuickRates};
 use crate::model::{ModelStore, Resolution, ResolvedModel, resolve, sanitize_name};
 use crate::plan::axis::Axis;
 use crate::plan::budget::{GpuRates, Rates};
@@ -196,7 +196,9 @@ pub fn prepare(asked: RunSpec, command: WorkerCommand) -> Result<Prepared> {
     }
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
     let threads: BTreeSet<u32> = plan.cases.iter().map(|case| case.n_threads).collect();
+    let notes = debug_note(&program).into_iter().chain(found.notes);
     Ok(Prepared {
+        notes: notes.collect(),
         program,
         rates: match has_cells {
             true => Rates {
@@ -207,12 +209,18 @@ pub fn prepare(asked: RunSpec, command: WorkerCommand) -> Result<Prepared> {
         },
         plan,
         models: found.models,
-        notes: found.notes,
         command,
         machine,
         engine,
         fits,
     })
+}
+
+/// Said before anything is measured, as the table says it after.
+fn debug_note(program: &BuildInfo) -> Vec<String> {
+    let is_debug = program.is_debug();
+    let note = is_debug.then(|| HostWarning::DebugBuild.to_string());
+    note.into_iter().collect()
 }
 
 /// Understands what is asked of servers alone: no model of this machine has a part in it, so none is named, read or
@@ -230,7 +238,7 @@ pub fn without_model(asked: RunSpec, name: &str, command: WorkerCommand) -> Resu
     let cases = cases(&asked.axes, &[sanitize_name(name)], &asked.exclude, host)?;
     let (engine, program) = describe(&command)?;
     Ok(Prepared {
-        notes: Vec::new(),
+        notes: debug_note(&program),
         program,
         rates: Rates::of_no_cells(host.n_threads),
         plan: Plan {

@@ -16,6 +16,7 @@ use super::quiet::{self, CpuUseWindow};
 use super::requests_plan::PlannedRequests;
 use super::requests_targets;
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
+use crate::analysis::capacity::Slo;
 use crate::build_info::BuildInfo;
 use crate::cli::{OutputArgs, RunArgs};
 use crate::compare::samples::CellKey;
@@ -66,6 +67,10 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     }
     let window = CpuUseWindow::begin();
     let requests = sweep.as_ref().and_then(|s| s.requests.clone());
+    let slo = args.output.slo.as_ref().filter(|_| requests.is_none());
+    if let Some(why) = slo.and_then(Slo::of_requests_only) {
+        bail!("--slo: {why}");
+    }
     let quality = sweep.as_ref().and_then(|s| s.quality.clone());
     let mut spec = RunSpec::of(&args.axes, &args.protocol, sweep, "run")?;
     spec.name = args.output.name.clone().unwrap_or(spec.name);

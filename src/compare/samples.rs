@@ -10,7 +10,6 @@ use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::request::Job;
 use crate::request::shown_target;
-use crate::request::spec::TargetSpec;
 use crate::stats::summary;
 
 /// What identifies a cell in any run: the case of a batch, or a job of requests at a target.
@@ -30,6 +29,31 @@ pub struct JobAtTarget {
     pub target: String,
     /// As its run calls it: with the parts of the setting that vary there. Empty where targets are compared.
     pub in_run: String,
+    /// What its run counts as an observation. It is no part of the identity.
+    pub unit: SampleUnit,
+}
+
+/// What an observation of a job is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SampleUnit {
+    /// A worker process of this program.
+    #[default]
+    Process,
+    /// A round at a server, of which no process is known.
+    Round,
+    /// Several rounds at a server, which are told apart from others by --replicates.
+    Replicate,
+}
+
+impl SampleUnit {
+    /// In the singular and in the plural.
+    pub fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Process => ["process", "processes"],
+            Self::Round => ["round", "rounds"],
+            Self::Replicate => ["replicate", "replicates"],
+        }
+    }
 }
 
 /// What the run calls the target is not part of the identity: the setting is in the case.
@@ -82,21 +106,42 @@ impl CellKey {
                 job: job.name.clone(),
                 target: target.to_owned(),
                 in_run: in_run.to_owned(),
+                unit: SampleUnit::Process,
             }),
         }
     }
 
-    /// Whether a server does the work: then a repetition is a round, and no process of its is known.
+    /// Whether a server does the work.
     pub fn is_at_server(&self) -> bool {
-        let target = self.job.as_ref().map(|job| job.target.parse());
-        target.is_some_and(|spec| spec.is_ok_and(|spec| !matches!(spec, TargetSpec::InProcess)))
+        self.unit() != SampleUnit::Process
+    }
+
+    fn unit(&self) -> SampleUnit {
+        self.job
+            .as_ref()
+            .map_or_else(SampleUnit::default, |job| job.unit)
     }
 
     /// What an observation of a metric is of, in the singular and in the plural.
     pub fn sample_unit(&self, metric: Metric) -> [&'static str; 2] {
-        match self.is_at_server() {
-            true => ["round", "rounds"],
-            false => metric.sample_unit(),
+        match self.unit() {
+            SampleUnit::Process => metric.sample_unit(),
+            other => other.words(),
+        }
+    }
+
+    /// The same of several cells, in the plural.
+    pub fn units_of<'a>(keys: impl IntoIterator<Item = &'a Self>, metric: Metric) -> String {
+        let mut units: Vec<&str> = Vec::new();
+        for key in keys {
+            let [_, unit] = key.sample_unit(metric);
+            if !units.contains(&unit) {
+                units.push(unit);
+            }
+        }
+        match units.is_empty() {
+            true => metric.sample_unit()[1].to_owned(),
+            false => units.join(" or "),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::axis::{CellAxis, ComparedAxis};
-use super::samples::{CellKey, RepetitionValue, Samples};
+use super::samples::{CellKey, RepetitionValue, SampleUnit, Samples};
 use super::{CompareError, output};
 use crate::host::{EnergySource, HostWarning};
 use crate::measure::decode_steps_ns;
@@ -196,7 +196,13 @@ impl Side {
             });
             for (name, part, target) in parts {
                 let job = &part.job;
-                let key = CellKey::of_job(job, plan.named(target), target);
+                let mut key = CellKey::of_job(job, plan.named(target), target);
+                if let (Some(job), false) = (&mut key.job, plan.is_in_process(target)) {
+                    job.unit = match (plan.replicates, plan.rounds) {
+                        (2.., 2..) => SampleUnit::Replicate,
+                        _ => SampleUnit::Round,
+                    };
+                }
                 let mut samples = Samples::of(key);
                 let of_job = |key: &&RoundKey| key.0 == *name && key.1 == *target;
                 let mut keys: Vec<&RoundKey> = ended.keys().filter(of_job).collect();

@@ -1,7 +1,7 @@
 //! Nights of requests, judged as nights of batches are.
 
 use super::*;
-use crate::compare::samples::JobAtTarget;
+use crate::compare::samples::{JobAtTarget, SampleUnit};
 use crate::record::jsonl::Writer;
 use crate::request::{Experiment, Job};
 use crate::view::fixture::requests::{
@@ -76,6 +76,7 @@ fn jobs_at_targets_are_judged_and_measured_again_by_every_metric_of_requests() {
             job: "concurrency/c4".to_owned(),
             target: OWN.to_owned(),
             in_run: OWN.to_owned(),
+            unit: SampleUnit::Process,
         };
         let keys: Vec<_> = asked.into_iter().filter_map(|key| key.job).collect();
         assert_eq!(keys, [suspect], "{metric}");

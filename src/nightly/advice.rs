@@ -117,8 +117,8 @@ fn after_doubt(to: &mut String, night: &Summary) -> fmt::Result {
     )?;
     say(
         !page.limits_that("inconclusive").is_empty(),
-        "If a limit is not decided: more processes, or more rounds of a server, narrow its interval (--replicates, and a --budget that \
-         leaves room for them).",
+        "If a limit is not decided: more processes, or more rounds of a server, narrow its interval: --replicates, or --rounds where \
+         that was named, and a --budget that leaves room for them.",
     )?;
     say(
         page.says("undecided again"),

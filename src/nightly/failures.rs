@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::record::Outcome;
-use crate::request::shown_target;
+use crate::request::{Ending, shown_target};
 use crate::text::{plain, plural};
+use crate::view::requests::JobView;
 use crate::view::{RequestsView, RunView};
 
 /// A line for each cell and reason, and for each job with answers that are not whole.
@@ -50,37 +51,51 @@ impl Failures {
 }
 
 fn of_requests(requests: &RequestsView) -> impl Iterator<Item = String> {
-    let failing = requests.jobs.iter().filter(|job| job.has_failed());
-    failing.map(|job| {
+    requests.jobs.iter().flat_map(|job| {
+        let place = format!("{} at {}", job.job.name, shown_target(&job.target));
         let figures = &job.figures;
+        let cut = figures.failed.get(Ending::Interrupted.word()).copied();
+        let n_due = figures.n_sent.saturating_sub(cut.unwrap_or(0));
+        let n_lost = n_due.saturating_sub(figures.n_whole);
         let why = figures.failed_such_as.values().next();
-        let why = why.or_else(|| job.unserved.first().map(|(_, why)| why));
         let why = why.map_or_else(String::new, |why| format!(", such as: {why}"));
-        let n_lost = figures.n_sent.saturating_sub(figures.n_whole);
-        let n = match job.n_failed() {
-            0 => n_lost,
-            n => n,
-        };
-        plain(&format!(
-            "{} at {}: {n} of {} requests had no whole answer{why}",
-            job.job.name,
-            shown_target(&job.target),
-            figures.n_sent
-        ))
+        let lost =
+            (n_lost > 0).then(|| format!("{n_lost} of {n_due} requests had no whole answer{why}"));
+        let unserved = job.unserved.first().map(|(_, why)| {
+            let n = u32::try_from(job.unserved.len()).unwrap_or(u32::MAX);
+            format!("not served in {}: {why}", plural(n, "round", "rounds"))
+        });
+        // Without a round that is judged the job would be missing from the baseline, and never be judged again.
+        let missing = (lost.is_none() && unserved.is_none() && !has_whole_round(job))
+            .then(|| "no round of it was measured to its end, so it is not judged".to_owned());
+        let said = [lost, unserved, missing].into_iter().flatten();
+        said.map(move |text| plain(&format!("{place}: {text}")))
+            .collect::<Vec<_>>()
     })
+}
+
+/// Whether a round was measured to its end.
+fn has_whole_round(job: &JobView) -> bool {
+    let cut: Vec<u32> = job.cut_rounds().collect();
+    let answered = job.requests.iter().filter(|r| r.is_answered());
+    answered.into_iter().any(|r| !cut.contains(&r.round))
 }
 
 /// A line for each job of which the budget cut rounds. That is no failure: what was cut is not judged.
 pub fn cut_rounds(view: &RunView) -> Vec<String> {
-    let jobs = view.requests.iter().flat_map(|requests| &requests.jobs);
+    let requests = view.requests.iter();
+    let jobs = requests.flat_map(|requests| &requests.jobs);
+    // After a failure the rest is interrupted too.
+    let jobs = jobs.filter(|job| job.n_failed() == 0 && job.unserved.is_empty());
     let cut = jobs.filter_map(|job| {
         let n = u32::try_from(job.cut_rounds().count()).unwrap_or(u32::MAX);
         (n > 0).then(|| {
             plain(&format!(
-                "{} at {}: the budget ended within {}, not judged; a longer --budget or fewer --n-requests let it end",
+                "{} at {}: {} ended early and {} not judged; a longer --budget or fewer --n-requests let it end",
                 job.job.name,
                 shown_target(&job.target),
-                plural(n, "round", "rounds")
+                plural(n, "round", "rounds"),
+                if n == 1 { "is" } else { "are" }
             ))
         })
     });
@@ -90,7 +105,6 @@ pub fn cut_rounds(view: &RunView) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Ending;
     use crate::view::fixture;
 
     #[test]
@@ -116,7 +130,7 @@ mod tests {
         assert!(failures.is_empty(), "{failures:?}");
         let noted = cut_rounds(&of_budget);
         assert!(
-            noted.len() == 1 && noted[0].contains("within 1 round"),
+            noted.len() == 1 && noted[0].contains("1 round ended early"),
             "{noted:?}"
         );
 
@@ -128,5 +142,19 @@ mod tests {
         failures.add(&broken, "");
         assert!(failures.is_more_than_skipped, "{failures:?}");
         assert_eq!(cut_rounds(&broken), [""; 0]);
+
+        // Without a whole round the job is not judged, so that the night is no baseline.
+        let lost = fixture::requests::both_with(1, |job, _, t| {
+            if job.name == "classes" && t.number > 0 {
+                t.ending = Ending::Interrupted;
+            }
+        });
+        let mut failures = Failures::default();
+        failures.add(&lost, "");
+        assert!(failures.is_more_than_skipped, "{failures:?}");
+        assert!(
+            failures.lines[0].contains("no round of it was measured to its end"),
+            "{failures:?}"
+        );
     }
 }

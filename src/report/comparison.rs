@@ -7,7 +7,7 @@ use super::table::{Document, Note, Table, TableOf};
 use super::text::{cut_middle, plain, plural};
 use crate::compare::difference::Difference;
 use crate::compare::samples::{CellKey, JobAtTarget};
-use crate::compare::{ComparedCell, Comparison, percent};
+use crate::compare::{Comparison, percent};
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::stats::Interval;
@@ -229,8 +229,11 @@ fn legend(c: &Comparison) -> String {
             words.how_much("B"),
         );
     }
-    let unit_of = |r: &ComparedCell| r.key.sample_unit(c.metric);
-    let [unit, units] = c.rows.first().map_or(c.metric.sample_unit(), unit_of);
+    let [unit, _] = c
+        .rows
+        .first()
+        .map_or(c.metric.sample_unit(), |row| row.key.sample_unit(c.metric));
+    let units = CellKey::units_of(c.rows.iter().map(|row| &row.key), c.metric);
     let (medians, flag) = match c.metric.is_of_quality() {
         true => (
             format!(

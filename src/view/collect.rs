@@ -37,6 +37,8 @@ pub(super) struct Collector {
     replicates: Numbers,
     /// How each run read so far ended.
     ends: Vec<Option<EndLine>>,
+    /// Of all that ended, nanoseconds.
+    elapsed_ns: u64,
     requests: requests::Collector,
     quality: quality::QualityCollector,
     outputs: Vec<OutputLine>,
@@ -136,6 +138,10 @@ impl Collector {
             _ => None,
         };
         if let Some(last) = self.ends.last_mut() {
+            if let Some(end) = &end {
+                // What was measured before it was resumed took time too.
+                self.elapsed_ns = self.elapsed_ns.saturating_add(end.elapsed_ns);
+            }
             *last = end;
         }
         match line {
@@ -220,7 +226,7 @@ impl Collector {
             also,
             cells,
             outputs: self.outputs,
-            end: last_end(self.ends),
+            end: last_end(self.ends, self.elapsed_ns),
             price: None,
         }
     }
@@ -238,11 +244,9 @@ impl Collector {
     }
 }
 
-/// How runs read as one ended: the last one's time, and none while one of them goes on.
-fn last_end(ends: Vec<Option<EndLine>>) -> Option<EndLine> {
+/// How runs read as one ended: at the last one's time, after `elapsed_ns` of all; none while one of them goes on.
+fn last_end(ends: Vec<Option<EndLine>>, elapsed_ns: u64) -> Option<EndLine> {
     let ends: Vec<EndLine> = ends.into_iter().collect::<Option<_>>()?;
-    let elapsed_ns = ends.iter().map(|e| e.elapsed_ns);
-    let elapsed_ns = elapsed_ns.fold(0, u64::saturating_add);
     let interrupted = ends.iter().any(|e| e.interrupted);
     let last = ends.into_iter().next_back()?;
     Some(EndLine {

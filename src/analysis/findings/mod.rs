@@ -32,7 +32,7 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
     let choice = choice::for_all(view, slo);
     findings.push(match &choice {
         Some(choice) => for_all(view, choice, slo.map(|_| &without)),
-        None => none_keeps(slo, &without),
+        None => none_keeps(view, slo, &without),
     });
     let one = choice::for_one(view, slo);
     let choice = choice.unwrap_or(without);
@@ -44,10 +44,17 @@ pub fn lead(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Finding> 
 }
 
 /// No cell can be recommended: the limits are tighter than anything measured.
-fn none_keeps(slo: Option<&Slo>, without: &CellChoice<'_>) -> Finding {
+fn none_keeps(view: &RunView, slo: Option<&Slo>, without: &CellChoice<'_>) -> Finding {
     let limits = slo.map(ToString::to_string).unwrap_or_default();
-    let claim = format!("No measured cell keeps {limits}.");
-    Finding::new(FOR_ALL, claim, Sure::Likely)
+    let unknown = slo.and_then(|slo| slo.why_unknown(&choice::all_comparable(view)));
+    let (claim, sure) = match unknown {
+        Some(why) => (
+            format!("Undetermined for {limits}: {why}."),
+            Sure::Undetermined,
+        ),
+        None => (format!("No measured cell keeps {limits}."), Sure::Likely),
+    };
+    Finding::new(FOR_ALL, claim, sure)
         .with([without_limits(without)])
         .see(&["latency", "ttft_comparison"])
 }
@@ -295,7 +302,9 @@ impl CurveCapacity {
         let found = capacity(curve, slo)?;
         let batch = found.batch;
         let interval = found.interval.filter(|_| batch > 0);
-        let range = interval.map(|(lo, hi)| format!(" (95%: {lo} to {hi})"));
+        // "At least" the largest measured batch has no other end to tell.
+        let told = interval.filter(|(lo, hi)| !(found.at_least && lo == hi));
+        let range = told.map(|(lo, hi)| format!(" (95%: {lo} to {hi})"));
         let range = range.unwrap_or_default();
         let at_least = if found.at_least { "at least " } else { "" };
         let binds = found.binds.map(|f| format!("; {f} binds"));
@@ -316,6 +325,7 @@ impl CurveCapacity {
             ),
         };
         let from_processes = curve.cells.iter().all(|c| c.n_processes > 1);
+        let is_quiet = curve.cells.iter().all(|c| disturbance(c).is_none());
         let is_narrow = match interval {
             Some((lo, _)) => lo >= batch / 2,
             None => batch == 0,
@@ -325,7 +335,7 @@ impl CurveCapacity {
             tokens_per_s,
             said,
             claim,
-            sure: Sure::shown_if(from_processes && is_narrow),
+            sure: Sure::shown_if(from_processes && is_narrow && is_quiet),
         })
     }
 }
@@ -333,15 +343,21 @@ impl CurveCapacity {
 fn within_limits(view: &RunView, slo: &Slo) -> Finding {
     let mut evidence = Vec::new();
     let mut best: Option<CurveCapacity> = None;
+    let mut unknown: Option<String> = None;
     for curve in &choice::comparable(view) {
         let found = match CurveCapacity::of(curve, slo) {
             Ok(found) => found,
             Err(why) => {
                 evidence.push(format!("{}: undetermined, {why}.", curve.label));
+                unknown.get_or_insert(why);
                 continue;
             }
         };
         evidence.push(format!("{}: {}.", curve.label, found.said));
+        evidence.extend(curve.cells.iter().find_map(|c| {
+            let why = disturbance(c)?;
+            Some(format!("{}, batch {}: {why}", curve.label, c.case.n_seq))
+        }));
         let size = |c: &CurveCapacity| (c.batch, c.tokens_per_s);
         if best.as_ref().is_none_or(|b| size(&found) > size(b)) {
             best = Some(found);
@@ -349,7 +365,10 @@ fn within_limits(view: &RunView, slo: &Slo) -> Finding {
     }
     let (claim, sure) = match best {
         Some(best) => (best.claim, best.sure),
-        None => (format!("Undetermined for {slo}."), Sure::Undetermined),
+        None => {
+            let why = unknown.map_or(String::new(), |why| format!(": {why}"));
+            (format!("Undetermined for {slo}{why}."), Sure::Undetermined)
+        }
     };
     Finding::new("How many users within the limits?", claim, sure)
         .with(evidence)

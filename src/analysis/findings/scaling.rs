@@ -1,6 +1,6 @@
 //! How throughput grows with the batch, and which file is fastest where.
 
-use super::{against, named, throughput};
+use super::{against, disturbance, named, throughput};
 use crate::analysis::choice::{self, Rival, rate};
 use crate::analysis::curve::{Along, Curve, main_curves};
 use crate::analysis::{Finding, Sure};
@@ -70,15 +70,25 @@ fn flattening(curve: &Curve<'_>) -> Option<Finding> {
         units::significant(speedup),
         least.case.n_seq
     );
-    let sure = Sure::shown_if([first, most, least].iter().all(is_known));
-    let finding = Finding::new("How does throughput grow with the batch?", claim, sure);
-    Some(finding.with(evidence?).see(&["throughput"]))
+    let disturbed = curve.cells.iter().find_map(|c| {
+        let why = disturbance(c)?;
+        Some(format!("Batch {}: {why}", c.case.n_seq))
+    });
+    let is_shown = [first, most, least].iter().all(is_known) && disturbed.is_none();
+    let finding = Finding::new(
+        "How does throughput grow with the batch?",
+        claim,
+        Sure::shown_if(is_shown),
+    );
+    let finding = finding.with(evidence?.into_iter().chain(disturbed));
+    Some(finding.see(&["throughput"]))
 }
 
 /// Whether a cell gives less than another for sure: their intervals do not meet.
 fn is_less(cell: &CellView, than: &CellView) -> bool {
     let interval = |c: &CellView| c.interval(Metric::DecodeTokensPerS);
-    let both = interval(cell).zip(interval(than));
+    let is_quiet = disturbance(cell).is_none() && disturbance(than).is_none();
+    let both = interval(cell).zip(interval(than)).filter(|_| is_quiet);
     both.is_some_and(|(cell, than)| cell.hi < than.lo)
 }
 

@@ -11,10 +11,11 @@ mod work;
 
 pub use overlap::{Overlap, Simultaneity};
 pub use sentences::{findings, headline, in_parallel, where_from};
+use split::Gaps;
 pub use split::{LatencyParts, PerToken};
 pub use work::unlike;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::requests::targets;
 use crate::stats::equivalence::{self, EqualityDecision, EqualityRule};
@@ -65,56 +66,63 @@ impl JobPair<'_> {
         ratios
     }
 
-    /// A mean at the base and at the other over the rounds that are compared, where a round was cut; else `None`, and a job's own
-    /// figures are those of these rounds.
-    pub fn means_without_cut_rounds(&self, of: fn(&Round) -> Option<f64>) -> Option<[f64; 2]> {
-        let cut: BTreeSet<u32> = self
-            .base
-            .cut_rounds()
-            .chain(self.other.cut_rounds())
-            .collect();
+    /// The rounds that are compared: both answered, and at neither was one cut.
+    pub fn n_rounds(&self) -> usize {
+        self.ratios(|r| r.latency_ns).len()
+    }
+
+    /// A mean at the base and at the other over the rounds that are compared, where one of them has more rounds; else `None`, and the
+    /// jobs' own figures are those of these rounds.
+    pub fn means_of_compared(&self, of: fn(&Round) -> Option<f64>) -> Option<[f64; 2]> {
+        let compared = self.ratios(|r| r.latency_ns);
+        let jobs = [self.base, self.other];
+        let are_all = |job: &&JobView| job.by_round(|r| r.latency_ns).len() == compared.len();
+        if jobs.iter().all(are_all) {
+            return None;
+        }
         let mean = |job: &JobView| {
-            let rounds = job.rounds.iter().filter(|r| !cut.contains(&r.round));
-            let values: Vec<f64> = rounds.filter_map(of).collect();
-            summary::mean(&values)
+            let values = job.by_round(of).into_iter();
+            let values = values.filter(|(round, _)| compared.contains_key(round));
+            summary::mean(&values.map(|(_, value)| value).collect::<Vec<_>>())
         };
-        (!cut.is_empty()).then_some([mean(self.base)?, mean(self.other)?])
+        Some([mean(self.base)?, mean(self.other)?])
     }
 
     /// Whether a request was answered by both.
     pub fn has_common_answers(&self) -> bool {
-        !self.answered_by_both()[0].is_empty()
+        !self.of_common(|_, r| Some(r.latency_ns())).is_empty()
     }
 
     /// The parts of the base's latency and of the other's; none where one of them does not say enough.
     pub fn parts(&self) -> Option<[LatencyParts; 2]> {
-        let [base, other] = self.answered_by_both();
-        let base = LatencyParts::over(self.base, base.into_iter())?;
-        Some([base, LatencyParts::over(self.other, other.into_iter())?])
+        let both = self.of_common(LatencyParts::of_request);
+        let base = LatencyParts::mean(both.iter().map(|[base, _]| *base))?;
+        Some([
+            base,
+            LatencyParts::mean(both.iter().map(|[_, other]| *other))?,
+        ])
     }
 
     /// What a token takes at the base and at the other; none where one of them does not say.
     pub fn per_token(&self) -> Option<[PerToken; 2]> {
-        let [base, other] = self.answered_by_both();
-        let base = PerToken::over(self.base, base.into_iter())?;
-        Some([base, PerToken::over(self.other, other.into_iter())?])
+        let both = self.of_common(Gaps::of);
+        let base = PerToken::over(self.base, both.iter().map(|[base, _]| *base))?;
+        let other = PerToken::over(self.other, both.iter().map(|[_, other]| *other))?;
+        Some([base, other])
     }
 
-    /// The requests that both answered, at the base and at the other, in the same order: a round that was cut at one of them has fewer
-    /// there, and means over unlike requests do not compare.
-    fn answered_by_both(&self) -> [Vec<&RequestView>; 2] {
-        let answered = |job: &JobView| -> BTreeSet<(u32, u32)> {
+    /// A value of each request that both answered, at the base and at the other, where both have it: a round that was cut at one of
+    /// them has fewer requests there, and means over unlike requests do not compare.
+    fn of_common<T>(&self, of: impl Fn(&JobView, &RequestView) -> Option<T>) -> Vec<[T; 2]> {
+        let values = |job: &JobView| -> BTreeMap<(u32, u32), T> {
             let answered = job.requests.iter().filter(|r| r.is_answered());
-            answered.map(|r| (r.round, r.number)).collect()
+            let valued = answered.filter_map(|r| Some(((r.round, r.number), of(job, r)?)));
+            valued.collect()
         };
-        let both = &answered(self.base) & &answered(self.other);
-        [self.base, self.other].map(|job| {
-            let requests = job.requests.iter();
-            let requests = requests.filter(|r| both.contains(&(r.round, r.number)));
-            let mut requests: Vec<&RequestView> = requests.collect();
-            requests.sort_by_key(|r| (r.round, r.number));
-            requests
-        })
+        let mut at_other = values(self.other);
+        let both = values(self.base).into_iter();
+        both.filter_map(|(request, base)| Some([base, at_other.remove(&request)?]))
+            .collect()
     }
 }
 

@@ -133,7 +133,7 @@ fn evidence(pair: &JobPair<'_>) -> String {
         "{} ({}, {}): {}.",
         short(&pair.other.job.name),
         at_once(pair.other),
-        counted(pair.other.rounds.len(), "round"),
+        counted(pair.n_rounds(), "round"),
         said.join("; ")
     )
 }
@@ -329,7 +329,7 @@ pub(super) fn same_file(requests: &RequestsView, other: &str) -> Finding {
         (!hash.is_empty()).then_some(hash)
     };
     let (a, b) = (hash(facts(base)), hash(facts(other)));
-    let (base_name, name) = (short(base), short(other));
+    let (base_name, name) = (shown_target(base), shown_target(other));
     let (claim, sure) = match (&a, &b) {
         (Some(a), Some(b)) if a == b => {
             let claim = format!("Yes: {base_name} and {name} ran the same file.");

@@ -29,22 +29,24 @@ pub struct PerToken {
 impl LatencyParts {
     /// Of a job at a target; none where a server does not say what it took for prefill and decoding.
     pub fn of(job: &JobView) -> Option<Self> {
-        Self::over(job, job.requests.iter())
+        let parts = job.requests.iter().filter_map(|r| Self::of_request(job, r));
+        Self::mean(parts)
     }
 
-    /// Of some requests of a job.
-    pub fn over<'a>(
-        job: &JobView,
-        requests: impl Iterator<Item = &'a RequestView>,
-    ) -> Option<Self> {
-        let whole = requests.filter(|s| s.is_answered());
-        let parts: Vec<Self> = if job.is_in_process() {
-            whole.filter_map(Self::of_own).collect()
-        } else {
-            whole.filter_map(Self::of_server).collect()
-        };
-        let n = parts.len() as f64;
-        let sum = parts.into_iter().reduce(|a, b| a.zip(b, |a, b| a + b))?;
+    /// Of one of its requests that was answered.
+    pub fn of_request(job: &JobView, sent: &RequestView) -> Option<Self> {
+        match (sent.is_answered(), job.is_in_process()) {
+            (false, _) => None,
+            (true, true) => Self::of_own(sent),
+            (true, false) => Self::of_server(sent),
+        }
+    }
+
+    /// The mean of each part.
+    pub fn mean(parts: impl Iterator<Item = Self>) -> Option<Self> {
+        let mut n = 0.0;
+        let sum = parts.inspect(|_| n += 1.0);
+        let sum = sum.reduce(|a, b| a.zip(b, |a, b| a + b))?;
         Some(sum.zip(sum, |part, _| part / n))
     }
 
@@ -108,29 +110,43 @@ impl LatencyParts {
 
 impl PerToken {
     pub fn of(job: &JobView) -> Option<Self> {
-        Self::over(job, job.requests.iter())
+        let gaps = job.requests.iter().filter_map(|r| Gaps::of(job, r));
+        Self::over(job, gaps)
     }
 
-    /// Of some requests of a job.
-    pub fn over<'a>(
-        job: &JobView,
-        requests: impl Iterator<Item = &'a RequestView>,
-    ) -> Option<Self> {
-        let whole = requests.filter(|s| s.is_answered());
-        let by_server = !job.is_in_process();
-        // Both clocks start with the first token and span the gaps between tokens.
-        let both = whole.filter_map(|s| {
-            let (ns, n_tokens) = match by_server {
-                true => (s.server?.eval_ns?, s.server?.n_eval?),
-                false => (s.last_ns?.saturating_sub(s.first_ns?), s.n_generated?),
-            };
-            let n_gaps = n_tokens.checked_sub(1).filter(|n| *n > 0)?;
-            Some((ns as f64, f64::from(n_gaps)))
-        });
-        let (ns, n) = both.fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
+    /// Over the gaps of some of a job's requests.
+    pub fn over(job: &JobView, gaps: impl Iterator<Item = Gaps>) -> Option<Self> {
+        let (ns, n) = gaps.fold((0.0, 0.0), |(ns, n), gaps| (ns + gaps.ns, n + gaps.n));
         (n > 0.0).then(|| Self {
             ns: ns / n,
-            by_server,
+            by_server: !job.is_in_process(),
+        })
+    }
+}
+
+/// The time between the tokens of an answer, by its target's clock, nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gaps {
+    ns: f64,
+    n: f64,
+}
+
+impl Gaps {
+    /// Of a request that was answered with several tokens.
+    pub fn of(job: &JobView, sent: &RequestView) -> Option<Self> {
+        // Both clocks start with the first token and span the gaps between tokens.
+        let (ns, n_tokens) = match (sent.is_answered(), job.is_in_process()) {
+            (false, _) => return None,
+            (true, false) => (sent.server?.eval_ns?, sent.server?.n_eval?),
+            (true, true) => (
+                sent.last_ns?.saturating_sub(sent.first_ns?),
+                sent.n_generated?,
+            ),
+        };
+        let n = n_tokens.checked_sub(1).filter(|n| *n > 0)?;
+        Some(Self {
+            ns: ns as f64,
+            n: f64::from(n),
         })
     }
 }

@@ -40,9 +40,8 @@ pub fn unlike(pair: &JobPair<'_>) -> Vec<String> {
 
 /// Compares the means over the requests that both answered.
 fn differ(pair: &JobPair<'_>, what: &str, of: fn(&RequestView) -> Option<u32>) -> Option<String> {
-    let [at_base, at_other] = pair.answered_by_both();
-    let both = at_base.into_iter().zip(at_other);
-    let both = both.filter_map(|(a, b)| Some((f64::from(of(a)?), f64::from(of(b)?))));
+    let both = pair.of_common(|_, request| of(request)).into_iter();
+    let both = both.map(|[base, other]| (f64::from(base), f64::from(other)));
     let (base, other): (Vec<f64>, Vec<f64>) = both.unzip();
     let (base, other) = (mean(&base)?, mean(&other)?);
     ((other - base).abs() > (ALIKE * base).max(FEW_TOKENS)).then(|| {

@@ -6,7 +6,6 @@ use crate::analysis::live;
 use crate::analysis::words::duration;
 use crate::analysis::{Answer, Finding};
 use crate::request::shown_target;
-use crate::text::short;
 use crate::units;
 use crate::view::RunView;
 use crate::view::requests::{JobView, RequestsView};
@@ -54,7 +53,7 @@ pub fn brief(view: &RunView, requests: &RequestsView, slo: Option<&Slo>) -> Vec<
     }
     if let [only] = all[..] {
         let limit = limits::finding(view, requests).into_iter();
-        let prefix = format!("{}: ", short(only));
+        let prefix = format!("{}: ", shown_target(only));
         answers.extend(limit.map(|f| {
             let claim = f.claim.strip_prefix(&prefix).unwrap_or(&f.claim);
             Answer::new("limited by", claim)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::analysis::capacity::Slo;
 use crate::request::compared::Compared;
-use crate::request::{Experiment, Job};
+use crate::request::{Ending, Experiment, Job, Timeline};
 use crate::view::fixture;
 use crate::view::fixture::requests::{OLLAMA, OWN, both, both_lines, jobs, own, request_header};
 
@@ -102,19 +102,16 @@ fn every_load_is_held_against_the_limits() {
     let view = own();
     let all = requests(&view);
     let said = |slo: &str| goodput::by_load(all, OWN, &slo.parse().expect("limits"));
-    let curve = concurrency::curve(all, OWN);
-    let at_once: Vec<String> = curve
-        .iter()
-        .map(|j| format!("{} at once: ", j.at_once()))
-        .collect();
     let loads = said("ttft=1s");
-    assert!(
-        at_once.len() > 1 && loads.len() == at_once.len(),
-        "{loads:?}"
-    );
-    for (load, at_once) in loads.iter().zip(&at_once) {
+    let names = [
+        "one at a time: ",
+        "4 at a time: ",
+        "2 at a time, sustained: ",
+    ];
+    assert_eq!(loads.len(), names.len(), "{loads:?}");
+    for (load, name) in loads.iter().zip(names) {
         assert!(
-            load.starts_with(&format!("{at_once}kept, 100.0% of ")),
+            load.starts_with(&format!("{name}kept, 100.0% of ")),
             "{load}"
         );
     }
@@ -140,6 +137,73 @@ fn every_load_is_held_against_the_limits() {
     assert!(
         median.iter().all(|l| l.contains(": kept, 100.0% of ")),
         "{median:?}"
+    );
+}
+
+#[test]
+fn what_failed_is_late_and_what_is_unknown_is_neither() {
+    let said = |slo: &str, change: fn(&mut Timeline)| {
+        let view = fixture::requests::both_with(1, |job, _, t| {
+            if job.name == "concurrency/c1" {
+                change(t);
+            }
+        });
+        let loads = goodput::by_load(requests(&view), OLLAMA, &slo.parse().expect("limits"));
+        loads.into_iter().next().expect("one at a time")
+    };
+    let is = |text: String, start: &str| assert!(text.starts_with(start), "{text}");
+    let whole: fn(&mut Timeline) = |_| {};
+    is(
+        said("ttft_p50=1s", whole),
+        "one at a time: kept, 100.0% of 18",
+    );
+    let failing: fn(&mut Timeline) = |t| {
+        if t.number > 1 {
+            t.ending = Ending::TimedOut { after_ns: 1 };
+        }
+    };
+    is(
+        said("ttft_p50=1s", failing),
+        "one at a time: not kept, 33.3% of 18",
+    );
+    is(
+        said("itl_p50=1s", failing),
+        "one at a time: not kept, ITL p50",
+    );
+    // Requests that the budget cut say nothing of the server.
+    let cut: fn(&mut Timeline) = |t| {
+        if t.number > 1 {
+            t.ending = Ending::Interrupted;
+        }
+    };
+    is(said("ttft=1s", cut), "one at a time: kept, 100.0% of 6");
+    // A server that does not stream: all that arrives, arrives at once.
+    let silent: fn(&mut Timeline) = |t| {
+        let last_ns = t.arrivals.last().map_or(0, |a| a.at_ns);
+        t.arrivals.iter_mut().for_each(|a| a.at_ns = last_ns);
+    };
+    is(
+        said("ttft=1s", silent),
+        "one at a time: undetermined, 0.0% of 18",
+    );
+    is(
+        said("ttft_p95=1s", silent),
+        "one at a time: undetermined, 0.0% of 18 requests within the limits (TTFT unknown)",
+    );
+    // Three of 58 are late, and more that are in time bring the p95 of 59 below the limit.
+    let late: fn(&mut Timeline) = |t| {
+        if t.number == 0 {
+            t.arrivals.iter_mut().for_each(|a| a.at_ns += 2_000_000_000);
+            t.ended_ns += 2_000_000_000;
+        }
+    };
+    is(
+        said("ttft_p95=1s", late),
+        "one at a time: undetermined, 83.3% of 18",
+    );
+    is(
+        said("ttft_p50=1s", late),
+        "one at a time: kept, 83.3% of 18",
     );
 }
 

@@ -24,13 +24,17 @@ pub(super) fn fits(theory: &Theory) -> Vec<Block> {
             format!(", with residuals of {}", units::percent(r))
         });
         let knee = fit.knee.map_or(String::new(), |k| {
-            let range = k.interval.map_or(String::new(), |(lo, hi)| {
-                format!(
-                    " (95%: {} to {})",
-                    units::significant(lo),
-                    units::significant(hi)
-                )
-            });
+            // A batch far beyond all that are measured bounds nothing.
+            let range = k
+                .interval
+                .map_or(String::new(), |(lo, hi)| match hi < 100.0 * k.batch {
+                    true => format!(
+                        " (95%: {} to {})",
+                        units::significant(lo),
+                        units::significant(hi)
+                    ),
+                    false => " (95%: unknown)".to_owned(),
+                });
             format!(
                 " A step takes twice as long as that of one sequence at batch {}{range}.",
                 units::significant(k.batch)

@@ -30,7 +30,7 @@ pub fn document(report: &GateReport) -> Option<Document> {
         .above("baseline", "none: only limits (--require) are judged");
     }
     document = document.above("cells", axes::constants_of(&keys));
-    let several = unit(&report.required);
+    let several = units(&report.required);
     Some(document.below(
         "",
         format!(
@@ -41,13 +41,9 @@ pub fn document(report: &GateReport) -> Option<Document> {
 }
 
 /// What the values are of, in the plural.
-fn unit(required: &[RequiredResult]) -> &'static str {
-    let n_servers = required.iter().filter(|r| r.key.is_at_server()).count();
-    match n_servers {
-        0 => "processes",
-        n if n == required.len() => "rounds",
-        _ => "processes (of a server: rounds)",
-    }
+fn units(required: &[RequiredResult]) -> String {
+    let metric = required.first().map_or_else(Metric::default, |r| r.metric);
+    CellKey::units_of(required.iter().map(|r| &r.key), metric)
 }
 
 /// `2 within limits`, `1 beyond a limit`.
@@ -86,7 +82,7 @@ fn table(required: &[RequiredResult]) -> Table {
             };
             format!("{bound} {}", r.metric.show(r.limit))
         })
-        .numbers(unit(required), |r| r.n_processes.to_string())
+        .numbers(units(required), |r| r.n_processes.to_string())
         .rank(3)
         .words("verdict", |r| r.verdict.word())
         .table()

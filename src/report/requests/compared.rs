@@ -97,8 +97,7 @@ fn document(requests: &RequestsView, other: &str) -> Option<Document> {
 /// A mean at the base (0) or at the other (1), over the rounds that are compared.
 fn value(pair: &JobPair<'_>, mean: &Mean, side: usize) -> Option<String> {
     let (_, of_round, of_job, shown) = mean;
-    let without_cut = pair.means_without_cut_rounds(*of_round);
-    shown(match without_cut {
+    shown(match pair.means_of_compared(*of_round) {
         Some(means) => Some(Estimate {
             value: means[side],
             interval: None,

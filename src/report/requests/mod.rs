@@ -27,7 +27,7 @@ const MOST_ROWS: usize = 200;
 
 /// What the words above the columns mean.
 const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token after \
-                          the first. ITL: between two pieces of an answer. TTFT, TPOT and wait are medians over the answers unless a percentile is named. ±95%: the farther end of the 95% interval of the figure before it, over processes or rounds. \
+                          the first. ITL: between two pieces of an answer. Of jobs TTFT, TPOT and wait are medians over the answers unless a percentile is named, of classes TTFT is the mean. ±95%: the farther end of the 95% interval of the figure before it, over processes or rounds. \
                           tokens/s and requests/s: of all requests of the job together. All of whole answers only.";
 
 /// What the words above the columns of this run mean.

@@ -138,7 +138,7 @@ fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
     let jobs: Vec<&str> = unlike.iter().map(|(job, _)| job.as_str()).collect();
     Some(format!(
         "{} and {} did not do equal work in {}, so their times do not compare: {}",
-        short(other),
+        shown_target(other),
         shown_target(&pairs.first()?.base.target),
         jobs.join(", "),
         why.join("; ")

@@ -22,7 +22,7 @@ pub(in super::super) fn beside(requests: &RequestsView) -> Vec<Block> {
         let Some(first) = pairs.first() else { continue };
         blocks.push(Block::Heading(format!(
             "{} against {}",
-            short(other),
+            shown_target(other),
             shown_target(&first.base.target)
         )));
         blocks.push(Block::Table(ratios(&pairs)));
@@ -52,28 +52,49 @@ fn ratios(pairs: &[live::JobPair<'_>]) -> Table {
         .table()
 }
 
+/// A job at a target, the parts of its requests' latency, and what a token takes.
+type Split<'a> = (
+    &'a JobView,
+    Option<live::LatencyParts>,
+    Option<live::PerToken>,
+);
+
 /// The parts of a request at both targets.
 fn split(pairs: &[live::JobPair<'_>]) -> Table {
-    let jobs: Vec<&JobView> = pairs.iter().flat_map(|p| [p.base, p.other]).collect();
+    let sides = pairs.iter().flat_map(|pair| {
+        let (parts, per_token) = (pair.parts(), pair.per_token());
+        [pair.base, pair.other]
+            .into_iter()
+            .enumerate()
+            .map(move |(side, job)| {
+                // Of the requests that both answered, where both say enough.
+                let parts = parts
+                    .map(|both| both[side])
+                    .or_else(|| live::LatencyParts::of(job));
+                let token = per_token
+                    .map(|both| both[side])
+                    .or_else(|| live::PerToken::of(job));
+                (job, parts, token)
+            })
+    });
+    let sides: Vec<Split<'_>> = sides.collect();
     let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
-    let part = |job: &JobView, of: fn(&live::LatencyParts) -> f64| {
-        let parts = live::LatencyParts::of(job)?;
-        Some(time(of(&parts)))
+    let part = |(_, parts, _): &Split<'_>, of: fn(&live::LatencyParts) -> f64| {
+        Some(time(of(parts.as_ref()?)))
     };
-    Table::of(first_rows(&jobs))
-        .words("job", |j| short(&j.job.name))
-        .words("target", |j| shown_target(&j.target))
-        .numbers("latency", |j| {
-            j.figures.latency_ns.mean.map(|m| time(m.value))
+    Table::of(first_rows(&sides))
+        .words("job", |(j, ..)| short(&j.job.name))
+        .words("target", |(j, ..)| shown_target(&j.target))
+        .numbers("latency", |(j, parts, _)| {
+            let mean = j.figures.latency_ns.mean.map(|m| m.value);
+            parts.map(|p| p.whole).or(mean).map(time)
         })
         .numbers("waiting", |j| part(j, |p| p.waiting))
         .numbers("prefill", |j| part(j, |p| p.prefill))
         .numbers("decode", |j| part(j, |p| p.decode))
         .numbers("loading", |j| part(j, |p| p.loading))
         .numbers("transport", |j| part(j, |p| p.transport))
-        .numbers("engine's token", |j| {
-            live::PerToken::of(j).map(|t| time(t.ns))
-        })
+        .numbers("engine's token", |(.., token)| token.map(|t| time(t.ns)))
         .table()
 }
 
