@@ -219,7 +219,9 @@ pub struct OutputArgs {
         help_heading = "Output"
     )]
     pub form: Output,
-    /// Limits on latency, such as tpot=50ms,ttft=2s,itl=100ms: the answers name the file and batch that meet them. tpot is the time per output token, ttft that to the first one, itl the gap between two. Percentiles: itl_p95, of requests also ttft_p95=2s
+    /// Limits on latency, such as tpot=50ms,ttft=2s,itl=100ms: the answers name the file and batch that meet them
+    ///
+    /// tpot is the time per output token, ttft that to the first one, itl the gap between two. Percentiles: itl_p95, of requests also ttft_p95=2s.
     #[arg(long, value_name = "LIMITS", help_heading = "Output")]
     pub slo: Option<Slo>,
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens, where energy is measured

@@ -44,7 +44,9 @@ pub struct ReportArgs {
     /// Replace files of these names that ggufbench did not write
     #[arg(long, conflicts_with = "output")]
     pub force: bool,
-    /// Limits on latency, such as tpot=50ms,ttft=2s (also itl=100ms, a p99): the answers name the file and batch that meet them. tpot is the time per output token, ttft that to the first one, itl the gap between two. Percentiles: itl_p95, of requests also ttft_p95=2s
+    /// Limits on latency, such as tpot=50ms,ttft=2s (also itl=100ms, a p99): the answers name the file and batch that meet them
+    ///
+    /// tpot is the time per output token, ttft that to the first one, itl the gap between two. Percentiles: itl_p95, of requests also ttft_p95=2s.
     #[arg(long, value_name = "LIMITS")]
     pub slo: Option<Slo>,
     /// Price of energy, such as 0.30/kWh, 0.30EUR/kWh or $0.30/kWh: cost per million generated tokens, where energy was measured
