@@ -129,8 +129,20 @@ fn limits_tell_how_many_users() {
     let folder = run(
         &place,
         "out",
-        &["--no-report", "--batch", "1,4,16", "-n", "20", "-r", "2"],
+        &[
+            "--no-report",
+            "--batch",
+            "1,4,16",
+            "-n",
+            "20",
+            "-r",
+            "2",
+            "--slo=tpot=10ms",
+        ],
     );
+    // The limits of the measurement are those of its reports, unless others are named.
+    let said = stdout(&place.run(&["report", &folder]));
+    assert!(said.contains("How many users within the limits?"), "{said}");
     // A step takes 4 ms and 0.8 ms a sequence, and a little for sampling and context.
     let said = stdout(&place.run(&["report", &folder, "--slo", "tpot=10ms"]));
     assert!(said.contains("How many users within the limits?"), "{said}");
@@ -141,6 +153,25 @@ fn limits_tell_how_many_users() {
     );
     let said = stdout(&place.run(&["report", &folder, "--slo", "tpot=1s,ttft=9s"]));
     assert!(said.contains("serves at least 16 users at once"), "{said}");
+    // What no cell can have is undetermined, and no reason to call the machine too slow.
+    let said = stdout(&place.run(&["report", &folder, "--slo", "ttft_p95=1s"]));
+    let flat = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains(
+            "Undetermined for TTFT p95 at most 1.00 s: a p95 of TTFT is a figure of requests"
+        ),
+        "{said}"
+    );
+    assert!(!flat.contains("No measured cell keeps"), "{said}");
+    let spent = place.run(&[
+        "--model",
+        "synth:tiny:q4_0",
+        "--engine",
+        ENGINE,
+        "--slo",
+        "ttft_p95=1s",
+    ]);
+    assert_eq!(spent.status.code(), Some(2), "before anything is measured");
     let wrong = place.run(&["report", &folder, "--slo", "tpot=10"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(stderr(&wrong).contains("'10' has no unit; say 10ms or 10s"));

@@ -38,7 +38,8 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
     let mut view = RunView::read_all(&runs)?;
     set_price(&mut view, args.price.as_ref());
     if let Some(output) = args.output {
-        let answers = RunAnswers::of(&view, &theory(&view), args.slo.as_ref());
+        let slo = limits(&view, args.slo.as_ref());
+        let answers = RunAnswers::of(&view, &theory(&view), slo.as_ref());
         let out = &mut io::stdout().lock();
         unless_closed(report::print(&view, &answers, output, out))?;
         return Ok(DONE);
@@ -54,7 +55,8 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
         };
     }
     let elsewhere = "name another place with --to, or print the table with -o table";
-    let (lab, written) = write(&view, args.slo.as_ref(), &files, elsewhere)?;
+    let slo = limits(&view, args.slo.as_ref());
+    let (lab, written) = write(&view, slo.as_ref(), &files, elsewhere)?;
     let mut told = String::new();
     if args.runs.is_empty() {
         told.push_str(&format!("report of {}\n\n", view.folder().display()));
@@ -72,9 +74,18 @@ pub fn report(args: &ReportArgs) -> Result<u8> {
     Ok(DONE)
 }
 
+/// The limits on latency: those that are asked for, or those with which the run was measured.
+fn limits(view: &RunView, asked: Option<&Slo>) -> Option<Slo> {
+    let measured_with = view.header.typed("--slo");
+    let measured_with = measured_with.and_then(|text| text.parse().ok());
+    asked.cloned().or(measured_with)
+}
+
 /// What energy costs, for every figure of a view; a note where that says nothing.
 pub(super) fn set_price(view: &mut RunView, price: Option<&Price>) {
-    view.price = price.cloned();
+    let measured_with = view.header.typed("--price");
+    let measured_with = measured_with.and_then(|text| text.parse().ok());
+    view.price = price.cloned().or(measured_with);
     let is_unused = view.cells.iter().all(|c| c.joules_per_token().is_none());
     if price.is_some() && is_unused && !view.cells.is_empty() {
         let because = view.cells.iter().find_map(CellView::energy_unknown);
@@ -105,9 +116,9 @@ fn newest_run(out: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// When standard output is closed.
 pub(super) fn show(view: &RunView, args: &OutputArgs) -> Result<bool> {
-    let slo = args.slo.as_ref();
-    let mut answers = RunAnswers::of(view, &theory(view), slo);
-    let is_whole = args.no_report || write_beside_record(view, slo);
+    let slo = limits(view, args.slo.as_ref());
+    let mut answers = RunAnswers::of(view, &theory(view), slo.as_ref());
+    let is_whole = args.no_report || write_beside_record(view, slo.as_ref());
     if is_whole && !args.no_report {
         answers.report = ReportFiles::in_folder(view.folder()).html;
     }

@@ -115,6 +115,16 @@ impl RunHeader {
         self.started_at.parse().ok()
     }
 
+    /// The last value of a flag of the command line that measured; `None` where it was not typed.
+    pub fn typed(&self, flag: &str) -> Option<&str> {
+        let args = self.args.iter().enumerate().rev();
+        let mut values = args.filter_map(|(at, arg)| match arg.strip_prefix(flag)? {
+            "" => self.args.get(at + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        });
+        values.next()
+    }
+
     /// What computed: the machine's fingerprint, and those of its own GPUs that layers were on. Times are comparable where it is equal.
     pub(crate) fn hardware(&self) -> String {
         let jobs = self.requests.iter().flat_map(|plan| &plan.jobs);

@@ -82,7 +82,7 @@ fn chosen(view: &RunView, choice: &CellChoice<'_>, sure: Sure) -> String {
     let ttft = cell.ns(Metric::TtftNs).filter(|_| cell.case.n_seq == 1);
     let ttft = ttft.map(|ns| format!(", first after {}", units::duration(ns)));
     format!(
-        "{}, batch {}: {} tokens/s{}, token every {} (median){}{}",
+        "{}, batch {}: {} tokens/s{}, median step {}{}{}",
         with_settings(view, cell),
         cell.case.n_seq,
         units::significant(rate(cell)),
