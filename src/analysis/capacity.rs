@@ -171,8 +171,18 @@ impl Slo {
         &self.limits
     }
 
-    /// Why the limits cannot be judged: no cell has what one of them limits.
+    /// Why the limits cannot be judged: no cell has what one of them limits. `None` where every cell is beyond another of them anyway.
     pub fn why_unknown(&self, cells: &[&CellView]) -> Option<String> {
+        let is_beyond = |cell: &&CellView| {
+            let mut limits = self.limits.iter();
+            limits.any(|limit| {
+                let latency = limit.latency.of(cell);
+                latency.is_some_and(|(ns, _)| ns > limit.at_most_ns as f64)
+            })
+        };
+        if cells.iter().all(is_beyond) {
+            return None;
+        }
         let mut latencies = self.limits.iter().map(|limit| limit.latency);
         let lacking = latencies.find(|latency| cells.iter().all(|c| latency.of(c).is_none()));
         lacking.map(Latency::why_missing)
@@ -445,5 +455,10 @@ mod tests {
         let e = of("ttft_p95=1s").expect_err("three repetitions");
         assert!(e.contains("is a figure of requests"), "{e}");
         assert_eq!(of("itl_p50=28.4ms").expect("measured").batch, 8);
+        let view = view();
+        let cells: Vec<&CellView> = view.cells.iter().collect();
+        let why = |slo: &str| slo.parse::<Slo>().expect("limits").why_unknown(&cells);
+        assert!(why("tpot=1s,itl=1s").is_some_and(|why| why.contains("299 steps")));
+        assert_eq!(why("tpot=1ns,itl=1s"), None, "too slow whatever the p99 is");
     }
 }

@@ -285,20 +285,21 @@ pub fn at_once(requests: &RequestsView, target: &str, slo: &Slo) -> Option<Findi
     let is_open = next.is_some_and(|(_, goodput)| goodput.is_kept.is_none());
     let claim = match (kept, next) {
         (None, Some((job, goodput))) => {
+            let n = job.at_once();
             let what = match is_open {
-                true => format!("{} at once is undetermined for {slo}", job.at_once()),
-                false => format!("not even {} at once keeps {slo}", job.at_once()),
+                true => format!("with {n} at once it is undetermined whether it keeps {slo}"),
+                false => format!("even with {n} at once it does not keep {slo}"),
             };
             format!("{name}: {what}: {}.", in_words(job, goodput, slo))
         }
         (Some((job, _)), next) => format!(
-            "{name}: {} at once keeps {slo}; {} tokens/s{}.",
+            "{name}: with {} at once it keeps {slo}, at {} tokens/s; {}.",
             job.at_once(),
             or_unknown(job.tokens_per_s.map(|m| units::significant(m.value))),
             match next {
-                None => ", and more were not measured".to_owned(),
-                Some((next, _)) if is_open => format!(", and {} is undetermined", next.at_once()),
-                Some((next, _)) => format!(", and {} does not", next.at_once()),
+                None => "more at once were not measured".to_owned(),
+                Some((next, _)) if is_open => format!("with {} it is undetermined", next.at_once()),
+                Some((next, _)) => format!("with {} it does not", next.at_once()),
             }
         ),
         (None, None) => return None,

@@ -141,6 +141,42 @@ fn every_load_is_held_against_the_limits() {
 }
 
 #[test]
+fn the_most_at_once_within_limits_is_told_with_what_lies_beyond() {
+    let view = own();
+    let at_once = |slo: &str| {
+        let slo = slo.parse().expect("limits");
+        goodput::at_once(requests(&view), OWN, &slo).expect("two loads")
+    };
+    // The first token comes after 16 ms, and with four at once after 64.
+    let one = at_once("ttft=20ms");
+    assert!(
+        one.claim.contains("with 1 at once it keeps") && one.claim.ends_with("with 4 it does not."),
+        "{}",
+        one.claim
+    );
+    let all = at_once("ttft=1s");
+    assert!(
+        all.claim.contains("with 4 at once it keeps")
+            && all.claim.ends_with("more at once were not measured."),
+        "{}",
+        all.claim
+    );
+    let none = at_once("ttft=1ns");
+    assert!(
+        none.claim.contains("even with 1 at once it does not keep"),
+        "{}",
+        none.claim
+    );
+    let few = at_once("ttft_p99=1s");
+    assert!(
+        few.claim.contains("it is undetermined whether it keeps"),
+        "{}",
+        few.claim
+    );
+    assert_eq!(few.sure, Sure::Undetermined);
+}
+
+#[test]
 fn what_failed_is_late_and_what_is_unknown_is_neither() {
     let said = |slo: &str, change: fn(&mut Timeline)| {
         let view = fixture::requests::both_with(1, |job, _, t| {
