@@ -26,7 +26,7 @@ const LINES: [(&str, Answer); 36] = [
     ("--model tiny.gguf tiny.gguf --dry-run", Does("model  tiny")),
     (
         "requests tiny.gguf --classes --dry-run",
-        Does("requests at most"),
+        Does("at most these requests"),
     ),
     (
         "sweep quick --model tiny.gguf --dry-run",
@@ -93,7 +93,7 @@ const LINES: [(&str, Answer); 36] = [
     ("requests tiny.gguf --slo tpot=50", Says("50ms or 50s")),
     (
         "requests tiny.gguf --chat-template false --dry-run",
-        Does("requests at most"),
+        Does("at most these requests"),
     ),
     // Verbs and flags of others.
     ("bench", Says("`ggufbench run`")),

@@ -108,7 +108,7 @@ fn pairs_are_added_until_the_questions_are_decided() {
     ];
     let fixed = ["-n", "8", "--max-pairs", "30", "--replicates", "1"];
     let dry = place.run(&[&args[..], &fixed, &["--dry-run"]].concat());
-    let said = stdout(&dry);
+    let said = in_one_line(&stdout(&dry));
     assert!(
         said.contains("temperature, difficulty/equal, difficulty/control: further rounds until decided, at most 30 pairs each")
             && said.contains("30 min"),
@@ -171,6 +171,11 @@ fn pairs_are_added_until_the_questions_are_decided() {
     assert_eq!(record_of_requests(&run).1.len(), jobs.len());
 }
 
+/// What was printed, without the breaks of lines and the width of columns.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_sweep_may_have_requests_beside_its_cells() {
     let place = Place::new();
@@ -180,11 +185,8 @@ fn a_sweep_may_have_requests_beside_its_cells() {
     std::fs::write(&sweep, text).expect("writable");
     let sweep = sweep.to_str().expect("text");
     let dry = place.run(&["sweep", sweep, "--engine", "synthetic", "--dry-run"]);
-    assert!(
-        stdout(&dry).contains("concurrency/c2: 12 requests"),
-        "{}",
-        stdout(&dry)
-    );
+    let said = in_one_line(&stdout(&dry));
+    assert!(said.contains("concurrency/c2 12 2 4 "), "{said}");
     let ran = place.run(&["sweep", sweep, "--engine", "synthetic"]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     let (requests, jobs) = record_of_requests(&place.the_run());

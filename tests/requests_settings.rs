@@ -9,7 +9,7 @@ use std::process::Output;
 use ggufbench::record::jsonl;
 use ggufbench::record::requests::{JobLine, RequestsPlan};
 use serde_json::Value;
-use support::{Place, record_of_requests, stderr, stdout};
+use support::{Place, record_of_requests, stderr, stdout, tiny_model};
 
 /// The plan and the jobs of a run, every line of whose record is held against the schema.
 fn record(run: &Path) -> (RequestsPlan, Vec<JobLine>) {
@@ -185,7 +185,8 @@ fn a_server_is_asked_once_for_all_settings_that_it_is_not_told() {
         ],
     );
     let said = stdout(&dry);
-    assert_eq!(said.matches(server).count(), 2, "one for each job: {said}");
+    let shown = "openai:127.0.0.1:9";
+    assert_eq!(said.matches(shown).count(), 1, "one group of jobs: {said}");
     assert!(
         said.contains("in-process/t1") && said.contains("in-process/t2"),
         "{said}"
@@ -194,10 +195,10 @@ fn a_server_is_asked_once_for_all_settings_that_it_is_not_told() {
         &place,
         &["--threads", "1,2", "--target", "ollama:m", "--dry-run"],
     );
+    let said = stdout(&dry);
     assert!(
-        stdout(&dry).contains("ollama:m/t1, ollama:m/t2"),
-        "{}",
-        stdout(&dry)
+        said.contains("ollama:m/t1") && said.contains("ollama:m/t2"),
+        "{said}"
     );
     let models = [
         "-m",
@@ -214,5 +215,119 @@ fn a_server_is_asked_once_for_all_settings_that_it_is_not_told() {
         stderr(&refused).contains("texts of one model"),
         "{}",
         stderr(&refused)
+    );
+}
+
+/// What `report -o json` says of each job: target, outcome and its words.
+fn outcomes(place: &Place, run: &Path) -> Vec<(String, String, String)> {
+    let shown = place.run(&["report", run.to_str().expect("text"), "-o", "json"]);
+    let rows: Vec<Value> = serde_json::from_str(&stdout(&shown)).expect("JSON");
+    let text = |row: &Value, key: &str| row[key].as_str().expect("text").to_owned();
+    let of = |row: &Value| {
+        (
+            text(row, "target"),
+            text(row, "outcome"),
+            text(row, "outcome_detail"),
+        )
+    };
+    rows.iter().map(of).collect()
+}
+
+#[test]
+fn a_job_that_does_not_fit_leaves_the_others_to_be_served() {
+    let place = Place::new();
+    let huge = "1000000000";
+    let args = ["--n-ctx", "512,1000000000", "--replicates", "2"];
+    let dry = send(&place, &[&args[..], &["--dry-run"]].concat());
+    let said = stdout(&dry);
+    assert!(
+        said.contains("does not fit: concurrency/c1 at in-process/c1000000000: needs"),
+        "{said}"
+    );
+    assert!(said.contains("a smaller --n-ctx"), "{said}");
+
+    let out = send(&place, &args);
+    assert!(
+        stderr(&out).contains("concurrency/c2 at in-process/c1000000000: skipped: needs"),
+        "{}",
+        stderr(&out)
+    );
+    let run = place.the_run();
+    let (_, jobs) = record(&run);
+    assert_eq!(jobs.len(), 4, "two jobs in two processes");
+    assert!(jobs.iter().all(|j| j.target == "in-process/c512"));
+    for (target, outcome, detail) in outcomes(&place, &run) {
+        match target.ends_with(huge) {
+            true => assert!(detail.starts_with("skipped: needs "), "{detail}"),
+            false => assert_eq!(detail, "answered 8 of 8 requests in 2 rounds"),
+        }
+        let word = if target.ends_with(huge) {
+            "skipped"
+        } else {
+            "measured"
+        };
+        assert_eq!(outcome, word, "{target}");
+    }
+
+    // Nothing is missing, and nothing is tried again.
+    let run_folder = run.to_str().expect("text");
+    let again = place.run(&["--resume", run_folder, "--engine", "synthetic"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(record(&run).1.len(), jobs.len());
+
+    let refused = place.run(&[&SENT[..], &["--n-ctx", huge]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("sequences of 1000000000 tokens need"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_leaves_the_others_to_be_served() {
+    let place = Place::new();
+    let good = std::fs::read(tiny_model()).expect("a model");
+    let at = good
+        .windows(18)
+        .position(|w| w == b"output_norm.weight")
+        .expect("a tensor of this name");
+    let mut bad = good.clone();
+    bad[at..at + 18].copy_from_slice(b"output_nurm.weight");
+    for (name, bytes) in [("bad.gguf", &bad), ("good.gguf", &good)] {
+        std::fs::write(place.path().join(name), bytes).expect("writes");
+    }
+    let sent = |models: &str| {
+        place.run(&[
+            "requests",
+            "-m",
+            models,
+            "--class",
+            "short",
+            "--n-requests",
+            "2",
+            "-n",
+            "4",
+            "-t",
+            "1",
+            "--rounds",
+            "1",
+            "--no-report",
+        ])
+    };
+    let out = sent("bad.gguf,good.gguf");
+    assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
+    let run = place.the_run();
+    let found = outcomes(&place, &run);
+    let words: Vec<&str> = found.iter().map(|(_, word, _)| word.as_str()).collect();
+    assert_eq!(words, ["failed", "measured"], "{found:?}");
+    assert!(found[0].2.contains("output_norm.weight"), "{found:?}");
+
+    let alone = sent("bad.gguf");
+    assert_eq!(alone.status.code(), Some(2), "{}", stderr(&alone));
+    assert!(
+        stderr(&alone).contains("bad.gguf: cannot be loaded"),
+        "{}",
+        stderr(&alone)
     );
 }

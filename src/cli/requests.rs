@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use super::{AxisArgs, OutputArgs, WorkerArgs};
 use crate::plan::requests::RequestsChoice;
 use crate::plan::serving::{Endpoint, StopAt};
+use crate::request::spec::of_list;
 
 /// Whole requests: real prompts, a real sampler, one target or several in turns.
 ///
@@ -37,7 +38,7 @@ pub struct RequestsArgs {
 /// The flags that are about requests.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RequestFlags {
-    /// Target: in-process, ollama:MODEL[@URL] or openai:URL[#MODEL]; repeatable [default: in-process]
+    /// Targets: in-process, ollama:MODEL[@URL] or openai:URL[#MODEL]; a list or repeated [default: in-process]
     #[arg(long, value_name = "TARGET", help_heading = "Requests")]
     pub target: Vec<String>,
     /// Worker processes, each of which loads the model and serves every job; an interval needs 3 of them, or 3 rounds at a
@@ -153,7 +154,7 @@ impl RequestFlags {
             many => (None, many.to_vec()),
         };
         RequestsChoice {
-            target: self.target.clone(),
+            target: self.target.iter().flat_map(|t| of_list(t)).collect(),
             model: None,
             replicates: self.replicates,
             rounds: self.rounds,

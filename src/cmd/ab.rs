@@ -113,7 +113,7 @@ fn show(args: &AbArgs, form: DocumentForm, folder: &Path, ended: Ended) -> Resul
         view.price.clone_from(&args.output.price);
     }
     let mut code = exit_code(ended, &[&a, &b]);
-    let is_whole = a.any_measured() && b.any_measured();
+    let is_whole = a.any_batch_measured() && b.any_batch_measured();
     let has_reports = !args.output.no_report;
     if has_reports && (is_whole || matches!(form, DocumentForm::Json)) {
         for view in [&a, &b] {

@@ -26,6 +26,7 @@ mod quality;
 mod quiet;
 mod report;
 mod requests;
+mod requests_fit;
 mod requests_plan;
 mod requests_targets;
 mod rpc_worker;

@@ -116,7 +116,7 @@ fn carry_out(
     note_all(&prepared.notes);
     let planned = PlannedRequests::of(spec, &prepared.plan.cases, forced, seed)?;
     if args.dry_run {
-        say(planned.dry_run(&prepared))?;
+        say(planned.dry_run(&prepared).for_stdout())?;
         return Ok(DONE);
     }
     let out = out_folder(&args.output)?;

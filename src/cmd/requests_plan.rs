@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::offload::{self, Fits};
 use super::prepare::Prepared;
 use crate::model::ModelFacts;
-use crate::plan::Case;
 use crate::plan::axis::Axis;
-use crate::plan::budget::{self, Rates};
+use crate::plan::budget;
 use crate::plan::requests::{RequestsSpec, TIME_FOR_PAIRS};
+use crate::plan::{Case, Plan};
+use crate::report::Document;
+use crate::report::dry_run::Over;
+use crate::report::requests::dry_run::{JobPrice, RequestsDryRow, document, times};
 use crate::report::rounds_of;
+use crate::request::Forced;
 use crate::request::plan::{Sources, UnfittedJob, unfitted_jobs};
 use crate::request::prompts::{Prompt, PromptSet};
 use crate::request::spec::TargetSpec;
-use crate::request::{Forced, Job};
 use crate::run::requests::eta::JobEstimates;
 use crate::units;
 
@@ -96,62 +100,79 @@ impl PlannedRequests {
         })
     }
 
-    /// A line for each job. Of a target in this process it has the memory and about the time, where every answer has all
-    /// the tokens that it may have.
-    pub fn dry_run(&self, prepared: &Prepared) -> String {
-        let mut lines = Vec::new();
-        let (mut whole, mut has_cost) = (Duration::ZERO, false);
-        for targets in self.alike() {
-            let own = targets.iter().find(|t| t.is_in_process());
-            let model = own.and_then(|t| {
-                prepared
-                    .plan
-                    .models
-                    .iter()
-                    .find(|m| m.name == t.setting.model)
-            });
-            let mut round = Duration::ZERO;
-            for job in &targets[0].jobs {
-                let cost = model.map(|model| cost(&job.job, &job.n_tokens, model, &prepared.rates));
-                round = round.saturating_add(cost.map_or(Duration::ZERO, |(_, time)| time));
-                lines.push(self.job_line(&job.job, &targets, cost));
-            }
+    /// Each job at each target, in this process with its memory and about its time.
+    pub fn dry_run(&self, prepared: &Prepared) -> Document {
+        let mut rows = Vec::new();
+        let (mut whole, mut has_price) = (Duration::ZERO, false);
+        for target in &self.targets {
+            let model = self.model_of(target, prepared);
+            let of_target: Vec<RequestsDryRow> = target
+                .jobs
+                .iter()
+                .map(|job| RequestsDryRow {
+                    job: job.job.name.clone(),
+                    target: target.name.clone(),
+                    case: job.job.case.clone(),
+                    n_requests: job.job.n_requests,
+                    at_once: job.job.load.most_at_once(),
+                    price: model.map(|model| price(job, model, prepared)),
+                })
+                .collect();
             if let Some(model) = model {
-                has_cost = true;
-                let load = budget::load_time(model.file_bytes);
+                has_price = true;
+                let fitting = of_target.iter().filter(|row| row.fits());
+                let rounds = fitting.filter_map(|row| Some(row.price.as_ref()?.round));
+                let round: Duration = rounds.fold(Duration::ZERO, Duration::saturating_add);
+                let load = match round.is_zero() {
+                    true => Duration::ZERO,
+                    false => budget::load_time(model.file_bytes),
+                };
                 let process = round.saturating_mul(self.spec.rounds).saturating_add(load);
                 whole = whole.saturating_add(process.saturating_mul(self.spec.replicates));
             }
+            rows.extend(of_target);
         }
-        lines.extend(self.open_end());
-        if has_cost {
+        let mut below: Vec<String> = self.open_end().into_iter().collect();
+        if has_price {
             let budget = self.spec.budget.filter(|budget| *budget < whole);
             let limit = budget.map(|budget| {
                 format!("; the budget of {} ends it before, and jobs that it leaves no time for are not served", duration(budget))
             });
-            lines.push(format!(
+            below.push(format!(
                 "in-process about {} in all, where every answer is as long as it may be{}",
                 duration(whole),
                 limit.unwrap_or_default()
             ));
         }
+        let has_own = self.targets.iter().any(PlannedTarget::is_in_process);
         if self.targets.iter().any(|t| !t.is_in_process()) {
-            lines.push("the time at a server is not known before it has answered".to_owned());
+            below.push("the time at a server is not known before it has answered".to_owned());
         }
-        lines.join("\n")
+        let rounds = rounds_of((self.spec.rounds, self.spec.replicates), has_own);
+        let n_jobs = self.targets.first().map_or(0, |t| t.jobs.len());
+        document(&rows, &times(n_jobs, &rounds), below)
+    }
+
+    /// The model of a target in this process.
+    fn model_of<'a>(
+        &self,
+        target: &PlannedTarget,
+        prepared: &'a Prepared,
+    ) -> Option<&'a ModelFacts> {
+        let mut models = prepared.plan.models.iter();
+        models.find(|m| target.is_in_process() && m.name == target.setting.model)
     }
 
     /// About the time of each job of an in-process target in a round; a server's is not known beforehand.
     pub(super) fn estimates(&self, prepared: &Prepared) -> JobEstimates {
-        let models = &prepared.plan.models;
         let mut estimates = JobEstimates::default();
-        for target in self.targets.iter().filter(|t| t.is_in_process()) {
-            let Some(model) = models.iter().find(|m| m.name == target.setting.model) else {
+        for target in &self.targets {
+            let Some(model) = self.model_of(target, prepared) else {
                 continue;
             };
             for job in &target.jobs {
-                let (_, time) = cost(&job.job, &job.n_tokens, model, &prepared.rates);
-                estimates.insert((job.job.name.clone(), target.name.clone()), time);
+                let price = price(job, model, prepared);
+                estimates.insert((job.job.name.clone(), target.name.clone()), price.round);
             }
         }
         estimates
@@ -175,44 +196,6 @@ impl PlannedRequests {
                 names.join(", ")
             )
         })
-    }
-
-    fn job_line(
-        &self,
-        job: &Job,
-        targets: &[&PlannedTarget],
-        cost: Option<(u64, Duration)>,
-    ) -> String {
-        let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
-        let cost = cost.map(|(bytes, time)| {
-            format!(
-                ": {}, about {} a round",
-                units::bytes(bytes),
-                duration(time)
-            )
-        });
-        format!(
-            "{}: {} requests at most, {} at once, {} tokens at most each, x {} x {}{}",
-            job.name,
-            job.n_requests,
-            job.load.most_at_once(),
-            job.case.n_gen,
-            rounds_of(
-                (self.spec.rounds, self.spec.replicates),
-                targets.iter().any(|t| t.is_in_process()),
-            ),
-            names.join(", "),
-            cost.unwrap_or_default()
-        )
-    }
-
-    /// The targets whose jobs cost the same, together: all, unless there are several settings.
-    fn alike(&self) -> Vec<Vec<&PlannedTarget>> {
-        let own = self.targets.iter().filter(|t| t.is_in_process());
-        if own.count() < 2 {
-            return vec![self.targets.iter().collect()];
-        }
-        self.targets.iter().map(|target| vec![target]).collect()
     }
 }
 
@@ -254,33 +237,54 @@ fn duration(time: Duration) -> String {
 /// The most tokens that a chat template and the tag of a text add.
 const ROOM_FOR_A_TEMPLATE: u32 = 32;
 
-/// Memory of a job, and about the time of a round in which every answer has all the tokens that it may have.
-fn cost(job: &Job, n_tokens: &[Option<u32>], model: &ModelFacts, rates: &Rates) -> (u64, Duration) {
-    let words = |text: &str| u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX);
-    let prompts = job.prompts.iter().zip(n_tokens);
-    let lengths: Vec<u64> = prompts
-        .map(|(prompt, n)| u64::from(n.unwrap_or_else(|| words(&prompt.text))))
-        .collect();
-    let mean = lengths.iter().sum::<u64>() / (lengths.len() as u64).max(1);
-    let longest = lengths.iter().copied().max().unwrap_or(0);
+/// Memory of a job in this process, and about the time of a round in which every answer has all the tokens that it may have.
+fn price(unfitted: &UnfittedJob, model: &ModelFacts, prepared: &Prepared) -> JobPrice {
+    let job = &unfitted.job;
+    let lengths = prompt_lengths(unfitted);
+    let sum = lengths.iter().map(|n| u64::from(*n)).sum::<u64>();
+    let mean = sum / (lengths.len() as u64).max(1);
     let at_once = job.load.most_at_once().min(job.n_requests).max(1);
     let case = Case {
         n_seq: at_once,
         n_prompt: u32::try_from(mean).unwrap_or(u32::MAX),
         ..job.case.clone()
     };
-    let time = budget::time(&case, model, rates);
+    let time = budget::time(&case, model, &prepared.rates);
     let whole = time.visit(job.n_requests.div_ceil(at_once));
     // A load that lasts some time ends with what is under way then.
     let most = job
         .most_ns
         .map(|ns| Duration::from_nanos(ns).saturating_add(time.visit(1)));
-    let largest = Case {
-        n_prompt: u32::try_from(longest)
-            .unwrap_or(u32::MAX)
-            .saturating_add(ROOM_FOR_A_TEMPLATE),
-        ..job.case.clone()
+    let (memory, outcome) = fits([largest(unfitted)].into(), prepared).remove(0);
+    JobPrice {
+        memory_bytes: memory.total_bytes(),
+        fits: Over::check(outcome.as_ref()),
+        round: most.map_or(whole, |most| whole.min(most)),
+    }
+}
+
+/// Tokens of each prompt; its words where nothing else is known.
+fn prompt_lengths(unfitted: &UnfittedJob) -> Vec<u32> {
+    let words = |text: &str| u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX);
+    let prompts = unfitted.job.prompts.iter().zip(&unfitted.n_tokens);
+    let lengths = prompts.map(|(prompt, n)| n.unwrap_or_else(|| words(&prompt.text)));
+    lengths.collect()
+}
+
+/// The context that a job needs, before its texts are fitted.
+pub(super) fn largest(unfitted: &UnfittedJob) -> Case {
+    let longest = prompt_lengths(unfitted).into_iter().max().unwrap_or(0);
+    Case {
+        n_prompt: longest.saturating_add(ROOM_FOR_A_TEMPLATE),
+        ..unfitted.job.case.clone()
+    }
+}
+
+/// The memory of contexts, and the outcome of those that do not fit.
+pub(super) fn fits(cases: Vec<Case>, prepared: &Prepared) -> Fits {
+    let plan = Plan {
+        cases,
+        ..prepared.plan.clone()
     };
-    let bytes = budget::memory(&largest, model).total_bytes();
-    (bytes, most.map_or(whole, |most| whole.min(most)))
+    offload::fits(&[(&plan, &prepared.engine)]).remove(0)
 }

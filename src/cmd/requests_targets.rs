@@ -2,31 +2,27 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
-use super::offload;
 use super::prepare::Prepared;
+use super::requests_fit::{FittedTarget, Fitting};
 use super::requests_plan::{PlannedRequests, PlannedTarget};
 use crate::engine::clock::MonotonicClock;
 use crate::plan::requests::RequestsSpec;
-use crate::plan::{Case, Plan, remedy};
-use crate::record::requests::{PromptWarning, RequestsPlan, TargetSetting};
-use crate::record::{Outcome, RunHeader};
-use crate::request::fit::FitOne;
+use crate::record::RunHeader;
+use crate::record::requests::{NeverServed, PromptWarning, RequestsPlan, TargetSetting};
+use crate::request::Job;
 use crate::request::http::Patience;
-use crate::request::plan::UnfittedJob;
 use crate::request::ready::{Wait, Waiting};
 use crate::request::spec::TargetSpec;
-use crate::request::{Endpoint, Job};
 use crate::run::Interrupt;
 use crate::run::requests::RequestsRun;
 use crate::run::requests::done::DoneJobs;
 use crate::run::requests::eta::JobEstimates;
-use crate::run::requests::in_process::{InProcess, Template};
+use crate::run::requests::in_process::InProcess;
 use crate::run::requests::target::ConnectedTarget;
 use crate::run::supervisor::WorkerCommand;
 use crate::streams::note;
-use crate::units;
 
 /// Most requests of a job whose texts are all different.
 const MOST_TAGGED: u32 = 20_000;
@@ -50,15 +46,20 @@ impl PlannedRequests {
     fn connect(mut self, prepared: &Prepared, interrupt: &Interrupt) -> Result<RequestsRun> {
         let stop = || interrupt.is_set();
         let estimates = self.estimates(prepared);
-        let mut fitting = Fitting {
-            spec: &self.spec,
-            prepared,
-            interrupt,
-            warnings: Vec::new(),
-        };
+        let mut fitting = Fitting::new(&self.spec, prepared, interrupt);
         let fitted = fitting.all(&mut self.targets)?;
         let warnings = fitting.warnings;
-        let (own, mut jobs): (Vec<_>, Vec<_>) = fitted.into_iter().unzip();
+        let never_served = never_served(&self.targets, &fitted);
+        for never in &never_served {
+            note(format!(
+                "{} at {}: {}",
+                never.job, never.target, never.outcome
+            ));
+        }
+        let (own, mut jobs): (Vec<_>, Vec<_>) = fitted
+            .into_iter()
+            .map(|fitted| (fitted.own, fitted.jobs))
+            .unzip();
         let has_server = self.targets.iter().any(|t| !t.is_in_process());
         for job in jobs.iter_mut().flatten().filter(|_| has_server) {
             // The same text twice would be answered from a server's cache of prefixes. Every request has a text of its
@@ -70,7 +71,10 @@ impl PlannedRequests {
         let connected = connected(names, own, 0, self.spec.timeout, &stop)?;
         Ok(RequestsRun {
             estimates,
-            plan: plan(&self.spec, &self.targets, jobs, warnings),
+            plan: RequestsPlan {
+                never_served,
+                ..plan(&self.spec, &self.targets, jobs, warnings)
+            },
             targets: connected,
             seed: self.seed,
             wait: Wait::of(self.spec.timeout),
@@ -78,6 +82,21 @@ impl PlannedRequests {
             first_tag: first_tag(),
         })
     }
+}
+
+/// The jobs that targets are not to serve.
+fn never_served(targets: &[PlannedTarget], fitted: &[FittedTarget]) -> Vec<NeverServed> {
+    let mut all = Vec::new();
+    for (target, fitted) in targets.iter().zip(fitted) {
+        for (job, outcome) in fitted.jobs.iter().zip(&fitted.never_served) {
+            all.extend(outcome.clone().map(|outcome| NeverServed {
+                job: job.name.clone(),
+                target: target.name.clone(),
+                outcome,
+            }));
+        }
+    }
+    all
 }
 
 /// A tag that hardly any other run begins with.
@@ -115,124 +134,9 @@ fn plan(
             .map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)),
         most_pairs: spec.most_rounds(),
         jobs: shared,
+        never_served: Vec::new(),
         warnings,
     }
-}
-
-/// Fits texts to models.
-struct Fitting<'a> {
-    spec: &'a RequestsSpec,
-    prepared: &'a Prepared,
-    interrupt: &'a Interrupt,
-    warnings: Vec<PromptWarning>,
-}
-
-/// A target's model, where it is in-process, and its jobs with their final texts.
-type FittedTarget = (Option<InProcess>, Vec<Job>);
-
-impl Fitting<'_> {
-    /// Every target's jobs. Servers get the texts of the first in-process target's model, or of the model that is named
-    /// for their texts alone.
-    fn all(&mut self, targets: &mut [PlannedTarget]) -> Result<Vec<FittedTarget>> {
-        let n_own = targets.iter().filter(|t| t.is_in_process()).count();
-        let first = targets.iter().position(PlannedTarget::is_in_process);
-        let first = first.unwrap_or(0);
-        let setting = &targets.get(first).context("no target is named")?.setting;
-        let mut model = self.load(setting)?;
-        let mut fitted: Vec<FittedTarget> = Vec::new();
-        for target in targets.iter_mut() {
-            let jobs = std::mem::take(&mut target.jobs);
-            fitted.push((
-                None,
-                match target.is_in_process() {
-                    true => Vec::new(),
-                    false => self.fit(jobs.clone(), model.as_mut())?,
-                },
-            ));
-            target.jobs = jobs;
-        }
-        for (at, target) in targets
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, t)| t.is_in_process())
-        {
-            let mut own = match at == first {
-                true => model.take(),
-                false => self.load(&target.setting)?,
-            };
-            let jobs = self.fit(std::mem::take(&mut target.jobs), own.as_mut())?;
-            check_memory(&jobs, self.prepared)?;
-            // One model at a time is in memory.
-            if let Some(own) = own.as_mut().filter(|_| n_own > 1) {
-                own.unload();
-            }
-            fitted[at] = (own, jobs);
-        }
-        Ok(fitted)
-    }
-
-    fn load(&self, setting: &Case) -> Result<Option<InProcess>> {
-        let models = &self.prepared.plan.models;
-        let Some(model) = models.iter().find(|m| m.name == setting.model) else {
-            return Ok(None);
-        };
-        let interrupt = Some(self.interrupt);
-        let loaded = InProcess::start(
-            &self.prepared.command,
-            model,
-            &setting.load_key(),
-            interrupt,
-        );
-        let path = model.path.display();
-        Ok(Some(
-            loaded.with_context(|| format!("{path}: cannot be loaded"))?,
-        ))
-    }
-
-    fn fit(
-        &mut self,
-        jobs: Vec<UnfittedJob>,
-        mut model: Option<&mut InProcess>,
-    ) -> Result<Vec<Job>> {
-        let stop = || self.interrupt.is_set();
-        let (template, warnings) = template(self.spec, model.as_deref_mut(), &stop)?;
-        for warning in warnings {
-            if !self.warnings.contains(&warning) {
-                self.warnings.push(warning);
-            }
-        }
-        let mut fitted = Vec::new();
-        for job in jobs {
-            fitted.push(final_job(job, model.as_deref_mut(), template, &stop)?);
-        }
-        Ok(fitted)
-    }
-}
-
-/// Whether the model's chat template is put around the prompts here, and what may surprise about that.
-fn template(
-    spec: &RequestsSpec,
-    own: Option<&mut InProcess>,
-    stop: &dyn Fn() -> bool,
-) -> Result<(bool, Vec<PromptWarning>)> {
-    // A server that gets messages puts its own template around them.
-    let own = match (spec.chat_template, spec.endpoint) {
-        (Some(asked), _) => return Ok((asked, Vec::new())),
-        (None, Some(Endpoint::Chat)) => return Ok((false, Vec::new())),
-        (None, _) => own,
-    };
-    let Some(own) = own else {
-        let bare = spec.targets.iter().filter(|_| spec.endpoint.is_none());
-        let warnings = bare.map(|target| PromptWarning::NoTemplate {
-            target: target.clone(),
-        });
-        return Ok((false, warnings.collect()));
-    };
-    Ok(match own.template(stop)? {
-        Template::Applied => (true, Vec::new()),
-        Template::None => (false, Vec::new()),
-        Template::NotApplied(reason) => (false, vec![PromptWarning::TemplateNotApplied { reason }]),
-    })
 }
 
 /// The targets in the order in which they are named, each with its own model where it is in-process. The worker
@@ -273,77 +177,6 @@ fn connected<'a>(
         });
     }
     Ok(targets)
-}
-
-/// Whether every job's context fits the memory, as cells' contexts must.
-fn check_memory(jobs: &[Job], prepared: &Prepared) -> Result<()> {
-    let plan = Plan {
-        cases: jobs.iter().map(|job| job.case.clone()).collect(),
-        ..prepared.plan.clone()
-    };
-    let fits = offload::fits(&[(&plan, &prepared.engine)]).remove(0);
-    for (job, (_, outcome)) in jobs.iter().zip(fits) {
-        if let Some(Outcome::Skipped {
-            needs_bytes,
-            has_bytes,
-            device,
-            n_gpu_layers,
-        }) = outcome
-        {
-            let remedy = remedy::of_memory([&job.case], device.is_some());
-            bail!(
-                "{}: {} sequences of {} tokens need {} of memory{}, there are {}{}: {}",
-                job.name,
-                job.case.n_seq,
-                job.case.n_ctx_seq(),
-                units::bytes(needs_bytes),
-                device.map_or_else(String::new, |device| format!(" on {device}")),
-                units::bytes(has_bytes),
-                remedy::of_layers(n_gpu_layers),
-                remedy.as_deref().unwrap_or("it needs a smaller model")
-            );
-        }
-    }
-    Ok(())
-}
-
-/// The job with its final texts.
-fn final_job(
-    unfitted: UnfittedJob,
-    own: Option<&mut InProcess>,
-    template: bool,
-    stop: &dyn Fn() -> bool,
-) -> Result<Job> {
-    let texts = match own {
-        Some(own) => {
-            let texts = unfitted.job.prompts.iter().zip(&unfitted.n_tokens);
-            let texts = texts.map(|(prompt, n_tokens)| FitOne {
-                text: prompt.text.clone(),
-                n_tokens: *n_tokens,
-                template,
-            });
-            let fitted = own.fit(texts.collect(), stop);
-            let fitted = fitted.with_context(|| format!("{}: its prompts", unfitted.job.name))?;
-            fitted
-                .into_iter()
-                .map(|f| (f.text, Some(f.n_tokens)))
-                .collect()
-        }
-        None => {
-            ensure!(
-                unfitted.n_tokens.iter().all(Option::is_none) && !template,
-                "{}: needs the model's tokenizer or template: name its file with --model",
-                unfitted.job.name
-            );
-            unfitted
-                .job
-                .prompts
-                .iter()
-                .map(|p| (p.text.clone(), None))
-                .collect()
-        }
-    };
-    Ok(unfitted.with_texts(texts)?)
 }
 
 /// What an interrupted run lacks: its own jobs, with the texts that it made, at targets that are connected anew. `None`

@@ -27,8 +27,8 @@ use crate::plan::requests::RequestsChoice;
 use crate::plan::run_time::RunTime;
 use crate::plan::sweep::Sweep;
 use crate::plan::{Case, CaseId, Plan};
+use crate::record::RunHeader;
 use crate::record::jsonl::{self, Writer};
-use crate::record::{Outcome, RunHeader};
 use crate::report::dry_run;
 use crate::report::progress;
 use crate::report::progress::requests::for_stderr;
@@ -45,7 +45,7 @@ use crate::stats::sequential::PairRule;
 use crate::streams::note;
 use crate::text::{plural, quoted};
 use crate::units;
-use crate::view::{QualityView, RequestsView, RunView};
+use crate::view::RunView;
 
 /// Measures what flags and sweep describe.
 ///
@@ -97,7 +97,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     if args.dry_run {
         say(dry_run::document(&dry_rows(&prepared), &time).for_stdout())?;
         if let Some(planned) = &planned {
-            say(planned.dry_run(&prepared))?;
+            say(planned.dry_run(&prepared).for_stdout())?;
         }
         if let Some(quality) = &quality {
             say(super::quality::dry_run(quality, &prepared))?;
@@ -402,13 +402,7 @@ pub(super) fn with_reports(code: u8, has_reports: bool) -> u8 {
 
 /// The exit code of runs that ended so.
 pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
-    let is_whole = |view: &&RunView| {
-        let requests = view.requests.as_ref();
-        let any = view.any_measured()
-            || requests.is_some_and(RequestsView::any_whole)
-            || view.quality.as_ref().is_some_and(QualityView::any_scored);
-        any && !view.any_failed() && !requests.is_some_and(RequestsView::any_failed)
-    };
+    let is_whole = |view: &&RunView| view.any_measured() && !view.any_failed();
     if ended.interrupted {
         INTERRUPTED
     } else if views.iter().all(is_whole) {
@@ -480,20 +474,7 @@ pub(super) fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
             dry_run::DryRow {
                 case: case.clone(),
                 price: *price,
-                fits: match outcome {
-                    Some(Outcome::Skipped {
-                        needs_bytes,
-                        has_bytes,
-                        device,
-                        n_gpu_layers,
-                    }) => Err(dry_run::Over {
-                        needs_bytes: *needs_bytes,
-                        has_bytes: *has_bytes,
-                        device: device.clone(),
-                        n_gpu_layers: *n_gpu_layers,
-                    }),
-                    _ => Ok(()),
-                },
+                fits: dry_run::Over::check(outcome.as_ref()),
                 time,
                 is_timed: budget::is_timed(case, plan.model_of(case), &prepared.rates),
             }

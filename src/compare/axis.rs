@@ -42,6 +42,25 @@ impl CellAxis {
         values
     }
 
+    /// The value that is meant by a text: the one of this name, else the only one of which it is the last part (`q4_0` of
+    /// `smollm2-135m-q4_0`) or the kind (`ollama` of `ollama:llama3.1`).
+    pub fn meant(&self, text: &str, values: &[String]) -> Option<String> {
+        if values.iter().any(|value| value == text) {
+            return Some(text.to_owned());
+        }
+        let is_part = |value: &&String| {
+            let ends = value.len().checked_sub(text.len());
+            let rest = ends.and_then(|at| Some((value.get(..at)?, value.get(at..)?)));
+            let is_end = rest.is_some_and(|(before, end)| {
+                before.ends_with(['-', '.', '_']) && end.eq_ignore_ascii_case(text)
+            });
+            is_end || value.split_once(':').is_some_and(|(kind, _)| kind == text)
+        };
+        let mut parts = values.iter().filter(is_part);
+        let only = parts.next()?;
+        parts.next().is_none().then(|| only.clone())
+    }
+
     /// Makes a cell's value another cell's.
     pub fn copy(&self, to: &mut CellKey, from: &CellKey) {
         match self {
@@ -129,6 +148,18 @@ fn two(axis: &CellAxis, text: &str) -> Result<[String; 2], String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_is_the_only_value_that_it_can_be() {
+        let values = ["m-q4_0", "m-Q8_0", "n-q8_0", "ollama:x"].map(str::to_owned);
+        let meant = |text: &str| CellAxis::Target.meant(text, &values);
+        assert_eq!(meant("m-q4_0").as_deref(), Some("m-q4_0"));
+        assert_eq!(meant("q4_0").as_deref(), Some("m-q4_0"));
+        assert_eq!(meant("0").as_deref(), None, "of more than one");
+        assert_eq!(meant("q8_0"), None, "of two");
+        assert_eq!(meant("ollama").as_deref(), Some("ollama:x"));
+        assert_eq!(meant("4_0"), None, "no whole part");
+    }
 
     #[test]
     fn axes_are_named_as_flags_are() {

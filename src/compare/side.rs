@@ -316,9 +316,12 @@ impl Side {
     pub fn slice(&self, axes: &[ComparedAxis], which: usize) -> Result<Self, CompareError> {
         let mut slice = self.clone();
         for ComparedAxis { axis, values } in axes {
-            let Some(value) = values.as_ref().map(|v| &v[which]) else {
+            let Some(typed) = values.as_ref().map(|v| &v[which]) else {
                 continue;
             };
+            let known = axis.values(self.keys());
+            let meant = axis.meant(typed, &known);
+            let value = meant.as_ref().unwrap_or(typed);
             slice
                 .cells
                 .retain(|c| axis.value(&c.key).as_ref() == Some(value));
@@ -334,7 +337,7 @@ impl Side {
                     run: self.label.clone(),
                     axis: axis.name(),
                     value: value.clone(),
-                    values: axis.values(self.keys()).join(", "),
+                    values: known.join(", "),
                 });
             }
             slice.label = format!("{}, {} {value}", slice.label, axis.name());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::record::Outcome;
-use crate::request::{Ending, shown_target};
+use crate::request::Ending;
 use crate::text::{plain, plural};
 use crate::view::requests::JobView;
-use crate::view::{RequestsView, RunView};
+use crate::view::{AnyCell, RequestsView, RunView};
 
 /// A line for each cell and reason, and for each job with answers that are not whole.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +38,14 @@ impl Failures {
                 (false, n) => format!("{start}{text} (in {n} processes)"),
             });
         }
+        for job in view.requests.iter().flat_map(|requests| &requests.jobs) {
+            if let Some(outcome) = &job.never_served {
+                let name = AnyCell::Requests(job).name();
+                let text = plain(&format!("{name}: {outcome}"));
+                self.lines.push(format!("{start}{text}"));
+                self.is_more_than_skipped |= outcome.is_failure();
+            }
+        }
         let requests = view.requests.iter().flat_map(of_requests);
         let before = self.lines.len();
         self.lines
@@ -51,8 +59,10 @@ impl Failures {
 }
 
 fn of_requests(requests: &RequestsView) -> impl Iterator<Item = String> {
-    requests.jobs.iter().flat_map(|job| {
-        let place = format!("{} at {}", job.job.name, shown_target(&job.target));
+    let jobs = requests.jobs.iter();
+    let jobs = jobs.filter(|job| job.never_served.is_none());
+    jobs.flat_map(|job| {
+        let place = AnyCell::Requests(job).name();
         let figures = &job.figures;
         let cut = figures.failed.get(Ending::Interrupted.word()).copied();
         let n_due = figures.n_sent.saturating_sub(cut.unwrap_or(0));
@@ -86,14 +96,14 @@ pub fn cut_rounds(view: &RunView) -> Vec<String> {
     let requests = view.requests.iter();
     let jobs = requests.flat_map(|requests| &requests.jobs);
     // After a failure the rest is interrupted too.
-    let jobs = jobs.filter(|job| job.n_failed() == 0 && job.unserved.is_empty());
+    let is_left = |job: &&JobView| job.unserved.is_empty() && job.never_served.is_none();
+    let jobs = jobs.filter(|job| job.n_failed() == 0 && is_left(job));
     let cut = jobs.filter_map(|job| {
         let n = u32::try_from(job.cut_rounds().count()).unwrap_or(u32::MAX);
         (n > 0).then(|| {
             plain(&format!(
-                "{} at {}: {} ended early and {} not judged; a longer --budget or fewer --n-requests let it end",
-                job.job.name,
-                shown_target(&job.target),
+                "{}: {} ended early and {} not judged; a longer --budget or fewer --n-requests let it end",
+                AnyCell::Requests(job).name(),
                 plural(n, "round", "rounds"),
                 if n == 1 { "is" } else { "are" }
             ))

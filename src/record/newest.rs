@@ -27,19 +27,29 @@ pub fn newest(out: &Path) -> io::Result<Option<PathBuf>> {
     Ok(by_start(out)?.pop())
 }
 
+/// Runs that a message names.
+const MOST_NAMED: usize = 3;
+
 /// The run that a path names: `latest` is the newest one below `out` that ended, and `DIR/latest` the newest one below `DIR`.
 /// A file or folder that really has this name is itself.
 ///
 /// # Errors
 /// With what to do, where there is no such run.
 pub fn named(path: &Path) -> Result<PathBuf, String> {
-    if path.file_name() != Some(OsStr::new(LATEST)) || path.symlink_metadata().is_ok() {
+    let is_there = match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(e) => e.kind() != io::ErrorKind::NotFound,
+    };
+    if is_there {
         return Ok(path.to_owned());
     }
     let out = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new(DEFAULT_OUT),
     };
+    if path.file_name() != Some(OsStr::new(LATEST)) {
+        return Err(not_there(path, out));
+    }
     let runs =
         by_start(out).map_err(|e| format!("{}: cannot look for runs: {e}", out.display()))?;
     let found = runs.into_iter().rev().find(|run| has_ended(run));
@@ -49,6 +59,29 @@ pub fn named(path: &Path) -> Result<PathBuf, String> {
             out.display()
         )
     })
+}
+
+/// That there is no such run, and which there are.
+fn not_there(path: &Path, out: &Path) -> String {
+    let path = path.display();
+    let mut runs = by_start(out).unwrap_or_default();
+    if runs.is_empty() {
+        return format!(
+            "{path}: there is no such run, and none in {}",
+            out.display()
+        );
+    }
+    runs.reverse();
+    let shown = runs.iter().take(MOST_NAMED);
+    let shown: Vec<String> = shown.map(|run| run.display().to_string()).collect();
+    let newest = match runs.len() {
+        1 => "there is",
+        _ => "the newest are",
+    };
+    format!(
+        "{path}: there is no such run; {newest} {} (`{LATEST}` names the newest that ended)",
+        shown.join(", ")
+    )
 }
 
 /// The folders of all runs and pairs, the one that started last at the end.
@@ -198,8 +231,14 @@ mod tests {
         // What really has the name, and what has another one, are themselves.
         fs::create_dir(out.join("latest")).expect("writable");
         assert_eq!(latest(), Ok(PathBuf::from("latest")));
-        let other = out.join("missing");
+        let other = out.join("2");
         assert_eq!(named(&other), Ok(other));
+        let missing = named(&out.join("missing")).expect_err("is not there");
+        assert!(
+            missing.contains("missing: there is no such run; the newest are ")
+                && missing.contains("/5, "),
+            "{missing}"
+        );
     }
 
     fn name(out: &Path) -> Option<String> {

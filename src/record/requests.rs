@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::HostWarning;
 use crate::host::usage::{UsageDelta, UsageSummary};
 use crate::measure::Call;
+use crate::record::Outcome;
 use crate::request::{IN_PROCESS, Job, TargetFacts, Timeline};
 use crate::text::{cut_end, plain};
 
@@ -37,9 +38,23 @@ pub struct RequestsPlan {
     /// The targets that are one of several settings of what the user named. No record has it where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<TargetSetting>,
+    /// The jobs that a target is not to serve in any round: they do not fit, or its model cannot be loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never_served: Vec<NeverServed>,
     /// What about the prompts may surprise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<PromptWarning>,
+}
+
+/// A job that a target is not to serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeverServed {
+    /// Its name.
+    pub job: String,
+    /// The target.
+    pub target: String,
+    /// Why: skipped, or what loading the model ended with.
+    pub outcome: Outcome,
 }
 
 fn one() -> u32 {
@@ -65,6 +80,7 @@ impl RequestsPlan {
         plan.targets
             .retain(|t| plan.jobs.iter().any(|job| is_pair(&job.name, t)));
         plan.settings.retain(|s| plan.targets.contains(&s.target));
+        plan.never_served.retain(|n| is_pair(&n.job, &n.target));
         for setting in &mut plan.settings {
             let is_kept = |job: &Job| plan.jobs.iter().any(|kept| kept.name == job.name);
             setting.jobs.retain(is_kept);
@@ -110,6 +126,13 @@ impl RequestsPlan {
         self.jobs.iter().map(of_target)
     }
 
+    /// What became of a job that a target is not to serve; `None` of one that it is.
+    pub fn never_served(&self, job: &str, target: &str) -> Option<&Outcome> {
+        let mut all = self.never_served.iter();
+        let found = all.find(|never| never.job == job && never.target == target);
+        found.map(|never| &never.outcome)
+    }
+
     /// A target's job by its name.
     pub fn job_of(&self, target: &str, name: &str) -> Option<&Job> {
         self.jobs_of(target).find(|job| job.name == name)
@@ -123,6 +146,18 @@ impl RequestsPlan {
             self.rounds = self.all_rounds().saturating_add(other.all_rounds());
             self.replicates = 1;
         }
+        // What one of the runs has served is not missing.
+        let serves = |plan: &Self, never: &NeverServed| {
+            let has_both = plan.targets.contains(&never.target)
+                && plan.jobs.iter().any(|job| job.name == never.job);
+            has_both && plan.never_served(&never.job, &never.target).is_none()
+        };
+        let of_other = other.never_served.iter();
+        let of_other =
+            of_other.filter(|n| !serves(self, n) && self.never_served(&n.job, &n.target).is_none());
+        let of_other: Vec<NeverServed> = of_other.cloned().collect();
+        self.never_served.retain(|never| !serves(other, never));
+        self.never_served.extend(of_other);
         let before: Vec<String> = self.jobs.iter().map(|job| job.name.clone()).collect();
         let is_new = |job: &&Job| !before.contains(&job.name);
         self.jobs.extend(other.jobs.iter().filter(is_new).cloned());

@@ -9,8 +9,8 @@ use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::record::imported::ImportedModel;
 use crate::units;
-use crate::view::CellWarning;
 use crate::view::requests::RequestsView;
+use crate::view::{CellWarning, Repeated};
 
 /// The part of the repetitions that others must have disturbed, as its inverse, before it is said above the table.
 const BUSY_PART: u32 = 3;
@@ -75,16 +75,21 @@ fn model_of(view: &RunView, requests: &RequestsView) -> Option<String> {
 /// That other programs were at work during many repetitions, which a footnote alone would hide.
 fn busy(view: &RunView) -> Option<String> {
     let (mut n, mut of, mut most) = (0_u32, 0_u32, 0.0_f64);
-    for cell in &view.cells {
-        of = of.saturating_add(cell.n_repetitions);
-        for warning in &cell.warnings {
+    let mut are = Repeated::Round;
+    for cell in view.every_cell() {
+        of = of.saturating_add(cell.n_repetitions());
+        for warning in cell.warnings() {
             let CellWarning::Host {
                 worst: HostWarning::NoisyNeighbour { others_percent },
                 repetitions,
+                of,
             } = warning
             else {
                 continue;
             };
+            if *of == Repeated::Repetition {
+                are = *of;
+            }
             n = n.saturating_add(repetitions.n);
             most = most.max(*others_percent);
         }
@@ -92,7 +97,7 @@ fn busy(view: &RunView) -> Option<String> {
     let is_busy = n > 0 && n.saturating_mul(BUSY_PART) >= of;
     is_busy.then(|| {
         format!(
-            "other programs used up to {most:.0}% of the machine, in {n} of {of} repetitions: these are not the figures of a quiet \
+            "other programs used up to {most:.0}% of the machine, in {n} of {of} {are}: these are not the figures of a quiet \
              machine"
         )
     })

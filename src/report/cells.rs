@@ -37,7 +37,7 @@ pub fn document(view: &RunView, detail: Detail) -> Document {
         .all_above(caption::lines(view))
         .all_below(notes.footnotes())
         .all_below(notes::run_warnings(view).into_iter().map(warning));
-    if view.any_measured() {
+    if view.any_batch_measured() {
         let legend = Note::new("", notes::LEGEND).tone(Tone::Quiet);
         document = document.all_below([legend]);
     }
@@ -255,7 +255,7 @@ fn energy<'a>(table: CellTable<'a>, view: &RunView) -> CellTable<'a> {
 
 /// Why no cell has a p99, when none has.
 pub fn without_p99(view: &RunView) -> Option<String> {
-    let none_has = view.any_measured() && view.cells.iter().all(|c| c.step_ns.p99.is_none());
+    let none_has = view.any_batch_measured() && view.cells.iter().all(|c| c.step_ns.p99.is_none());
     let n = min_samples_for(0.99).filter(|_| none_has)?;
     Some(format!(
         "no p99: it needs {n} steps of a cell; raise --n-gen or --repetitions"

@@ -9,6 +9,7 @@ use crate::plan::Case;
 use crate::plan::budget::MemoryPrice;
 use crate::plan::remedy;
 use crate::plan::run_time::RunTime;
+use crate::record::Outcome;
 use crate::units;
 
 /// A cell and its price.
@@ -39,6 +40,39 @@ pub struct Over {
     pub n_gpu_layers: Option<u32>,
 }
 
+impl Over {
+    /// Whether a cell of this outcome fits.
+    pub fn check(outcome: Option<&Outcome>) -> Result<(), Self> {
+        match outcome {
+            Some(Outcome::Skipped {
+                needs_bytes,
+                has_bytes,
+                device,
+                n_gpu_layers,
+            }) => Err(Self {
+                needs_bytes: *needs_bytes,
+                has_bytes: *has_bytes,
+                device: device.clone(),
+                n_gpu_layers: *n_gpu_layers,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The line that names what does not fit.
+    pub fn line(&self, name: &str) -> Note {
+        let device = self.device.as_ref();
+        let text = format!(
+            "{name}: needs {}{}, has {}{}",
+            units::bytes(self.needs_bytes),
+            device.map_or_else(String::new, |device| format!(" on {device}")),
+            units::bytes(self.has_bytes),
+            remedy::of_layers(self.n_gpu_layers)
+        );
+        Note::new("does not fit", text)
+    }
+}
+
 /// The cells with their prices and sums.
 pub fn document(rows: &[DryRow], whole: &RunTime) -> Document {
     let cases: Vec<&Case> = rows.iter().map(|r| &r.case).collect();
@@ -53,7 +87,10 @@ pub fn document(rows: &[DryRow], whole: &RunTime) -> Document {
         .above("cells", axes::constants(&cases))
         .below("", sum(rows, whole))
         .all_below(whole.over_budget().map(|text| Note::new("budget", text)))
-        .all_below(rows.iter().filter_map(too_large));
+        .all_below(rows.iter().filter_map(|row| {
+            let over = row.fits.as_ref().err()?;
+            Some(over.line(row.case.id().as_str()))
+        }));
     if rows.iter().any(|r| is_over(&r)) {
         let over = |r: &'_ DryRow| Some(r.fits.as_ref().err()?.device.is_some());
         let skipped = rows.iter().filter_map(|r| Some((&r.case, over(r)?)));
@@ -83,12 +120,13 @@ fn table(rows: &[DryRow], cases: &[&Case]) -> Table {
             Ok(()) => format!("~{}", time(r.time)),
             Err(_) => "skipped".to_owned(),
         })
-        .words("fits", fits)
+        .words("fits", |r| fits(&r.fits))
         .table()
 }
 
-fn fits(row: &DryRow) -> String {
-    let Err(over) = &row.fits else {
+/// `yes`, or `no` and what there is.
+pub fn fits(fits: &Result<(), Over>) -> String {
+    let Err(over) = fits else {
         return "yes".to_owned();
     };
     let has = units::bytes(over.has_bytes);
@@ -136,21 +174,8 @@ fn sum(rows: &[DryRow], whole: &RunTime) -> String {
     )
 }
 
-fn too_large(row: &DryRow) -> Option<Note> {
-    let over = row.fits.as_ref().err()?;
-    let device = over.device.as_ref();
-    let text = format!(
-        "{}: needs {}{}, has {}{}",
-        row.case.id(),
-        units::bytes(over.needs_bytes),
-        device.map_or_else(String::new, |device| format!(" on {device}")),
-        units::bytes(over.has_bytes),
-        remedy::of_layers(over.n_gpu_layers)
-    );
-    Some(Note::new("does not fit", text))
-}
-
-fn time(d: Duration) -> String {
+/// A time to come.
+pub fn time(d: Duration) -> String {
     units::duration(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
 }
 

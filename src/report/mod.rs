@@ -27,7 +27,7 @@ pub mod prediction;
 pub mod progress;
 pub mod pull_request;
 mod quality;
-mod requests;
+pub mod requests;
 mod row;
 mod suggest;
 pub mod table;

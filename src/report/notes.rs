@@ -122,7 +122,7 @@ pub fn outcome(cell: &CellView) -> String {
 }
 
 /// What the words above the columns mean.
-pub const LEGEND: &str = "t/s is of all sequences of the batch, ±95% the farther end of the 95% interval of the figure before it. Step: the time between two \
+pub const LEGEND: &str = "t/s is of all sequences of the batch. ±95% is how far the 95% interval of the figure before it reaches. Step: the time between two \
      tokens of a sequence. TTFT: the batch is prefilled jointly, so it is the time until its last sequence has a token.";
 
 /// What helps cells that do not fit, as far as they do not have it already. Of each, whether it is a device that lacks
@@ -166,27 +166,11 @@ pub fn next_steps(view: &RunView) -> Vec<(String, Option<String>)> {
         steps.push((text.to_owned(), None));
     }
     let mut too_large = view
-        .cells
-        .iter()
-        .filter_map(|cell| Some((&cell.case, lacks_device_memory(cell)?)))
+        .every_cell()
+        .filter_map(|cell| Some((cell.case(), cell.lacks_device_memory()?)))
         .peekable();
     if too_large.peek().is_some() {
         steps.push((to_fit(too_large), None));
     }
     steps
-}
-
-/// Of a cell that did not fit, or ran out of memory: whether it was a device's memory. None of other cells.
-fn lacks_device_memory(cell: &CellView) -> Option<bool> {
-    let of = |outcome: &Outcome| match outcome {
-        Outcome::Skipped { device, .. } => Some(device.is_some()),
-        Outcome::Failed { reason } if reason.starts_with("out of memory") => {
-            let on_host = reason.starts_with("out of memory on CPU");
-            Some(cell.case.n_gpu_layers > 0 && !on_host)
-        }
-        _ => None,
-    };
-    let is_measured = cell.outcome == CellOutcome::Measured;
-    let mut failures = cell.failures.iter().filter(|_| !is_measured);
-    failures.find_map(|failure| of(&failure.outcome))
 }

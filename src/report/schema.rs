@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::metric::Metric;
 use crate::plan::axis::AXES;
 use crate::plan::{Axis, Protocol};
-use crate::record::requests::{RequestsPlan, TargetSetting};
+use crate::record::Outcome;
+use crate::record::requests::{NeverServed, RequestsPlan, TargetSetting};
 
 /// Sets what a table says of an object's keys: the form of each, and whether every object has it.
 fn set_keys<K: Into<String>>(object: &mut Value, keys: impl Iterator<Item = (K, Value, bool)>) {
@@ -113,6 +114,11 @@ fn the_schema_of_a_record_has_every_setting_of_the_plan() {
             target: "a".to_owned(),
             named: "a".to_owned(),
             jobs: Vec::new(),
+        }],
+        never_served: vec![NeverServed {
+            job: "a".to_owned(),
+            target: "a".to_owned(),
+            outcome: Outcome::Interrupted,
         }],
         warnings: Vec::new(),
     };

@@ -1,7 +1,6 @@
 //! What a run is called where people read of it: its models and its machine.
 
 use super::view::RunView;
-use crate::plan::Case;
 use crate::text::short;
 
 /// More files than these are counted, not named.
@@ -84,10 +83,8 @@ fn shared(names: &[String]) -> &str {
 
 /// What computed: the device that layers were on, or else the CPU.
 pub fn machine(view: &RunView) -> String {
-    let is_offloaded = |case: &Case| case.n_gpu_layers > 0;
-    let mut jobs = view.requests.iter().flat_map(|r| &r.jobs);
-    let mut cases = view.cells.iter().map(|c| &c.case);
-    let uses_gpu = cases.any(is_offloaded) || jobs.any(|j| is_offloaded(&j.job.case));
+    let mut cells = view.every_cell();
+    let uses_gpu = cells.any(|cell| cell.case().n_gpu_layers > 0);
     let devices = view.header.engine.devices.iter();
     let gpu = devices
         .filter(|d| d.kind == "gpu" || d.kind == "igpu")

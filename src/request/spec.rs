@@ -10,7 +10,7 @@ use ureq::http::Uri;
 use super::http::{ApiKey, Patience};
 use super::ollama::OllamaTarget;
 use super::openai::OpenaiTarget;
-use super::{Target, TargetError};
+use super::{IN_PROCESS, Target, TargetError};
 use crate::text::short;
 
 /// What may stand after `--target`.
@@ -91,6 +91,28 @@ impl TargetSpec {
     }
 }
 
+/// The targets of a list such as `in-process,ollama:x`. A comma ends a target only where another one begins: a model's name, or an
+/// address, may have one.
+pub fn of_list(text: &str) -> Vec<String> {
+    let begins = |rest: &str| {
+        let rest = rest.trim_start();
+        let is_whole = |word: &str| rest.split(',').next().map(str::trim) == Some(word);
+        is_whole(IN_PROCESS) || ["ollama:", "openai:"].iter().any(|p| rest.starts_with(p))
+    };
+    let mut targets = vec![String::new()];
+    for (nth, part) in text.split(',').enumerate() {
+        match targets.last_mut() {
+            Some(last) if nth > 0 && !begins(part) => {
+                last.push(',');
+                last.push_str(part);
+            }
+            Some(last) if nth == 0 => last.push_str(part),
+            _ => targets.push(part.to_owned()),
+        }
+    }
+    targets.iter().map(|t| t.trim().to_owned()).collect()
+}
+
 impl FromStr for TargetSpec {
     type Err = SpecError;
 
@@ -106,7 +128,7 @@ fn parse(text: &str) -> Result<TargetSpec, String> {
     if text.len() > MOST_BYTES {
         return Err("too long".into());
     }
-    if text == "in-process" {
+    if text == IN_PROCESS {
         return Ok(TargetSpec::InProcess);
     }
     if let Some(rest) = text.strip_prefix("ollama:") {
@@ -334,6 +356,26 @@ pub fn shown_target(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_targets_ends_one_where_the_next_begins() {
+        for (list, targets) in [
+            ("in-process", &["in-process"][..]),
+            (
+                "in-process,ollama:x, openai:http://h:1/v1#a",
+                &["in-process", "ollama:x", "openai:http://h:1/v1#a"],
+            ),
+            (
+                "openai:http://h:1/v1#a,b,in-process",
+                &["openai:http://h:1/v1#a,b", "in-process"],
+            ),
+            ("ollama:x,in-processes", &["ollama:x,in-processes"]),
+            ("ollama:x,", &["ollama:x,"]),
+            ("", &[""]),
+        ] {
+            assert_eq!(of_list(list), targets, "{list}");
+        }
+    }
 
     #[test]
     fn a_shown_target_keeps_what_tells_it_apart() {

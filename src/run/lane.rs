@@ -451,7 +451,7 @@ fn timeout(plan: &Plan, case: &Case, expected: Duration) -> Duration {
     }
 }
 
-pub(super) fn failure(error: &WorkerError) -> Outcome {
+pub(crate) fn failure(error: &WorkerError) -> Outcome {
     match error {
         WorkerError::Engine(reason) => Outcome::Failed {
             reason: reason.clone(),

@@ -3,6 +3,7 @@
 //! A record is read line by line and only numbers are kept: eight bytes a decode step and a handful a
 //! repetition. Several runs of one machine can be read as one. Definitions follow METHODOLOGY.md, sections 1 and 3.
 
+mod any_cell;
 mod cell;
 mod collect;
 mod energy;
@@ -24,10 +25,10 @@ use crate::model::ModelFacts;
 use crate::price::Price;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::output::OutputLine;
-use crate::record::{EndLine, Outcome, RunHeader};
-use crate::request::Ending;
+use crate::record::{EndLine, RunHeader};
 use collect::Collector;
 
+pub(crate) use any_cell::AnyCell;
 pub(crate) use cell::{CellOutcome, CellView, Failure, Intervals, StepTimes};
 pub(crate) use energy::{CellEnergy, why_unmeasurable};
 pub(crate) use estimate::Estimate;
@@ -37,7 +38,7 @@ pub(crate) use requests::RequestsView;
 pub(crate) use steps::Steps;
 pub(crate) use test_part::TestPart;
 pub(crate) use usage::CellUsage;
-pub(crate) use warning::{CellWarning, CountOf};
+pub(crate) use warning::{CellWarning, CountOf, Repeated};
 
 /// A run as its record tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,55 +100,11 @@ impl RunView {
         }
     }
 
-    /// Whether a cell went wrong, in whichever of its processes.
-    pub fn any_failed(&self) -> bool {
-        let went_wrong = |f: &Failure| f.outcome.is_failure();
-        self.cells
-            .iter()
-            .any(|c| c.outcome.is_failure() || c.failures.iter().any(went_wrong))
-            || self.quality.as_ref().is_some_and(QualityView::any_failed)
-            || self.outputs.iter().any(|line| !line.checked.is_right())
-    }
-
-    /// Whether there is a measured cell.
-    pub fn any_measured(&self) -> bool {
+    /// Whether there is a measured cell of batches.
+    pub fn any_batch_measured(&self) -> bool {
         self.cells
             .iter()
             .any(|c| c.outcome == CellOutcome::Measured)
-    }
-
-    /// Whether resuming the run would have something to do.
-    pub fn can_be_resumed(&self) -> bool {
-        if self.header.imported.is_some() {
-            return false;
-        }
-        self.cells.iter().any(|c| {
-            c.outcome.can_be_resumed()
-                || (c.outcome == CellOutcome::Measured && c.n_replicates < c.planned_replicates)
-                || c.failures
-                    .iter()
-                    .any(|f| !matches!(f.outcome, Outcome::Skipped { .. }))
-        }) || self.requests_can_be_resumed()
-            || self
-                .quality
-                .as_ref()
-                .is_some_and(QualityView::can_be_resumed)
-    }
-
-    /// Whether a job has fewer whole rounds than planned.
-    fn requests_can_be_resumed(&self) -> bool {
-        let (Some(requests), Some(plan)) = (&self.requests, &self.header.requests) else {
-            return false;
-        };
-        let planned = plan.all_rounds() as usize;
-        let lacks = |job: &requests::JobView| {
-            let n_of = |round: u32| job.requests.iter().filter(|r| r.round == round).count();
-            let ended = job.rounds.iter().filter(|r| r.elapsed_ns.is_some());
-            let whole = ended.filter(|r| job.job.is_whole(n_of(r.round)));
-            let is_cut = job.figures.failed.contains_key(Ending::Interrupted.word());
-            whole.count() < planned || is_cut
-        };
-        requests.jobs.iter().any(lacks)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::host::usage::{GpuSummary, UsageSummary};
 use crate::measure::steady::Steadiness;
 use crate::metric::Metric;
 use crate::plan::Case;
-use crate::record::{Line, StoppedBy};
+use crate::record::{Line, Outcome, StoppedBy};
 use crate::stats::Interval;
 
 fn close(found: Option<f64>, expected: f64) {

@@ -1,7 +1,7 @@
 //! What makes a cell's figures deserve less trust, with advice.
 //!
-//! A warning of the machine during a repetition or a job is a [`HostWarning`] (it is in the record); of a cell a
-//! [`CellWarning`]; of a job of requests a [`JobDoubt`](super::requests::JobDoubt); of how prompts are sent a
+//! A warning of the machine during a repetition or a round is a [`HostWarning`] (it is in the record); of a cell of whichever
+//! work a [`CellWarning`]; of the answers of a job of requests a [`JobDoubt`](super::requests::JobDoubt); of how prompts are sent a
 //! [`PromptWarning`](crate::record::requests::PromptWarning); of a gate's verdict a [`Doubt`](crate::gate::Doubt).
 //! `report::notes` and `report::requests::warnings` print them.
 
@@ -31,6 +31,24 @@ impl fmt::Display for CountOf {
     }
 }
 
+/// What a cell's values are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeated {
+    /// A repetition of a batch.
+    Repetition,
+    /// A round of requests.
+    Round,
+}
+
+impl fmt::Display for Repeated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Repetition => "repetitions",
+            Self::Round => "rounds",
+        })
+    }
+}
+
 /// One reason to trust a cell's figures less. Its `Display` says what to do about it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CellWarning {
@@ -50,6 +68,8 @@ pub enum CellWarning {
     },
     /// Measured in fewer processes than planned, without a word why: the run is not over, or was cut off.
     FewProcesses(CountOf),
+    /// The same of a job of requests, whose rounds are counted.
+    FewRounds(CountOf),
     /// Too few repetitions for an interval.
     SingleRepetition,
     /// Processes were added until the precision, which was not reached.
@@ -58,7 +78,7 @@ pub enum CellWarning {
         half_width: f64,
         precision: f64,
     },
-    /// All repetitions come from one process.
+    /// All repetitions, or rounds, come from one process.
     OneProcess,
     /// Too few decode steps for the highest percentile.
     FewSteps {
@@ -85,18 +105,24 @@ pub enum CellWarning {
         /// The worst of what happened.
         worst: HostWarning,
         repetitions: CountOf,
+        of: Repeated,
     },
 }
 
 impl CellWarning {
+    /// Whether it is of what the machine did meanwhile.
+    pub fn is_disturbance(&self) -> bool {
+        matches!(self, Self::Host { .. })
+    }
+
     /// Takes in the same warning of another cell, for a footnote that speaks of both. False, and nothing
     /// changed, when it is a different one.
     pub fn absorb(&mut self, other: &Self) -> bool {
         use CellWarning as W;
         match (self, other) {
-            (W::NotSteady(a), W::NotSteady(b)) | (W::FewProcesses(a), W::FewProcesses(b)) => {
-                a.add(*b)
-            }
+            (W::NotSteady(a), W::NotSteady(b))
+            | (W::FewProcesses(a), W::FewProcesses(b))
+            | (W::FewRounds(a), W::FewRounds(b)) => a.add(*b),
             (
                 W::Failures { how, processes },
                 W::Failures {
@@ -105,12 +131,17 @@ impl CellWarning {
                 },
             ) if how == also => processes.add(*more),
             (
-                W::Host { worst, repetitions },
+                W::Host {
+                    worst,
+                    repetitions,
+                    of,
+                },
                 W::Host {
                     worst: also,
                     repetitions: more,
+                    of: same,
                 },
-            ) => keep_worst(worst, also) && repetitions.add(*more),
+            ) if of == same => keep_worst(worst, also) && repetitions.add(*more),
             (
                 W::Imprecise {
                     half_width,
@@ -195,6 +226,19 @@ fn keep_worst(worst: &mut HostWarning, other: &HostWarning) -> bool {
 pub(super) struct Disturbances(pub Vec<(HostWarning, u32)>);
 
 impl Disturbances {
+    /// As warnings of a cell with so many repetitions.
+    pub(super) fn warnings(&self, n_repetitions: u32, of: Repeated) -> Vec<CellWarning> {
+        let warnings = self.0.iter().map(|(worst, n)| CellWarning::Host {
+            worst: worst.clone(),
+            repetitions: CountOf {
+                n: *n,
+                of: n_repetitions,
+            },
+            of,
+        });
+        warnings.collect()
+    }
+
     pub(super) fn note(&mut self, warnings: &[HostWarning]) {
         for warning in warnings {
             let mut known = self.0.iter_mut();
@@ -224,6 +268,9 @@ impl fmt::Display for CellWarning {
             }
             Self::FewProcesses(processes) => {
                 write!(f, "measured in {processes} planned processes only; resume the run")
+            }
+            Self::FewRounds(rounds) => {
+                write!(f, "measured in {rounds} planned rounds only; resume the run")
             }
             Self::SingleRepetition => f.write_str(
                 "a single repetition has no interval; use --replicates 3 or --repetitions 3",
@@ -265,18 +312,22 @@ impl fmt::Display for CellWarning {
                  its power limit",
                 reasons.join(", ")
             ),
-            Self::Host { worst, repetitions } => match worst {
+            Self::Host {
+                worst,
+                repetitions,
+                of,
+            } => match worst {
                 HostWarning::NoisyNeighbour { others_percent } => write!(
                     f,
-                    "other processes used the CPU in {repetitions} repetitions, at most \
-                     {others_percent:.1}% of the machine; close them or use fewer threads"
+                    "other processes used the CPU in {repetitions} {of}, at most {others_percent:.1}% of the machine; \
+                     close them or use fewer threads"
                 ),
                 HostWarning::Steal { percent } => write!(
                     f,
-                    "the hypervisor gave time to others in {repetitions} repetitions, at most \
-                     {percent:.1}% of the machine; measure at a quieter time or on dedicated cores"
+                    "the hypervisor gave time to others in {repetitions} {of}, at most {percent:.1}% of the machine; \
+                     measure at a quieter time or on dedicated cores"
                 ),
-                other => write!(f, "in {repetitions} repetitions: {other}"),
+                other => write!(f, "in {repetitions} {of}: {other}"),
             },
         }
     }

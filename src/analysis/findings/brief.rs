@@ -16,7 +16,7 @@ use crate::view::{CellView, RunView};
 pub fn brief(view: &RunView, theory: &Theory, slo: Option<&Slo>) -> Vec<Answer> {
     let Some(without) = choice::for_all(view, None) else {
         let result = match &view.header.imported {
-            Some(imported) if view.any_measured() => {
+            Some(imported) if view.any_batch_measured() => {
                 format!(
                     "no choice of a file and a batch, as {} does not time single steps",
                     imported.tool

@@ -78,7 +78,7 @@ fn nothing_measured(view: &RunView) -> Finding {
         .header
         .imported
         .as_ref()
-        .filter(|_| view.any_measured())
+        .filter(|_| view.any_batch_measured())
     {
         let rate = |c: &CellView| {
             let rate = units::significant(c.value(Metric::TotalTokensPerS)?);

@@ -131,7 +131,7 @@ pub fn how_long(requests: &RequestsView, target: &str) -> Option<Finding> {
 
 /// Why figures of these jobs show nothing, when others used the machine during some of them.
 fn disturbed(jobs: &[&JobView]) -> Option<String> {
-    let n = jobs.iter().filter(|j| !j.warnings.is_empty()).count();
+    let n = jobs.iter().filter(|j| j.is_disturbed()).count();
     let of = counted(jobs.len(), "job");
     (n > 0)
         .then(|| format!("The machine was disturbed in {n} of {of}, so no result counts as shown."))

@@ -62,7 +62,7 @@ fn doubt(jobs: &[&JobView]) -> Option<String> {
              the meantime is not told from temperature, so no result counts as shown."
         ));
     }
-    let disturbed = jobs.iter().any(|j| !j.warnings.is_empty());
+    let disturbed = jobs.iter().any(|j| j.is_disturbed());
     disturbed.then(|| {
         "The machine was disturbed at some temperature, so no result counts as shown.".to_owned()
     })

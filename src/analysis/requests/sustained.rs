@@ -104,7 +104,7 @@ pub fn finding(view: &RunView, requests: &RequestsView, target: &str) -> Option<
     );
     let is_known =
         drift.is_none_or(|d| (d.rate - 1.0).abs() <= STEADY || (d.rate - 1.0).abs() > d.luck);
-    let sure = Sure::shown_if(rate.interval.is_some() && job.warnings.is_empty() && is_known);
+    let sure = Sure::shown_if(rate.interval.is_some() && !job.is_disturbed() && is_known);
     let finding = Finding::new("What does sustained load take?", claim, sure);
     Some(
         finding

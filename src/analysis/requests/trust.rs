@@ -1,11 +1,11 @@
 //! How sure the figures of requests are.
 
-use crate::request::shown_target;
 use std::collections::BTreeMap;
 
 use crate::analysis::words::{counted, duration_ns};
 use crate::analysis::{Finding, Sure, Widths};
-use crate::text::{plural, short};
+use crate::text::{brief, plural, short};
+use crate::view::AnyCell;
 use crate::view::requests::{JobView, RequestsView, failed_kind};
 
 /// Sentences about what the figures hide.
@@ -13,6 +13,9 @@ const MOST_DOUBTS: usize = 12;
 
 /// Jobs that a sentence names.
 const MOST_NAMED: usize = 5;
+
+/// Columns of what became of such a job.
+const DETAIL_COLUMNS: usize = 120;
 
 pub(super) fn nothing_measured(requests: &RequestsView) -> Finding {
     let claim = "Undetermined: no request was answered.";
@@ -58,7 +61,7 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
     let mut evidence = failures(requests);
     evidence.extend(short_answers(&measured));
     evidence.extend(doubts(requests));
-    let disturbed = measured.iter().filter(|j| !j.warnings.is_empty()).count();
+    let disturbed = measured.iter().filter(|j| j.is_disturbed()).count();
     if disturbed > 0 {
         let of = measured.len();
         evidence.push(format!(
@@ -72,7 +75,7 @@ pub(super) fn finding(requests: &RequestsView) -> Finding {
 fn doubts(requests: &RequestsView) -> Vec<String> {
     let of_prompts = requests.warnings.iter().map(|w| format!("Note that {w}."));
     let of_jobs = requests.jobs.iter().flat_map(|j| {
-        let place = format!("{} at {}", short(&j.job.name), shown_target(&j.target));
+        let place = short(&AnyCell::Requests(j).name());
         j.doubts.iter().map(move |d| format!("{place}: {d}."))
     });
     of_prompts.chain(of_jobs).take(MOST_DOUBTS).collect()
@@ -111,7 +114,14 @@ fn failures(requests: &RequestsView) -> Vec<String> {
         .jobs
         .iter()
         .filter(|j| !j.is_measured())
-        .map(|j| format!("{} at {}", short(&j.job.name), shown_target(&j.target)))
+        .map(|j| {
+            let name = AnyCell::Requests(j).name();
+            format!(
+                "{} ({})",
+                short(&name),
+                brief(&j.outcome_detail, DETAIL_COLUMNS)
+            )
+        })
         .collect();
     if !lost.is_empty() {
         let named: Vec<&str> = lost.iter().take(MOST_NAMED).map(String::as_str).collect();

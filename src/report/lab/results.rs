@@ -51,7 +51,9 @@ pub(super) fn blocks(view: &RunView, theory: &Theory) -> Vec<Block> {
 fn below(view: &RunView, notes: &Notes, table: &Table) -> Vec<String> {
     let why = table.why_missing().map(|why| Note::new("n/a", why));
     let warnings = notes::run_warnings(view).into_iter().map(cells::warning);
-    let legend = view.any_measured().then(|| Note::new("", notes::LEGEND));
+    let legend = view
+        .any_batch_measured()
+        .then(|| Note::new("", notes::LEGEND));
     let all = why
         .into_iter()
         .chain(notes.footnotes())

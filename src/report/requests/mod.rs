@@ -3,6 +3,7 @@
 
 mod compared;
 pub(super) mod csv;
+pub mod dry_run;
 pub(super) mod row;
 #[cfg(test)]
 mod tests;
@@ -20,15 +21,17 @@ use crate::text::{plural, short};
 use crate::units;
 use crate::view::Estimate;
 use crate::view::requests::{ClassView, JobFigures, JobView, RequestsView};
-use warnings::{failures, of_counting};
+use warnings::of_counting;
 
 /// Rows of a table; runs of more jobs have all of them in `-o csv` and `-o json`.
 const MOST_ROWS: usize = 200;
 
 /// What the words above the columns mean.
-const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token after \
-                          the first. ITL: between two pieces of an answer. Of jobs TTFT, TPOT and wait are medians over the answers unless a percentile is named, of classes TTFT is the mean. ±95%: the farther end of the 95% interval of the figure before it, over processes or rounds. \
-                          tokens/s and requests/s: of all requests of the job together. All of whole answers only.";
+const LEGEND: &str = "Latency: from the instant a request was due to its last token. TTFT: to its first one. TPOT: per token \
+                      after the first. ITL: between two pieces of an answer. Of jobs TTFT, TPOT and wait are medians over the \
+                      answers unless a percentile is named, of classes TTFT is the mean. ±95% is how far the 95% interval of the \
+                      figure before it reaches, over processes or rounds. tokens/s and requests/s: of all requests of the job \
+                      together. All of whole answers only.";
 
 /// What the words above the columns of this run mean.
 pub fn legend(requests: &RequestsView) -> String {
@@ -177,12 +180,18 @@ pub fn plus_minus(m: Option<Estimate>, unit_ns: f64) -> Option<String> {
 pub fn job_table(requests: &RequestsView) -> Table {
     let rows = &requests.jobs[..requests.jobs.len().min(MOST_ROWS)];
     let has_queue = requests.jobs.iter().any(|j| j.figures.wait_ns.n > 0);
-    let failed = |j: &JobView| (failures(&j.figures).unwrap_or_default(), Tone::Failure);
+    let unmeasured = |j: &JobView| {
+        let tone = match j.outcome.is_failure() {
+            true => Tone::Failure,
+            false => Tone::Caution,
+        };
+        (j.outcome_detail.clone(), tone)
+    };
     Table::of(rows)
         .words("job", |j| short(&j.job.name))
         .words("target", |j| shown_target(&j.target))
-        .only_if(requests.has_several_targets())
-        .texts(|j| (!j.is_measured()).then(|| failed(j)))
+        .only_if(rows.iter().any(|j| j.target != rows[0].target))
+        .texts(|j| (!j.is_measured()).then(|| unmeasured(j)))
         .numbers("load", |j| short_load(&j.job.load))
         .rank(5)
         .numbers("answers", answers)

@@ -57,6 +57,8 @@ impl<'a> JobRow<'a> {
         let job = self.job;
         let classes: Vec<ClassRow<'_>> = job.classes.iter().map(ClassRow).collect();
         entries!(row:
+            "outcome" = job.outcome.word(),
+            "outcome_detail" = job.outcome_detail,
             "n_rounds" = job.rounds.len(),
             "n_processes" = job.n_processes(),
             "tokens_per_s" = value(job.tokens_per_s),

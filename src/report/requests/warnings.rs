@@ -1,11 +1,11 @@
 //! What makes the figures of requests deserve less trust, or tells what is not in them.
 
 use crate::analysis::live;
+use crate::request::CountCaveat;
 use crate::request::shown_target;
-use crate::request::{CountCaveat, Ending};
 use crate::text::{plain, plural, short};
 use crate::view::CellWarning;
-use crate::view::requests::{JobFigures, JobView, RequestsView, failed_kind};
+use crate::view::requests::{JobView, RequestsView};
 
 /// What makes the figures deserve less trust, or tells what is not in them.
 pub fn warnings(requests: &RequestsView) -> Vec<String> {
@@ -18,12 +18,10 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
             said.push(format!("{}: {}", shown_target(&target.name), plain(note)));
         }
     }
-    if requests.measured().any(|job| job.n_processes() == Some(1)) {
-        said.push(CellWarning::OneProcess.to_string());
-    }
+    said.extend(of_jobs(requests).iter().map(ToString::to_string));
     for job in &requests.jobs {
         let place = format!("{} at {}", short(&job.job.name), shown_target(&job.target));
-        if let Some(failures) = failures(&job.figures) {
+        if let Some(failures) = job.figures.failures() {
             said.push(format!("{place}: {failures}"));
         }
         said.extend(job.doubts.iter().map(|d| format!("{place}: {d}")));
@@ -42,9 +40,6 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
         }
         let of_counting = of_counting(job).into_iter();
         said.extend(of_counting.map(|text| format!("{place}: {text}")));
-        for warning in &job.warnings {
-            said.push(format!("{place}: {warning}"));
-        }
     }
     let others = live::others(requests).into_iter();
     said.extend(others.filter_map(|other| unequal_work(requests, other)));
@@ -66,6 +61,17 @@ pub fn warnings(requests: &RequestsView) -> Vec<String> {
 }
 
 const MOST_WARNINGS: usize = 12;
+
+/// The warnings that jobs have as cells have them, each once with the rounds of all jobs that have it.
+fn of_jobs(requests: &RequestsView) -> Vec<CellWarning> {
+    let mut all: Vec<CellWarning> = Vec::new();
+    for warning in requests.jobs.iter().flat_map(|job| &job.warnings) {
+        if !all.iter_mut().any(|known| known.absorb(warning)) {
+            all.push(warning.clone());
+        }
+    }
+    all
+}
 
 /// What the counts of tokens leave in doubt, and answers that have no visible part.
 pub(super) fn of_counting(job: &JobView) -> Vec<String> {
@@ -143,16 +149,4 @@ fn unequal_work(requests: &RequestsView, other: &str) -> Option<String> {
         jobs.join(", "),
         why.join("; ")
     ))
-}
-
-/// `2 of 8 failed: 1 http error (HTTP 500: out of memory), 1 truncated`; nothing where none did. What was never sent did
-/// not fail.
-pub fn failures(figures: &JobFigures) -> Option<String> {
-    let not_sent = Ending::NotSent.word();
-    let failed = || figures.failed.iter().filter(|(how, _)| **how != not_sent);
-    let kinds: Vec<String> = failed()
-        .map(|(kind, n)| failed_kind(kind, u64::from(*n), figures.failed_such_as.get(kind)))
-        .collect();
-    let n: u32 = failed().map(|(_, n)| n).sum();
-    (n > 0).then(|| format!("{n} of {} failed: {}", figures.n_sent, kinds.join(", ")))
 }

@@ -93,7 +93,7 @@ impl DoneJobs {
 
     /// Whether nothing is left of a plan: all rounds are whole, and all comparisons are decided.
     pub fn has_all(&self, plan: &RequestsPlan) -> bool {
-        let mut pairs = plan
+        let pairs = plan
             .targets
             .iter()
             .flat_map(|target| plan.jobs.iter().map(move |job| (job, target)));
@@ -101,6 +101,8 @@ impl DoneJobs {
         if jobs.any(|job| self.latencies.is_open(plan, &job.name)) {
             return false;
         }
+        let mut pairs =
+            pairs.filter(|(job, target)| plan.never_served(&job.name, target).is_none());
         pairs.all(|(job, target)| {
             let key = (job.name.clone(), target.clone());
             let is_closed = job.compared.as_ref().is_none_or(|c| c.most.is_none());
@@ -113,7 +115,8 @@ impl DoneJobs {
     /// Whether a target has served all that it was planned to.
     pub fn has_all_of(&self, plan: &RequestsPlan, target: &str) -> bool {
         let has_all = |job: &Job| (0..plan.all_rounds()).all(|n| self.has(&job.name, target, n));
-        plan.jobs.iter().all(has_all)
+        let is_never = |job: &Job| plan.never_served(&job.name, target).is_some();
+        plan.jobs.iter().all(|job| is_never(job) || has_all(job))
     }
 
     pub(super) fn has(&self, job: &str, target: &str, round: u32) -> bool {

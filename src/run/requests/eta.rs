@@ -18,6 +18,8 @@ struct JobTime {
     real: Option<Duration>,
     /// Rounds that are still to be served.
     to_come: u32,
+    /// Whether it has none whatever happens.
+    is_never_served: bool,
 }
 
 /// The time of all jobs at all targets.
@@ -37,6 +39,7 @@ impl RequestsEta {
             estimate: estimates.get(&(job.to_owned(), target.to_owned())).copied(),
             real: None,
             to_come: rounds,
+            is_never_served: false,
         };
         let row = |job: &str| {
             plan.targets
@@ -49,6 +52,14 @@ impl RequestsEta {
             real_sum: Duration::ZERO,
             estimated_sum: Duration::ZERO,
         }
+    }
+
+    /// A target is not to serve a job in any round.
+    pub fn never_served(&mut self, job: usize, at: usize) {
+        self.jobs[job][at] = JobTime {
+            is_never_served: true,
+            ..JobTime::default()
+        };
     }
 
     /// A job at a target is over for this round, or is not served in it.
@@ -70,7 +81,12 @@ impl RequestsEta {
     /// Targets have so many rounds to come: the budget ended others.
     pub fn set_rounds_to_come(&mut self, targets: &[usize], rounds: u32) {
         for row in &mut self.jobs {
-            targets.iter().for_each(|at| row[*at].to_come = rounds);
+            for at in targets {
+                let cell = &mut row[*at];
+                if !cell.is_never_served {
+                    cell.to_come = rounds;
+                }
+            }
         }
     }
 

@@ -26,7 +26,6 @@ use crate::request::{Job, Served, TargetError};
 use crate::run::eta::TimeLeft;
 use done::DoneJobs;
 use eta::{JobEstimates, RequestsEta};
-use pairs::RoundLatencies;
 use target::ConnectedTarget;
 
 /// The stream of the seed's random numbers for who begins a pair; those below are for the order of jobs in a round.
@@ -87,10 +86,17 @@ impl RequestsRun {
         progress: &mut dyn RequestsProgress,
     ) -> Result<(), RecordError> {
         let answers = self.answers_so_far();
+        let mut eta = RequestsEta::of(&self.plan, &self.estimates);
+        for (at, target) in self.plan.targets.iter().enumerate() {
+            for (nth, job) in self.plan.jobs.iter().enumerate() {
+                if self.plan.never_served(&job.name, target).is_some() {
+                    eta.never_served(nth, at);
+                }
+            }
+        }
         RequestsExecution {
             answers,
-            eta: RequestsEta::of(&self.plan, &self.estimates),
-            latencies: std::mem::take(&mut self.done.latencies),
+            eta,
             n_added: 0,
             writer,
             started,
@@ -195,8 +201,6 @@ struct RequestsExecution<'a> {
     n_added: usize,
     /// The answers of compared jobs: a row a job, a column a target.
     answers: Vec<Vec<ComparedAnswers>>,
-    /// What decides how targets compare.
-    latencies: RoundLatencies,
     /// How long the jobs to come take.
     eta: RequestsEta,
     /// When no further job of the group begins, since the run began.
@@ -270,9 +274,11 @@ impl RequestsExecution<'_> {
             of_targets.map(move |(at, answers)| (job, at, answers))
         });
         let plan = &self.run.plan;
-        all.filter(|(job, _, answers)| {
+        let latencies = &self.run.done.latencies;
+        all.filter(|(job, at, answers)| {
             let job = &plan.jobs[*job];
-            !is_answered(job, answers) || self.latencies.is_open(plan, &job.name)
+            let is_served = plan.never_served(&job.name, &plan.targets[*at]).is_none();
+            is_served && (!is_answered(job, answers) || latencies.is_open(plan, &job.name))
         })
         .map(|(job, at, _)| (job, at))
         .collect()
@@ -331,11 +337,9 @@ impl RequestsExecution<'_> {
     fn serve_once(&mut self, job: usize, at: usize, round: u32) -> Result<(), Stop> {
         self.n_done += 1;
         let plan = &self.run.plan;
-        if self
-            .run
-            .done
-            .has(&plan.jobs[job].name, &plan.targets[at], round)
-        {
+        let (name, target) = (&plan.jobs[job].name, &plan.targets[at]);
+        let is_done = self.run.done.has(name, target, round);
+        if is_done || plan.never_served(name, target).is_some() {
             self.eta.left(job, at);
             return Ok(());
         }
@@ -436,7 +440,8 @@ impl RequestsExecution<'_> {
         }
         let planned = &self.run.plan.jobs[place];
         let sent = served.iter().flat_map(|s| &s.timelines);
-        self.latencies.add((&job.name, &target), round, sent);
+        let latencies = &mut self.run.done.latencies;
+        latencies.add((&job.name, &target), round, sent);
         if planned.compared.is_some() {
             let answers = &mut self.answers[place][at];
             let sent = served.iter().flat_map(|s| &s.timelines);
@@ -582,7 +587,6 @@ mod tests {
             n_done: 0,
             n_added: 0,
             answers: Vec::new(),
-            latencies: RoundLatencies::default(),
             eta,
             group_end: None,
         };

@@ -35,12 +35,14 @@ impl RoundLatencies {
         rounds.or_default().insert(round, mean(latencies));
     }
 
-    /// Whether a job's targets need another round.
+    /// Whether a job's targets, those that serve it, need another round.
     pub fn is_open(&self, plan: &RequestsPlan, job: &str) -> bool {
         let (Some(most), Some(base)) = (plan.most_pairs, plan.base()) else {
             return false;
         };
         let others = plan.targets.iter().filter(|target| *target != base);
+        let serves = |target: &str| plan.never_served(job, target).is_none();
+        let others = others.filter(|target| serves(base) && serves(target));
         let ratios: Vec<Vec<f64>> = others
             .map(|other| self.log_ratios(job, base, other))
             .collect();
@@ -69,6 +71,8 @@ impl RoundLatencies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Outcome;
+    use crate::record::requests::NeverServed;
     use crate::request::Ending;
     use crate::view::fixture::requests::{jobs, request_header};
 
@@ -122,5 +126,21 @@ mod tests {
             known.add((&name, target), 0, [failed.clone()].iter());
         }
         assert!(!known.is_open(&plan, &name), "no answer is whole");
+    }
+
+    #[test]
+    fn a_target_that_does_not_serve_a_job_keeps_nothing_open() {
+        let (plan, known) = after(&[(100, 130), (100, 131)], Some(60));
+        let job = plan.jobs[0].name.clone();
+        assert!(known.is_open(&plan, &job));
+        for never in ["openai:a", "in-process"] {
+            let mut plan = plan.clone();
+            plan.never_served.push(NeverServed {
+                job: job.clone(),
+                target: never.to_owned(),
+                outcome: Outcome::Interrupted,
+            });
+            assert!(!known.is_open(&plan, &job));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{CellLines, RunFacts, count};
 use crate::measure::steady::Steadiness;
 use crate::stats::histogram::min_samples_for;
+use crate::view::warning::Repeated;
 use crate::view::{CellOutcome, CellWarning, CountOf, StepTimes};
 
 /// A clock this share below the run's fastest makes a cell's times another machine's.
@@ -24,14 +25,10 @@ impl CellLines {
         warnings.extend(self.not_steady());
         warnings.extend(self.fewer_threads(run.n_threads));
         self.warn_of_processes(run.planned, &mut warnings);
-        let disturbances = self.disturbances.0.iter();
-        warnings.extend(disturbances.map(|(worst, n)| CellWarning::Host {
-            worst: worst.clone(),
-            repetitions: CountOf {
-                n: *n,
-                of: self.n_repetitions,
-            },
-        }));
+        warnings.extend(
+            self.disturbances
+                .warnings(self.n_repetitions, Repeated::Repetition),
+        );
         warnings.extend(run.fastest_hz.and_then(|hz| self.slow_clock(hz)));
         let processes = self.usage.throttled_visits();
         if processes.n > 0 {

@@ -90,16 +90,6 @@ impl QualityView {
     pub fn any_scored(&self) -> bool {
         self.cells.iter().any(|c| c.n_chunks > 0)
     }
-
-    /// Whether a cell went wrong.
-    pub fn any_failed(&self) -> bool {
-        self.cells.iter().any(|c| c.outcome.is_failure())
-    }
-
-    /// Whether resuming the run would have something to do.
-    pub fn can_be_resumed(&self) -> bool {
-        self.cells.iter().any(|c| c.outcome.can_be_resumed())
-    }
 }
 
 /// A file is recommended when at least this share of the base's top tokens stays.

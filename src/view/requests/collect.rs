@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use super::doubts::JobDoubt;
 use super::figures::{self, ProcessOf};
+use super::outcome;
 use super::{
     Calls, ClassView, JobFigures, JobView, RequestView, RequestsView, Round, SampleAnswer,
     TargetView,
 };
 use crate::measure::{Call, Phase};
+use crate::record::Outcome;
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
 use crate::request::IN_PROCESS;
 use crate::request::compared::JobPart;
 use crate::request::{Job, TargetKind};
 use crate::stats::summary;
-use crate::view::collect::Numbers;
+use crate::view::collect::{Numbers, count};
 use crate::view::estimate::Estimate;
 use crate::view::usage::{UsageCollector, UsageFacts};
-use crate::view::warning::Disturbances;
+use crate::view::warning::{Disturbances, Repeated};
 
 /// Answers that are kept of a job at a target.
 const MOST_SAMPLES: usize = 3;
@@ -39,6 +41,15 @@ struct JobLines {
     samples: Vec<SampleAnswer>,
     ends: BTreeMap<u32, JobLine>,
     n_lines: u32,
+}
+
+/// What the plan says of a job at a target.
+struct Planned {
+    rounds: u32,
+    /// What became of it, where it was not to be served in any round.
+    never_served: Option<Outcome>,
+    /// Whether its rounds are served by several processes.
+    in_processes: bool,
 }
 
 impl Collector {
@@ -123,7 +134,7 @@ impl Collector {
                 shown.push((own, target, lines));
             }
             self.jobs.insert(job.name.clone(), of_job);
-            jobs_shown.extend(in_parts(shown, in_processes));
+            jobs_shown.extend(in_parts(shown, in_processes, plan));
         }
         let mut shown = jobs_shown;
         note_doubts(&mut shown);
@@ -144,17 +155,26 @@ impl Collector {
 fn in_parts(
     shown: Vec<(Arc<Job>, &TargetView, JobLines)>,
     in_processes: bool,
+    plan: Option<&RequestsPlan>,
 ) -> impl Iterator<Item = JobView> {
+    let planned_rounds = plan.map_or(0, RequestsPlan::all_rounds);
     let mut parts: Vec<Vec<JobView>> = Vec::new();
     for (job, target, lines) in shown {
+        let planned = Planned {
+            rounds: planned_rounds,
+            never_served: plan
+                .and_then(|p| p.never_served(&job.name, &target.name))
+                .cloned(),
+            in_processes,
+        };
         let of_job = JobPart::all_of(&job);
         parts.resize_with(parts.len().max(of_job.len()), Vec::new);
         match of_job.iter().any(JobPart::is_part) {
-            false => parts[0].push(lines.finish(job, target, in_processes)),
+            false => parts[0].push(lines.finish(job, target, &planned)),
             true => {
                 for (part, own) in of_job.into_iter().zip(&mut parts) {
                     let lines = lines.of_part(&part);
-                    own.push(lines.finish(Arc::new(part.job), target, in_processes));
+                    own.push(lines.finish(Arc::new(part.job), target, &planned));
                 }
             }
         }
@@ -230,13 +250,13 @@ impl JobLines {
         }
     }
 
-    fn finish(self, job: Arc<Job>, target: &TargetView, in_processes: bool) -> JobView {
+    fn finish(self, job: Arc<Job>, target: &TargetView, planned: &Planned) -> JobView {
         let mut requests: Vec<RequestView> = self.requests.into_values().collect();
         let mut numbers: Vec<u32> = self.ends.keys().copied().collect();
         numbers.extend(requests.iter().map(|r| r.round));
         numbers.sort_unstable();
         numbers.dedup();
-        let process_of = |n: u32| self.ends.get(&n)?.worker.filter(|_| in_processes);
+        let process_of = |n: u32| self.ends.get(&n)?.worker.filter(|_| planned.in_processes);
         let round = |n: &u32| {
             let times = self.ends.get(n).map(|end| (end.started_ns, end.elapsed_ns));
             figures::round(*n, process_of(*n), &requests, times)
@@ -252,8 +272,16 @@ impl JobLines {
         let classes = classes(&job, &requests, &process_of);
         let unserved = self.ends.iter();
         let unserved = unserved.filter_map(|(round, end)| Some((*round, end.reason.clone()?)));
-        let unserved = unserved.collect();
+        let unserved: Vec<(u32, String)> = unserved.collect();
+        let served = rounds.iter().filter(|r| r.elapsed_ns.is_some()).count();
+        let (outcome, outcome_detail) = outcome::of(
+            &figures,
+            count(served),
+            &unserved,
+            planned.never_served.as_ref(),
+        );
         let calls = Calls::of(self.ends.values());
+        let n_ended = count(self.ends.len());
         let mut usage = UsageCollector::default();
         let mut disturbances = Disturbances::default();
         for end in self.ends.into_values() {
@@ -272,7 +300,7 @@ impl JobLines {
                 request.text = None;
             }
         }
-        JobView {
+        let mut job = JobView {
             target: target.name.clone(),
             kind: target.kind(),
             figures,
@@ -281,14 +309,20 @@ impl JobLines {
             requests_per_s,
             calls,
             usage: usage.finish(&UsageFacts::default()),
-            warnings: disturbances.0.into_iter().map(|(worst, _)| worst).collect(),
+            warnings: disturbances.warnings(n_ended, Repeated::Round),
             doubts: Vec::new(),
+            outcome,
+            outcome_detail,
+            planned_rounds: planned.rounds,
             unserved,
+            never_served: planned.never_served.clone(),
             samples: self.samples,
             rounds,
             requests,
             job,
-        }
+        };
+        job.note_rounds();
+        job
     }
 }
 

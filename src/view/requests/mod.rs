@@ -6,13 +6,14 @@ mod collect;
 mod counting;
 mod doubts;
 mod figures;
+mod outcome;
 mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{CellUsage, Estimate};
-use crate::host::HostWarning;
+use super::{CellOutcome, CellUsage, CellWarning, CountOf, Estimate};
+use crate::record::Outcome;
 use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
@@ -73,11 +74,19 @@ pub struct JobView {
     /// What machine and process did meanwhile.
     pub usage: CellUsage,
     /// What makes it deserve less trust, each kind once.
-    pub warnings: Vec<HostWarning>,
+    pub warnings: Vec<CellWarning>,
     /// What its figures hide.
     pub doubts: Vec<JobDoubt>,
+    /// What became of it.
+    pub outcome: CellOutcome,
+    /// The same in words: `8 of 8 failed: 8 http error (HTTP 500)`.
+    pub outcome_detail: String,
+    /// Rounds that were planned, in all processes together.
+    pub planned_rounds: u32,
     /// Rounds in which it could not be served, and why.
     pub unserved: Vec<(u32, String)>,
+    /// What became of it where it was not to be served in any round.
+    pub never_served: Option<Outcome>,
     /// A few answers.
     pub samples: Vec<SampleAnswer>,
 }
@@ -170,6 +179,21 @@ pub struct JobFigures {
     pub counting: Counting,
 }
 
+impl JobFigures {
+    /// `2 of 8 failed: 1 http error (HTTP 500: out of memory), 1 truncated`; nothing where none did. What was never sent
+    /// did not fail.
+    pub fn failures(&self) -> Option<String> {
+        let not_sent = Ending::NotSent.word();
+        let failed = || self.failed.iter().filter(|(how, _)| **how != not_sent);
+        let such_as = |kind| self.failed_such_as.get(kind);
+        let kinds: Vec<String> = failed()
+            .map(|(kind, n)| failed_kind(kind, u64::from(*n), such_as(kind)))
+            .collect();
+        let n: u32 = failed().map(|(_, n)| n).sum();
+        (n > 0).then(|| format!("{n} of {} failed: {}", self.n_sent, kinds.join(", ")))
+    }
+}
+
 /// `2 http error (HTTP 500: out of memory)`: requests that ended so, and what the first of them says.
 pub fn failed_kind(kind: &str, n: u64, such_as: Option<&String>) -> String {
     let kind = kind.replace('_', " ");
@@ -244,10 +268,45 @@ impl JobView {
         self.figures.n_whole > 0
     }
 
+    /// Whether the machine was disturbed meanwhile, as far as that is known.
+    pub fn is_disturbed(&self) -> bool {
+        self.warnings.iter().any(CellWarning::is_disturbance)
+    }
+
     /// Whether a request went wrong, or there is no answer. What still waited when a load's time was over, or was interrupted, did
     /// not.
     pub fn has_failed(&self) -> bool {
-        self.n_failed() > 0 || !self.is_measured() || !self.unserved.is_empty()
+        match &self.never_served {
+            Some(outcome) => outcome.is_failure(),
+            None => self.n_failed() > 0 || !self.is_measured() || !self.unserved.is_empty(),
+        }
+    }
+
+    /// Rounds in which every request was sent and answered, or failed.
+    fn n_whole_rounds(&self) -> usize {
+        let n_of = |round: u32| self.requests.iter().filter(|r| r.round == round).count();
+        let ended = self.rounds.iter().filter(|r| r.elapsed_ns.is_some());
+        ended.filter(|r| self.job.is_whole(n_of(r.round))).count()
+    }
+
+    /// Whether it has fewer whole rounds than planned, which it can still have.
+    pub fn can_be_resumed(&self) -> bool {
+        let failed = &self.figures.failed;
+        let is_cut = failed.contains_key(Ending::Interrupted.word());
+        let lacks = self.n_whole_rounds() < self.planned_rounds as usize || is_cut;
+        lacks && self.never_served.is_none()
+    }
+
+    /// Adds what its own processes and rounds say beside the machine.
+    fn note_rounds(&mut self) {
+        if !self.is_measured() {
+            return;
+        }
+        let n = u32::try_from(self.n_whole_rounds()).unwrap_or(u32::MAX);
+        let of = self.planned_rounds;
+        let few = (n < of).then_some(CellWarning::FewRounds(CountOf { n, of }));
+        let one = (self.n_processes() == Some(1)).then_some(CellWarning::OneProcess);
+        self.warnings.splice(0..0, few.into_iter().chain(one));
     }
 
     /// Requests that went wrong, without those that were interrupted or not sent in time.
@@ -341,15 +400,6 @@ impl RequestsView {
 
     pub fn target(&self, name: &str) -> Option<&TargetView> {
         self.targets.iter().find(|t| t.name == name)
-    }
-
-    pub fn any_whole(&self) -> bool {
-        self.jobs.iter().any(|j| j.figures.n_whole > 0)
-    }
-
-    /// Whether a request went wrong, or a job has no answer. What still waited when a load's time was over did not.
-    pub fn any_failed(&self) -> bool {
-        self.jobs.iter().any(JobView::has_failed)
     }
 
     /// Whether a target tells reasoning from the visible answer.

@@ -1,7 +1,8 @@
 //! Figures held against numbers worked out by hand from the fixture's rules.
 
 use super::*;
-use crate::record::Line;
+use crate::record::requests::{NeverServed, RequestsPlan};
+use crate::record::{Line, Outcome};
 use crate::request::{Ending, Served, Timeline};
 use crate::view::RunView;
 use crate::view::fixture::requests::{
@@ -103,8 +104,8 @@ fn what_is_not_whole_is_counted_and_not_timed() {
     assert_eq!(f.latency_ns.n, 59);
     let short = find(requests(&view), "temperature/t1", OLLAMA);
     assert_eq!((short.figures.n_short, short.figures.n_whole), (1, 18));
-    assert!(requests(&view).any_failed());
-    assert!(!requests(&own()).any_failed());
+    assert!(view.any_failed());
+    assert!(!own().any_failed());
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn empty_answers_are_counted_and_not_averaged() {
     assert_eq!((f.n_sent, f.n_whole, f.n_empty), (6, 4, 2));
     assert_eq!((f.latency_ns.n, f.n_generated), (4, Some(32)));
     about(f.latency_ns.mean, 86.0e6);
-    assert!(f.failed.is_empty() && !requests(&view).any_failed());
+    assert!(f.failed.is_empty() && !view.any_failed());
     assert_eq!(
         doubts(&view, "one", OWN),
         ["2 of 6 answers are empty (0 tokens): they are not in the averages"]
@@ -325,7 +326,7 @@ fn an_open_loop_that_is_too_much_is_overloaded_and_has_not_failed() {
              over"
         ]
     );
-    assert!(!requests(&view).any_failed());
+    assert!(!view.any_failed());
     // All were sent and piled up in the server.
     let (_, said) = open_loop(|n| u64::from(n + 1) * 500 * MS, 0);
     assert!(
@@ -369,4 +370,89 @@ fn ten_thousand_requests() {
     let found = find(requests(&view), "many", OWN);
     assert_eq!(found.figures.gap_ns.n, 630_000);
     println!("{} MiB of record: {:.2} s", bytes >> 20, took.as_secs_f64());
+}
+
+#[test]
+fn a_job_has_an_outcome_in_words_whatever_became_of_it() {
+    let mut header = request_header(&[OWN, OLLAMA], 2, vec![one_job()]);
+    let plan = header.requests.as_mut().expect("has requests");
+    plan.never_served.push(NeverServed {
+        job: "one".to_owned(),
+        target: OLLAMA.to_owned(),
+        outcome: Outcome::Skipped {
+            needs_bytes: 4 << 30,
+            has_bytes: 2 << 30,
+            device: None,
+            n_gpu_layers: None,
+        },
+    });
+    let job = one_job();
+    let served = |round| lines(&job, OWN, round, in_process(&job, round));
+    let of = |lines: Vec<Line>, target: &str| {
+        let view = fixture::view(header.clone(), lines);
+        let job = find(requests(&view), "one", target);
+        let is = (job.has_failed(), job.can_be_resumed());
+        (job.outcome, job.outcome_detail.clone(), is)
+    };
+    let n = one_job().n_requests;
+    let (missing, words, is) = of(Vec::new(), OWN);
+    assert_eq!((missing, is), (CellOutcome::Missing, (true, true)));
+    assert_eq!(words, "missing: nothing was sent yet");
+    let (skipped, words, is) = of(served(0), OLLAMA);
+    assert_eq!((skipped, is), (CellOutcome::Skipped, (false, false)));
+    assert_eq!(words, "skipped: needs 4.00 GiB, has 2.00 GiB");
+    let (half, words, is) = of(served(0), OWN);
+    assert_eq!((half, is), (CellOutcome::Measured, (false, true)));
+    assert_eq!(words, format!("answered {n} of {n} requests in 1 round"));
+    let (whole, _, is) = of([served(0), served(1)].concat(), OWN);
+    assert_eq!((whole, is), (CellOutcome::Measured, (false, false)));
+    let ended = |ending: Ending| {
+        let mut served = in_process(&job, 0);
+        for t in &mut served.timelines {
+            t.ending = ending.clone();
+        }
+        of(lines(&job, OWN, 0, served), OWN)
+    };
+    let (cut, words, is) = ended(Ending::Interrupted);
+    assert_eq!((cut, is), (CellOutcome::Interrupted, (true, true)));
+    assert_eq!(words, "interrupted: no answer is whole");
+    let (failed, words, _) = ended(Ending::TimedOut { after_ns: 1 });
+    assert_eq!(failed, CellOutcome::Failed);
+    assert!(
+        words.starts_with(&format!("{n} of {n} failed: {n} timed out")),
+        "{words}"
+    );
+}
+
+#[test]
+fn what_one_of_two_runs_serves_is_not_missing_of_both() {
+    let plan = |never: &[&str]| -> RequestsPlan {
+        let plan = request_header(&[OWN, OLLAMA], 1, vec![one_job()]).requests;
+        let never = never.iter().map(|target| NeverServed {
+            job: "one".to_owned(),
+            target: (*target).to_owned(),
+            outcome: Outcome::Interrupted,
+        });
+        RequestsPlan {
+            never_served: never.collect(),
+            ..plan.expect("has requests")
+        }
+    };
+    for (a, b, left) in [
+        (&[OWN][..], &[OWN][..], &[OWN][..]),
+        (&[OWN], &[], &[]),
+        (&[], &[OWN], &[]),
+        (&[OWN, OLLAMA], &[OLLAMA], &[OLLAMA]),
+    ] {
+        let mut merged = plan(a);
+        merged.merge(&plan(b));
+        let never = merged.never_served.iter().map(|n| n.target.as_str());
+        assert_eq!(never.collect::<Vec<_>>(), left, "{a:?} and {b:?}");
+    }
+    // A target that the first run did not have.
+    let mut merged = request_header(&[OWN], 1, vec![one_job()])
+        .requests
+        .expect("has requests");
+    merged.merge(&plan(&[OLLAMA]));
+    assert!(merged.never_served("one", OLLAMA).is_some());
 }
