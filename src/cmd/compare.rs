@@ -4,19 +4,18 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{DONE, FAILED_CELLS, unless_closed};
+use super::compared::{documents, priced, with_outputs};
+use super::{DONE, unless_closed};
 use crate::cli::CompareArgs;
-use crate::compare::output::{ComparedOutputs, ensure_compared};
+use crate::compare::output::ensure_compared;
 use crate::compare::pair;
 use crate::compare::side::Side;
 use crate::compare::{CompareOptions, Comparison, compare as compare_sides, sides};
 use crate::metric::Metric;
 use crate::plan::Case;
-use crate::price::Price;
 use crate::record::PairSide;
 use crate::record::jsonl::{RecordError, is_pair, read_header};
-use crate::report::{self, Document, DocumentForm, comparison, outputs, pull_request};
-use crate::streams::note;
+use crate::report::{self, DocumentForm, comparison, pull_request};
 
 /// Prints a comparison. Its verdicts on speed are for reading: the exit code is that of having compared, but for outputs that differ.
 ///
@@ -96,23 +95,6 @@ fn sides_of(args: &CompareArgs, metric: Metric) -> Result<(Side, Side, CompareOp
     Ok((a, b, options))
 }
 
-/// A comparison's tables.
-pub(super) fn documents(comparison: &Comparison) -> Vec<Document> {
-    let outputs = comparison.outputs.iter();
-    let outputs = outputs.map(|found| outputs::document(found, ["A", "B"]));
-    std::iter::once(comparison::document(comparison))
-        .chain(outputs)
-        .collect()
-}
-
-/// An exit code, where outputs may differ.
-pub(super) fn with_outputs(code: u8, outputs: Option<&ComparedOutputs>) -> u8 {
-    match code {
-        DONE if outputs.is_some_and(ComparedOutputs::any_differs) => FAILED_CELLS,
-        other => other,
-    }
-}
-
 /// The sides compared by the rates of their tests: of prompts, of generations, and of what was timed as a whole. A rate that no
 /// cell of both sides has is left out.
 fn rates(args: &CompareArgs) -> Result<Vec<Comparison>> {
@@ -155,13 +137,4 @@ fn energies(args: &CompareArgs) -> Result<(Side, Side), RecordError> {
             Ok((both.clone(), both))
         }
     }
-}
-
-/// A comparison with what energy costs, and a note where none was measured.
-pub(super) fn priced(compared: Comparison, (a, b): (&Side, &Side), price: &Price) -> Comparison {
-    let compared = compared.with_costs(a, b, price.clone());
-    if !compared.has_costs() {
-        note("--price: no cell has a cost, as no energy was measured; `ggufbench report` says why");
-    }
-    compared
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{DONE, ab, prepare, run, say, unless_closed};
+use super::{DONE, measuring, pairs, prepare, say, unless_closed};
 use crate::cli::{BaselineChoice, GateArgs, JudgeArgs, WorkerArgs};
 use crate::compare::has_values;
 use crate::compare::output;
@@ -352,13 +352,13 @@ fn again(
         let wanted: Vec<usize> = (0..plan.cases.len())
             .filter(|at| cells.iter().any(|cell| cell.case == plan.cases[*at]))
             .collect();
-        let made = ab::again(&a.header, &b.header, &wanted, beside)?;
+        let made = pairs::again(&a.header, &b.header, &wanted, beside)?;
         return again_paired(&made, tonight);
     }
     let command = prepare::worker_command(&WorkerArgs {
         engine: args.engine.clone(),
     })?;
-    let rerun = run::again(&args.run, &tonight.header, cells, &command, out)?;
+    let rerun = measuring::again(&args.run, &tonight.header, cells, &command, out)?;
     Ok(Side::read(&rerun, metric)?.into())
 }
 

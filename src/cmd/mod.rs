@@ -1,9 +1,11 @@
-//! One verb a file; here the dispatch and the exit codes.
+//! One verb a file; here the dispatch and the exit codes. What several verbs do is in files of its own: no verb imports another.
 
 mod ab;
 mod bisect;
 mod ceiling;
+mod ceilings;
 mod compare;
+mod compared;
 mod devices;
 mod doctor;
 mod execute;
@@ -15,14 +17,18 @@ mod import;
 mod latest;
 mod llama_build;
 mod manual;
+mod measuring;
 mod model;
 mod nightly;
 mod offload;
+mod pairs;
 mod predict;
 mod prepare;
+mod prices;
 mod programs;
 mod prompts;
 mod quality;
+mod quality_plan;
 mod quiet;
 mod report;
 mod requests;
@@ -31,6 +37,7 @@ mod requests_plan;
 mod requests_targets;
 mod rpc_worker;
 mod run;
+mod shown;
 mod sweeps;
 mod trend;
 
@@ -162,4 +169,82 @@ fn note_all(notes: &[String]) {
 
 fn unless_closed(written: io::Result<()>) -> Result<()> {
     streams::unless_closed(written).context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod imports {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// The verbs' files and those below them, each with the way from it to the verbs.
+    fn files(of: &str, folder: &Path) -> Vec<(PathBuf, &'static str)> {
+        let mut files = vec![(folder.join(format!("{of}.rs")), "super::")];
+        for inner in fs::read_dir(folder.join(of)).into_iter().flatten() {
+            files.push((inner.expect("readable").path(), "super::super::"));
+        }
+        files
+    }
+
+    /// The first names after `way` in a source: of paths, and of lists in braces.
+    fn named(source: &str, way: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        for (at, _) in source.match_indices(way) {
+            let is_longer = source[..at].ends_with("super::");
+            let rest = &source[at + way.len()..];
+            let list = rest
+                .strip_prefix('{')
+                .and_then(|list| list.split('}').next());
+            let parts: Vec<&str> = match list {
+                Some(list) => list.split(',').collect(),
+                None => vec![rest],
+            };
+            let name = |part: &str| {
+                let part = part.trim_start();
+                let end = part.find(|c: char| !c.is_alphanumeric() && c != '_');
+                part[..end.unwrap_or(part.len())].to_owned()
+            };
+            if !is_longer {
+                names.extend(parts.into_iter().map(name));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn no_verb_imports_another() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cmd");
+        let dispatch = fs::read_to_string(folder.join("mod.rs")).expect("readable");
+        let start = dispatch.find("pub fn dispatch").expect("the dispatch");
+        let end = dispatch[start..].find("\n}\n").expect("its end");
+        let calls = dispatch[start..start + end].match_indices("::");
+        let mut verbs: Vec<&str> = calls
+            .filter_map(|(at, _)| {
+                let before = &dispatch[start..start + at];
+                let begins = before.rfind(|c: char| !c.is_alphanumeric() && c != '_')?;
+                let name = &before[begins + 1..];
+                folder.join(format!("{name}.rs")).exists().then_some(name)
+            })
+            .filter(|name| *name != "latest")
+            .collect();
+        verbs.sort_unstable();
+        verbs.dedup();
+        assert!(verbs.len() > 20, "{verbs:?}");
+        for verb in &verbs {
+            for (file, way) in files(verb, &folder) {
+                let source = fs::read_to_string(&file).expect("readable");
+                for name in named(&source, way) {
+                    let is_other = name != **verb && verbs.contains(&name.as_str());
+                    assert!(!is_other, "{} imports {name}", file.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_paths_and_lists() {
+        let source = "use super::{DONE, ab,\n    run};\nsuper::gate::x();\nuse super::super::y;";
+        let mut found = named(source, "super::");
+        found.sort_unstable();
+        assert_eq!(found, ["DONE", "ab", "gate", "run", "super"]);
+    }
 }

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::ceiling::{CeilingCache, KernelHost, reasons};
+use super::ceilings::{CeilingCache, KernelHost, reasons};
 use super::{DONE, FAILED_CELLS, note_all, unless_closed};
 use crate::cli::PredictArgs;
 use crate::engine::kernel::KernelDevice;
 use crate::host;
 use crate::model::synth::PRESETS;
 use crate::model::{ModelFacts, ModelStore, resolve};
-use crate::plan::expand::{Axes, Host, cases};
+use crate::plan::expand::{Host, cases};
 use crate::plan::forecast;
 use crate::plan::{Case, values};
 use crate::report::prediction::{self, Models, NotExpected, Predictions};
@@ -232,14 +232,4 @@ fn as_model(text: &str) -> String {
     } else {
         text.to_owned()
     }
-}
-
-/// A cell with every default: what kernels a model has does not depend on it.
-pub(super) fn any_case(model: &str, n_threads: u32) -> Result<Case> {
-    let host = Host {
-        n_threads,
-        n_gpu_layers: 0,
-    };
-    let mut cases = cases(&Axes::default(), &[model.to_owned()], &[], host)?;
-    Ok(cases.remove(0))
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::ceiling::kept_of_cpu;
+use super::ceilings::kept_of_cpu;
 use super::offload;
 use crate::build_info::BuildInfo;
 use crate::cli::{AxisArgs, ProtocolArgs, RunArgs, WorkerArgs};

@@ -3,10 +3,10 @@
 use anyhow::{Result, bail, ensure};
 
 use super::execute::{listen, make_models};
+use super::measuring::{measure, out_folder};
 use super::prepare::{self, RunSpec, prepare};
 use super::quiet::{self, CpuUseWindow};
 use super::requests_plan::PlannedRequests;
-use super::run::{measure, out_folder};
 use super::{DONE, INTERRUPTED, note_all, say};
 use crate::cli::RequestsArgs;
 use crate::plan::expand::Axes;

@@ -1,51 +1,38 @@
 //! `run` and `sweep`: measure, record, show.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 
-use super::execute::{
-    check_same_conditions, execute, header, listen, make_models, name_of, record_skipped,
-};
-use super::folder::{Folder, check_writable};
+use super::execute::{check_same_conditions, execute, listen, make_models, record_skipped};
+use super::measuring::{finish, measure, out_folder, resume_hint, workers};
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
+use super::prices::{dry_rows, fitting, run_time};
+use super::quality_plan;
 use super::quiet::{self, CpuUseWindow};
 use super::requests_plan::PlannedRequests;
 use super::requests_targets;
-use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, say};
+use super::{DONE, INTERRUPTED, note_all, say};
 use crate::analysis::capacity::Slo;
-use crate::build_info::BuildInfo;
-use crate::cli::{OutputArgs, RunArgs};
-use crate::compare::samples::CellKey;
-use crate::engine::EngineFacts;
-use crate::model::{FileWatch, ModelFacts};
-use crate::plan::budget;
+use crate::cli::RunArgs;
+use crate::model::FileWatch;
 use crate::plan::requests::RequestsChoice;
 use crate::plan::run_time::RunTime;
 use crate::plan::sweep::Sweep;
-use crate::plan::{Case, CaseId, Plan};
-use crate::record::RunHeader;
+use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::report::dry_run;
 use crate::report::progress;
 use crate::report::progress::requests::for_stderr;
-use crate::request::compared::JobPart;
-use crate::request::{Forced, Job};
+use crate::request::Forced;
 use crate::run::lane::{Lane, LaneWorker};
-use crate::run::quality::{QualityRun, QualityWorkers};
-use crate::run::requests::RequestsRun;
 use crate::run::requests::done::DoneJobs;
 use crate::run::resume::Done;
-use crate::run::supervisor::WorkerCommand;
-use crate::run::{Ended, Interrupt};
-use crate::stats::sequential::PairRule;
 use crate::streams::note;
-use crate::text::{plural, quoted};
+use crate::text::plural;
 use crate::units;
-use crate::view::RunView;
 
 /// Measures what flags and sweep describe.
 ///
@@ -82,7 +69,7 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
     let axes = spec.axes.clone();
     let mut prepared = prepare(spec, prepare::worker_command(&args.worker)?)?;
     note_all(&prepared.notes);
-    let quality = quality.map(|choice| super::quality::of_sweep(&choice, &axes, &prepared));
+    let quality = quality.map(|choice| quality_plan::of_sweep(&choice, &axes, &prepared));
     let quality = quality.transpose()?;
     let planned = requests
         .map(|choice| planned_requests(choice, &prepared.plan, forced))
@@ -100,14 +87,14 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
             say(planned.dry_run(&prepared).for_stdout())?;
         }
         if let Some(quality) = &quality {
-            say(super::quality::dry_run(quality, &prepared))?;
+            say(quality_plan::dry_run(quality, &prepared))?;
         }
         return Ok(DONE);
     }
     note_all(time.over_budget().as_slice());
     let out = out_folder(&args.output)?;
     if let Some(quality) = &quality {
-        super::quality::check_room(&quality.plan, &prepared.plan.models, &out)?;
+        quality_plan::check_room(&quality.plan, &prepared.plan.models, &out)?;
     }
     let models = std::mem::take(&mut prepared.models);
     prepared.plan.models = make_models(&prepared.plan, models, &prepared.fits)?;
@@ -127,13 +114,6 @@ pub fn run(args: &RunArgs, sweep: Option<Sweep>) -> Result<u8> {
         &out,
         &interrupt,
     )
-}
-
-/// The folder that gets runs' folders.
-pub(super) fn out_folder(args: &OutputArgs) -> Result<PathBuf> {
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
-    check_writable(&out)?;
-    Ok(out)
 }
 
 /// The requests of a sweep, in the setting of its first cell.
@@ -157,65 +137,6 @@ fn planned_requests(
     let seed = plan.protocol.seed;
     let setting = std::slice::from_ref(setting);
     PlannedRequests::of(choice.resolve(seed)?, setting, forced, seed)
-}
-
-/// Sends requests, scores a text and measures cells, into one record, which is then shown.
-///
-/// # Errors
-/// When the record cannot be written.
-pub(super) fn measure(
-    prepared: Prepared,
-    (requests, quality): (Option<RequestsRun>, Option<QualityRun>),
-    args: &OutputArgs,
-    out: &Path,
-    interrupt: &Interrupt,
-) -> Result<u8> {
-    let Prepared {
-        plan,
-        models: _,
-        notes: _,
-        command,
-        machine,
-        engine,
-        program,
-        rates,
-        fits,
-    } = prepared;
-    let folder = Folder::create(out, &plan.name)?;
-    let name = name_of(&folder.path);
-    let mut header = header(name, &plan, machine, engine.clone(), program.clone());
-    header.requests = requests.as_ref().map(|r| r.plan.clone());
-    header.quality = quality.as_ref().map(|q| q.plan.clone());
-    let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
-    let mut done = Done::default();
-    record_skipped(&plan, fits, &mut done, &mut writer)?;
-    let started = Instant::now();
-    if let Some(mut requests) = requests {
-        requests.serve(&mut writer, started, interrupt, &mut *for_stderr())?;
-    }
-    if let Some(mut quality) = quality {
-        let workers = workers(&command, &engine, &program, &plan);
-        let record = (&mut writer, folder.path.as_path());
-        quality.score(
-            &workers,
-            record,
-            interrupt,
-            &mut *progress::quality::for_stderr(),
-        )?;
-    }
-    let lane = Lane {
-        plan: &plan,
-        command: &command,
-        engine: &engine,
-        program: &program,
-        writer: &mut writer,
-        done,
-        worker: LaneWorker::default(),
-        watch: FileWatch::default(),
-    };
-    let hint = resume_hint(&folder.path);
-    let ended = execute(vec![lane], &rates, (started, interrupt), &hint)?;
-    finish(args, &folder.path, ended)
 }
 
 /// Measures what an interrupted run lacks. Nothing is written before it is sure that it is a run, and that
@@ -255,7 +176,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
         }
         requests => requests?,
     };
-    let quality = super::quality::again(&header, &engine, folder)?;
+    let quality = quality_plan::again(&header, &engine, folder)?;
     writer.mend()?;
     let plan = header.plan;
     let fits = offload::fits(&[(&plan, &engine)]).remove(0);
@@ -289,143 +210,6 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     finish(&args.output, folder, ended)
 }
 
-/// Those that score a text with a plan's models.
-fn workers<'a>(
-    command: &'a WorkerCommand,
-    engine: &'a EngineFacts,
-    program: &'a BuildInfo,
-    plan: &'a Plan,
-) -> QualityWorkers<'a> {
-    QualityWorkers {
-        command,
-        engine,
-        program,
-        models: &plan.models,
-    }
-}
-
-fn resume_hint(folder: &Path) -> String {
-    format!(
-        "when that is mended, `ggufbench --resume {}` goes on",
-        quoted(folder)
-    )
-}
-
-/// Measures some cells of a run again, by the run's own protocol, in a run of its own below `out`. Returns its folder.
-///
-/// # Errors
-/// When engine, machine, models or servers are not the run's, the record cannot be written, or Ctrl-C ended it.
-pub(super) fn again(
-    run: &Path,
-    header: &RunHeader,
-    cells: &[CellKey],
-    command: &WorkerCommand,
-    out: &Path,
-) -> Result<PathBuf> {
-    let batches = cells.iter().filter(|cell| cell.job.is_none());
-    let cases: Vec<Case> = batches.map(|cell| cell.case.clone()).collect();
-    let mut plan = plan_of_some(&header.plan, &cases);
-    let is_wanted = |job: &Job, target: &str| {
-        let mut parts = JobPart::all_of(job).into_iter();
-        parts.any(|part| cells.contains(&CellKey::of_job(&part.job, target, target)))
-    };
-    let requests = header.requests.as_ref().map(|all| all.of_some(is_wanted));
-    let requests = requests.filter(|some| !some.jobs.is_empty());
-    if requests.is_some() {
-        plan.models.clone_from(&header.plan.models);
-    }
-    let (machine, engine, program) = check_same_conditions(run, header, &mut plan.models, command)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
-    let interrupt = listen()?;
-    let planned = RunHeader {
-        requests: requests.clone(),
-        plan: plan.clone(),
-        ..header.clone()
-    };
-    let requests_run = requests_targets::again(&planned, DoneJobs::default(), command, &interrupt)?;
-    let folder = Folder::create(out, &plan.name)?;
-    let name = name_of(&folder.path);
-    let own = RunHeader {
-        requests,
-        ..self::header(name, &plan, machine, engine.clone(), program.clone())
-    };
-    let mut writer = folder.keep_if(|path| Ok(Writer::create(path, own)?))?;
-    let started = Instant::now();
-    if let Some(mut requests) = requests_run {
-        requests.serve(&mut writer, started, &interrupt, &mut *for_stderr())?;
-    }
-    let lane = Lane {
-        plan: &plan,
-        command,
-        engine: &engine,
-        program: &program,
-        writer: &mut writer,
-        done: Done::default(),
-        worker: LaneWorker::default(),
-        watch: FileWatch::default(),
-    };
-    let hint = resume_hint(&folder.path);
-    let ended = execute(vec![lane], &rates, (started, &interrupt), &hint)?;
-    ensure!(
-        !ended.interrupted,
-        "{}: the rerun was interrupted",
-        folder.path.display()
-    );
-    Ok(folder.path)
-}
-
-/// A plan for measuring some of a plan's cells again.
-pub(super) fn plan_of_some(plan: &Plan, cases: &[Case]) -> Plan {
-    let is_used = |m: &&ModelFacts| cases.iter().any(|case| case.model == m.name);
-    Plan {
-        name: format!("{}-rerun", plan.name),
-        models: plan.models.iter().filter(is_used).cloned().collect(),
-        cases: cases.to_vec(),
-        ..plan.clone()
-    }
-}
-
-fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
-    let mut view = RunView::read(folder)?;
-    super::report::set_price(&mut view, args.price.as_ref());
-    let has_report = super::report::show(&view, args)?;
-    Ok(with_reports(exit_code(ended, &[&view]), has_report))
-}
-
-/// The exit code of a run that was measured, where its report may not have been written.
-pub(super) fn with_reports(code: u8, has_reports: bool) -> u8 {
-    match code {
-        DONE if !has_reports => FAILED_CELLS,
-        other => other,
-    }
-}
-
-/// The exit code of runs that ended so.
-pub(super) fn exit_code(ended: Ended, views: &[&RunView]) -> u8 {
-    let is_whole = |view: &&RunView| view.any_measured() && !view.any_failed();
-    if ended.interrupted {
-        INTERRUPTED
-    } else if views.iter().all(is_whole) {
-        DONE
-    } else {
-        FAILED_CELLS
-    }
-}
-
-/// How long the cells that fit take.
-fn run_time(prepared: &Prepared) -> RunTime {
-    let fitting = fitting(prepared);
-    RunTime::of(&[&prepared.plan], &prepared.rates, |case| {
-        fitting.contains(&case.id())
-    })
-}
-
-fn fitting(prepared: &Prepared) -> HashSet<CaseId> {
-    let cases = prepared.plan.cases.iter().zip(&prepared.fits);
-    let fitting = cases.filter(|(_, (_, outcome))| outcome.is_none());
-    fitting.map(|(case, _)| case.id()).collect()
-}
-
 /// Plans fewer repetitions, and then fewer processes, where a budget that the user typed is too short for the usual number of them. What
 /// was planned instead, in words.
 fn shorten(prepared: &mut Prepared) -> Option<String> {
@@ -453,31 +237,4 @@ fn shorten(prepared: &mut Prepared) -> Option<String> {
         units::duration(units::nanoseconds(before.fewest)),
         each(repetitions, processes),
     ))
-}
-
-/// The cells of a plan with what they cost.
-pub(super) fn dry_rows(prepared: &Prepared) -> Vec<dry_run::DryRow> {
-    let protocol = &prepared.plan.protocol;
-    let plan = &prepared.plan;
-    // Of pairs until decided, as many as a verdict needs.
-    let n_processes = match protocol.pair_tolerance {
-        Some(_) => PairRule::default().fewest.try_into().unwrap_or(u32::MAX),
-        None => protocol.replicates,
-    };
-    plan.cases
-        .iter()
-        .zip(&prepared.fits)
-        .map(|(case, (price, outcome))| {
-            let time = budget::time(case, plan.model_of(case), &prepared.rates)
-                .visit(protocol.min_repetitions)
-                .saturating_mul(n_processes);
-            dry_run::DryRow {
-                case: case.clone(),
-                price: *price,
-                fits: dry_run::Over::check(outcome.as_ref()),
-                time,
-                is_timed: budget::is_timed(case, plan.model_of(case), &prepared.rates),
-            }
-        })
-        .collect()
 }

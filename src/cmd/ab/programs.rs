@@ -10,7 +10,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::{COMPARISON, check_alike, differing, side_flags, until_decided};
+use super::super::pairs::differing;
+use super::{COMPARISON, check_alike, side_flags, until_decided};
 use crate::build_info::BuildInfo;
 use crate::cli::{AbArgs, SideArgs};
 use crate::cmd::execute::{listen, name_of};

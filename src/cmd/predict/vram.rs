@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::super::ceiling::{CeilingCache, KernelHost, reasons};
+use super::super::ceilings::{CeilingCache, KernelHost, reasons};
 use super::super::{DONE, unless_closed};
 use super::{by_threads, learn};
 use crate::cli::PredictArgs;
