@@ -10,17 +10,17 @@
 //!   -> record      one JSON line per repetition, flushed, raw calls kept
 //!   -> stats       medians, percentiles, intervals: numbers in, numbers out
 //!   -> roofline    bytes and FLOPs per call, ceilings, fits: what could be expected
+//!   -> view        a record turned into figures, once
 //!   -> compare     two sides, cell by cell: change, interval, verdict
 //!   -> trend       a history by night: levels, and what changed with them
 //!   -> gate        tonight against the baseline: pass, regression, inconclusive
-//!   -> view        a record turned into figures, once
 //!   -> analysis    what the figures say, in sentences with their evidence
 //!   -> plot        figures one can see
 //!   -> nightly     one night at a time: its folders, its lock, the promoted program, the summary
 //!   -> report      tables and the lab report; like all below `record` it never needs a model
 //! ```
 //!
-//! Imports go down only, in this order of floors: `cmd`, `cli`, `nightly`, `exchange`, `report`, `plot`, `analysis`, `view`, `gate`, `trend`, `compare`,
+//! Imports go down only, in this order of floors: `cmd`, `cli`, `nightly`, `exchange`, `report`, `plot`, `analysis`, `gate`, `trend`, `compare`, `view`,
 //! `doctor`, `bisect`, `foreign`, `run`, `record`, `metric`, `request`, `agreement`, `quality`, `measure`, `engine`, `host`, `plan`, `roofline`, `stats`, `model`, `file`,
 //! `price`, `streams`, `text`, `units`, `build_info`. `stats` knows no benchmarks and `roofline` no files; `engine::llama` is the only place that calls llama.cpp
 //! per decode call.
@@ -39,6 +39,8 @@ pub(crate) mod file;
 pub mod foreign;
 pub(crate) mod gate;
 pub(crate) mod host;
+#[cfg(test)]
+mod house;
 pub mod measure;
 pub mod metric;
 pub mod model;

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::difference::Difference;
 use super::output::ComparedOutputs;
 use super::samples::CellKey;
 use super::side::Side;
@@ -10,6 +9,7 @@ use super::verdict::ChangeVerdict;
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
 use crate::price::Price;
+use crate::record::difference::Difference;
 use crate::stats::Interval;
 use crate::stats::rank::CliffsDelta;
 use crate::stats::sequential::PairDecision;

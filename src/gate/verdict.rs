@@ -6,11 +6,11 @@ use super::baseline::BaselineUnits;
 use super::drift::LevelChanges;
 use super::required::{LimitVerdict, RequiredResult};
 use super::rule::{CellVerdict, Doubt, Rule};
-use crate::compare::difference::Difference;
 use crate::compare::output::ComparedOutputs;
 use crate::compare::samples::{CellKey, Disturbed};
 use crate::metric::Metric;
 use crate::plan::CaseId;
+use crate::record::difference::Difference;
 use crate::stats::Interval;
 use crate::stats::sequential::PairDecision;
 

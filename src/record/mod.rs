@@ -6,6 +6,7 @@
 //! computed from these lines; `schema/run.schema.json` states their form.
 
 pub(crate) mod ceilings;
+pub(crate) mod difference;
 pub(crate) mod history;
 pub mod imported;
 pub mod jsonl;

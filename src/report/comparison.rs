@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::axes;
 use super::table::{Document, Note, Table, TableOf};
 use super::text::{cut_middle, plain, plural};
-use crate::compare::difference::Difference;
 use crate::compare::samples::{CellKey, JobAtTarget};
 use crate::compare::{Comparison, percent};
 use crate::metric::Metric;
 use crate::plan::{Case, CaseId};
+use crate::record::difference::Difference;
 use crate::stats::Interval;
 use crate::units::{self, p_value, signed_percent};
 

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::compare::difference::{machine, program};
 use crate::record::RunHeader;
+use crate::record::difference::{machine, program};
 
 /// A fact that is not the same as on the last night that has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
