@@ -1,6 +1,6 @@
 //! Which room may import which, held against the sources: floors, and verbs beside each other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -133,4 +133,36 @@ fn imports_go_down_only() {
         }
     }
     assert_eq!(seen.len(), floors.len(), "rooms that are listed and gone");
+}
+
+/// The names of the types that a source declares at its top level.
+fn declared(source: &str) -> impl Iterator<Item = &str> {
+    let names = source.lines().filter_map(|line| {
+        let line = match line.strip_prefix("pub") {
+            Some(rest) if rest.starts_with('(') => rest.split_once(' ')?.1,
+            Some(rest) => rest.trim_start(),
+            None => line,
+        };
+        let kinds = ["struct ", "enum ", "trait ", "type "];
+        let name = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+        let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
+        name.get(..end.unwrap_or(name.len()))
+    });
+    names.filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
+#[test]
+fn no_name_of_a_type_stands_for_two_things() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&folder, &mut found);
+    let mut places: HashMap<&str, &Path> = HashMap::new();
+    for (path, source) in &found {
+        for name in declared(source) {
+            let other = places.insert(name, path);
+            let other = other.filter(|other| *other != path.as_path());
+            assert!(other.is_none(), "{name}: {} and {other:?}", path.display());
+        }
+    }
+    assert!(places.len() > 500, "{}", places.len());
 }

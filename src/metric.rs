@@ -75,7 +75,7 @@ enum Of {
 }
 
 /// A metric's row.
-struct Row {
+struct MetricRow {
     name: &'static str,
     /// Its key in the JSON of a cell, and its column in CSV; empty where another figure of the cell stands for it.
     key: &'static str,
@@ -100,7 +100,7 @@ macro_rules! metrics {
             pub const ALL: &[Metric] = &[$(Metric::$metric),*];
         }
 
-        const ROWS: &[Row] = &[$(Row {
+        const ROWS: &[MetricRow] = &[$(MetricRow {
             name: $name,
             key: $key,
             unit: Unit::$unit,
@@ -218,7 +218,7 @@ impl<'a> TimedRepetition<'a> {
 }
 
 impl Metric {
-    fn row(self) -> &'static Row {
+    fn row(self) -> &'static MetricRow {
         &ROWS[self as usize]
     }
 

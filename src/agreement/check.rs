@@ -55,7 +55,7 @@ impl OutputLengths {
 
 /// A token of a batch.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct BatchToken {
     token: Token,
     pos: u32,
     seq: u32,
@@ -198,9 +198,9 @@ impl OutputCheck<'_> {
     /// All tokens of a text in calls of many.
     fn as_prompt(&mut self, text: &[Token]) -> Result<TextOutput, EngineError> {
         self.session.truncate(0);
-        let places: Vec<Place> = (0..)
+        let places: Vec<BatchToken> = (0..)
             .zip(text)
-            .map(|(pos, &token)| Place {
+            .map(|(pos, &token)| BatchToken {
                 token,
                 pos,
                 seq: 0,
@@ -233,7 +233,7 @@ impl OutputCheck<'_> {
             if output.greedy.len() as u32 == self.lengths.n_greedy {
                 return Ok(());
             }
-            let place = Place {
+            let place = BatchToken {
                 token,
                 pos,
                 seq: 0,
@@ -275,7 +275,7 @@ impl OutputCheck<'_> {
                 if token != alone[text].greedy[at as usize] {
                     n_greedy_equal = n_greedy_equal.min(at);
                 }
-                places.push(Place {
+                places.push(BatchToken {
                     token,
                     pos,
                     seq,
@@ -291,8 +291,8 @@ impl OutputCheck<'_> {
     }
 
     /// The calls that compute texts as sequences: the prompts of all, then one token of each a call.
-    fn calls(&self, texts: &[&[Token]]) -> Vec<Vec<Place>> {
-        let place = |seq: usize, pos: u32, wanted: bool| Place {
+    fn calls(&self, texts: &[&[Token]]) -> Vec<Vec<BatchToken>> {
+        let place = |seq: usize, pos: u32, wanted: bool| BatchToken {
             token: texts[seq][pos as usize],
             pos,
             seq: seq as u32,
@@ -310,7 +310,7 @@ impl OutputCheck<'_> {
     /// Computes tokens in batches, and shows the logits of the wanted ones with their numbers in `places`.
     fn feed(
         &mut self,
-        places: &[Place],
+        places: &[BatchToken],
         each: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), EngineError> {
         let mut first = 0;

@@ -153,7 +153,7 @@ impl FromStr for Latency {
 
 /// A latency, and the most that it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct SloLimit {
     pub latency: Latency,
     /// Nanoseconds.
     pub at_most_ns: u64,
@@ -162,12 +162,12 @@ pub struct Limit {
 /// Limits that a service promises: `tpot=50ms,ttft_p95=2s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slo {
-    limits: Vec<Limit>,
+    limits: Vec<SloLimit>,
 }
 
 impl Slo {
     /// Each limit, in the order in which they were given.
-    pub fn limits(&self) -> &[Limit] {
+    pub fn limits(&self) -> &[SloLimit] {
         &self.limits
     }
 
@@ -197,7 +197,7 @@ impl Slo {
 
     /// Whether a cell is known to be within every limit.
     pub fn is_kept_by(&self, cell: &CellView) -> bool {
-        let within = |limit: &Limit| {
+        let within = |limit: &SloLimit| {
             let latency = limit.latency.of(cell);
             latency.is_some_and(|(ns, _)| ns <= limit.at_most_ns as f64)
         };
@@ -209,7 +209,7 @@ impl FromStr for Slo {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let mut limits: Vec<Limit> = Vec::new();
+        let mut limits: Vec<SloLimit> = Vec::new();
         for part in s.split(',').map(str::trim) {
             // `ttft<=2s` is how `gate --require` writes it.
             let (key, value) = part.split_once("<=").or_else(|| part.split_once('=')).ok_or_else(|| {
@@ -224,7 +224,7 @@ impl FromStr for Slo {
             if limits.iter().any(|known| known.latency == latency) {
                 return Err(format!("{key} is limited twice"));
             }
-            limits.push(Limit {
+            limits.push(SloLimit {
                 latency,
                 at_most_ns: nanoseconds(&key, value.trim())?,
             });
@@ -247,7 +247,7 @@ fn nanoseconds(key: &str, text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{key}: '{text}' is no limit, which is above 0; say 50ms or 2s"))
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for SloLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at_most = units::duration(self.at_most_ns);
         write!(f, "{} at most {at_most}", self.latency)
@@ -256,7 +256,7 @@ impl fmt::Display for Limit {
 
 impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limits: Vec<String> = self.limits.iter().map(Limit::to_string).collect();
+        let limits: Vec<String> = self.limits.iter().map(SloLimit::to_string).collect();
         f.write_str(&limits.join(", "))
     }
 }
@@ -286,7 +286,7 @@ pub struct Capacity {
 pub fn capacity(curve: &Curve<'_>, slo: &Slo) -> Result<Capacity, String> {
     let mut found: Option<(f64, Reach)> = None;
     let mut ends: Option<(f64, f64)> = Some((f64::INFINITY, f64::INFINITY));
-    for Limit {
+    for SloLimit {
         latency,
         at_most_ns,
     } in &slo.limits

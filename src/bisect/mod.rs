@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::foreign::pairs::{Contender, PairSeries, Turns};
+use crate::foreign::pairs::{Contender, PairSeries, PairTurns};
 use crate::foreign::{ForeignProgram, ForeignTask};
 use crate::metric::Metric;
 use crate::run::Interrupt;
@@ -274,7 +274,7 @@ impl<'a> Bisection<'a> {
         let (a, b) = (contender(a), contender(b));
         // Another order of turns in each step.
         let seed = self.asked.seed.wrapping_add(self.steps.len() as u64);
-        let mut turns = Turns::new(seed, self.asked.timeout, self.interrupt);
+        let mut turns = PairTurns::new(seed, self.asked.timeout, self.interrupt);
         turns.deadline = self.asked.deadline;
         let mut series = PairSeries::default();
         while !is_over(&series, &rule) {

@@ -166,7 +166,7 @@ fn show_comparison(
         documents.push(document);
     }
     let out = &mut io::stdout().lock();
-    let data = comparison::Data::of(&compared);
+    let data = comparison::ComparisonData::of(&compared);
     unless_closed(report::print_documents(&documents, &data, form, out))?;
     Ok(with_outputs(code, compared.outputs.as_ref()))
 }

@@ -20,7 +20,7 @@ use crate::bisect::search::RevisionAnswer;
 use crate::bisect::{BisectOutcome, BisectTask, Bisection, answer, is_over, rule_of};
 use crate::build_info::BuildInfo;
 use crate::cli::{BisectArgs, BisectStepArgs, ProtocolArgs, RevisionArgs};
-use crate::foreign::pairs::{Contender, PER_VISIT, PairSeries, Turns, VISIT_TIMEOUT};
+use crate::foreign::pairs::{Contender, PER_VISIT, PairSeries, PairTurns, VISIT_TIMEOUT};
 use crate::foreign::{ForeignKind, ForeignProgram, ForeignTask, TimedPart};
 use crate::host::Machine;
 use crate::metric::Metric;
@@ -109,7 +109,7 @@ pub fn bisect(args: &BisectArgs) -> Result<u8> {
     let found = search.search(&good, &revisions)?;
     let document = shown::document(&found).all_below([Note::whole("record", record)]);
     let out = &mut std::io::stdout().lock();
-    let data = shown::Data::of(&found);
+    let data = shown::BisectData::of(&found);
     unless_closed(report::print_documents(
         &[document],
         &data,
@@ -183,7 +183,7 @@ fn judge(programs: [ForeignProgram; 2], asked: &BisectTask, interrupt: &Interrup
         task: asked.task.clone(),
     });
     let rule = &asked.rule;
-    let mut turns = Turns::new(asked.seed, asked.timeout, interrupt);
+    let mut turns = PairTurns::new(asked.seed, asked.timeout, interrupt);
     let mut series = PairSeries::default();
     while !is_over(&series, rule) && !interrupt.is_set() {
         let pair = turns.pair([&a, &b]);

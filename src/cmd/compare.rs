@@ -43,7 +43,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
             pull_request::print(&comparison, &tests, headers, out)
         }
         form => {
-            let data = comparison::Data::of(&comparison);
+            let data = comparison::ComparisonData::of(&comparison);
             report::print_documents(&documents(&comparison), &data, form, out)
         }
     };

@@ -15,7 +15,7 @@ use crate::host::{Machine, process::describe_exit};
 use crate::model::{ModelStore, resolve};
 use crate::plan::expand::{ALL_LAYERS, Host};
 use crate::plan::{Case, Devices};
-use crate::report::devices::Compared;
+use crate::report::devices::ComparedDevice;
 use crate::report::{self, devices, progress};
 use crate::run::supervisor::Worker;
 
@@ -102,14 +102,14 @@ fn check(args: &DevicesArgs, model: &str) -> Result<u8> {
     };
     let on = |case: Case| computed(&llama, &model.path, &case);
     let cpu = on(case(Devices::None))?;
-    let compared: Vec<Compared> = facts
+    let compared: Vec<ComparedDevice> = facts
         .devices
         .iter()
         .filter(|device| device.takes_layers())
         .map(|device| {
             let other = on(case(Devices::Named(vec![device.name.clone()])));
             let found = other.map(|other| Agreement::of(&cpu, &other));
-            Compared {
+            ComparedDevice {
                 device: device.name.clone(),
                 description: device.description.clone(),
                 agreement: found.as_ref().ok().copied(),
@@ -121,7 +121,7 @@ fn check(args: &DevicesArgs, model: &str) -> Result<u8> {
         !compared.is_empty(),
         "--check: the engine has no device besides the CPU; 'ggufbench devices' says why a plug-in cannot be used"
     );
-    let holds = |c: &Compared| c.agreement.is_some_and(|a| a.holds());
+    let holds = |c: &ComparedDevice| c.agreement.is_some_and(|a| a.holds());
     let all_hold = compared.iter().all(holds);
     unless_closed(report::print_documents(
         &[devices::agreement(&model.facts.name, &compared)],

@@ -226,14 +226,14 @@ fn with_budget(tonight: &Side, budget: Option<Duration>) -> Side {
 }
 
 /// A night of the history.
-struct Night {
+struct NightSide {
     side: Side,
     failed: bool,
 }
 
 /// The history's nights of this machine since the promoted one, newest first. They only show how much nights differ, so one that
 /// cannot be read is named and left out.
-fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
+fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<NightSide> {
     let found = history.nights(&tonight.header).unwrap_or_else(|e| {
         note(format_args!("warning: {e}"));
         Nights::default()
@@ -245,7 +245,7 @@ fn nights(args: &GateArgs, history: &History, tonight: &Side) -> Vec<Night> {
     let mut nights = Vec::new();
     for folder in newest {
         match args.judge.read(folder, tonight.metric) {
-            Ok(side) => nights.push(Night {
+            Ok(side) => nights.push(NightSide {
                 side,
                 failed: history.has_failed(folder),
             }),
@@ -276,7 +276,7 @@ fn baseline(
     args: &GateArgs,
     history: &History,
     tonight: &Side,
-    nights: &[Night],
+    nights: &[NightSide],
 ) -> Result<Option<Baseline>> {
     let how = format!(
         "`ggufbench gate {} --promote` makes this run the baseline",

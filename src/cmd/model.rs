@@ -34,7 +34,7 @@ pub fn model(command: ModelCommand) -> Result<u8> {
             threads,
             force,
         } => {
-            return quantize::quantize(&quantize::Order {
+            return quantize::quantize(&quantize::QuantizeOrder {
                 input: &input,
                 types: &types,
                 output,

@@ -11,7 +11,7 @@ use crate::file::is_standard_output;
 use crate::foreign::browser::{Browser, BrowserError, PATIENCE};
 use crate::report::table::{Document, Table};
 use crate::request::prompts::import::{
-    Imported, Selection, check_page, import, import_page, is_address, print, save,
+    ImportedPrompts, Selection, check_page, import, import_page, is_address, print, save,
 };
 use crate::request::prompts::{BUNDLED, PromptSet};
 use crate::streams::note;
@@ -106,7 +106,11 @@ fn import_from(args: &ImportArgs) -> Result<u8> {
 }
 
 /// Prompts of a page as the user's browser shows it; `None` after Ctrl-C.
-fn rendered(args: &ImportArgs, named: &str, selection: &Selection) -> Result<Option<Imported>> {
+fn rendered(
+    args: &ImportArgs,
+    named: &str,
+    selection: &Selection,
+) -> Result<Option<ImportedPrompts>> {
     let source = &args.source;
     ensure!(
         is_address(source),
@@ -130,7 +134,7 @@ fn rendered(args: &ImportArgs, named: &str, selection: &Selection) -> Result<Opt
     Ok(Some(import_page(source, &page, selection)?))
 }
 
-fn summary(imported: &Imported) -> String {
+fn summary(imported: &ImportedPrompts) -> String {
     let mut said = plural(count(imported.prompts.len()), "prompt", "prompts");
     if imported.is_cut {
         said += ", the first of the source";

@@ -40,14 +40,14 @@ pub struct ShownDifference {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Conclusion {
+pub struct DoctorConclusion {
     pub fit: Fitness,
     /// Smallest differences between two runs that are shown 8 times in 10; empty when nothing is known.
     pub shown: Vec<ShownDifference>,
     pub sentence: String,
 }
 
-impl Conclusion {
+impl DoctorConclusion {
     /// From the spread of the trials, each standing for a process, and from what is bad.
     pub fn of(figures: &DoctorFigures, checks: &[DoctorCheck]) -> Self {
         let shown = PROCESSES.map(|processes| {
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn three_standard_deviations_with_three_processes() {
-        let conclusion = Conclusion::of(&figures(0.004, 0.01), &[]);
+        let conclusion = DoctorConclusion::of(&figures(0.004, 0.01), &[]);
         assert_eq!(conclusion.fit, Fitness::Fit);
         let [few, many] = conclusion.shown.as_slice() else {
             panic!("{conclusion:?}");
@@ -163,16 +163,16 @@ mod tests {
     #[test]
     fn the_worse_of_the_two_decides_and_what_is_bad_is_named() {
         let bad = DoctorCheck::new("free_memory", CheckVerdict::Bad, "x");
-        let conclusion = Conclusion::of(&figures(0.1, 0.01), &[bad]);
+        let conclusion = DoctorConclusion::of(&figures(0.1, 0.01), &[bad]);
         assert_eq!(conclusion.fit, Fitness::NotFit);
         assert!(
             conclusion.sentence.ends_with("; solve first: free memory"),
             "{}",
             conclusion.sentence
         );
-        let large = Conclusion::of(&figures(0.01, 0.03), &[]);
+        let large = DoctorConclusion::of(&figures(0.01, 0.03), &[]);
         assert_eq!(large.fit, Fitness::LargeDifferencesOnly);
-        let hopeless = Conclusion::of(&figures(0.4, 0.4), &[]);
+        let hopeless = DoctorConclusion::of(&figures(0.4, 0.4), &[]);
         assert_eq!(
             hopeless.sentence,
             "not fit to measure as it is: a factor of two would not show between two runs of 3 processes"
@@ -183,12 +183,12 @@ mod tests {
     fn a_debug_build_is_never_fit_and_ignorance_is_said() {
         let debug = DoctorCheck::new("build", CheckVerdict::Bad, "debug");
         assert_eq!(
-            Conclusion::of(&figures(0.0, 0.0), &[debug]).fit,
+            DoctorConclusion::of(&figures(0.0, 0.0), &[debug]).fit,
             Fitness::NotFit
         );
         let mut blind = figures(0.0, 0.0);
         blind.read_sd = None;
-        let conclusion = Conclusion::of(&blind, &[]);
+        let conclusion = DoctorConclusion::of(&blind, &[]);
         assert_eq!(conclusion.fit, Fitness::Unknown);
         assert!(conclusion.shown.is_empty());
         assert!(conclusion.sentence.contains("too little"));

@@ -24,7 +24,7 @@ mod room;
 use serde::Serialize;
 
 pub use check::{CheckVerdict, DoctorCheck};
-pub use conclusion::Conclusion;
+pub use conclusion::DoctorConclusion;
 pub use figures::DoctorFigures;
 pub use observe::{ObservationPlan, Observed, observe};
 
@@ -94,7 +94,7 @@ pub struct Examination {
     pub version: String,
     pub n_threads: u32,
     pub looked_ns: u64,
-    pub conclusion: Conclusion,
+    pub conclusion: DoctorConclusion,
     pub checks: Vec<DoctorCheck>,
     pub figures: DoctorFigures,
 }
@@ -108,7 +108,7 @@ pub fn examine(facts: &Facts, observed: &Observed) -> Examination {
         version: BuildInfo::current().version,
         n_threads: facts.n_threads,
         looked_ns: observed.looked_ns,
-        conclusion: Conclusion::of(&figures, &checks),
+        conclusion: DoctorConclusion::of(&figures, &checks),
         checks,
         figures,
     }

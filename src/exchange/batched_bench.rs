@@ -1,7 +1,7 @@
 //! What llama-batched-bench records of a batch (`--output-format jsonl`), as a cell: one repetition, with the times of its prefill
 //! and of its decode steps. It names neither the model, nor the machine, nor the build.
 
-use super::row::Row;
+use super::row::ForeignRow;
 use super::{ForeignTest, TestSource};
 use crate::measure::{Phase, PhaseTotal};
 use crate::model::sanitize_name;
@@ -31,7 +31,7 @@ const KNOWN: &[&str] = &[
     "speed",
 ];
 
-pub(super) fn is_row(row: &Row<'_>) -> bool {
+pub(super) fn is_row(row: &ForeignRow<'_>) -> bool {
     ["pp", "tg", "pl", "t_pp", "t_tg"]
         .iter()
         .all(|key| row.has(key))
@@ -41,7 +41,7 @@ pub(super) fn is_row(row: &Row<'_>) -> bool {
 ///
 /// # Errors
 /// The key that cannot be read, and why.
-pub(super) fn test(row: &Row<'_>, model: &str) -> Result<ForeignTest, String> {
+pub(super) fn test(row: &ForeignRow<'_>, model: &str) -> Result<ForeignTest, String> {
     let name = sanitize_name(model);
     let case = case(row, &name)?;
     let is_shared = row.text("is_pp_shared").is_some_and(|is| is != "0");
@@ -82,7 +82,7 @@ pub(super) fn test(row: &Row<'_>, model: &str) -> Result<ForeignTest, String> {
     })
 }
 
-fn case(row: &Row<'_>, name: &str) -> Result<Case, String> {
+fn case(row: &ForeignRow<'_>, name: &str) -> Result<Case, String> {
     let layers: i64 = row.value("n_gpu_layers")?.unwrap_or(0);
     let mut case = Case {
         sample: false,
@@ -110,7 +110,7 @@ fn case(row: &Row<'_>, name: &str) -> Result<Case, String> {
 }
 
 /// Seconds with six decimals.
-fn nanoseconds(row: &Row<'_>, key: &str) -> Result<u64, String> {
+fn nanoseconds(row: &ForeignRow<'_>, key: &str) -> Result<u64, String> {
     let seconds: f64 = row.needed(key)?;
     match seconds.is_finite() && seconds >= 0.0 {
         true => Ok((seconds * 1e9).round() as u64),

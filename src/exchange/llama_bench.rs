@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::row::Row;
+use super::row::ForeignRow;
 use super::{ForeignTest, TestSource};
 use crate::measure::{Phase, PhaseTotal};
 use crate::model::{file_model_name, sanitize_name};
@@ -54,13 +54,13 @@ const KNOWN: &[&str] = &[
     "samples_ts",
 ];
 
-pub(super) fn is_row(row: &Row<'_>) -> bool {
+pub(super) fn is_row(row: &ForeignRow<'_>) -> bool {
     row.has("n_prompt") && row.has("n_gen") && (row.has("avg_ns") || row.has("avg_ts"))
 }
 
 /// # Errors
 /// The column that cannot be read, and why.
-pub(super) fn test(row: &Row<'_>) -> Result<ForeignTest, String> {
+pub(super) fn test(row: &ForeignRow<'_>) -> Result<ForeignTest, String> {
     let case = case(row)?;
     let (ns, is_mean) = times(row, &case)?;
     let started: Option<Timestamp> = row.value("test_time")?;
@@ -89,7 +89,7 @@ pub(super) fn test(row: &Row<'_>) -> Result<ForeignTest, String> {
     })
 }
 
-fn case(row: &Row<'_>) -> Result<Case, String> {
+fn case(row: &ForeignRow<'_>) -> Result<Case, String> {
     let file = row.text("model_filename").unwrap_or_default();
     let name = match file.as_str() {
         "" => sanitize_name(&row.text("model_type").unwrap_or_default()),
@@ -136,7 +136,7 @@ fn case(row: &Row<'_>) -> Result<Case, String> {
 }
 
 /// Layers on a GPU. llama-bench records what it was asked for, 99 or all (-1) by default, also where there is no GPU.
-fn n_gpu_layers(row: &Row<'_>) -> Result<u32, String> {
+fn n_gpu_layers(row: &ForeignRow<'_>) -> Result<u32, String> {
     let backends = row.text("backends").unwrap_or_default();
     let on_cpu = ["CPU", "BLAS", "CPU,BLAS", "BLAS,CPU"].contains(&backends.as_str());
     if on_cpu && row.text("rpc_servers").is_none() {
@@ -147,7 +147,7 @@ fn n_gpu_layers(row: &Row<'_>) -> Result<u32, String> {
 }
 
 /// `3.00/1.00`; zeros alone leave it to the engine.
-fn tensor_split(row: &Row<'_>) -> Result<TensorSplit, String> {
+fn tensor_split(row: &ForeignRow<'_>) -> Result<TensorSplit, String> {
     let text = row.text("tensor_split").unwrap_or_default();
     let shares: Vec<&str> = text.split('/').map(str::trim).collect();
     let is_zero = |share: &&str| share.parse::<f64>().is_ok_and(|v| v == 0.0);
@@ -158,7 +158,7 @@ fn tensor_split(row: &Row<'_>) -> Result<TensorSplit, String> {
 }
 
 /// The time of each repetition, and whether it is their mean: SQL and CSV have no samples.
-fn times(row: &Row<'_>, case: &Case) -> Result<(Vec<u64>, bool), String> {
+fn times(row: &ForeignRow<'_>, case: &Case) -> Result<(Vec<u64>, bool), String> {
     let n_tokens = f64::from(case.n_prompt) + f64::from(case.n_gen);
     if n_tokens == 0.0 {
         return Err("n_prompt and n_gen are 0".to_owned());

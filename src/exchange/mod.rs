@@ -26,7 +26,7 @@ use crate::measure::PhaseTotal;
 use crate::plan::Case;
 use crate::record::imported::ImportedModel;
 use crate::text::{brief, read_at_most};
-use row::Row;
+use row::ForeignRow;
 
 /// Largest file of text that is read.
 const MOST_BYTES: u64 = 1 << 30;
@@ -126,7 +126,7 @@ pub(crate) fn read(path: &Path, stated: &Stated) -> Result<ForeignFile, Exchange
     let mut tests = Vec::new();
     let mut is_batched = false;
     for (number, row) in (1..).zip(&rows) {
-        let row = Row(row);
+        let row = ForeignRow(row);
         let test = if llama_bench::is_row(&row) {
             llama_bench::test(&row)
         } else if batched_bench::is_row(&row) {

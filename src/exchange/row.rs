@@ -6,9 +6,9 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 /// A row's columns by their names.
-pub(super) struct Row<'a>(pub &'a Map<String, Value>);
+pub(super) struct ForeignRow<'a>(pub &'a Map<String, Value>);
 
-impl Row<'_> {
+impl ForeignRow<'_> {
     pub fn has(&self, key: &str) -> bool {
         !matches!(self.0.get(key), None | Some(Value::Null))
     }

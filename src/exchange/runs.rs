@@ -33,7 +33,7 @@ pub(crate) struct ImportedRun {
 }
 
 /// The tests of one run.
-struct Group<'a> {
+struct TestGroup<'a> {
     /// The number of its file, where files are not joined; and its day, where each is by itself.
     key: (Option<usize>, Option<jiff::civil::Date>),
     tests: Vec<(usize, &'a ForeignTest)>,
@@ -41,7 +41,7 @@ struct Group<'a> {
 
 /// One run for each build, machine and set of settings; see [`Grouping`] for the rest. In the order of the tests.
 pub(crate) fn runs(files: &[ForeignFile], grouping: Grouping) -> Vec<ImportedRun> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut groups: Vec<TestGroup<'_>> = Vec::new();
     for (at, file) in files.iter().enumerate() {
         for test in &file.tests {
             let day = test.started.or(file.modified);
@@ -50,7 +50,7 @@ pub(crate) fn runs(files: &[ForeignFile], grouping: Grouping) -> Vec<ImportedRun
                 (!grouping.joins_files).then_some(at),
                 day.filter(|_| grouping.each_day),
             );
-            let is_of = |g: &&mut Group<'_>| {
+            let is_of = |g: &&mut TestGroup<'_>| {
                 g.key == key
                     && g.tests
                         .first()
@@ -58,7 +58,7 @@ pub(crate) fn runs(files: &[ForeignFile], grouping: Grouping) -> Vec<ImportedRun
             };
             match groups.iter_mut().find(is_of) {
                 Some(group) => group.tests.push((at, test)),
-                None => groups.push(Group {
+                None => groups.push(TestGroup {
                     key,
                     tests: vec![(at, test)],
                 }),
@@ -68,7 +68,7 @@ pub(crate) fn runs(files: &[ForeignFile], grouping: Grouping) -> Vec<ImportedRun
     groups.iter().map(|group| run(group, files)).collect()
 }
 
-fn run(group: &Group<'_>, files: &[ForeignFile]) -> ImportedRun {
+fn run(group: &TestGroup<'_>, files: &[ForeignFile]) -> ImportedRun {
     let names = distinct_names(&group.tests);
     let mut processes = Processes::default();
     let begin = begin(group, files);
@@ -120,7 +120,7 @@ fn run(group: &Group<'_>, files: &[ForeignFile]) -> ImportedRun {
 }
 
 /// When the earliest test began; of a program that does not say, when its file was written.
-fn begin(group: &Group<'_>, files: &[ForeignFile]) -> Option<Timestamp> {
+fn begin(group: &TestGroup<'_>, files: &[ForeignFile]) -> Option<Timestamp> {
     let tests = group.tests.iter();
     let starts = tests.clone().filter_map(|(_, test)| test.started);
     starts
@@ -159,9 +159,9 @@ fn distinct_names(tests: &[(usize, &ForeignTest)]) -> BTreeMap<ModelKey, String>
 
 /// The processes of each cell, in the order in which the cells appeared.
 #[derive(Default)]
-struct Processes(Vec<(Case, Vec<Process>)>);
+struct Processes(Vec<(Case, Vec<TestProcess>)>);
 
-struct Process {
+struct TestProcess {
     number: u32,
     file: usize,
     n_repetitions: u32,
@@ -170,7 +170,7 @@ struct Process {
 impl Processes {
     /// The process that measured a test: of a file that one process wrote the same for all of it, otherwise one that the cell does
     /// not have yet.
-    fn of(&mut self, case: &Case, file: usize, is_of_one_process: bool) -> &mut Process {
+    fn of(&mut self, case: &Case, file: usize, is_of_one_process: bool) -> &mut TestProcess {
         let at = self.0.iter().position(|(known, _)| known == case);
         let at = at.unwrap_or_else(|| {
             self.0.push((case.clone(), Vec::new()));
@@ -182,7 +182,7 @@ impl Processes {
             .position(|p| is_of_one_process && p.file == file);
         let at = known.unwrap_or_else(|| {
             let number = count(processes.len());
-            processes.push(Process {
+            processes.push(TestProcess {
                 number,
                 file,
                 n_repetitions: 0,
@@ -202,7 +202,7 @@ impl Processes {
             .0
             .iter()
             .flat_map(|(case, all)| all.iter().map(move |p| (case, p)));
-        let line = |(case, process): (&Case, &Process)| {
+        let line = |(case, process): (&Case, &TestProcess)| {
             Line::Cell(Box::new(CellLine {
                 case_id: case.id(),
                 case: case.clone(),
@@ -240,7 +240,7 @@ impl Processes {
     }
 }
 
-impl Process {
+impl TestProcess {
     /// Adds a test's repetitions; `since_ns` is when the first began, where that is known.
     fn add(
         &mut self,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::child::{self, ChildError, Finished};
+use super::child::{self, ChildError, FinishedChild};
 use crate::host::process;
 use crate::run::Interrupt;
 use crate::text::{cut_end, plain, quoted};
@@ -162,7 +162,7 @@ impl Browser {
 }
 
 /// What the browser printed; of a page that it could not reach it prints nothing, and ends as if all were well.
-fn page_of(finished: &Finished) -> Result<String, String> {
+fn page_of(finished: &FinishedChild) -> Result<String, String> {
     if finished.status.success() && !finished.stdout.trim().is_empty() {
         return Ok(finished.stdout.clone());
     }

@@ -20,7 +20,7 @@ const REST_OF_OUTPUT: Duration = Duration::from_secs(2);
 const CHUNK: usize = 8192;
 
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub(crate) struct FinishedChild {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
@@ -39,7 +39,7 @@ pub(crate) fn run(
     command: &mut Command,
     timeout: Option<Duration>,
     interrupt: &Interrupt,
-) -> Result<Finished, ChildError> {
+) -> Result<FinishedChild, ChildError> {
     if interrupt.is_set() {
         return Err(ChildError::Interrupted);
     }
@@ -76,7 +76,7 @@ pub(crate) fn run(
         }
         std::thread::sleep(POLL);
     }
-    Ok(Finished {
+    Ok(FinishedChild {
         status,
         stdout: stdout.text(),
         stderr: stderr.text(),

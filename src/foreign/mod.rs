@@ -21,10 +21,10 @@ use crate::host::process::describe_exit;
 use crate::metric::Metric;
 use crate::plan::Case;
 use crate::run::Interrupt;
-use child::{ChildError, Finished};
+use child::{ChildError, FinishedChild};
 
 pub use kind::ForeignKind;
-pub(crate) use observation::Observation;
+pub(crate) use observation::ForeignObservation;
 
 /// Most lines of a program's last words that a message has.
 const MOST_LAST_WORDS: usize = 3;
@@ -122,7 +122,7 @@ impl ForeignProgram {
         task: &ForeignTask,
         timeout: Duration,
         interrupt: &Interrupt,
-    ) -> Result<Vec<Observation>, VisitError> {
+    ) -> Result<Vec<ForeignObservation>, VisitError> {
         let scratch = tempfile::tempdir()
             .map_err(|e| VisitError::Failed(format!("cannot make a temporary folder: {e}")))?;
         let arguments = self
@@ -134,7 +134,7 @@ impl ForeignProgram {
             command.env_remove(name);
         }
         let finished = child::run(&mut command, Some(timeout), interrupt);
-        let Finished {
+        let FinishedChild {
             status,
             stdout,
             stderr,

@@ -14,12 +14,12 @@ use crate::record::jsonl;
 
 /// One repetition of a program: tokens of all sequences, and the time they took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Observation {
+pub(crate) struct ForeignObservation {
     pub n_tokens: u64,
     pub ns: u64,
 }
 
-impl Observation {
+impl ForeignObservation {
     /// Its value in the metric's unit; `metric` is one that [`TimedPart::of`] gives.
     pub fn value(self, metric: Metric, case: &Case) -> f64 {
         let (n_tokens, ns) = (self.n_tokens as f64, self.ns as f64);
@@ -36,7 +36,7 @@ pub(super) fn read(
     task: &ForeignTask,
     stdout: &str,
     scratch: &Path,
-) -> Result<Vec<Observation>, String> {
+) -> Result<Vec<ForeignObservation>, String> {
     let found = match kind {
         ForeignKind::LlamaBench => of_llama_bench(task, stdout)?,
         ForeignKind::LlamaBatchedBench => of_llama_batched_bench(task, stdout)?,
@@ -73,7 +73,7 @@ fn has(object: &Value, fields: &[(&str, u32)]) -> bool {
     fields.iter().all(is)
 }
 
-fn of_llama_bench(task: &ForeignTask, stdout: &str) -> Result<Vec<Observation>, String> {
+fn of_llama_bench(task: &ForeignTask, stdout: &str) -> Result<Vec<ForeignObservation>, String> {
     let case = &task.case;
     let (n_prompt, n_gen) = match task.part {
         TimedPart::Prefill => (case.n_prompt, 0),
@@ -87,12 +87,16 @@ fn of_llama_bench(task: &ForeignTask, stdout: &str) -> Result<Vec<Observation>, 
     let ns = samples
         .iter()
         .map(|ns| ns.as_u64().ok_or("samples_ns are no whole numbers"));
-    let all: Result<Vec<Observation>, &str> =
-        ns.map(|ns| Ok(Observation { n_tokens, ns: ns? })).collect();
+    let all: Result<Vec<ForeignObservation>, &str> = ns
+        .map(|ns| Ok(ForeignObservation { n_tokens, ns: ns? }))
+        .collect();
     Ok(all?)
 }
 
-fn of_llama_batched_bench(task: &ForeignTask, stdout: &str) -> Result<Vec<Observation>, String> {
+fn of_llama_batched_bench(
+    task: &ForeignTask,
+    stdout: &str,
+) -> Result<Vec<ForeignObservation>, String> {
     let case = &task.case;
     let n_prompt = case.n_depth.saturating_add(case.n_prompt);
     let (key, per_seq) = match task.part {
@@ -106,12 +110,12 @@ fn of_llama_batched_bench(task: &ForeignTask, stdout: &str) -> Result<Vec<Observ
             .as_f64()
             .ok_or_else(|| format!("llama-batched-bench printed no {key}"))?;
         let ns = (seconds * 1e9).round() as u64;
-        Ok(Observation { n_tokens, ns })
+        Ok(ForeignObservation { n_tokens, ns })
     };
     objects(stdout).filter(of_cell).map(ns).collect()
 }
 
-fn of_record(task: &ForeignTask, scratch: &Path) -> Result<Vec<Observation>, String> {
+fn of_record(task: &ForeignTask, scratch: &Path) -> Result<Vec<ForeignObservation>, String> {
     let phase = match task.part {
         TimedPart::Prefill => Phase::Prefill,
         TimedPart::Decode => Phase::Decode,
@@ -130,7 +134,7 @@ fn of_record(task: &ForeignTask, scratch: &Path) -> Result<Vec<Observation>, Str
                 ns.saturating_add(call.step_ns()),
             )
         });
-        found.push(Observation { n_tokens, ns });
+        found.push(ForeignObservation { n_tokens, ns });
     })
     .map_err(|e| e.to_string())?;
     Ok(found)

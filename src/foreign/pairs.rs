@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{ForeignProgram, ForeignTask, Observation, VisitError};
+use super::{ForeignObservation, ForeignProgram, ForeignTask, VisitError};
 use crate::metric::Metric;
 use crate::run::Interrupt;
 use crate::stats::sequential::{self, PairDecision, PairRule};
@@ -45,11 +45,11 @@ pub(crate) struct Visited {
     /// Since the measurement began.
     pub started_ns: u64,
     pub took_ns: u64,
-    pub result: Result<Vec<Observation>, VisitError>,
+    pub result: Result<Vec<ForeignObservation>, VisitError>,
 }
 
 /// What the visits of a measurement share.
-pub(crate) struct Turns<'a> {
+pub(crate) struct PairTurns<'a> {
     pub started: Instant,
     pub timeout: Duration,
     pub interrupt: &'a Interrupt,
@@ -58,7 +58,7 @@ pub(crate) struct Turns<'a> {
     coins: ChaCha8Rng,
 }
 
-impl<'a> Turns<'a> {
+impl<'a> PairTurns<'a> {
     pub fn new(seed: u64, timeout: Duration, interrupt: &'a Interrupt) -> Self {
         Self {
             started: Instant::now(),
@@ -74,7 +74,7 @@ impl<'a> Turns<'a> {
         &self,
         program: &ForeignProgram,
         task: &ForeignTask,
-    ) -> Result<Vec<Observation>, VisitError> {
+    ) -> Result<Vec<ForeignObservation>, VisitError> {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let left = self.deadline.map(left).filter(|left| *left < self.timeout);
         let Some(left) = left else {

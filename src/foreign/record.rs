@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::pairs::VisitPair;
-use super::{ForeignProgram, Observation};
+use super::{ForeignObservation, ForeignProgram};
 use crate::build_info::BuildInfo;
 use crate::host::Machine;
 use crate::metric::Metric;
@@ -81,7 +81,7 @@ pub(crate) struct ProgramVisit {
     /// Since the measurement began.
     pub started_ns: u64,
     pub took_ns: u64,
-    pub observations: Vec<Observation>,
+    pub observations: Vec<ForeignObservation>,
     /// Why there is no observation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

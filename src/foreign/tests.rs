@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fixture::{bench, script};
-use super::pairs::{Contender, PairSeries, Turns};
+use super::pairs::{Contender, PairSeries, PairTurns};
 use super::*;
 use crate::stats::sequential::{PairRule, PairVerdict};
 
@@ -26,7 +26,7 @@ fn contender(path: &Path) -> Contender {
 fn series(a: &Path, b: &Path) -> (PairSeries, Vec<bool>) {
     let (a, b) = (contender(a), contender(b));
     let interrupt = Interrupt::default();
-    let mut turns = Turns::new(1, Duration::from_secs(60), &interrupt);
+    let mut turns = PairTurns::new(1, Duration::from_secs(60), &interrupt);
     let mut series = PairSeries::default();
     let mut order = Vec::new();
     while !series.is_over(1, &PairRule::default()) {
@@ -94,7 +94,7 @@ fn a_visit_that_the_deadline_cuts_is_no_failure_of_its_side() {
     let folder = tempfile::tempdir().expect("a folder");
     let hang = contender(&script(folder.path(), "hang", "sleep 600"));
     let interrupt = Interrupt::default();
-    let mut turns = Turns::new(1, Duration::from_secs(600), &interrupt);
+    let mut turns = PairTurns::new(1, Duration::from_secs(600), &interrupt);
     turns.deadline = Some(turns.started + Duration::from_millis(50));
     let mut series = PairSeries::default();
     for _ in 0..2 {

@@ -92,7 +92,7 @@ fn rows() -> impl Iterator<Item = (SimulatedDesign, f64)> {
 }
 
 #[derive(Clone, Copy)]
-struct Setting {
+struct GateSetting {
     design: SimulatedDesign,
     /// Standard deviation of a process's logarithm around its night's.
     process_sd: f64,
@@ -104,7 +104,7 @@ struct Setting {
     slow_cells: usize,
 }
 
-impl Setting {
+impl GateSetting {
     fn new(design: SimulatedDesign, cv: f64) -> Self {
         Self {
             design,
@@ -151,7 +151,7 @@ impl SimulatedMachine {
             .sample(&mut self.rng)
     }
 
-    fn run(&mut self, s: &Setting, level: f64, tonight: bool) -> SimulatedRun {
+    fn run(&mut self, s: &GateSetting, level: f64, tonight: bool) -> SimulatedRun {
         (0..CELLS)
             .map(|cell| {
                 let planted = if tonight && cell < s.slow_cells {
@@ -166,7 +166,7 @@ impl SimulatedMachine {
             .collect()
     }
 
-    fn nights(&mut self, s: &Setting, n: usize) -> Vec<SimulatedRun> {
+    fn nights(&mut self, s: &GateSetting, n: usize) -> Vec<SimulatedRun> {
         (0..n)
             .map(|_| {
                 let level = self.normal(s.night_sd);
@@ -177,7 +177,7 @@ impl SimulatedMachine {
 }
 
 fn evidence(
-    s: &Setting,
+    s: &GateSetting,
     nights: &[SimulatedRun],
     known: &[SimulatedRun],
     tonight: &SimulatedRun,
@@ -219,7 +219,7 @@ fn by_replicate(logs: &[f64]) -> BTreeMap<u32, f64> {
     (0..).zip(logs.iter().map(|log| log.exp())).collect()
 }
 
-fn simulate(s: &Setting, n_nights: u32) -> NightShares {
+fn simulate(s: &GateSetting, n_nights: u32) -> NightShares {
     let default = Rule::default();
     let rule = Rule {
         night_sd: s.design.night_sd.unwrap_or(default.night_sd),
@@ -285,7 +285,7 @@ const CVS: [f64; 3] = [0.01, 0.02, 0.05];
 #[test]
 fn false_alarms_stay_below_one_percent() {
     for (design, cv) in rows() {
-        let s = simulate(&Setting::new(design, cv), 1000);
+        let s = simulate(&GateSetting::new(design, cv), 1000);
         let what = format!("{}, CV {cv}: {}", design.name, s.failed);
         assert!(s.failed <= 0.01, "{what}");
         assert!(s.failed <= s.suspected, "{what}");
@@ -301,7 +301,7 @@ fn a_history_corrects_an_assumption_that_is_too_small() {
             known,
             ..DESIGNS[3]
         };
-        simulate(&Setting::new(design, 0.10), 1000).failed
+        simulate(&GateSetting::new(design, 0.10), 1000).failed
     };
     assert!(terrible(0) > 0.04, "{}", terrible(0));
     assert!(terrible(14) < 0.02, "{}", terrible(14));
@@ -310,16 +310,16 @@ fn a_history_corrects_an_assumption_that_is_too_small() {
 #[test]
 fn a_large_slow_down_is_found_and_a_quiet_machine_passes() {
     let failed = |design: SimulatedDesign, cv, slowdown| {
-        simulate(&Setting::new(design, cv).slower(slowdown, CELLS), 300).failed
+        simulate(&GateSetting::new(design, cv).slower(slowdown, CELLS), 300).failed
     };
     let [_, five, ten, first, _, known, _, fourteen, ..] = DESIGNS;
     assert!(failed(fourteen, 0.01, 0.20) > 0.99);
     assert!(failed(first, 0.02, 0.30) > 0.95, "in the very first nights");
     assert!(failed(known, 0.01, 0.20) > 0.99);
     assert!(failed(five, 0.01, 0.30) > 0.99);
-    assert!(simulate(&Setting::new(ten, 0.01), 300).passed > 0.99);
+    assert!(simulate(&GateSetting::new(ten, 0.01), 300).passed > 0.99);
     assert!(
-        simulate(&Setting::new(ten, 0.05), 300).passed < 0.6,
+        simulate(&GateSetting::new(ten, 0.05), 300).passed < 0.6,
         "too little is no pass"
     );
 }
@@ -327,7 +327,7 @@ fn a_large_slow_down_is_found_and_a_quiet_machine_passes() {
 /// At the border itself, a slow-down of exactly the tolerance, false alarms are alpha's.
 #[test]
 fn the_tolerance_itself_is_tolerated() {
-    let border = Setting::new(DESIGNS[1], 0.02).slower(0.03, CELLS);
+    let border = GateSetting::new(DESIGNS[1], 0.02).slower(0.03, CELLS);
     let s = simulate(&border, 3000);
     assert!(s.suspected <= 0.004, "{}", s.suspected);
     assert!(
@@ -340,7 +340,7 @@ fn the_tolerance_itself_is_tolerated() {
 const SLOWDOWNS: [f64; 5] = [0.02, 0.05, 0.10, 0.20, 0.30];
 
 fn false_alarm_row(design: SimulatedDesign, cv: f64) -> String {
-    let s = simulate(&Setting::new(design, cv), NIGHTS);
+    let s = simulate(&GateSetting::new(design, cv), NIGHTS);
     format!(
         "| {} | {:.0}% | {:.2}% | {:.2}% | {:.1}% | {:.1}% |",
         design.name,
@@ -361,7 +361,7 @@ fn power_row(design: SimulatedDesign, cv: f64) -> String {
 /// Percent of nights that fail, with one cell slower and with all.
 fn found(design: SimulatedDesign, cv: f64, slowdown: f64) -> String {
     let percent = |cells| {
-        let s = Setting::new(design, cv).slower(slowdown, cells);
+        let s = GateSetting::new(design, cv).slower(slowdown, cells);
         simulate(&s, NIGHTS).failed * 100.0
     };
     format!("{:.1} / {:.1}", percent(1), percent(CELLS))

@@ -92,7 +92,7 @@ pub struct ProcessGroup {
     leader: u32,
     /// None where the system made none: then only the child itself can be ended.
     #[cfg(windows)]
-    job: Option<super::windows::Job>,
+    job: Option<super::windows::JobObject>,
 }
 
 impl ProcessGroup {
@@ -114,7 +114,7 @@ impl ProcessGroup {
             #[cfg(unix)]
             leader: child.id(),
             #[cfg(windows)]
-            job: super::windows::Job::of(child).ok(),
+            job: super::windows::JobObject::of(child).ok(),
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) struct UsageSample {
 }
 
 /// What the thread is told. Within a window any order ends it.
-enum Order {
+enum SamplerOrder {
     /// Open a window, and say when it is open.
     Open(Sender<()>),
     Close,
@@ -83,19 +83,19 @@ enum Order {
 /// A sampler's thread. Dropping this ends it.
 #[derive(Debug)]
 pub struct UsageSampler {
-    orders: Sender<Order>,
+    orders: Sender<SamplerOrder>,
 }
 
 /// Time that is watched, until this is dropped.
 #[derive(Debug)]
 pub struct WatchWindow {
-    orders: Sender<Order>,
+    orders: Sender<SamplerOrder>,
 }
 
 impl Drop for WatchWindow {
     fn drop(&mut self) {
         // A thread that is gone has nothing to close.
-        let _ = self.orders.send(Order::Close);
+        let _ = self.orders.send(SamplerOrder::Close);
     }
 }
 
@@ -112,7 +112,7 @@ impl UsageSampler {
     /// Watches from now on; returns when the counters at the start are read. One window at a time.
     pub fn window(&self) -> WatchWindow {
         let (opened, is_open) = mpsc::channel();
-        if self.orders.send(Order::Open(opened)).is_ok() {
+        if self.orders.send(SamplerOrder::Open(opened)).is_ok() {
             // Whether in time or not: a late start only makes the samples fewer.
             let _ = is_open.recv_timeout(PATIENCE);
         }
@@ -124,7 +124,7 @@ impl UsageSampler {
     /// What the windows since the last call showed; none when there was none.
     pub fn take(&self) -> Option<UsageSummary> {
         let (reply, taken) = mpsc::channel();
-        self.orders.send(Order::Take(reply)).ok()?;
+        self.orders.send(SamplerOrder::Take(reply)).ok()?;
         taken
             .recv_timeout(PATIENCE)
             .ok()
@@ -132,20 +132,20 @@ impl UsageSampler {
     }
 }
 
-fn serve(orders: &Receiver<Order>, settings: &SamplerSettings) {
+fn serve(orders: &Receiver<SamplerOrder>, settings: &SamplerSettings) {
     let mut probe = Probe::open(settings);
     let mut recorder = Recorder::new(settings.interval);
     let mut spent = thread_cpu_ns();
     while let Ok(order) = orders.recv() {
         match order {
-            Order::Open(opened) => {
+            SamplerOrder::Open(opened) => {
                 probe.begin();
                 // Whoever asked may have lost patience.
                 let _ = opened.send(());
                 watch(orders, settings.interval, &mut probe, &mut recorder);
             }
-            Order::Close => {}
-            Order::Take(reply) => {
+            SamplerOrder::Close => {}
+            SamplerOrder::Take(reply) => {
                 let now = thread_cpu_ns();
                 let cost = now.zip(spent).map(|(now, then)| now.saturating_sub(then));
                 spent = now;
@@ -156,7 +156,12 @@ fn serve(orders: &Receiver<Order>, settings: &SamplerSettings) {
 }
 
 /// One window: a sample an interval, and one of what is left at its end.
-fn watch(orders: &Receiver<Order>, interval: Duration, probe: &mut Probe, recorder: &mut Recorder) {
+fn watch(
+    orders: &Receiver<SamplerOrder>,
+    interval: Duration,
+    probe: &mut Probe,
+    recorder: &mut Recorder,
+) {
     let mut wait = interval;
     let mut is_first = true;
     while let Err(RecvTimeoutError::Timeout) = orders.recv_timeout(wait) {

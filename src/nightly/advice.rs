@@ -3,10 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use super::Verdict;
-use super::summary::{NightKind, Summary};
+use super::summary::{NightKind, NightSummary};
 
 /// Writes what to do after this verdict.
-pub(super) fn write(to: &mut String, verdict: Verdict, night: &Summary) -> fmt::Result {
+pub(super) fn write(to: &mut String, verdict: Verdict, night: &NightSummary) -> fmt::Result {
     let text = match verdict {
         Verdict::Regression => return after_regression(to, night),
         Verdict::Inconclusive => return after_doubt(to, night),
@@ -21,7 +21,7 @@ pub(super) fn write(to: &mut String, verdict: Verdict, night: &Summary) -> fmt::
     writeln!(to, "{text}")
 }
 
-fn after_regression(to: &mut String, night: &Summary) -> fmt::Result {
+fn after_regression(to: &mut String, night: &NightSummary) -> fmt::Result {
     if night.page.has_wrong_output() {
         return after_wrong_output(to, night);
     }
@@ -48,7 +48,7 @@ fn after_regression(to: &mut String, night: &Summary) -> fmt::Result {
     write!(to, "\n{why}\n\n{}", night.commands.promote)
 }
 
-fn after_wrong_output(to: &mut String, night: &Summary) -> fmt::Result {
+fn after_wrong_output(to: &mut String, night: &NightSummary) -> fmt::Result {
     let of = |side: &str| night.page.notes("WRONG").any(|text| text.starts_with(side));
     let (of_tonight, of_baseline) = (of("tonight: "), of("baseline: "));
     let what = match (of_tonight, of_baseline) {
@@ -88,7 +88,7 @@ fn after_wrong_output(to: &mut String, night: &Summary) -> fmt::Result {
     write!(to, "\n{why}\n\n{}", night.commands.promote)
 }
 
-fn after_doubt(to: &mut String, night: &Summary) -> fmt::Result {
+fn after_doubt(to: &mut String, night: &NightSummary) -> fmt::Result {
     let page = &night.page;
     let is_paired = night.kind == NightKind::Pairs;
     // Requests are not measured in turns.

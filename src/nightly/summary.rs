@@ -43,7 +43,7 @@ pub struct Commands {
 
 /// What is known of a night at its end.
 #[derive(Debug, Clone)]
-pub struct Summary {
+pub struct NightSummary {
     pub kind: NightKind,
     /// Tonight's run, where there is one.
     pub night: Option<NightFacts>,
@@ -93,7 +93,7 @@ impl NightFacts {
     }
 }
 
-impl Summary {
+impl NightSummary {
     /// The whole text, fit to be shown.
     pub fn text(&self, conclusion: &Conclusion) -> String {
         let mut text = String::new();
@@ -193,8 +193,8 @@ fn trend_in_short(to: &mut String, trend: &str) -> fmt::Result {
 pub(super) mod tests {
     use super::*;
 
-    pub fn summary(kind: NightKind, page: &str) -> Summary {
-        Summary {
+    pub fn summary(kind: NightKind, page: &str) -> NightSummary {
+        NightSummary {
             kind,
             night: Some(NightFacts {
                 name: "20260201-023000-nightly".to_owned(),

@@ -15,7 +15,7 @@ use super::{Case, FlashAttn, WARMUP_STEPS};
 
 mod placement;
 
-pub use placement::{Placement, most_layers, n_layers, place, usable};
+pub use placement::{MemoryPlacement, most_layers, n_layers, place, usable};
 
 /// What a machine can do, roughly; from a measurement of a tenth of a second.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::budget::{self, MemoryPrice, Placement, most_layers, n_layers, place};
+use super::budget::{self, MemoryPlacement, MemoryPrice, most_layers, n_layers, place};
 use super::{Case, CaseId, KV_PAD, KvSizing, KvType, MAX_SEQ};
 use crate::model::ModelFacts;
 use crate::roofline::predict::Prediction;
@@ -34,7 +34,7 @@ impl DeviceFit {
             n_gpu_layers: most_layers(case, model, usable_bytes),
             ..case.clone()
         };
-        let Placement { device, host } = place(&case, model);
+        let MemoryPlacement { device, host } = place(&case, model);
         Self {
             case_id: case.id(),
             n_layers: n_layers(model),

@@ -22,13 +22,13 @@ const MAIN_SHARE: f64 = 0.8;
 
 /// A search's result as programs get it.
 #[derive(Serialize)]
-pub struct Data<'a> {
+pub struct BisectData<'a> {
     #[serde(flatten)]
     report: &'a BisectReport,
     answers: Vec<String>,
 }
 
-impl<'a> Data<'a> {
+impl<'a> BisectData<'a> {
     pub(crate) fn of(report: &'a BisectReport) -> Self {
         Self {
             report,

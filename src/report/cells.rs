@@ -107,7 +107,7 @@ fn interval<'a>(
 }
 
 /// A percentile of decode steps: its name, the quantile, its value and its interval, and their ranks.
-type Percentile = (
+type PercentileColumn = (
     &'static str,
     f64,
     fn(&CellView) -> Option<u64>,
@@ -115,21 +115,21 @@ type Percentile = (
     [u8; 2],
 );
 
-const P50: Percentile = (
+const P50: PercentileColumn = (
     "p50",
     0.50,
     |c| c.step_ns.p50,
     |c| c.intervals.p50,
     [1, EXTRA + 3],
 );
-const P90: Percentile = (
+const P90: PercentileColumn = (
     "p90",
     0.90,
     |c| c.step_ns.p90,
     |c| c.intervals.p90,
     [6, EXTRA + 4],
 );
-const P99: Percentile = (
+const P99: PercentileColumn = (
     "p99",
     0.99,
     |c| c.step_ns.p99,

@@ -9,7 +9,7 @@ use crate::model::ModelFacts;
 use crate::plan::forecast::{Forecast, forecast, input};
 use crate::plan::{Case, CaseId};
 use crate::roofline::ceiling::{Ceilings, Span};
-use crate::roofline::fit::{FormChoice, HeldOut, Observation, hold_out};
+use crate::roofline::fit::{FitObservation, FormChoice, HeldOut, hold_out};
 use crate::stats::{Interval, summary};
 use crate::units::{self, signed_percent};
 use crate::view::{CellView, RunView};
@@ -113,9 +113,9 @@ fn curves<'c>(
         n_seq: 1,
         ..case.clone()
     };
-    let mut groups: Vec<(Case, Vec<Observation>)> = Vec::new();
+    let mut groups: Vec<(Case, Vec<FitObservation>)> = Vec::new();
     for (cell, model) in measured {
-        let observation = Observation {
+        let observation = FitObservation {
             input: input(&cell.case, model, ceilings(&cell.case)),
             step_ns: cell.median_step_ns().unwrap_or(0) as f64,
         };

@@ -21,13 +21,13 @@ const MOST_NAMES: usize = 20;
 
 /// A comparison as programs get it.
 #[derive(Serialize)]
-pub struct Data<'a> {
+pub struct ComparisonData<'a> {
     #[serde(flatten)]
     comparison: &'a Comparison,
     answers: Vec<String>,
 }
 
-impl<'a> Data<'a> {
+impl<'a> ComparisonData<'a> {
     /// With its answers.
     pub fn of(comparison: &'a Comparison) -> Self {
         Self {

@@ -45,7 +45,7 @@ pub fn document(found: &FoundDevices) -> Document {
 
 /// A device beside the CPU.
 #[derive(Debug, Clone, Serialize)]
-pub struct Compared {
+pub struct ComparedDevice {
     /// Its name.
     pub device: String,
     /// What it is.
@@ -57,9 +57,10 @@ pub struct Compared {
 }
 
 /// Each device's results beside the CPU's.
-pub fn agreement(model: &str, compared: &[Compared]) -> Document {
-    let number = |of: fn(&Agreement) -> String| move |c: &Compared| c.agreement.as_ref().map(of);
-    let verdict = |c: &Compared| match &c.agreement {
+pub fn agreement(model: &str, compared: &[ComparedDevice]) -> Document {
+    let number =
+        |of: fn(&Agreement) -> String| move |c: &ComparedDevice| c.agreement.as_ref().map(of);
+    let verdict = |c: &ComparedDevice| match &c.agreement {
         Some(a) if a.holds() => "agrees",
         Some(_) => "DIFFERS",
         None => "failed",
@@ -77,7 +78,7 @@ pub fn agreement(model: &str, compared: &[Compared]) -> Document {
         )
         .words("what it is", |c| c.description.as_str())
         .rank(1);
-    let reason = |c: &Compared| Some((c.device.clone(), c.failed_because.clone()?));
+    let reason = |c: &ComparedDevice| Some((c.device.clone(), c.failed_because.clone()?));
     let agrees = format!(
         "mean KL divergence from the CPU's distribution at most {}; kernels that round differently stay far below it",
         Agreement::MOST_MEAN_KLD

@@ -77,7 +77,7 @@ impl Position {
 }
 
 /// A cell or a job that ended.
-struct Finished<'a> {
+struct FinishedLine<'a> {
     name: &'a str,
     /// Its replicate or round.
     number: &'a str,
@@ -120,8 +120,8 @@ impl Screen<'_> {
     }
 
     /// What ended, and how far the run is.
-    fn end(&mut self, finished: &Finished<'_>, position: Position) {
-        let Finished {
+    fn end(&mut self, finished: &FinishedLine<'_>, position: Position) {
+        let FinishedLine {
             name,
             number,
             result,

@@ -15,7 +15,7 @@ use crate::engine::clock::Clock;
 use crate::engine::{Engine, EngineError, Session, Token};
 use source::ArrivalQueue;
 use text::AnswerText;
-use turns::Turns;
+use turns::AnswerTurns;
 
 /// How long the loop may sleep before it looks whether it shall stop.
 const NAP_NS: u64 = 50_000_000;
@@ -101,7 +101,7 @@ struct Serving<'a> {
     /// Places whose tokens must be forgotten.
     left: Vec<usize>,
     /// Where the answers to a question take turns.
-    turns: Option<Turns>,
+    turns: Option<AnswerTurns>,
     served: Served,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Serving<'a> {
             joining: Vec::with_capacity(n_places),
             rows: Vec::with_capacity(n_places),
             left: Vec::with_capacity(n_places),
-            turns: (job.in_turns > 1).then(|| Turns::of(n_places)),
+            turns: (job.in_turns > 1).then(|| AnswerTurns::of(n_places)),
             served: Served::default(),
         }
     }

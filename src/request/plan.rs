@@ -78,7 +78,7 @@ pub fn unfitted_jobs(
     template: &Case,
     seed: u64,
 ) -> Result<Vec<UnfittedJob>, PlanError> {
-    let planner = Planner {
+    let planner = JobPlanner {
         spec,
         template,
         seed,
@@ -109,13 +109,13 @@ pub fn unfitted_jobs(
     Ok(drafts)
 }
 
-struct Planner<'a> {
+struct JobPlanner<'a> {
     spec: &'a RequestsSpec,
     template: &'a Case,
     seed: u64,
 }
 
-impl Planner<'_> {
+impl JobPlanner<'_> {
     /// Whether nothing but this program answers.
     fn is_alone(&self) -> bool {
         let is_own = |target: &String| target.trim() == IN_PROCESS;

@@ -69,7 +69,7 @@ impl Parts {
 /// What keeps a call from being faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Limit {
+pub enum KernelLimit {
     WeightBandwidth,
     Compute,
     /// The kernels at this number of tokens: they reach neither the rate at which a single token reads
@@ -80,7 +80,7 @@ pub enum Limit {
     Logits,
 }
 
-impl Limit {
+impl KernelLimit {
     pub fn words(self) -> &'static str {
         match self {
             Self::WeightBandwidth => "reading weights",
@@ -101,7 +101,7 @@ pub struct Prediction {
     pub weight_bandwidth_share: Option<f64>,
     /// FLOPs a second in the matrix kernels, as a share of what they reach on many tokens.
     pub compute_share: Option<f64>,
-    pub limit: Limit,
+    pub limit: KernelLimit,
 }
 
 /// From this share of a rate on, the rate is what limits.
@@ -126,16 +126,16 @@ pub fn predict(ceilings: &Ceilings, items: &[Item], method_error: f64) -> Option
     let (weight_bandwidth_share, compute_share) = matrix_shares(ceilings, items);
     let (largest, ..) = parts.largest();
     let limit = match largest {
-        Part::Attention => Limit::Attention,
-        Part::Glue => Limit::Glue,
-        Part::Logits => Limit::Logits,
+        Part::Attention => KernelLimit::Attention,
+        Part::Glue => KernelLimit::Glue,
+        Part::Logits => KernelLimit::Logits,
         Part::MatMul => {
             let read = weight_bandwidth_share.unwrap_or(0.0);
             let computed = compute_share.unwrap_or(0.0);
             match read.max(computed) {
-                most if most < SATURATED => Limit::Kernels,
-                _ if read >= computed => Limit::WeightBandwidth,
-                _ => Limit::Compute,
+                most if most < SATURATED => KernelLimit::Kernels,
+                _ if read >= computed => KernelLimit::WeightBandwidth,
+                _ => KernelLimit::Compute,
             }
         }
     };
@@ -274,11 +274,15 @@ mod tests {
                 .expect("known")
                 .limit
         };
-        assert_eq!(limit(1, 1.0), Limit::WeightBandwidth);
-        assert_eq!(limit(2, 1.0), Limit::WeightBandwidth, "100 of 110 ns");
-        assert_eq!(limit(8, 1.0), Limit::Kernels, "100 of 400 ns, and 160");
-        assert_eq!(limit(32, 1.0), Limit::Compute, "640 of 720 ns");
-        assert_eq!(limit(1, 100.0), Limit::Glue);
+        assert_eq!(limit(1, 1.0), KernelLimit::WeightBandwidth);
+        assert_eq!(limit(2, 1.0), KernelLimit::WeightBandwidth, "100 of 110 ns");
+        assert_eq!(
+            limit(8, 1.0),
+            KernelLimit::Kernels,
+            "100 of 400 ns, and 160"
+        );
+        assert_eq!(limit(32, 1.0), KernelLimit::Compute, "640 of 720 ns");
+        assert_eq!(limit(1, 100.0), KernelLimit::Glue);
         let p = predict(&ceilings(), &step(32, 1.0), 0.1).expect("known");
         close(p.compute_share.expect("512 is known"), 640.0 / 720.0);
         close(p.weight_bandwidth_share.expect("1 is known"), 100.0 / 720.0);

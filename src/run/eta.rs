@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::schedule::Group;
+use super::schedule::CellGroup;
 use crate::plan::budget::{self, Rates, TimeEstimate};
 use crate::plan::{Case, CaseId, Plan, Protocol};
 
@@ -105,7 +105,7 @@ impl Eta {
     }
 
     /// Adds visits to those that are to come.
-    pub fn expect(&mut self, groups: &[Group]) {
+    pub fn expect(&mut self, groups: &[CellGroup]) {
         let is_first = self.total == 0;
         for case in groups.iter().flat_map(|g| &g.cells).flat_map(|c| &c.cases) {
             *self.to_come.entry(case.id()).or_default() += 1;

@@ -34,7 +34,7 @@ use crate::stats::{pairing, summary};
 use allocation::PairCosts;
 use eta::Eta;
 use lane::{Lane, TurnsTaken, Visit};
-use schedule::{Cell, Group};
+use schedule::{Cell, CellGroup};
 
 /// Set by Ctrl-C; the run ends after the repetition in hand.
 #[derive(Debug, Clone, Default)]
@@ -144,7 +144,7 @@ impl Execution<'_> {
         self.course.measuring = Instant::now();
         let protocol = self.protocol().clone();
         let planned = (0..protocol.replicates).flat_map(|r| self.groups(r, |_| true));
-        let planned: Vec<Group> = planned.collect();
+        let planned: Vec<CellGroup> = planned.collect();
         self.visit(&planned, &protocol)?;
         for replicate in protocol.replicates..protocol.most_replicates() {
             let more = self.groups(replicate, |cell| !self.is_known(cell, &protocol));
@@ -166,7 +166,7 @@ impl Execution<'_> {
     }
 
     /// The visits of a replicate that are still to be made, of the cells that are wanted.
-    fn groups(&self, replicate: u32, wanted: impl Fn(&Cell) -> bool) -> Vec<Group> {
+    fn groups(&self, replicate: u32, wanted: impl Fn(&Cell) -> bool) -> Vec<CellGroup> {
         let plans: Vec<&Plan> = self.lanes.iter().map(|lane| lane.plan).collect();
         schedule::groups(&plans, replicate, |cell| {
             let mut lanes = self.lanes.iter().zip(&cell.cases);
@@ -249,7 +249,7 @@ impl Execution<'_> {
         in_turns.into_iter().filter_map(ratio).collect()
     }
 
-    fn visit(&mut self, groups: &[Group], protocol: &Protocol) -> Result<(), RecordError> {
+    fn visit(&mut self, groups: &[CellGroup], protocol: &Protocol) -> Result<(), RecordError> {
         self.course.eta.expect(groups);
         for group in groups {
             for lane in &mut self.lanes {
@@ -273,7 +273,7 @@ impl Execution<'_> {
     }
 
     /// The most repetitions of a cell's next pair, where pairs are added until decided.
-    fn allocated(&self, group: &Group, cell: &Cell, protocol: &Protocol) -> Option<u32> {
+    fn allocated(&self, group: &CellGroup, cell: &Cell, protocol: &Protocol) -> Option<u32> {
         if !protocol.chooses_repetitions {
             return None;
         }
@@ -288,7 +288,7 @@ impl Execution<'_> {
     /// One cell in one process of each lane, in turns.
     fn visit_cell(
         &mut self,
-        group: &Group,
+        group: &CellGroup,
         cell: &Cell,
         protocol: &Protocol,
     ) -> Result<(), RecordError> {

@@ -184,7 +184,7 @@ struct QualityExecution<'a> {
 
 /// What scoring a cell left behind.
 #[derive(Default)]
-struct CellProgress {
+struct QualityCellProgress {
     n_chunks: u32,
     n_text_tokens: Option<u32>,
     sum_nll: f64,
@@ -207,7 +207,7 @@ impl QualityExecution<'_> {
         }
         self.progress.begun(cell);
         let known = done.chunks.get(&cell.case).cloned().unwrap_or_default();
-        let mut seen = CellProgress::default();
+        let mut seen = QualityCellProgress::default();
         let outcome = match over {
             Some(outcome) => outcome.clone(),
             None => {
@@ -251,7 +251,7 @@ impl QualityExecution<'_> {
     fn outcome(
         &self,
         asked: Result<(), WorkerError>,
-        seen: &CellProgress,
+        seen: &QualityCellProgress,
         known: usize,
     ) -> Outcome {
         let stopped_by = match asked {
@@ -282,7 +282,7 @@ impl QualityExecution<'_> {
         cell: &QualityCell,
         text: &str,
         known: &HashSet<u32>,
-        seen: &mut CellProgress,
+        seen: &mut QualityCellProgress,
     ) -> Result<Result<(), WorkerError>, RecordError> {
         if let Err(e) = self.ensure_worker(&cell.case) {
             return Ok(Err(e));

@@ -11,7 +11,7 @@ use crate::plan::{Case, LoadKey, Plan};
 
 /// One worker process's share: cells of one loaded model in one replicate, and in each lane.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Group {
+pub struct CellGroup {
     /// The replicate, from 0.
     pub replicate: u32,
     /// Each lane's model and how it is loaded.
@@ -40,7 +40,7 @@ impl Cell {
 
 /// The groups of a replicate in order, for plans whose cases belong together one for one. `left_out` names the cells
 /// that are not visited: those that do not fit, and those that a resumed run has already.
-pub fn groups(plans: &[&Plan], replicate: u32, left_out: impl Fn(&Cell) -> bool) -> Vec<Group> {
+pub fn groups(plans: &[&Plan], replicate: u32, left_out: impl Fn(&Cell) -> bool) -> Vec<CellGroup> {
     let Some(first) = plans.first() else {
         return Vec::new();
     };
@@ -71,7 +71,7 @@ pub fn groups(plans: &[&Plan], replicate: u32, left_out: impl Fn(&Cell) -> bool)
         cells.shuffle(&mut rng);
         cells.retain(|cell| !left_out(cell));
         if !cells.is_empty() {
-            groups.push(Group {
+            groups.push(CellGroup {
                 replicate,
                 loads,
                 cells,
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    fn all(plan: &Plan, replicate: u32) -> Vec<Group> {
+    fn all(plan: &Plan, replicate: u32) -> Vec<CellGroup> {
         groups(&[plan], replicate, |_| false)
     }
 

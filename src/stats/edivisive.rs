@@ -81,17 +81,17 @@ pub fn edivisive(values: &[f64], settings: EDivisive) -> Option<Vec<ChangePoint>
     }
 }
 
-struct Split {
+struct SplitPoint {
     index: usize,
     strength: f64,
 }
 
-fn strongest_split(values: &[f64], bounds: &[usize], min_segment: usize) -> Option<Split> {
+fn strongest_split(values: &[f64], bounds: &[usize], min_segment: usize) -> Option<SplitPoint> {
     bounds
         .windows(2)
         .filter_map(|b| {
             let split = best_split(&values[b[0]..b[1]], min_segment)?;
-            Some(Split {
+            Some(SplitPoint {
                 index: b[0] + split.index,
                 ..split
             })
@@ -101,7 +101,7 @@ fn strongest_split(values: &[f64], bounds: &[usize], min_segment: usize) -> Opti
 
 /// The split of one segment with the largest scaled energy statistic
 /// `mn/(m+n) * (2 E|X-Y| - E|X-X'| - E|Y-Y'|)`; `None` when the segment is too short or constant.
-fn best_split(x: &[f64], min_segment: usize) -> Option<Split> {
+fn best_split(x: &[f64], min_segment: usize) -> Option<SplitPoint> {
     let n = x.len();
     if n < 2 * min_segment {
         return None;
@@ -110,7 +110,7 @@ fn best_split(x: &[f64], min_segment: usize) -> Option<Split> {
     let from = |v: f64, part: &[f64]| part.iter().map(|w| (v - w).abs()).sum::<f64>();
     let (mut left, mut across) = (0.0, 0.0);
     let mut right: f64 = (0..n).map(|i| from(x[i], &x[i + 1..])).sum();
-    let mut best: Option<Split> = None;
+    let mut best: Option<SplitPoint> = None;
     for cut in 1..=n - min_segment {
         let moved = x[cut - 1];
         let (to_left, to_right) = (from(moved, &x[..cut - 1]), from(moved, &x[cut..]));
@@ -124,7 +124,7 @@ fn best_split(x: &[f64], min_segment: usize) -> Option<Split> {
         let within = left / (m * (m - 1.0) / 2.0) + right / (k * (k - 1.0) / 2.0);
         let strength = m * k / (m + k) * (2.0 * across / (m * k) - within);
         if best.as_ref().is_none_or(|b| strength > b.strength) {
-            best = Some(Split {
+            best = Some(SplitPoint {
                 index: cut,
                 strength,
             });

@@ -39,7 +39,7 @@ pub(super) struct Collector {
     ends: Vec<Option<EndLine>>,
     /// Of all that ended, nanoseconds.
     elapsed_ns: u64,
-    requests: requests::Collector,
+    requests: requests::RequestsCollector,
     quality: quality::QualityCollector,
     outputs: Vec<OutputLine>,
 }
@@ -81,7 +81,7 @@ struct CellLines {
     repetitions: Vec<RepetitionTime>,
     n_ctx_seq: Option<u32>,
     /// By worker process.
-    processes: BTreeMap<u32, Process>,
+    processes: BTreeMap<u32, ProcessFigures>,
     /// By replicate, the latest: a resumed run makes good for what failed before.
     visits: BTreeMap<Option<u32>, CellVisit>,
     context_ns: Vec<u64>,
@@ -91,7 +91,7 @@ struct CellLines {
 }
 
 #[derive(Debug, Default)]
-struct Process {
+struct ProcessFigures {
     replicate: u32,
     /// One value a repetition.
     figures: HashMap<Metric, Vec<f64>>,
@@ -343,7 +343,7 @@ impl CellLines {
 
     fn estimates(&self) -> HashMap<Metric, Estimate> {
         let of = |metric: Metric| {
-            let values = |p: &Process| p.figures.get(&metric).cloned().unwrap_or_default();
+            let values = |p: &ProcessFigures| p.figures.get(&metric).cloned().unwrap_or_default();
             let processes: Vec<Vec<f64>> = self.processes.values().map(values).collect();
             Some((metric, Estimate::of(&processes)?))
         };

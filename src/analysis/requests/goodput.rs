@@ -1,6 +1,6 @@
 //! Goodput: requests that meet every limit, as a share and per second.
 
-use crate::analysis::capacity::{LatencyKind, Limit, Percentile, Slo};
+use crate::analysis::capacity::{LatencyKind, Percentile, Slo, SloLimit};
 use crate::analysis::words::{duration, or_unknown};
 use crate::analysis::{Finding, Sure};
 use crate::request::{Ending, Experiment, shown_target};
@@ -30,7 +30,7 @@ impl Goodput {
         let elapsed: Option<Vec<u64>> = job.rounds.iter().map(|r| r.elapsed_ns).collect();
         let elapsed = elapsed.map(|all| all.into_iter().fold(0, u64::saturating_add));
         let elapsed = elapsed.filter(|ns| *ns > 0);
-        let each: Vec<Limit> = slo.limits().iter().copied().filter(is_of_each).collect();
+        let each: Vec<SloLimit> = slo.limits().iter().copied().filter(is_of_each).collect();
         let mut kept = vec![match each.is_empty() {
             true => Some(true),
             false => Met::of(job, &each).is_nearly_all(),
@@ -55,12 +55,12 @@ impl Goodput {
 }
 
 /// Whether each request has to meet a limit by itself.
-fn is_of_each(limit: &Limit) -> bool {
+fn is_of_each(limit: &SloLimit) -> bool {
     limit.latency.percentile.is_none()
 }
 
 /// Whether a percentile of the gaps of all answers is limited, which says nothing about one of them.
-fn is_of_all_gaps(limit: &Limit) -> bool {
+fn is_of_all_gaps(limit: &SloLimit) -> bool {
     limit.latency.kind == LatencyKind::Itl && !is_of_each(limit)
 }
 
@@ -73,7 +73,7 @@ struct Met {
 }
 
 impl Met {
-    fn of(job: &JobView, limits: &[Limit]) -> Self {
+    fn of(job: &JobView, limits: &[SloLimit]) -> Self {
         let mut met = Self {
             n: 0,
             n_unknown: 0,
@@ -105,7 +105,7 @@ fn counted(job: &JobView) -> impl Iterator<Item = &RequestView> {
 }
 
 /// Whether a request meets limits; `None` where it was answered, and what is limited is not known.
-fn meets(sent: &RequestView, limits: &[Limit]) -> Option<bool> {
+fn meets(sent: &RequestView, limits: &[SloLimit]) -> Option<bool> {
     if !sent.is_answered() {
         return Some(false);
     }
@@ -143,7 +143,7 @@ fn latency(sent: &RequestView, kind: LatencyKind) -> Known {
 }
 
 /// The figure that a limit is held against: its percentile, or the p95 of the requests, as [`NEARLY_ALL`] of them must keep it.
-fn figure(job: &JobView, limit: &Limit) -> Option<Estimate> {
+fn figure(job: &JobView, limit: &SloLimit) -> Option<Estimate> {
     let times = times(job, limit);
     match limit.latency.percentile {
         Some(Percentile::P50) => times.median,
@@ -152,7 +152,7 @@ fn figure(job: &JobView, limit: &Limit) -> Option<Estimate> {
     }
 }
 
-fn times<'a>(job: &'a JobView, limit: &Limit) -> &'a Times {
+fn times<'a>(job: &'a JobView, limit: &SloLimit) -> &'a Times {
     match limit.latency.kind {
         LatencyKind::Ttft => &job.figures.ttft_ns,
         LatencyKind::Tpot => &job.figures.tpot_ns,
@@ -162,7 +162,7 @@ fn times<'a>(job: &'a JobView, limit: &Limit) -> &'a Times {
 
 /// Whether a job keeps the limit of a percentile. A request that failed is later than any limit. `None` where too few requests were
 /// sent, unless more could not mend it in time, and where the target does not say what is limited.
-fn keeps_percentile(job: &JobView, limit: &Limit) -> Option<bool> {
+fn keeps_percentile(job: &JobView, limit: &SloLimit) -> Option<bool> {
     let percentile = limit.latency.percentile?;
     if is_of_all_gaps(limit) {
         let (n, failed) = counted(job).fold((0_u32, 0_u32), |(n, failed), sent| {

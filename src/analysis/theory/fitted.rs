@@ -6,7 +6,7 @@ use crate::analysis::curve::Curve;
 use crate::model::ModelFacts;
 use crate::plan::Case;
 use crate::roofline::cost::{self, CallShape};
-use crate::roofline::fit::{Batch, Fit, HeldOut, Input, Observation, choose, hold_out};
+use crate::roofline::fit::{Batch, Fit, FitObservation, HeldOut, Input, choose, hold_out};
 use crate::view::RunView;
 
 /// Points of a drawn curve.
@@ -40,12 +40,12 @@ pub(super) fn fits(view: &RunView, ceilings: CeilingsOf<'_>) -> Vec<FittedCurve>
 fn fitted(curve: &Curve<'_>, model: &ModelFacts, ceilings: CeilingsOf<'_>) -> Option<FittedCurve> {
     let input = |batch: f64| input(curve.case(), batch, model, ceilings);
     let observed = |cell: &&crate::view::CellView| {
-        Some(Observation {
+        Some(FitObservation {
             input: input(f64::from(cell.case.n_seq)),
             step_ns: cell.median_step_ns()? as f64,
         })
     };
-    let data: Vec<Observation> = curve.cells.iter().filter_map(observed).collect();
+    let data: Vec<FitObservation> = curve.cells.iter().filter_map(observed).collect();
     let choice = choose(&data)?;
     let (first, last) = (data.first()?.input.batch, data.last()?.input.batch);
     let held_out = data

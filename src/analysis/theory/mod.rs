@@ -16,7 +16,7 @@ use crate::plan::{Case, CaseId};
 use crate::roofline::ceiling::{Ceilings, Span};
 use crate::roofline::cost::{self, CallShape, Cost};
 use crate::roofline::kernel::Kernel;
-use crate::roofline::predict::{Limit, Prediction, predict};
+use crate::roofline::predict::{KernelLimit, Prediction, predict};
 use crate::roofline::work;
 use crate::units;
 use crate::view::{CellView, RunView};
@@ -111,14 +111,16 @@ impl Theory {
         let leaves = match step.limit {
             _ if !explains => Vec::new(),
             // Reading as fast as the kernels ever do is not yet reading as fast as the memory can: they may be busy unpacking.
-            Limit::WeightBandwidth if used.is_some_and(|(mbu, _)| mbu < MEMORY_BOUND) => Vec::new(),
-            Limit::WeightBandwidth => vec![Bound::Weights],
-            Limit::Compute => vec![Bound::Compute],
-            Limit::Attention => vec![Bound::KvCache],
-            Limit::Glue => vec![Bound::Host],
-            Limit::Logits => vec![Bound::Sampling],
+            KernelLimit::WeightBandwidth if used.is_some_and(|(mbu, _)| mbu < MEMORY_BOUND) => {
+                Vec::new()
+            }
+            KernelLimit::WeightBandwidth => vec![Bound::Weights],
+            KernelLimit::Compute => vec![Bound::Compute],
+            KernelLimit::Attention => vec![Bound::KvCache],
+            KernelLimit::Glue => vec![Bound::Host],
+            KernelLimit::Logits => vec![Bound::Sampling],
             // Neither rate is reached: the kernels are not made for this batch.
-            Limit::Kernels => Vec::new(),
+            KernelLimit::Kernels => Vec::new(),
         };
         let used = used.map_or(String::new(), |(mbu, mfu)| {
             format!(

@@ -22,7 +22,7 @@ use crate::cmd::{DONE, FAILED_CELLS, INTERRUPTED, OUT, note_all, unless_closed};
 use crate::compare::samples::CellKey;
 use crate::compare::{ChangeVerdict, ComparedCell, Comparison, pair};
 use crate::file::{OutputFile, Replace};
-use crate::foreign::pairs::{Contender, PER_VISIT, PairSeries, Turns, VISIT_TIMEOUT};
+use crate::foreign::pairs::{Contender, PER_VISIT, PairSeries, PairTurns, VISIT_TIMEOUT};
 use crate::foreign::record::{
     PROGRAMS_SCHEMA, ProgramSide, ProgramsHeader, ProgramsLine, ProgramsWriter,
 };
@@ -136,7 +136,7 @@ pub(super) fn ab(args: &AbArgs, programs: &[ForeignProgram; 2], form: DocumentFo
         write_beside(&folder, &document)?;
     }
     let out = &mut io::stdout().lock();
-    let data = comparison::Data::of(&compared);
+    let data = comparison::ComparisonData::of(&compared);
     unless_closed(report::print_documents(&[document], &data, form, out))?;
     Ok(code)
 }
@@ -251,7 +251,7 @@ fn record(
     let header = header(asked, folder)?;
     writer.append(&ProgramsLine::Programs(Box::new(header)))?;
     let seed = asked.sides[0].plan.protocol.seed;
-    let mut turns = Turns::new(seed, asked.timeout, interrupt);
+    let mut turns = PairTurns::new(seed, asked.timeout, interrupt);
     let cells = measure(asked, &mut turns, &mut writer)?;
     writer.append(&ProgramsLine::End {
         ended_at: timestamp(),
@@ -264,7 +264,7 @@ fn record(
 /// Rounds of one pair of every cell that is not over, in an order shuffled anew in each.
 fn measure(
     asked: &ProgramPlan<'_>,
-    turns: &mut Turns<'_>,
+    turns: &mut PairTurns<'_>,
     writer: &mut ProgramsWriter,
 ) -> io::Result<Vec<MeasuredCell>> {
     let cells = contenders(asked).into_iter();

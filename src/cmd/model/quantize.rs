@@ -17,7 +17,7 @@ use crate::units;
 const REASON_COLUMNS: usize = 600;
 
 /// What was typed.
-pub(super) struct Order<'a> {
+pub(super) struct QuantizeOrder<'a> {
     pub input: &'a Path,
     /// Names of types, with commas.
     pub types: &'a str,
@@ -29,7 +29,7 @@ pub(super) struct Order<'a> {
 
 /// Writes one file for each type. A type that fails does not stop the others; of one type alone, its error is the
 /// program's.
-pub(super) fn quantize(order: &Order<'_>) -> Result<u8> {
+pub(super) fn quantize(order: &QuantizeOrder<'_>) -> Result<u8> {
     let types = parsed(order.types)?;
     let outputs = outputs(order, &types)?;
     let threads = order.threads.unwrap_or_else(|| {
@@ -105,7 +105,7 @@ fn parsed(names: &str) -> Result<Vec<FileType>> {
 }
 
 /// A file for each type: the one that was named, or one in that folder or beside the input, named after the type.
-fn outputs(order: &Order<'_>, types: &[FileType]) -> Result<Vec<PathBuf>> {
+fn outputs(order: &QuantizeOrder<'_>, types: &[FileType]) -> Result<Vec<PathBuf>> {
     let folder = match &order.output {
         Some(folder) if folder.is_dir() => Some(folder),
         Some(file) if types.len() == 1 => return Ok(vec![file.clone()]),

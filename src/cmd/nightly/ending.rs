@@ -13,7 +13,7 @@ use crate::cli::{BaselineChoice, TrendArgs};
 use crate::cmd::{INTERRUPTED, in_one_line, trend};
 use crate::file::is_stream;
 use crate::nightly::folders::NightFolders;
-use crate::nightly::summary::{Commands, Summary};
+use crate::nightly::summary::{Commands, NightSummary};
 use crate::nightly::{Conclusion, Verdict, command_line, program};
 use crate::record::history::HistoryError;
 use crate::record::jsonl::locate;
@@ -158,7 +158,7 @@ impl Night<'_> {
     }
 
     /// What is known at the end.
-    pub fn summary(&mut self, typed: &Typed) -> Summary {
+    pub fn summary(&mut self, typed: &Typed) -> NightSummary {
         let trend = self.keep_beside();
         let can_be_paired = self.folders.old_program().is_some();
         let of_program = |words: &[OsString]| {
@@ -171,7 +171,7 @@ impl Night<'_> {
             .as_ref()
             .map(|run| of_program(&["report".into(), run.into()]));
         let gate = (!self.gate.is_empty()).then(|| of_program(&self.gate));
-        Summary {
+        NightSummary {
             kind: self.plan.kind,
             night: self.facts.clone(),
             old_engine: self.old_engine.clone(),

@@ -77,7 +77,7 @@ pub(super) struct Room {
 }
 
 /// Graphs under construction: first their inputs, then part after part.
-pub(super) struct Builder<'s> {
+pub(super) struct GraphBuilder<'s> {
     backend: &'s Backend,
     inputs: Context,
     /// Those to be filled with noise.
@@ -88,7 +88,7 @@ pub(super) struct Builder<'s> {
     nodes_in_part: usize,
 }
 
-impl<'s> Builder<'s> {
+impl<'s> GraphBuilder<'s> {
     pub fn new(backend: &'s Backend, room: Room) -> Result<Self, EngineError> {
         // A graph also counts the leaves that its nodes read.
         let nodes_in_part = 2 * room.nodes + room.inputs + 16;

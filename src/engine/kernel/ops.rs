@@ -4,7 +4,7 @@ use llama_cpp_sys_2 as sys;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::builder::{Builder, Graph, Room};
+use super::builder::{Graph, GraphBuilder, Room};
 use super::ggml::{Backend, fill, set};
 use super::weights::MAX_COPIES;
 use crate::engine::EngineError;
@@ -48,7 +48,7 @@ pub(super) fn mat_mul<'s>(
 ) -> Result<Graph<'s>, EngineError> {
     let n = u64::from(load.total_tokens());
     let n_ops = part_of(weights.len(), n_bytes(weights[0]), flops_each);
-    let mut builder = Builder::new(
+    let mut builder = GraphBuilder::new(
         backend,
         Room {
             inputs: 1,
@@ -78,7 +78,7 @@ pub(super) fn experts<'s>(
 ) -> Result<Graph<'s>, EngineError> {
     let n = u64::from(load.total_tokens());
     let n_ops = part_of(weights.len(), n_bytes(weights[0]), flops_each);
-    let mut builder = Builder::new(
+    let mut builder = GraphBuilder::new(
         backend,
         Room {
             inputs: 2,
@@ -132,7 +132,7 @@ pub(super) fn attention<'s>(
     let (type_k, type_v) = (ty(type_k)?, ty(type_v)?);
 
     let n_ops = part_of(layers, bytes_each, flops_each);
-    let mut builder = Builder::new(
+    let mut builder = GraphBuilder::new(
         backend,
         Room {
             inputs: 2 + 2 * layers,
@@ -191,7 +191,7 @@ pub(super) fn glue<'s>(
     let n = u64::from(load.total_tokens());
     let (embd, ff, dim) = (u64::from(*n_embd), u64::from(*n_ff), u64::from(*head_dim));
     let (h, g) = (u64::from(*n_head), u64::from(*n_head_kv));
-    let mut builder = Builder::new(
+    let mut builder = GraphBuilder::new(
         backend,
         Room {
             inputs: 9,
@@ -256,7 +256,7 @@ pub(super) fn logits(
     load: KernelLoad,
 ) -> Result<Graph<'_>, EngineError> {
     let n = u64::from(load.total_tokens());
-    let mut builder = Builder::new(
+    let mut builder = GraphBuilder::new(
         backend,
         Room {
             inputs: 1,

@@ -16,9 +16,9 @@ use super::process::memory_counters;
 
 /// A child process and all that it starts. They end when this is dropped, and when this process ends, however it does.
 #[derive(Debug)]
-pub(crate) struct Job(OwnedHandle);
+pub(crate) struct JobObject(OwnedHandle);
 
-impl Job {
+impl JobObject {
     pub(crate) fn of(child: &Child) -> io::Result<Self> {
         let job = Self::new(|limits| {
             limits.BasicLimitInformation.LimitFlags =
@@ -69,7 +69,7 @@ pub(crate) fn limit_memory_of_self(bytes: u64) -> io::Result<()> {
     let limit = held
         .PrivateUsage
         .saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
-    let job = Job::new(|limits| {
+    let job = JobObject::new(|limits| {
         limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY;
         limits.ProcessMemoryLimit = limit;
     })?;

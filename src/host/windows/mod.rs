@@ -8,7 +8,7 @@ mod machine;
 mod process;
 
 pub(crate) use console::{leave_to_parent, on_ending, show_colours};
-pub(crate) use job::{Job, limit_memory_of_self};
+pub(crate) use job::{JobObject, limit_memory_of_self};
 pub(crate) use machine::{
     affinity, bind_to, clocks_hz, machine_ticks, on_battery, page_bytes, power_plan, product,
     tick_ns, topology,

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use llama_cpp_sys_2 as sys;
 
 use super::SynthSpec;
-use super::shape::{Planned, SynthShape};
+use super::shape::{PlannedTensor, SynthShape};
 use crate::model::gguf::Gguf;
 
 /// Raised whenever the generator writes other bytes for the same spec; older files are rewritten.
@@ -18,7 +18,7 @@ const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 
 /// Builds the header in memory; tensor offsets follow from the order of `tensors`.
-pub(super) fn build(spec: &SynthSpec, tensors: &[Planned]) -> Gguf {
+pub(super) fn build(spec: &SynthSpec, tensors: &[PlannedTensor]) -> Gguf {
     let gguf = Gguf::empty();
     let header = HeaderWriter(&gguf);
     let shape = &spec.shape;
@@ -142,7 +142,7 @@ impl HeaderWriter<'_> {
         self.bool("tokenizer.ggml.add_bos_token", false);
     }
 
-    fn tensors(&self, tensors: &[Planned]) {
+    fn tensors(&self, tensors: &[PlannedTensor]) {
         // SAFETY: the arena has room for every tensor's description (no data, `no_alloc`), the
         // names are shorter than GGML_MAX_NAME, the types and widths were matched by the mixture,
         // and the context copies the descriptions before the arena is freed.

@@ -104,7 +104,7 @@ pub(super) enum Fill {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Planned {
+pub(super) struct PlannedTensor {
     pub name: String,
     pub ty: sys::ggml_type,
     pub n_in: u64,
@@ -114,7 +114,7 @@ pub(super) struct Planned {
     pub fill: Fill,
 }
 
-impl Planned {
+impl PlannedTensor {
     pub fn elements(&self) -> u64 {
         self.n_in * self.n_rows * self.n_matrices
     }

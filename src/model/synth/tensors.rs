@@ -3,13 +3,13 @@
 use llama_cpp_sys_2 as sys;
 
 use super::mixture::{Mixture, TensorRole};
-use super::shape::{Fill, Planned, SynthArchitecture, SynthExperts, SynthShape};
+use super::shape::{Fill, PlannedTensor, SynthArchitecture, SynthExperts, SynthShape};
 use crate::model::FileType;
 
 /// Every tensor in the order of the engine's quantiser: by layer, then by name
 /// (`weight_name_comparer`), so that a generated file is laid out as a quantised one.
-pub(super) fn of_shape(shape: &SynthShape, file_type: FileType) -> Vec<Planned> {
-    let planner = Planner {
+pub(super) fn of_shape(shape: &SynthShape, file_type: FileType) -> Vec<PlannedTensor> {
+    let planner = TensorPlanner {
         shape,
         mixture: Mixture::new(file_type, shape),
     };
@@ -26,13 +26,13 @@ pub(super) fn of_shape(shape: &SynthShape, file_type: FileType) -> Vec<Planned> 
     all
 }
 
-struct Planner<'a> {
+struct TensorPlanner<'a> {
     shape: &'a SynthShape,
     mixture: Mixture,
 }
 
-fn vector(name: String, n_in: u32, fill: Fill) -> Planned {
-    Planned {
+fn vector(name: String, n_in: u32, fill: Fill) -> PlannedTensor {
+    PlannedTensor {
         ty: sys::GGML_TYPE_F32,
         n_in: n_in.into(),
         n_rows: 1,
@@ -42,7 +42,7 @@ fn vector(name: String, n_in: u32, fill: Fill) -> Planned {
     }
 }
 
-impl Planner<'_> {
+impl TensorPlanner<'_> {
     /// A matrix in the type that the quantiser gives its role.
     fn matrix(
         &self,
@@ -50,8 +50,8 @@ impl Planner<'_> {
         role: TensorRole,
         layer: u32,
         [n_in, n_rows]: [u32; 2],
-    ) -> Planned {
-        Planned {
+    ) -> PlannedTensor {
+        PlannedTensor {
             ty: self.mixture.tensor_type(role, layer, n_in.into()),
             n_rows: n_rows.into(),
             fill: Fill::Matrix,
@@ -59,7 +59,7 @@ impl Planner<'_> {
         }
     }
 
-    fn of_model(&self) -> Vec<Planned> {
+    fn of_model(&self) -> Vec<PlannedTensor> {
         let SynthShape {
             n_embd, n_vocab, ..
         } = *self.shape;
@@ -81,7 +81,7 @@ impl Planner<'_> {
         all
     }
 
-    fn attention(&self, layer: u32) -> Vec<Planned> {
+    fn attention(&self, layer: u32) -> Vec<PlannedTensor> {
         let shape = self.shape;
         let (embd, dim) = (shape.n_embd, shape.head_dim());
         let (q, kv) = (dim * shape.n_head, dim * shape.n_head_kv);
@@ -123,7 +123,7 @@ impl Planner<'_> {
         all
     }
 
-    fn feed_forward(&self, layer: u32) -> Vec<Planned> {
+    fn feed_forward(&self, layer: u32) -> Vec<PlannedTensor> {
         let SynthShape { n_embd, n_ff, .. } = *self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         let up = |part| self.matrix(name(part), TensorRole::FfnUpGate, layer, [n_embd, n_ff]);
@@ -139,11 +139,11 @@ impl Planner<'_> {
         all
     }
 
-    fn experts(&self, layer: u32, experts: &SynthExperts) -> Vec<Planned> {
+    fn experts(&self, layer: u32, experts: &SynthExperts) -> Vec<PlannedTensor> {
         let embd = self.shape.n_embd;
         let (n, ff) = (experts.n_expert, experts.n_ff);
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let of_all = |part: &str, role, [n_in, n_rows]: [u32; 2]| Planned {
+        let of_all = |part: &str, role, [n_in, n_rows]: [u32; 2]| PlannedTensor {
             ty: self.mixture.expert_type(role, layer, n_in.into()),
             n_matrices: n.into(),
             ..self.matrix(name(part), role, layer, [n_in, n_rows])
@@ -153,13 +153,13 @@ impl Planner<'_> {
             of_all("ffn_gate_exps.weight", TensorRole::FfnUpGate, [embd, ff]),
             of_all("ffn_up_exps.weight", TensorRole::FfnUpGate, [embd, ff]),
             // The quantiser leaves what chooses the experts alone.
-            Planned {
+            PlannedTensor {
                 n_rows: n.into(),
                 ..vector(name("ffn_gate_inp.weight"), embd, Fill::Matrix)
             },
         ];
         if self.shape.architecture == SynthArchitecture::GptOss {
-            let bias = |part: &str, n_in: u32, n_rows: u32| Planned {
+            let bias = |part: &str, n_in: u32, n_rows: u32| PlannedTensor {
                 n_rows: n_rows.into(),
                 ..vector(name(part), n_in, Fill::Bias)
             };

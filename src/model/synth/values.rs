@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::shape::{Fill, Planned};
+use super::shape::{Fill, PlannedTensor};
 use crate::model::gguf::{block_bytes, block_elements, tensor_type_of};
 
 /// Tensors up to this many elements are drawn afresh.
@@ -48,7 +48,12 @@ impl WeightValues {
     }
 
     /// Writes tensor number `index`; its bytes depend on the seed, the index and the plan alone.
-    pub fn write<W: Write>(&mut self, out: &mut W, index: u64, tensor: &Planned) -> io::Result<()> {
+    pub fn write<W: Write>(
+        &mut self,
+        out: &mut W,
+        index: u64,
+        tensor: &PlannedTensor,
+    ) -> io::Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index + 1); // stream 0 draws the pools
         let elements = tensor.elements();
@@ -73,7 +78,7 @@ impl WeightValues {
         &mut self,
         out: &mut W,
         rng: &mut ChaCha8Rng,
-        tensor: &Planned,
+        tensor: &PlannedTensor,
     ) -> io::Result<()> {
         let (block, width) = (block_elements(tensor.ty), block_bytes(tensor.ty));
         let pool = self.pool(tensor.ty, tensor.n_in);
@@ -209,8 +214,8 @@ fn rope_freqs(n: u64, factor: f32, freq_base: f32) -> Vec<f32> {
 mod tests {
     use super::*;
 
-    fn matrix(ty: sys::ggml_type, n_in: u64, n_rows: u64) -> Planned {
-        Planned {
+    fn matrix(ty: sys::ggml_type, n_in: u64, n_rows: u64) -> PlannedTensor {
+        PlannedTensor {
             name: "m".into(),
             ty,
             n_in,
@@ -220,7 +225,7 @@ mod tests {
         }
     }
 
-    fn written(tensor: &Planned, seed: u64, index: u64) -> Vec<u8> {
+    fn written(tensor: &PlannedTensor, seed: u64, index: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         WeightValues::new(seed)
             .write(&mut bytes, index, tensor)

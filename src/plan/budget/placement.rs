@@ -18,7 +18,7 @@ pub fn usable(bytes: u64) -> u64 {
 
 /// A cell's memory by where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Placement {
+pub struct MemoryPlacement {
     /// On the devices that layers are offloaded to, all together.
     pub device: MemoryPrice,
     /// On the host.
@@ -36,13 +36,13 @@ pub fn n_layers(model: &ModelFacts) -> u32 {
 /// host; where it is the output too, the device gets a copy. Each layer has its KV cache beside its weights. Layers count as
 /// equally large. A device computes with host layers' weights too when many tokens come at once, and then holds a copy of
 /// one matrix at a time (`op_offload`). Logits are handed out on the host.
-pub fn place(case: &Case, model: &ModelFacts) -> Placement {
+pub fn place(case: &Case, model: &ModelFacts) -> MemoryPlacement {
     let whole = memory(case, model);
     let offloaded = case.n_gpu_layers.min(n_layers(model));
     if offloaded == 0 {
-        return Placement {
+        return MemoryPlacement {
             host: whole,
-            ..Placement::default()
+            ..MemoryPlacement::default()
         };
     }
     let is_whole = offloaded == n_layers(model);
@@ -60,7 +60,7 @@ pub fn place(case: &Case, model: &ModelFacts) -> Placement {
             false => graph.saturating_add(largest_matrix(model)),
         },
     };
-    Placement {
+    MemoryPlacement {
         device,
         host: MemoryPrice {
             weights_bytes: weights

@@ -1,6 +1,6 @@
 //! Progress of cells: what is loaded or measured, and each cell's figures in each replicate.
 
-use super::{Finished, Position, Screen};
+use super::{FinishedLine, Position, Screen};
 use crate::measure::Call;
 use crate::metric::Metric;
 use crate::plan::{Case, Plan, Protocol};
@@ -99,7 +99,7 @@ impl<'w> CellProgress<'w> {
         let name = format!("{}{}", self.side(lane), line.case_id);
         let number = line.replicate.map(|n| self.replicate(n));
         let result = std::mem::take(&mut self.current[lane]).result(line);
-        let finished = Finished {
+        let finished = FinishedLine {
             name: &name,
             number: &number.unwrap_or_default(),
             result: &result,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Finished, Position, Screen};
+use super::{FinishedLine, Position, Screen};
 use crate::plan::quality::QualityCell;
 use crate::record::quality::QualityLine;
 use crate::run::eta::TimeLeft;
@@ -55,7 +55,7 @@ impl QualityProgress for QualityScreen {
         let perplexity =
             mean_nll.map(|nll| format!(", perplexity {}", units::significant(nll.exp())));
         let result = format!("{}{}", line.outcome, perplexity.unwrap_or_default());
-        let finished = Finished {
+        let finished = FinishedLine {
             name: line.case_id.as_str(),
             number: "",
             result: &result

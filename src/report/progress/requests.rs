@@ -1,6 +1,6 @@
 //! Progress of requests: which job a target serves, and what became of each.
 
-use super::{Finished, Position, Screen};
+use super::{FinishedLine, Position, Screen};
 use crate::record::requests::JobLine;
 use crate::report::text::brief;
 use crate::request::{Ending, Job, Served, shown_target};
@@ -90,7 +90,7 @@ impl RequestsProgress for RequestsScreen {
     }
 
     fn ended(&mut self, line: &JobLine, served: Option<&Served>, at: RequestsPosition) {
-        let finished = Finished {
+        let finished = FinishedLine {
             name: &format!("{} at {}", line.job, shown_target(&line.target)),
             number: &round(line.round),
             result: &result(line, served),

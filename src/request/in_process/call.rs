@@ -1,7 +1,7 @@
 //! One decode call that whole requests share: what it holds, and what it brings.
 
 use super::Serving;
-use super::turns::Turns;
+use super::turns::AnswerTurns;
 use crate::engine::{EngineError, Session};
 use crate::measure::stopwatch::{BatchShape, TimedWork, timed_call};
 use crate::measure::{Call, Phase};
@@ -95,7 +95,7 @@ impl Serving<'_> {
         let mut left = self.job.case.largest_call();
         self.joining.clear();
         self.shares.fill(0);
-        let in_turn = self.turns.as_ref().map(Turns::place);
+        let in_turn = self.turns.as_ref().map(AnswerTurns::place);
         for (place, active) in self.places.iter().enumerate() {
             if in_turn.is_some_and(|in_turn| in_turn != place) {
                 continue;

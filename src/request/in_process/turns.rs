@@ -13,19 +13,19 @@ const CALLS_A_TURN: u32 = 4;
 
 /// Whose turn it is, and what is known of those that take turns. They have the places from 0, in the order of their numbers.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct AnswerTurns {
     /// The place whose turn it is.
     place: usize,
     /// When its turn began.
     began_ns: u64,
     /// Decode calls of the turn so far.
     n_calls: u32,
-    answers: Vec<Answer>,
+    answers: Vec<TurnAnswer>,
 }
 
 /// An answer among those that take turns.
 #[derive(Debug, Default)]
-struct Answer {
+struct TurnAnswer {
     /// Time of the others' turns since all were admitted.
     away_ns: u64,
     calls: Vec<Call>,
@@ -33,13 +33,13 @@ struct Answer {
     timeline: Option<Timeline>,
 }
 
-impl Turns {
+impl AnswerTurns {
     pub(super) fn of(n_places: usize) -> Self {
         Self {
             place: 0,
             began_ns: 0,
             n_calls: 0,
-            answers: (0..n_places).map(|_| Answer::default()).collect(),
+            answers: (0..n_places).map(|_| TurnAnswer::default()).collect(),
         }
     }
 

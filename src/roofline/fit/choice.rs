@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CurveForm, Fit, Input, Observation, fit};
+use super::{CurveForm, Fit, FitObservation, Input, fit};
 
 /// With fewer batch sizes a form can be chosen, but not shown to be right.
 pub const ENOUGH_TO_PROVE: usize = 8;
@@ -26,7 +26,7 @@ pub struct FormChoice {
 
 /// Fits every form and chooses: by AICc with at least `ENOUGH_TO_PROVE` batch sizes, else by how well each is
 /// predicted from the others, with a head start for the scaled ceilings. Needs three batch sizes; `None` with fewer.
-pub fn choose(data: &[Observation]) -> Option<FormChoice> {
+pub fn choose(data: &[FitObservation]) -> Option<FormChoice> {
     if data.len() < 3 {
         return None;
     }
@@ -74,10 +74,10 @@ impl HeldOut {
 /// Chooses and fits on the batches of `data` that `held` does not name, and predicts those that it does.
 /// `None` when nothing can be fitted; batches that the chosen form cannot say anything of are left out.
 pub fn hold_out(
-    data: &[Observation],
+    data: &[FitObservation],
     held: &dyn Fn(&Input) -> bool,
 ) -> Option<(FormChoice, Vec<HeldOut>)> {
-    let (kept_out, fitted): (Vec<Observation>, Vec<Observation>) =
+    let (kept_out, fitted): (Vec<FitObservation>, Vec<FitObservation>) =
         data.iter().partition(|o| held(&o.input));
     let choice = choose(&fitted)?;
     let rows = kept_out

@@ -27,7 +27,7 @@ pub struct Input {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Observation {
+pub struct FitObservation {
     pub input: Input,
     /// Its median step, nanoseconds.
     pub step_ns: f64,
@@ -150,13 +150,13 @@ const LEAST_RESIDUAL: f64 = 1e-4;
 const LARGEST_BATCH: f64 = 65_536.0;
 
 /// Fits one form. `None` when the data cannot: too few batch sizes, values that are not positive, no ceilings.
-pub fn fit(form: CurveForm, data: &[Observation]) -> Option<Fit> {
+pub fn fit(form: CurveForm, data: &[FitObservation]) -> Option<Fit> {
     let mut fit = fit_once(form, data)?;
     fit.left_out_error = left_out_error(form, data);
     Some(fit)
 }
 
-fn fit_once(form: CurveForm, data: &[Observation]) -> Option<Fit> {
+fn fit_once(form: CurveForm, data: &[FitObservation]) -> Option<Fit> {
     let mut data = data.to_vec();
     data.sort_by(|a, b| a.input.batch.total_cmp(&b.input.batch));
     if data
@@ -207,7 +207,7 @@ fn fit_once(form: CurveForm, data: &[Observation]) -> Option<Fit> {
 }
 
 /// Whether the regimes that the switch assumes are those of the larger term.
-fn agrees_with_its_maximum(s: &Solution, data: &[Observation], switch: Option<usize>) -> bool {
+fn agrees_with_its_maximum(s: &Solution, data: &[FitObservation], switch: Option<usize>) -> bool {
     data.iter().enumerate().all(|(i, o)| {
         let (read, compute) = (s.x[1] * o.input.bytes, s.x[2] * o.input.flops);
         let second = switch.is_some_and(|at| i >= at);
@@ -228,7 +228,7 @@ fn aicc(rss: f64, n: usize, k: usize) -> Option<f64> {
     (left > 0.0).then(|| n * mean_square.ln() + 2.0 * k + 2.0 * k * (k + 1.0) / left)
 }
 
-fn left_out_error(form: CurveForm, data: &[Observation]) -> Option<f64> {
+fn left_out_error(form: CurveForm, data: &[FitObservation]) -> Option<f64> {
     if data.len() < 3 {
         return None;
     }

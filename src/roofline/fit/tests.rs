@@ -18,10 +18,10 @@ fn input(batch: f64) -> Input {
 
 const BATCHES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 96.0, 128.0];
 
-fn data(batches: &[f64], time: impl Fn(&Input) -> f64) -> Vec<Observation> {
+fn data(batches: &[f64], time: impl Fn(&Input) -> f64) -> Vec<FitObservation> {
     batches
         .iter()
-        .map(|&b| Observation {
+        .map(|&b| FitObservation {
             input: input(b),
             step_ns: time(&input(b)),
         })
@@ -108,9 +108,9 @@ fn usl_agrees_with_a_published_fit() {
         (144.0, 1775.0),
         (216.0, 1702.2),
     ];
-    let data: Vec<Observation> = published
+    let data: Vec<FitObservation> = published
         .iter()
-        .map(|&(n, per_s)| Observation {
+        .map(|&(n, per_s)| FitObservation {
             input: input(n),
             step_ns: n / per_s * 1e9,
         })

@@ -17,17 +17,17 @@ const NIGHTS: u32 = 2000;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
-struct Setting {
+struct PairSetting {
     name: &'static str,
     noise: PairNoise,
     sd: f64,
 }
 
-const fn setting(name: &'static str, noise: PairNoise, sd: f64) -> Setting {
-    Setting { name, noise, sd }
+const fn setting(name: &'static str, noise: PairNoise, sd: f64) -> PairSetting {
+    PairSetting { name, noise, sd }
 }
 
-const SETTINGS: [Setting; 12] = [
+const SETTINGS: [PairSetting; 12] = [
     setting("normal", PairNoise::Normal, 0.01),
     setting("normal", PairNoise::Normal, 0.02),
     setting("normal", PairNoise::Normal, 0.03),
@@ -71,7 +71,7 @@ struct NightFigures {
 }
 
 /// Nights in which one cell is slower.
-fn nights(setting: Setting, slowdown: f64, n_nights: u32) -> NightFigures {
+fn nights(setting: PairSetting, slowdown: f64, n_nights: u32) -> NightFigures {
     let rule = PairRule::default();
     let mut rng = ChaCha8Rng::seed_from_u64(20_261_127);
     let (mut regression, mut passed, mut covered, mut with_interval) = (0, 0, 0, 0_u32);
@@ -108,7 +108,7 @@ fn nights(setting: Setting, slowdown: f64, n_nights: u32) -> NightFigures {
     }
 }
 
-fn row(setting: Setting, n_nights: u32) -> (String, [NightFigures; 3]) {
+fn row(setting: PairSetting, n_nights: u32) -> (String, [NightFigures; 3]) {
     let figures = [0.0, 0.02, 0.05].map(|slowdown| nights(setting, slowdown, n_nights));
     let [same, border, slower] = &figures;
     let covered = figures.iter().map(|f| f.covered).fold(1.0, f64::min);

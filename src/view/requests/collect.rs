@@ -26,7 +26,7 @@ use crate::view::warning::{Disturbances, Repeated};
 const MOST_SAMPLES: usize = 3;
 
 #[derive(Debug, Default)]
-pub(in crate::view) struct Collector {
+pub(in crate::view) struct RequestsCollector {
     targets: HashMap<String, TargetView>,
     /// By job, then target.
     jobs: HashMap<String, HashMap<String, JobLines>>,
@@ -44,7 +44,7 @@ struct JobLines {
 }
 
 /// What the plan says of a job at a target.
-struct Planned {
+struct PlannedJob {
     rounds: u32,
     /// What became of it, where it was not to be served in any round.
     never_served: Option<Outcome>,
@@ -52,7 +52,7 @@ struct Planned {
     in_processes: bool,
 }
 
-impl Collector {
+impl RequestsCollector {
     /// The next lines are of another run: its rounds are further ones.
     pub(in crate::view) fn begin_run(&mut self) {
         self.rounds.begin_run();
@@ -160,7 +160,7 @@ fn in_parts(
     let planned_rounds = plan.map_or(0, RequestsPlan::all_rounds);
     let mut parts: Vec<Vec<JobView>> = Vec::new();
     for (job, target, lines) in shown {
-        let planned = Planned {
+        let planned = PlannedJob {
             rounds: planned_rounds,
             never_served: plan
                 .and_then(|p| p.never_served(&job.name, &target.name))
@@ -250,7 +250,7 @@ impl JobLines {
         }
     }
 
-    fn finish(self, job: Arc<Job>, target: &TargetView, planned: &Planned) -> JobView {
+    fn finish(self, job: Arc<Job>, target: &TargetView, planned: &PlannedJob) -> JobView {
         let mut requests: Vec<RequestView> = self.requests.into_values().collect();
         let mut numbers: Vec<u32> = self.ends.keys().copied().collect();
         numbers.extend(requests.iter().map(|r| r.round));

@@ -18,7 +18,7 @@ use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
 use crate::request::{Ending, Experiment, Job, Load, TargetFacts, TargetKind};
 use crate::text::brief;
-pub(super) use collect::Collector;
+pub(super) use collect::RequestsCollector;
 pub use counting::Counting;
 pub use doubts::JobDoubt;
 pub use figures::n_generated;

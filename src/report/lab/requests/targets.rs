@@ -53,7 +53,7 @@ fn ratios(pairs: &[live::JobPair<'_>]) -> Table {
 }
 
 /// A job at a target, the parts of its requests' latency, and what a token takes.
-type Split<'a> = (
+type TargetSplit<'a> = (
     &'a JobView,
     Option<live::LatencyParts>,
     Option<live::PerToken>,
@@ -77,9 +77,9 @@ fn split(pairs: &[live::JobPair<'_>]) -> Table {
                 (job, parts, token)
             })
     });
-    let sides: Vec<Split<'_>> = sides.collect();
+    let sides: Vec<TargetSplit<'_>> = sides.collect();
     let time = |ns: f64| units::duration(ns.max(0.0).round() as u64);
-    let part = |(_, parts, _): &Split<'_>, of: fn(&live::LatencyParts) -> f64| {
+    let part = |(_, parts, _): &TargetSplit<'_>, of: fn(&live::LatencyParts) -> f64| {
         Some(time(of(parts.as_ref()?)))
     };
     Table::of(first_rows(&sides))

@@ -1,7 +1,7 @@
 //! Answers to one question that take turns, followed to the nanosecond.
 
 use super::*;
-use crate::request::in_process::turns::Turns;
+use crate::request::in_process::turns::AnswerTurns;
 
 /// The answers of two requests take turns.
 fn in_turns(texts: &[&str], n_gen: u32) -> Job {
@@ -46,7 +46,7 @@ const CALL: Call = Call {
 
 #[test]
 fn calls_of_answers_alternate_and_clocks_stand_still() {
-    let mut turns = Turns::of(2);
+    let mut turns = AnswerTurns::of(2);
     turns.begin(1000);
     let mut now_ns = 1000;
     let mut order = Vec::new();

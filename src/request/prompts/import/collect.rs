@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::ControlFlow;
 
-use super::{DEFAULT_CLASS, Imported, Selection};
+use super::{DEFAULT_CLASS, ImportedPrompts, Selection};
 use crate::request::prompts::set::{self, MOST_PROMPTS, check, name_is_fit};
 use crate::request::prompts::{Difficulty, Prompt, PromptError};
 use crate::text::{plural, short};
@@ -34,7 +34,7 @@ pub(super) enum Lack {
 }
 
 /// Makes prompts of texts, one after another, so that a source need not be in memory.
-pub(super) struct Collector<'a> {
+pub(super) struct PromptCollector<'a> {
     source: &'a str,
     stem: String,
     class: &'a str,
@@ -46,13 +46,13 @@ pub(super) struct Collector<'a> {
     n_texts: usize,
     /// Of the file that the prompts would make.
     n_bytes: u64,
-    imported: Imported,
+    imported: ImportedPrompts,
 }
 
 /// Whether more texts are wanted.
 pub(super) type Wanted = Result<ControlFlow<()>, PromptError>;
 
-impl<'a> Collector<'a> {
+impl<'a> PromptCollector<'a> {
     pub fn new(source: &'a str, selection: &'a Selection) -> Result<Self, PromptError> {
         let class = selection.class.as_deref().unwrap_or(DEFAULT_CLASS);
         name_is_fit("--class", class).map_err(|why| PromptError::whole(source, why))?;
@@ -66,7 +66,7 @@ impl<'a> Collector<'a> {
             texts: HashSet::new(),
             n_texts: 0,
             n_bytes: 0,
-            imported: Imported::default(),
+            imported: ImportedPrompts::default(),
         })
     }
 
@@ -155,7 +155,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The prompts, at least one.
-    pub fn finished(self) -> Result<Imported, PromptError> {
+    pub fn finished(self) -> Result<ImportedPrompts, PromptError> {
         let imported = self.imported;
         if !imported.prompts.is_empty() {
             return Ok(imported);

@@ -8,7 +8,7 @@ use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::{Deserializer, Map, Value};
 
 use super::MOST_BYTES;
-use super::collect::{Collector, ImportedText, Wanted};
+use super::collect::{ImportedText, PromptCollector, Wanted};
 use super::rows::of_object;
 use crate::request::prompts::PromptError;
 use crate::request::prompts::set::{in_line, utf8};
@@ -22,7 +22,7 @@ pub(super) fn lines(
     name: &str,
     from: &mut dyn BufRead,
     key: Option<&str>,
-    collector: &mut Collector<'_>,
+    collector: &mut PromptCollector<'_>,
 ) -> Result<(), PromptError> {
     let mut bytes = Vec::new();
     let mut number = 0;
@@ -64,10 +64,10 @@ pub(super) fn values(
     name: &str,
     from: &mut dyn BufRead,
     key: Option<&str>,
-    collector: &mut Collector<'_>,
+    collector: &mut PromptCollector<'_>,
 ) -> Result<(), PromptError> {
     let is_list = first_byte(from).map_err(|e| unread(name, e))? == Some(b'[');
-    let mut taken = Rows {
+    let mut taken = RowsSeed {
         name,
         key,
         collector,
@@ -96,14 +96,14 @@ pub(super) fn values(
 }
 
 /// What becomes of each value.
-struct Rows<'a, 'b> {
+struct RowsSeed<'a, 'b> {
     name: &'a str,
     key: Option<&'a str>,
-    collector: &'a mut Collector<'b>,
+    collector: &'a mut PromptCollector<'b>,
     n: usize,
 }
 
-impl Rows<'_, '_> {
+impl RowsSeed<'_, '_> {
     fn take(&mut self, value: &Value) -> Wanted {
         self.n += 1;
         let piece = match value {
@@ -122,7 +122,7 @@ impl Rows<'_, '_> {
 
 /// Takes the elements of a list as they are read. `end` is how that ended, unless it was at the end of the list or by a wrong one.
 struct List<'e, 'a, 'b> {
-    rows: Rows<'a, 'b>,
+    rows: RowsSeed<'a, 'b>,
     end: &'e mut Option<Result<(), PromptError>>,
 }
 

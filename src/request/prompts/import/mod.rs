@@ -16,7 +16,7 @@ use super::set::{bytes_of, utf8, write};
 use super::{Prompt, PromptError};
 use crate::file::home::expanded_text;
 use crate::file::{OutputFile, Replace};
-use collect::{Collector, ImportedText};
+use collect::{ImportedText, PromptCollector};
 
 pub use web::is_address;
 
@@ -44,7 +44,7 @@ pub struct Selection {
 
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportedPrompts {
     /// The prompts, with different ids and texts.
     pub prompts: Vec<Prompt>,
     /// Texts left out because they are too short, or empty.
@@ -80,7 +80,7 @@ impl ImportFormat {
 ///
 /// # Errors
 /// [`PromptError`] naming the source and what is wrong with it.
-pub fn import(source: &str, selection: &Selection) -> Result<Imported, PromptError> {
+pub fn import(source: &str, selection: &Selection) -> Result<ImportedPrompts, PromptError> {
     check(source, selection)?;
     if is_address(source) {
         let (kind, bytes) = web::get(source)?;
@@ -101,7 +101,7 @@ pub fn import(source: &str, selection: &Selection) -> Result<Imported, PromptErr
         name: path.display().to_string(),
         source: e,
     })?;
-    let mut collector = Collector::new(source, selection)?;
+    let mut collector = PromptCollector::new(source, selection)?;
     let key = selection.text_key.as_deref();
     match kind {
         ImportFormat::Parquet => parquet::rows(source, file, key, &mut collector)?,
@@ -118,7 +118,7 @@ pub fn import_page(
     source: &str,
     page: &str,
     selection: &Selection,
-) -> Result<Imported, PromptError> {
+) -> Result<ImportedPrompts, PromptError> {
     suits(source, ImportFormat::Page, selection)?;
     if page.len() as u64 > MOST_BYTES {
         return Err(PromptError::whole(
@@ -137,7 +137,7 @@ fn check(source: &str, selection: &Selection) -> Result<(), PromptError> {
     if let Some(css) = &selection.select {
         page::selector(source, css)?;
     }
-    Collector::new(source, selection)?;
+    PromptCollector::new(source, selection)?;
     match is_address(source) {
         true => web::check(source),
         false => Ok(()),
@@ -158,8 +158,8 @@ fn of_bytes(
     kind: ImportFormat,
     bytes: &[u8],
     selection: &Selection,
-) -> Result<Imported, PromptError> {
-    let mut collector = Collector::new(source, selection)?;
+) -> Result<ImportedPrompts, PromptError> {
+    let mut collector = PromptCollector::new(source, selection)?;
     let text_key = selection.text_key.as_deref();
     let text = || utf8(source, bytes);
     match kind {
@@ -179,7 +179,7 @@ fn of_json(
     kind: ImportFormat,
     from: &mut dyn BufRead,
     key: Option<&str>,
-    collector: &mut Collector<'_>,
+    collector: &mut PromptCollector<'_>,
 ) -> Result<(), PromptError> {
     match kind {
         ImportFormat::Json => json::values(source, from, key, collector),

@@ -9,7 +9,7 @@ use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
-use super::collect::Collector;
+use super::collect::PromptCollector;
 use super::rows::{is_of_prompt, no_key, of_object};
 use crate::request::prompts::PromptError;
 use crate::text::{cut_end, plain};
@@ -22,7 +22,7 @@ pub(super) fn rows(
     name: &str,
     file: File,
     key: Option<&str>,
-    collector: &mut Collector<'_>,
+    collector: &mut PromptCollector<'_>,
 ) -> Result<(), PromptError> {
     let wrong =
         |e: ParquetError| PromptError::whole(name, cut_end(&plain(&e.to_string()), COLUMNS));
