@@ -77,7 +77,7 @@ enum Of {
 /// A metric's row.
 struct MetricRow {
     name: &'static str,
-    /// Its key in the JSON of a cell, and its column in CSV; empty where another figure of the cell stands for it.
+    /// Its key in the JSON of a cell or a job, and its column in CSV; empty where another figure stands for it.
     key: &'static str,
     unit: Unit,
     description: &'static str,
@@ -165,20 +165,20 @@ metrics! {
         (is_known && mj > 0).then(|| mj as f64 / 1e3 / tokens as f64)
     };
     /// Latency of a request, from due to its last token: mean over a job's whole answers.
-    RequestLatencyNs = "request_latency", "", Ns, Requests |a| summary::mean(&a.latency_ns);
+    RequestLatencyNs = "request_latency", "request_latency_ns", Ns, Requests |a| summary::mean(&a.latency_ns);
     /// Time to first token of a request, from due: mean over a job's whole answers.
-    RequestTtftNs = "request_ttft", "", Ns, Requests |a| summary::mean(&a.ttft_ns);
+    RequestTtftNs = "request_ttft", "request_ttft_ns", Ns, Requests |a| summary::mean(&a.ttft_ns);
     /// Its 95th percentile over a job's whole answers in one round; none below 59.
-    RequestTtftP95Ns = "request_ttft_p95", "", Ns, Requests |a| {
+    RequestTtftP95Ns = "request_ttft_p95", "request_ttft_p95_ns", Ns, Requests |a| {
         let enough = min_samples_for(0.95).is_some_and(|n| a.ttft_ns.len() as u64 >= n);
         let mut sorted = a.ttft_ns.clone();
         sorted.sort_unstable_by(f64::total_cmp);
         summary::quantile_type8(&sorted, 0.95).filter(|_| enough)
     };
     /// Time per output token of a request after its first: mean over a job's whole answers.
-    RequestTpotNs = "request_tpot", "", Ns, Requests |a| summary::mean(&a.tpot_ns);
+    RequestTpotNs = "request_tpot", "request_tpot_ns", Ns, Requests |a| summary::mean(&a.tpot_ns);
     /// Generated tokens of all requests of a job per second, from its first request to its last token.
-    RequestThroughput = "request_throughput", "", TokensPerS, Requests |a| a.tokens_per_s;
+    RequestThroughput = "request_throughput", "request_throughput_tokens_per_s", TokensPerS, Requests |a| a.tokens_per_s;
     /// Perplexity of a chunk of a text: exp(mean negative log likelihood of the token that really follows).
     Perplexity = "perplexity", "", Perplexity, Quality |c| Some(c.mean_nll.exp());
     /// Mean Kullback-Leibler divergence of a chunk from the base's distribution.
@@ -233,7 +233,21 @@ impl Metric {
         format!("What is compared: {}", names.join(", "))
     }
 
-    /// Its key in the JSON of a cell and its column in CSV; none where another figure of the cell stands for it.
+    /// The metrics of batches that have a key, each with it.
+    pub fn keys_of_batches() -> impl Iterator<Item = (Self, &'static str)> {
+        let of_batches = Self::ALL
+            .iter()
+            .filter(|m| matches!(m.row().of, Of::Batch(_)));
+        of_batches.filter_map(|metric| Some((*metric, metric.key()?)))
+    }
+
+    /// The metrics of requests that have a key, each with it.
+    pub fn keys_of_requests() -> impl Iterator<Item = (Self, &'static str)> {
+        let of_requests = Self::ALL.iter().filter(|metric| metric.is_of_requests());
+        of_requests.filter_map(|metric| Some((*metric, metric.key()?)))
+    }
+
+    /// Its key in the JSON of a cell or a job, and its column in CSV; none where another figure stands for it.
     pub fn key(self) -> Option<&'static str> {
         Some(self.row().key).filter(|key| !key.is_empty())
     }

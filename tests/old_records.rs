@@ -22,7 +22,7 @@ fn differences(expected: &Value, found: &Value, path: &str) -> Vec<String> {
         (Value::Object(a), Value::Object(b)) => a
             .iter()
             .filter(|(_, value)| !is_sentences(value))
-            .filter(|(key, _)| !["question", "answer"].contains(&key.as_str()))
+            .filter(|(key, _)| !["question", "answer", "warnings"].contains(&key.as_str()))
             .flat_map(|(key, value)| {
                 let path = format!("{path}/{key}");
                 match b.get(key) {

@@ -8,17 +8,15 @@ use super::samples::{CellKey, RepetitionValue, SampleUnit, Samples};
 use super::{CompareError, output};
 use crate::host::{EnergySource, HostWarning};
 use crate::measure::decode_steps_ns;
-use crate::metric::{Answers, ChunkScores, Metric};
+use crate::metric::{ChunkScores, Metric};
 use crate::plan::Case;
 use crate::record::jsonl::{self, RecordError};
 use crate::record::output::OutputLine;
 use crate::record::quality::QualityRole;
-use crate::record::requests::JobLine;
 use crate::record::{Line, Outcome, RunHeader};
-use crate::request::compared::JobPart;
-use crate::request::{Ending, Job};
+use crate::view::RunView;
 use crate::view::quality::QualityCollector;
-use crate::view::requests::{RequestView, n_generated};
+use crate::view::requests::JobView;
 
 /// A run, or a slice of one.
 #[derive(Debug, Clone)]
@@ -35,25 +33,6 @@ pub struct Side {
     pub outputs: Vec<OutputLine>,
     /// Of quality cells: the largest mean of the floor's cells, which differ from the base by the engine's rounding alone.
     pub floor: Option<f64>,
-}
-
-/// What metrics see of a round of a job, which took `elapsed_ns`.
-fn answers<'a>(
-    all: impl Iterator<Item = &'a RequestView> + Clone,
-    elapsed_ns: Option<u64>,
-) -> Answers {
-    let elapsed_ns = elapsed_ns.filter(|ns| *ns > 0);
-    let per_s = |n: f64| Some(n / elapsed_ns? as f64 * 1e9);
-    let mut answers = Answers {
-        tokens_per_s: n_generated(all.clone()).and_then(per_s),
-        ..Answers::default()
-    };
-    for sent in all.filter(|s| s.is_answered()) {
-        answers.latency_ns.push(sent.latency_ns() as f64);
-        answers.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
-        answers.tpot_ns.extend(sent.tpot_ns);
-    }
-    answers
 }
 
 fn floor_of(header: &RunHeader, cells: &[Samples]) -> Option<f64> {
@@ -161,88 +140,38 @@ impl Side {
 
     /// Jobs of requests: a round is a repetition, a worker process a replicate; with one process, at a server every round is a unit.
     fn read_requests(run: &Path, metric: Metric) -> Result<Self, RecordError> {
-        type RoundKey = (String, String, u32);
-        let mut rounds: HashMap<RoundKey, BTreeMap<u32, RequestView>> = HashMap::new();
-        let mut ended: HashMap<RoundKey, JobLine> = HashMap::new();
-        let header = jsonl::read(run, |line| match line {
-            Line::Request(r) => {
-                let sent = RequestView::of(r.round, &r.timeline);
-                let key = (r.job, r.target, r.round);
-                let round = rounds.entry(key.clone()).or_default();
-                if round.contains_key(&sent.number) {
-                    // A resumed run serves the round again: nothing of its first try is left.
-                    round.clear();
-                    ended.remove(&key);
-                }
-                round.insert(sent.number, sent);
+        let RunView {
+            header, requests, ..
+        } = RunView::read(run)?;
+        let jobs = requests.iter().flat_map(|requests| &requests.jobs);
+        let plan = header.requests.as_ref();
+        let samples = |job: &JobView| {
+            let plan = plan?;
+            let is_own = plan.is_in_process(&job.target);
+            let mut key = CellKey::of_job(&job.job, plan.named(&job.target), &job.target);
+            if let (Some(job), false) = (&mut key.job, is_own) {
+                job.unit = match (plan.replicates, plan.rounds) {
+                    (2.., 2..) => SampleUnit::Replicate,
+                    _ => SampleUnit::Round,
+                };
             }
-            Line::Job(job) => {
-                let key = (job.job.clone(), job.target.clone(), job.round);
-                ended.insert(key, *job);
+            let mut samples = Samples::of(key);
+            for (round, value) in job.values(metric) {
+                let unit = match plan.replicates {
+                    // The same process serves a server's rounds, so its rounds are the units. They are counted down, so
+                    // that a worker's number is no pair of a round.
+                    0 | 1 if !is_own => u32::MAX - round.round,
+                    0 | 1 => round.worker.unwrap_or(0),
+                    // A worker that died, or a run that was resumed, makes no second process. Targets served in the
+                    // same replicate are pairs.
+                    _ => round.round / plan.rounds.max(1),
+                };
+                samples.push(unit, RepetitionValue::of(value, round.is_disturbed));
             }
-            _ => {}
-        })?;
-        let mut cells: Vec<Samples> = Vec::new();
-        if let Some(plan) = &header.requests {
-            let at_targets = |job: &'_ Job| {
-                let name = job.name.clone();
-                let targets = plan.targets.iter();
-                targets.filter_map(move |t| Some((plan.job_of(t, &name)?, t)))
-            };
-            let whole_jobs = plan.jobs.iter().flat_map(at_targets);
-            let parts = whole_jobs.flat_map(|(job, target)| {
-                let parts = JobPart::all_of(job).into_iter();
-                parts.map(move |part| (&job.name, part, target))
-            });
-            for (name, part, target) in parts {
-                let job = &part.job;
-                let mut key = CellKey::of_job(job, plan.named(target), target);
-                if let (Some(job), false) = (&mut key.job, plan.is_in_process(target)) {
-                    job.unit = match (plan.replicates, plan.rounds) {
-                        (2.., 2..) => SampleUnit::Replicate,
-                        _ => SampleUnit::Round,
-                    };
-                }
-                let mut samples = Samples::of(key);
-                let of_job = |key: &&RoundKey| key.0 == *name && key.1 == *target;
-                let mut keys: Vec<&RoundKey> = ended.keys().filter(of_job).collect();
-                keys.sort_unstable();
-                for key in keys {
-                    let (Some(line), Some(sent)) = (ended.get(key), rounds.get(key)) else {
-                        continue;
-                    };
-                    let round = key.2;
-                    let sent: Vec<&RequestView> =
-                        sent.values().filter(|s| part.has(s.number)).collect();
-                    let is_cut = sent.iter().any(|s| s.ending == Ending::Interrupted);
-                    let is_whole = !is_cut && job.is_whole(sent.len());
-                    // A part's requests are served one after another, between those of the others.
-                    let own_ns = sent.iter().map(|s| s.latency_ns()).sum();
-                    let elapsed_ns = line.elapsed_ns.map(|all_ns| match part.is_part() {
-                        true => own_ns,
-                        false => all_ns,
-                    });
-                    let of_round = || metric.of_round(&answers(sent.iter().copied(), elapsed_ns));
-                    let Some(value) = is_whole.then(of_round).flatten() else {
-                        continue;
-                    };
-                    let is_disturbed = line.warnings.iter().any(HostWarning::is_disturbance);
-                    let unit = match plan.replicates {
-                        // The same process serves a server's rounds, so its rounds are the units. They are counted down, so
-                        // that a worker's number is no pair of a round.
-                        0 | 1 if !plan.is_in_process(target) => u32::MAX - round,
-                        0 | 1 => line.worker.unwrap_or(0),
-                        // A worker that died, or a run that was resumed, makes no second process. Targets served in the
-                        // same replicate are pairs.
-                        _ => round / plan.rounds.max(1),
-                    };
-                    samples.push(unit, RepetitionValue::of(value, is_disturbed));
-                }
-                if samples.replicates().next().is_some() {
-                    cells.push(samples);
-                }
-            }
-        }
+            let is_measured = samples.replicates().next().is_some();
+            is_measured.then_some(samples)
+        };
+        let cells = jobs.filter_map(samples).collect();
         Ok(Self {
             label: header.run.clone(),
             header,

@@ -55,8 +55,8 @@ fn columns() -> Vec<String> {
     let of_run = OF_THE_RUN.split_whitespace().map(str::to_owned);
     let axes = AXES.iter().map(|axis| axis.words.field.to_owned());
     let of_measuring = OF_THE_MEASURING.split_whitespace().map(str::to_owned);
-    let metrics = Metric::ALL.iter().filter_map(|metric| metric.key());
-    let metrics = metrics.flat_map(|key| [key.to_owned(), format!("{key}_ci")]);
+    let metrics = Metric::keys_of_batches();
+    let metrics = metrics.flat_map(|(_, key)| [key.to_owned(), format!("{key}_ci")]);
     let of_cell = OF_THE_CELL.split_whitespace().flat_map(each_in_braces);
     let all = of_run.chain(axes).chain(of_measuring);
     let all = all.chain(metrics).chain(of_cell);

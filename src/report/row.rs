@@ -1,10 +1,12 @@
 //! A cell as machine-readable formats give it: one flat object, units in the names, null for missing.
 //! `schema/cells.schema.json` states its form.
 
+use std::collections::HashMap;
+
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::view::{CellView, RunView};
+use super::view::{CellView, Estimate, RunView};
 use crate::metric::Metric;
 use crate::plan::axis::AXES;
 use crate::stats::Interval;
@@ -64,14 +66,7 @@ impl<'a> CellRow<'a> {
             "n_steps" = cell.n_steps,
             "stopped_by" = cell.stopped_by,
         );
-        for (metric, key) in Metric::ALL.iter().filter_map(|m| Some((m, m.key()?))) {
-            let bounds = cell.interval(*metric).map(ends);
-            let value = cell.value(*metric).map(|v| metric.json(v));
-            row.serialize_entry(key, &value)?;
-            let bounds = bounds.map(|both| both.map(|v| metric.json(v)));
-            row.serialize_entry(&format!("{key}_ci"), &bounds)?;
-        }
-        Ok(())
+        estimates(Metric::keys_of_batches(), &cell.estimates, row)
     }
 
     fn of_cell<M: SerializeMap>(&self, row: &mut M) -> Result<(), M::Error> {
@@ -137,6 +132,23 @@ impl Serialize for StepRow<'_> {
         );
         row.end()
     }
+}
+
+/// Metrics by their keys, each with its interval.
+pub(super) fn estimates<M: SerializeMap>(
+    keys: impl Iterator<Item = (Metric, &'static str)>,
+    estimates: &HashMap<Metric, Estimate>,
+    row: &mut M,
+) -> Result<(), M::Error> {
+    for (metric, key) in keys {
+        let known = estimates.get(&metric);
+        let value = known.map(|e| metric.json(e.value));
+        row.serialize_entry(key, &value)?;
+        let bounds = known.and_then(|e| e.interval).map(ends);
+        let bounds = bounds.map(|both| both.map(|v| metric.json(v)));
+        row.serialize_entry(&format!("{key}_ci"), &bounds)?;
+    }
+    Ok(())
 }
 
 /// The ends of an interval.

@@ -47,6 +47,16 @@ impl Estimate {
         })
     }
 
+    /// Over processes the median of each one's median over its rounds; over rounds where there is one process.
+    pub(super) fn of_rounds(rounds: &[OfRound<f64>]) -> Option<Self> {
+        let units = units_of(rounds);
+        let medians = units.iter().filter_map(|unit| summary::median(unit));
+        Some(Self {
+            value: summary::median(&medians.collect::<Vec<_>>())?,
+            interval: interval_of(rounds),
+        })
+    }
+
     /// `figure` of the values of all rounds, with the interval of each round's own, for which `unit` is the figure; it is
     /// none where a round has too few values.
     pub(super) fn pooled(
@@ -82,16 +92,20 @@ pub(super) type OfRound<T> = (Option<u32>, T);
 /// Processes, or rounds, below which there is no interval: two differ by chance as much as by anything.
 const FEWEST_UNITS: usize = 3;
 
-/// The units are processes with all their rounds; rounds where there is one process.
-fn interval_of(rounds: &[OfRound<f64>]) -> Option<Interval> {
+/// Processes with all their rounds; rounds where there is one process.
+fn units_of(rounds: &[OfRound<f64>]) -> Vec<Vec<f64>> {
     let mut processes: BTreeMap<Option<u32>, Vec<f64>> = BTreeMap::new();
     for (process, value) in rounds {
         processes.entry(*process).or_default().push(*value);
     }
-    let units: Vec<Vec<f64>> = match processes.len() {
+    match processes.len() {
         0 | 1 => rounds.iter().map(|(_, value)| vec![*value]).collect(),
         _ => processes.into_values().collect(),
-    };
+    }
+}
+
+fn interval_of(rounds: &[OfRound<f64>]) -> Option<Interval> {
+    let units = units_of(rounds);
     median_interval(&units, LEVEL).filter(|_| units.len() >= FEWEST_UNITS)
 }
 

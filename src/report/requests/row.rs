@@ -4,7 +4,8 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::report::row::{ends, entries, whole_ns};
+use crate::metric::Metric;
+use crate::report::row::{ends, entries, estimates, whole_ns};
 use crate::view::Estimate;
 use crate::view::RunView;
 use crate::view::requests::{Calls, ClassView, JobFigures, JobView, RequestsView, Times};
@@ -66,6 +67,7 @@ impl<'a> JobRow<'a> {
             "requests_per_s" = value(job.requests_per_s),
             "requests_per_s_ci" = bounds(job.requests_per_s),
         );
+        estimates(Metric::keys_of_requests(), &job.estimates, row)?;
         figures(&job.figures, row)?;
         entries!(row:
             "sampler_share" = job.calls.and_then(|c| c.sampler_share()),

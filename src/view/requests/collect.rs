@@ -10,6 +10,7 @@ use super::{
     Calls, ClassView, JobFigures, JobView, RequestView, RequestsView, Round, SampleAnswer,
     TargetView,
 };
+use crate::host::HostWarning;
 use crate::measure::{Call, Phase};
 use crate::record::Outcome;
 use crate::record::requests::{JobLine, RequestLine, RequestsPlan, TargetLine};
@@ -259,7 +260,13 @@ impl JobLines {
         let process_of = |n: u32| self.ends.get(&n)?.worker.filter(|_| planned.in_processes);
         let round = |n: &u32| {
             let times = self.ends.get(n).map(|end| (end.started_ns, end.elapsed_ns));
-            figures::round(*n, process_of(*n), &requests, times)
+            let end = self.ends.get(n);
+            let noise = end.map_or(&[][..], |end| &end.warnings);
+            Round {
+                worker: end.and_then(|end| end.worker),
+                is_disturbed: noise.iter().any(HostWarning::is_disturbance),
+                ..figures::round(*n, process_of(*n), &requests, times)
+            }
         };
         let rounds: Vec<Round> = numbers.iter().map(round).collect();
         let rate = |of: fn(&Round) -> Option<f64>| {
@@ -304,6 +311,7 @@ impl JobLines {
             target: target.name.clone(),
             kind: target.kind(),
             figures,
+            estimates: HashMap::new(),
             classes,
             tokens_per_s,
             requests_per_s,
@@ -321,6 +329,10 @@ impl JobLines {
             requests,
             job,
         };
+        for at in 0..job.rounds.len() {
+            let round = job.rounds[at];
+            job.rounds[at].is_whole = round.started_ns.is_some() && !job.is_cut(round.round);
+        }
         job.note_rounds();
         job
     }

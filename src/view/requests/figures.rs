@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Counting, JobFigures, RequestView, Round, Times};
+use crate::metric::Answers;
 use crate::request::Job;
 use crate::stats::histogram::min_samples_for;
 use crate::stats::summary;
@@ -38,17 +39,34 @@ pub(super) fn round(
         tpot_ns: mean(&|r| r.tpot_ns),
         tokens_per_s: n_generated(own()).and_then(per_s),
         requests_per_s: per_s(n_whole as f64).filter(|_| n_whole > 0),
+        ..Round::default()
     }
 }
 
 /// Generated tokens of some requests. An interrupted answer's count, as they are work too; a whole answer of unknown length makes
 /// the sum unknown.
-pub fn n_generated<'a>(mut requests: impl Iterator<Item = &'a RequestView>) -> Option<f64> {
+fn n_generated<'a>(mut requests: impl Iterator<Item = &'a RequestView>) -> Option<f64> {
     let sum = requests.try_fold(0.0, |sum, r| match r.n_generated {
         Some(n) => Some(sum + f64::from(n)),
         None => (!r.is_answered()).then_some(sum),
     });
     sum.filter(|n| *n > 0.0)
+}
+
+/// What metrics see of a round, which took `elapsed_ns`.
+pub(super) fn answers(sent: &[RequestView], elapsed_ns: Option<u64>) -> Answers {
+    let elapsed_ns = elapsed_ns.filter(|ns| *ns > 0);
+    let per_s = |n: f64| Some(n / elapsed_ns? as f64 * 1e9);
+    let mut answers = Answers {
+        tokens_per_s: n_generated(sent.iter()).and_then(per_s),
+        ..Answers::default()
+    };
+    for sent in sent.iter().filter(|s| s.is_answered()) {
+        answers.latency_ns.push(sent.latency_ns() as f64);
+        answers.ttft_ns.extend(sent.ttft_ns().map(|ns| ns as f64));
+        answers.tpot_ns.extend(sent.tpot_ns);
+    }
+    answers
 }
 
 /// The worker process of a round.

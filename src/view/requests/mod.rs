@@ -9,10 +9,11 @@ mod figures;
 mod outcome;
 mod request;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{CellOutcome, CellUsage, CellWarning, CountOf, Estimate};
+use crate::metric::Metric;
 use crate::record::Outcome;
 use crate::record::requests::PromptWarning;
 use crate::request::prompts::Prompt;
@@ -21,7 +22,6 @@ use crate::text::brief;
 pub(super) use collect::RequestsCollector;
 pub use counting::Counting;
 pub use doubts::JobDoubt;
-pub use figures::n_generated;
 pub use request::RequestView;
 
 /// Every job at every target.
@@ -63,7 +63,10 @@ pub struct JobView {
     /// Every request, by round and number.
     pub requests: Vec<RequestView>,
     pub figures: JobFigures,
-    /// The same by class of prompt, in the order in which the job has them.
+    /// What rounds are compared by: over processes the median of each one's median over its whole rounds; over rounds where there is one
+    /// process.
+    pub estimates: HashMap<Metric, Estimate>,
+    /// The figures by class of prompt, in the order in which the job has them.
     pub classes: Vec<ClassView>,
     /// Tokens generated for all requests together, per second from the job's begin to its end.
     pub tokens_per_s: Option<Estimate>,
@@ -113,6 +116,12 @@ pub struct Round {
     pub round: u32,
     /// The worker process that served it, where there was to be more than one; none of a server.
     pub process: Option<u32>,
+    /// The same, also where there was to be one only.
+    pub worker: Option<u32>,
+    /// Whether every request was sent, and none was interrupted: what is not whole is not compared.
+    pub is_whole: bool,
+    /// Whether something else used the machine meanwhile, as far as that is known.
+    pub is_disturbed: bool,
     /// From its begin to its last request's end; none when it could not be served.
     pub elapsed_ns: Option<u64>,
     /// When it began, nanoseconds after the run did.
@@ -284,9 +293,10 @@ impl JobView {
 
     /// Rounds in which every request was sent and answered, or failed.
     fn n_whole_rounds(&self) -> usize {
-        let n_of = |round: u32| self.requests.iter().filter(|r| r.round == round).count();
         let ended = self.rounds.iter().filter(|r| r.elapsed_ns.is_some());
-        ended.filter(|r| self.job.is_whole(n_of(r.round))).count()
+        ended
+            .filter(|r| self.job.is_whole(self.of_round(r.round).len()))
+            .count()
     }
 
     /// Whether it has fewer whole rounds than planned, which it can still have.
@@ -297,8 +307,15 @@ impl JobView {
         lacks && self.never_served.is_none()
     }
 
-    /// Adds what its own processes and rounds say beside the machine.
+    /// Adds what its rounds are compared by, and what processes and rounds say of themselves.
     fn note_rounds(&mut self) {
+        for (metric, _) in Metric::keys_of_requests() {
+            let values = self.values(metric);
+            let values = values.map(|(round, value)| (round.process, value));
+            let estimate = Estimate::of_rounds(&values.collect::<Vec<_>>());
+            self.estimates
+                .extend(estimate.map(|estimate| (metric, estimate)));
+        }
         if !self.is_measured() {
             return;
         }
@@ -350,15 +367,33 @@ impl JobView {
 
     /// The rounds whose requests were not all sent, or not answered, because the run was interrupted or its budget was spent.
     pub fn cut_rounds(&self) -> impl Iterator<Item = u32> + '_ {
-        let mut rounds: BTreeMap<u32, (usize, bool)> = BTreeMap::new();
-        for request in &self.requests {
-            let (n, is_cut) = rounds.entry(request.round).or_default();
-            *n += 1;
-            *is_cut |= request.ending == Ending::Interrupted;
-        }
-        let cut = rounds.into_iter();
-        cut.filter(|(_, (n, is_cut))| *is_cut || !self.job.is_whole(*n))
-            .map(|(round, _)| round)
+        let served = self
+            .rounds
+            .iter()
+            .filter(|r| !self.of_round(r.round).is_empty());
+        served.filter(|r| self.is_cut(r.round)).map(|r| r.round)
+    }
+
+    /// The requests of a round, in the order of their numbers.
+    pub fn of_round(&self, round: u32) -> &[RequestView] {
+        let start = self.requests.partition_point(|r| r.round < round);
+        let end = self.requests.partition_point(|r| r.round <= round);
+        &self.requests[start..end]
+    }
+
+    fn is_cut(&self, round: u32) -> bool {
+        let sent = self.of_round(round);
+        let interrupted = |r: &RequestView| r.ending == Ending::Interrupted;
+        sent.iter().any(interrupted) || !self.job.is_whole(sent.len())
+    }
+
+    /// A metric's value of each whole round that has one.
+    pub fn values(&self, metric: Metric) -> impl Iterator<Item = (&Round, f64)> {
+        let whole = self.rounds.iter().filter(|r| r.is_whole);
+        whole.filter_map(move |round| {
+            let answers = figures::answers(self.of_round(round.round), round.elapsed_ns);
+            Some((round, metric.of_round(&answers)?))
+        })
     }
 
     fn processes(&self) -> BTreeMap<u32, Option<u32>> {

@@ -456,3 +456,41 @@ fn what_one_of_two_runs_serves_is_not_missing_of_both() {
     merged.merge(&plan(&[OLLAMA]));
     assert!(merged.never_served("one", OLLAMA).is_some());
 }
+
+#[test]
+fn metrics_are_medians_over_the_whole_rounds_of_processes() {
+    let job = one_job();
+    let mut header = request_header(&[OWN], 2, vec![one_job()]);
+    let plan = header.requests.as_mut().expect("has requests");
+    (plan.replicates, plan.rounds) = (2, 2);
+    // Rounds of two processes take 1, 2, 4 and 8 ms a request; the last one is cut.
+    let mut all = Vec::new();
+    for (round, ms) in [(0_u32, 1_u64), (1, 2), (2, 4), (3, 8)] {
+        let mut served = in_process(&job, round);
+        for t in &mut served.timelines {
+            (t.due_ns, t.ended_ns) = (0, ms * MS);
+        }
+        if round == 3 {
+            served.timelines[0].ending = Ending::Interrupted;
+        }
+        let of_round = lines(&job, OWN, round, served).into_iter();
+        all.extend(of_round.map(|line| match line {
+            Line::Job(mut job) => {
+                job.worker = Some(round / 2);
+                Line::Job(job)
+            }
+            other => other,
+        }));
+    }
+    let view = fixture::view(header, all);
+    let job = find(requests(&view), "one", OWN);
+    // 1.5 ms in the first process, 4 ms in the second.
+    about(
+        job.estimates.get(&Metric::RequestLatencyNs).copied(),
+        2.75e6,
+    );
+    assert_eq!(job.cut_rounds().collect::<Vec<_>>(), [3]);
+    // The figures are of all whole answers.
+    about(job.figures.latency_ns.median, 2e6);
+    assert!(!job.estimates.contains_key(&Metric::RequestTtftP95Ns));
+}
