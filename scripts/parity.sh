@@ -17,7 +17,7 @@
 #
 # What is made equal, and how:
 # - KV layout: llama-batched-bench gives all rows the layout of their largest batch, so each batch is a separate run, with
-#   -c batch * 256. `--kv fit` gives the same to 32 + 64 tokens: 256 KV cells per sequence, not unified (-no-kvu).
+#   -c batch * 256. `--kv fit` gives the same to any number of tokens up to 256: 256 KV cells per sequence, not unified (-no-kvu).
 # - n_batch 2048, n_ubatch 512, flash attention auto, KV type f16, threads for prefill and decode: equal defaults.
 # - Sampling: llama-batched-bench chooses no token, so ggufbench runs with `--no-sample`. The tokens of llama-batched-bench are
 #   random or constant, by version, and those of ggufbench are drawn from a seed. For a dense model this has no effect.
@@ -35,6 +35,12 @@ read -ra batches <<<"${PARITY_BATCHES:-1 8 32 128}"
 read -ra models <<<"${PARITY_MODELS:-smollm2-135m-q4_0 smollm2-135m-q8_0 smollm2-135m-f16}"
 ours=${GGUFBENCH:-target/release/ggufbench}
 n_prompt=32 n_gen=${PARITY_GEN:-64} cells_per_seq=256
+
+case $n_gen in '' | *[!0-9]* | 0) n_gen=0 ;; esac
+((n_gen >= 1 && n_gen <= cells_per_seq - n_prompt)) || {
+    printf 'parity: PARITY_GEN: 1 to %d tokens fit beside the prompt\n' $((cells_per_seq - n_prompt)) >&2
+    exit 2
+}
 
 die() { printf 'parity: %s\n' "$*" >&2 && exit 2; }
 
@@ -98,7 +104,7 @@ for ((pair = 1; pair <= pairs; pair++)); do
             [ ! -t 2 ] || printf '\rparity: pair %d of %d, %s, batch %-4d' "$pair" "$pairs" "$(basename "${models[i]}" .gguf)" "$batch" >&2
             order=(ours theirs)
             ((pair % 2)) || order=(theirs ours)
-            for tool in "${order[@]}"; do measure "$tool" "$(basename "${models[i]}" .gguf)" "${files[i]}" "$batch"; done
+            for tool in "${order[@]}"; do measure "$tool" "${models[i]}" "${files[i]}" "$batch"; done
         done
     done
 done
@@ -108,16 +114,31 @@ printf 'Decode tokens per second, %d interleaved pairs, %d threads, %d prompt an
     "$pairs" "$threads" $n_prompt $n_gen
 printf 'Ratios are ggufbench / llama-batched-bench of a pair.\n\n'
 python3 - "$work/rates" <<'PYTHON'
-import math, sys
+import math, os, sys
 from collections import defaultdict
-from statistics import NormalDist, median, stdev
+from statistics import median, stdev
 
 LOW, HIGH = 0.98, 1.02
-Z = NormalDist().inv_cdf(0.975)
 rates = defaultdict(lambda: defaultdict(list))
 for line in open(sys.argv[1]):
     model, batch, tool, rate = line.rstrip("\n").split("\t")
     rates[model, int(batch)][tool].append(float(rate))
+
+
+def beyond(n):
+    """The largest number of means beyond each end of an interval that Wilcoxon's signed ranks of n values give a coverage of 95% or
+    more, by their exact distribution: in how many ways have ranks that sum. None where there is no such interval."""
+    ways = [1] + [0] * (n * (n + 1) // 2)
+    for rank in range(1, n + 1):
+        for total in range(len(ways) - 1, rank - 1, -1):
+            ways[total] += ways[total - rank]
+    found, tail = None, 0
+    for total, n_ways in enumerate(ways):
+        tail += n_ways
+        if tail / 2**n > 0.025:
+            return found
+        found = total
+    return found
 
 
 def typical(logs):
@@ -125,9 +146,8 @@ def typical(logs):
     medians of all means of two values. None below six values, which have no such interval."""
     n = len(logs)
     means = sorted((logs[i] + logs[j]) / 2 for i in range(n) for j in range(i, n))
-    beyond = math.floor(n * (n + 1) / 4 - Z * math.sqrt(n * (n + 1) * (2 * n + 1) / 24))
-    interval = (means[beyond], means[-1 - beyond]) if n >= 6 and beyond >= 0 else None
-    return median(means), interval
+    at = beyond(n)
+    return median(means), None if at is None else (means[at], means[-1 - at])
 
 
 print("| model | batch | ggufbench | llama-batched-bench | ratio | 95% interval | SD of a pair | verdict |")
@@ -146,20 +166,23 @@ for (model, batch), by_tool in rates.items():
         elif high < LOW or low > HIGH:
             verdict = "different"
         else:
-            # Pairs after which the interval is half as wide as the range, if single pairs differ as they did.
-            needed = max(needed, math.ceil(len(logs) * ((high - low) / (HIGH - LOW) * 2) ** 2))
-    verdicts[verdict].append("%s at %d (%.3f)" % (model, batch, math.exp(middle)))
+            # Pairs after which the interval reaches to the nearer limit only, if single pairs differ as they did.
+            room = min(abs(middle - math.log(LOW)), abs(middle - math.log(HIGH)))
+            half = (interval[1] - interval[0]) / 2
+            needed = max(needed, len(logs) + 1, math.ceil(len(logs) * (half / max(room, 1e-3)) ** 2))
+    name = os.path.basename(model).removesuffix(".gguf")
+    verdicts[verdict].append("%s at %d (%.3f)" % (name, batch, math.exp(middle)))
     sd = "%.1f%%" % (100 * stdev(logs)) if len(logs) > 1 else ""
     print("| %s | %d | %.1f | %.1f | %.4f | %s | %s | %s |" % (
-        model, batch, median(ours), median(theirs), math.exp(middle), shown, sd, verdict))
+        name, batch, median(ours), median(theirs), math.exp(middle), shown, sd, verdict))
 print()
 if verdicts["different"]:
     print("DIFFERENT: beyond %.2f..%.2f: %s" % (LOW, HIGH, ", ".join(verdicts["different"])))
     sys.exit(1)
 if verdicts["undecided"]:
-    print("UNDECIDED: intervals that %.2f..%.2f does not hold, nor exclude: %s" % (
+    print("UNDECIDED: intervals that lie partly inside %.2f..%.2f: %s" % (
         LOW, HIGH, ", ".join(verdicts["undecided"])))
-    print("About %d pairs would tell." % needed if needed else "At least six pairs are needed.")
+    print("About %d pairs would tell, if the ratios stay what they are." % needed if needed else "At least six pairs are needed.")
     sys.exit(3)
 print("SAME: the 95%% intervals of all %d ratios lie in %.2f..%.2f" % (len(rates), LOW, HIGH))
 PYTHON

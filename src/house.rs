@@ -13,17 +13,35 @@ fn files(of: &str, folder: &Path) -> Vec<(PathBuf, &'static str)> {
     files
 }
 
+/// What stands before the brace that closes a list.
+fn until_closed(list: &str) -> &str {
+    let mut depth = 1;
+    let end = list.find(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth == 0
+    });
+    &list[..end.unwrap_or(list.len())]
+}
+
+/// The parts of a list, of which each may have a list of its own.
+fn parts_of(list: &str) -> Vec<&str> {
+    let mut depth = 0;
+    list.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    })
+    .collect()
+}
+
 /// The first names after `way` in a source: of paths, and of lists in braces.
 fn named(source: &str, way: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, _) in source.match_indices(way) {
         let is_longer = source[..at].ends_with("super::");
         let rest = &source[at + way.len()..];
-        let list = rest
-            .strip_prefix('{')
-            .and_then(|list| list.split('}').next());
+        let list = rest.strip_prefix('{').map(until_closed);
         let parts: Vec<&str> = match list {
-            Some(list) => list.split(',').collect(),
+            Some(list) => parts_of(list),
             None => vec![rest],
         };
         let name = |part: &str| {
@@ -60,7 +78,8 @@ fn no_verb_imports_another() {
     for verb in &verbs {
         for (file, way) in files(verb, &folder) {
             let source = fs::read_to_string(&file).expect("readable");
-            for name in named(&source, way) {
+            let names = named(&source, way).into_iter();
+            for name in names.chain(named(&source, "crate::cmd::")) {
                 let is_other = name != **verb && verbs.contains(&name.as_str());
                 assert!(!is_other, "{} imports {name}", file.display());
             }
@@ -70,7 +89,8 @@ fn no_verb_imports_another() {
 
 #[test]
 fn names_are_found_in_paths_and_lists() {
-    let source = "use super::{DONE, ab,\n    run};\nsuper::gate::x();\nuse super::super::y;";
+    let source =
+        "use super::{DONE, ab::{self, x},\n    run};\nsuper::gate::x();\nuse super::super::y;";
     let mut found = named(source, "super::");
     found.sort_unstable();
     assert_eq!(found, ["DONE", "ab", "gate", "run", "super"]);
@@ -85,6 +105,17 @@ fn floors() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
+/// A source up to the module of its tests, which is its last where it has a body.
+fn without_tests(source: &str) -> &str {
+    let modules = source.match_indices("#[cfg(test)]\nmod ");
+    let mut bodies = modules.filter(|(at, _)| {
+        let line = source[at + "#[cfg(test)]\n".len()..].lines().next();
+        line.is_some_and(|line| line.ends_with('{'))
+    });
+    let end = bodies.next().map_or(source.len(), |(at, _)| at);
+    &source[..end]
+}
+
 /// Every source below a folder but tests and their fixtures, without comments and tests of its own.
 fn sources(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(folder).expect("readable") {
@@ -97,11 +128,9 @@ fn sources(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
             sources(&path, found);
         } else if path.extension().is_some_and(|e| e == "rs") {
             let source = fs::read_to_string(&path).expect("readable");
-            let own = source
-                .split("#[cfg(test)]\nmod ")
-                .next()
-                .unwrap_or_default();
-            let code = own.lines().filter(|l| !l.trim_start().starts_with("//"));
+            let code = without_tests(&source)
+                .lines()
+                .filter(|l| !l.trim_start().starts_with("//"));
             found.push((path, code.collect::<Vec<_>>().join("\n")));
         }
     }
@@ -139,7 +168,7 @@ fn imports_go_down_only() {
 fn declared(source: &str) -> impl Iterator<Item = &str> {
     let names = source.lines().filter_map(|line| {
         let line = match line.strip_prefix("pub") {
-            Some(rest) if rest.starts_with('(') => rest.split_once(' ')?.1,
+            Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
             Some(rest) => rest.trim_start(),
             None => line,
         };

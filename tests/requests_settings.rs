@@ -331,3 +331,52 @@ fn a_model_that_cannot_be_loaded_leaves_the_others_to_be_served() {
         stderr(&alone)
     );
 }
+
+#[test]
+fn processes_are_added_until_the_mean_latency_is_known() {
+    let served = |place: &Place, cv: &str| {
+        let cost = r#""call_ns":1000000,"token_ns":100000,"past_ns":0,"sample_ns":0"#;
+        let engine = format!("synthetic:{{{cost},\"process_cv\":{cv},\"seed\":5}}");
+        let out = place.run(&[
+            "requests",
+            "--engine",
+            &engine,
+            "--class",
+            "short",
+            "--n-requests",
+            "2",
+            "-n",
+            "4",
+            "--max-replicates",
+            "9",
+            "--precision",
+            "5%",
+            "--no-report",
+        ]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let (_, jobs) = record(&place.the_run());
+        let workers: BTreeSet<Option<u32>> = jobs.iter().map(|j| j.worker).collect();
+        assert_eq!(workers.len(), jobs.len(), "a process of its own each");
+        (jobs.len(), stdout(&out))
+    };
+    let (n, shown) = served(&Place::new(), "0.001");
+    assert_eq!(n, 6, "{shown}");
+    let place = Place::new();
+    let (n, shown) = served(&place, "0.3");
+    assert_eq!(n, 9, "{shown}");
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        shown.contains("6 processes, then 3 rounds until precise"),
+        "{shown}"
+    );
+    assert!(shown.contains("only, 5.0% were asked for"), "{shown}");
+    // The most processes were used: nothing is left to be resumed.
+    let run = place.the_run();
+    let resumed = place.run(&[
+        "--resume",
+        run.to_str().expect("text"),
+        "--engine",
+        "synthetic",
+    ]);
+    assert_eq!(record(&run).1.len(), 9, "{}", stderr(&resumed));
+}

@@ -45,6 +45,19 @@ pub struct RequestFlags {
     /// server [default: 3; 1 where --rounds is named]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub replicates: Option<u32>,
+    /// Maximum of worker processes, at a server of rounds: from 6 on, jobs whose mean latency is not known to the precision get more,
+    /// for at most 30 minutes without --budget [default: no more]
+    #[arg(long, value_name = "N", help_heading = "Requests")]
+    pub max_replicates: Option<u32>,
+    /// That precision: relative half-width of the interval of the mean latency [default: 2%]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        value_parser = super::judging::number_or_percent,
+        requires = "max_replicates",
+        help_heading = "Requests"
+    )]
+    pub precision: Option<f64>,
     /// Rounds per process: each serves every job once [default: 1]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub rounds: Option<u32>,
@@ -157,6 +170,8 @@ impl RequestFlags {
             target: self.target.iter().flat_map(|t| of_list(t)).collect(),
             model: None,
             replicates: self.replicates,
+            max_replicates: self.max_replicates,
+            precision: self.precision,
             rounds: self.rounds,
             budget: self.budget.clone(),
             prompts: self.prompts.clone(),

@@ -40,6 +40,7 @@ mod run;
 mod shown;
 mod sweeps;
 mod trend;
+mod trend_drawn;
 
 use std::io::{self, IsTerminal as _, Write as _};
 

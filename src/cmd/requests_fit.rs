@@ -61,13 +61,16 @@ impl<'a> Fitting<'a> {
         }
     }
 
-    /// Every target's jobs. Servers get the texts of the first in-process target's model, or of the model that is named
-    /// for their texts alone. A model that cannot be loaded, and a job that does not fit, leave the others to be served.
+    /// Every target's jobs. Servers get the texts of the first in-process target's model that can be loaded, or of the model that is
+    /// named for their texts alone. A model that cannot be loaded, and a job that does not fit the memory, leave the others to be
+    /// served.
     ///
     /// # Errors
-    /// When nothing is left to be served in this process.
+    /// When this process is to serve and nothing is left for it, in a run without cells; when a prompt does not fit its context; when
+    /// servers' texts need a model and none was loaded.
     pub fn all(&mut self, targets: &mut [PlannedTarget]) -> Result<Vec<FittedTarget>> {
         let n_own = targets.iter().filter(|t| t.is_in_process()).count();
+        let is_alone = self.prepared.plan.cases.is_empty();
         let mut of_servers = match n_own {
             0 => Some(self.for_servers_alone(targets)?),
             _ => None,
@@ -97,14 +100,13 @@ impl<'a> Fitting<'a> {
                     if n_own > 1 {
                         own.unload();
                     }
-                    let cases = jobs.iter().map(|job| job.case.clone());
                     FittedTarget {
+                        never_served: self.never_served(&jobs, &mut own),
                         own: Some(own),
-                        never_served: outcomes_of(cases, self.prepared),
                         jobs,
                     }
                 }
-                Err(e) if n_own == 1 || self.interrupt.is_set() => {
+                Err(e) if (n_own == 1 && is_alone) || self.interrupt.is_set() => {
                     return Err(e).with_context(|| cannot_be_loaded(facts));
                 }
                 Err(e) => {
@@ -113,11 +115,10 @@ impl<'a> Fitting<'a> {
                 }
             });
         }
-        if n_own > 0 && self.prepared.plan.cases.is_empty() {
-            let own = || fitted.iter().flatten();
-            if own().all(FittedTarget::serves_nothing) {
-                bail!(why_nothing(own()));
-            }
+        let own = || fitted.iter().flatten();
+        let nothing = n_own > 0 && own().all(FittedTarget::serves_nothing);
+        if nothing && (is_alone || of_servers.is_none() && n_own < targets.len()) {
+            bail!(why_nothing(own()));
         }
         let mut of_servers = of_servers.unwrap_or_default().into_iter();
         let all = fitted.into_iter().zip(targets).map(|(own, target)| {
@@ -125,6 +126,18 @@ impl<'a> Fitting<'a> {
                 .with_context(|| format!("{}: no model could be loaded for its texts", target.name))
         });
         all.collect()
+    }
+
+    /// What became of each job that does not fit the memory. Of that the loaded model holds a part, which the price counts too: what
+    /// does not fit beside it is looked at again without it.
+    fn never_served(&self, jobs: &[Job], own: &mut InProcess) -> Vec<Option<Outcome>> {
+        let outcomes = || outcomes_of(jobs.iter().map(|job| job.case.clone()), self.prepared);
+        let found = outcomes();
+        if found.iter().all(Option::is_none) {
+            return found;
+        }
+        own.unload();
+        outcomes()
     }
 
     /// The jobs of the servers, in the order of the targets.

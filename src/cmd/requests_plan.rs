@@ -21,6 +21,7 @@ use crate::request::plan::{Sources, UnfittedJob, unfitted_jobs};
 use crate::request::prompts::{Prompt, PromptSet};
 use crate::request::spec::TargetSpec;
 use crate::run::requests::eta::JobEstimates;
+use crate::text::plural;
 use crate::units;
 
 /// The set of prompts when none is named, and the one with matched pairs.
@@ -132,7 +133,7 @@ impl PlannedRequests {
             }
             rows.extend(of_target);
         }
-        let mut below: Vec<String> = self.open_end().into_iter().collect();
+        let mut below = self.open_end();
         if has_price {
             let budget = self.spec.budget.filter(|budget| *budget < whole);
             let limit = budget.map(|budget| {
@@ -179,17 +180,32 @@ impl PlannedRequests {
     }
 
     /// What may be added after the planned rounds.
-    fn open_end(&self) -> Option<String> {
+    fn open_end(&self) -> Vec<String> {
+        let time = match self.spec.budget {
+            Some(budget) => format!("until {} of the run are over", duration(budget)),
+            None => format!("for at most {}", duration(TIME_FOR_PAIRS)),
+        };
+        let precise = self.spec.max_replicates.map(|most| {
+            let most = plural(most, "process", "processes");
+            let precision = units::percent(self.spec.precision);
+            format!(
+                "further processes for each job until its mean latency is known to ±{precision}, at most {most} each, {time} \
+                 (--max-replicates, --precision, --budget)"
+            )
+        });
+        precise
+            .into_iter()
+            .chain(self.open_comparisons(&time))
+            .collect()
+    }
+
+    fn open_comparisons(&self, time: &str) -> Option<String> {
         let most = self.spec.max_pairs?;
         let of_targets = self.spec.most_rounds().is_some();
         let jobs = self.targets.first()?.jobs.iter().map(|j| &j.job);
         let open = jobs
             .filter(|job| of_targets || job.compared.as_ref().is_some_and(|c| c.most.is_some()));
         let names: Vec<&str> = open.map(|job| job.name.as_str()).collect();
-        let time = match self.spec.budget {
-            Some(budget) => format!("until {} of the run are over", duration(budget)),
-            None => format!("for at most {}", duration(TIME_FOR_PAIRS)),
-        };
         (!names.is_empty()).then(|| {
             format!(
                 "{}: further rounds until decided, at most {most} pairs each, {time} (--max-pairs, --budget)",

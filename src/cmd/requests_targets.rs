@@ -128,6 +128,8 @@ fn plan(
         settings: settings.collect(),
         targets: targets.iter().map(|t| t.name.clone()).collect(),
         replicates: spec.replicates,
+        max_replicates: spec.max_replicates,
+        precision: spec.max_replicates.map(|_| spec.precision),
         rounds: spec.rounds,
         budget_ns: spec
             .budget

@@ -52,7 +52,7 @@ impl CellAxis {
             let ends = value.len().checked_sub(text.len());
             let rest = ends.and_then(|at| Some((value.get(..at)?, value.get(at..)?)));
             let is_end = rest.is_some_and(|(before, end)| {
-                before.ends_with(['-', '.', '_']) && end.eq_ignore_ascii_case(text)
+                before.ends_with(['-', '.']) && end.eq_ignore_ascii_case(text)
             });
             is_end || value.split_once(':').is_some_and(|(kind, _)| kind == text)
         };
@@ -155,10 +155,9 @@ mod tests {
         let meant = |text: &str| CellAxis::Target.meant(text, &values);
         assert_eq!(meant("m-q4_0").as_deref(), Some("m-q4_0"));
         assert_eq!(meant("q4_0").as_deref(), Some("m-q4_0"));
-        assert_eq!(meant("0").as_deref(), None, "of more than one");
         assert_eq!(meant("q8_0"), None, "of two");
         assert_eq!(meant("ollama").as_deref(), Some("ollama:x"));
-        assert_eq!(meant("4_0"), None, "no whole part");
+        assert_eq!((meant("4_0"), meant("0")), (None, None), "no whole part");
     }
 
     #[test]

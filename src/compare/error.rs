@@ -42,6 +42,16 @@ pub enum CompareError {
         value: String,
         values: String,
     },
+    #[error(
+        "both values of {axis} mean {}; there are {}",
+        short(value),
+        brief(values, LIST_COLUMNS)
+    )]
+    SameValue {
+        axis: &'static str,
+        value: String,
+        values: String,
+    },
     /// Cells that cannot be told apart without the compared axis.
     #[error(
         "{}: {} and {} are the same cell except for the compared axis; say --axis {axis}=A,B",

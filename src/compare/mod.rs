@@ -93,6 +93,19 @@ pub fn sides(
             };
             *values = Some(found.try_into().map_err(not_two)?);
         }
+        let known = axis.values(run.keys());
+        let meant = values
+            .as_ref()
+            .map(|both| both.each_ref().map(|v| axis.meant(v, &known)));
+        if let Some([Some(a), Some(b)]) = meant
+            && a == b
+        {
+            return Err(CompareError::SameValue {
+                axis: axis.name(),
+                value: a,
+                values: known.join(", "),
+            });
+        }
     }
     Ok((run.slice(&options.axes, 0)?, run.slice(&options.axes, 1)?))
 }

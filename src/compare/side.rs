@@ -157,16 +157,7 @@ impl Side {
             }
             let mut samples = Samples::of(key);
             for (round, value) in job.values(metric) {
-                let unit = match plan.replicates {
-                    // The same process serves a server's rounds, so its rounds are the units. They are counted down, so
-                    // that a worker's number is no pair of a round.
-                    0 | 1 if !is_own => u32::MAX - round.round,
-                    0 | 1 => round.worker.unwrap_or(0),
-                    // A worker that died, or a run that was resumed, makes no second process. Targets served in the
-                    // same replicate are pairs.
-                    _ => round.round / plan.rounds.max(1),
-                };
-                samples.push(unit, RepetitionValue::of(value, round.is_disturbed));
+                samples.push(round.unit, RepetitionValue::of(value, round.is_disturbed));
             }
             let is_measured = samples.replicates().next().is_some();
             is_measured.then_some(samples)

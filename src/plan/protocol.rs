@@ -10,7 +10,7 @@ use super::{PlanError, Protocol};
 pub const MOST_REPLICATES: u32 = 1000;
 
 /// Processes a cell begins with when it may get more: METHODOLOGY.md, section 2, has the coverage.
-const FEWEST_BEFORE_MORE: u32 = 6;
+pub(super) const FEWEST_BEFORE_MORE: u32 = 6;
 
 /// The protocol's settings as asked for; `None` leaves the default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

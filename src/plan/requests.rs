@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::protocol::duration;
+use super::protocol::{FEWEST_BEFORE_MORE, duration};
 use super::serving::{Endpoint, Sampling, StopAt};
-use super::{MAX_SEQ, PlanError};
+use super::{MAX_SEQ, PlanError, Protocol};
 
 /// Most requests of a job: their timelines are kept in memory until it ends.
 pub(crate) const MOST_REQUESTS: u32 = 1_000_000;
@@ -30,6 +30,10 @@ pub struct RequestsChoice {
     pub model: Option<String>,
     /// Fresh worker processes in which everything is done.
     pub replicates: Option<u32>,
+    /// Most of them, where they are added until the precision.
+    pub max_replicates: Option<u32>,
+    /// Relative half-width of the interval of a job's mean latency.
+    pub precision: Option<f64>,
     /// How often everything is done in each process.
     pub rounds: Option<u32>,
     /// Wall time, such as `3m`, after which nothing more is begun.
@@ -129,10 +133,17 @@ impl RequestsChoice {
                 false => self.target,
             },
             // A user who names rounds has said how often everything is done.
-            replicates: self.replicates.unwrap_or(match self.rounds {
-                Some(_) => 1,
-                None => 3,
-            }),
+            replicates: self
+                .replicates
+                .unwrap_or(match (self.max_replicates, self.rounds) {
+                    (Some(max), _) => FEWEST_BEFORE_MORE.min(max).max(1),
+                    (None, Some(_)) => 1,
+                    (None, None) => 3,
+                }),
+            max_replicates: self.max_replicates,
+            precision: self
+                .precision
+                .unwrap_or_else(|| Protocol::default().precision),
             rounds: self.rounds.unwrap_or(1),
             budget: self
                 .budget
@@ -170,6 +181,8 @@ impl RequestsChoice {
 pub struct RequestsSpec {
     pub targets: Vec<String>,
     pub replicates: u32,
+    pub max_replicates: Option<u32>,
+    pub precision: f64,
     pub rounds: u32,
     pub budget: Option<Duration>,
     pub prompts: Option<String>,
@@ -215,6 +228,19 @@ impl RequestsSpec {
         };
         range("replicates", self.replicates, 1000)?;
         range("rounds", self.rounds, 1000)?;
+        if let Some(max) = self.max_replicates.filter(|max| *max < self.replicates) {
+            let fewest = self.replicates;
+            let reason = format!("{max}; no fewer than the {fewest} replicates");
+            return Err(PlanError::axis("max_replicates", reason));
+        }
+        range("max_replicates", self.max_replicates.unwrap_or(1), 1000)?;
+        if !(self.precision.is_finite() && self.precision > 0.0 && self.precision < 1.0) {
+            let reason = format!(
+                "{} is not a share between 0 and 1 (0.02 is 2%)",
+                self.precision
+            );
+            return Err(PlanError::axis("precision", reason));
+        }
         range("n_requests", self.n_requests.unwrap_or(1), MOST_REQUESTS)?;
         range("n_gen", self.n_gen, 1 << 20)?;
         range("max_pairs", self.max_pairs.unwrap_or(1), 100_000)?;
@@ -325,6 +351,19 @@ mod tests {
     }
 
     #[test]
+    fn processes_are_added_from_six_on_until_the_precision() {
+        let counts = |toml: &str| {
+            let asked = of(toml).expect("valid");
+            (asked.replicates, asked.max_replicates, asked.precision)
+        };
+        assert_eq!(counts("max_replicates = 20"), (6, Some(20), 0.02));
+        let few = counts("max_replicates = 4\nprecision = 0.1");
+        assert_eq!(few, (4, Some(4), 0.1));
+        assert_eq!(counts("max_replicates = 20\nreplicates = 3").0, 3);
+        assert_eq!(counts("max_replicates = 20\nrounds = 2").0, 6);
+    }
+
+    #[test]
     fn comparisons_go_on_until_decided_unless_rounds_are_counted() {
         let most = |toml: &str| of(toml).expect("valid").max_pairs;
         assert_eq!(most(""), Some(MOST_PAIRS));
@@ -369,6 +408,9 @@ mod tests {
         for (toml, needle) in [
             ("rounds = 0", "rounds"),
             ("replicates = 1001", "replicates"),
+            ("max_replicates = 1001", "max_replicates"),
+            ("replicates = 5\nmax_replicates = 4", "no fewer than the 5"),
+            ("max_replicates = 9\nprecision = 0.0", "precision"),
             ("budget = \"soon\"", "budget"),
             ("concurrency = [0]", "concurrency"),
             ("concurrency = [257]", "concurrency"),

@@ -78,9 +78,18 @@ fn not_there(path: &Path, out: &Path) -> String {
         1 => "there is",
         _ => "the newest are",
     };
+    let latest = match out == Path::new(DEFAULT_OUT) {
+        true => PathBuf::from(LATEST),
+        false => out.join(LATEST),
+    };
+    let latest = runs.iter().any(|run| has_ended(run)).then(|| {
+        let name = latest.display();
+        format!(" (`{name}` names the newest that ended)")
+    });
     format!(
-        "{path}: there is no such run; {newest} {} (`{LATEST}` names the newest that ended)",
-        shown.join(", ")
+        "{path}: there is no such run; {newest} {}{}",
+        shown.join(", "),
+        latest.unwrap_or_default()
     )
 }
 

@@ -24,6 +24,12 @@ pub struct RequestsPlan {
     /// Worker processes in which everything is done. Records of programs that did everything in one do not say so.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub replicates: u32,
+    /// Most of them, where some are added to each job whose mean latency is not known to the precision; none: nothing is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_replicates: Option<u32>,
+    /// That precision: the relative half-width of the interval; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
     /// How often everything is done in each; the order of jobs is shuffled in each round, and targets take turns.
     pub rounds: u32,
     /// Wall time after which nothing more is begun; none without a limit.
@@ -80,7 +86,16 @@ impl RequestsPlan {
         plan.targets
             .retain(|t| plan.jobs.iter().any(|job| is_pair(&job.name, t)));
         plan.settings.retain(|s| plan.targets.contains(&s.target));
-        plan.never_served.retain(|n| is_pair(&n.job, &n.target));
+        // Every job is served at every target that is left, so that one which could not be served then is not tried now.
+        let is_left = |n: &NeverServed| {
+            plan.targets.contains(&n.target) && plan.jobs.iter().any(|job| job.name == n.job)
+        };
+        plan.never_served = self
+            .never_served
+            .iter()
+            .filter(|n| is_left(n))
+            .cloned()
+            .collect();
         for setting in &mut plan.settings {
             let is_kept = |job: &Job| plan.jobs.iter().any(|kept| kept.name == job.name);
             setting.jobs.retain(is_kept);
@@ -88,6 +103,8 @@ impl RequestsPlan {
         // The budget was the whole run's, and so was the question of how targets compare.
         plan.budget_ns = None;
         plan.most_pairs = None;
+        plan.max_replicates = None;
+        plan.precision = None;
         plan
     }
 
@@ -96,15 +113,40 @@ impl RequestsPlan {
         self.rounds.saturating_mul(self.replicates)
     }
 
-    /// The target that the others are compared with: in-process where there is it, else the first.
-    pub fn base(&self) -> Option<&str> {
-        let own = self.targets.iter().find(|t| self.is_in_process(t));
-        own.or(self.targets.first()).map(String::as_str)
+    /// The replicate of a round. Each round that was added to the planned ones is one of its own.
+    pub fn replicate_of(&self, round: u32) -> u32 {
+        match round.checked_sub(self.all_rounds()) {
+            Some(added) => self.replicates.saturating_add(added),
+            None => round / self.rounds.max(1),
+        }
     }
 
-    /// Each job at each target but the base: they share the chance of a wrong decision.
+    /// The target that the others are compared with, of those that serve anything: in-process where there is it, else the first.
+    pub fn base(&self) -> Option<&str> {
+        let serving = || self.targets.iter().filter(|t| self.serves_anything(t));
+        let own = serving().find(|t| self.is_in_process(t));
+        own.or(serving().next()).map(String::as_str)
+    }
+
+    /// Each job at each target but the base, where both serve it: they share the chance of a wrong decision.
     pub fn n_comparisons(&self) -> usize {
-        self.jobs.len() * self.targets.len().saturating_sub(1)
+        let Some(base) = self.base() else {
+            return 0;
+        };
+        let others = self.targets.iter().filter(|target| *target != base);
+        let serves = |job: &Job, target: &str| self.never_served(&job.name, target).is_none();
+        let both = |other: &String| {
+            let jobs = self.jobs.iter();
+            jobs.filter(|job| serves(job, base) && serves(job, other))
+                .count()
+        };
+        others.map(both).sum()
+    }
+
+    /// Whether a target is to serve any job.
+    pub fn serves_anything(&self, target: &str) -> bool {
+        let mut jobs = self.jobs.iter();
+        jobs.any(|job| self.never_served(&job.name, target).is_none())
     }
 
     /// The target as the user named it.

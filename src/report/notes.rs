@@ -7,7 +7,7 @@ use super::outputs;
 use super::suggest::Suggestion;
 use super::table::{Note, Tone};
 use super::text::{brief, plural};
-use super::view::{CellOutcome, CellView, CellWarning, RunView};
+use super::view::{AnyCell, CellOutcome, CellView, CellWarning, RunView};
 use crate::plan::{Case, CaseId, remedy};
 use crate::record::Outcome;
 use crate::units;
@@ -153,6 +153,14 @@ pub fn next_steps(view: &RunView) -> Vec<(String, Option<String>)> {
         let command = Suggestion::new(None).word("--resume").path(view.folder());
         let text = "measure what is missing or failed:".to_owned();
         steps.push((text, Some(command.to_string())));
+    }
+    let is_left_out = |cell: AnyCell<'_>| match cell {
+        AnyCell::Requests(job) => job.never_served.as_ref().is_some_and(Outcome::is_failure),
+        AnyCell::Batch(_) | AnyCell::Quality(_) => false,
+    };
+    if view.every_cell().any(is_left_out) {
+        let text = "a model that could not be loaded is left out of the run, also when it is resumed: measure it in a run of its own";
+        steps.push((text.to_owned(), None));
     }
     let timed_out = |cell: &CellView| {
         let mut failures = cell.failures.iter();

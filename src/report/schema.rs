@@ -110,6 +110,8 @@ fn the_schema_of_a_record_has_every_setting_of_the_plan() {
     let requests = RequestsPlan {
         targets: vec!["in-process".to_owned()],
         replicates: 2,
+        max_replicates: Some(3),
+        precision: Some(0.02),
         rounds: 1,
         budget_ns: Some(1),
         most_pairs: Some(40),

@@ -123,6 +123,9 @@ impl Collector {
         self.replicates.begin_run();
         self.requests.begin_run();
         let header = jsonl::read(run, |line| self.note(line))?;
+        if let Some(plan) = &header.requests {
+            self.requests.note_plan(plan);
+        }
         let replicates = header.plan.protocol.replicates;
         for case in &header.plan.cases {
             let planned = self.planned.entry(case.clone()).or_default();

@@ -68,13 +68,13 @@ pub enum CellWarning {
     },
     /// Measured in fewer processes than planned, without a word why: the run is not over, or was cut off.
     FewProcesses(CountOf),
-    /// The same of a job of requests, whose rounds are counted.
+    /// Served whole in fewer rounds than planned: a job of requests, of which the budget or a fault cost others.
     FewRounds(CountOf),
     /// Too few repetitions for an interval.
     SingleRepetition,
     /// Processes were added until the precision, which was not reached.
     Imprecise {
-        /// Half width of the median step's interval, relative.
+        /// Half width of the interval of the median step, or of a job's mean latency, relative.
         half_width: f64,
         precision: f64,
     },
@@ -111,7 +111,7 @@ pub enum CellWarning {
 
 impl CellWarning {
     /// Whether it is of what the machine did meanwhile.
-    pub fn is_disturbance(&self) -> bool {
+    pub fn is_of_machine(&self) -> bool {
         matches!(self, Self::Host { .. })
     }
 

@@ -54,7 +54,7 @@ fn n_with(measured: &[&CellView], has: fn(&CellWarning) -> bool) -> usize {
 }
 
 fn n_disturbed(measured: &[&CellView]) -> usize {
-    n_with(measured, CellWarning::is_disturbance)
+    n_with(measured, CellWarning::is_of_machine)
 }
 
 pub(super) fn trust(view: &RunView) -> Finding {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::course::{Night, PASS, REGRESSION, UNDECIDED};
 use super::{Typed, put};
 use crate::cli::{BaselineChoice, TrendArgs};
-use crate::cmd::{INTERRUPTED, in_one_line, trend};
+use crate::cmd::{INTERRUPTED, in_one_line, trend_drawn};
 use crate::file::is_stream;
 use crate::nightly::folders::NightFolders;
 use crate::nightly::summary::{Commands, NightSummary};
@@ -217,7 +217,7 @@ impl Night<'_> {
             no_report: false,
             output: DocumentForm::Md,
         };
-        let drawn = catch_unwind(AssertUnwindSafe(|| trend::drawn(&args)));
+        let drawn = catch_unwind(AssertUnwindSafe(|| trend_drawn::drawn(&args)));
         let drawn = drawn.unwrap_or_else(|_| Err(anyhow!("a fault of the program, named above")));
         match drawn {
             Ok((_, document)) => document.markdown(),

@@ -82,14 +82,18 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
     let planned = rounds.0.saturating_mul(rounds.1);
     let served = requests.jobs.iter().map(|job| count(job.rounds.len()));
     let served = served.max().unwrap_or(0);
-    // A live comparison adds rounds to those of its plan.
+    // A comparison, and a precision that is asked for, add rounds to those of the plan.
     let is_own = |name: &String| plan.is_some_and(|p| p.is_in_process(name));
     let has_processes = plan.is_some_and(|p| p.targets.iter().any(is_own));
     let mut of_rounds = rounds_of(rounds, has_processes);
     if served > planned {
         of_rounds += &format!(
-            ", then {} until decided",
-            plural(served - planned, "round", "rounds")
+            ", then {} until {}",
+            plural(served - planned, "round", "rounds"),
+            match plan.and_then(|p| p.precision) {
+                Some(_) => "precise",
+                None => "decided",
+            }
         );
     }
     format!("{} at {shown}, {of_rounds}", plural(jobs, "job", "jobs"))

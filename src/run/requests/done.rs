@@ -108,7 +108,9 @@ impl DoneJobs {
             let is_closed = job.compared.as_ref().is_none_or(|c| c.most.is_none());
             let is_decided = || self.answers.get(&key).is_some_and(|a| is_answered(job, a));
             let mut rounds = 0..plan.all_rounds();
-            rounds.all(|round| self.has(&job.name, target, round)) && (is_closed || is_decided())
+            !self.latencies.is_imprecise(plan, &job.name, target)
+                && rounds.all(|round| self.has(&job.name, target, round))
+                && (is_closed || is_decided())
         })
     }
 

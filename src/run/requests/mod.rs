@@ -87,9 +87,9 @@ impl RequestsRun {
     ) -> Result<(), RecordError> {
         let answers = self.answers_so_far();
         let mut eta = RequestsEta::of(&self.plan, &self.estimates);
-        for (at, target) in self.plan.targets.iter().enumerate() {
+        for at in 0..self.targets.len() {
             for (nth, job) in self.plan.jobs.iter().enumerate() {
-                if self.plan.never_served(&job.name, target).is_some() {
+                if !self.serves(job, at) {
                     eta.never_served(nth, at);
                 }
             }
@@ -128,7 +128,7 @@ impl RequestsRun {
 
     /// Whether a comparison may get questions after the planned rounds.
     fn has_open_end(&self) -> bool {
-        if self.plan.most_pairs.is_some() {
+        if self.plan.most_pairs.is_some() || self.plan.max_replicates.is_some() {
             return true;
         }
         let mut compared = self
@@ -140,25 +140,39 @@ impl RequestsRun {
     }
 
     fn n_all(&self) -> usize {
-        self.plan.jobs.len() * self.targets.len() * self.plan.all_rounds() as usize
+        let places: Vec<usize> = (0..self.targets.len()).collect();
+        self.n_served(&places) * self.plan.all_rounds() as usize
+    }
+
+    /// Jobs that these targets serve in a round, each target counted.
+    fn n_served(&self, targets: &[usize]) -> usize {
+        let jobs = self.plan.jobs.iter();
+        let pairs = jobs.flat_map(|job| targets.iter().map(move |at| (job, *at)));
+        pairs.filter(|(job, at)| self.serves(job, *at)).count()
+    }
+
+    /// Whether a target is to serve a job.
+    fn serves(&self, job: &Job, at: usize) -> bool {
+        let target = &self.plan.targets[at];
+        self.plan.never_served(&job.name, target).is_none()
     }
 
     /// The targets that serve one process's rounds together, by their places. Several in-process targets are in groups of
     /// their own, so that one model at a time is in memory; their order alternates from process to process. Servers take
     /// turns with the first.
     fn groups(&self, replicate: u32) -> Vec<Vec<usize>> {
-        let places = 0..self.targets.len();
-        let own: Vec<usize> = places
-            .clone()
-            .filter(|at| self.targets[*at].is_in_process())
-            .collect();
+        // A target that serves nothing takes no share of the time.
+        let serves = |at: &usize| self.plan.serves_anything(&self.plan.targets[*at]);
+        let places: Vec<usize> = (0..self.targets.len()).filter(serves).collect();
+        let is_own = |at: &usize| self.targets[*at].is_in_process();
+        let own: Vec<usize> = places.iter().copied().filter(is_own).collect();
         if own.len() < 2 {
-            return vec![places.collect()];
+            return vec![places];
         }
         let mut groups: Vec<Vec<usize>> = turns(own.len(), replicate)
             .map(|at| vec![own[at]])
             .collect();
-        groups[0].extend(places.filter(|at| !own.contains(at)));
+        groups[0].extend(places.into_iter().filter(|at| !own.contains(at)));
         groups[0].sort_unstable();
         groups
     }
@@ -277,8 +291,10 @@ impl RequestsExecution<'_> {
         let latencies = &self.run.done.latencies;
         all.filter(|(job, at, answers)| {
             let job = &plan.jobs[*job];
-            let is_served = plan.never_served(&job.name, &plan.targets[*at]).is_none();
-            is_served && (!is_answered(job, answers) || latencies.is_open(plan, &job.name))
+            let is_open = !is_answered(job, answers)
+                || latencies.is_open(plan, &job.name)
+                || latencies.is_imprecise(plan, &job.name, &plan.targets[*at]);
+            self.run.serves(job, *at) && is_open
         })
         .map(|(job, at, _)| (job, at))
         .collect()
@@ -303,8 +319,7 @@ impl RequestsExecution<'_> {
             }
             let rounds_left = (self.run.plan.replicates - replicate - 1) * self.run.plan.rounds;
             self.eta.set_rounds_to_come(&group, rounds_left);
-            self.n_done =
-                n_before + self.run.plan.jobs.len() * group.len() * self.run.plan.rounds as usize;
+            self.n_done = n_before + self.run.n_served(&group) * self.run.plan.rounds as usize;
             if n_groups > 1 {
                 // The next target's model needs the memory.
                 let targets = &mut self.run.targets;
@@ -335,11 +350,16 @@ impl RequestsExecution<'_> {
     }
 
     fn serve_once(&mut self, job: usize, at: usize, round: u32) -> Result<(), Stop> {
-        self.n_done += 1;
         let plan = &self.run.plan;
-        let (name, target) = (&plan.jobs[job].name, &plan.targets[at]);
-        let is_done = self.run.done.has(name, target, round);
-        if is_done || plan.never_served(name, target).is_some() {
+        if !self.run.serves(&plan.jobs[job], at) {
+            return Ok(());
+        }
+        self.n_done += 1;
+        if self
+            .run
+            .done
+            .has(&plan.jobs[job].name, &plan.targets[at], round)
+        {
             self.eta.left(job, at);
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::record::requests::RequestsPlan;
 use crate::request::Timeline;
-use crate::run::stop::are_compared;
+use crate::run::stop::{are_compared, stays_within};
 use crate::stats::summary::mean;
 
 /// Mean latency of each job at each target, by round; none where no answer was whole.
@@ -51,6 +51,25 @@ impl RoundLatencies {
         n_rounds.is_some_and(|n| n < most as usize) && !are_compared(&ratios, plan.n_comparisons())
     }
 
+    /// Whether a job at a target needs another process, or at a server another round, for the precision that the plan asks for.
+    pub fn is_imprecise(&self, plan: &RequestsPlan, job: &str, target: &str) -> bool {
+        let (Some(most), Some(precision)) = (plan.max_replicates, plan.precision) else {
+            return false;
+        };
+        let mut units: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for (round, latency) in self.of(job, target).into_iter().flatten() {
+            let unit = match plan.is_in_process(target) {
+                true => plan.replicate_of(*round),
+                false => *round,
+            };
+            units.entry(unit).or_default().extend(latency);
+        }
+        // What never answers is not asked for ever.
+        let is_most = units.len() >= most as usize;
+        let answered = units.into_values().filter(|unit| !unit.is_empty());
+        !is_most && !stays_within(&answered.collect::<Vec<_>>(), precision)
+    }
+
     fn of(&self, job: &str, target: &str) -> Option<&BTreeMap<u32, Option<f64>>> {
         self.0.get(&(job.to_owned(), target.to_owned()))
     }
@@ -72,8 +91,8 @@ impl RoundLatencies {
 mod tests {
     use super::*;
     use crate::record::Outcome;
-    use crate::record::requests::NeverServed;
-    use crate::request::Ending;
+    use crate::record::requests::{NeverServed, TargetSetting};
+    use crate::request::{Ending, Job};
     use crate::view::fixture::requests::{jobs, request_header};
 
     /// A plan of one job at two targets, and what is known after these rounds' latencies.
@@ -141,6 +160,85 @@ mod tests {
                 outcome: Outcome::Interrupted,
             });
             assert!(!known.is_open(&plan, &job));
+            assert_eq!(plan.n_comparisons(), 0);
         }
+        let never = |job: &Job, target: &str| NeverServed {
+            job: job.name.clone(),
+            target: target.to_owned(),
+            outcome: Outcome::Interrupted,
+        };
+        // A target that serves nothing is no base: the others are compared all the same.
+        let header = request_header(
+            &["in-process/a", "in-process/b", "openai:a"],
+            3,
+            jobs()[..2].to_vec(),
+        );
+        let mut plan = header.requests.expect("has requests");
+        let setting = |target: &str| TargetSetting {
+            target: target.to_owned(),
+            named: "in-process".to_owned(),
+            jobs: Vec::new(),
+        };
+        plan.settings = ["in-process/a", "in-process/b"].map(setting).into();
+        assert_eq!(
+            (plan.base(), plan.n_comparisons()),
+            (Some("in-process/a"), 4)
+        );
+        plan.never_served = plan
+            .jobs
+            .iter()
+            .map(|job| never(job, "in-process/a"))
+            .collect();
+        assert_eq!(
+            (plan.base(), plan.n_comparisons()),
+            (Some("in-process/b"), 2)
+        );
+        // A part of the plan keeps what of it was never served, wanted or not.
+        plan.never_served = vec![never(&plan.jobs[0], "openai:a")];
+        let some =
+            plan.of_some(|job, target| (job.name == plan.jobs[0].name) != (target == "openai:a"));
+        assert_eq!((some.jobs.len(), some.targets.len()), (2, 3));
+        assert_eq!(some.never_served, plan.never_served);
+        let one = plan.of_some(|job, target| job.name == plan.jobs[1].name && target == "openai:a");
+        assert_eq!((one.jobs.len(), one.never_served.len()), (1, 0));
+    }
+
+    #[test]
+    fn processes_are_added_until_the_mean_latency_is_known_twice_in_a_row() {
+        let is_imprecise = |latencies: &[f64], rounds: u32, most: u32| {
+            let (mut plan, _) = after(&[], None);
+            (plan.replicates, plan.rounds) = (3, rounds);
+            (plan.max_replicates, plan.precision) = (Some(most), Some(0.05));
+            let mut known = RoundLatencies::default();
+            let name = plan.jobs[0].name.clone();
+            for (round, latency) in (0..).zip(latencies) {
+                known.add_latencies((&name, "in-process"), round, &[*latency]);
+            }
+            known.is_imprecise(&plan, &name, "in-process")
+        };
+        let noisy = [100.0, 130.0, 80.0, 120.0];
+        assert!(is_imprecise(&noisy, 1, 20));
+        assert!(!is_imprecise(&noisy, 1, 4), "as many as there may be");
+        let narrow = [100.0, 100.1, 99.9, 100.0];
+        assert!(!is_imprecise(&narrow, 1, 20));
+        assert!(is_imprecise(&narrow[..1], 1, 20), "one has no interval");
+        // Rounds of one process are one unit: those that differ are averaged.
+        let rounds = [100.0, 130.0, 130.0, 100.0, 100.0, 130.0];
+        assert!(is_imprecise(&rounds, 1, 20));
+        assert!(!is_imprecise(&rounds, 2, 20));
+        // What answers nothing is counted, and not asked for ever.
+        let (mut plan, mut known) = after(&[], None);
+        (plan.max_replicates, plan.precision) = (Some(4), Some(0.05));
+        let name = plan.jobs[0].name.clone();
+        for round in 0..4 {
+            assert!(known.is_imprecise(&plan, &name, "openai:a"));
+            known.add_latencies((&name, "openai:a"), round, &[]);
+        }
+        assert!(!known.is_imprecise(&plan, &name, "openai:a"));
+        plan.max_replicates = None;
+        assert!(
+            !known.is_imprecise(&plan, &name, "in-process"),
+            "a fixed number"
+        );
     }
 }

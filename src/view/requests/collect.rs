@@ -33,6 +33,8 @@ pub(in crate::view) struct RequestsCollector {
     jobs: HashMap<String, HashMap<String, JobLines>>,
     rounds: Numbers,
     workers: Numbers,
+    /// The plan of each run read, and the number of its first round.
+    runs: Vec<(u32, RequestsPlan)>,
 }
 
 #[derive(Debug, Default)]
@@ -45,12 +47,50 @@ struct JobLines {
 }
 
 /// What the plan says of a job at a target.
-struct PlannedJob {
+struct PlannedJob<'a> {
+    /// Rounds, of all runs that were to serve it.
     rounds: u32,
+    runs: &'a [(u32, RequestsPlan)],
+    /// To which its mean latency was to be known, where processes were added until then.
+    precision: Option<f64>,
     /// What became of it, where it was not to be served in any round.
     never_served: Option<Outcome>,
     /// Whether its rounds are served by several processes.
     in_processes: bool,
+}
+
+/// Rounds in which runs were to serve a job at a target.
+fn planned_rounds(runs: &[(u32, RequestsPlan)], job: &str, target: &str) -> u32 {
+    let serves = |plan: &&RequestsPlan| {
+        let has_both =
+            plan.targets.iter().any(|t| t == target) && plan.job_of(target, job).is_some();
+        has_both && plan.never_served(job, target).is_none()
+    };
+    let plans = runs.iter().map(|(_, plan)| plan).filter(serves);
+    plans
+        .map(RequestsPlan::all_rounds)
+        .fold(0, u32::saturating_add)
+}
+
+impl PlannedJob<'_> {
+    /// What a round is an observation of.
+    fn unit(&self, round: u32, worker: Option<u32>, is_own: bool) -> u32 {
+        let n_begun = self.runs.partition_point(|(first, _)| *first <= round);
+        let (earlier, last) = self.runs.split_at(n_begun.saturating_sub(1));
+        let replicated = last.first().filter(|(_, plan)| plan.replicates > 1);
+        match replicated {
+            // A worker that died, or a run that was resumed, makes no second process. Targets served in the same replicate are
+            // pairs. The replicates of runs read before have other numbers.
+            Some((first, plan)) => {
+                let before = earlier.iter().map(|(_, plan)| plan.replicates).sum::<u32>();
+                before.saturating_add(plan.replicate_of(round.saturating_sub(*first)))
+            }
+            None if is_own => worker.unwrap_or(0),
+            // The same process serves a server's rounds, so its rounds are the units. They are counted down, so that a worker's
+            // number is no pair of a round.
+            None => u32::MAX - round,
+        }
+    }
 }
 
 impl RequestsCollector {
@@ -58,6 +98,11 @@ impl RequestsCollector {
     pub(in crate::view) fn begin_run(&mut self) {
         self.rounds.begin_run();
         self.workers.begin_run();
+    }
+
+    /// The run that was begun last had this plan.
+    pub(in crate::view) fn note_plan(&mut self, plan: &RequestsPlan) {
+        self.runs.push((self.rounds.of(0), plan.clone()));
     }
 
     pub(in crate::view) fn note_target(&mut self, line: TargetLine) {
@@ -135,7 +180,7 @@ impl RequestsCollector {
                 shown.push((own, target, lines));
             }
             self.jobs.insert(job.name.clone(), of_job);
-            jobs_shown.extend(in_parts(shown, in_processes, plan));
+            jobs_shown.extend(in_parts(shown, in_processes, plan, &self.runs));
         }
         let mut shown = jobs_shown;
         note_doubts(&mut shown);
@@ -157,12 +202,14 @@ fn in_parts(
     shown: Vec<(Arc<Job>, &TargetView, JobLines)>,
     in_processes: bool,
     plan: Option<&RequestsPlan>,
+    runs: &[(u32, RequestsPlan)],
 ) -> impl Iterator<Item = JobView> {
-    let planned_rounds = plan.map_or(0, RequestsPlan::all_rounds);
     let mut parts: Vec<Vec<JobView>> = Vec::new();
     for (job, target, lines) in shown {
         let planned = PlannedJob {
-            rounds: planned_rounds,
+            rounds: planned_rounds(runs, &job.name, &target.name),
+            runs,
+            precision: plan.and_then(|p| p.precision),
             never_served: plan
                 .and_then(|p| p.never_served(&job.name, &target.name))
                 .cloned(),
@@ -251,19 +298,20 @@ impl JobLines {
         }
     }
 
-    fn finish(self, job: Arc<Job>, target: &TargetView, planned: &PlannedJob) -> JobView {
+    fn finish(self, job: Arc<Job>, target: &TargetView, planned: &PlannedJob<'_>) -> JobView {
         let mut requests: Vec<RequestView> = self.requests.into_values().collect();
         let mut numbers: Vec<u32> = self.ends.keys().copied().collect();
         numbers.extend(requests.iter().map(|r| r.round));
         numbers.sort_unstable();
         numbers.dedup();
         let process_of = |n: u32| self.ends.get(&n)?.worker.filter(|_| planned.in_processes);
+        let is_own = target.kind() == Some(TargetKind::InProcess);
         let round = |n: &u32| {
             let times = self.ends.get(n).map(|end| (end.started_ns, end.elapsed_ns));
             let end = self.ends.get(n);
             let noise = end.map_or(&[][..], |end| &end.warnings);
             Round {
-                worker: end.and_then(|end| end.worker),
+                unit: planned.unit(*n, end.and_then(|end| end.worker), is_own),
                 is_disturbed: noise.iter().any(HostWarning::is_disturbance),
                 ..figures::round(*n, process_of(*n), &requests, times)
             }
@@ -333,7 +381,7 @@ impl JobLines {
             let round = job.rounds[at];
             job.rounds[at].is_whole = round.started_ns.is_some() && !job.is_cut(round.round);
         }
-        job.note_rounds();
+        job.note_rounds(planned.precision);
         job
     }
 }

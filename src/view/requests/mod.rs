@@ -63,8 +63,8 @@ pub struct JobView {
     /// Every request, by round and number.
     pub requests: Vec<RequestView>,
     pub figures: JobFigures,
-    /// What rounds are compared by: over processes the median of each one's median over its whole rounds; over rounds where there is one
-    /// process.
+    /// What rounds are compared by: the median over units of each one's median over its whole rounds ([`Round::unit`]); over rounds where
+    /// there is one unit.
     pub estimates: HashMap<Metric, Estimate>,
     /// The figures by class of prompt, in the order in which the job has them.
     pub classes: Vec<ClassView>,
@@ -84,7 +84,7 @@ pub struct JobView {
     pub outcome: CellOutcome,
     /// The same in words: `8 of 8 failed: 8 http error (HTTP 500)`.
     pub outcome_detail: String,
-    /// Rounds that were planned, in all processes together.
+    /// Rounds that were planned of it, in all processes and runs together.
     pub planned_rounds: u32,
     /// Rounds in which it could not be served, and why.
     pub unserved: Vec<(u32, String)>,
@@ -116,8 +116,9 @@ pub struct Round {
     pub round: u32,
     /// The worker process that served it, where there was to be more than one; none of a server.
     pub process: Option<u32>,
-    /// The same, also where there was to be one only.
-    pub worker: Option<u32>,
+    /// What it is an observation of, among the rounds of its job: a replicate, or a process where there is one replicate. Of a server's
+    /// only replicate each round is one. Rounds of one unit are no independent observations.
+    pub unit: u32,
     /// Whether every request was sent, and none was interrupted: what is not whole is not compared.
     pub is_whole: bool,
     /// Whether something else used the machine meanwhile, as far as that is known.
@@ -279,7 +280,7 @@ impl JobView {
 
     /// Whether the machine was disturbed meanwhile, as far as that is known.
     pub fn is_disturbed(&self) -> bool {
-        self.warnings.iter().any(CellWarning::is_disturbance)
+        self.warnings.iter().any(CellWarning::is_of_machine)
     }
 
     /// Whether a request went wrong, or there is no answer. What still waited when a load's time was over, or was interrupted, did
@@ -291,12 +292,10 @@ impl JobView {
         }
     }
 
-    /// Rounds in which every request was sent and answered, or failed.
+    /// Rounds in which every request was sent, and none was interrupted.
     fn n_whole_rounds(&self) -> usize {
-        let ended = self.rounds.iter().filter(|r| r.elapsed_ns.is_some());
-        ended
-            .filter(|r| self.job.is_whole(self.of_round(r.round).len()))
-            .count()
+        let whole = self.rounds.iter().filter(|r| r.is_whole);
+        whole.filter(|r| r.elapsed_ns.is_some()).count()
     }
 
     /// Whether it has fewer whole rounds than planned, which it can still have.
@@ -308,10 +307,10 @@ impl JobView {
     }
 
     /// Adds what its rounds are compared by, and what processes and rounds say of themselves.
-    fn note_rounds(&mut self) {
+    fn note_rounds(&mut self, precision: Option<f64>) {
         for (metric, _) in Metric::keys_of_requests() {
             let values = self.values(metric);
-            let values = values.map(|(round, value)| (round.process, value));
+            let values = values.map(|(round, value)| (Some(round.unit), value));
             let estimate = Estimate::of_rounds(&values.collect::<Vec<_>>());
             self.estimates
                 .extend(estimate.map(|estimate| (metric, estimate)));
@@ -323,7 +322,16 @@ impl JobView {
         let of = self.planned_rounds;
         let few = (n < of).then_some(CellWarning::FewRounds(CountOf { n, of }));
         let one = (self.n_processes() == Some(1)).then_some(CellWarning::OneProcess);
-        self.warnings.splice(0..0, few.into_iter().chain(one));
+        let latency = self.estimates.get(&Metric::RequestLatencyNs);
+        let half_width = latency.and_then(|e| e.interval?.relative_half_width());
+        let imprecise = precision.zip(half_width);
+        let imprecise = imprecise.filter(|(precision, half_width)| half_width > precision);
+        let imprecise = imprecise.map(|(precision, half_width)| CellWarning::Imprecise {
+            half_width,
+            precision,
+        });
+        let own = few.into_iter().chain(one).chain(imprecise);
+        self.warnings.splice(0..0, own);
     }
 
     /// Requests that went wrong, without those that were interrupted or not sent in time.

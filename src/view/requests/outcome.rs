@@ -25,26 +25,29 @@ pub(super) fn of(
             format!("answered {whole} of {requests} in {rounds}"),
         );
     }
-    let interrupted = figures.failed.get(Ending::Interrupted.word());
-    let is_cut = interrupted.is_some_and(|n| *n == figures.n_sent);
-    match (figures.failures(), unserved.first(), figures.n_sent) {
-        (Some(failures), _, _) if !is_cut => (CellOutcome::Failed, failures),
-        (_, Some((_, reason)), _) => (CellOutcome::Failed, format!("failed: {reason}")),
-        (_, None, 0) => (
-            CellOutcome::Missing,
-            "missing: nothing was sent yet".to_owned(),
-        ),
-        (Some(_), None, _) => (
+    let count = |ending: &Ending| figures.failed.get(ending.word()).copied().unwrap_or(0);
+    let n_cut = count(&Ending::Interrupted);
+    let n_failed = figures.failed.values().sum::<u32>();
+    let n_failed = n_failed.saturating_sub(n_cut + count(&Ending::NotSent));
+    let n_sent = figures.n_sent;
+    match (figures.failures(), unserved.first()) {
+        (Some(failures), _) if n_failed > 0 => (CellOutcome::Failed, failures),
+        (_, Some((_, reason))) => (CellOutcome::Failed, format!("failed: {reason}")),
+        _ if n_cut > 0 => (
             CellOutcome::Interrupted,
             "interrupted: no answer is whole".to_owned(),
         ),
-        (None, None, n) if figures.n_empty > 0 => (
+        _ if figures.n_empty > 0 => (
             CellOutcome::Failed,
-            format!("failed: {} of {n} answers are empty", figures.n_empty),
+            format!("failed: {} of {n_sent} answers are empty", figures.n_empty),
         ),
-        (None, None, _) => (
+        _ if n_sent > 0 || n_rounds > 0 => (
             CellOutcome::Failed,
             "failed: no request was sent in the time of the load".to_owned(),
+        ),
+        _ => (
+            CellOutcome::Missing,
+            "missing: nothing was sent yet".to_owned(),
         ),
     }
 }

@@ -1,13 +1,14 @@
 //! Figures held against numbers worked out by hand from the fixture's rules.
 
 use super::*;
+use crate::record::jsonl::Writer;
 use crate::record::requests::{NeverServed, RequestsPlan};
 use crate::record::{Line, Outcome};
 use crate::request::{Ending, Served, Timeline};
 use crate::view::RunView;
 use crate::view::fixture::requests::{
     OLLAMA, OWN, both, both_lines, both_with, in_process, job, jobs, lines, own, prompt,
-    request_header,
+    request_header, server,
 };
 use crate::view::fixture::{self, MS};
 
@@ -198,7 +199,7 @@ fn rounds_of_two_runs_follow_each_other() {
     let folders = [tempfile::tempdir(), tempfile::tempdir()].map(|f| f.expect("a folder"));
     for folder in &folders {
         let header = request_header(&[OWN], 1, jobs.clone());
-        let mut writer = crate::record::jsonl::Writer::create(folder.path(), header).expect("new");
+        let mut writer = Writer::create(folder.path(), header).expect("new");
         for line in lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0)) {
             writer.append(&line).expect("writes");
         }
@@ -210,6 +211,69 @@ fn rounds_of_two_runs_follow_each_other() {
     assert_eq!((rounds, found.figures.n_sent), (vec![0, 1], 12));
     let planned = view.header.requests.as_ref().map(|p| p.all_rounds());
     assert_eq!(planned, Some(2));
+    assert_eq!((found.planned_rounds, found.can_be_resumed()), (2, false));
+}
+
+#[test]
+fn a_target_of_one_of_two_runs_has_the_rounds_of_that_run() {
+    let folders = [OWN, OLLAMA].map(|target| {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let header = request_header(&[target], 3, vec![one_job()]);
+        let mut writer = Writer::create(folder.path(), header).expect("writes");
+        for round in 0..3 {
+            let served = in_process(&one_job(), round);
+            for line in lines(&one_job(), target, round, served) {
+                writer.append(&line).expect("writes");
+            }
+        }
+        folder
+    });
+    let paths: Vec<_> = folders.iter().map(|f| f.path().to_owned()).collect();
+    let view = RunView::read_all(&paths).expect("one machine");
+    for target in [OWN, OLLAMA] {
+        let job = find(requests(&view), "one", target);
+        assert_eq!((job.planned_rounds, job.rounds.len()), (3, 3), "{target}");
+        assert!(
+            !job.can_be_resumed() && job.warnings.is_empty(),
+            "{:?}",
+            job.warnings
+        );
+    }
+    let units = |target: &str| -> Vec<u32> {
+        let job = find(requests(&view), "one", target);
+        job.rounds.iter().map(|r| r.unit).collect()
+    };
+    assert_eq!((units(OWN), units(OLLAMA)), (vec![0, 1, 2], vec![3, 4, 5]));
+}
+
+#[test]
+fn rounds_of_a_server_in_one_replicate_are_one_unit() {
+    let job = one_job();
+    let latency_ms = [1_u64, 100, 2, 3];
+    let unit_and_median = |replicates: u32, rounds: u32| {
+        let mut header = request_header(&[OLLAMA], 1, vec![one_job()]);
+        let plan = header.requests.as_mut().expect("has requests");
+        (plan.replicates, plan.rounds) = (replicates, rounds);
+        let mut all = Vec::new();
+        for (round, ms) in (0..).zip(latency_ms) {
+            let mut served = server(&job, round, 1);
+            for t in &mut served.timelines {
+                (t.due_ns, t.ended_ns) = (0, ms * MS);
+            }
+            all.extend(lines(&job, OLLAMA, round, served));
+        }
+        let view = fixture::view(header, all);
+        let job = find(requests(&view), "one", OLLAMA);
+        let units: Vec<u32> = job.rounds.iter().map(|r| r.unit).collect();
+        (units, job.estimates.get(&Metric::RequestLatencyNs).copied())
+    };
+    // Medians of 50.5 and 2.5 ms; of 1, 2, 3 and 100 ms.
+    let (units, latency) = unit_and_median(2, 2);
+    assert_eq!(units, [0, 0, 1, 1]);
+    about(latency, 26.5e6);
+    let (units, latency) = unit_and_median(1, 4);
+    assert_eq!(units, [0, 1, 2, 3].map(|n| u32::MAX - n));
+    about(latency, 2.5e6);
 }
 
 #[test]
@@ -347,7 +411,7 @@ fn ten_thousand_requests() {
     many.n_requests = 10_000;
     let folder = tempfile::tempdir().expect("a folder");
     let header = request_header(&[OWN], 1, vec![many.clone()]);
-    let mut writer = crate::record::jsonl::Writer::create(folder.path(), header).expect("new");
+    let mut writer = Writer::create(folder.path(), header).expect("new");
     let mut served = in_process(&many, 0);
     for t in &mut served.timelines {
         let first = t.arrivals[0];
