@@ -199,8 +199,8 @@ fn keeps_percentile(job: &JobView, limit: &SloLimit) -> Option<bool> {
 /// A load is within limits when this share of its requests is.
 pub const NEARLY_ALL: f64 = 0.95;
 
-/// `86.7% of 30 requests within the limits (TTFT p95 2.83 s), 0.540 of them a second`. A percentile that was asked for
-/// and is unknown says what it needs.
+/// `86.7% of 30 requests within the limits (TTFT p95 2.83 s), 0.540 of them a second`. A percentile that was asked for decides, so it comes
+/// first: `TTFT p50 189 ms; 70.0% of 30 requests within the limits`. One that is unknown says what it needs.
 fn in_words(job: &JobView, goodput: &Goodput, slo: &Slo) -> String {
     let figures = slo.limits().iter().filter_map(|limit| {
         let asked = limit.latency.percentile;
@@ -216,17 +216,16 @@ fn in_words(job: &JobView, goodput: &Goodput, slo: &Slo) -> String {
     if slo.limits().iter().all(is_of_all_gaps) {
         return figures;
     }
-    let figures = match figures.is_empty() {
-        true => String::new(),
-        false => format!(" ({figures})"),
-    };
     let per_s = goodput.per_s.map(units::significant);
-    format!(
-        "{} of {} requests within the limits{figures}{}",
-        or_unknown(goodput.share().map(units::percent)),
-        goodput.n_sent,
-        per_s.map_or(String::new(), |n| format!(", {n} of them a second"))
-    )
+    let per_s = per_s.map_or(String::new(), |n| format!(", {n} of them a second"));
+    let share = or_unknown(goodput.share().map(units::percent));
+    let within = format!("{share} of {} requests within the limits", goodput.n_sent);
+    let decides = slo.limits().iter().any(|l| l.latency.percentile.is_some());
+    match (figures.is_empty(), decides) {
+        (true, _) => format!("{within}{per_s}"),
+        (false, true) => format!("{figures}; {within}{per_s}"),
+        (false, false) => format!("{within} ({figures}){per_s}"),
+    }
 }
 
 /// The jobs of a target that are about load, the smallest first; those that got no answer too.
