@@ -127,7 +127,7 @@ for line in open(sys.argv[1]):
 
 def beyond(n):
     """The largest number of means beyond each end of an interval that Wilcoxon's signed ranks of n values give a coverage of 95% or
-    more, by their exact distribution: in how many ways have ranks that sum. None where there is no such interval."""
+    more, by their exact distribution: `ways[s]` subsets of the ranks have the sum s. None where there is no such interval."""
     ways = [1] + [0] * (n * (n + 1) // 2)
     for rank in range(1, n + 1):
         for total in range(len(ways) - 1, rank - 1, -1):

@@ -332,11 +332,12 @@ fn a_model_that_cannot_be_loaded_leaves_the_others_to_be_served() {
     );
 }
 
+const COST: &str = r#""call_ns":1000000,"token_ns":100000,"past_ns":0,"sample_ns":0"#;
+
 #[test]
 fn processes_are_added_until_the_mean_latency_is_known() {
     let served = |place: &Place, cv: &str| {
-        let cost = r#""call_ns":1000000,"token_ns":100000,"past_ns":0,"sample_ns":0"#;
-        let engine = format!("synthetic:{{{cost},\"process_cv\":{cv},\"seed\":5}}");
+        let engine = format!("synthetic:{{{COST},\"process_cv\":{cv},\"seed\":5}}");
         let out = place.run(&[
             "requests",
             "--engine",
@@ -372,11 +373,22 @@ fn processes_are_added_until_the_mean_latency_is_known() {
     assert!(shown.contains("only, 5.0% were asked for"), "{shown}");
     // The most processes were used: nothing is left to be resumed.
     let run = place.the_run();
-    let resumed = place.run(&[
-        "--resume",
-        run.to_str().expect("text"),
-        "--engine",
-        "synthetic",
-    ]);
-    assert_eq!(record(&run).1.len(), 9, "{}", stderr(&resumed));
+    let resume = || {
+        let folder = run.to_str().expect("text");
+        let engine = format!("synthetic:{{{COST},\"process_cv\":0.3,\"seed\":5}}");
+        let out = place.run(&["--resume", folder, "--engine", &engine, "--no-report"]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let rounds = record(&run).1.into_iter().map(|j| j.round);
+        rounds.collect::<Vec<u32>>()
+    };
+    let all: Vec<u32> = (0..9).collect();
+    assert_eq!(resume(), all);
+    // Cut off in the middle of what was added: the rest is served, each round once.
+    let file = run.join("run.jsonl");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let is_eighth = |line: &str| line.contains("\"kind\":\"job\"") && line.contains("\"round\":7,");
+    let kept: Vec<&str> = text.lines().take_while(|line| !is_eighth(line)).collect();
+    assert!(kept.len() > 20 && kept.len() < text.lines().count());
+    std::fs::write(&file, kept.join("\n") + "\n").expect("writable");
+    assert_eq!(resume(), all);
 }

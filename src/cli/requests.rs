@@ -45,11 +45,11 @@ pub struct RequestFlags {
     /// server [default: 3; 1 where --rounds is named]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub replicates: Option<u32>,
-    /// Maximum of worker processes, at a server of rounds: from 6 on, jobs whose mean latency is not known to the precision get more,
-    /// for at most 30 minutes without --budget [default: no more]
+    /// Add worker processes (at a server: rounds), up to N, to each job whose mean latency is not yet known to --precision. Begins
+    /// with 6, and stops after 30 minutes without --budget [default: none are added]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub max_replicates: Option<u32>,
-    /// That precision: relative half-width of the interval of the mean latency [default: 2%]
+    /// Precision of --max-replicates: relative half-width of the interval of the mean latency [default: 2%]
     #[arg(
         long,
         value_name = "SHARE",

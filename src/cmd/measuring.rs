@@ -9,10 +9,8 @@ use super::execute::{check_same_conditions, execute, header, listen, name_of, re
 use super::folder::{Folder, check_writable};
 use super::prepare::{self, Prepared};
 use super::{DONE, FAILED_CELLS, INTERRUPTED, OUT, requests_targets, shown};
-use crate::build_info::BuildInfo;
 use crate::cli::OutputArgs;
 use crate::compare::samples::CellKey;
-use crate::engine::EngineFacts;
 use crate::model::{FileWatch, ModelFacts};
 use crate::plan::{Case, Plan};
 use crate::record::RunHeader;
@@ -38,7 +36,7 @@ pub(super) fn out_folder(args: &OutputArgs) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// Sends requests, scores a text and measures cells, into one record, which is then shown.
+/// Sends requests, scores a text and measures cells, into one new record, which is then shown.
 ///
 /// # Errors
 /// When the record cannot be written.
@@ -49,35 +47,79 @@ pub(super) fn measure(
     out: &Path,
     interrupt: &Interrupt,
 ) -> Result<u8> {
+    let folder = Folder::create(out, &prepared.plan.name)?;
+    let name = name_of(&folder.path);
+    let (machine, engine) = (prepared.machine.clone(), prepared.engine.clone());
+    let mut header = header(
+        name,
+        &prepared.plan,
+        machine,
+        engine,
+        prepared.program.clone(),
+    );
+    header.requests = requests.as_ref().map(|r| r.plan.clone());
+    header.quality = quality.as_ref().map(|q| q.plan.clone());
+    let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
+    let record = (&mut writer, folder.path.as_path());
+    measure_into(
+        record,
+        Done::default(),
+        prepared,
+        (requests, quality),
+        args,
+        interrupt,
+    )
+}
+
+/// The same into a record that may have a part of it already, which is `done`.
+///
+/// # Errors
+/// As [`measure`].
+pub(super) fn measure_into(
+    record: (&mut Writer, &Path),
+    done: Done,
+    prepared: Prepared,
+    work: (Option<RequestsRun>, Option<QualityRun>),
+    args: &OutputArgs,
+    interrupt: &Interrupt,
+) -> Result<u8> {
+    let (writer, folder) = record;
+    let ended = carry_out((writer, folder), done, prepared, work, interrupt)?;
+    finish(args, folder, ended)
+}
+
+/// Requests, then a text, then cells, as far as they are not done.
+fn carry_out(
+    (writer, folder): (&mut Writer, &Path),
+    mut done: Done,
+    prepared: Prepared,
+    (requests, quality): (Option<RequestsRun>, Option<QualityRun>),
+    interrupt: &Interrupt,
+) -> Result<Ended> {
     let Prepared {
         plan,
-        models: _,
-        notes: _,
         command,
-        machine,
         engine,
         program,
         rates,
         fits,
+        ..
     } = prepared;
-    let folder = Folder::create(out, &plan.name)?;
-    let name = name_of(&folder.path);
-    let mut header = header(name, &plan, machine, engine.clone(), program.clone());
-    header.requests = requests.as_ref().map(|r| r.plan.clone());
-    header.quality = quality.as_ref().map(|q| q.plan.clone());
-    let mut writer = folder.keep_if(|path| Ok(Writer::create(path, header)?))?;
-    let mut done = Done::default();
-    record_skipped(&plan, fits, &mut done, &mut writer)?;
+    record_skipped(&plan, fits, &mut done, writer)?;
     let started = Instant::now();
     if let Some(mut requests) = requests {
-        requests.serve(&mut writer, started, interrupt, &mut *for_stderr())?;
+        requests.serve(writer, started, interrupt, &mut *for_stderr())?;
     }
     if let Some(mut quality) = quality {
-        let workers = workers(&command, &engine, &program, &plan);
-        let record = (&mut writer, folder.path.as_path());
+        let workers = QualityWorkers {
+            command: &command,
+            engine: &engine,
+            program: &program,
+            models: &plan.models,
+        };
         quality.score(
             &workers,
-            record,
+            (writer, folder),
             interrupt,
             &mut *progress::quality::for_stderr(),
         )?;
@@ -87,36 +129,16 @@ pub(super) fn measure(
         command: &command,
         engine: &engine,
         program: &program,
-        writer: &mut writer,
+        writer,
         done,
         worker: LaneWorker::default(),
         watch: FileWatch::default(),
     };
-    let hint = resume_hint(&folder.path);
-    let ended = execute(vec![lane], &rates, (started, interrupt), &hint)?;
-    finish(args, &folder.path, ended)
-}
-
-/// Those that score a text with a plan's models.
-pub(super) fn workers<'a>(
-    command: &'a WorkerCommand,
-    engine: &'a EngineFacts,
-    program: &'a BuildInfo,
-    plan: &'a Plan,
-) -> QualityWorkers<'a> {
-    QualityWorkers {
-        command,
-        engine,
-        program,
-        models: &plan.models,
-    }
-}
-
-pub(super) fn resume_hint(folder: &Path) -> String {
-    format!(
+    let hint = format!(
         "when that is mended, `ggufbench --resume {}` goes on",
         quoted(folder)
-    )
+    );
+    execute(vec![lane], &rates, (started, interrupt), &hint)
 }
 
 /// Measures some cells of a run again, by the run's own protocol, in a run of its own below `out`. Returns its folder.
@@ -158,22 +180,26 @@ pub(super) fn again(
         ..self::header(name, &plan, machine, engine.clone(), program.clone())
     };
     let mut writer = folder.keep_if(|path| Ok(Writer::create(path, own)?))?;
-    let started = Instant::now();
-    if let Some(mut requests) = requests_run {
-        requests.serve(&mut writer, started, &interrupt, &mut *for_stderr())?;
-    }
-    let lane = Lane {
-        plan: &plan,
-        command,
-        engine: &engine,
-        program: &program,
-        writer: &mut writer,
-        done: Done::default(),
-        worker: LaneWorker::default(),
-        watch: FileWatch::default(),
+    let prepared = Prepared {
+        plan,
+        models: Vec::new(),
+        notes: Vec::new(),
+        command: command.clone(),
+        machine: header.machine.clone(),
+        engine,
+        program,
+        rates,
+        // What was measured fits.
+        fits: Vec::new(),
     };
-    let hint = resume_hint(&folder.path);
-    let ended = execute(vec![lane], &rates, (started, &interrupt), &hint)?;
+    let record = (&mut writer, folder.path.as_path());
+    let ended = carry_out(
+        record,
+        Done::default(),
+        prepared,
+        (requests_run, None),
+        &interrupt,
+    )?;
     ensure!(
         !ended.interrupted,
         "{}: the rerun was interrupted",
@@ -193,7 +219,7 @@ pub(super) fn plan_of_some(plan: &Plan, cases: &[Case]) -> Plan {
     }
 }
 
-pub(super) fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
+fn finish(args: &OutputArgs, folder: &Path, ended: Ended) -> Result<u8> {
     let mut view = RunView::read(folder)?;
     shown::set_price(&mut view, args.price.as_ref());
     let has_report = shown::show(&view, args)?;

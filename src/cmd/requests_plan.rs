@@ -140,7 +140,7 @@ impl PlannedRequests {
                 format!("; the budget of {} ends it before, and jobs that it leaves no time for are not served", duration(budget))
             });
             below.push(format!(
-                "in-process about {} in all, where every answer is as long as it may be{}",
+                "in-process about {} in the planned rounds, where every answer is as long as it may be{}",
                 duration(whole),
                 limit.unwrap_or_default()
             ));
@@ -182,14 +182,20 @@ impl PlannedRequests {
     /// What may be added after the planned rounds.
     fn open_end(&self) -> Vec<String> {
         let time = match self.spec.budget {
-            Some(budget) => format!("until {} of the run are over", duration(budget)),
+            Some(budget) => format!("until the run has taken {}", duration(budget)),
             None => format!("for at most {}", duration(TIME_FOR_PAIRS)),
         };
-        let precise = self.spec.max_replicates.map(|most| {
-            let most = plural(most, "process", "processes");
+        let has_own = self.targets.iter().any(PlannedTarget::is_in_process);
+        let has_mean = |t: &PlannedTarget| t.jobs.iter().any(|j| j.job.compared.is_none());
+        let is_extended = self.targets.iter().any(has_mean);
+        let precise = self.spec.max_replicates.filter(|_| is_extended).map(|most| {
+            let (unit, most) = match has_own {
+                true => ("processes", plural(most, "process", "processes")),
+                false => ("rounds", plural(most, "round", "rounds")),
+            };
             let precision = units::percent(self.spec.precision);
             format!(
-                "further processes for each job until its mean latency is known to ±{precision}, at most {most} each, {time} \
+                "further {unit} for each job until its mean latency is known to ±{precision}, at most {most} each, {time} \
                  (--max-replicates, --precision, --budget)"
             )
         });

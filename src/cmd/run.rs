@@ -1,12 +1,11 @@
 //! `run` and `sweep`: measure, record, show.
 
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 
-use super::execute::{check_same_conditions, execute, listen, make_models, record_skipped};
-use super::measuring::{finish, measure, out_folder, resume_hint, workers};
+use super::execute::{check_same_conditions, listen, make_models};
+use super::measuring::{measure, measure_into, out_folder};
 use super::offload;
 use super::prepare::{self, Prepared, RunSpec, prepare};
 use super::prices::{dry_rows, fitting, run_time};
@@ -17,17 +16,13 @@ use super::requests_targets;
 use super::{DONE, INTERRUPTED, note_all, say};
 use crate::analysis::capacity::Slo;
 use crate::cli::RunArgs;
-use crate::model::FileWatch;
 use crate::plan::requests::RequestsChoice;
 use crate::plan::run_time::RunTime;
 use crate::plan::sweep::Sweep;
 use crate::plan::{Case, Plan};
 use crate::record::jsonl::{self, Writer};
 use crate::report::dry_run;
-use crate::report::progress;
-use crate::report::progress::requests::for_stderr;
 use crate::request::Forced;
-use crate::run::lane::{Lane, LaneWorker};
 use crate::run::requests::done::DoneJobs;
 use crate::run::resume::Done;
 use crate::streams::note;
@@ -156,7 +151,7 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     };
     let command = prepare::worker_command(&args.worker)?;
     let mut writer = Writer::open(folder)?;
-    let (mut header, mut done) = Done::read(folder)?;
+    let (mut header, done) = Done::read(folder)?;
     let (_, served) = DoneJobs::read(folder)?;
     ensure!(
         header.pair.is_none(),
@@ -178,36 +173,27 @@ fn resume(args: &RunArgs, run: &Path) -> Result<u8> {
     };
     let quality = quality_plan::again(&header, &engine, folder)?;
     writer.mend()?;
-    let plan = header.plan;
-    let fits = offload::fits(&[(&plan, &engine)]).remove(0);
-    record_skipped(&plan, fits, &mut done, &mut writer)?;
-    let rates = prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?;
-    if let Some(mut requests) = requests {
-        requests.serve(&mut writer, Instant::now(), &interrupt, &mut *for_stderr())?;
-    }
-    if let Some(mut quality) = quality {
-        let workers = workers(&command, &engine, &program, &plan);
-        let record = (&mut writer, folder);
-        quality.score(
-            &workers,
-            record,
-            &interrupt,
-            &mut *progress::quality::for_stderr(),
-        )?;
-    }
-    let lane = Lane {
-        plan: &plan,
-        command: &command,
-        engine: &engine,
-        program: &program,
-        writer: &mut writer,
-        done,
-        worker: LaneWorker::default(),
-        watch: FileWatch::default(),
+    let fits = offload::fits(&[(&header.plan, &engine)]).remove(0);
+    let prepared = Prepared {
+        plan: header.plan,
+        models: Vec::new(),
+        notes: Vec::new(),
+        command,
+        rates: prepare::rates(machine.cpu.available_cores.unwrap_or(1), &machine.gpus)?,
+        machine,
+        engine,
+        program,
+        fits,
     };
-    let hint = resume_hint(folder);
-    let ended = execute(vec![lane], &rates, (Instant::now(), &interrupt), &hint)?;
-    finish(&args.output, folder, ended)
+    let record = (&mut writer, folder);
+    measure_into(
+        record,
+        done,
+        prepared,
+        (requests, quality),
+        &args.output,
+        &interrupt,
+    )
 }
 
 /// Plans fewer repetitions, and then fewer processes, where a budget that the user typed is too short for the usual number of them. What

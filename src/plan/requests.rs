@@ -126,21 +126,27 @@ impl RequestsChoice {
         let sustained = self.sustained.as_deref();
         let timeout = self.timeout.as_deref();
         let are_counted = self.rounds.is_some() || self.replicates.is_some();
+        // A user who names rounds has said how often everything is done.
+        let replicates = self
+            .replicates
+            .unwrap_or(match (self.max_replicates, self.rounds) {
+                (Some(max), _) => FEWEST_BEFORE_MORE.min(max).max(1),
+                (None, Some(_)) => 1,
+                (None, None) => 3,
+            });
+        if self.precision.is_some() && self.max_replicates.is_none() {
+            let reason =
+                "is reached by more processes: name their maximum too, such as max_replicates = 20";
+            return Err(PlanError::axis("precision", reason));
+        }
         let asked = RequestsSpec {
             timeout: timeout.map(|t| duration("timeout", t)).transpose()?,
             targets: match self.target.is_empty() {
                 true => vec!["in-process".to_owned()],
                 false => self.target,
             },
-            // A user who names rounds has said how often everything is done.
-            replicates: self
-                .replicates
-                .unwrap_or(match (self.max_replicates, self.rounds) {
-                    (Some(max), _) => FEWEST_BEFORE_MORE.min(max).max(1),
-                    (None, Some(_)) => 1,
-                    (None, None) => 3,
-                }),
-            max_replicates: self.max_replicates,
+            replicates,
+            max_replicates: self.max_replicates.filter(|max| *max != replicates),
             precision: self
                 .precision
                 .unwrap_or_else(|| Protocol::default().precision),
@@ -358,7 +364,7 @@ mod tests {
         };
         assert_eq!(counts("max_replicates = 20"), (6, Some(20), 0.02));
         let few = counts("max_replicates = 4\nprecision = 0.1");
-        assert_eq!(few, (4, Some(4), 0.1));
+        assert_eq!(few, (4, None, 0.1), "none can be added");
         assert_eq!(counts("max_replicates = 20\nreplicates = 3").0, 3);
         assert_eq!(counts("max_replicates = 20\nrounds = 2").0, 6);
     }
@@ -411,6 +417,7 @@ mod tests {
             ("max_replicates = 1001", "max_replicates"),
             ("replicates = 5\nmax_replicates = 4", "no fewer than the 5"),
             ("max_replicates = 9\nprecision = 0.0", "precision"),
+            ("precision = 0.1", "max_replicates"),
             ("budget = \"soon\"", "budget"),
             ("concurrency = [0]", "concurrency"),
             ("concurrency = [257]", "concurrency"),

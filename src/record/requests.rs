@@ -113,6 +113,19 @@ impl RequestsPlan {
         self.rounds.saturating_mul(self.replicates)
     }
 
+    /// Whether rounds are served in several replicates: planned ones, or some that are added.
+    pub fn is_replicated(&self) -> bool {
+        self.replicates > 1 || self.max_replicates.is_some_and(|most| most > 1)
+    }
+
+    /// The precision to which a job's mean latency is to be known, and the most replicates for it. `None` where nothing is added for it:
+    /// a job whose answers are compared asks other questions in each round, so that its mean is none of the same requests.
+    pub fn precision_of(&self, job: &str) -> Option<(f64, u32)> {
+        let job = self.jobs.iter().find(|own| own.name == job)?;
+        let both = self.precision.zip(self.max_replicates);
+        both.filter(|_| job.compared.is_none())
+    }
+
     /// The replicate of a round. Each round that was added to the planned ones is one of its own.
     pub fn replicate_of(&self, round: u32) -> u32 {
         match round.checked_sub(self.all_rounds()) {

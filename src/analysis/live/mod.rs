@@ -128,8 +128,10 @@ impl JobPair<'_> {
 
 /// The target that others are held against.
 pub fn base(requests: &RequestsView) -> Option<&str> {
+    let is_planned = |j: &&JobView| Some(&j.target) == requests.base.as_ref();
     let is_own = |j: &&JobView| j.is_in_process();
-    let own = requests.measured().find(is_own);
+    let planned = requests.measured().find(is_planned);
+    let own = planned.or_else(|| requests.measured().find(is_own));
     let base = own.or_else(|| requests.measured().next())?;
     Some(&base.target)
 }

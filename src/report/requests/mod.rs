@@ -90,9 +90,10 @@ pub fn of_run(view: &RunView, requests: &RequestsView) -> String {
         of_rounds += &format!(
             ", then {} until {}",
             plural(served - planned, "round", "rounds"),
-            match plan.and_then(|p| p.precision) {
-                Some(_) => "precise",
-                None => "decided",
+            match plan.map(|p| (p.precision, p.most_pairs)) {
+                Some((Some(_), None)) => "precise",
+                Some((Some(_), Some(_))) => "decided and precise",
+                _ => "decided",
             }
         );
     }

@@ -1,4 +1,4 @@
-//! Rounds in which targets took turns: whether they have decided how the targets compare.
+//! Rounds that were served: whether they have decided how the targets compare, and whether they are known precisely enough.
 
 use std::collections::BTreeMap;
 
@@ -51,22 +51,19 @@ impl RoundLatencies {
         n_rounds.is_some_and(|n| n < most as usize) && !are_compared(&ratios, plan.n_comparisons())
     }
 
-    /// Whether a job at a target needs another process, or at a server another round, for the precision that the plan asks for.
+    /// Whether a job at a target needs another replicate for the precision that the plan asks for.
     pub fn is_imprecise(&self, plan: &RequestsPlan, job: &str, target: &str) -> bool {
-        let (Some(most), Some(precision)) = (plan.max_replicates, plan.precision) else {
+        let Some((precision, most)) = plan.precision_of(job) else {
             return false;
         };
-        let mut units: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        let mut replicates: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for (round, latency) in self.of(job, target).into_iter().flatten() {
-            let unit = match plan.is_in_process(target) {
-                true => plan.replicate_of(*round),
-                false => *round,
-            };
-            units.entry(unit).or_default().extend(latency);
+            let latencies = replicates.entry(plan.replicate_of(*round));
+            latencies.or_default().extend(latency);
         }
         // What never answers is not asked for ever.
-        let is_most = units.len() >= most as usize;
-        let answered = units.into_values().filter(|unit| !unit.is_empty());
+        let is_most = replicates.len() >= most as usize;
+        let answered = replicates.into_values().filter(|unit| !unit.is_empty());
         !is_most && !stays_within(&answered.collect::<Vec<_>>(), precision)
     }
 
@@ -92,6 +89,7 @@ mod tests {
     use super::*;
     use crate::record::Outcome;
     use crate::record::requests::{NeverServed, TargetSetting};
+    use crate::request::compared::Compared;
     use crate::request::{Ending, Job};
     use crate::view::fixture::requests::{jobs, request_header};
 
@@ -240,5 +238,15 @@ mod tests {
             !known.is_imprecise(&plan, &name, "in-process"),
             "a fixed number"
         );
+        // A job that asks other questions in each round has no mean of the same requests.
+        plan.max_replicates = Some(9);
+        assert!(known.is_imprecise(&plan, &name, "in-process"));
+        plan.jobs[0].compared = Some(Compared {
+            n_sides: 2,
+            temperatures: Vec::new(),
+            planted: None,
+            most: None,
+        });
+        assert!(!known.is_imprecise(&plan, &name, "in-process"));
     }
 }

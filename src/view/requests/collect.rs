@@ -51,40 +51,61 @@ struct PlannedJob<'a> {
     /// Rounds, of all runs that were to serve it.
     rounds: u32,
     runs: &'a [(u32, RequestsPlan)],
-    /// To which its mean latency was to be known, where processes were added until then.
-    precision: Option<f64>,
+    /// To which its mean latency was to be known, and the most replicates for it, where some were added until then.
+    precision: Option<(f64, u32)>,
     /// What became of it, where it was not to be served in any round.
     never_served: Option<Outcome>,
     /// Whether its rounds are served by several processes.
     in_processes: bool,
 }
 
+/// The plans of the runs that were to serve a job at a target.
+fn plans_of<'a>(
+    runs: &'a [(u32, RequestsPlan)],
+    job: &'a str,
+    target: &'a str,
+) -> impl Iterator<Item = &'a RequestsPlan> {
+    let serves = move |plan: &&RequestsPlan| {
+        let is_there = plan.targets.iter().any(|t| t == target);
+        is_there && plan.job_of(target, job).is_some() && plan.never_served(job, target).is_none()
+    };
+    runs.iter().map(|(_, plan)| plan).filter(serves)
+}
+
 /// Rounds in which runs were to serve a job at a target.
 fn planned_rounds(runs: &[(u32, RequestsPlan)], job: &str, target: &str) -> u32 {
-    let serves = |plan: &&RequestsPlan| {
-        let has_both =
-            plan.targets.iter().any(|t| t == target) && plan.job_of(target, job).is_some();
-        has_both && plan.never_served(job, target).is_none()
-    };
-    let plans = runs.iter().map(|(_, plan)| plan).filter(serves);
-    plans
-        .map(RequestsPlan::all_rounds)
-        .fold(0, u32::saturating_add)
+    let rounds = plans_of(runs, job, target).map(RequestsPlan::all_rounds);
+    rounds.fold(0, u32::saturating_add)
+}
+
+/// The precision that all runs asked for which were to serve a job at a target: the coarsest, and the replicates of all.
+fn precision(runs: &[(u32, RequestsPlan)], job: &str, target: &str) -> Option<(f64, u32)> {
+    let all: Option<Vec<(f64, u32)>> = plans_of(runs, job, target)
+        .map(|plan| plan.precision_of(job))
+        .collect();
+    let all = all?.into_iter();
+    all.reduce(|(a, n), (b, m)| (a.max(b), n.saturating_add(m)))
 }
 
 impl PlannedJob<'_> {
+    /// The run that served a round: its first round, and its plan.
+    fn run_of(&self, round: u32) -> Option<&(u32, RequestsPlan)> {
+        let n_begun = self.runs.partition_point(|(first, _)| *first <= round);
+        self.runs.get(n_begun.checked_sub(1)?)
+    }
+
+    /// Whether a round is one of those that its run had planned.
+    fn is_planned(&self, round: u32) -> bool {
+        let run = self.run_of(round);
+        run.is_some_and(|(first, plan)| round - first < plan.all_rounds())
+    }
+
     /// What a round is an observation of.
     fn unit(&self, round: u32, worker: Option<u32>, is_own: bool) -> u32 {
-        let n_begun = self.runs.partition_point(|(first, _)| *first <= round);
-        let (earlier, last) = self.runs.split_at(n_begun.saturating_sub(1));
-        let replicated = last.first().filter(|(_, plan)| plan.replicates > 1);
-        match replicated {
+        match self.run_of(round).filter(|(_, plan)| plan.is_replicated()) {
             // A worker that died, or a run that was resumed, makes no second process. Targets served in the same replicate are
-            // pairs. The replicates of runs read before have other numbers.
-            Some((first, plan)) => {
-                let before = earlier.iter().map(|(_, plan)| plan.replicates).sum::<u32>();
-                before.saturating_add(plan.replicate_of(round.saturating_sub(*first)))
-            }
+            // pairs. A replicate has no higher number than its first round, so that runs read as one share none.
+            Some((first, plan)) => first.saturating_add(plan.replicate_of(round - first)),
             None if is_own => worker.unwrap_or(0),
             // The same process serves a server's rounds, so its rounds are the units. They are counted down, so that a worker's
             // number is no pair of a round.
@@ -164,7 +185,7 @@ impl RequestsCollector {
         };
         let targets: Vec<TargetView> = targets.iter().map(known).collect();
         // A worker that died, or a run that was resumed, makes no second process of what was to be one.
-        let in_processes = plan.is_some_and(|p| p.replicates > 1);
+        let in_processes = plan.is_some_and(RequestsPlan::is_replicated);
         let mut jobs_shown: Vec<JobView> = Vec::new();
         for job in jobs {
             let mut shown = Vec::new();
@@ -187,6 +208,7 @@ impl RequestsCollector {
         let left = self.jobs.into_values().flat_map(HashMap::into_values);
         Some(RequestsView {
             targets,
+            base: plan.and_then(|p| p.base()).map(str::to_owned),
             jobs: shown,
             warnings: plan.map_or_else(Vec::new, |p| p.warnings.clone()),
             n_comparisons: plan
@@ -209,7 +231,7 @@ fn in_parts(
         let planned = PlannedJob {
             rounds: planned_rounds(runs, &job.name, &target.name),
             runs,
-            precision: plan.and_then(|p| p.precision),
+            precision: precision(runs, &job.name, &target.name),
             never_served: plan
                 .and_then(|p| p.never_served(&job.name, &target.name))
                 .cloned(),
@@ -312,6 +334,7 @@ impl JobLines {
             let noise = end.map_or(&[][..], |end| &end.warnings);
             Round {
                 unit: planned.unit(*n, end.and_then(|end| end.worker), is_own),
+                is_planned: planned.is_planned(*n),
                 is_disturbed: noise.iter().any(HostWarning::is_disturbance),
                 ..figures::round(*n, process_of(*n), &requests, times)
             }
@@ -370,6 +393,7 @@ impl JobLines {
             outcome,
             outcome_detail,
             planned_rounds: planned.rounds,
+            may_get_more: false,
             unserved,
             never_served: planned.never_served.clone(),
             samples: self.samples,

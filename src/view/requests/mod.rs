@@ -28,6 +28,8 @@ pub use request::RequestView;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestsView {
     pub targets: Vec<TargetView>,
+    /// The target that its plan compares the others with; none without a plan.
+    pub base: Option<String>,
     /// Each job at each target, in the plan's order: a job at all its targets, then the next job.
     pub jobs: Vec<JobView>,
     /// What about the prompts may surprise.
@@ -86,6 +88,8 @@ pub struct JobView {
     pub outcome_detail: String,
     /// Rounds that were planned of it, in all processes and runs together.
     pub planned_rounds: u32,
+    /// Whether it is not known to the precision that was asked for, and has fewer replicates than it may get.
+    pub may_get_more: bool,
     /// Rounds in which it could not be served, and why.
     pub unserved: Vec<(u32, String)>,
     /// What became of it where it was not to be served in any round.
@@ -119,6 +123,8 @@ pub struct Round {
     /// What it is an observation of, among the rounds of its job: a replicate, or a process where there is one replicate. Of a server's
     /// only replicate each round is one. Rounds of one unit are no independent observations.
     pub unit: u32,
+    /// Whether it is one of the rounds that were planned, and none that was added.
+    pub is_planned: bool,
     /// Whether every request was sent, and none was interrupted: what is not whole is not compared.
     pub is_whole: bool,
     /// Whether something else used the machine meanwhile, as far as that is known.
@@ -292,22 +298,23 @@ impl JobView {
         }
     }
 
-    /// Rounds in which every request was sent, and none was interrupted.
+    /// Planned rounds in which every request was sent, and none was interrupted.
     fn n_whole_rounds(&self) -> usize {
-        let whole = self.rounds.iter().filter(|r| r.is_whole);
+        let whole = self.rounds.iter().filter(|r| r.is_whole && r.is_planned);
         whole.filter(|r| r.elapsed_ns.is_some()).count()
     }
 
-    /// Whether it has fewer whole rounds than planned, which it can still have.
+    /// Whether it has fewer whole rounds than planned, or than its precision needs, which it can still have.
     pub fn can_be_resumed(&self) -> bool {
         let failed = &self.figures.failed;
         let is_cut = failed.contains_key(Ending::Interrupted.word());
-        let lacks = self.n_whole_rounds() < self.planned_rounds as usize || is_cut;
+        let lacks =
+            self.n_whole_rounds() < self.planned_rounds as usize || is_cut || self.may_get_more;
         lacks && self.never_served.is_none()
     }
 
     /// Adds what its rounds are compared by, and what processes and rounds say of themselves.
-    fn note_rounds(&mut self, precision: Option<f64>) {
+    fn note_rounds(&mut self, precision: Option<(f64, u32)>) {
         for (metric, _) in Metric::keys_of_requests() {
             let values = self.values(metric);
             let values = values.map(|(round, value)| (Some(round.unit), value));
@@ -325,8 +332,10 @@ impl JobView {
         let latency = self.estimates.get(&Metric::RequestLatencyNs);
         let half_width = latency.and_then(|e| e.interval?.relative_half_width());
         let imprecise = precision.zip(half_width);
-        let imprecise = imprecise.filter(|(precision, half_width)| half_width > precision);
-        let imprecise = imprecise.map(|(precision, half_width)| CellWarning::Imprecise {
+        let imprecise = imprecise.filter(|((precision, _), half_width)| half_width > precision);
+        let units: BTreeSet<u32> = self.rounds.iter().map(|r| r.unit).collect();
+        self.may_get_more = imprecise.is_some_and(|((_, most), _)| units.len() < most as usize);
+        let imprecise = imprecise.map(|((precision, _), half_width)| CellWarning::Imprecise {
             half_width,
             precision,
         });
