@@ -42,7 +42,7 @@ pub struct RequestFlags {
     #[arg(long, value_name = "TARGET", help_heading = "Requests")]
     pub target: Vec<String>,
     /// Worker processes, each of which loads the model and serves every job; an interval needs 3 of them, or 3 rounds at a
-    /// server [default: 3; 1 where --rounds is named]
+    /// server [default: 3; 1 where --rounds is named, 6 with --max-replicates]
     #[arg(long, value_name = "N", help_heading = "Requests")]
     pub replicates: Option<u32>,
     /// Add worker processes (at a server: rounds), up to N, to each job whose mean latency is not yet known to --precision. Begins

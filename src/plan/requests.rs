@@ -14,7 +14,7 @@ pub(crate) const MOST_REQUESTS: u32 = 1_000_000;
 /// Most questions of a comparison, unless the user names a number.
 pub(crate) const MOST_PAIRS: u32 = 120;
 
-/// Wall time of the pairs that are added after the planned rounds, where no budget is named.
+/// Wall time for the pairs and processes that are added after the planned rounds, where no budget is named.
 pub(crate) const TIME_FOR_PAIRS: Duration = Duration::from_secs(30 * 60);
 
 /// Most requests of a sustained load.

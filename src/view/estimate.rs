@@ -47,7 +47,7 @@ impl Estimate {
         })
     }
 
-    /// Over processes the median of each one's median over its rounds; over rounds where there is one process.
+    /// Over units, such as processes, the median of each one's median over its rounds; over rounds where there is one unit.
     pub(super) fn of_rounds(rounds: &[OfRound<f64>]) -> Option<Self> {
         let units = units_of(rounds);
         let medians = units.iter().filter_map(|unit| summary::median(unit));
@@ -86,13 +86,13 @@ impl Estimate {
     }
 }
 
-/// A round's value, or several, with the worker process that it is of; none of a server, whose process is always the same.
+/// A round's value, or several, with the unit that it is of, such as its worker process; none of a server, whose process is always the same.
 pub(super) type OfRound<T> = (Option<u32>, T);
 
 /// Processes, or rounds, below which there is no interval: two differ by chance as much as by anything.
 const FEWEST_UNITS: usize = 3;
 
-/// Processes with all their rounds; rounds where there is one process.
+/// Units with all their rounds; rounds where there is one unit.
 fn units_of(rounds: &[OfRound<f64>]) -> Vec<Vec<f64>> {
     let mut processes: BTreeMap<Option<u32>, Vec<f64>> = BTreeMap::new();
     for (process, value) in rounds {

@@ -91,7 +91,7 @@ impl DoneJobs {
         Ok((header, done))
     }
 
-    /// Whether nothing is left of a plan: all rounds are whole, and all comparisons are decided.
+    /// Whether nothing is left of a plan: all rounds are whole, all comparisons are decided, and all means are known.
     pub fn has_all(&self, plan: &RequestsPlan) -> bool {
         let pairs = plan
             .targets

@@ -126,7 +126,7 @@ impl RequestsRun {
         all
     }
 
-    /// Whether a comparison may get questions after the planned rounds.
+    /// Whether rounds may be added to the planned ones, until a comparison is decided or a mean is known.
     fn has_open_end(&self) -> bool {
         if self.plan.most_pairs.is_some() || self.plan.max_replicates.is_some() {
             return true;
@@ -232,15 +232,15 @@ impl RequestsExecution<'_> {
                 Err(Stop::Record(e)) => return Err(e),
             }
         }
-        match self.until_decided() {
+        match self.until_known() {
             Ok(()) | Err(Stop::BudgetSpent) => self.describe(true),
             Err(Stop::Interrupted) => Ok(()),
             Err(Stop::Record(e)) => Err(e),
         }
     }
 
-    /// Rounds of the comparisons that are not decided, in new processes, until all are or the time is over.
-    fn until_decided(&mut self) -> Result<(), Stop> {
+    /// Rounds of the jobs whose comparison is not decided, or whose mean is not known, in new processes, until all are or the time is over.
+    fn until_known(&mut self) -> Result<(), Stop> {
         if !self.run.has_open_end() {
             return Ok(());
         }
@@ -251,7 +251,7 @@ impl RequestsExecution<'_> {
         let mut coins = ChaCha8Rng::seed_from_u64(self.run.seed);
         coins.set_stream(TURNS);
         for added in 0.. {
-            let open = self.open_comparisons();
+            let open = self.open_jobs();
             if open.is_empty() {
                 break;
             }
@@ -280,8 +280,8 @@ impl RequestsExecution<'_> {
         Ok(())
     }
 
-    /// The comparisons that need further questions, each with its target.
-    fn open_comparisons(&self) -> Vec<(usize, usize)> {
+    /// The jobs that need further rounds, each with its target.
+    fn open_jobs(&self) -> Vec<(usize, usize)> {
         let jobs = self.answers.iter().enumerate();
         let all = jobs.flat_map(|(job, of_targets)| {
             let of_targets = of_targets.iter().enumerate();
@@ -310,7 +310,7 @@ impl RequestsExecution<'_> {
         for (nth, group) in groups.into_iter().enumerate() {
             let n_before = self.n_done;
             let n_later = (self.run.plan.replicates - replicate - 1) as usize * n_groups;
-            // Comparisons that are not decided by then have a share of their own.
+            // Rounds that are added have a share of their own.
             let n_after = usize::from(self.run.has_open_end());
             self.share_budget(n_later + n_groups - nth + n_after);
             match self.serve_group(&group, replicate) {
