@@ -44,6 +44,15 @@ impl<'a> AnyCell<'a> {
         }
     }
 
+    /// What became of it in words.
+    pub fn outcome_detail(self) -> &'a str {
+        match self {
+            Self::Batch(cell) => &cell.outcome_detail,
+            Self::Requests(job) => &job.outcome_detail,
+            Self::Quality(cell) => &cell.outcome_detail,
+        }
+    }
+
     pub fn is_measured(self) -> bool {
         self.outcome() == CellOutcome::Measured
     }

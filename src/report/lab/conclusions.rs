@@ -13,11 +13,13 @@ use crate::plan::{Case, remedy};
 use crate::plot::resources::kv_bytes;
 use crate::plot::roofline::roofline;
 use crate::report::notes;
+use crate::report::requests::warnings::warnings;
+use crate::report::shows_cells;
 use crate::report::suggest::Suggestion;
 use crate::report::table::Table;
 use crate::text::{cut_end, plain, short};
 use crate::units;
-use crate::view::{CellView, CellWarning, RunView};
+use crate::view::{AnyCell, CellView, CellWarning, RunView};
 
 /// The evidence of the two chosen cells, and expected against actual.
 pub(super) fn bottleneck(view: &RunView, theory: &Theory) -> Vec<Block> {
@@ -198,26 +200,44 @@ fn by_bound(view: &RunView) -> Vec<String> {
     found
 }
 
-/// Failures, skipped cells and disturbances.
+/// What was not measured as planned, or was disturbed, of any work.
 pub(super) fn trouble(view: &RunView) -> Vec<Block> {
-    let said = |cell: &CellView| {
-        let outcome = (!notes::is_row(cell)).then(|| notes::outcome(cell));
-        let warnings = cell.warnings.iter().filter(|w| is_trouble(w));
+    let said = |cell: AnyCell<'_>| {
+        let outcome = match cell {
+            AnyCell::Batch(cell) => notes::outcome(cell),
+            AnyCell::Requests(_) | AnyCell::Quality(_) => cell.outcome_detail().to_owned(),
+        };
+        let outcome = Some(outcome).filter(|_| !cell.is_measured());
+        // Those of jobs are listed below, once for all jobs.
+        let own = match cell {
+            AnyCell::Batch(cell) => &cell.warnings[..],
+            AnyCell::Requests(_) | AnyCell::Quality(_) => &[],
+        };
+        let warnings = own.iter().filter(|w| is_trouble(w));
         let all = outcome.into_iter().chain(warnings.map(ToString::to_string));
         let all: Vec<String> = all.map(|text| cut_end(&plain(&text), 400)).collect();
         all.join("; ")
     };
-    let rows = view.cells.iter().map(|cell| (cell, said(cell)));
-    let rows: Vec<(&CellView, String)> = rows.filter(|(_, said)| !said.is_empty()).collect();
-    if rows.is_empty() {
-        return vec![Block::Text(
-            "Nothing: every cell was measured as planned and undisturbed.".to_owned(),
-        )];
-    }
+    let rows = view.every_cell().map(|cell| (cell.name(), said(cell)));
+    let rows: Vec<(String, String)> = rows.filter(|(_, said)| !said.is_empty()).collect();
     let table = Table::of(&rows)
-        .words("cell", |(cell, _)| short(cell.case_id.as_str()))
+        .words("cell", |(name, _)| short(name))
         .words("what happened", |(_, said)| said.as_str());
-    vec![Block::Table(table.table())]
+    let table = (!rows.is_empty()).then(|| Block::Table(table.table()));
+    let listed: Vec<String> = view.requests.iter().flat_map(warnings).collect();
+    let list = (!listed.is_empty()).then_some(Block::List(listed));
+    let blocks: Vec<Block> = table.into_iter().chain(list).collect();
+    if !blocks.is_empty() {
+        return blocks;
+    }
+    let nothing = match (shows_cells(view), &view.requests) {
+        (true, _) => "Nothing: every cell was measured as planned and undisturbed.",
+        (false, Some(_)) => {
+            "Nothing: every request has a whole answer, and the machine was undisturbed."
+        }
+        (false, None) => return Vec::new(),
+    };
+    vec![Block::Text(nothing.to_owned())]
 }
 
 /// Whether a warning tells of something that went wrong, rather than of data that are few.

@@ -206,8 +206,7 @@ fn conclusion(view: &RunView, theory: &Theory) -> Vec<Section> {
         |v| conclusions::bottleneck(v, theory),
         |r| requests::bottleneck(view, r),
     );
-    let mut trouble = both(view, conclusions::trouble, requests::trouble);
-    trouble.extend(precision::trouble(view));
+    let trouble = conclusions::trouble(view);
     let mut next = both(view, conclusions::next, |r| requests::next(view, r));
     if next.is_empty() {
         next = conclusions::next_steps(view);

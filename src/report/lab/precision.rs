@@ -7,10 +7,10 @@ use crate::plot::precision::tradeoff;
 use crate::report::quality::{self, CellNotes};
 use crate::report::suggest::Suggestion;
 use crate::report::table::Table;
-use crate::text::{cut_end, plain, short};
+use crate::text::short;
 use crate::units;
 use crate::view::quality::QualityFigures;
-use crate::view::{CellOutcome, CellView, Estimate, QualityCellView, RunView};
+use crate::view::{CellView, Estimate, RunView};
 
 /// Most batches that have a column.
 const MOST_BATCHES: usize = 6;
@@ -132,16 +132,4 @@ pub(super) fn not_measured(view: &RunView) -> Block {
         command = command.path(path);
     }
     Block::Missing(what.to_owned(), command.to_string())
-}
-
-/// Quality cells that went wrong.
-pub(super) fn trouble(view: &RunView) -> Option<Block> {
-    let cells = view.quality.iter().flat_map(|q| &q.cells);
-    let rows: Vec<&QualityCellView> = cells
-        .filter(|c| c.outcome != CellOutcome::Measured)
-        .collect();
-    let table = Table::of(&rows)
-        .words("quality cell", |c| short(c.case_id.as_str()))
-        .words("what happened", |c| cut_end(&plain(&c.outcome_detail), 400));
-    (!rows.is_empty()).then(|| Block::Table(table.table()))
 }

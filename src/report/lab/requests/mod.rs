@@ -9,7 +9,6 @@ use crate::analysis::live;
 use crate::analysis::requests::{load, questions, targets};
 use crate::model::ModelFacts;
 use crate::plot::requests as plots;
-use crate::report::requests::warnings::warnings;
 use crate::report::requests::{job_table, ms, rate, s, with_classes};
 use crate::report::suggest::{Suggestion, fitting};
 use crate::report::table::Table;
@@ -226,18 +225,6 @@ pub(super) fn difficulty(requests: &RequestsView) -> Vec<Block> {
         true => Vec::new(),
         false => vec![Block::Findings(findings)],
     }
-}
-
-/// What was not answered as planned.
-pub(super) fn trouble(requests: &RequestsView) -> Vec<Block> {
-    let all = warnings(requests);
-    if all.is_empty() {
-        return vec![Block::Text(
-            "Nothing: every request has a whole answer, and the machine was undisturbed."
-                .to_owned(),
-        )];
-    }
-    vec![Block::List(all)]
 }
 
 /// What would tell more than this run does.
