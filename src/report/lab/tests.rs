@@ -316,6 +316,31 @@ fn page_of_requests() {
 }
 
 #[test]
+fn a_job_that_is_never_served_went_wrong_like_a_cell() {
+    use crate::record::requests::NeverServed;
+    use fixture::requests::{OWN, in_process, jobs, lines, request_header};
+    let jobs = &jobs()[..2];
+    let mut header = request_header(&[OWN], 1, jobs.to_vec());
+    let plan = header.requests.as_mut().expect("has requests");
+    plan.never_served.push(NeverServed {
+        job: jobs[1].name.clone(),
+        target: OWN.to_owned(),
+        outcome: Outcome::Failed {
+            reason: "a broken file".to_owned(),
+        },
+    });
+    let served = lines(&jobs[0], OWN, 0, in_process(&jobs[0], 0));
+    let (_, lab) = lab(fixture::view(header, served));
+    let text = super::markdown::render(&lab);
+    let wrong = text.split("## What went wrong").nth(1).expect("a section");
+    let row = wrong.lines().find(|l| l.contains("failed: a broken file"));
+    assert!(
+        row.is_some_and(|row| row.contains(&format!("{} at {OWN}", jobs[1].name))),
+        "{wrong}"
+    );
+}
+
+#[test]
 fn document_of_requests() {
     let (_, lab) = lab(fixture::requests::both());
     assert_snapshot!(super::markdown::render(&lab));
