@@ -94,6 +94,11 @@ impl PlannedJob<'_> {
         self.runs.get(n_begun.checked_sub(1)?)
     }
 
+    /// The worker process of a round, where there is to be more than one.
+    fn process_of(&self, end: &JobLine) -> Option<u32> {
+        end.worker.filter(|_| self.in_processes)
+    }
+
     /// Whether a round is one of those that its run had planned.
     fn is_planned(&self, round: u32) -> bool {
         let run = self.run_of(round);
@@ -289,6 +294,33 @@ impl TargetView {
     }
 }
 
+/// Each round that left something behind, in order. Whether it is whole is not known yet.
+fn rounds(
+    ends: &BTreeMap<u32, JobLine>,
+    requests: &[RequestView],
+    target: &TargetView,
+    planned: &PlannedJob<'_>,
+) -> Vec<Round> {
+    let is_own = target.kind() == Some(TargetKind::InProcess);
+    let mut numbers: Vec<u32> = ends.keys().copied().collect();
+    numbers.extend(requests.iter().map(|r| r.round));
+    numbers.sort_unstable();
+    numbers.dedup();
+    let round = |n: u32| {
+        let end = ends.get(&n);
+        let noise = end.map_or(&[][..], |end| &end.warnings);
+        let times = end.map(|end| (end.started_ns, end.elapsed_ns));
+        let process = end.and_then(|end| planned.process_of(end));
+        Round {
+            unit: planned.unit(n, end.and_then(|end| end.worker), is_own),
+            is_planned: planned.is_planned(n),
+            is_disturbed: noise.iter().any(HostWarning::is_disturbance),
+            ..figures::round(n, process, requests, times)
+        }
+    };
+    numbers.into_iter().map(round).collect()
+}
+
 impl JobLines {
     /// What is told of a part of the job, which had the time from when each of its requests was due to its end.
     fn of_part(&self, part: &JobPart) -> Self {
@@ -322,24 +354,8 @@ impl JobLines {
 
     fn finish(self, job: Arc<Job>, target: &TargetView, planned: &PlannedJob<'_>) -> JobView {
         let mut requests: Vec<RequestView> = self.requests.into_values().collect();
-        let mut numbers: Vec<u32> = self.ends.keys().copied().collect();
-        numbers.extend(requests.iter().map(|r| r.round));
-        numbers.sort_unstable();
-        numbers.dedup();
-        let process_of = |n: u32| self.ends.get(&n)?.worker.filter(|_| planned.in_processes);
-        let is_own = target.kind() == Some(TargetKind::InProcess);
-        let round = |n: &u32| {
-            let times = self.ends.get(n).map(|end| (end.started_ns, end.elapsed_ns));
-            let end = self.ends.get(n);
-            let noise = end.map_or(&[][..], |end| &end.warnings);
-            Round {
-                unit: planned.unit(*n, end.and_then(|end| end.worker), is_own),
-                is_planned: planned.is_planned(*n),
-                is_disturbed: noise.iter().any(HostWarning::is_disturbance),
-                ..figures::round(*n, process_of(*n), &requests, times)
-            }
-        };
-        let rounds: Vec<Round> = numbers.iter().map(round).collect();
+        let rounds = rounds(&self.ends, &requests, target, planned);
+        let process_of = |n: u32| planned.process_of(self.ends.get(&n)?);
         let rate = |of: fn(&Round) -> Option<f64>| {
             let values = rounds.iter().filter_map(|r| Some((r.process, of(r)?)));
             Estimate::over_rounds(&values.collect::<Vec<_>>())
